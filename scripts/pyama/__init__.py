@@ -1,0 +1,1 @@
+"""What the scripts of the workflow share, one module per thing. Importing this package does no work."""
