@@ -1,0 +1,53 @@
+# make setup   the environment, in .venv
+# make demo    a small simulated experiment through the whole workflow
+# make test    all tests            make lint    formatters and linters
+# make bench   what each stage costs    make lock    new pins (maintainers)
+.PHONY: setup demo test lint bench lock clean
+.DELETE_ON_ERROR:
+
+PYTHON ?= python3
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes
+
+setup: .venv/.done
+test lint: .venv/.done-dev
+
+.venv/.done: requirements.txt
+	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed; found " + sys.version.split()[0] + ": try make PYTHON=python3.12") if sys.version_info < (3, 11) else 0'
+	$(PYTHON) -m venv .venv
+	$(PIP) -r requirements.txt
+	@touch $@
+
+.venv/.done-dev: .venv/.done requirements-dev.txt
+	$(PIP) -r requirements-dev.txt
+	@touch $@
+
+demo/.done: .venv/.done scripts/demo/*.py scripts/pyama/microscopy.py
+	$(BIN)/python scripts/demo/make_demo.py demo
+	@touch $@
+
+demo: demo/.done
+	$(BIN)/snakemake --cores 2
+	$(BIN)/python scripts/demo/score_demo.py demo results
+
+test: demo/.done
+	$(BIN)/python -m pytest -n 2
+
+lint: demo/.done
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/snakefmt --check Snakefile rules
+	$(BIN)/snakemake --lint
+
+bench: .venv/.done
+	$(BIN)/python benchmarks/run.py
+
+lock:
+	$(PYTHON) -m venv .venv/lock
+	.venv/lock/bin/python -m pip install --quiet uv
+	for name in requirements requirements-dev; do .venv/lock/bin/uv pip compile --quiet --upgrade --universal \
+		--python-version 3.11 --fork-strategy fewest --generate-hashes --no-header --no-emit-index-url \
+		--no-emit-find-links $$name.in -o $$name.txt; done
+
+clean:
+	rm -rf .venv demo

@@ -1,0 +1,49 @@
+# From time-lapse microscopy to single-cell traces. The stages stand in rules/, in their order; what they compute
+# stands in scripts/; what a user may change stands in config/config.yaml.
+from snakemake.utils import min_version
+
+min_version("9.20")
+
+if "datasets" not in config:
+
+    configfile: "config/config.yaml"
+
+
+include: "rules/common.smk"
+
+
+localrules:
+    all,
+    record,
+    index,
+
+
+rule all:
+    input:
+        targets(),
+    default_target: True
+
+
+include: "rules/record.smk"
+include: "rules/copy.smk"
+
+
+if PC is not None:
+
+    include: "rules/segment.smk"
+    include: "rules/track.smk"
+
+
+if FL:
+
+    include: "rules/background.smk"
+
+
+if PC is not None:
+
+    include: "rules/crop.smk"
+    include: "rules/extract.smk"
+
+
+include: "rules/cache.smk"
+include: "rules/index.smk"

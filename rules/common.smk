@@ -1,0 +1,77 @@
+# Look-ups that the rules share: the checked configuration, the planned datasets, names, settings, resources.
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(workflow.basedir) / "scripts"))
+
+from pyama import plan, resources
+from pyama.config import as_json, complete, stage_settings
+from pyama.errors import PyamaError
+from pyama.paths import Layout, background, fl, fov_text, labeled, pc, tracked
+from pyama.rerun import code_digest
+
+try:
+    CONFIG = complete(config)
+    DATASETS = plan.plan_datasets(CONFIG)
+except PyamaError as error:
+    sys.exit(str(error))  # one line per mistake, before any job
+
+
+LAYOUT = Layout(CONFIG["output_dir"], CONFIG["params"]["cells_store"])
+PC, FL = plan.channels_of(DATASETS)
+COPY_ONLY = CONFIG["params"]["copy_only"]
+
+# Names of the arrays in images.zarr, in the order of the stages that make them.
+RAW = ([pc(PC)] if PC is not None else []) + [fl(channel) for channel in FL]
+LABELED = [labeled(PC)] if PC is not None else []
+TRACKED = [tracked(PC)] if PC is not None else []
+BACKGROUNDS = [background(channel) for channel in FL]
+IMAGES = RAW if COPY_ONLY else RAW + LABELED + TRACKED + BACKGROUNDS
+
+
+wildcard_constraints:
+    dataset="|".join(DATASETS),
+    fov=r"\d{3,}",
+
+
+def targets():
+    """Every result the configuration asks for."""
+    per_fov = [LAYOUT.frames(name) for name in IMAGES] + [LAYOUT.group()]
+    if not COPY_ONLY:
+        per_fov += [LAYOUT.frames(name, level=1) for name in IMAGES]
+        if PC is not None:
+            per_fov += [LAYOUT.cells, LAYOUT.traces]
+    return [LAYOUT.record.format(dataset=name) for name in DATASETS] + [
+        target.format(dataset=dataset.name, fov=fov_text(fov))
+        for dataset in DATASETS.values()
+        for fov in dataset.fovs
+        for target in per_fov
+    ]
+
+
+def stage(name, script):
+    """Everything a stage's result depends on besides its inputs: its settings, and its code by content."""
+    return {"settings": as_json(stage_settings(CONFIG, name)), "code": code_digest(script)}
+
+
+def raw_file(wildcards):
+    return DATASETS[wildcards.dataset].path
+
+
+def planned(look_up):
+    """A param or resource that comes from the plan: look_up(dataset, fov) for the job's dataset and FOV."""
+    return lambda wildcards: look_up(DATASETS[wildcards.dataset], int(wildcards.get("fov", 0)))
+
+
+def memory(stage):
+    """Megabytes a job of this stage may need, more at every further attempt."""
+    return lambda wildcards, attempt: attempt * resources.memory_mb(
+        stage, DATASETS[wildcards.dataset].movie.fovs[int(wildcards.fov)]
+    )
+
+
+def runtime(stage):
+    """Minutes a job of this stage may need, more at every further attempt."""
+    return lambda wildcards, attempt: attempt * resources.runtime_min(
+        stage, DATASETS[wildcards.dataset].movie, int(wildcards.fov)
+    )

@@ -1,0 +1,29 @@
+# Stage 1: the frames of one FOV from the microscope's file into images.zarr.
+rule copy:
+    input:
+        raw=raw_file,
+    output:
+        frames=directory(
+            expand(LAYOUT.frames("{channel}"), channel=RAW, allow_missing=True)
+        ),
+    log:
+        LAYOUT.log("copy"),
+    benchmark:
+        LAYOUT.benchmark("copy")
+    threads: 1
+    resources:
+        mem_mb=memory("copy"),
+        runtime=runtime("copy"),
+    params:
+        **stage("copy", "copy_frames.py"),
+        fov=lambda wildcards: int(wildcards.fov),
+        channels=[index for index in (PC, *FL) if index is not None],
+        shape=planned(plan.shape),
+        planes=planned(lambda dataset, _: plan.planes(dataset, CONFIG["z"])),
+        identity=planned(lambda dataset, _: dataset.identity),
+    conda:
+        "../envs/pyama.yaml"
+    message:
+        "Copying {wildcards.dataset} FOV {wildcards.fov}"
+    script:
+        "../scripts/copy_frames.py"

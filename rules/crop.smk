@@ -1,0 +1,27 @@
+# Stage 5: every cell's own small movie, in all channels.
+rule crop:
+    input:
+        tracked=LAYOUT.frames(tracked(PC)),
+        channels=[LAYOUT.frames(name) for name in RAW + BACKGROUNDS],
+    output:
+        cells=(
+            LAYOUT.cells
+            if LAYOUT.cells.endswith(".zip")
+            else directory(LAYOUT.cells)
+        ),
+    log:
+        LAYOUT.log("crop"),
+    benchmark:
+        LAYOUT.benchmark("crop")
+    threads: 1
+    resources:
+        mem_mb=memory("crop"),
+        runtime=runtime("crop"),
+    params:
+        **stage("crop", "crop_cells.py"),
+    conda:
+        "../envs/pyama.yaml"
+    message:
+        "Cropping cells of {wildcards.dataset} FOV {wildcards.fov}"
+    script:
+        "../scripts/crop_cells.py"

@@ -1,0 +1,24 @@
+# Stage 6: features of every cell in every frame, filtered, as a table.
+rule extract:
+    input:
+        cells=LAYOUT.cells,
+    output:
+        traces=LAYOUT.traces,
+    log:
+        LAYOUT.log("extract"),
+    benchmark:
+        LAYOUT.benchmark("extract")
+    threads: 1
+    resources:
+        mem_mb=memory("extract"),
+        runtime=runtime("extract"),
+    params:
+        **stage("extract", "extract_features.py"),
+        fov=lambda wildcards: int(wildcards.fov),
+        features=as_json(plan.features_of(CONFIG, PC, FL)),
+    conda:
+        "../envs/pyama.yaml"
+    message:
+        "Extracting traces of {wildcards.dataset} FOV {wildcards.fov}"
+    script:
+        "../scripts/extract_features.py"

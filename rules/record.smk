@@ -1,0 +1,21 @@
+# What was run, on what: params and channels as the stages used them, and where the data came from.
+rule record:
+    output:
+        record=LAYOUT.record,
+    log:
+        f"{LAYOUT.results}/logs/{{dataset}}/record.log",
+    benchmark:
+        f"{LAYOUT.results}/benchmarks/{{dataset}}/record.tsv"
+    threads: 1
+    resources:
+        mem_mb=500,
+        runtime=5,
+    params:
+        settings=planned(lambda dataset, _: as_json(plan.record_of(CONFIG, dataset))),
+        code=code_digest("record_config.py"),
+    conda:
+        "../envs/pyama.yaml"
+    message:
+        "Recording the configuration of {wildcards.dataset}"
+    script:
+        "../scripts/record_config.py"

@@ -1,0 +1,22 @@
+# Stage 3: the same label for the same cell in all frames.
+rule track:
+    input:
+        labeled=LAYOUT.frames(labeled(PC)),
+    output:
+        tracked=directory(LAYOUT.frames(tracked(PC))),
+    log:
+        LAYOUT.log("track"),
+    benchmark:
+        LAYOUT.benchmark("track")
+    threads: 1
+    resources:
+        mem_mb=memory("track"),
+        runtime=runtime("track"),
+    params:
+        **stage("track", "track_cells.py"),
+    conda:
+        "../envs/pyama.yaml"
+    message:
+        "Tracking {wildcards.dataset} FOV {wildcards.fov}"
+    script:
+        "../scripts/track_cells.py"

@@ -1,0 +1,82 @@
+"""Stage 1, copying: the frames of one FOV from a microscopy file into images.zarr, one array per channel.
+
+Planes that are not in the file are written as zeros and listed in the array's attribute `missing_frames`; nothing
+is shifted into their place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from functools import reduce
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pyama.microscopy import open_movie
+
+from pyama import job, store
+from pyama.errors import PyamaError
+
+
+def copy_frames(
+    raw: Path,
+    outputs: Sequence[Path],
+    *,
+    fov: int,
+    channels: Sequence[int],
+    shape: Sequence[int],
+    planes: Sequence[int | None],
+) -> dict[int, list[int]]:
+    """Copy `channels` of one FOV, each (T, H, W) uint16, to `outputs`, one frame in memory at a time.
+
+    Of several z `planes` the highest value of each pixel is taken; [None] stands for a file without z. Returns the
+    frames that the file does not hold, by channel. Raises PyamaError when it holds none at all.
+    """
+    n_frames, height, width = shape
+    missing: dict[int, list[int]] = {channel: [] for channel in channels}
+    blank = np.zeros((height, width), np.uint16)
+    with ExitStack() as stack:
+        read = stack.enter_context(open_movie(raw))
+        appends = [
+            stack.enter_context(
+                store.writing(
+                    output,
+                    (n_frames, height, width),
+                    np.uint16,
+                    store.PIXELS,
+                    attributes={"missing_frames": missing[channel]},
+                )
+            )
+            for output, channel in zip(outputs, channels, strict=True)
+        ]
+        for frame in range(n_frames):
+            stacks = zip(*(read(fov, frame, channels, plane) for plane in planes), strict=True)
+            for append, channel, images in zip(appends, channels, stacks, strict=True):
+                present = [image for image in images if image is not None]
+                if not present:
+                    missing[channel].append(frame)
+                append(reduce(np.maximum, present) if present else blank)
+        if all(len(frames) == n_frames for frames in missing.values()):
+            raise PyamaError(f"{raw}: FOV {fov} holds no frame at all; leave it out with `fovs`")
+    return missing
+
+
+def main(raw: str, outputs: Sequence[str], **plan: Any) -> None:
+    missing = copy_frames(Path(raw), [Path(output) for output in outputs], **plan)
+    job.log.info("copied %d frames of %d channels", plan["shape"][0], len(missing))
+    for channel, frames in missing.items():
+        if frames:
+            job.log.warning("channel %d: %d frames are not in the file: %s", channel, len(frames), frames)
+
+
+if __name__ == "__main__":
+    with job.running(snakemake):
+        main(
+            snakemake.input.raw,
+            snakemake.output.frames,
+            fov=snakemake.params.fov,
+            channels=snakemake.params.channels,
+            shape=snakemake.params.shape,
+            planes=snakemake.params.planes,
+        )

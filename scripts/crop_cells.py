@@ -1,0 +1,157 @@
+"""Stage 5, cropping: every tracked cell's own small movie in every channel, in cells.zarr.
+
+A cell's window is as large as its largest padded box and follows the cell. Crops are neither masked nor corrected
+for background; the mask and the background are channels of their own. Pixel values are stored as float32 / 65535
+(attributes `scale`, `offset`), from which raw counts come back exactly.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from pyama import display, job, paths, store
+from pyama.iou import regions
+
+SCALE = 65535
+BATCH_BYTES = 192 << 20  # pixels of so many cells are collected in one pass over the frames
+
+
+@dataclass(frozen=True)
+class Cells:
+    """Where each of N cells is in T frames. Boxes are half-open [y0, x0, y1, x1], 0 where the cell is absent."""
+
+    ids: np.ndarray  # (N,) int32
+    valid: np.ndarray  # (N, T) bool
+    bboxes: np.ndarray  # (N, T, 4) int32
+    origins: np.ndarray  # (N, T, 2) int32: upper left corner [y0, x0] of the window
+    windows: np.ndarray  # (N, 2) int32: height and width of the window
+
+
+def locate_cells(tracked: store.Frames) -> Cells:
+    """Find every cell's boxes in a (T, H, W) array of tracked labels; windows are as tight as the boxes."""
+    n_frames = tracked.shape[0]
+    found = [regions(tracked.read(frame)) for frame in range(n_frames)]
+    ids = np.unique(np.concatenate([labels for labels, _, _ in found])).astype(np.int32)
+    valid = np.zeros((len(ids), n_frames), bool)
+    bboxes = np.zeros((len(ids), n_frames, 4), np.int32)
+    for frame, (labels, _, boxes) in enumerate(found):
+        rows = np.searchsorted(ids, labels)
+        valid[rows, frame] = True
+        bboxes[rows, frame] = boxes
+    return pad_cells(ids, valid, bboxes, tracked.shape[1:], 0)
+
+
+def pad_cells(ids: np.ndarray, valid: np.ndarray, bboxes: np.ndarray, shape: Sequence[int], padding: int) -> Cells:
+    """Windows around boxes: `padding` pixels on every side, all inside an image of `shape` (H, W)."""
+    size = np.array(shape, np.int32)
+    low = np.maximum(bboxes[..., :2] - padding, 0)
+    high = np.minimum(bboxes[..., 2:] + padding, size)
+    windows = np.where(valid[..., None], high - low, 0).max(axis=1, initial=0).astype(np.int32)
+    # Centred on the padded box, then moved inside the image; the box stays within, since it lies in the image too.
+    origins = np.clip((low + high - windows[:, None]) // 2, 0, size - windows[:, None])
+    return Cells(ids, valid, bboxes, np.where(valid[..., None], origins, 0).astype(np.int32), windows)
+
+
+def write_cells(tracked: store.Frames, channels: Sequence[store.Frames], output: Path, *, crop_padding: int) -> Cells:
+    """Write cells.zarr for all tracked cells and return where they are.
+
+    Cells are taken in batches, so that memory does not grow with their number or the length of the movie.
+    """
+    located = locate_cells(tracked)
+    cells = pad_cells(located.ids, located.valid, located.bboxes, tracked.shape[1:], crop_padding)
+    names = [channel.path.parent.name for channel in (tracked, *channels)]
+    with store.new_store(output) as put:
+        store.put_group(put, "")
+        n_frames, height, width = tracked.shape
+        store.put_group(put, "metadata", {"frames": n_frames, "height": height, "width": width})
+        for name, data in (
+            ("cell_ids", cells.ids),
+            ("bboxes", cells.bboxes),
+            ("valid_frames", cells.valid),
+            ("crop_origins", cells.origins),
+        ):
+            store.put_array(put, f"metadata/{name}", data, store.LABELS)
+        for name in names:
+            store.put_group(put, name)
+        for batch in _batches(cells):
+            for name, channel in zip(names, (tracked, *channels), strict=True):
+                for cell, pixels in zip(batch, _collect(channel, cells, batch), strict=True):
+                    _put_cell(put, name, channel, cells, cell, pixels)
+    return cells
+
+
+def _batches(cells: Cells) -> Iterator[list[int]]:
+    """Rows of cells whose pixels in one channel fit into BATCH_BYTES together (a single cell may not)."""
+    batch: list[int] = []
+    size = 0
+    for cell, (height, width) in enumerate(cells.windows.tolist()):
+        needed = 4 * height * width * int(cells.valid[cell].sum())
+        if batch and size + needed > BATCH_BYTES:
+            yield batch
+            batch, size = [], 0
+        batch.append(cell)
+        size += needed
+    if batch:
+        yield batch
+
+
+def _collect(channel: store.Frames, cells: Cells, batch: Sequence[int]) -> list[np.ndarray]:
+    """Pixels of the cells of a batch in the frames where they are present: (n_present, h, w) each, channel's dtype."""
+    rows = np.array(batch)
+    pixels = [np.empty((int(cells.valid[cell].sum()), *cells.windows[cell]), channel.dtype) for cell in batch]
+    filled = [0] * len(batch)
+    for frame in np.flatnonzero(cells.valid[rows].any(axis=0)).tolist():
+        image = channel.read(frame)
+        for at in np.flatnonzero(cells.valid[rows, frame]).tolist():
+            y, x = cells.origins[rows[at], frame].tolist()
+            height, width = cells.windows[rows[at]].tolist()
+            pixels[at][filled[at]] = image[y : y + height, x : x + width]
+            filled[at] += 1
+    return pixels
+
+
+def _put_cell(put: store.Put, name: str, channel: store.Frames, cells: Cells, cell: int, pixels: np.ndarray) -> None:
+    """Write both levels of one cell in one channel, over all frames: 0 where the cell is absent."""
+    valid = cells.valid[cell]
+    key = f"{name}/{cells.ids[cell]}"
+    store.put_group(put, key)
+    if paths.is_labels(name):
+        crop = (pixels == cells.ids[cell]).astype(np.uint8)
+        shown = display.half_labels(crop) * np.uint8(255)
+        kind, attributes = store.LABELS, {}
+    else:
+        crop = pixels.astype(np.float32) / np.float32(SCALE)
+        shown = display.half(display.to_bytes(pixels, *display.limits(pixels)))
+        kind, attributes = store.PIXELS, {"scale": SCALE, "offset": 0}
+        missing = channel.attributes.get("missing_frames")
+        if missing:
+            attributes["missing_frames"] = missing
+    store.put_array(put, f"{key}/0", _over_all_frames(crop, valid), kind, attributes)
+    store.put_array(put, f"{key}/1", _over_all_frames(shown, valid), store.DISPLAY)
+
+
+def _over_all_frames(present: np.ndarray, valid: np.ndarray) -> np.ndarray:
+    if valid.all():
+        return present
+    whole = np.zeros((len(valid), *present.shape[1:]), present.dtype)
+    whole[valid] = present
+    return whole
+
+
+def main(tracked: str, channels: Sequence[str], output: str, crop_padding: int) -> None:
+    cells = write_cells(
+        store.open_frames(Path(tracked)),
+        [store.open_frames(Path(channel)) for channel in channels],
+        Path(output),
+        crop_padding=crop_padding,
+    )
+    job.log.info("%d cells; largest window %s px", len(cells.ids), cells.windows.max(axis=0, initial=0).tolist())
+
+
+if __name__ == "__main__":
+    with job.running(snakemake) as settings:
+        main(snakemake.input.tracked, snakemake.input.channels, snakemake.output.cells, **settings)

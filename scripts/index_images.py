@@ -1,0 +1,59 @@
+"""The group metadata of one FOV's images.zarr: what its arrays are, as OME-NGFF 0.5 with axes, pixel size and times.
+
+Light on purpose: it imports no array library.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pyama import job, paths
+from pyama.groups import write_group
+
+
+def multiscales(name: str, scales: Mapping[str, Any]) -> dict[str, Any]:
+    """Attributes of one channel's group. `scales` is what the plan knows of the FOV (plan.scales).
+
+    Level 1 is another dtype on another scale and stays out of the list, which is for measured values.
+    """
+    pixel = scales["pixel_size_um"]
+    times = scales["times_min"]
+    step = (times[-1] - times[0]) / (len(times) - 1) if len(times) > 1 else 1.0
+    space = {"type": "space", "unit": "micrometer"} if pixel else {"type": "space"}
+    channel = name.rsplit("_", 1)[1]
+    image: dict[str, Any] = {
+        "name": f"{name} ({scales['channels'].get(channel, '')})",
+        "axes": [
+            {"name": "t", "type": "time", "unit": "minute"},
+            {"name": "y", **space},
+            {"name": "x", **space},
+        ],
+        "datasets": [
+            {
+                "path": "0",
+                "coordinateTransformations": [{"type": "scale", "scale": [step, pixel or 1.0, pixel or 1.0]}],
+            }
+        ],
+    }
+    ome: dict[str, Any] = {"version": "0.5", "multiscales": [image]}
+    if paths.is_labels(name):
+        ome["image-label"] = {"source": {"image": f"../{paths.pc(int(channel))}"}}
+    return {"ome": ome}
+
+
+def main(root: str, groups: Sequence[str], scales: Mapping[str, Any]) -> None:
+    for group in map(Path, groups):
+        write_group(group, multiscales(group.parent.name, scales))
+    write_group(
+        Path(root),
+        {key: scales[key] for key in ("name", "channels", "pixel_size_um", "times_min", "times_from")},
+    )
+    job.log.info("%d channels, times from %s", len(groups), scales["times_from"])
+
+
+if __name__ == "__main__":
+    with job.running(snakemake):
+        main(snakemake.output.root, snakemake.output.channels, json.loads(snakemake.params.scales))

@@ -1,0 +1,246 @@
+"""The configuration: read against config/schema.yaml, completed with its defaults, and cut into stages.
+
+Everything a user may write is declared in the schema; this module turns violations into one line each and answers
+which settings a stage depends on (the schema's `stages`).
+"""
+
+from __future__ import annotations
+
+import copy
+import difflib
+import hashlib
+import json
+import math
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from pyama.errors import PyamaError
+
+SCHEMA_FILE = Path(__file__).parents[2] / "config" / "schema.yaml"
+RESERVED_NAMES = ("logs", "benchmarks")  # folders of our own beside the datasets' folders
+
+
+def load_schema() -> dict[str, Any]:
+    """The schema as a dictionary."""
+    return yaml.safe_load(SCHEMA_FILE.read_text(encoding="utf-8"))
+
+
+def complete(raw: Mapping[str, Any]) -> dict[str, Any]:
+    """Check a configuration as Snakemake read it and fill in every default.
+
+    Numbers are brought to the schema's type (30.0 frames are 30 frames), so that writing the same value in another
+    way changes nothing. Raises PyamaError with one line per mistake, each naming the key and what is allowed.
+    """
+    schema = load_schema()
+    config = _plain(raw)
+    mistakes = [_describe(error, schema) for error in _violations(config, schema)]
+    if mistakes:
+        raise PyamaError("\n".join(dict.fromkeys(mistakes)))
+    _fill(config, schema, schema)
+    mistakes = list(_contradictions(config))
+    if mistakes:
+        raise PyamaError("\n".join(mistakes))
+    return config
+
+
+def stage_settings(config: Mapping[str, Any], stage: str) -> dict[str, Any]:
+    """The settings that `stage` uses, by name. A plugin or method from a file counts with the file's content."""
+    schema = load_schema()
+    settings: dict[str, Any] = {}
+    for section, values in (("", config), ("params", config["params"])):
+        properties = schema["properties"][section]["properties"] if section else schema["properties"]
+        for key, declared in properties.items():
+            if stage in declared.get("stages", ()):
+                settings[key] = values[key]
+    files = settings.get("plugins", []) + [
+        value.rpartition(":")[0] for key, value in settings.items() if key.endswith("_method") and ":" in value
+    ]
+    if files:
+        settings["files"] = {file: _digest(file) for file in files}
+    return settings
+
+
+def as_json(settings: Mapping[str, Any]) -> str:
+    """Settings in one canonical spelling: the order of keys in the config changes nothing."""
+    return json.dumps(settings, sort_keys=True)
+
+
+def expand_fovs(fovs: Any, n_fovs: int, key: str) -> list[int]:
+    """FOV numbers, sorted, from "all", "0-9, 12", a number or a list. `key` names the setting in errors."""
+    if fovs == "all":
+        return list(range(n_fovs))
+    if isinstance(fovs, int):
+        chosen = {fovs}
+    elif isinstance(fovs, str):
+        chosen = set()
+        for part in fovs.split(","):
+            first, _, last = part.partition("-")
+            if last and int(last) < int(first):
+                raise PyamaError(f"{key}: {part.strip()!r} runs backwards; write {last.strip()}-{first.strip()}")
+            chosen.update(range(int(first), min(int(last or first), n_fovs) + 1))
+    else:
+        chosen = set(fovs)
+    absent = sorted(fov for fov in chosen if fov >= n_fovs)
+    if absent:
+        raise PyamaError(f"{key}: FOV {absent[0]} is not in the file, which has FOVs 0 to {n_fovs - 1}")
+    return sorted(chosen)
+
+
+def fovs_of(config: Mapping[str, Any], dataset: str) -> Any:
+    """The `fovs` setting of one dataset."""
+    fovs = config["fovs"]
+    return fovs.get(dataset, "all") if isinstance(fovs, Mapping) else fovs
+
+
+def _digest(file: str) -> str:
+    try:
+        return hashlib.sha256(Path(file).read_bytes()).hexdigest()[:16]
+    except OSError as error:
+        raise PyamaError(
+            f"{file}: cannot be read ({error.strerror}); check plugins and methods in the config"
+        ) from None
+
+
+def _plain(value: Any, key: str = "config") -> Any:
+    """Plain dictionaries with text keys, lists and scalars (YAML reads the keys of time_mapping as numbers)."""
+    if isinstance(value, Mapping):
+        return {str(name): _plain(item, str(name)) for name, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item, key) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        raise PyamaError(f"{key}: {value} is not allowed; give a finite number")
+    return value
+
+
+def _violations(config: dict[str, Any], schema: dict[str, Any]) -> Iterator[Any]:
+    import jsonschema
+
+    validator = jsonschema.Draft202012Validator(schema)
+    yield from sorted(validator.iter_errors(config), key=lambda error: [str(part) for part in error.absolute_path])
+
+
+def _describe(error: Any, schema: dict[str, Any]) -> str:
+    """One line for one violation: where, what was written, what is allowed."""
+    key = ".".join(str(part) for part in error.absolute_path) or "config"
+    value, rule = error.instance, error.schema
+    shown = repr(value) if len(repr(value)) <= 80 else repr(value)[:77] + "..."
+    match error.validator:
+        case "additionalProperties" if isinstance(error.validator_value, bool):
+            known = list(rule["properties"])
+            unknown = next(name for name in value if name not in known)
+            prefix = f"{key}." if error.absolute_path else ""
+            return f"{prefix}{unknown}: unknown key{_suggest(unknown, known, schema)}"
+        case "required":
+            missing = next(name for name in error.validator_value if name not in value)
+            return f"{key}: the key {missing!r} is missing; see config/config.yaml"
+        case "pattern" if error.absolute_schema_path and "propertyNames" in error.absolute_schema_path:
+            return f"{key}: the name {shown} is not allowed; use letters, digits, '.', '_' and '-' (at most 100)"
+        case "type":
+            wanted = error.validator_value
+            wanted = wanted if isinstance(wanted, str) else " or ".join(wanted)
+            return f"{key}: {shown} is not of type {wanted}{_allowed(rule)}"
+        case "enum":
+            return f"{key}: {shown} is not one of {', '.join(map(str, error.validator_value))}"
+        case _:
+            return f"{key}: {shown} is not allowed{_allowed(rule)}"
+
+
+def _allowed(rule: Mapping[str, Any]) -> str:
+    low = rule.get("minimum", rule.get("exclusiveMinimum"))
+    parts = []
+    if low is not None:
+        parts.append(f"more than {low}" if "exclusiveMinimum" in rule else f"at least {low}")
+    if "maximum" in rule:
+        parts.append(f"at most {rule['maximum']}")
+    if rule.get("not") == {"multipleOf": 2}:
+        parts.append("odd")
+    if "pattern" in rule and "description" not in rule:
+        parts.append("of the form " + rule["pattern"])
+    if parts:
+        unit = f" {rule['unit']}" if "unit" in rule else ""
+        return f"; allowed: {', '.join(parts)}{unit}"
+    return f"; allowed: {rule['description']}" if "description" in rule else ""
+
+
+def _suggest(unknown: str, known: list[str], schema: dict[str, Any]) -> str:
+    for section, properties in (
+        ("params", schema["properties"]["params"]["properties"]),
+        ("", schema["properties"]),
+    ):
+        if unknown in properties:
+            return f" here; it belongs {f'under {section}:' if section else 'at the top level'}"
+    close = difflib.get_close_matches(unknown, known, n=1)
+    return f"; did you mean {close[0]}?" if close else f"; known keys: {', '.join(known)}"
+
+
+def _fill(value: Any, rule: Mapping[str, Any], schema: Mapping[str, Any]) -> Any:
+    """The value with defaults where keys are absent and numbers brought to their declared type (in place)."""
+    if "$ref" in rule:
+        rule = schema["$defs"][rule["$ref"].rsplit("/", 1)[1]]
+    if isinstance(value, dict):
+        if "anyOf" in rule:
+            options = (
+                schema["$defs"][option["$ref"].rsplit("/", 1)[1]] if "$ref" in option else option
+                for option in rule["anyOf"]
+            )
+            rule = next(option for option in options if option.get("type") == "object")
+        properties = rule.get("properties", {})
+        for key, declared in properties.items():
+            if key not in value and "default" in declared:
+                value[key] = copy.deepcopy(declared["default"])
+        others = rule.get("additionalProperties") or {}
+        for key in value:
+            value[key] = _fill(value[key], properties.get(key, others), schema)
+    elif isinstance(value, list):
+        return [_fill(item, rule.get("items", {}), schema) for item in value]
+    elif isinstance(value, (int, float)) and not isinstance(value, bool):
+        types = rule.get("type", ())
+        if types == "number":
+            return float(value)
+        if "integer" in types:
+            return int(value)
+    return value
+
+
+def _contradictions(config: Mapping[str, Any]) -> Iterator[str]:
+    """Mistakes between keys that a schema cannot state."""
+    params, channels = config["params"], config["channels"]
+    if not channels["pc"] and not channels["fl"]:
+        yield "channels: neither pc nor fl is given; name at least one channel"
+    for dataset in config["datasets"]:
+        if dataset in RESERVED_NAMES:
+            yield f"datasets.{dataset}: this name is taken by a folder of the workflow; choose another"
+    lowered: dict[str, str] = {}
+    for dataset in config["datasets"]:
+        # Windows and macOS do not tell results/A from results/a.
+        if (other := lowered.setdefault(dataset.lower(), dataset)) != dataset:
+            yield f"datasets.{dataset}: differs from datasets.{other} only in upper and lower case; choose another"
+    if isinstance(config["fovs"], Mapping):
+        for dataset in config["fovs"]:
+            if dataset not in config["datasets"]:
+                yield f"fovs.{dataset}: there is no dataset of this name; datasets: {', '.join(config['datasets'])}"
+    if params["min_object_size"] > params["max_object_size"]:
+        yield "params.min_object_size: larger than max_object_size, so that no cell is left"
+    if None not in (params["min_size"], params["max_size"]) and params["min_size"] > params["max_size"]:
+        yield "params.min_size: larger than max_size, so that no cell is left"
+    for key, built_in in (
+        ("segmentation_method", ("logstd", "pyama", "cellpose")),
+        ("tracking_method", ("iou", "btrack")),
+    ):
+        value = params[key]
+        file, _, function = value.rpartition(":")
+        if value not in built_in and not (file.endswith(".py") and function.isidentifier()):
+            yield f"params.{key}: {value!r} is none of {', '.join(built_in)}, path/to/file.py:function"
+        elif file and not Path(file).is_file():
+            yield f"params.{key}: the file {file!r} does not exist"
+    for plugin in config["plugins"]:
+        if not Path(plugin).is_file():
+            yield f"plugins: the file {plugin!r} does not exist"
+    names: set[str] = set()
+    for sample in config["samples"]:
+        if sample["name"] in names:
+            yield f"samples: the name {sample['name']!r} occurs twice; every sample needs a name of its own"
+        names.add(sample["name"])

@@ -1,0 +1,51 @@
+"""Level 1 of images and crops: 8 bit, half resolution, for looking at. Nothing is measured on it."""
+
+from __future__ import annotations
+
+import numpy as np
+
+LOW, HIGH = 1.0, 99.0  # percentiles that become black and white
+
+
+def limits_of_counts(counts: np.ndarray) -> tuple[int, int]:
+    """Values at the two percentiles, from a histogram with one bin per value."""
+    cumulated = np.cumsum(counts)
+    low, high = np.searchsorted(cumulated, np.array([LOW, HIGH]) / 100 * cumulated[-1])
+    return int(low), int(high)
+
+
+def limits(values: np.ndarray) -> tuple[float, float]:
+    """Values at the two percentiles."""
+    at = [int(share / 100 * (values.size - 1)) for share in (LOW, HIGH)]
+    low, high = np.partition(values, at, axis=None)[at]
+    return float(low), float(high)
+
+
+def to_bytes(image: np.ndarray, low: float, high: float) -> np.ndarray:
+    """Values from `low` to `high` as 0 to 255 (uint8), clipped; black throughout when there is no range."""
+    if high <= low:
+        return np.zeros(image.shape, np.uint8)
+    scaled = (image.astype(np.float32) - np.float32(low)) * np.float32(255 / (high - low))
+    return np.clip(scaled, 0, 255, out=scaled).astype(np.uint8)
+
+
+def labels_to_bytes(labels: np.ndarray, highest: int) -> np.ndarray:
+    """Labels 1 to `highest` as 1 to 255 (uint8), so that no label becomes background; 0 stays 0."""
+    table = -(-np.arange(highest + 1) * 255 // max(highest, 1))  # rounded up
+    return table.astype(np.uint8)[labels]
+
+
+def half(image: np.ndarray) -> np.ndarray:
+    """(..., H, W) uint8 at half resolution by area mean; an odd last row or column is left out, a single one stays."""
+    height, width = image.shape[-2:]
+    rows = [slice(0, height)] if height == 1 else [slice(0, height // 2 * 2, 2), slice(1, height // 2 * 2, 2)]
+    columns = [slice(0, width)] if width == 1 else [slice(0, width // 2 * 2, 2), slice(1, width // 2 * 2, 2)]
+    total = sum(image[..., row, column].astype(np.uint16) for row in rows for column in columns)
+    n = len(rows) * len(columns)
+    return ((total + n // 2) // n).astype(np.uint8)
+
+
+def half_labels(labels: np.ndarray) -> np.ndarray:
+    """(..., H, W) labels at half resolution by nearest neighbour, of the same shape as `half` gives."""
+    height, width = labels.shape[-2:]
+    return labels[..., : max(1, height // 2 * 2) : 2, : max(1, width // 2 * 2) : 2]

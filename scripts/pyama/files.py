@@ -1,0 +1,42 @@
+"""Files and folders that are complete or absent."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def whole(path: Path) -> Iterator[Path]:
+    """A path to write a file or folder at; it gets the name `path` only when the block ends without an error.
+
+    The name in between is always the same, so that what a killed job left is replaced by its next run.
+    """
+    path = Path(path)
+    partial = path.with_name(f".{path.name}.partial")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    remove(partial)
+    try:
+        yield partial
+        remove(path)
+        os.replace(partial, path)
+    except BaseException:
+        remove(partial)
+        raise
+
+
+def remove(path: Path) -> None:
+    """Remove a file or folder that may not be there."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file, whole or not at all, with "\\n" line ends on every system."""
+    with whole(path) as partial:
+        partial.write_bytes(text.encode())

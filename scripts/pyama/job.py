@@ -1,0 +1,55 @@
+"""How a script runs as a job: its log, its errors, its threads."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from pyama.errors import PyamaError
+
+log = logging.getLogger("pyama")
+
+
+@contextmanager
+def running(snakemake: Any) -> Iterator[dict[str, Any]]:
+    """Run the body of a script: `with job.running(snakemake) as settings: main(..., **settings)`.
+
+    Yields the stage's settings. Everything logged goes to the rule's log file, which starts with the settings and
+    ends with the time taken or the reason of the failure. A failure is one line on the terminal; the traceback of
+    a defect stands in the log.
+    """
+    log_file = Path(snakemake.log[0])
+    log_file.parent.mkdir(parents=True, exist_ok=True)
+    logging.basicConfig(filename=log_file, filemode="w", format="%(message)s", level=logging.INFO, encoding="utf-8")
+    place = ", ".join(f"{name} {value}" for name, value in snakemake.wildcards.items())
+    settings = json.loads(snakemake.params.settings)
+    log.info("%s: %s", snakemake.rule, place)
+    log.info("settings: %s", json.dumps(settings, sort_keys=True))
+    started = time.perf_counter()
+    limit_threads(snakemake.threads)
+    try:
+        yield settings
+    except PyamaError as error:
+        log.error("failed: %s", error)
+        _give_up(f"{snakemake.rule}, {place}: {error}")
+    except Exception as error:
+        log.exception("failed after %.1f s", time.perf_counter() - started)
+        _give_up(f"{snakemake.rule}, {place}: {type(error).__name__}: {error} (details in {log_file})")
+    log.info("done in %.1f s", time.perf_counter() - started)
+
+
+def limit_threads(threads: int) -> None:
+    """Keep OpenCV to the rule's threads (BLAS is told by Snakemake through the environment)."""
+    if "cv2" in sys.modules:
+        sys.modules["cv2"].setNumThreads(threads)
+
+
+def _give_up(line: str) -> None:
+    print(line.replace("\n", " "), file=sys.stderr, flush=True)
+    sys.exit(1)

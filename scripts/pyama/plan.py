@@ -1,0 +1,293 @@
+"""What there is to do: every dataset's file looked at once, its FOVs and channels resolved against the config."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from pyama import paths
+from pyama.config import expand_fovs, fovs_of
+from pyama.errors import PyamaError
+from pyama.files import write_text
+from pyama.microscopy import Movie, inspect_movie
+from pyama.paths import Layout
+from pyama.rerun import code_digest
+
+SAMPLE_BYTES = 1 << 16
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """One file and what is to be done with it."""
+
+    name: str
+    path: str
+    movie: Movie
+    identity: str  # changes when the file's content does
+    fovs: tuple[int, ...]
+    pc: int | None
+    fl: tuple[int, ...]
+
+
+def plan_datasets(config: Mapping[str, Any]) -> dict[str, Dataset]:
+    """Look at every file of a completed config. Raises PyamaError with one line per mistake."""
+    datasets: dict[str, Dataset] = {}
+    mistakes: list[str] = []
+    for name, path in config["datasets"].items():
+        try:
+            datasets[name] = _plan_dataset(config, name, path)
+        except PyamaError as error:
+            mistakes.append(str(error))
+    if not mistakes:
+        mistakes = list(_differences(datasets)) + _impossible(config, datasets)
+    if mistakes:
+        raise PyamaError("\n".join(dict.fromkeys(mistakes)))
+    return datasets
+
+
+def frame_times(dataset: Dataset, fov: int, settings: Mapping[str, Any]) -> tuple[list[float], str]:
+    """Minutes since the FOV's first frame, one per frame, and where they come from.
+
+    In this order: `time_mapping`, the file's time stamps, the file's period, `frame_interval`. Frames between two
+    named in `time_mapping` are interpolated; beyond the last one its last step goes on.
+    """
+    n_frames = dataset.movie.n_frames
+    mapping = settings["time_mapping"]
+    if mapping:
+        return _mapped_times(
+            {int(frame): float(time) for frame, time in mapping.items()}, n_frames, settings
+        ), "time_mapping"
+    stamps = dataset.movie.fovs[fov]["times_min"]
+    period = dataset.movie.period_min
+    if stamps is not None and len(stamps) > 1:
+        step = period or (stamps[-1] - stamps[0]) / (len(stamps) - 1)
+        return stamps + [stamps[-1] + step * k for k in range(1, n_frames - len(stamps) + 1)], "file time stamps"
+    if period:
+        return [period * frame for frame in range(n_frames)], "file period"
+    return [settings["frame_interval"] * frame for frame in range(n_frames)], "frame_interval"
+
+
+def _mapped_times(mapping: dict[int, float], n_frames: int, settings: Mapping[str, Any]) -> list[float]:
+    known = sorted(mapping.items())
+    if any(later[1] <= earlier[1] for earlier, later in zip(known, known[1:], strict=False)):
+        raise PyamaError("params.time_mapping: times do not increase from frame to frame")
+    times = []
+    for frame in range(n_frames):
+        before = [pair for pair in known if pair[0] <= frame]
+        after = [pair for pair in known if pair[0] > frame]
+        if before and after:
+            (f0, t0), (f1, t1) = before[-1], after[0]
+        elif len(known) > 1:
+            (f0, t0), (f1, t1) = known[-2:] if before else known[:2]
+        else:
+            (f0, t0), (f1, t1) = known[0], (known[0][0] + 1, known[0][1] + settings["frame_interval"])
+        times.append(t0 + (t1 - t0) * (frame - f0) / (f1 - f0))
+    return times
+
+
+def _plan_dataset(config: Mapping[str, Any], name: str, path: str) -> Dataset:
+    key = f"datasets.{name}"
+    if not Path(path).is_file():
+        what = "is a folder" if Path(path).is_dir() else "does not exist"
+        hint = "; `make demo` writes it" if path.startswith("demo/") else "; check the path in the config"
+        raise PyamaError(f"{key}: the file {path!r} {what}{hint}")
+    try:
+        movie, identity = _look_at(name, path, Layout(config["output_dir"]))
+    except OSError as error:
+        raise PyamaError(f"{key}: the file {path!r} cannot be read ({error.strerror})") from None
+    except PyamaError as error:
+        raise PyamaError(f"{key}: {error}") from None
+    fovs_key = f"fovs.{name}" if isinstance(config["fovs"], Mapping) else "fovs"
+    fovs = tuple(expand_fovs(fovs_of(config, name), len(movie.fovs), fovs_key))
+    pc = config["channels"]["pc"]
+    pc_index = None if pc is None else _channel(pc["channel"], movie, "channels.pc", path)
+    fl_indices = tuple(
+        _channel(channel["channel"], movie, f"channels.fl.{at}", path)
+        for at, channel in enumerate(config["channels"]["fl"])
+    )
+    indices = [index for index in (pc_index, *fl_indices) if index is not None]
+    for index in indices:
+        if indices.count(index) > 1:
+            raise PyamaError(f"channels: channel {index} is named twice; name every channel once")
+    if movie.n_z > 1 and config["z"] is None:
+        raise PyamaError(f"{key}: {path!r} has {movie.n_z} z planes; choose one with `z: 0` ... or `z: max`")
+    if isinstance(config["z"], int) and config["z"] >= movie.n_z:
+        raise PyamaError(f"z: plane {config['z']} is not in {path!r}, which has planes 0 to {movie.n_z - 1}")
+    return Dataset(name, path, movie, identity, fovs, pc_index, fl_indices)
+
+
+def _look_at(name: str, path: str, layout: Layout) -> tuple[Movie, str]:
+    """What the file holds, from the last look where file and reader are still the same."""
+    status = os.stat(path)
+    seen_as = [str(path), status.st_size, status.st_mtime_ns, code_digest("pyama/microscopy.py")]
+    cached = Path(layout.movie.format(dataset=name))
+    try:
+        last = json.loads(cached.read_text(encoding="utf-8"))
+        if last["seen_as"] == seen_as:
+            return Movie(**last["movie"]), last["identity"]
+    except (OSError, ValueError, KeyError, TypeError):
+        pass
+    movie, identity = inspect_movie(Path(path)), _identity(path)
+    try:
+        write_text(
+            cached,
+            json.dumps({"seen_as": seen_as, "identity": identity, "movie": asdict(movie)}, sort_keys=True),
+        )
+    except OSError as error:
+        raise PyamaError(f"output_dir: cannot write to {cached.parent} ({error.strerror})") from None
+    return movie, identity
+
+
+def _identity(path: str) -> str:
+    """Digest of the size and of samples spread over the file.
+
+    Snakemake notices a file that is newer than its results; this notices an older file put in its place.
+    """
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        size = file.seek(0, os.SEEK_END)
+        digest.update(str(size).encode())
+        for at in range(33):
+            file.seek(max(0, (size - SAMPLE_BYTES)) * at // 32)
+            digest.update(file.read(SAMPLE_BYTES))
+    return digest.hexdigest()[:16]
+
+
+def _channel(wanted: int | str, movie: Movie, key: str, path: str) -> int:
+    names = movie.channels
+    listed = ", ".join(f"{index}: {name}" for index, name in enumerate(names))
+    if isinstance(wanted, int):
+        if wanted >= len(names):
+            raise PyamaError(f"{key}: channel {wanted} is not in {path!r}; its channels are {listed}")
+        return wanted
+    if names.count(wanted) > 1:
+        raise PyamaError(f"{key}: {path!r} has several channels named {wanted!r}; give the index; channels: {listed}")
+    if wanted not in names:
+        raise PyamaError(f"{key}: no channel of {path!r} is named {wanted!r}; its channels are {listed}")
+    return names.index(wanted)
+
+
+def _differences(datasets: Mapping[str, Dataset]) -> list[str]:
+    """Rules name their outputs by channel, so all datasets of a run need the same channel numbers."""
+    first = next(iter(datasets.values()))
+    return [
+        f"channels: they are {(first.pc, *first.fl)} in {first.path!r} but {(other.pc, *other.fl)} in {other.path!r}; "
+        "datasets whose channels differ need a config each"
+        for other in datasets.values()
+        if (other.pc, other.fl) != (first.pc, first.fl)
+    ]
+
+
+def _impossible(config: Mapping[str, Any], datasets: Mapping[str, Dataset]) -> list[str]:
+    """Filters that leave nothing, and samples of FOVs that are not there."""
+    mistakes = []
+    params = config["params"]
+    for dataset in datasets.values():
+        movie = dataset.movie
+        if dataset.pc is not None and not params["copy_only"]:
+            if params["min_frames"] > movie.n_frames:
+                mistakes.append(
+                    f"params.min_frames: {params['min_frames']} is more than the {movie.n_frames} frames of "
+                    f"{dataset.path!r}, so that no cell is left; allowed: 1 to {movie.n_frames}"
+                )
+            for fov in dataset.fovs:
+                side = min(movie.fovs[fov]["height"], movie.fovs[fov]["width"])
+                if 2 * params["border_margin"] >= side:
+                    mistakes.append(
+                        f"params.border_margin: {params['border_margin']} px from every edge leave nothing of FOV {fov} "
+                        f"of {dataset.path!r} ({side} px); allowed: 0 to {(side - 1) // 2}"
+                    )
+                    break
+        for sample in config["samples"]:
+            try:
+                expand_fovs(sample["fovs"], len(movie.fovs), f"samples.{sample['name']}.fovs")
+            except PyamaError as error:
+                mistakes.append(f"{error} ({dataset.path!r})")
+    return mistakes
+
+
+# ------------------------------------------------------------------------------------------- what the rules look up
+
+
+def channels_of(datasets: Mapping[str, Dataset]) -> tuple[int | None, tuple[int, ...]]:
+    """Phase-contrast channel and fluorescence channels, the same for all datasets of a run."""
+    first = next(iter(datasets.values()))
+    return first.pc, first.fl
+
+
+def shape(dataset: Dataset, fov: int) -> list[int]:
+    """[T, H, W] of one FOV."""
+    return [dataset.movie.n_frames, dataset.movie.fovs[fov]["height"], dataset.movie.fovs[fov]["width"]]
+
+
+def planes(dataset: Dataset, z: int | str | None) -> list[int | None]:
+    """The z planes to take the maximum of; [None] for a file without z."""
+    if dataset.movie.n_z == 1:
+        return [None]
+    return list(range(dataset.movie.n_z)) if z == "max" else [z]
+
+
+def features_of(config: Mapping[str, Any], pc: int | None, fl: tuple[int, ...]) -> dict[str, list[str]]:
+    """The features asked for, by channel name in cells.zarr."""
+    channels = config["channels"]
+    chosen = {paths.fl(index): channel["features"] for index, channel in zip(fl, channels["fl"], strict=True)}
+    return {paths.pc(pc): channels["pc"]["features"], **chosen} if pc is not None else chosen
+
+
+def scales(dataset: Dataset, fov: int, params: Mapping[str, Any]) -> dict[str, Any]:
+    """What a viewer needs to place the frames of one FOV: names, pixel size and times."""
+    times, source = frame_times(dataset, fov, params)
+    channels = [index for index in (dataset.pc, *dataset.fl) if index is not None]
+    return {
+        "name": dataset.movie.fovs[fov]["name"],
+        "channels": {str(index): dataset.movie.channels[index] for index in channels},
+        "pixel_size_um": dataset.movie.pixel_size_um,
+        "times_min": times,
+        "times_from": source,
+    }
+
+
+def record_of(config: Mapping[str, Any], dataset: Dataset) -> dict[str, Any]:
+    """The content of processing_config.yaml but for the versions of software."""
+    movie = dataset.movie
+
+    def channel(index: int, written: Mapping[str, Any]) -> dict[str, Any]:
+        return {"channel": index, "features": written["features"]}
+
+    channels: dict[str, Any] = {}
+    if dataset.pc is not None:
+        channels["pc"] = channel(dataset.pc, config["channels"]["pc"])
+    channels["fl"] = [channel(i, written) for i, written in zip(dataset.fl, config["channels"]["fl"], strict=True)]
+    times, source = frame_times(dataset, dataset.fovs[0], config["params"])
+    return {
+        "params": {**config["params"], "z": config["z"], "plugins": config["plugins"]},
+        "channels": channels,
+        "provenance": {
+            "input": {
+                "file": Path(dataset.path).name,
+                "format": movie.format,
+                "bytes": os.stat(dataset.path).st_size,
+                "identity": dataset.identity,
+            },
+            "dims": {
+                "fovs": len(movie.fovs),
+                "frames": movie.n_frames,
+                "channels": len(movie.channels),
+                "z": movie.n_z,
+            }
+            | {"height": movie.fovs[0]["height"], "width": movie.fovs[0]["width"], "dtype": movie.dtype},
+            "channel_names": movie.channels,
+            "fov_names": [fov["name"] for fov in movie.fovs],
+            "fovs_processed": list(dataset.fovs),
+            "pixel_size_um": movie.pixel_size_um,
+            "time": {"from": source, "unit": "min", "first_fov": times},
+            "missing_planes": {
+                str(fov): movie.fovs[fov]["missing"] for fov in dataset.fovs if movie.fovs[fov]["missing"]
+            },
+        },
+    }

@@ -1,0 +1,307 @@
+"""Zarr 3 arrays and groups, written and read frame by frame.
+
+The layout is ordinary Zarr format 3 that zarr-python and every other reader opens. It is written here rather than
+through zarr-python for three reasons, each measured: a shard is streamed (zarr-python holds a whole shard in memory,
+so that a movie of any length in one file per array would not fit), an array appears under its name only when it is
+complete, and a job does not pay the import of zarr (0.6 CPU-seconds per job).
+
+Images: one chunk per frame (and tile), all chunks of an array in one shard, its index at the end.
+Crops: one chunk per array. Every chunk carries a CRC-32C, so that damage is noticed when it is read.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import struct
+import zipfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import google_crc32c
+import numpy as np
+from numcodecs import blosc, zstd
+
+from pyama.errors import PyamaError
+from pyama.files import whole
+from pyama.groups import as_bytes, group_metadata
+
+ARRAY_FILE = "zarr.json"
+SHARD_FILE = "c/0/0/0"  # the only shard of an image array
+CHUNK_FILE = "c.0"  # first part of the only chunk of a crop array; one ".0" more per further axis
+AXES = ("t", "y", "x")
+
+# By what an array holds: pixels compress best as shuffled bits, labels by plain zstd, display levels must be fast.
+PIXELS, LABELS, DISPLAY = "pixels", "labels", "display"
+
+
+def _codec(kind: str, itemsize: int) -> dict[str, Any]:
+    if kind == LABELS:
+        return {"name": "zstd", "configuration": {"level": 1, "checksum": False}}
+    cname, shuffle = ("zstd", "bitshuffle") if kind == PIXELS else ("lz4", "noshuffle")
+    settings = {"typesize": itemsize, "cname": cname, "clevel": 1, "shuffle": shuffle, "blocksize": 0}
+    return {"name": "blosc", "configuration": settings}
+
+
+def _encode(chunk: np.ndarray, kind: str) -> bytes:
+    """Compressed bytes of a chunk, followed by their CRC-32C."""
+    chunk = np.ascontiguousarray(chunk, dtype=chunk.dtype.newbyteorder("<"))
+    if kind == LABELS:
+        packed = zstd.compress(chunk, 1)
+    else:
+        # Without threads: with them blosc puts blocks down in the order in which they happen to finish.
+        cname, shuffle = (b"zstd", blosc.BITSHUFFLE) if kind == PIXELS else (b"lz4", blosc.NOSHUFFLE)
+        packed = blosc.compress(chunk, cname, 1, shuffle, 0, chunk.itemsize)
+    return bytes(packed) + struct.pack("<I", google_crc32c.value(bytes(packed)))
+
+
+def _decode(data: bytes, codec: str, dtype: np.dtype, shape: tuple[int, ...], where: str) -> np.ndarray:
+    packed, checksum = data[:-4], data[-4:]
+    if len(data) < 4 or struct.pack("<I", google_crc32c.value(packed)) != checksum:
+        raise PyamaError(f"{where}: damaged on disk (checksum differs); delete this folder and run again")
+    plain = zstd.decompress(packed) if codec == "zstd" else blosc.decompress(packed)
+    return np.frombuffer(plain, dtype.newbyteorder("<")).reshape(shape)
+
+
+blosc.use_threads = False
+
+
+def _array_metadata(
+    shape: Sequence[int],
+    dtype: np.dtype,
+    chunk: Sequence[int],
+    kind: str,
+    shard: Sequence[int] | None,
+    attributes: Mapping[str, Any],
+) -> bytes:
+    codecs: list[dict[str, Any]] = []
+    if dtype.itemsize > 1:
+        codecs.append({"name": "bytes", "configuration": {"endian": "little"}})
+    else:
+        codecs.append({"name": "bytes"})
+    codecs += [_codec(kind, dtype.itemsize), {"name": "crc32c"}]
+    if shard is not None:
+        index_codecs = [{"name": "bytes", "configuration": {"endian": "little"}}, {"name": "crc32c"}]
+        sharding = {
+            "chunk_shape": list(chunk),
+            "codecs": codecs,
+            "index_codecs": index_codecs,
+            "index_location": "end",
+        }
+        codecs = [{"name": "sharding_indexed", "configuration": sharding}]
+    metadata: dict[str, Any] = {
+        "zarr_format": 3,
+        "node_type": "array",
+        "shape": list(shape),
+        "data_type": dtype.name,
+        "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": list(shard or chunk)}},
+        "chunk_key_encoding": {
+            "name": "default",
+            "configuration": {"separator": "/" if shard is not None else "."},
+        },
+        "fill_value": False if dtype.kind == "b" else 0,
+        "codecs": codecs,
+        "attributes": dict(attributes),
+    }
+    if len(shape) == len(AXES):
+        metadata["dimension_names"] = list(AXES)
+    return as_bytes(metadata)
+
+
+# ------------------------------------------------------------------------------------------------------------- images
+
+
+@contextmanager
+def writing(
+    path: Path,
+    shape: tuple[int, int, int],
+    dtype: Any,
+    kind: str,
+    *,
+    tile: int | None = None,
+    attributes: Mapping[str, Any] | None = None,
+) -> Iterator[Callable[[np.ndarray], None]]:
+    """Write a (T, H, W) array frame by frame: `with writing(...) as append: append(frame)`, T times.
+
+    A chunk is one frame, or with `tile` a tile of one frame of at most that width. Memory: one frame. The attributes
+    are read at the end, so the caller may still fill them in while it writes.
+    """
+    dtype = np.dtype(dtype)
+    n_frames, height, width = shape
+    chunk = (min(tile or height, height), min(tile or width, width))
+    rows, columns = math.ceil(height / chunk[0]), math.ceil(width / chunk[1])
+    index: list[tuple[int, int]] = []
+    with whole(path) as partial:
+        shard = partial / SHARD_FILE
+        shard.parent.mkdir(parents=True)
+        with open(shard, "wb") as file:
+
+            def append(frame: np.ndarray) -> None:
+                if frame.shape != (height, width):
+                    raise ValueError(f"{path}: frame {len(index)} is {frame.shape}, not {(height, width)}")
+                frame = frame.astype(dtype, casting="safe", copy=False)
+                for row in range(rows):
+                    for column in range(columns):
+                        y, x = row * chunk[0], column * chunk[1]
+                        part = frame[y : y + chunk[0], x : x + chunk[1]]
+                        if part.shape != chunk:  # chunks at the far edges are stored in full, padded
+                            part = np.pad(part, [(0, c - s) for c, s in zip(chunk, part.shape, strict=True)])
+                        data = _encode(part, kind)
+                        index.append((file.tell(), len(data)))
+                        file.write(data)
+
+            yield append
+            if len(index) != n_frames * rows * columns:
+                raise ValueError(f"{path}: {len(index)} chunks written, {n_frames * rows * columns} expected")
+            table = np.array(index, "<u8").tobytes()
+            file.write(table + struct.pack("<I", google_crc32c.value(table)))
+        grid = (n_frames, rows * chunk[0], columns * chunk[1])
+        metadata = _array_metadata(shape, dtype, (1, *chunk), kind, grid, attributes or {})
+        (partial / ARRAY_FILE).write_bytes(metadata)
+
+
+@dataclass(frozen=True)
+class Frames:
+    """An image array on disk. `read(t)` gives frame t as (H, W); `present(t)` says whether the file had it."""
+
+    path: Path
+    shape: tuple[int, int, int]
+    dtype: np.dtype
+    attributes: dict[str, Any]
+    _chunk: tuple[int, int]
+    _codec: str
+    _index: np.ndarray
+
+    def read(self, frame: int) -> np.ndarray:
+        _, height, width = self.shape
+        rows, columns = math.ceil(height / self._chunk[0]), math.ceil(width / self._chunk[1])
+        tiles = self._index.reshape(-1, rows, columns, 2)[frame]
+        start, end = int(tiles[0, 0, 0]), int(tiles[-1, -1].sum())
+        with open(self.path / SHARD_FILE, "rb") as file:  # a frame's tiles follow each other: one read
+            file.seek(start)
+            data = file.read(end - start)
+        where = f"{self.path}, frame {frame}"
+        parts = [
+            [
+                _decode(data[at - start : at - start + n], self._codec, self.dtype, self._chunk, where)
+                for at, n in row.tolist()
+            ]
+            for row in tiles
+        ]
+        return parts[0][0] if rows == columns == 1 else np.block(parts)[:height, :width]
+
+    def present(self, frame: int) -> bool:
+        return frame not in self.attributes.get("missing_frames", ())
+
+
+def open_frames(path: Path) -> Frames:
+    """Open an image array that `writing` wrote. Raises PyamaError when it is absent or damaged."""
+    path = Path(path)
+    try:
+        metadata = json.loads((path / ARRAY_FILE).read_bytes())
+        sharding = metadata["codecs"][0]["configuration"]
+        shape = tuple(metadata["shape"])
+        grid = metadata["chunk_grid"]["configuration"]["chunk_shape"]
+        chunk = tuple(sharding["chunk_shape"][1:])
+        count = grid[0] * (grid[1] // chunk[0]) * (grid[2] // chunk[1])
+        with open(path / SHARD_FILE, "rb") as file:
+            file.seek(-16 * count - 4, os.SEEK_END)
+            table, checksum = file.read(16 * count), file.read(4)
+    except FileNotFoundError:
+        raise PyamaError(f"{path}: this array is missing; run the workflow again") from None
+    except (OSError, ValueError, KeyError, IndexError, TypeError):
+        raise PyamaError(f"{path}: damaged on disk; delete this folder and run again") from None
+    if struct.pack("<I", google_crc32c.value(table)) != checksum:
+        raise PyamaError(f"{path}: damaged on disk (checksum differs); delete this folder and run again")
+    index = np.frombuffer(table, "<u8").reshape(count, 2)
+    codec = sharding["codecs"][1]["name"]
+    return Frames(path, shape, np.dtype(metadata["data_type"]), metadata["attributes"], chunk, codec, index)
+
+
+# -------------------------------------------------------------------------------------------------------------- crops
+
+Put = Callable[[str, bytes], None]  # (key, content): writes one file of a store
+Get = Callable[[str], bytes]  # key -> content
+
+
+@contextmanager
+def new_store(path: Path) -> Iterator[Put]:
+    """A new store of many small files: a folder, or one zip file where `path` ends in .zip. Whole or absent."""
+    with whole(path) as partial:
+        if path.suffix == ".zip":
+            with zipfile.ZipFile(partial, "w", zipfile.ZIP_STORED) as archive:
+                # A fixed date: the same results are the same bytes.
+                yield lambda key, content: archive.writestr(zipfile.ZipInfo(key, (1980, 1, 1, 0, 0, 0)), content)
+        else:
+            partial.mkdir()
+            folders: set[str] = set()
+
+            def put(key: str, content: bytes) -> None:
+                folder, _, name = key.rpartition("/")
+                if folder not in folders:
+                    os.makedirs(partial / folder, exist_ok=True)
+                    folders.add(folder)
+                with open(f"{partial}/{folder}/{name}", "wb", buffering=0) as file:
+                    file.write(content)
+
+            yield put
+
+
+@contextmanager
+def open_store(path: Path) -> Iterator[Get]:
+    """Read a store that `new_store` wrote."""
+    with ExitStack() as stack:
+        try:
+            if path.suffix == ".zip":
+                read = stack.enter_context(zipfile.ZipFile(path)).read
+            else:
+                read = _folder_reader(path)
+        except (OSError, zipfile.BadZipFile):
+            raise PyamaError(f"{path}: missing or damaged; delete it and run again") from None
+
+        def get(key: str) -> bytes:
+            try:
+                return read(key)
+            except (OSError, KeyError, zipfile.BadZipFile):
+                raise PyamaError(f"{path}/{key}: missing or damaged; delete {path} and run again") from None
+
+        yield get
+
+
+def _folder_reader(path: Path) -> Get:
+    def read(key: str) -> bytes:
+        with open(f"{path}/{key}", "rb") as file:
+            return file.read()
+
+    return read
+
+
+def put_group(put: Put, key: str, attributes: Mapping[str, Any] | None = None) -> None:
+    """Write a group's metadata; `key` "" is the root."""
+    put(f"{key}/{ARRAY_FILE}".lstrip("/"), group_metadata(attributes or {}))
+
+
+def put_array(put: Put, key: str, data: np.ndarray, kind: str, attributes: Mapping[str, Any] | None = None) -> None:
+    """Write an array of any shape as one chunk: two files."""
+    chunk = [max(1, n) for n in data.shape]
+    put(f"{key}/{ARRAY_FILE}", _array_metadata(data.shape, data.dtype, chunk, kind, None, attributes or {}))
+    if data.size:
+        put(f"{key}/{_chunk_name(data.ndim)}", _encode(data, kind))
+
+
+def get_array(get: Get, key: str) -> tuple[np.ndarray, dict[str, Any]]:
+    """Read an array that `put_array` wrote, and its attributes."""
+    metadata = json.loads(get(f"{key}/{ARRAY_FILE}"))
+    shape, dtype = tuple(metadata["shape"]), np.dtype(metadata["data_type"])
+    if 0 in shape:
+        return np.zeros(shape, dtype), metadata["attributes"]
+    data = get(f"{key}/{_chunk_name(len(shape))}")
+    return _decode(data, metadata["codecs"][1]["name"], dtype, shape, key), metadata["attributes"]
+
+
+def _chunk_name(n_axes: int) -> str:
+    return CHUNK_FILE + ".0" * (n_axes - 1)

@@ -1,0 +1,41 @@
+"""processing_config.yaml: params and channels exactly as run, and the provenance of the data."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from pyama import job
+from pyama.files import write_text
+
+PACKAGES = (
+    "snakemake",
+    "numpy",
+    "scipy",
+    "scikit-image",
+    "opencv-python-headless",
+    "numcodecs",
+    "nd2",
+    "aicspylibczi",
+)
+
+
+def record_text(record: Mapping[str, Any]) -> str:
+    """The file's content: the plan's record with the versions of the software added."""
+    software = {"python": platform.python_version()} | {package: version(package) for package in PACKAGES}
+    provenance = {**record["provenance"], "software": software}
+    return yaml.safe_dump({**record, "provenance": provenance}, sort_keys=False, allow_unicode=True, width=120)
+
+
+def main(output: str, record: Mapping[str, Any]) -> None:
+    write_text(Path(output), record_text(record))
+
+
+if __name__ == "__main__":
+    with job.running(snakemake) as settings:
+        main(snakemake.output.record, settings)

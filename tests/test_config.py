@@ -1,0 +1,171 @@
+"""The configuration: defaults, one line per mistake, the manual in step with the schema."""
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pyama import config
+from pyama.errors import PyamaError
+
+ROOT = Path(__file__).parents[1]
+SHIPPED = yaml.safe_load((ROOT / "config/config.yaml").read_text())
+MINIMAL = {"datasets": {"a": "a.nd2"}, "channels": {"pc": {"channel": 0}}}
+
+
+def leaves(tree, prefix=()):
+    for key, value in tree.items():
+        yield (*prefix, key), value
+
+
+def test_shipped_config_shows_every_key_with_its_default():
+    schema = config.load_schema()
+    assert set(SHIPPED) == set(schema["properties"])
+    assert set(SHIPPED["params"]) == set(schema["properties"]["params"]["properties"])
+    for key, declared in schema["properties"]["params"]["properties"].items():
+        assert SHIPPED["params"][key] == declared["default"], key
+    for key, declared in schema["properties"].items():
+        if key not in ("datasets", "channels", "params"):
+            assert SHIPPED[key] == declared["default"], key
+
+
+def test_shipped_config_comments_every_parameter():
+    lines = (ROOT / "config/config.yaml").read_text().splitlines()
+    for key in SHIPPED["params"]:
+        line = next(line for line in lines if line.strip().startswith(f"{key}:"))
+        assert re.search(r"# \w", line), key
+
+
+def test_every_parameter_has_a_stage_a_default_and_a_description():
+    for key, declared in config.load_schema()["properties"]["params"]["properties"].items():
+        assert {"default", "stages", "description"} <= set(declared), key
+
+
+def test_minimal_config_is_completed_with_the_defaults():
+    complete = config.complete(MINIMAL)
+    assert complete["params"] == SHIPPED["params"]
+    assert complete["channels"] == {"pc": {"channel": 0, "features": []}, "fl": []}
+
+
+def with_param(key, value):
+    return {**MINIMAL, "params": {key: value}}
+
+
+@pytest.mark.parametrize(
+    ("raw", "line"),
+    [
+        ({"channels": {"pc": {"channel": 0}}}, "config: the key 'datasets' is missing"),
+        ({"datasets": {}, "channels": {"pc": {"channel": 0}}}, "datasets: {} is not allowed"),
+        ({"datasets": {"../a": "x"}, "channels": {}}, "datasets: the name '../a' is not allowed"),
+        ({"datasets": {"a b": "x"}, "channels": {}}, "datasets: the name 'a b' is not allowed"),
+        ({"datasets": {"logs": "x.nd2"}, "channels": {"pc": {"channel": 0}}}, "datasets.logs: this name is taken"),
+        ({"datasets": {"a": "x", "A": "y"}, "channels": {"pc": {"channel": 0}}}, "datasets.A: differs from datasets.a"),
+        ({"datasets": {"a": 3}, "channels": {}}, "datasets.a: 3 is not of type string"),
+        ({**MINIMAL, "channels": {}}, "channels: neither pc nor fl"),
+        ({**MINIMAL, "channels": {"pc": {"channel": -1}}}, "channels.pc"),
+        ({**MINIMAL, "channels": {"pc": {"chanel": 0}}}, "channels.pc"),
+        ({**MINIMAL, "parms": {}}, "parms: unknown key; did you mean params?"),
+        ({**MINIMAL, "min_frames": 3}, "min_frames: unknown key here; it belongs under params:"),
+        (with_param("z", 0), "params.z: unknown key here; it belongs at the top level"),
+        (with_param("min_frame", 3), "params.min_frame: unknown key; did you mean min_frames?"),
+        (with_param("min_frames", 0), "params.min_frames: 0 is not allowed; allowed: at least 1 frames"),
+        (with_param("min_frames", "ten"), "params.min_frames: 'ten' is not of type integer; allowed: at least 1"),
+        (with_param("min_frames", 2.5), "params.min_frames: 2.5 is not of type integer"),
+        (with_param("min_iou", 1.5), "params.min_iou: 1.5 is not allowed; allowed: at least 0, at most 1"),
+        (with_param("morph_size", 6), "params.morph_size: 6 is not allowed; allowed: at least 1, at most 101, odd px"),
+        (with_param("min_iou", float("nan")), "min_iou: nan is not allowed"),
+        (with_param("iou", "pixels"), "params.iou: 'pixels' is not one of box, mask"),
+        (with_param("copy_only", "yes"), "params.copy_only: 'yes' is not of type boolean"),
+        (with_param("segmentation_method", "otsu"), "params.segmentation_method: 'otsu' is none of logstd, pyama,"),
+        (with_param("segmentation_method", "no.py:f"), "params.segmentation_method: the file 'no.py' does not exist"),
+        (with_param("tracking_method", "lap"), "params.tracking_method: 'lap' is none of iou, btrack,"),
+        (with_param("time_mapping", {"a": 1}), "params.time_mapping"),
+        (with_param("min_object_size", 20000), "params.min_object_size: larger than max_object_size"),
+        ({**MINIMAL, "params": {"min_size": 5, "max_size": 4}}, "params.min_size: larger than max_size"),
+        ({**MINIMAL, "fovs": "0-"}, "fovs: '0-' is not allowed; allowed: fields of view"),
+        ({**MINIMAL, "fovs": {"b": "all"}}, "fovs.b: there is no dataset of this name; datasets: a"),
+        ({**MINIMAL, "z": "mean"}, "z: 'mean' is not allowed; allowed: plane to take"),
+        ({**MINIMAL, "plugins": ["no.py"]}, "plugins: the file 'no.py' does not exist"),
+        ({**MINIMAL, "samples": [{"name": "a", "fovs": "0"}] * 2}, "samples: the name 'a' occurs twice"),
+        ({**MINIMAL, "output_dir": "a{b}"}, "output_dir: 'a{b}' is not allowed"),
+    ],
+)
+def test_a_mistake_is_one_line_that_names_the_key(raw, line):
+    with pytest.raises(PyamaError) as caught:
+        config.complete(raw)
+    assert str(caught.value).startswith(line)
+    assert "\n" not in str(caught.value)
+
+
+def test_several_mistakes_are_a_line_each():
+    with pytest.raises(PyamaError) as caught:
+        config.complete({**MINIMAL, "params": {"min_frames": 0, "min_iou": 7}})
+    assert len(str(caught.value).splitlines()) == 2
+
+
+trees = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8) | st.integers(), inner, max_size=3),
+    max_leaves=6,
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(key=st.sampled_from([*config.load_schema()["properties"], "other"]), value=trees)
+def test_any_value_anywhere_is_accepted_or_one_line_each(key, value):
+    try:
+        config.complete({**MINIMAL, key: value})
+    except PyamaError as error:
+        assert all(str(error).splitlines())
+
+
+@settings(max_examples=150, deadline=None)
+@given(key=st.sampled_from([*config.load_schema()["properties"]["params"]["properties"]]), value=trees)
+def test_any_parameter_value_is_accepted_or_one_line_each(key, value):
+    try:
+        complete = config.complete(with_param(key, value))
+    except PyamaError as error:
+        assert key in str(error)
+    else:
+        assert config.complete(complete) == complete
+
+
+def test_the_spelling_of_a_config_does_not_matter():
+    one = {**MINIMAL, "params": {"min_frames": 30, "background_weight": 1, "time_mapping": {0: 1, 5: 2}}}
+    other = {**MINIMAL, "params": {"time_mapping": {"5": 2.0, "0": 1.0}, "background_weight": 1.0, "min_frames": 30.0}}
+    for stage in ("copy", "segment", "track", "background", "crop", "extract", "cache", "index"):
+        settings_of = [config.as_json(config.stage_settings(config.complete(raw), stage)) for raw in (one, other)]
+        assert settings_of[0] == settings_of[1]
+
+
+def test_a_plugin_counts_with_its_content(tmp_path):
+    plugin = tmp_path / "p.py"
+    plugin.write_text("a = 1\n")
+    complete = config.complete({**MINIMAL, "plugins": [str(plugin)]})
+    before = config.stage_settings(complete, "extract")
+    plugin.write_text("a = 2\n")
+    assert config.stage_settings(complete, "extract") != before
+
+
+@pytest.mark.parametrize(
+    ("fovs", "expected"),
+    [("all", [0, 1, 2, 3, 4]), ("0-2, 4", [0, 1, 2, 4]), ("3", [3]), (2, [2]), ([4, 1, 1], [1, 4]), ("0-0,0", [0])],
+)
+def test_fovs_are_expanded(fovs, expected):
+    assert config.expand_fovs(fovs, 5, "fovs") == expected
+
+
+@pytest.mark.parametrize(
+    ("fovs", "line"),
+    [
+        ("5", "fovs: FOV 5 is not in the file, which has FOVs 0 to 4"),
+        ("0-999999999", "fovs: FOV 5 is not in the file"),
+        ([7], "fovs: FOV 7"),
+        ("3-1", "fovs: '3-1' runs backwards"),
+    ],
+)
+def test_fovs_that_are_not_there_are_one_line(fovs, line):
+    with pytest.raises(PyamaError, match=re.escape(line)):
+        config.expand_fovs(fovs, 5, "fovs")
