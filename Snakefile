@@ -22,6 +22,8 @@ rule all:
     input:
         targets(),
     default_target: True
+    message:
+        "All results are there: {LAYOUT.results}"
 
 
 include: "rules/record.smk"

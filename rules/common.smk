@@ -31,7 +31,7 @@ IMAGES = RAW if COPY_ONLY else RAW + LABELED + TRACKED + BACKGROUNDS
 
 wildcard_constraints:
     dataset="|".join(DATASETS),
-    fov=r"\d{3,}",
+    fov=r"\d\d\d+",
 
 
 def targets():

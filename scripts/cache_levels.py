@@ -5,8 +5,6 @@ highest label. Two passes over the frames, one in memory at a time. A channel th
 says so: pictures for viewing never cost the run its data.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 

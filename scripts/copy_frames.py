@@ -4,8 +4,6 @@ Planes that are not in the file are written as zeros and listed in the array's a
 is shifted into their place.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from contextlib import ExitStack
 from functools import reduce

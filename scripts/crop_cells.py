@@ -5,8 +5,6 @@ for background; the mask and the background are channels of their own. Pixel val
 (attributes `scale`, `offset`), from which raw counts come back exactly.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path

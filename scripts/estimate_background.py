@@ -1,7 +1,5 @@
 """Stage 4, background: what each fluorescence frame would look like without cells."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 

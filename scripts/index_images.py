@@ -3,8 +3,6 @@
 Light on purpose: it imports no array library.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path

@@ -1,7 +1,5 @@
 """processing_config.yaml: params and channels exactly as run, and the provenance of the data."""
 
-from __future__ import annotations
-
 import platform
 from collections.abc import Mapping
 from importlib.metadata import version
@@ -29,7 +27,8 @@ def record_text(record: Mapping[str, Any]) -> str:
     """The file's content: the plan's record with the versions of the software added."""
     software = {"python": platform.python_version()} | {package: version(package) for package in PACKAGES}
     provenance = {**record["provenance"], "software": software}
-    return yaml.safe_dump({**record, "provenance": provenance}, sort_keys=False, allow_unicode=True, width=120)
+    ordered = {"params": record["params"], "channels": record["channels"], "provenance": provenance}
+    return yaml.safe_dump(ordered, sort_keys=False, allow_unicode=True, width=120)
 
 
 def main(output: str, record: Mapping[str, Any]) -> None:

@@ -1,7 +1,5 @@
 """Stage 2, segmentation: labels 1..N of the cells in each phase-contrast frame."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path

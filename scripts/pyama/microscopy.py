@@ -405,7 +405,8 @@ def _open_nd2(path: Path) -> _Opened:
             return [None] * len(channels)
         # nd2 drops axes of length 1
         pixels = file.read_frame(layout.sequence(P=fov, T=frame, Z=z)).reshape(shape)
-        planes = [np.ascontiguousarray(pixels[channel]) for channel in channels]
+        # always copied: nd2 unmaps the file when it closes, and a plane that still lies in it kills the process
+        planes = [np.array(pixels[channel], order="C") for channel in channels]
         # NIS-Elements stores zeros for a channel that it was told to skip at this time point. Cameras do not, but the
         # outer planes of confocal stacks may well be 0 (cluster.nd2)
         return [plane if n_z > 1 or plane.any() else None for plane in planes]

@@ -10,7 +10,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from pyama import paths
 from pyama.config import expand_fovs, fovs_of
 from pyama.errors import PyamaError
 from pyama.files import write_text
@@ -232,11 +231,11 @@ def planes(dataset: Dataset, z: int | str | None) -> list[int | None]:
     return list(range(dataset.movie.n_z)) if z == "max" else [z]
 
 
-def features_of(config: Mapping[str, Any], pc: int | None, fl: tuple[int, ...]) -> dict[str, list[str]]:
-    """The features asked for, by channel name in cells.zarr."""
+def features_of(config: Mapping[str, Any], pc: int | None, fl: tuple[int, ...]) -> list[tuple[int, list[str]]]:
+    """The features asked for, by channel: phase contrast first."""
     channels = config["channels"]
-    chosen = {paths.fl(index): channel["features"] for index, channel in zip(fl, channels["fl"], strict=True)}
-    return {paths.pc(pc): channels["pc"]["features"], **chosen} if pc is not None else chosen
+    chosen = [(index, channel["features"]) for index, channel in zip(fl, channels["fl"], strict=True)]
+    return chosen if pc is None else [(pc, channels["pc"]["features"]), *chosen]
 
 
 def scales(dataset: Dataset, fov: int, params: Mapping[str, Any]) -> dict[str, Any]:

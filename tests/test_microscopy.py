@@ -1,0 +1,791 @@
+"""Reading ND2 and CZI: every trap of real files, against written truth and against independent readers."""
+
+from __future__ import annotations
+
+import json
+import os
+import warnings
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from demo import nd2_writer
+from demo.czi_writer import Subblock, movie_xml, write_czi, write_subblocks
+from demo.nd2_writer import Channel, Position, write_nd2
+from pyama.errors import PyamaError
+from pyama.microscopy import Movie, _as_uint16, _minutes_since_start, inspect_movie, open_movie
+
+DATA = Path(os.environ.get("PYAMA_TEST_DATA", Path(__file__).parents[2] / "shared" / "data"))
+PHASE, GFP = Channel("Phase"), Channel("GFP", (0, 255, 0), 488, 525)
+HEIGHT, WIDTH = 13, 17
+
+
+def real(name: str) -> Path:
+    path = DATA / name
+    if not path.exists():
+        pytest.skip(f"{path} is not here (set PYAMA_TEST_DATA to the folder of real files)")
+    return path
+
+
+def pixels(n_fovs: int, n_frames: int, n_channels: int = 2, n_z: int = 1) -> np.ndarray:
+    """(P, T, C, Z, H, W) uint16; no plane is like another, none is all zeros."""
+    shape = (n_fovs, n_frames, n_channels, n_z, HEIGHT, WIDTH)
+    return np.random.default_rng(7).integers(1, 65536, shape, dtype=np.uint16)
+
+
+def nd2_file(path: Path, images: np.ndarray, **options) -> Path:
+    n_fovs, n_frames, n_channels, n_z, height, width = images.shape
+    options = {
+        "plane": lambda *index: images[index],
+        "channels": [PHASE, GFP, *[Channel(f"C{c}") for c in range(2, n_channels)]][:n_channels],
+        "loops": "TPZ",
+        "times_ms": lambda fov, frame: frame * 600_000.0 + fov * 1000.0,
+        **options,
+    }
+    sizes = {"n_fovs": n_fovs, "n_frames": n_frames, "n_z": n_z, "height": height, "width": width}
+    write_nd2(path, options.pop("plane"), **sizes, **options)
+    return path
+
+
+def czi_file(path: Path, images: np.ndarray, **options) -> Path:
+    n_fovs, n_frames, n_channels, n_z, _, width = images.shape
+    options = {
+        "plane": lambda *index: images[index],
+        "channels": ["Phase", "GFP", *[f"C{c}" for c in range(2, n_channels)]][:n_channels],
+        "times_s": lambda fov, frame: frame * 600.0 + fov,
+        **options,
+    }
+    write_czi(path, options.pop("plane"), n_fovs=n_fovs, n_frames=n_frames, n_z=n_z, width=width, **options)
+    return path
+
+
+WRITERS = pytest.mark.parametrize("write", [nd2_file, czi_file], ids=["nd2", "czi"])
+
+
+def name_for(write) -> str:
+    return "movie.nd2" if write is nd2_file else "movie.czi"
+
+
+def read_all(path: Path) -> np.ndarray:
+    """Every plane through open_movie as (P, T, C, Z) objects: (H, W) arrays or None."""
+    movie = inspect_movie(path)
+    planes = np.empty((len(movie.fovs), movie.n_frames, len(movie.channels), movie.n_z), dtype=object)
+    with open_movie(path) as read:
+        for fov, frame, z in np.ndindex(planes.shape[0], planes.shape[1], planes.shape[3]):
+            images = read(fov, frame, range(planes.shape[2]), z)
+            for channel, image in enumerate(images):
+                planes[fov, frame, channel, z] = image
+    return planes
+
+
+def assert_planes(path: Path, images: np.ndarray, gone: set[tuple[int, ...]] = frozenset()) -> None:
+    """The file reads as `images` (P, T, C, Z, H, W); the planes at `gone` read as None; `missing` says the same."""
+    planes, movie = read_all(path), inspect_movie(path)
+    assert planes.shape == images.shape[:4]
+    for index in np.ndindex(planes.shape):
+        if index in gone:
+            assert planes[index] is None, index
+        else:
+            assert planes[index].dtype == np.uint16
+            np.testing.assert_array_equal(planes[index], images[index], err_msg=str(index))
+    for fov, place in enumerate(movie.fovs):
+        assert place["missing"] == [list(pair) for pair in sorted({(t, c) for f, t, c, _ in gone if f == fov})]
+
+
+# ------------------------------------------------------------------------------------------------- both formats
+
+
+@WRITERS
+def test_movie_says_what_was_written(tmp_path, write):
+    path = write(tmp_path / name_for(write), pixels(2, 3))
+    movie = inspect_movie(path)
+    place = {"height": HEIGHT, "width": WIDTH, "times_min": [0.0, 10.0, 20.0], "missing": []}
+    names = ["Pos000", "Pos001"] if write is nd2_file else ["P1", "P2"]
+    assert movie == Movie(
+        format=path.suffix[1:],
+        dtype="uint16",
+        n_frames=3,
+        n_z=1,
+        channels=["Phase", "GFP"],
+        pixel_size_um=0.65,
+        period_min=10.0,
+        fovs=[{"name": name, **place} for name in names],
+    )
+    assert Movie(**json.loads(json.dumps(asdict(movie)))) == movie
+
+
+@WRITERS
+@pytest.mark.parametrize("compress", [False, True])
+@pytest.mark.parametrize(
+    "sizes", [(3, 4, 2, 1), (1, 4, 1, 1), (3, 1, 2, 1), (1, 1, 1, 1), (1, 1, 3, 1), (2, 3, 2, 4), (1, 2, 1, 3)]
+)
+def test_pixels_come_back(tmp_path, write, sizes, compress):
+    images = pixels(*sizes)
+    assert_planes(write(tmp_path / name_for(write), images, compress=compress), images)
+
+
+@WRITERS
+def test_channels_come_in_the_order_asked_for(tmp_path, write):
+    images = pixels(1, 2, 3)
+    with open_movie(write(tmp_path / name_for(write), images)) as read:
+        for channels in ([2], [2, 0], [0, 1, 2], []):
+            planes = read(0, 1, channels, None)
+            assert len(planes) == len(channels)
+            for channel, plane in zip(channels, planes, strict=True):
+                np.testing.assert_array_equal(plane, images[0, 1, channel, 0])
+
+
+@WRITERS
+def test_uint8_is_widened(tmp_path, write):
+    images = pixels(1, 2).astype(np.uint8)
+    options = {"dtype": np.uint8} if write is nd2_file else {}
+    path = write(tmp_path / name_for(write), images, **options)
+    assert inspect_movie(path).dtype == "uint8"
+    assert_planes(path, images.astype(np.uint16))
+
+
+@WRITERS
+def test_float_and_colour_pixels_are_refused(tmp_path, write):
+    for kind, images, options in (
+        ("float", pixels(1, 1).astype(np.float32), {"dtype": np.float32}),
+        ("colour", np.ones((1, 1, 2, 1, HEIGHT, WIDTH, 3), np.uint8), {"dtype": np.uint8, "samples": 3}),
+    ):
+        path = tmp_path / name_for(write)
+        if write is nd2_file:
+            sizes = {"n_fovs": 1, "n_frames": 1, "height": HEIGHT, "width": WIDTH, "channels": [PHASE, GFP]}
+            write_nd2(path, lambda *index, images=images: images[index], **sizes, **options)
+        else:
+            write_czi(
+                path,
+                lambda *index, images=images: images[index],
+                n_fovs=1,
+                n_frames=1,
+                width=WIDTH,
+                channels=["Phase", "GFP"],
+            )
+        with pytest.raises(PyamaError, match=f"FOV 0, frame 0, channel 0 .'Phase'.: {kind}.* pixels cannot be used"):
+            inspect_movie(path)
+        with pytest.raises(PyamaError, match=f"FOV 0, frame 0, channel 0.*{kind}"), open_movie(path) as read:
+            read(0, 0, [0], None)
+
+
+@WRITERS
+def test_several_z_planes_need_a_choice(tmp_path, write):
+    path = write(tmp_path / name_for(write), pixels(1, 1, 1, 3))
+    with open_movie(path) as read, pytest.raises(PyamaError, match="has 3 Z planes"):
+        read(0, 0, [0], None)
+
+
+@WRITERS
+@pytest.mark.parametrize(
+    ("index", "name"),
+    [((2, 0, [0], None), "FOV 2"), ((0, 3, [0], None), "frame 3"), ((0, 0, [0, 2], None), "channel 2"),
+     ((0, 0, [0], 1), "Z plane 1"), ((0, -1, [0], None), "frame -1")],
+)  # fmt: skip
+def test_places_that_the_file_does_not_have(tmp_path, write, index, name):
+    path = write(tmp_path / name_for(write), pixels(2, 3))
+    with open_movie(path) as read, pytest.raises(PyamaError, match=f"has no {name};"):
+        read(*index)
+
+
+@WRITERS
+def test_inputs_are_only_read_and_closed(tmp_path, write):
+    path = write(tmp_path / name_for(write), pixels(1, 2))
+    path.chmod(0o444)
+    before, status = path.read_bytes(), path.stat()
+    descriptors = Path("/proc/self/fd")
+    handles = len(list(descriptors.iterdir())) if descriptors.exists() else 0
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for _ in range(3):
+            inspect_movie(path)
+            with open_movie(path) as read:
+                read(0, 0, [0], None)
+    assert path.read_bytes() == before
+    assert path.stat().st_mtime_ns == status.st_mtime_ns
+    if descriptors.exists():
+        assert len(list(descriptors.iterdir())) == handles
+
+
+@WRITERS
+@pytest.mark.parametrize("pixel_um", [None, 0.0, -1.0, float("nan"), 1e7])
+def test_pixel_sizes_that_make_no_sense_are_none(tmp_path, write, pixel_um):
+    path = write(tmp_path / name_for(write), pixels(1, 1), pixel_um=pixel_um)
+    assert inspect_movie(path).pixel_size_um is None
+
+
+@WRITERS
+def test_a_pixel_size_of_one_micrometre_is_believed(tmp_path, write):
+    path = write(tmp_path / name_for(write), pixels(1, 1), pixel_um=1.0)
+    assert inspect_movie(path).pixel_size_um == 1.0
+
+
+@WRITERS
+def test_times_are_relative_to_each_fovs_first_frame(tmp_path, write):
+    """Uneven stamps that do not start at 0, another pace in each FOV."""
+    seconds = np.array([[100.0, 160.0, 400.0], [101.0, 190.0, 420.0]])
+    options = (
+        {"times_ms": lambda fov, frame: seconds[fov, frame] * 1000}
+        if write is nd2_file
+        else {"times_s": lambda fov, frame: seconds[fov, frame], "attach_times": False}
+    )
+    movie = inspect_movie(write(tmp_path / name_for(write), pixels(2, 3), **options))
+    assert [fov["times_min"] for fov in movie.fovs] == [pytest.approx((row - row[0]) / 60, abs=1e-6) for row in seconds]
+
+
+@WRITERS
+@pytest.mark.parametrize("stamp", [lambda frame: 0.0, lambda frame: -frame, lambda frame: frame // 2])
+def test_stamps_that_do_not_rise_are_no_stamps(tmp_path, write, stamp):
+    key = "times_ms" if write is nd2_file else "times_s"
+    movie = inspect_movie(write(tmp_path / name_for(write), pixels(1, 4), **{key: lambda fov, frame: stamp(frame)}))
+    assert movie.fovs[0]["times_min"] is None
+    assert movie.period_min == 10.0
+
+
+@WRITERS
+@pytest.mark.parametrize("period", [600.0, 0.0])
+def test_without_stamps_the_period_is_left(tmp_path, write, period):
+    options = (
+        {"times_ms": None, "period_ms": period * 1000} if write is nd2_file else {"times_s": None, "interval_s": period}
+    )
+    movie = inspect_movie(write(tmp_path / name_for(write), pixels(2, 3), **options))
+    assert [fov["times_min"] for fov in movie.fovs] == [None, None]
+    assert movie.period_min == (10.0 if period else None)
+
+
+@WRITERS
+def test_missing_planes_never_shift_others(tmp_path, write):
+    """A hole in the middle of one FOV: all channels of a frame, which both formats can leave out."""
+    images = pixels(2, 5)
+    gone = {(1, 2, c, 0) for c in range(2)}
+    path = write(tmp_path / name_for(write), images, plane=lambda *i: None if i in gone else images[i])
+    assert_planes(path, images, gone)
+    movie = inspect_movie(path)
+    assert movie.fovs[1]["times_min"] == [0.0, 10.0, 20.0, 30.0, 40.0]
+
+
+@WRITERS
+def test_acquisition_stopped_in_the_middle_of_a_time_point(tmp_path, write):
+    """10 frames were announced; the fourth was taken in one of three FOVs only."""
+    images = pixels(3, 10)
+    path = write(
+        tmp_path / name_for(write), images, plane=lambda *i: images[i] if i[1] < 3 or i[:2] == (0, 3) else None
+    )
+    movie = inspect_movie(path)
+    assert movie.n_frames == 4
+    assert [fov["missing"] for fov in movie.fovs] == [[], [[3, 0], [3, 1]], [[3, 0], [3, 1]]]
+    assert [fov["times_min"] for fov in movie.fovs] == [[0.0, 10.0, 20.0, 30.0]] * 3
+    assert_planes(path, images[:, :4], {(fov, 3, c, 0) for fov in (1, 2) for c in range(2)})
+
+
+@WRITERS
+def test_first_frame_missing(tmp_path, write):
+    images = pixels(1, 4, 1)
+    path = write(tmp_path / name_for(write), images, plane=lambda *i: None if i[1] == 0 else images[i])
+    if write is czi_file:
+        # nothing in a CZI says that its time should begin before the first subblock
+        assert_planes(path, images[:, 1:])
+        return
+    assert_planes(path, images, {(0, 0, 0, 0)})
+    assert inspect_movie(path).fovs[0]["times_min"] == [0.0, 10.0, 20.0, 30.0]
+
+
+@WRITERS
+def test_incomplete_z_stacks_count_as_missing(tmp_path, write):
+    images = pixels(1, 3, 1, 3)
+    gone = {(0, 1, 0, 2)}
+    path = write(tmp_path / name_for(write), images, plane=lambda *i: None if i in gone else images[i])
+    assert_planes(path, images, gone)
+
+
+@WRITERS
+def test_names_are_kept_as_they_are(tmp_path, write):
+    names = ["5-FAM/pH 9.0", "FM 4-64/2% CHAPS", "", "DAPI", "DAPI", "µ <&> 'x'"]
+    channels = [Channel(name) for name in names] if write is nd2_file else names
+    movie = inspect_movie(write(tmp_path / name_for(write), pixels(1, 1, 6), channels=channels))
+    assert movie.channels == [*names[:2], "C2", *names[3:]]
+
+
+# ------------------------------------------------------------------------------------------------- files that fail
+
+
+BROKEN = {
+    "missing.nd2": (None, "does not exist"),
+    "missing.czi": (None, "does not exist"),
+    "empty.nd2": (b"", "is not a readable ND2 file: it is empty; copy it again"),
+    "empty.czi": (b"", "is not a readable CZI file: it is empty; copy it again"),
+    "image.tif": (b"II*\0" + bytes(100), "unknown ending; microscopy files end in .nd2 or .czi"),
+    "noending": (b"II*\0" + bytes(100), "unknown ending"),
+    "tiff.nd2": (b"II*\0" + bytes(100), "is not a readable ND2 file: it is a TIFF file; name a file written by NIS"),
+    "archive.czi": (b"PK\x03\x04" + bytes(99), "is not a readable CZI file: it is a ZIP archive; name a file"),
+    "text.czi": (b"<html>not found</html>", "is not a readable CZI file: it is something else"),
+    "old.nd2": (b"\0\0\0\x0cjP  \r\n\x87\n" + bytes(100), "JPEG 2000 kind; open it in NIS-Elements and save it"),
+    "onlymagic.nd2": (b"\xda\xce\xbe\x0a", "is not a readable ND2 file: the index at its end is missing"),
+    "onlymagic.czi": (b"ZISRAWFILE", "is not a readable CZI file: no ZISRAWFILE segment at byte 0"),
+}
+
+
+@pytest.mark.parametrize("use", [inspect_movie, lambda path: open_movie(path).__enter__()], ids=["inspect", "open"])
+@pytest.mark.parametrize("name", BROKEN)
+def test_files_that_cannot_be_used_give_one_line(tmp_path, name, use):
+    content, message = BROKEN[name]
+    path = tmp_path / name
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(PyamaError) as caught:
+        use(path)
+    assert message in str(caught.value)
+    assert name in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_folder_is_no_file(tmp_path):
+    (tmp_path / "folder.nd2").mkdir()
+    with pytest.raises(PyamaError, match="is a folder"):
+        inspect_movie(tmp_path / "folder.nd2")
+
+
+def test_the_first_bytes_decide_the_format(tmp_path):
+    images = pixels(1, 2)
+    czi = czi_file(tmp_path / "really_a_czi.nd2", images)
+    assert inspect_movie(czi).format == "czi"
+    assert_planes(czi, images)
+    assert inspect_movie(nd2_file(tmp_path / "MOVIE.ND2", images)).format == "nd2"
+
+
+@WRITERS
+def test_files_that_are_cut_off(tmp_path, write):
+    """Cut anywhere, a file gives one line that names it, or, where only padding is lost, its pixels."""
+    images = pixels(1, 2)
+    path = write(tmp_path / name_for(write), images)
+    whole = path.read_bytes()
+    assert_planes(path, images)
+    for length in np.linspace(1, len(whole) - 1, 60).astype(int):
+        path.write_bytes(whole[:length])
+        with pytest.raises(PyamaError, match=f"{path.name}' is not a readable") as caught:
+            inspect_movie(path)
+        assert "\n" not in str(caught.value)
+
+
+@pytest.fixture(scope="module")
+def small_files(tmp_path_factory) -> dict[str, bytes]:
+    folder = tmp_path_factory.mktemp("small")
+    images = pixels(2, 2, 1)
+    return {
+        ".nd2": nd2_file(folder / "a.nd2", images).read_bytes(),
+        ".czi": czi_file(folder / "a.czi", images).read_bytes(),
+    }
+
+
+@pytest.mark.parametrize("suffix", [".nd2", ".czi"])
+@settings(
+    max_examples=150,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+@given(damage=st.lists(st.tuples(st.floats(0, 1), st.sampled_from([0x00, 0x01, 0x7F, 0xFF])), min_size=1, max_size=6))
+def test_damaged_files_never_give_a_raw_error(tmp_path, small_files, suffix, damage):
+    """Bytes of the structure (not of the padding, which is most of an ND2) are overwritten."""
+    content = np.frombuffer(small_files[suffix], np.uint8).copy()
+    filled = np.flatnonzero(content)
+    for place, value in damage:
+        content[filled[int(place * (len(filled) - 1))]] = value
+    path = tmp_path / f"damaged{suffix}"
+    path.write_bytes(content.tobytes())
+    try:
+        movie = inspect_movie(path)
+        with open_movie(path) as read:
+            read(0, 0, range(len(movie.channels)), 0)
+    except PyamaError as error:
+        assert "\n" not in str(error)  # noqa: PT017  (a pass without an error is fine too)
+
+
+# ------------------------------------------------------------------------------------------------- ND2
+
+
+@pytest.mark.parametrize("loops", ["TP", "PT", "TPZ", "PTZ", "ZTP", "TZP", "ZPT", "PZT"])
+def test_nd2_loops_in_any_order(tmp_path, loops):
+    import nd2
+
+    images = pixels(3, 4, 2, 2 if "Z" in loops else 1)
+    path = nd2_file(tmp_path / "a.nd2", images, loops=loops)
+    assert_planes(path, images)
+    assert inspect_movie(path).fovs[2]["times_min"] == [0.0, 10.0, 20.0, 30.0]
+    with nd2.ND2File(path) as file:
+        axes = list(file.sizes)
+        theirs = file.asarray()
+    ours = images[:, :, :, 0] if "Z" not in loops else images
+    np.testing.assert_array_equal(theirs.transpose([axes.index(a) for a in "PTCZYX" if a in axes]), ours)
+
+
+@pytest.mark.parametrize("loops", ["", "T", "P", "Z", "TP", "PT", "TPZ"])
+def test_nd2_axes_of_length_one(tmp_path, loops):
+    """An axis of length 1 is left out of the loops or is one of them; nd2 drops it either way."""
+    sizes = [4 if loops == axis else 1 for axis in "PT"]
+    images = pixels(*sizes, 1, 3 if loops == "Z" else 1)
+    assert_planes(nd2_file(tmp_path / "a.nd2", images, loops=loops), images)
+
+
+def test_nd2_stopped_with_positions_outermost(tmp_path):
+    """FOV after FOV: the second was cut short, the third was never begun and is not there."""
+    images = pixels(3, 4)
+    path = nd2_file(tmp_path / "a.nd2", images, loops="PT", plane=lambda *i: images[i] if i[0] * 4 + i[1] < 6 else None)
+    assert_planes(path, images[:2], {(1, t, c, 0) for t in (2, 3) for c in range(2)})
+
+
+def test_nd2_gap_images_read_as_none(tmp_path):
+    """NIS-Elements stores zeros for a channel that skips time points."""
+    images = pixels(1, 4)
+    path = nd2_file(tmp_path / "a.nd2", images, plane=lambda *i: None if i[2] == 1 and i[1] % 2 else images[i])
+    planes = read_all(path)
+    for frame in range(4):
+        np.testing.assert_array_equal(planes[0, frame, 0, 0], images[0, frame, 0, 0])
+        assert (planes[0, frame, 1, 0] is None) == bool(frame % 2)
+    assert inspect_movie(path).fovs[0]["missing"] == []
+
+
+def test_nd2_black_planes_of_a_stack_are_planes(tmp_path):
+    images = pixels(1, 1, 2, 3)
+    images[0, 0, 1, 0] = 0
+    assert_planes(nd2_file(tmp_path / "a.nd2", images), images)
+
+
+def test_nd2_positions_that_were_switched_off(tmp_path):
+    """pItemValid: four points in the list, two were visited."""
+    images = pixels(2, 3)
+    points = [Position("A", valid=False), Position("B"), Position("", valid=True), Position("D", valid=False)]
+    path = nd2_file(tmp_path / "a.nd2", images, positions=points)
+    assert [fov["name"] for fov in inspect_movie(path).fovs] == ["B", "FOV 1"]
+    assert_planes(path, images)
+
+
+@pytest.mark.parametrize(("second", "period"), [(60_000.0, None), (600_000.0, 10.0)])
+@pytest.mark.parametrize("stamps", [True, False])
+def test_nd2_acquisitions_in_phases(tmp_path, second, period, stamps):
+    images = pixels(2, 5)
+    starts = np.concatenate([[0.0, 600_000.0, 1_200_000.0], 1_200_000.0 + second * np.arange(1, 3)])
+    options = {"times_ms": (lambda fov, frame: starts[frame]) if stamps else None}
+    path = nd2_file(tmp_path / "a.nd2", images, phases=[(3, 600_000.0), (2, second)], **options)
+    movie = inspect_movie(path)
+    assert movie.period_min == period
+    assert movie.fovs[1]["times_min"] == ((starts / 60_000).tolist() if stamps else None)
+    assert_planes(path, images)
+
+
+def test_nd2_with_more_frames_than_its_loops_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(nd2_writer, "_experiment", lambda *_: None)
+    path = nd2_file(tmp_path / "a.nd2", pixels(1, 3))
+    with pytest.raises(PyamaError, match="holds frame 2 although its loops"):
+        inspect_movie(path)
+
+
+def test_nd2_without_any_frame_is_refused(tmp_path):
+    path = nd2_file(tmp_path / "a.nd2", pixels(1, 3), plane=lambda *_: None)
+    with pytest.raises(PyamaError, match="it holds no images"):
+        inspect_movie(path)
+
+
+# ------------------------------------------------------------------------------------------------- CZI
+
+
+@pytest.mark.parametrize("axes", ["STCZ", "STC", "ST", "T", "TC", "SC", "S", "C", "CZ", ""])
+@pytest.mark.parametrize("further", [{}, {"B": 0}, {"V": 0, "H": 0, "I": 0, "B": 0}])
+def test_czi_absent_and_further_dimensions(tmp_path, axes, further):
+    images = pixels(*[{"S": 2, "T": 3, "C": 2, "Z": 2}[axis] if axis in axes else 1 for axis in "STCZ"])
+    path = czi_file(tmp_path / "a.czi", images, axes=axes, first=further)
+    assert_planes(path, images)
+    aics_equal(path, images, axes)
+
+
+def aics_equal(path: Path, images: np.ndarray, axes: str) -> None:
+    """aicspylibczi, asked for one plane with every dimension named, gives the same."""
+    from aicspylibczi import CziFile
+
+    file = CziFile(path)
+    for index in np.ndindex(images.shape[:4]):
+        at = {axis: value for axis, value in zip("STCZ", index, strict=True) if axis in axes}
+        plane, _ = file.read_image(**at)
+        np.testing.assert_array_equal(np.squeeze(plane), images[index])
+
+
+def test_czi_scene_ids_are_any_numbers(tmp_path):
+    images = pixels(3, 2)
+    path = czi_file(tmp_path / "a.czi", images, scene_ids=[1, 3, 8], scene_names=["D6", "E7", "A1"])
+    assert [fov["name"] for fov in inspect_movie(path).fovs] == ["D6", "E7", "A1"]
+    assert_planes(path, images)
+
+
+def test_czi_indices_that_do_not_begin_at_zero(tmp_path):
+    images = pixels(2, 3, 2, 2)
+    path = czi_file(tmp_path / "a.czi", images, first={"T": 5, "C": 2, "Z": 7})
+    assert_planes(path, images)
+
+
+@pytest.mark.parametrize("letter", "BVHI")
+def test_czi_with_several_planes_per_place_is_refused(tmp_path, letter):
+    image = pixels(1, 1)[0, 0, 0, 0]
+    path = tmp_path / "a.czi"
+    write_subblocks(path, [Subblock({"C": 0, letter: i}, image) for i in range(2)], xml=movie_xml(["a"], {}, 1.0, 1.0))
+    with pytest.raises(PyamaError, match=f"dimension {letter}"):
+        inspect_movie(path)
+
+
+def test_czi_channel_that_skips_time_points(tmp_path):
+    """ZEN writes no subblock: fluorescence in every third frame, in one scene not in the last frames either."""
+    images = pixels(2, 7)
+    gone = {(f, t, 1, 0) for f in range(2) for t in range(7) if t % 3} | {(1, 6, c, 0) for c in range(2)}
+    path = czi_file(tmp_path / "a.czi", images, plane=lambda *i: None if i in gone else images[i])
+    assert_planes(path, images, gone)
+
+
+def test_czi_scenes_of_different_size(tmp_path):
+    """aicspylibczi is killed by such a file."""
+    shapes = [(13, 17), (20, 9), (5, 30)]
+    rng = np.random.default_rng(3)
+    images = {
+        (f, t, c, 0): rng.integers(0, 65536, shapes[f], dtype=np.uint16)
+        for f in range(3) for t in range(2) for c in range(2)
+    }  # fmt: skip
+    path = tmp_path / "a.czi"
+    write_czi(path, lambda *i: images[i], n_fovs=3, n_frames=2, width=30, channels=["a", "b"])
+    movie = inspect_movie(path)
+    assert [(fov["height"], fov["width"]) for fov in movie.fovs] == shapes
+    with open_movie(path) as read:
+        for fov, frame, channel, _ in images:
+            np.testing.assert_array_equal(read(fov, frame, [channel], None)[0], images[fov, frame, channel, 0])
+
+
+def mosaic(images: np.ndarray, left_out: tuple[int, ...] | None = None) -> Iterator[Subblock]:
+    """Every plane of `images` (S, T, C, H, W) as 2 x 2 tiles that overlap by one pixel, and a pyramid tile on top."""
+    half_y, half_x = images.shape[-2] // 2, images.shape[-1] // 2
+    for s, t, c in np.ndindex(images.shape[:3]):
+        image = images[s, t, c]
+        for m, (y, x) in enumerate(((0, 0), (0, half_x), (half_y, 0), (half_y, half_x))):
+            tile = image[y : y + half_y + 1, x : x + half_x + 1].copy()
+            if (s, t, c, m) != left_out:
+                yield Subblock({"S": s, "T": t, "C": c, "M": m}, tile, x=s * 1000 - 300 + x, y=y - 40)
+        yield Subblock({"S": s, "T": t, "C": c}, image[::2, ::2].copy(), x=s * 1000 - 300, y=-40, shrink=2)
+
+
+def test_czi_mosaics(tmp_path):
+    images = pixels(2, 2)[:, :, :, 0]
+    path = tmp_path / "a.czi"
+    write_subblocks(path, mosaic(images), xml=movie_xml(["a", "b"], {}, 1.0, 1.0))
+    assert_planes(path, images[:, :, :, None])
+
+
+def test_czi_mosaics_that_lack_a_tile_are_missing(tmp_path):
+    images = pixels(2, 2)[:, :, :, 0]
+    path = tmp_path / "a.czi"
+    write_subblocks(path, mosaic(images, left_out=(1, 0, 1, 3)), xml=movie_xml(["a", "b"], {}, 1.0, 1.0))
+    assert_planes(path, images[:, :, :, None], {(1, 0, 1, 0)})
+
+
+def test_czi_positions_that_are_tiles_are_refused(tmp_path):
+    image = pixels(1, 1)[0, 0, 0, 0]
+    path = tmp_path / "a.czi"
+    write_subblocks(
+        path, [Subblock({"M": m}, image, x=m * 90_000) for m in range(3)], xml=movie_xml(["a"], {}, 1.0, 1.0)
+    )
+    with pytest.raises(PyamaError, match="FOV 0: its 3 tiles lie far apart"):
+        inspect_movie(path)
+
+
+def test_czi_channels_with_other_binning_are_refused(tmp_path):
+    path = tmp_path / "a.czi"
+    tiles = [Subblock({"C": 0}, np.ones((20, 20), np.uint16)), Subblock({"C": 1}, np.ones((10, 10), np.uint16))]
+    write_subblocks(path, tiles, xml=movie_xml(["a", "b"], {}, 1.0, 1.0))
+    with pytest.raises(PyamaError, match="FOV 0: planes of different size"):
+        inspect_movie(path)
+
+
+def test_czi_stage_that_moves_between_frames(tmp_path):
+    """The tile of each frame lies elsewhere on the canvas: each is one plane all the same."""
+    images = pixels(1, 4, 1)
+    path = tmp_path / "a.czi"
+    tiles = [Subblock({"T": t}, images[0, t, 0, 0], x=3 * t, y=-2 * t) for t in range(4)]
+    write_subblocks(path, tiles, xml=movie_xml(["a"], {}, 1.0, 1.0))
+    assert_planes(path, images)
+
+
+def test_czi_colour_channel_beside_a_grey_one(tmp_path):
+    """The grey channel is usable; the other is refused when it is read."""
+    path = tmp_path / "a.czi"
+    grey = pixels(1, 1)[0, 0, 0, 0]
+    tiles = [Subblock({"C": 0}, grey), Subblock({"C": 1}, np.ones((HEIGHT, WIDTH, 3), np.uint8))]
+    write_subblocks(path, tiles, xml=movie_xml(["a", "b"], {}, 1.0, 1.0))
+    assert inspect_movie(path).dtype == "uint16"
+    with open_movie(path) as read:
+        np.testing.assert_array_equal(read(0, 0, [0], None)[0], grey)
+        with pytest.raises(PyamaError, match="FOV 0, frame 0, channel 1: colour"):
+            read(0, 0, [0, 1], None)
+
+
+def test_czi_attached_stamps_come_first(tmp_path):
+    images = pixels(2, 3)
+    path = czi_file(tmp_path / "a.czi", images, times_s=lambda fov, frame: 7.0 + frame * (60.0 + 5 * fov))
+    assert [fov["times_min"] for fov in inspect_movie(path).fovs] == [[0.0, 1.0, 2.0]] * 2
+
+
+def test_czi_without_names(tmp_path):
+    path = czi_file(tmp_path / "a.czi", pixels(2, 1), channels=[None, "b"], scene_names=["", ""])
+    movie = inspect_movie(path)
+    assert movie.channels == ["C0", "b"]
+    assert [fov["name"] for fov in movie.fovs] == ["FOV 0", "FOV 1"]
+
+
+@pytest.mark.parametrize("compression", [None, "zstd0:ExplicitLevel=2", "zstd1:PreProcess=HiLoByteUnpack"])
+def test_czi_of_zeiss_own_writer(tmp_path, compression):
+    """libCZI as an independent writer."""
+    from pylibCZIrw import czi
+
+    images = pixels(2, 3)
+    path = tmp_path / "a.czi"
+    with czi.create_czi(str(path), compression_options=compression) as document:
+        for s, t, c in np.ndindex(2, 3, 2):
+            place = {"T": t, "C": c, "Z": 0}
+            document.write(images[s, t, c, 0][..., None], plane=place, scene=s, location=(s * 100, 0))
+        document.write_metadata(channel_names={0: "Phase", 1: "GFP"}, scale_x=0.65e-6, scale_y=0.65e-6)
+    movie = inspect_movie(path)
+    assert (movie.channels, movie.pixel_size_um) == (["Phase", "GFP"], 0.65)
+    assert_planes(path, images)
+
+
+def test_our_czi_is_strictly_valid(tmp_path):
+    """libCZI without its leniency, and its own list of subblocks, agree with what was written."""
+    from pylibCZIrw import czi
+
+    images = pixels(2, 3, 2, 2)
+    path = czi_file(tmp_path / "a.czi", images, compress=True)
+    strict = czi.ReaderOptions(lax_subblock_coordinate_checks=False)
+    with czi.open_czi(str(path), reader_options=strict) as document:
+        found = set()
+        document.enumerate_subblocks(
+            lambda _, block: found.add(tuple(block.coordinate.to_dict()[axis] for axis in "STCZ")) is None
+        )
+        assert found == set(np.ndindex(2, 3, 2, 2))
+        for s, t, c, z in found:
+            plane = document.read(plane={"T": t, "C": c, "Z": z}, scene=s)[..., 0]
+            np.testing.assert_array_equal(plane, images[s, t, c, z])
+
+
+# ------------------------------------------------------------------------------------------------- real files
+
+
+@pytest.mark.parametrize("name", ["example-cerevisiae.nd2", "example-multichannel.nd2", "cluster.nd2"])
+def test_real_nd2_against_nd2s_own_array(name):
+    import nd2
+
+    path = real(f"nd2/{name}")
+    with nd2.ND2File(path) as file:
+        sizes = {axis: file.sizes.get(axis, 1) for axis in "PTCZYX"}
+        axes = list(file.sizes)
+        theirs = file.asarray().transpose([axes.index(a) for a in "PTCZYX" if a in axes])
+        names = [channel.channel.name for channel in file.metadata.channels]
+        stamps = [
+            file.frame_metadata(i).channels[0].time.relativeTimeMs / 60_000
+            for i in range(0, sizes["T"] * sizes["Z"], sizes["Z"])
+        ]
+        size = file.voxel_size().x
+    assert_planes(path, theirs.reshape([sizes[axis] for axis in "PTCZYX"]))
+    movie = inspect_movie(path)
+    assert movie.channels == names
+    assert movie.pixel_size_um == pytest.approx(size)
+    assert movie.fovs[0]["times_min"] == pytest.approx(np.array(stamps) - stamps[0], abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["CellDivision_T3_Z5_CH2_X240_Y170.czi", "LLS7_small.czi", "WellD6-7_S2.czi", "s_1_t_1_c_1_z_1.czi"],
+)
+def test_real_czi_against_aicspylibczi(name):
+    from aicspylibczi import CziFile
+
+    path = real(f"czi/{name}")
+    file = CziFile(path)
+    sizes = dict(zip(file.dims, file.size, strict=True))
+    shape = [sizes.get(axis, 1) for axis in "STCZYX"]
+    images = np.empty(shape, np.uint16)
+    for index in np.ndindex(*shape[:4]):
+        at = {axis: i for axis, i in zip("STCZ", index, strict=True) if axis in sizes}
+        images[index] = np.squeeze(file.read_image(**at)[0])
+    assert_planes(path, images)
+    movie = inspect_movie(path)
+    assert movie.channels == [e.get("Name") for e in file.meta.iterfind(".//Dimensions/Channels/Channel")]
+    scale = float(file.meta.findtext(".//Scaling/Items/Distance[@Id='X']/Value"))
+    assert movie.pixel_size_um == pytest.approx(scale * 1e6)
+
+
+def test_real_czi_times_and_names():
+    """The attached list says the same as the subblocks' own stamps; a file with neither has no times."""
+    from aicspylibczi import CziFile
+
+    path = real("czi/CellDivision_T3_Z5_CH2_X240_Y170.czi")
+    file = CziFile(path)
+    taken = []
+    for frame in range(3):
+        (_, xml), *_ = file.read_subblock_metadata(T=frame, C=0, Z=2)
+        taken.append(np.datetime64(xml.split("<AcquisitionTime>")[1].split("Z<")[0]))
+    minutes = (np.array(taken) - taken[0]) / np.timedelta64(1, "m")
+    assert inspect_movie(path).fovs[0]["times_min"] == pytest.approx(minutes, abs=0.01)
+    assert inspect_movie(real("czi/LLS7_small.czi")).fovs[0]["times_min"] is None
+    assert [fov["name"] for fov in inspect_movie(real("czi/WellD6-7_S2.czi")).fovs] == ["D6", "D7"]
+
+
+# ------------------------------------------------------------------------------------------------- small parts
+
+
+@given(
+    hnp.arrays(
+        st.sampled_from([np.uint8, np.int8, np.int16, np.uint16, np.int32, np.uint32, np.int64, np.uint64]),
+        hnp.array_shapes(min_dims=2, max_dims=2, max_side=4),
+    )
+)
+def test_integers_are_widened_if_no_value_is_lost(plane):
+    values = [[int(value) for value in row] for row in plane]
+    if all(0 <= value <= 65535 for row in values for value in row):
+        assert _as_uint16(plane, "here").dtype == np.uint16
+        assert _as_uint16(plane, "here").tolist() == values
+    else:
+        with pytest.raises(PyamaError, match="here: values"):
+            _as_uint16(plane, "here")
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.complex64, bool])
+def test_other_pixels_are_refused(dtype):
+    with pytest.raises(PyamaError, match="cannot be used"):
+        _as_uint16(np.zeros((2, 2), dtype), "here")
+
+
+@given(
+    stamps=st.lists(st.floats(0.01, 1e4), min_size=1, max_size=20),
+    start=st.floats(-1e6, 1e6),
+    data=st.data(),
+)
+def test_times_of_frames(stamps, start, data):
+    """Rising stamps come back in minutes; frames that do not exist lie between or beyond them, in order."""
+    seconds = start + np.cumsum(stamps)
+    taken = np.array(data.draw(st.lists(st.booleans(), min_size=len(seconds), max_size=len(seconds))))
+    known = np.where(taken, seconds, np.nan)
+    minutes = _minutes_since_start(known, taken)
+    if taken.sum() < min(2, len(taken)):
+        assert minutes is None
+        return
+    assert len(minutes) == len(taken)
+    assert minutes[0] == 0.0
+    assert (np.diff(minutes) > 0).all()
+    there = np.flatnonzero(taken)
+    expected = (seconds[there] - seconds[there[0]]) / 60
+    np.testing.assert_allclose(np.array(minutes)[there] - minutes[there[0]], expected, atol=2e-6)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, 0.0])
+def test_one_bad_stamp_spoils_all(bad):
+    assert _minutes_since_start(np.array([1.0, bad, 3.0]), np.ones(3, bool)) is None

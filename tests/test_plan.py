@@ -1,0 +1,141 @@
+"""Planning: times, channels, FOVs, what is impossible, and when a file is looked at again."""
+
+import os
+from dataclasses import replace
+
+import pytest
+from pyama import plan
+from pyama.config import complete
+from pyama.errors import PyamaError
+from pyama.microscopy import Movie
+
+FOV = {"name": "A1", "height": 100, "width": 120, "times_min": None, "missing": []}
+MOVIE = Movie(
+    format="nd2",
+    dtype="uint16",
+    n_frames=5,
+    n_z=1,
+    channels=["Phase", "GFP", "RFP", "GFP"],
+    pixel_size_um=0.65,
+    period_min=None,
+    fovs=[FOV, {**FOV, "name": "A2", "times_min": [0.0, 5.0, 11.0, 15.0]}],
+)
+DATASET = plan.Dataset("a", "a.nd2", MOVIE, "0", (0, 1), 0, (1,))
+TIME = {"time_mapping": None, "frame_interval": 10.0}
+
+
+def test_times_come_from_the_mapping_then_stamps_then_period_then_interval():
+    assert plan.frame_times(DATASET, 0, TIME) == ([0, 10, 20, 30, 40], "frame_interval")
+    periodic = replace(DATASET, movie=replace(MOVIE, period_min=2.5))
+    assert plan.frame_times(periodic, 0, TIME) == ([0, 2.5, 5, 7.5, 10], "file period")
+    # Five frames planned, four taken: the last step goes on.
+    assert plan.frame_times(DATASET, 1, TIME) == ([0, 5, 11, 15, 20], "file time stamps")
+    mapped = {**TIME, "time_mapping": {"0": 3, "2": 7}}
+    assert plan.frame_times(DATASET, 1, mapped) == ([3, 5, 7, 9, 11], "time_mapping")
+    assert plan.frame_times(DATASET, 1, {**TIME, "time_mapping": {"1": 0}})[0] == [-10, 0, 10, 20, 30]
+
+
+def test_a_mapping_that_runs_backwards_is_refused():
+    with pytest.raises(PyamaError, match="time_mapping: times do not increase"):
+        plan.frame_times(DATASET, 0, {**TIME, "time_mapping": {"0": 3, "2": 2}})
+
+
+@pytest.fixture
+def planned(tmp_path, monkeypatch):
+    """plan_datasets on files whose content is MOVIE; counts how often a file is opened."""
+    monkeypatch.chdir(tmp_path)
+    opened = []
+
+    def inspect(path):
+        opened.append(path.name)
+        return MOVIE
+
+    monkeypatch.setattr(plan, "inspect_movie", inspect)
+    (tmp_path / "a.nd2").write_bytes(bytes(range(256)) * 8192)
+
+    def run(channels=None, **config):
+        channels = channels or {"pc": {"channel": "Phase"}}
+        config = {"params": {"min_frames": 1, "border_margin": 0}, **config}
+        return plan.plan_datasets(complete({"datasets": {"a": "a.nd2"}, "channels": channels, **config}))
+
+    run.opened = opened
+    return run
+
+
+def test_channels_by_name_and_number(planned):
+    dataset = planned({"pc": {"channel": "Phase"}, "fl": [{"channel": "RFP"}, {"channel": 1}]})["a"]
+    assert (dataset.pc, dataset.fl, dataset.fovs) == (0, (2, 1), (0, 1))
+
+
+def test_a_file_is_opened_once_until_it_changes(planned, tmp_path):
+    first = planned()["a"]
+    assert planned()["a"] == first
+    assert planned.opened == ["a.nd2"]
+    os.utime(tmp_path / "a.nd2", (1, 1))
+    assert planned()["a"].identity == first.identity
+    assert planned.opened == ["a.nd2"] * 2
+    (tmp_path / "a.nd2").write_bytes(bytes(range(255, -1, -1)) * 8192)
+    assert planned()["a"].identity != first.identity
+
+
+def test_a_damaged_note_of_the_last_look_is_no_harm(planned, tmp_path):
+    first = planned()
+    (tmp_path / "results/a/.movie.json").write_text("{")
+    assert planned() == first
+
+
+@pytest.mark.parametrize(
+    ("config", "line"),
+    [
+        (
+            {"channels": {"pc": {"channel": 4}}},
+            "channels.pc: channel 4 is not in 'a.nd2'; its channels are 0: Phase, 1:",
+        ),
+        (
+            {"channels": {"pc": {"channel": "DIC"}}},
+            "channels.pc: no channel of 'a.nd2' is named 'DIC'; its channels are",
+        ),
+        (
+            {"channels": {"fl": [{"channel": "GFP"}]}},
+            "channels.fl.0: 'a.nd2' has several channels named 'GFP'; give the",
+        ),
+        ({"channels": {"pc": {"channel": 0}, "fl": [{"channel": "Phase"}]}}, "channels: channel 0 is named twice"),
+        ({"fovs": "2"}, "fovs: FOV 2 is not in the file, which has FOVs 0 to 1"),
+        ({"fovs": {"a": [5]}}, "fovs.a: FOV 5 is not in the file"),
+        ({"z": 1}, "z: plane 1 is not in 'a.nd2', which has planes 0 to 0"),
+        ({"params": {"min_frames": 6, "border_margin": 0}}, "params.min_frames: 6 is more than the 5 frames"),
+        (
+            {"params": {"min_frames": 1, "border_margin": 50}},
+            "params.border_margin: 50 px from every edge leave nothing",
+        ),
+        ({"samples": [{"name": "s", "fovs": "1-2"}]}, "samples.s.fovs: FOV 2 is not in the file"),
+        ({"datasets": {"a": "b.nd2"}}, "datasets.a: the file 'b.nd2' does not exist"),
+        ({"datasets": {"a": "."}}, "datasets.a: the file '.' is a folder"),
+        ({"channels": {"pc": {"channel": 0, "features": ["size"]}}}, "channels.pc.features: 'size' is unknown"),
+        ({"channels": {"fl": [{"channel": 1, "features": ["area"]}]}}, "channels.fl.0.features: 'area' is unknown"),
+    ],
+)
+def test_what_the_file_cannot_give_is_one_line(planned, config, line):
+    with pytest.raises(PyamaError) as caught:
+        planned(**config)
+    assert str(caught.value).startswith(line)
+    assert "\n" not in str(caught.value)
+
+
+def test_z_planes_must_be_chosen(planned, monkeypatch):
+    monkeypatch.setattr(plan, "inspect_movie", lambda path: replace(MOVIE, n_z=3))
+    with pytest.raises(PyamaError, match="datasets.a: 'a.nd2' has 3 z planes; choose one with `z: 0`"):
+        planned()
+    assert plan.planes(planned(z="max")["a"], "max") == [0, 1, 2]
+    assert plan.planes(planned(z=2)["a"], 2) == [2]
+
+
+def test_every_dataset_is_checked(planned):
+    with pytest.raises(PyamaError) as caught:
+        planned(datasets={"a": "x.nd2", "b": "y.nd2"})
+    assert [line.partition(":")[0] for line in str(caught.value).splitlines()] == ["datasets.a", "datasets.b"]
+
+
+def test_filters_are_not_checked_where_nothing_is_filtered(planned):
+    planned({"fl": [{"channel": 1}]}, params={"min_frames": 6})
+    planned(params={"min_frames": 6, "copy_only": True})

@@ -1,0 +1,86 @@
+"""Digests of code: the named sources are what a script really imports, and only real changes change them."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from pyama import rerun
+
+SCRIPTS = Path(__file__).parents[1] / "scripts"
+STAGES = sorted(path.name for path in SCRIPTS.glob("*.py"))
+
+IMPORT_AND_LIST = """
+import sys, pathlib, runpy
+scripts = pathlib.Path(sys.argv[1])
+sys.path.insert(0, str(scripts))
+runpy.run_path(str(scripts / sys.argv[2]), run_name="imported")
+for module in list(sys.modules.values()):
+    file = getattr(module, "__file__", None)
+    if file and scripts in pathlib.Path(file).parents:
+        print(pathlib.Path(file).relative_to(scripts).as_posix())
+"""
+
+
+@pytest.mark.parametrize("script", STAGES)
+def test_closure_holds_every_module_that_python_imports(script):
+    listed = subprocess.run(
+        [sys.executable, "-c", IMPORT_AND_LIST, SCRIPTS, script], capture_output=True, text=True, check=True
+    ).stdout.split()
+    closure = {path.as_posix() for path in rerun.import_closure(script)}
+    assert set(listed) <= closure
+    # What is in the closure beyond that is imported lazily, inside a function: it must be named in some source.
+    sources = "".join((SCRIPTS / name).read_text() for name in closure)
+    for name in closure - set(listed) - {script}:
+        assert Path(name).stem in sources
+
+
+def test_rules_name_their_own_script_for_the_digest():
+    for rule in (SCRIPTS.parent / "rules").glob("*.smk"):
+        text = rule.read_text()
+        for line in text.splitlines():
+            if line.strip().startswith('"../scripts/'):
+                script = line.strip().strip('"').rpartition("/")[2]
+                assert f'"{script}")' in text, f"{rule.name} runs {script} but takes the digest of another"
+
+
+@pytest.fixture
+def tree(tmp_path, monkeypatch):
+    monkeypatch.setattr(rerun, "SCRIPTS", tmp_path)
+    (tmp_path / "lib").mkdir()
+    (tmp_path / "lib/__init__.py").write_text("")
+    (tmp_path / "lib/a.py").write_text("from lib import b\n")
+    (tmp_path / "lib/b.py").write_text("X = 1\n")
+    (tmp_path / "lib/c.py").write_text("Y = 1\n")
+    (tmp_path / "s.py").write_text("import numpy\ndef f():\n    from lib.a import b\n")
+
+    def digest():
+        rerun._parse.cache_clear(), rerun._imports.cache_clear(), rerun._code.cache_clear()
+        return rerun.code_digest("s.py")
+
+    return tmp_path, digest
+
+
+def test_an_edit_of_an_imported_module_changes_the_digest(tree):
+    folder, digest = tree
+    before = digest()
+    (folder / "lib/b.py").write_text("X = 2\n")
+    assert digest() != before
+
+
+@pytest.mark.parametrize(
+    ("file", "text"),
+    [("lib/c.py", "Y = 2\n"), ("lib/b.py", '"""Now documented."""\n\nX  =  1  # a comment\n')],
+)
+def test_other_modules_comments_and_docstrings_do_not(tree, file, text):
+    folder, digest = tree
+    before = digest()
+    (folder / file).write_text(text)
+    assert digest() == before
+
+
+def test_a_new_import_changes_the_digest(tree):
+    folder, digest = tree
+    before = digest()
+    (folder / "lib/b.py").write_text("import lib.c\nX = 1\n")
+    assert digest() != before
