@@ -19,11 +19,20 @@ localrules:
 
 
 rule all:
+    default_target: True
     input:
         targets(),
-    default_target: True
     message:
         "All results are there: {LAYOUT.results}"
+
+
+onerror:
+    print(
+        "\nNot everything is done. Correct the cause and run the same command again:",
+        *failures(),
+        sep="\n  ",
+        file=sys.stderr,
+    )
 
 
 include: "rules/record.smk"

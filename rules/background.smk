@@ -5,22 +5,20 @@ rule background:
         labeled=[LAYOUT.frames(name) for name in LABELED],
     output:
         background=directory(
-            expand(
-                LAYOUT.frames("{channel}"), channel=BACKGROUNDS, allow_missing=True
-            )
+            expand(LAYOUT.frames("{channel}"), channel=BACKGROUNDS, allow_missing=True)
         ),
     log:
         LAYOUT.log("background"),
     benchmark:
         LAYOUT.benchmark("background")
+    conda:
+        "../envs/pyama.yaml"
     threads: 1
     resources:
         mem_mb=memory("background"),
         runtime=runtime("background"),
     params:
         **stage("background", "estimate_background.py"),
-    conda:
-        "../envs/pyama.yaml"
     message:
         "Estimating background of {wildcards.dataset} FOV {wildcards.fov}"
     script:

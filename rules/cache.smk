@@ -12,14 +12,14 @@ rule cache:
         LAYOUT.log("cache"),
     benchmark:
         LAYOUT.benchmark("cache")
+    conda:
+        "../envs/pyama.yaml"
     threads: 1
     resources:
         mem_mb=memory("cache"),
         runtime=runtime("cache"),
     params:
         **stage("cache", "cache_levels.py"),
-    conda:
-        "../envs/pyama.yaml"
     message:
         "Making display levels of {wildcards.dataset} FOV {wildcards.fov}"
     script:

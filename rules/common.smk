@@ -4,7 +4,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(workflow.basedir) / "scripts"))
 
-from pyama import plan, resources
+from pyama import lock, plan, resources, summary
 from pyama.config import as_json, complete, stage_settings
 from pyama.errors import PyamaError
 from pyama.paths import Layout, background, fl, fov_text, labeled, pc, tracked
@@ -12,6 +12,8 @@ from pyama.rerun import code_digest
 
 try:
     CONFIG = complete(config)
+    if workflow.is_main_process and not workflow.dryrun:
+        lock.hold(Path(CONFIG["output_dir"]))
     DATASETS = plan.plan_datasets(CONFIG)
 except PyamaError as error:
     sys.exit(str(error))  # one line per mistake, before any job
@@ -19,6 +21,7 @@ except PyamaError as error:
 
 LAYOUT = Layout(CONFIG["output_dir"], CONFIG["params"]["cells_store"])
 PC, FL = plan.channels_of(DATASETS)
+STAGES = ("copy", "segment", "track", "background", "crop", "extract", "cache", "index")
 COPY_ONLY = CONFIG["params"]["copy_only"]
 
 # Names of the arrays in images.zarr, in the order of the stages that make them.
@@ -49,9 +52,22 @@ def targets():
     ]
 
 
+def failures():
+    """A line for each job that failed."""
+    return summary.failures(
+        Path(log.format(dataset=dataset.name, fov=fov_text(fov)))
+        for dataset in DATASETS.values()
+        for fov in dataset.fovs
+        for log in map(LAYOUT.log, STAGES)
+    )
+
+
 def stage(name, script):
     """Everything a stage's result depends on besides its inputs: its settings, and its code by content."""
-    return {"settings": as_json(stage_settings(CONFIG, name)), "code": code_digest(script)}
+    return {
+        "settings": as_json(stage_settings(CONFIG, name)),
+        "code": code_digest(script),
+    }
 
 
 def raw_file(wildcards):
@@ -60,7 +76,9 @@ def raw_file(wildcards):
 
 def planned(look_up):
     """A param or resource that comes from the plan: look_up(dataset, fov) for the job's dataset and FOV."""
-    return lambda wildcards: look_up(DATASETS[wildcards.dataset], int(wildcards.get("fov", 0)))
+    return lambda wildcards: look_up(
+        DATASETS[wildcards.dataset], int(wildcards.get("fov", 0))
+    )
 
 
 def memory(stage):

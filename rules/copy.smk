@@ -10,6 +10,8 @@ rule copy:
         LAYOUT.log("copy"),
     benchmark:
         LAYOUT.benchmark("copy")
+    conda:
+        "../envs/pyama.yaml"
     threads: 1
     resources:
         mem_mb=memory("copy"),
@@ -21,8 +23,6 @@ rule copy:
         shape=planned(plan.shape),
         planes=planned(lambda dataset, _: plan.planes(dataset, CONFIG["z"])),
         identity=planned(lambda dataset, _: dataset.identity),
-    conda:
-        "../envs/pyama.yaml"
     message:
         "Copying {wildcards.dataset} FOV {wildcards.fov}"
     script:

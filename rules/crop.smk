@@ -5,22 +5,20 @@ rule crop:
         channels=[LAYOUT.frames(name) for name in RAW + BACKGROUNDS],
     output:
         cells=(
-            LAYOUT.cells
-            if LAYOUT.cells.endswith(".zip")
-            else directory(LAYOUT.cells)
+            LAYOUT.cells if LAYOUT.cells.endswith(".zip") else directory(LAYOUT.cells)
         ),
     log:
         LAYOUT.log("crop"),
     benchmark:
         LAYOUT.benchmark("crop")
+    conda:
+        "../envs/pyama.yaml"
     threads: 1
     resources:
         mem_mb=memory("crop"),
         runtime=runtime("crop"),
     params:
         **stage("crop", "crop_cells.py"),
-    conda:
-        "../envs/pyama.yaml"
     message:
         "Cropping cells of {wildcards.dataset} FOV {wildcards.fov}"
     script:

@@ -8,6 +8,8 @@ rule extract:
         LAYOUT.log("extract"),
     benchmark:
         LAYOUT.benchmark("extract")
+    conda:
+        "../envs/pyama.yaml"
     threads: 1
     resources:
         mem_mb=memory("extract"),
@@ -16,8 +18,6 @@ rule extract:
         **stage("extract", "extract_features.py"),
         fov=lambda wildcards: int(wildcards.fov),
         features=as_json(plan.features_of(CONFIG, PC, FL)),
-    conda:
-        "../envs/pyama.yaml"
     message:
         "Extracting traces of {wildcards.dataset} FOV {wildcards.fov}"
     script:

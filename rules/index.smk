@@ -10,6 +10,8 @@ rule index:
         LAYOUT.log("index"),
     benchmark:
         LAYOUT.benchmark("index")
+    conda:
+        "../envs/pyama.yaml"
     threads: 1
     resources:
         mem_mb=500,
@@ -17,8 +19,6 @@ rule index:
     params:
         **stage("index", "index_images.py"),
         scales=planned(lambda *job: as_json(plan.scales(*job, CONFIG["params"]))),
-    conda:
-        "../envs/pyama.yaml"
     message:
         "Indexing images of {wildcards.dataset} FOV {wildcards.fov}"
     script:

@@ -6,6 +6,8 @@ rule record:
         f"{LAYOUT.results}/logs/{{dataset}}/record.log",
     benchmark:
         f"{LAYOUT.results}/benchmarks/{{dataset}}/record.tsv"
+    conda:
+        "../envs/pyama.yaml"
     threads: 1
     resources:
         mem_mb=500,
@@ -13,8 +15,6 @@ rule record:
     params:
         settings=planned(lambda dataset, _: as_json(plan.record_of(CONFIG, dataset))),
         code=code_digest("record_config.py"),
-    conda:
-        "../envs/pyama.yaml"
     message:
         "Recording the configuration of {wildcards.dataset}"
     script:

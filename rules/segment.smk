@@ -8,14 +8,14 @@ rule segment:
         LAYOUT.log("segment"),
     benchmark:
         LAYOUT.benchmark("segment")
+    conda:
+        "../envs/pyama.yaml"
     threads: 1
     resources:
         mem_mb=memory("segment"),
         runtime=runtime("segment"),
     params:
         **stage("segment", "segment_cells.py"),
-    conda:
-        "../envs/pyama.yaml"
     message:
         "Segmenting {wildcards.dataset} FOV {wildcards.fov}"
     script:

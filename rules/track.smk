@@ -8,14 +8,14 @@ rule track:
         LAYOUT.log("track"),
     benchmark:
         LAYOUT.benchmark("track")
+    conda:
+        "../envs/pyama.yaml"
     threads: 1
     resources:
         mem_mb=memory("track"),
         runtime=runtime("track"),
     params:
         **stage("track", "track_cells.py"),
-    conda:
-        "../envs/pyama.yaml"
     message:
         "Tracking {wildcards.dataset} FOV {wildcards.fov}"
     script:

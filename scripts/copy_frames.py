@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pyama.microscopy import open_movie
 
 from pyama import job, store
 from pyama.errors import PyamaError
+from pyama.microscopy import open_movie
 
 
 def copy_frames(

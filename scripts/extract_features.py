@@ -4,16 +4,12 @@ Reads cells.zarr alone. Cells seen in too few frames or too near to the image's 
 each filter removed stands in the log. The table always exists with its header, even without a cell in it.
 """
 
-import json
-import math
-from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from pyama import features, job, paths, store
-from pyama.files import write_text
+from pyama import store
 
 BASE_COLUMNS = (
     *("fov", "cell", "frame", "good", "position_x", "position_y"),

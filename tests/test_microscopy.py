@@ -229,7 +229,7 @@ def test_a_pixel_size_of_one_micrometre_is_believed(tmp_path, write):
 @WRITERS
 def test_times_are_relative_to_each_fovs_first_frame(tmp_path, write):
     """Uneven stamps that do not start at 0, another pace in each FOV."""
-    seconds = np.array([[100.0, 160.0, 400.0], [101.0, 190.0, 420.0]])
+    seconds = np.array([[100.25, 160.5, 400.125], [101.75, 190.5, 420.0]])
     options = (
         {"times_ms": lambda fov, frame: seconds[fov, frame] * 1000}
         if write is nd2_file
@@ -479,6 +479,16 @@ def test_nd2_acquisitions_in_phases(tmp_path, second, period, stamps):
     assert_planes(path, images)
 
 
+@pytest.mark.parametrize(
+    ("declared", "measured", "minutes"), [(60_000.0, 90_000.0, 1.0), (0.0, 90_000.0, 1.5), (0.0, 0.0, None)]
+)
+def test_nd2_period_is_the_declared_one_or_the_measured_one(tmp_path, monkeypatch, declared, measured, minutes):
+    period = nd2_writer._period
+    monkeypatch.setattr(nd2_writer, "_period", lambda *args: {**period(*args), "dAvgPeriodDiff": measured})
+    path = nd2_file(tmp_path / "a.nd2", pixels(1, 3), period_ms=declared)
+    assert inspect_movie(path).period_min == minutes
+
+
 def test_nd2_with_more_frames_than_its_loops_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(nd2_writer, "_experiment", lambda *_: None)
     path = nd2_file(tmp_path / "a.nd2", pixels(1, 3))
@@ -525,6 +535,22 @@ def test_czi_scene_ids_are_any_numbers(tmp_path):
 def test_czi_indices_that_do_not_begin_at_zero(tmp_path):
     images = pixels(2, 3, 2, 2)
     path = czi_file(tmp_path / "a.czi", images, first={"T": 5, "C": 2, "Z": 7})
+    assert_planes(path, images)
+    assert inspect_movie(path).channels == ["Phase", "GFP"]
+
+
+def test_czi_that_holds_some_of_its_channels(tmp_path):
+    path = tmp_path / "a.czi"
+    tiles = [Subblock({"C": c}, pixels(1, 1)[0, 0, 0, 0]) for c in (1, 3)]
+    write_subblocks(path, tiles, xml=movie_xml(["a", "b", "c", "d"], {}, 1.0, 1.0))
+    assert inspect_movie(path).channels == ["b", "d"]
+
+
+def test_czi_scenes_that_lie_on_each_other(tmp_path):
+    images = pixels(3, 2)
+    path = tmp_path / "a.czi"
+    tiles = [Subblock({"S": s, "T": t, "C": c}, images[s, t, c, 0]) for s, t, c in np.ndindex(3, 2, 2)]
+    write_subblocks(path, tiles, xml=movie_xml(["a", "b"], {}, 1.0, 1.0))
     assert_planes(path, images)
 
 
@@ -634,6 +660,17 @@ def test_czi_attached_stamps_come_first(tmp_path):
     assert [fov["times_min"] for fov in inspect_movie(path).fovs] == [[0.0, 1.0, 2.0]] * 2
 
 
+def test_czi_stamps_of_the_subblocks(tmp_path):
+    """The attached list is useless; the first channel is not there at each time."""
+    images = pixels(1, 3)
+    tiles = [
+        Subblock({"T": t, "C": c}, images[0, t, c, 0], taken_s=t * 30.0) for t, c in [(0, 0), (0, 1), (1, 1), (2, 1)]
+    ]
+    path = tmp_path / "a.czi"
+    write_subblocks(path, tiles, xml=movie_xml(["a", "b"], {}, 1.0, 1.0), times_s=[0.0, 0.0, 0.0])
+    assert inspect_movie(path).fovs[0]["times_min"] == [0.0, 0.5, 1.0]
+
+
 def test_czi_without_names(tmp_path):
     path = czi_file(tmp_path / "a.czi", pixels(2, 1), channels=[None, "b"], scene_names=["", ""])
     movie = inspect_movie(path)
@@ -739,6 +776,16 @@ def test_real_czi_times_and_names():
     assert [fov["name"] for fov in inspect_movie(real("czi/WellD6-7_S2.czi")).fovs] == ["D6", "D7"]
 
 
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.99])
+def test_real_czi_cut_off(tmp_path, share):
+    """ZEN writes the directory before the pixels: it is whole, and points beyond the end."""
+    content = real("czi/CellDivision_T3_Z5_CH2_X240_Y170.czi").read_bytes()
+    path = tmp_path / "cut.czi"
+    path.write_bytes(content[: int(share * len(content))])
+    with pytest.raises(PyamaError, match=r"is not a readable CZI file: .*file is cut off"):
+        inspect_movie(path)
+
+
 # ------------------------------------------------------------------------------------------------- small parts
 
 
@@ -787,5 +834,8 @@ def test_times_of_frames(stamps, start, data):
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, 0.0])
-def test_one_bad_stamp_spoils_all(bad):
-    assert _minutes_since_start(np.array([1.0, bad, 3.0]), np.ones(3, bool)) is None
+@pytest.mark.parametrize("place", [1, 2])
+def test_one_bad_stamp_spoils_all(bad, place):
+    stamps = np.array([1.0, 2.0, 3.0])
+    stamps[place] = bad
+    assert _minutes_since_start(stamps, np.ones(3, bool)) is None

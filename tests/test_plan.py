@@ -4,6 +4,7 @@ import os
 from dataclasses import replace
 
 import pytest
+
 from pyama import plan
 from pyama.config import complete
 from pyama.errors import PyamaError

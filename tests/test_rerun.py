@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from pyama import rerun
 
 SCRIPTS = Path(__file__).parents[1] / "scripts"

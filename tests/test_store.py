@@ -8,6 +8,7 @@ import pytest
 import zarr
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from pyama import store
 from pyama.errors import PyamaError
 from pyama.files import whole, write_text

@@ -111,11 +111,13 @@ def write_nd2(
         add(b"ImageMetadataSeqLV|0!", _encode(_picture_metadata(channels, samples, pixel_um)))
         add(b"ImageCalibrationLV|0!", _encode(_calibration(pixel_um)))
 
+        n_taken = 0
         pixels = np.empty((height, width, len(channels), samples), dtype)
         for number, at in enumerate(sequence):
             planes = [plane(at["P"], at["T"], channel, at["Z"]) for channel in range(len(channels))]
             if all(image is None for image in planes):
                 continue
+            n_taken = number + 1
             for channel, image in enumerate(planes):
                 pixels[:, :, channel] = 0 if image is None else image.reshape(height, width, samples)
             data = zlib.compress(pixels.tobytes()) if compress else pixels.tobytes()
@@ -127,7 +129,7 @@ def write_nd2(
         for name, column in zip((b"X", b"Y", b"Z"), stage.T, strict=True):
             add(b"CustomData|%s!" % name, column.tobytes())
         if times_ms:
-            add(b"CustomData|AcqTimesCache!", np.array(stamps, "<f8").tobytes())
+            add(b"CustomData|AcqTimesCache!", np.array(stamps[:n_taken], "<f8").tobytes())
 
         entries = b"".join(name + struct.pack("<QQ", start, length) for name, start, length in chunks)
         start = file.tell() + -file.tell() % PAGE
@@ -370,7 +372,7 @@ def _picture_metadata(channels: Sequence[Channel], samples: int, pixel_um: float
                 "sSampleSetting": {"a0": {"dExposureTime": 0.0}},
             },
             "bCalibrated": pixel_um is not None,
-            "dCalibration": float(pixel_um or 0.0),
+            "dCalibration": 1.0 if pixel_um is None else float(pixel_um),
             "dAspect": 1.0,
             "dCalibPrecision": 0.0,
             "wsObjectiveName": "Plan Fluor 10x",
@@ -390,7 +392,7 @@ def _calibration(pixel_um: float | None) -> dict:
         "SLxCalibration": {
             "bCalibrated": pixel_um is not None,
             "dAspect": 1.0,
-            "dCalibration": float(pixel_um or 0.0),
+            "dCalibration": 1.0 if pixel_um is None else float(pixel_um),
             "wsObjective": "Plan Fluor 10x",
             "uiUnit": _U32(0),
         }

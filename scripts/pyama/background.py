@@ -300,15 +300,16 @@ def _fit(z, y, x, weight, extent, knot, stiffness=_STIFFNESS, *, reject_light=Fa
     my, mx = intervals[0] + 3, intervals[1] + 3
 
     # The matrix is kept as my x 4 blocks of mx x mx, block (j, d) coupling rows j and j + d of the coefficients.
+    # A site touches 4 x 4 coefficients: ten pairs of rows with d >= 0, 16 pairs of columns.
+    four = np.arange(4)
     first, second = np.triu_indices(4)
-    couple_x = np.arange(4)
-    block = (ky[:, None] + first) * 4 + (second - first)
-    place = (block[:, :, None, None] * mx + kx[:, None, None, None] + couple_x[:, None]) * mx
-    place = (place + kx[:, None, None, None] + couple_x).ravel()
-    product = np.einsum("nk,nc,ne->nkce", wy[:, first] * wy[:, second], wx, wx).reshape(len(z), -1)
-    cells = (ky[:, None, None] + couple_x[:, None]) * mx + kx[:, None, None] + couple_x
-    design = np.einsum("nc,ne->nce", wy, wx).reshape(len(z), -1)
+    row_pairs = ((ky[:, None] + first) * 4 + second - first) * mx * mx
+    column_pairs = kx[:, None] * (mx + 1) + (four[:, None] * mx + four).ravel()
+    place = (row_pairs[:, :, None] + column_pairs[:, None]).ravel()
+    product = _outer(wy[:, first] * wy[:, second], _outer(wx, wx))
+    cells = ((ky[:, None] + four) * mx)[:, :, None] + (kx[:, None] + four)[:, None]
     cells = cells.reshape(len(z), -1)
+    design = _outer(wy, wx)
     bending = _bending(*intervals, knot / spacing[0], knot / spacing[1])
 
     centre = float(np.median(z))
@@ -328,52 +329,66 @@ def _fit(z, y, x, weight, extent, knot, stiffness=_STIFFNESS, *, reject_light=Fa
     return solve(trusted) + centre
 
 
+def _outer(a, b):
+    """Products of every value in a row of a (n, p) with every value in that row of b (n, q): (n, p * q)."""
+    return (a[:, :, None] * b[:, None, :]).reshape(len(a), -1)
+
+
 def _solve(matrix, right) -> Float:
-    """Solve the symmetric system in blocks (my, 4, mx, mx) for right (my, mx): three block rows at a time make it
-    block-tridiagonal, and elimination runs down and back up again."""
+    """Solve the symmetric system of blocks (my, 4, mx, mx) for right (my, mx).
+
+    Small systems in one go. In large ones, three block rows at a time make it block-tridiagonal, and elimination
+    runs down and back up again.
+    """
     my, _, mx, _ = matrix.shape
-    groups, size = -(-my // 3), 3 * mx
-    matrix = np.concatenate([matrix, np.zeros((groups * 3 - my, 4, mx, mx))])
-    matrix[my:, 0] = np.eye(mx)  # rows that only fill up the last group
-    diagonal = np.empty((groups, 3, mx, 3, mx))
-    beside = np.zeros((groups, 3, mx, 3, mx))
-    for r in range(3):
-        for s in range(3):
-            if s >= r:
-                diagonal[:, r, :, s] = diagonal[:, s, :, r] = matrix[r::3, s - r]
-            if s <= r:
-                beside[:, r, :, s] = matrix[r::3, 3 + s - r]
+    rows = my if my * mx <= 400 else 3
+    groups, size = -(-my // rows), rows * mx
+    diagonal = np.zeros((groups, rows, mx, rows, mx))
+    beside = np.zeros((groups - 1, rows, mx, rows, mx))
+    for d in range(4):
+        j = np.arange(my - d)
+        group, r = np.divmod(j, rows)
+        other, s = np.divmod(j + d, rows)
+        same = group == other
+        diagonal[group[same], r[same], :, s[same]] = matrix[j[same], d]
+        diagonal[group[same], s[same], :, r[same]] = matrix[j[same], d]
+        beside[group[~same], r[~same], :, s[~same]] = matrix[j[~same], d]
+    padding = np.arange(my, groups * rows)
+    diagonal[-1, padding % rows, :, padding % rows] = np.eye(mx)
     diagonal, beside = diagonal.reshape(-1, size, size), beside.reshape(-1, size, size)
-    b = np.zeros((groups * 3, mx))
+    b = np.zeros((groups * rows, mx))
     b[:my] = right
-    b = b.reshape(groups, size, 1)
-    factors = []
-    for g in range(groups):
-        solved = np.linalg.solve(diagonal[g], np.hstack([beside[g], b[g]]))
-        factors.append(solved)
-        if g + 1 < groups:
-            update = beside[g].T @ solved
-            diagonal[g + 1] -= update[:, :-1]
-            b[g + 1] -= update[:, -1:]
-    result = np.empty((groups, size))
-    result[-1] = factors[-1][:, -1]
-    for g in range(groups - 2, -1, -1):
-        result[g] = factors[g][:, -1] - factors[g][:, :-1] @ result[g + 1]
-    return result.reshape(-1, mx)[:my]
+    b = b.reshape(groups, size)
+
+    eliminated = []
+    for g in range(groups - 1):
+        solved = np.linalg.solve(diagonal[g], np.hstack([beside[g], b[g][:, None]]))
+        eliminated.append(solved)
+        update = beside[g].T @ solved
+        diagonal[g + 1] -= update[:, :-1]
+        b[g + 1] -= update[:, -1]
+    b[-1] = np.linalg.solve(diagonal[-1], b[-1])
+    for g in reversed(range(groups - 1)):
+        b[g] = eliminated[g][:, -1] - eliminated[g][:, :-1] @ b[g + 1]
+    return b.reshape(-1, mx)[:my]
 
 
 def _evaluate(surface: Float, extent, shape=None) -> NDArray[np.float32]:
     """The surface at the centres of shape = (H, W) pixels (default: extent) -> (H, W) float32."""
-    shape = shape or extent
-    bases = []
-    for size, number, coefficients in zip(extent, shape, surface.shape, strict=True):
-        intervals = coefficients - 3
-        bases.append(_basis((np.arange(number) + 0.5) * (intervals / size), intervals).astype(np.float32))
+    pixels_y, pixels_x = shape or extent
+    basis_y = _pixel_basis(pixels_y, extent[0], surface.shape[0] - 3)
+    basis_x = _pixel_basis(pixels_x, extent[1], surface.shape[1] - 3)
     # Around one of its values: a flat surface then comes out without any rounding.
     level = surface[0, 0]
-    result = bases[0] @ ((surface - level).astype(np.float32) @ bases[1].T)
+    result = basis_y @ ((surface - level).astype(np.float32) @ basis_x.T)
     result += np.float32(level)
     return result
+
+
+@lru_cache(maxsize=16)
+def _pixel_basis(pixels: int, extent: float, intervals: int) -> NDArray[np.float32]:
+    """B-splines at the centres of the pixels: (pixels, intervals + 3)."""
+    return _basis((np.arange(pixels) + 0.5) * (intervals / extent), intervals).astype(np.float32)
 
 
 def _weights(u, intervals, derivative=0):

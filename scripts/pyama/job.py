@@ -15,6 +15,9 @@ from pyama.errors import PyamaError
 
 log = logging.getLogger("pyama")
 
+# How the last line of a log says how the job ended.
+DONE, FAILED = "done in", "failed: "
+
 
 @contextmanager
 def running(snakemake: Any) -> Iterator[dict[str, Any]]:
@@ -36,12 +39,13 @@ def running(snakemake: Any) -> Iterator[dict[str, Any]]:
     try:
         yield settings
     except PyamaError as error:
-        log.error("failed: %s", error)
+        log.error("%s%s", FAILED, error)
         _give_up(f"{snakemake.rule}, {place}: {error}")
     except Exception as error:
-        log.exception("failed after %.1f s", time.perf_counter() - started)
-        _give_up(f"{snakemake.rule}, {place}: {type(error).__name__}: {error} (details in {log_file})")
-    log.info("done in %.1f s", time.perf_counter() - started)
+        reason = f"{type(error).__name__}: {error}"
+        log.exception("%s%s", FAILED, reason)
+        _give_up(f"{snakemake.rule}, {place}: {reason} (details in {log_file})")
+    log.info("%s %.1f s", DONE, time.perf_counter() - started)
 
 
 def limit_threads(threads: int) -> None:

@@ -533,7 +533,8 @@ def _read_tiles(file: IO[bytes], file_size: int) -> _Tiles:
     table = {name: column[full] for name, column in table.items()}
     if not full.any() or (table["Xsize"] < 1).any() or (table["Ysize"] < 1).any():
         raise ValueError("it holds no images")
-    if table["position"].max() + 32 > file_size or table["position"].min() < 0:
+    last = int(table["position"].max())
+    if table["position"].min() < 0 or last + 32 + _segment(file, last, b"ZISRAWSUBBLOCK") > file_size:
         raise ValueError("the file is cut off: subblocks are missing")
     return _Tiles(
         dims={letter: table[letter] for letter in letters},

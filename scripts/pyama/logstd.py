@@ -1,0 +1,217 @@
+"""Segmentation of phase contrast by local texture: threshold on the logarithm of the local standard deviation.
+
+The order of the steps is that of the PyAMA documentation (LOG-STD, closing, remove small, fill holes, opening).
+Background is smooth up to camera noise, cells are granular and bounded by halos, so the standard deviation (STD)
+in a small window tells them apart without a model and without training.
+"""
+
+import math
+
+import cv2
+import numpy as np
+
+from pyama.errors import PyamaError
+
+BINS = 200
+# A STD below this (in counts) is what rounding to whole counts makes of a background without resolvable noise:
+# at most 1/2 from flicker between two neighbouring counts, and 1/sqrt(12) from the rounding itself.
+ROUNDING_STD = math.sqrt(1 / 4 + 1 / 12)
+# Noise sigmas: where the background ends, and how far from its mode its valley can be. On simulated images with two
+# visible modes the valley is 4 to 6.5 sigma from the mode; minima further out belong to debris and hot pixels.
+BACKGROUND_SIGMAS = 3
+VALLEY_SIGMAS = 8
+# With squares of 16-bit counts, window sums are exact in float64 up to this width.
+MAX_WINDOW = 37
+
+
+def segment_frame(
+    image: np.ndarray,
+    *,
+    logstd_window_size: int = 3,
+    morph_size: int = 7,
+    morph_iterations: int = 3,
+    min_object_size: int = 50,
+    max_object_size: int = 10000,
+) -> np.ndarray:
+    """Label the cells of one phase-contrast frame.
+
+    `image`: (H, W) of any integer dtype up to 16 bits. Returns (H, W) labels, 0 = background, 1..N 4-connected objects in
+    raster order of their first pixel; uint16, or uint32 when there are more than 65,535 objects.
+
+    Foreground is where `log_std` exceeds `threshold`. It is closed, freed of objects smaller than `min_object_size`
+    pixels, filled, and opened; closing and opening use a disk `morph_size` pixels wide, `morph_iterations` times. Objects
+    of `min_object_size` to `max_object_size` pixels (both inclusive) are kept.
+    Raises PyamaError for a window or disk that has no centre pixel, or a window too wide for exact sums.
+    """
+    if morph_size < 1 or morph_size % 2 == 0:
+        raise PyamaError(f"morph_size: {morph_size} has no centre pixel; use an odd number from 1")
+    std = log_std(image, logstd_window_size)
+    mask = (std > threshold(std, logstd_window_size, min_object_size)).view(np.uint8)
+    mask = _morph(mask, cv2.dilate, cv2.erode, morph_size, morph_iterations)
+    mask = remove_small(mask, min_object_size)
+    mask = fill_holes(mask)
+    mask = _morph(mask, cv2.erode, cv2.dilate, morph_size, morph_iterations)
+    return label_objects(mask, min_object_size, max_object_size)
+
+
+def log_std(image: np.ndarray, window: int) -> np.ndarray:
+    """Natural logarithm of the STD in a `window` x `window` square around each pixel; -inf where all are equal.
+
+    (H, W) integers -> (H, W) float64. Borders are reflected (the edge pixel is repeated). With n = window**2, the sum S1 and
+    the sum of squares S2, n*S2 - S1**2 is a whole number and is computed without rounding, however bright the image is.
+    """
+    if window % 2 == 0 or not 3 <= window <= MAX_WINDOW:
+        raise PyamaError(f"logstd_window_size: {window} is not an odd number from 3 to {MAX_WINDOW}")
+    if image.dtype.kind not in "ui" or image.dtype.itemsize > 2:
+        raise TypeError(f"an image of 8- or 16-bit integers is needed, not {image.dtype}")
+    n = window * window
+    counts = image.astype(np.float64)
+    s1 = _window_sum(counts, window)
+    np.multiply(counts, counts, out=counts)
+    out = _window_sum(counts, window)
+    out *= n
+    np.multiply(s1, s1, out=s1)
+    out -= s1
+    out /= n * n
+    with np.errstate(divide="ignore"):
+        np.log(out, out=out)
+    out *= 0.5
+    return out
+
+
+def _window_sum(image: np.ndarray, window: int) -> np.ndarray:
+    return cv2.boxFilter(image, -1, (window, window), normalize=False, borderType=cv2.BORDER_REFLECT)
+
+
+def threshold(std: np.ndarray, window: int, min_pixels: int) -> float:
+    """Log-STD above which a pixel is foreground: the valley right of the background mode, or mode + 3 sigma.
+
+    `std` is the result of `log_std` with that `window`. Pixels with zero variance (-inf) are background and stay out of
+    the histogram, which has 200 bins from the smallest to the largest finite value.
+
+    1. The histogram is smoothed by two running means, each 1.4 times as wide as the sigma of log-STD of white noise.
+       Images of few counts have combs in their histogram, because n*S2 - S1**2 is a whole number.
+    2. The background mode is the leftmost peak that is at least a quarter as high as the highest and is followed by
+       a fall of at least a fifth: where cells fill most of the frame, theirs is the highest peak.
+    3. Sigma is the spread of the values left of the mode, down to where the peak has fallen to a hundredth. It is taken on the
+       cube root of the variance, where noise is nearly symmetric (Wilson and Hilferty 1931); the logarithm has a long
+       left tail, and the more so the smaller the window. Neither sigma nor the mode may be below what white noise and the
+       rounding to whole counts alone would give.
+    4. A second mode is a peak right of mode + 3 sigma that stands out from the lowest point before it by an eighth and by three
+       Poisson sigmas, with at least `min_pixels` pixels right of that point. Then that point, the valley, is the
+       threshold, provided it is within 8 sigma of the mode: a gap further out divides cells from debris or hot pixels,
+       not background from cells.
+    5. With no second mode (few cells, or low contrast), the threshold is mode + 3 sigma, which about 0.1 % of the pixels of
+       a pure noise image exceed; the opening removes them.
+
+    When most pixels have zero variance (saturated, clipped or noise-free background), these are the background.
+    """
+    n = window * window
+    noise = math.sqrt(2 / (9 * (n - 1)))
+    finite = std > -np.inf
+    n_finite = np.count_nonzero(finite)
+    if 2 * n_finite < std.size:
+        return math.log(ROUNDING_STD) + _sigmas(BACKGROUND_SIGMAS, noise)
+    lowest = std.min() if n_finite == std.size else std[finite].min()
+    highest = std.max()
+    if lowest == highest:
+        return float(highest)
+    # With explicit edges np.histogram counts by sorting, in half the time and with the same result.
+    edges = np.linspace(lowest, highest, BINS + 1)
+    counts = np.histogram(std, edges)[0]
+    width = (highest - lowest) / BINS
+    centres = lowest + (np.arange(BINS) + 0.5) * width
+
+    half = min(max(int(0.7 / math.sqrt(2 * (n - 1)) / width + 0.5), 1), BINS // 4)
+    box = np.ones(2 * half + 1, np.int64)
+    smooth = np.convolve(np.convolve(counts, box), box)[2 * half : -2 * half].tolist()
+
+    peak = _background_peak(smooth, 2 * half)
+    first = peak
+    while first > 0 and 100 * smooth[first - 1] >= smooth[peak]:
+        first -= 1
+    left = slice(first, peak + 1)
+    if counts[left].any():
+        deviation = np.exp((centres[left] - centres[peak]) * (2 / 3)) - 1
+        sigma = max(math.sqrt((counts[left] * deviation**2).sum() / counts[left].sum()), noise)
+    else:
+        sigma = noise
+    mode = max(centres[peak], math.log(ROUNDING_STD))
+    limit = float(mode + _sigmas(BACKGROUND_SIGMAS, sigma))
+
+    valley = max(int((mode - lowest) / width), 0)
+    for i in range(valley + 1, BINS):
+        if smooth[i] < smooth[valley]:
+            valley = i
+        elif centres[i] > limit and _stands_out(smooth[i], smooth[valley], 2 * half + 1):
+            if counts[valley:].sum() >= min_pixels and centres[valley] <= mode + _sigmas(VALLEY_SIGMAS, sigma):
+                return float(centres[valley])
+            break
+    return limit
+
+
+def _sigmas(number: float, sigma: float) -> float:
+    """Distance on the log-STD axis of `number` relative sigmas of the cube root of the variance."""
+    return 1.5 * math.log1p(number * sigma)
+
+
+def _background_peak(smooth: list[int], reach: int) -> int:
+    highest = max(range(len(smooth)), key=smooth.__getitem__)
+    for i in range(highest):
+        if 4 * smooth[i] >= smooth[highest] and smooth[i] == max(smooth[max(i - reach, 0) : i + reach + 1]):
+            if 5 * min(smooth[i:highest]) <= 4 * smooth[i]:
+                return i
+    return highest
+
+
+def _stands_out(peak: int, valley: int, weight: int) -> bool:
+    # A smoothed count has a variance of at most `weight` times itself.
+    return 8 * peak >= 9 * valley and (peak - valley) ** 2 > 9 * weight * peak
+
+
+def _morph(mask: np.ndarray, first, second, size: int, iterations: int) -> np.ndarray:
+    """`iterations` times `first`, then as often `second` (cv2.dilate, cv2.erode), with a disk `size` pixels wide.
+
+    What lies beyond the image never counts (OpenCV's default border of these two): closing only adds pixels and
+    opening leaves an object at the edge as it would leave the whole object.
+    """
+    if size == 1 or iterations == 0:
+        return mask
+    radius = size // 2
+    squares = np.arange(-radius, radius + 1) ** 2
+    disk = (squares[:, None] + squares <= radius * radius).astype(np.uint8)
+    return second(first(mask, disk, iterations=iterations), disk, iterations=iterations)
+
+
+def fill_holes(mask: np.ndarray) -> np.ndarray:
+    """Fill background that is not 4-connected to the image border. (H, W) uint8 0/1 -> the same."""
+    framed = cv2.copyMakeBorder(mask, 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=0)
+    cv2.floodFill(framed, None, (0, 0), 2)
+    return (framed[1:-1, 1:-1] != 2).view(np.uint8)
+
+
+def remove_small(mask: np.ndarray, min_size: int) -> np.ndarray:
+    """Clear the 4-connected objects of fewer than `min_size` pixels. (H, W) uint8 0/1 -> the same."""
+    labels, area = _components(mask)
+    return np.take((area >= min_size).view(np.uint8), labels)
+
+
+def label_objects(mask: np.ndarray, min_size: int = 1, max_size: int | None = None) -> np.ndarray:
+    """Label the 4-connected objects of `min_size` to `max_size` pixels (inclusive) 1..N in raster order.
+
+    (H, W) uint8 0/1 -> (H, W) uint16, or uint32 when more than 65,535 objects are kept.
+    """
+    labels, area = _components(mask)
+    keep = area >= min_size
+    if max_size is not None:
+        keep &= area <= max_size
+    dtype = np.uint16 if np.count_nonzero(keep) <= 65535 else np.uint32
+    return np.take(np.where(keep, np.cumsum(keep), 0).astype(dtype), labels)
+
+
+def _components(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Labels of all 4-connected objects in raster order, int32, and the area of each; that of the background is -1."""
+    n, labels = cv2.connectedComponentsWithAlgorithm(mask, 4, cv2.CV_32S, cv2.CCL_SAUF)
+    area = np.bincount(labels[labels > 0], minlength=n)
+    area[0] = -1
+    return labels, area

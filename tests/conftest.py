@@ -1,0 +1,105 @@
+"""What the tests share: the real files, a small simulated experiment, and the workflow run in a copy of itself."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[1]
+REAL_FILES = Path(os.environ.get("PYAMA_TEST_DATA", ROOT.parent / "shared" / "data"))
+PARTS = ("Snakefile", "rules", "scripts", "config", "envs", "profiles")
+
+
+def real_file(name):
+    """Path of a real microscopy file; the test skips where it is absent (they are not ours to distribute)."""
+    if not (REAL_FILES / name).is_file():
+        pytest.skip(f"the real file {name} is not in {REAL_FILES}")
+    return REAL_FILES / name
+
+
+@dataclass
+class Outcome:
+    """How a run of the workflow ended."""
+
+    code: int
+    text: str
+
+    @property
+    def jobs(self):
+        """How many jobs of each rule, from the table that Snakemake prints (rule `all` left out)."""
+        table = re.search(r"^job +count\n[- ]+\n(.*?)^total", self.text, re.MULTILINE | re.DOTALL)
+        rows = re.findall(r"^(\w+) +(\d+)$", table[1] if table else "", re.MULTILINE)
+        return {rule: int(count) for rule, count in rows if rule != "all"}
+
+
+class Checkout:
+    """A copy of the workflow in a folder of its own, with its own results and Snakemake state."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+        for part in PARTS:
+            source = ROOT / part
+            if source.is_dir():
+                shutil.copytree(source, folder / part, ignore=shutil.ignore_patterns("__pycache__"))
+            else:
+                shutil.copy(source, folder / part)
+
+    def configure(self, config, name="my.yaml"):
+        (self.folder / name).write_text(config if isinstance(config, str) else yaml.safe_dump(config))
+        return name
+
+    def run(self, config, *arguments, name="my.yaml", cores=2):
+        """Run `snakemake --cores N --configfile FILE`; `config` None leaves the file as it is."""
+        if config is not None:
+            self.configure(config, name)
+        command = [sys.executable, "-m", "snakemake", "--cores", str(cores), *arguments, "--configfile", name]
+        done = subprocess.run(command, cwd=self.folder, capture_output=True, text=True, check=False)
+        return Outcome(done.returncode, done.stdout + done.stderr)
+
+    def planned(self, config):
+        """Jobs that a run with this config would do, by rule."""
+        outcome = self.run(config, "-n")
+        assert outcome.code == 0, outcome.text
+        return outcome.jobs
+
+
+@pytest.fixture(scope="session")
+def experiment():
+    """A simulated experiment that is quick to process: 2 FOVs x 8 frames x 160 x 192."""
+    from demo.simulate import simulate
+
+    return simulate(n_fovs=2, n_frames=8, height=160, width=192, n_cells=6, seed=3)
+
+
+@pytest.fixture(scope="session")
+def movies(experiment, tmp_path_factory):
+    """Folder with the experiment as small.nd2 and small.czi."""
+    from demo.make_demo import write_experiment
+
+    folder = tmp_path_factory.mktemp("movies")
+    write_experiment(folder, experiment, "small")
+    return folder
+
+
+def small_config(movies, **changes):
+    """A config for the small experiment; `changes` replace top-level keys, and update `params`."""
+    params = {"min_frames": 3, "border_margin": 5, **changes.pop("params", {})}
+    return {
+        "datasets": {"small": str(movies / "small.nd2")},
+        "channels": {
+            "pc": {"channel": 0, "features": ["area", "aspect_ratio"]},
+            "fl": [
+                {"channel": 1, "features": ["intensity_total", "intensity_mean"]},
+                {"channel": 2, "features": ["intensity_total", "particle_num"]},
+            ],
+        },
+        **changes,
+        "params": params,
+    }
