@@ -214,6 +214,20 @@ def test_inputs_are_only_read_and_closed(tmp_path, write):
 
 
 @WRITERS
+def test_files_are_not_mapped_into_memory(tmp_path, write):
+    """Memory would grow with the movie; and planes must outlive the file."""
+    images = pixels(1, 2, 1)
+    path = write(tmp_path / name_for(write), images)
+    maps = Path("/proc/self/maps")
+    with open_movie(path) as read:
+        planes = [read(0, frame, [0], None)[0] for frame in range(2)]
+        assert not maps.exists() or path.name not in maps.read_text()
+    for frame, plane in enumerate(planes):
+        np.testing.assert_array_equal(plane, images[0, frame, 0, 0])
+        plane += 1
+
+
+@WRITERS
 @pytest.mark.parametrize("pixel_um", [None, 0.0, -1.0, float("nan"), 1e7])
 def test_pixel_sizes_that_make_no_sense_are_none(tmp_path, write, pixel_um):
     path = write(tmp_path / name_for(write), pixels(1, 1), pixel_um=pixel_um)
@@ -496,6 +510,30 @@ def test_nd2_with_more_frames_than_its_loops_is_refused(tmp_path, monkeypatch):
         inspect_movie(path)
 
 
+def test_nd2_frames_beyond_the_end_of_the_file_are_missing(tmp_path):
+    """The map at the end names a frame that was lost; nd2 gives zeros for it."""
+    images = pixels(1, 3, 1)
+    path = nd2_file(tmp_path / "a.nd2", images)
+    content = bytearray(path.read_bytes())
+    entry = content.rindex(b"ImageDataSeq|1!") + len(b"ImageDataSeq|1!")
+    content[entry : entry + 8] = (1 << 40).to_bytes(8, "little")
+    path.write_bytes(content)
+    assert_planes(path, images, {(0, 1, 0, 0)})
+
+
+def test_nd2_compressed_with_loss_is_refused(tmp_path, monkeypatch):
+    attributes = nd2_writer._attributes
+
+    def lossy(*args):
+        tree = attributes(*args)
+        tree["SLxImageAttributes"]["eCompression"] = 1
+        return tree
+
+    monkeypatch.setattr(nd2_writer, "_attributes", lossy)
+    with pytest.raises(PyamaError, match="compressed with loss"):
+        inspect_movie(nd2_file(tmp_path / "a.nd2", pixels(1, 3)))
+
+
 def test_nd2_without_any_frame_is_refused(tmp_path):
     path = nd2_file(tmp_path / "a.nd2", pixels(1, 3), plane=lambda *_: None)
     with pytest.raises(PyamaError, match="it holds no images"):
@@ -639,6 +677,30 @@ def test_czi_stage_that_moves_between_frames(tmp_path):
     tiles = [Subblock({"T": t}, images[0, t, 0, 0], x=3 * t, y=-2 * t) for t in range(4)]
     write_subblocks(path, tiles, xml=movie_xml(["a"], {}, 1.0, 1.0))
     assert_planes(path, images)
+
+
+def test_czi_of_many_planes(tmp_path):
+    """More than are taken from the directory at once."""
+    n_frames = 4500
+    path = tmp_path / "a.czi"
+    tiles = (
+        Subblock({"T": t, **({"C": 0} if t % 1000 else {})}, np.full((1, 2), t, np.uint16)) for t in range(n_frames)
+    )
+    write_subblocks(path, tiles, xml=movie_xml(["a"], {}, 1.0, 1.0))
+    movie = inspect_movie(path)
+    assert (movie.n_frames, movie.fovs[0]["missing"]) == (n_frames, [])
+    with open_movie(path) as read:
+        for frame in (0, 999, 1000, 1001, 4095, 4096, 4097, 4499):
+            assert read(0, frame, [0], None)[0].tolist() == [[frame, frame]]
+
+
+def test_czi_with_an_absurd_index_is_refused(tmp_path):
+    """Not an array of two thousand million frames."""
+    path = tmp_path / "a.czi"
+    tiles = [Subblock({"T": t}, pixels(1, 1)[0, 0, 0, 0]) for t in (0, 2_000_000_000)]
+    write_subblocks(path, tiles, xml=movie_xml(["a"], {}, 1.0, 1.0))
+    with pytest.raises(PyamaError, match="directory of subblocks is damaged"):
+        inspect_movie(path)
 
 
 def test_czi_colour_channel_beside_a_grey_one(tmp_path):

@@ -26,23 +26,26 @@ from numpy.typing import NDArray
 Float = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
-# Weight of the bending penalty, for sites of weight 1 at four per knot interval: waves shorter than about two tiles
-# are smoothed away, longer ones pass.
-_STIFFNESS = 1e-2
+# Weights of the bending penalty, for sites of weight 1 at four per knot interval. The first fit has to stay stiff to
+# tell light from background; the fine one lets waves longer than about two tiles pass.
+_FIRST_STIFFNESS = 5e-3
+_COARSE_STIFFNESS = 1e-3
+_FINE_STIFFNESS = 1e-2
 # Share of a slope penalty in it: far below what data can feel, enough to make one lone tile a constant.
 _SLOPE_SHARE = 1e-4
+# Where the first fit turns sites down, in robust standard deviations above it. The first cuts are wide: they are made
+# on fits that the light still pulls up.
+_CUTS = (20, 10, 6, 6, 6)
+_ROUNDS = 2
+_PART=0
 # Share of a tile's area that must be background for its median to be used.
 _MIN_SHARE = 1 / 64
-# Steps per count in the remainder that is measured by medians; it may span +- 4,096 counts.
+# Steps per count in the remainders that are measured by medians; they may span +- 4,096 counts.
 _STEPS = 8
 _ZERO = 32768
-# Medians of whole numbers are whole numbers, half a count off in a quiet image. One count of evenly spread dither
-# (its mean is 3.5 steps) takes that away.
+# Medians of whole numbers are whole numbers: in a quiet image half a count off. One count of evenly spread dither
+# takes that away.
 _DITHER = np.array([[0, 4, 1, 5], [6, 2, 7, 3]], np.uint16)
-_COARSE_ROUNDS = 4
-_C1 = 5e-3
-_C2 = 1e-3
-_CUTS=(20, 8, 4, 4, 4)
 
 
 def estimate_background(
@@ -83,7 +86,7 @@ def estimate_background(
         return first
     z, y, x, weight = sites
     z = (z - _ZERO - _DITHER.mean()) / _STEPS
-    first += _evaluate(_fit(z, y, x, weight, shape, 2 * half), shape)
+    first += _evaluate(_fit(z, y, x, weight, shape, 2 * half, _FINE_STIFFNESS), shape)
     return first
 
 
@@ -110,7 +113,12 @@ def _coarse_surface(image, covered, half, factor):
     height, width = image.shape[0] // factor, image.shape[1] // factor
     inside = np.s_[: height * factor, : width * factor]
     means = cv2.resize(image[inside].astype(np.float32), (width, height), interpolation=cv2.INTER_AREA)
-    hidden = cv2.resize(255 * covered[inside].view(np.uint8), (width, height), interpolation=cv2.INTER_AREA) > 0
+    if not _PART: hidden = cv2.resize(255 * covered[inside].view(np.uint8), (width, height), interpolation=cv2.INTER_AREA) > 0
+    else:
+        free=(~covered[inside]).astype(np.float32)
+        share=cv2.resize(free, (width, height), interpolation=cv2.INTER_AREA)
+        means=cv2.resize(free*image[inside], (width, height), interpolation=cv2.INTER_AREA)/np.maximum(share,1e-9)
+        hidden=share<_PART
     block = 2 * half // factor
 
     # Lower quartiles first: what lies under cells that no mask covers shows through them in any tile that is not
@@ -122,22 +130,18 @@ def _coarse_surface(image, covered, half, factor):
     # An extent in blocks that matches the whole image: the surface must keep its place when it is evaluated in
     # pixels, also where the last few pixels do not fill a block.
     extent = (image.shape[0] / factor, image.shape[1] / factor)
-    surface = _fit(*sites, extent, knot, _C1, reject_light=True)
-    for remaining in reversed(range(_COARSE_ROUNDS)):
+    surface = _fit(*sites, extent, knot, _FIRST_STIFFNESS, reject_light=True)
+    for _ in range(_ROUNDS):
         residual = means - _evaluate(surface, extent, (height, width))
-        background = residual[~hidden]
-        offset = _mode(background)
-        spread = 1.4826 * np.median(offset - background[background <= offset])
+        offset, spread = _mode_and_spread(residual[~hidden])
         light = residual > offset + 4 * max(spread, 0.5)
         light = cv2.dilate(light.view(np.uint8), np.ones((3, 3), np.uint8)).view(bool)
-        if not remaining:
-            break
-        steps = np.clip(np.rint((residual - offset) * _STEPS) + _ZERO, 0, 65535).astype(np.uint16)
+        steps = cv2.addWeighted(residual, _STEPS, residual, 0, _ZERO - offset * _STEPS, dtype=cv2.CV_16U)
         sites = _sites(steps, hidden | light, block, 0.5, overlap=False)
         if sites is None:
-            break
+            return None
         z, y, x, weight = sites
-        surface = surface + offset + _fit((z - _ZERO) / _STEPS, y, x, weight, extent, knot, _C2)
+        surface = surface + offset + _fit((z - _ZERO) / _STEPS, y, x, weight, extent, knot, _COARSE_STIFFNESS)
     full = np.zeros(image.shape, np.uint8)
     full[inside] = cv2.resize(light.view(np.uint8), (width * factor, height * factor), interpolation=cv2.INTER_NEAREST)
     return surface, full.view(bool)
@@ -153,14 +157,18 @@ def _sites(values, covered, block, q, *, overlap=True):
     return z[usable], y[usable], x[usable], count[usable] / area
 
 
-def _mode(values: NDArray[np.float32]) -> float:
-    """Half-sample mode (Robertson & Cryer 1974): where the values lie closest together."""
+def _mode_and_spread(values: NDArray[np.float32]) -> tuple[float, float]:
+    """Half-sample mode (Robertson & Cryer 1974), where the values lie closest together, and the standard deviation
+    that the values below it suggest."""
     values = np.sort(values)
-    while len(values) > 3:
-        half = (len(values) + 1) // 2
-        start = int(np.argmin(values[half - 1 :] - values[: len(values) - half + 1]))
-        values = values[start : start + half]
-    return float(values.mean())
+    core = values
+    while len(core) > 3:
+        half = (len(core) + 1) // 2
+        start = int(np.argmin(core[half - 1 :] - core[: len(core) - half + 1]))
+        core = core[start : start + half]
+    mode = float(core.mean())
+    below = np.searchsorted(values, mode, side="right")
+    return mode, 1.4826 * (mode - float(values[below // 2]))
 
 
 # Quantiles of tiles
@@ -243,19 +251,25 @@ def _merged_quantile(blocks, count, q) -> Float:
     total = number.sum(axis=0)
 
     # The quantile of a union lies between the least and the greatest of the quantiles of its parts (ranks rounded
-    # down and up), so that only the values between those two bounds need to be merged.
+    # down and up). Two halvings of what lies between leave few values to be merged.
     rank = q * np.maximum(number - 1, 0)
     low = np.where(number > 0, flat[start + np.floor(rank).astype(np.intp)], 65535).min(axis=0)
     high = np.where(number > 0, flat[start + np.ceil(rank).astype(np.intp)], 0).max(axis=0)
+    rank = q * np.maximum(total - 1, 0)
+    lower, upper = np.floor(rank).astype(np.intp), np.ceil(rank).astype(np.intp)
+    for _ in range(2):
+        middle = low + (high - low) // 2
+        reached = _count(flat, start, area, np.less_equal, middle).sum(axis=0)
+        high = np.where(reached > upper, middle, high)
+        low = np.where(reached <= lower, middle + 1, low)
     before = _count(flat, start, area, np.less, low)
     within = _count(flat, start, area, np.less_equal, high) - before
+    lower, upper = lower - before.sum(axis=0), upper - before.sum(axis=0)
 
-    rank = q * np.maximum(total - 1, 0)
-    lower, upper = (end(rank).astype(np.intp) - before.sum(axis=0) for end in (np.floor, np.ceil))
     result = np.zeros(len(total))
     # Tiles that need about as many values are merged in one array: nearly all need a few, those at an edge of
     # bright light all they have.
-    width = 1 << np.ceil(np.log2(np.maximum(within.max(axis=0), 1))).astype(int)
+    width = 1 << np.ceil(np.log2(np.maximum(within.max(axis=0), 16))).astype(int)
     width[total == 0] = 0
     for step in np.unique(width[width > 0]):
         tiles = np.flatnonzero(width == step)
@@ -272,105 +286,59 @@ def _merged_quantile(blocks, count, q) -> Float:
 def _count(flat, start, area, compare, bound):
     """How many of the `area` sorted values from `start` (4, tiles) on compare as true with `bound` (tiles,)."""
     position = start.copy()
-    end = start + area
-    step = 1 << (area.bit_length() - 1)
-    while step:
-        further = position + step
-        # Beyond the end, the last value answers: nothing is gained that was not reached before.
-        reached = compare(flat[np.minimum(further, end) - 1], bound) & (further <= end)
-        position = np.where(reached, further, position)
-        step >>= 1
-    return position - start
+    left = area
+    while left > 1:
+        half = left // 2
+        position += half * compare(flat[position + (half - 1)], bound)
+        left -= half
+    return position - start + compare(flat[position], bound)
 
 
 # The surface
 
 
-def _fit(z, y, x, weight, extent, knot, stiffness=_STIFFNESS, *, reject_light=False) -> Float:
+def _fit(z, y, x, weight, extent, knot, stiffness, *, reject_light=False) -> Float:
     """Coefficients (my, mx) of the smooth surface through the sites.
 
     z, y, x, weight: (n,) float64, y and x in pixels from the centre of the first. extent: height and width of the
     area that the surface covers, in the same pixels. knot: the wanted distance of knots. reject_light: turn down
     sites that lie above their surroundings (Tukey's biweight, on that side only).
     """
+    from scipy.linalg import solveh_banded
+
     intervals = [max(1, round(size / knot)) for size in extent]
     spacing = [size / number for size, number in zip(extent, intervals, strict=True)]
     ky, wy = _weights((y + 0.5) / spacing[0], intervals[0])
     kx, wx = _weights((x + 0.5) / spacing[1], intervals[1])
     my, mx = intervals[0] + 3, intervals[1] + 3
+    size = my * mx
 
-    # The matrix is kept as my x 4 blocks of mx x mx, block (j, d) coupling rows j and j + d of the coefficients.
-    # A site touches 4 x 4 coefficients: ten pairs of rows with d >= 0, 16 pairs of columns.
-    four = np.arange(4)
-    first, second = np.triu_indices(4)
-    row_pairs = ((ky[:, None] + first) * 4 + second - first) * mx * mx
-    column_pairs = kx[:, None] * (mx + 1) + (four[:, None] * mx + four).ravel()
-    place = (row_pairs[:, :, None] + column_pairs[:, None]).ravel()
-    product = _outer(wy[:, first] * wy[:, second], _outer(wx, wx))
-    cells = ((ky[:, None] + four) * mx)[:, :, None] + (kx[:, None] + four)[:, None]
-    cells = cells.reshape(len(z), -1)
-    design = _outer(wy, wx)
-    bending = _bending(*intervals, knot / spacing[0], knot / spacing[1])
+    # A site touches 4 x 4 coefficients, and couples them in 136 pairs: `offset` below the matrix' diagonal, the
+    # same for all sites.
+    around = (np.arange(4)[:, None] * mx + np.arange(4)).ravel()
+    cells = (ky * mx + kx)[:, None] + around
+    design = (wy[:, :, None] * wx[:, None, :]).reshape(len(z), 16)
+    left, right = np.tril_indices(16)
+    offset = around[left] - around[right]
+    place = (cells[:, right] + offset * size).ravel()
+    product = design[:, left] * design[:, right]
+    penalty = stiffness * _bending(*intervals, knot / spacing[0], knot / spacing[1])
 
     centre = float(np.median(z))
     level = z - centre
 
     def solve(weight):
-        matrix = np.bincount(place, (weight[:, None] * product).ravel(), my * 4 * mx * mx)
-        right = np.bincount(cells.ravel(), ((weight * level)[:, None] * design).ravel(), my * mx)
-        return _solve(matrix.reshape(my, 4, mx, mx) + stiffness * bending, right.reshape(my, mx))
+        matrix = np.bincount(place, (weight[:, None] * product).ravel(), penalty.size).reshape(penalty.shape)
+        matrix += penalty
+        vector = np.bincount(cells.ravel(), ((weight * level)[:, None] * design).ravel(), size)
+        return solveh_banded(matrix, vector, overwrite_ab=True, overwrite_b=True, lower=True, check_finite=False)
 
     trusted = weight
-    # The first cut is a wide one: it is made on a fit that the light still pulls up.
     for cut in _CUTS if reject_light else ():
-        residual = level - (solve(trusted).ravel()[cells] * design).sum(axis=1)
+        residual = level - (solve(trusted)[cells] * design).sum(axis=1)
         scale = max(1.4826 * float(np.median(np.abs(residual))), 1.0)
         trusted = weight * (1 - np.clip(residual / (cut * scale), 0, 1) ** 2) ** 2
-    return solve(trusted) + centre
-
-
-def _outer(a, b):
-    """Products of every value in a row of a (n, p) with every value in that row of b (n, q): (n, p * q)."""
-    return (a[:, :, None] * b[:, None, :]).reshape(len(a), -1)
-
-
-def _solve(matrix, right) -> Float:
-    """Solve the symmetric system of blocks (my, 4, mx, mx) for right (my, mx).
-
-    Small systems in one go. In large ones, three block rows at a time make it block-tridiagonal, and elimination
-    runs down and back up again.
-    """
-    my, _, mx, _ = matrix.shape
-    rows = my if my * mx <= 400 else 3
-    groups, size = -(-my // rows), rows * mx
-    diagonal = np.zeros((groups, rows, mx, rows, mx))
-    beside = np.zeros((groups - 1, rows, mx, rows, mx))
-    for d in range(4):
-        j = np.arange(my - d)
-        group, r = np.divmod(j, rows)
-        other, s = np.divmod(j + d, rows)
-        same = group == other
-        diagonal[group[same], r[same], :, s[same]] = matrix[j[same], d]
-        diagonal[group[same], s[same], :, r[same]] = matrix[j[same], d]
-        beside[group[~same], r[~same], :, s[~same]] = matrix[j[~same], d]
-    padding = np.arange(my, groups * rows)
-    diagonal[-1, padding % rows, :, padding % rows] = np.eye(mx)
-    diagonal, beside = diagonal.reshape(-1, size, size), beside.reshape(-1, size, size)
-    b = np.zeros((groups * rows, mx))
-    b[:my] = right
-    b = b.reshape(groups, size)
-
-    eliminated = []
-    for g in range(groups - 1):
-        solved = np.linalg.solve(diagonal[g], np.hstack([beside[g], b[g][:, None]]))
-        eliminated.append(solved)
-        update = beside[g].T @ solved
-        diagonal[g + 1] -= update[:, :-1]
-        b[g + 1] -= update[:, -1]
-    b[-1] = np.linalg.solve(diagonal[-1], b[-1])
-    for g in reversed(range(groups - 1)):
-        b[g] = eliminated[g][:, -1] - eliminated[g][:, :-1] @ b[g + 1]
-    return b.reshape(-1, mx)[:my]
+    return solve(trusted).reshape(my, mx) + centre
 
 
 def _evaluate(surface: Float, extent, shape=None) -> NDArray[np.float32]:
@@ -414,9 +382,9 @@ def _basis(u, intervals, derivative=0) -> Float:
 
 @lru_cache(maxsize=16)
 def _bending(intervals_y: int, intervals_x: int, ratio_y: float, ratio_x: float) -> Float:
-    """Matrix of the thin-plate penalty (with its share of slope penalty), in the blocks of `_fit`."""
+    """Matrix of the thin-plate penalty (with its share of slope penalty), lower diagonals as LAPACK wants them."""
     gram_y, gram_x = ([_gram(n, derivative) for derivative in range(3)] for n in (intervals_y, intervals_x))
-    blocks = np.zeros((intervals_y + 3, 4, intervals_x + 3, intervals_x + 3))
+    my, mx = intervals_y + 3, intervals_x + 3
     terms = [
         (2, 0, ratio_y**4),
         (1, 1, 2 * ratio_y**2 * ratio_x**2),
@@ -424,11 +392,15 @@ def _bending(intervals_y: int, intervals_x: int, ratio_y: float, ratio_x: float)
         (1, 0, _SLOPE_SHARE),
         (0, 1, _SLOPE_SHARE),
     ]
-    for dy, dx, factor in terms:
-        for d in range(4):
-            band = np.diagonal(gram_y[dy], d)
-            blocks[: len(band), d] += factor * band[:, None, None] * gram_x[dx]
-    return blocks
+    bands = np.zeros((3 * mx + 4, my, mx))
+    for down in range(4):
+        for right in range(-3 if down else 0, 4):
+            columns = slice(max(-right, 0), mx - max(right, 0))
+            bands[down * mx + right, : my - down, columns] += sum(
+                factor * np.outer(np.diagonal(gram_y[dy], down), np.diagonal(gram_x[dx], right))
+                for dy, dx, factor in terms
+            )
+    return bands.reshape(len(bands), my * mx)
 
 
 def _gram(intervals: int, derivative: int) -> Float:

@@ -287,15 +287,30 @@ def _nd2_layout(file: Any, file_size: int) -> _Nd2Layout:
     return _Nd2Layout(axes, counts, present)
 
 
+class _PlainFile:
+    """A file that nd2 reads from. What `open` returns it would map into memory instead: then the memory of a job grows
+    with the length of the movie, and an array that still lies in the file when it is closed kills the process."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = open(path, "rb")  # noqa: SIM115  (nd2 closes it)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._file, name)
+
+
 def _nd2_file(path: Path) -> Any:
     """Open the file with nd2; raise ValueError where the index at its end is missing."""
     import nd2
 
-    with open(path, "rb") as file:
+    file = _PlainFile(path)
+    try:
         file.seek(-min(40, path.stat().st_size), 2)
         if not file.read(40).startswith(b"ND2 CHUNK MAP SIGNATURE 0000001!"):
             raise ValueError("the index at its end is missing: the file is cut off or was never closed")
-    return nd2.ND2File(path)
+        return nd2.ND2File(file)
+    except BaseException:
+        file.close()
+        raise
 
 
 def _inspect_nd2(path: Path) -> Movie:
@@ -405,7 +420,6 @@ def _open_nd2(path: Path) -> _Opened:
             return [None] * len(channels)
         # nd2 drops axes of length 1
         pixels = file.read_frame(layout.sequence(P=fov, T=frame, Z=z)).reshape(shape)
-        # always copied: nd2 unmaps the file when it closes, and a plane that still lies in it kills the process
         planes = [np.array(pixels[channel], order="C") for channel in channels]
         # NIS-Elements stores zeros for a channel that it was told to skip at this time point. Cameras do not, but the
         # outer planes of confocal stacks may well be 0 (cluster.nd2)
