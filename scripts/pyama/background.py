@@ -2,19 +2,21 @@
 
 One frame of one channel at a time, in two scales:
 
-1. On means of 4 x 4 pixels, three quick rounds find where the background runs and where light shines that no mask
+1. On means of 4 x 4 pixels, a few quick rounds find where the background runs and where light shines that no mask
    covers (cells that were not segmented, debris, all cells when there is no phase contrast). Such light is hidden
    like a cell.
 2. On the pixels, what is left over that first surface is measured by exact medians of the background pixels in
    tiles with 50 % overlap, and the surface through them is added.
 
-Medians of the *remainder* are what makes this accurate: the median of a tile in which the background is curved or
-steep is not the background at any known point (4 counts too low at the top of a vignette of 1,000 counts), while
-over a remainder of a few counts that error vanishes.
+A median stands at the centroid of the background pixels of its tile. Medians of the *remainder* are what makes this
+accurate: the median of a tile in which the background is curved is not the background at any known point (tiles of
+64 pixels: 4 counts off under a vignette of 1,000 counts in 512 pixels), while over a remainder of a few counts that
+error vanishes.
 
 The surface is a penalised tensor product of cubic B-splines (Eilers & Marx 1996, Statist. Sci. 11:89) with the
-penalty of a thin-plate spline: smooth, linear where there are no data, and with as many unknowns as tiles have
-room side by side, so that a 2048 x 2048 frame costs milliseconds, where a thin-plate spline costs seconds.
+penalty of a thin-plate spline: smooth, and straight on where there are no data, like the thin-plate spline itself,
+but with one unknown per tile in a banded system: milliseconds for the 4,000 tiles of a 2048 x 2048 frame, where
+the dense system of a thin-plate spline takes seconds.
 """
 
 from functools import lru_cache
@@ -37,15 +39,11 @@ _SLOPE_SHARE = 1e-4
 # on fits that the light still pulls up.
 _CUTS = (20, 10, 6, 6, 6)
 _ROUNDS = 2
-_PART=0
-# Share of a tile's area that must be background for its median to be used.
+# Share of a tile's area (or of a smaller image's) that must be background for its median to be used.
 _MIN_SHARE = 1 / 64
 # Steps per count in the remainders that are measured by medians; they may span +- 4,096 counts.
 _STEPS = 8
 _ZERO = 32768
-# Medians of whole numbers are whole numbers: in a quiet image half a count off. One count of evenly spread dither
-# takes that away.
-_DITHER = np.array([[0, 4, 1, 5], [6, 2, 7, 3]], np.uint16)
 
 
 def estimate_background(
@@ -61,31 +59,23 @@ def estimate_background(
     estimate of a neighbouring frame.
     """
     shape = image.shape
-    if foreground is None:
-        covered = np.zeros(shape, bool)
-    else:
-        covered = dilate(foreground, background_dilation)
+    covered = np.zeros(shape, bool) if foreground is None else dilate(foreground, background_dilation)
     half = (tile_size + 1) // 2
 
-    coarse = None
-    for factor in (4, 1):
-        if factor == 1 or (half >= 4 * factor and min(shape) >= tile_size):
-            coarse = _coarse_surface(image, covered, half, factor)
-            if coarse is not None:
-                break
+    # Means of 4 x 4 pixels, unless the image or its tiles are small, or hardly a block is free of cells.
+    factor = 4 if half >= 16 and min(shape) >= tile_size else 1
+    coarse = _coarse_surface(image, covered, half, factor) or _coarse_surface(image, covered, half, 1)
     if coarse is None:
         return None
     surface, light = coarse
     first = _evaluate(surface, shape)
 
     remainder = cv2.addWeighted(image, _STEPS, first, -_STEPS, _ZERO, dtype=cv2.CV_16U)
-    repeats = (shape[0] // 2 + 1, shape[1] // 4 + 1)
-    cv2.add(remainder, np.tile(_DITHER, repeats)[: shape[0], : shape[1]], dst=remainder)
-    sites = _sites(remainder, covered | light, half, 0.5)
+    sites = _sites(remainder, covered | light, half, 0.5, bin_width=_STEPS)
     if sites is None:
         return first
     z, y, x, weight = sites
-    z = (z - _ZERO - _DITHER.mean()) / _STEPS
+    z = (z - _ZERO) / _STEPS
     first += _evaluate(_fit(z, y, x, weight, shape, 2 * half, _FINE_STIFFNESS), shape)
     return first
 
@@ -113,12 +103,7 @@ def _coarse_surface(image, covered, half, factor):
     height, width = image.shape[0] // factor, image.shape[1] // factor
     inside = np.s_[: height * factor, : width * factor]
     means = cv2.resize(image[inside].astype(np.float32), (width, height), interpolation=cv2.INTER_AREA)
-    if not _PART: hidden = cv2.resize(255 * covered[inside].view(np.uint8), (width, height), interpolation=cv2.INTER_AREA) > 0
-    else:
-        free=(~covered[inside]).astype(np.float32)
-        share=cv2.resize(free, (width, height), interpolation=cv2.INTER_AREA)
-        means=cv2.resize(free*image[inside], (width, height), interpolation=cv2.INTER_AREA)/np.maximum(share,1e-9)
-        hidden=share<_PART
+    hidden = cv2.resize(255 * covered[inside].view(np.uint8), (width, height), interpolation=cv2.INTER_AREA) > 0
     block = 2 * half // factor
 
     # Lower quartiles first: what lies under cells that no mask covers shows through them in any tile that is not
@@ -147,11 +132,11 @@ def _coarse_surface(image, covered, half, factor):
     return surface, full.view(bool)
 
 
-def _sites(values, covered, block, q, *, overlap=True):
+def _sites(values, covered, block, q, *, overlap=True, bin_width=0):
     """The tiles with background enough, flat: quantile, y, x, weight (1 for a whole tile of background)."""
-    z, y, x, count = tile_quantiles(values, covered, block, q, overlap=overlap)
+    z, y, x, count = tile_quantiles(values, covered, block, q, overlap=overlap, bin_width=bin_width)
     area = block**2 * (4 if overlap else 1)
-    usable = count >= max(area * _MIN_SHARE, 1)
+    usable = count >= max(min(area, values.size) * _MIN_SHARE, 1)
     if not usable.any():
         return None
     return z[usable], y[usable], x[usable], count[usable] / area
@@ -175,7 +160,13 @@ def _mode_and_spread(values: NDArray[np.float32]) -> tuple[float, float]:
 
 
 def tile_quantiles(
-    values: NDArray[np.uint16], covered: Mask, block: int, q: float = 0.5, *, overlap: bool = True
+    values: NDArray[np.uint16],
+    covered: Mask,
+    block: int,
+    q: float = 0.5,
+    *,
+    overlap: bool = True,
+    bin_width: int = 0,
 ) -> tuple[Float, Float, Float, NDArray[np.int64]]:
     """Exact quantile, centroid and number of the uncovered pixels of every tile.
 
@@ -187,10 +178,15 @@ def tile_quantiles(
     Returns quantile, y, x, count, all (ceil(H / block) + 1, ceil(W / block) + 1), without overlap one fewer each
     way. The quantile is that of numpy's method "midpoint", so that q = 0.5 is the median; y and x are pixel
     indices; where count is 0 all three are NaN.
+
+    bin_width (with overlap): the quantile is then interpolated within the bin of that width around it, as for
+    grouped data. Camera counts are whole numbers, and so is their median, half a count off in a quiet image; with
+    the width of a count this is mended.
     """
     blocks, count, sum_y, sum_x = _sorted_blocks(values, covered, block)
     if overlap:
-        count, sum_y, sum_x, quantile = *map(_sum_2x2, (count, sum_y, sum_x)), _merged_quantile(blocks, count, q)
+        quantile = _merged_quantile(blocks, count, q, bin_width)
+        count, sum_y, sum_x = map(_sum_2x2, (count, sum_y, sum_x))
     else:
         rank = q * np.maximum(count.ravel() - 1, 0)
         every = np.arange(count.size)
@@ -235,7 +231,7 @@ def _sorted_blocks(values, covered, block):
     return blocks, count, sum_y, sum_x
 
 
-def _merged_quantile(blocks, count, q) -> Float:
+def _merged_quantile(blocks, count, q, bin_width) -> Float:
     """Quantile of every 2 x 2 blocks, from their sorted values: (tiles,) float64, undefined for empty tiles.
 
     Sorting each block once instead of each tile takes a quarter of the time, as every block is in four tiles.
@@ -280,6 +276,12 @@ def _merged_quantile(blocks, count, q) -> Float:
         windows.sort(axis=1, kind="stable")
         every = np.arange(len(tiles))
         result[tiles] = (windows[every, lower[tiles]].astype(np.float64) + windows[every, upper[tiles]]) / 2
+
+    if bin_width:
+        below = _count(flat, start, area, np.less, result - bin_width / 2).sum(axis=0)
+        inside = _count(flat, start, area, np.less, result + bin_width / 2).sum(axis=0) - below
+        share = np.where(inside > 0, (q * total - below) / np.maximum(inside, 1), 0.5)
+        result += bin_width * (share - 0.5)
     return result
 
 

@@ -16,8 +16,8 @@ BINS = 200
 # A STD below this (in counts) is what rounding to whole counts makes of a background without resolvable noise:
 # at most 1/2 from flicker between two neighbouring counts, and 1/sqrt(12) from the rounding itself.
 ROUNDING_STD = math.sqrt(1 / 4 + 1 / 12)
-# Noise sigmas: where the background ends, and how far from its mode its valley can be. On simulated images with two
-# visible modes the valley is 4 to 6.5 sigma from the mode; minima further out belong to debris and hot pixels.
+# Noise sigmas: where the background ends, and how far from its mode its valley can be. On simulated cells the valley
+# is 4 to 7 sigma from the mode; minima further out belong to debris and hot pixels.
 BACKGROUND_SIGMAS = 3
 VALLEY_SIGMAS = 8
 # With squares of 16-bit counts, window sums are exact in float64 up to this width.
@@ -35,12 +35,12 @@ def segment_frame(
 ) -> np.ndarray:
     """Label the cells of one phase-contrast frame.
 
-    `image`: (H, W) of any integer dtype up to 16 bits. Returns (H, W) labels, 0 = background, 1..N 4-connected objects in
-    raster order of their first pixel; uint16, or uint32 when there are more than 65,535 objects.
+    `image`: (H, W) of any integer dtype up to 16 bits. Returns (H, W) labels, 0 = background, 1..N the 4-connected
+    objects in raster order of their first pixel; uint16, or uint32 when there are more than 65,535 objects.
 
     Foreground is where `log_std` exceeds `threshold`. It is closed, freed of objects smaller than `min_object_size`
-    pixels, filled, and opened; closing and opening use a disk `morph_size` pixels wide, `morph_iterations` times. Objects
-    of `min_object_size` to `max_object_size` pixels (both inclusive) are kept.
+    pixels, filled, and opened; closing and opening use a disk `morph_size` pixels wide, `morph_iterations` times.
+    Objects of `min_object_size` to `max_object_size` pixels (both inclusive) are kept.
     Raises PyamaError for a window or disk that has no centre pixel, or a window too wide for exact sums.
     """
     if morph_size < 1 or morph_size % 2 == 0:
@@ -57,8 +57,9 @@ def segment_frame(
 def log_std(image: np.ndarray, window: int) -> np.ndarray:
     """Natural logarithm of the STD in a `window` x `window` square around each pixel; -inf where all are equal.
 
-    (H, W) integers -> (H, W) float64. Borders are reflected (the edge pixel is repeated). With n = window**2, the sum S1 and
-    the sum of squares S2, n*S2 - S1**2 is a whole number and is computed without rounding, however bright the image is.
+    (H, W) integers -> (H, W) float64. Borders are reflected (the edge pixel is repeated). With n = window**2, the
+    sum S1 and the sum of squares S2, n*S2 - S1**2 is a whole number and is computed without rounding, however
+    bright the image is.
     """
     if window % 2 == 0 or not 3 <= window <= MAX_WINDOW:
         raise PyamaError(f"logstd_window_size: {window} is not an odd number from 3 to {MAX_WINDOW}")
@@ -86,87 +87,87 @@ def _window_sum(image: np.ndarray, window: int) -> np.ndarray:
 def threshold(std: np.ndarray, window: int, min_pixels: int) -> float:
     """Log-STD above which a pixel is foreground: the valley right of the background mode, or mode + 3 sigma.
 
-    `std` is the result of `log_std` with that `window`. Pixels with zero variance (-inf) are background and stay out of
-    the histogram, which has 200 bins from the smallest to the largest finite value.
+    `std` is the result of `log_std` with that `window`. Pixels with zero variance (-inf) are background and stay
+    out of the histogram, which has 200 bins from the smallest to the largest finite value.
 
-    1. The histogram is smoothed by two running means, each 1.4 times as wide as the sigma of log-STD of white noise.
-       Images of few counts have combs in their histogram, because n*S2 - S1**2 is a whole number.
-    2. The background mode is the leftmost peak that is at least a quarter as high as the highest and is followed by
-       a fall of at least a fifth: where cells fill most of the frame, theirs is the highest peak.
-    3. Sigma is the spread of the values left of the mode, down to where the peak has fallen to a hundredth. It is taken on the
-       cube root of the variance, where noise is nearly symmetric (Wilson and Hilferty 1931); the logarithm has a long
-       left tail, and the more so the smaller the window. Neither sigma nor the mode may be below what white noise and the
-       rounding to whole counts alone would give.
-    4. A second mode is a peak right of mode + 3 sigma that stands out from the lowest point before it by an eighth and by three
+    1. The histogram is smoothed by two running means, each 1.4 times as wide as the sigma of log-STD of white
+       noise: n*S2 - S1**2 is a whole number, so images of few counts have a comb for a histogram.
+    2. The background mode is the leftmost peak that is at least a quarter as high as the highest and is followed
+       by a fall of at least a fifth: where cells fill most of the frame, theirs is the highest peak.
+    3. Distances from the mode are measured on the cube root of the variance, where noise is nearly symmetric for
+       every window (Wilson and Hilferty 1931). Sigma is the spread of the values left of the mode, down to where
+       the peak has fallen to a hundredth. Mode and sigma are not less than rounding to whole counts and white noise
+       would make them.
+    4. A second mode is sought beyond mode + 3 sigma in the histogram weighted with the square of that cube root.
+       Cells are few and their contrast is spread out, so in plain counts most of them are a shoulder of the
+       background's peak. The mode has to rise above the lowest point before it by a twentieth and by three
        Poisson sigmas, with at least `min_pixels` pixels right of that point. Then that point, the valley, is the
-       threshold, provided it is within 8 sigma of the mode: a gap further out divides cells from debris or hot pixels,
-       not background from cells.
-    5. With no second mode (few cells, or low contrast), the threshold is mode + 3 sigma, which about 0.1 % of the pixels of
-       a pure noise image exceed; the opening removes them.
+       threshold if it is within 8 sigma of the mode: further out, what it sets apart are debris or hot pixels.
+    5. With no second mode the threshold is mode + 3 sigma. About 0.1 % of the pixels of pure noise exceed it, and
+       the opening removes those.
 
-    When most pixels have zero variance (saturated, clipped or noise-free background), these are the background.
+    When most pixels have zero variance (a saturated, clipped or noise-free background), these are the background.
     """
     n = window * window
     noise = math.sqrt(2 / (9 * (n - 1)))
     finite = std > -np.inf
     n_finite = np.count_nonzero(finite)
     if 2 * n_finite < std.size:
-        return math.log(ROUNDING_STD) + _sigmas(BACKGROUND_SIGMAS, noise)
-    lowest = std.min() if n_finite == std.size else std[finite].min()
-    highest = std.max()
+        return math.log(ROUNDING_STD) + _log_distance(BACKGROUND_SIGMAS * noise)
+    lowest = float(std.min() if n_finite == std.size else std[finite].min())
+    highest = float(std.max())
     if lowest == highest:
-        return float(highest)
+        return highest
     # With explicit edges np.histogram counts by sorting, in half the time and with the same result.
-    edges = np.linspace(lowest, highest, BINS + 1)
-    counts = np.histogram(std, edges)[0]
+    counts = np.histogram(std, np.linspace(lowest, highest, BINS + 1))[0]
     width = (highest - lowest) / BINS
     centres = lowest + (np.arange(BINS) + 0.5) * width
 
     half = min(max(int(0.7 / math.sqrt(2 * (n - 1)) / width + 0.5), 1), BINS // 4)
     box = np.ones(2 * half + 1, np.int64)
-    smooth = np.convolve(np.convolve(counts, box), box)[2 * half : -2 * half].tolist()
+    smooth = np.convolve(np.convolve(counts, box), box)[2 * half : -2 * half]
 
-    peak = _background_peak(smooth, 2 * half)
+    peak = _background_peak(smooth.tolist(), 2 * half)
     first = peak
     while first > 0 and 100 * smooth[first - 1] >= smooth[peak]:
         first -= 1
-    left = slice(first, peak + 1)
-    if counts[left].any():
-        deviation = np.exp((centres[left] - centres[peak]) * (2 / 3)) - 1
-        sigma = max(math.sqrt((counts[left] * deviation**2).sum() / counts[left].sum()), noise)
-    else:
-        sigma = noise
-    mode = max(centres[peak], math.log(ROUNDING_STD))
-    limit = float(mode + _sigmas(BACKGROUND_SIGMAS, sigma))
+    left = counts[first : peak + 1]
+    root = np.exp((centres[first : peak + 1] - centres[peak]) * (2 / 3))
+    sigma = max(math.sqrt((left * (root - 1) ** 2).sum() / max(left.sum(), 1)), noise)
+    mode = max(float(centres[peak]), math.log(ROUNDING_STD))
+    limit = mode + _log_distance(BACKGROUND_SIGMAS * sigma)
 
-    valley = max(int((mode - lowest) / width), 0)
-    for i in range(valley + 1, BINS):
-        if smooth[i] < smooth[valley]:
+    weight = np.exp((centres - mode) * (4 / 3))
+    weighted = weight * smooth
+    variance = (2 * half + 1) * weight * weighted  # at most, of a weighted sum of Poisson counts
+    beyond = np.flatnonzero(centres > limit)
+    valley = beyond[0] if beyond.size else 0
+    for i in beyond:
+        rise = weighted[i] - weighted[valley]
+        if rise < 0:
             valley = i
-        elif centres[i] > limit and _stands_out(smooth[i], smooth[valley], 2 * half + 1):
-            if counts[valley:].sum() >= min_pixels and centres[valley] <= mode + _sigmas(VALLEY_SIGMAS, sigma):
+        elif 20 * rise >= weighted[valley] and rise**2 > 9 * (variance[i] + variance[valley]):
+            if counts[valley:].sum() >= min_pixels and centres[valley] <= mode + _log_distance(VALLEY_SIGMAS * sigma):
                 return float(centres[valley])
             break
     return limit
 
 
-def _sigmas(number: float, sigma: float) -> float:
-    """Distance on the log-STD axis of `number` relative sigmas of the cube root of the variance."""
-    return 1.5 * math.log1p(number * sigma)
+def _log_distance(distance: float) -> float:
+    """Difference in log-STD of two variances whose cube roots are as 1 to 1 + `distance`."""
+    return 1.5 * math.log1p(distance)
 
 
 def _background_peak(smooth: list[int], reach: int) -> int:
     highest = max(range(len(smooth)), key=smooth.__getitem__)
     for i in range(highest):
-        if 4 * smooth[i] >= smooth[highest] and smooth[i] == max(smooth[max(i - reach, 0) : i + reach + 1]):
-            if 5 * min(smooth[i:highest]) <= 4 * smooth[i]:
-                return i
+        if (
+            4 * smooth[i] >= smooth[highest]
+            and smooth[i] == max(smooth[max(i - reach, 0) : i + reach + 1])
+            and 5 * min(smooth[i:highest]) <= 4 * smooth[i]
+        ):
+            return i
     return highest
-
-
-def _stands_out(peak: int, valley: int, weight: int) -> bool:
-    # A smoothed count has a variance of at most `weight` times itself.
-    return 8 * peak >= 9 * valley and (peak - valley) ** 2 > 9 * weight * peak
 
 
 def _morph(mask: np.ndarray, first, second, size: int, iterations: int) -> np.ndarray:
