@@ -238,10 +238,10 @@ def _merged_quantile(blocks, count, q, bin_width) -> Float:
     """
     rows, columns = count.shape
     area = blocks.shape[1]
-    # One empty block stands for those outside the image.
+    # An empty block stands for those outside the image; more padding lets windows reach over the end.
     index = np.pad(np.arange(count.size).reshape(rows, columns), 1, constant_values=count.size)
     index = np.stack([index[:-1, :-1], index[:-1, 1:], index[1:, :-1], index[1:, 1:]]).reshape(4, -1)
-    flat = np.concatenate([blocks.ravel(), np.full(2 * area, 65535, np.uint16)])
+    flat = np.concatenate([blocks.ravel(), np.full(3 * area + 16, 65535, np.uint16)])
     start = index * area
     number = np.append(count, 0)[index]
     total = number.sum(axis=0)
@@ -269,7 +269,6 @@ def _merged_quantile(blocks, count, q, bin_width) -> Float:
     width[total == 0] = 0
     for step in np.unique(width[width > 0]):
         tiles = np.flatnonzero(width == step)
-        # Windows of `step` values: of the last block they reach into the padding.
         windows = np.lib.stride_tricks.sliding_window_view(flat, int(step))[(start + before)[:, tiles]]
         np.copyto(windows, 65535, where=np.arange(step) >= within[:, tiles, None])
         windows = windows.swapaxes(0, 1).reshape(len(tiles), -1)
