@@ -17,6 +17,7 @@ rule extract:
     params:
         **stage("extract", "extract_features.py"),
         fov=lambda wildcards: int(wildcards.fov),
+        pc=PC,
         features=as_json(plan.features_of(CONFIG, PC, FL)),
     message:
         "Extracting traces of {wildcards.dataset} FOV {wildcards.fov}"

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from pyama.iou import regions
 
 from pyama import display, job, paths, store
+from pyama.iou import regions
 
 SCALE = 65535
 BATCH_BYTES = 192 << 20  # pixels of so many cells are collected in one pass over the frames

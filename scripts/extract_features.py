@@ -4,12 +4,17 @@ Reads cells.zarr alone. Cells seen in too few frames or too near to the image's 
 each filter removed stands in the log. The table always exists with its header, even without a cell in it.
 """
 
-from collections.abc import Mapping, Sequence
+import json
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from pyama import store
+from pyama import features, job, paths, store
+from pyama.files import write_text
 
 BASE_COLUMNS = (
     *("fov", "cell", "frame", "good", "position_x", "position_y"),
@@ -18,22 +23,139 @@ BASE_COLUMNS = (
 POSITION_DECIMALS, FEATURE_DECIMALS = 6, 3
 
 
+@dataclass(frozen=True)
+class Chosen:
+    """The features asked for, by channel; `pc` is the phase-contrast channel."""
+
+    pc: int
+    by_channel: tuple[tuple[int, tuple[str, ...]], ...]
+
+    @property
+    def columns(self) -> list[str]:
+        return [f"{name}_ch_{channel}" for channel, names in self.by_channel for name in names]
+
+
 def too_short(valid: np.ndarray, min_frames: int) -> np.ndarray:
     """Which cells, (N,) bool, are present in fewer than `min_frames` frames; valid is (N, T) bool."""
     return valid.sum(axis=1) < min_frames
 
 
 def on_border(valid: np.ndarray, bboxes: np.ndarray, shape: Sequence[int], border_margin: int) -> np.ndarray:
-    """Which cells, (N,) bool, have a pixel within `border_margin` of the edge of an image of `shape` in any frame."""
-    low, high = border_margin, np.array(shape) - border_margin
-    outside = (bboxes[..., :2] < low).any(axis=-1) | (bboxes[..., 2:] > high).any(axis=-1)
-    return (outside & valid).any(axis=1)
+    """Which cells, (N,) bool, have a pixel within `border_margin` of the edge of an image of `shape` in any frame.
+
+    bboxes: (N, T, 4) half-open [y0, x0, y1, x1].
+    """
+    outside = (bboxes[..., :2] < border_margin) | (bboxes[..., 2:] > np.array(shape) - border_margin)
+    return (outside.any(axis=-1) & valid).any(axis=1)
 
 
 def extract_cell(
-    get: store.Get, cell: int, cells: Mapping[str, Any], plan: Plan, settings: Mapping[str, Any]
-) -> Columns:
-    """Feature columns of one cell over its present frames.
+    get: store.Get,
+    cell: int,
+    frames: np.ndarray,
+    origins: np.ndarray,
+    chosen: Chosen,
+    *,
+    mask_margin: int,
+    background_weight: float,
+    **spots: float,
+) -> list[np.ndarray]:
+    """Feature columns of one cell, (n,) float64 each, over the n `frames` in which it is present.
 
-    Features of a fluorescence channel are NaN in frames that the file did not hold.
+    origins: (n, 2) upper left corners of its crops. Features of a fluorescence channel are NaN in frames that the
+    file did not hold.
     """
+    mask = _crop(get, paths.tracked(chosen.pc), cell)[0][frames] > 0
+    grown = features.grow_mask(mask, mask_margin)
+    columns = []
+    for channel, names in chosen.by_channel:
+        if not names:
+            continue
+        if channel == chosen.pc:
+            values = features.phase_features(names, mask, origins)
+        else:
+            image, missing = _crop(get, paths.fl(channel), cell)
+            background, _ = _crop(get, paths.background(channel), cell)
+            values = features.fluorescence_features(
+                names, np.rint(image[frames]), background[frames], grown, background_weight=background_weight, **spots
+            )
+            absent = np.isin(frames, missing)
+            values = {name: np.where(absent, np.nan, column) for name, column in values.items()}
+        columns += [values[name] for name in names]
+    return columns
+
+
+def _crop(get: store.Get, name: str, cell: int) -> tuple[np.ndarray, list[int]]:
+    """A cell's crop (T, h, w) in counts, float64 (the mask: as it is), and the frames that the file did not hold."""
+    crop, attributes = store.get_array(get, f"{name}/{cell}/0")
+    if "scale" in attributes:
+        crop = crop * float(attributes["scale"]) + float(attributes["offset"])
+    return crop, attributes.get("missing_frames", [])
+
+
+def table(
+    get: store.Get, fov: int, chosen: Chosen, *, min_frames: int, border_margin: int, **settings: Any
+) -> Iterator[str]:
+    """The lines of the traces: the header, then one row for each kept cell and frame, by cell and frame."""
+    ids, valid, bboxes, origins = (
+        store.get_array(get, f"metadata/{name}")[0] for name in ("cell_ids", "valid_frames", "bboxes", "crop_origins")
+    )
+    image = json.loads(get("metadata/zarr.json"))["attributes"]
+    short = too_short(valid, min_frames)
+    border = on_border(valid, bboxes, (image["height"], image["width"]), border_margin)
+    kept = ~short & ~border
+    job.log.info(
+        "%d cells; %d in fewer than min_frames = %d frames, %d within border_margin = %d px of the edge (%d both); %d kept",
+        *(len(ids), short.sum(), min_frames, border.sum(), border_margin, (short & border).sum(), kept.sum()),
+    )
+    if len(ids) and not kept.any():
+        job.log.warning("no cell is left; lower min_frames or border_margin")
+    yield ",".join((*BASE_COLUMNS, *chosen.columns))
+    for row in np.flatnonzero(kept):
+        frames = np.flatnonzero(valid[row])
+        columns = extract_cell(get, int(ids[row]), frames, origins[row, frames], chosen, **settings)
+        for at, frame in enumerate(frames.tolist()):
+            y0, x0, y1, x1 = bboxes[row, frame].tolist()
+            position = (_number((x0 + x1) / 2, POSITION_DECIMALS), _number((y0 + y1) / 2, POSITION_DECIMALS))
+            values = (
+                _number(column[at], POSITION_DECIMALS if name.startswith("centroid_") else FEATURE_DECIMALS)
+                for name, column in zip(chosen.columns, columns, strict=True)
+            )
+            yield ",".join(map(str, (fov, ids[row], frame, True, *position, x0, y0, x1, y1, *values)))
+
+
+def _number(value: float, decimals: int) -> str:
+    """Shortest text of a rounded number, NaN where there is none."""
+    return repr(round(float(value), decimals)) if math.isfinite(value) else "NaN"
+
+
+def main(
+    cells: str,
+    output: str,
+    fov: int,
+    pc: int,
+    chosen: Sequence[tuple[int, Sequence[str]]],
+    *,
+    plugins: Sequence[str],
+    **settings: Any,
+) -> None:
+    settings.pop("files", None)
+    for plugin in plugins:
+        features.load_plugin(plugin)
+    by_channel = tuple((channel, tuple(names)) for channel, names in chosen)
+    with store.open_store(Path(cells)) as get:
+        lines = list(table(get, fov, Chosen(pc, by_channel), **settings))
+    write_text(Path(output), "\n".join(lines) + "\n")
+    job.log.info("%d rows", len(lines) - 1)
+
+
+if __name__ == "__main__":
+    with job.running(snakemake) as settings:
+        main(
+            snakemake.input.cells,
+            snakemake.output.traces,
+            snakemake.params.fov,
+            snakemake.params.pc,
+            json.loads(snakemake.params.features),
+            **settings,
+        )

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from pyama import job, methods, store
+from pyama import job, plugins, store
 from pyama.errors import PyamaError
 
 Segment = Callable[[np.ndarray], np.ndarray]  # (H, W) uint16 -> (H, W) labels
@@ -24,8 +24,10 @@ def segmenter(method: str, settings: Mapping[str, Any]) -> Segment:
 
         return legacy.segment_frame
     if method == "cellpose":
-        return methods.cellpose_segmenter(settings["min_object_size"])
-    return methods.load_function(method, "segmentation_method")
+        from pyama.cellpose_method import cellpose_segmenter
+
+        return cellpose_segmenter(settings["min_object_size"])
+    return plugins.load_function(method, "segmentation_method")
 
 
 def segment_movie(source: Path, output: Path, segment: Segment) -> list[int]:

@@ -33,8 +33,9 @@ Mask = NDArray[np.bool_]
 _FIRST_STIFFNESS = 5e-3
 _COARSE_STIFFNESS = 1e-3
 _FINE_STIFFNESS = 1e-2
-# Share of a slope penalty in it: far below what data can feel, enough to make one lone tile a constant.
-_SLOPE_SHARE = 1e-4
+# Share of a slope penalty in it: too little for data to feel, enough to make one lone tile a constant and to let a
+# slope run out far from all data.
+_SLOPE_SHARE = 1e-2
 # Where the first fit turns sites down, in robust standard deviations above it. The first cuts are wide: they are made
 # on fits that the light still pulls up.
 _CUTS = (20, 10, 6, 6, 6)

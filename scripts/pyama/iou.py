@@ -1,153 +1,394 @@
-"""Tracking by overlap: the same number for the same cell in all frames.
+"""Tracking by overlap: a region continues the track whose last region it overlaps most (intersection over union).
 
-Each frame's regions are assigned to the tracks of earlier frames so that the sum of their overlaps (intersection
-over union, IoU, of bounding boxes or of pixels) is the largest possible, among pairs whose IoU is at least `min_iou`.
-Tracks seen in the previous frame choose first; regions they leave are offered to tracks that were missed for up to
-`max_gap` frames; what is left begins new tracks.
+Both the tables of regions and the comparison of masks work on horizontal runs of equal pixels, of which a frame has a
+hundred times fewer than pixels, so that nothing loops over pixels or over pairs of cells in Python.
 """
 
-from __future__ import annotations
+from collections import deque
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
-from collections.abc import Iterable, Iterator
-
+import cv2
 import numpy as np
+
+from pyama.errors import PyamaError
+
+SETTLED = 3  # frames
+
+
+class Mapping(NamedTuple):
+    """Which label of a frame is which track: two (N,) arrays, sorted by label. Dropped regions are not in it.
+
+    A region in which tracks have run together is not in it either: `parts` has the pixels of each track in it, as
+    positions in the flat frame, and the track.
+    """
+
+    labels: np.ndarray
+    ids: np.ndarray
+    parts: Sequence[tuple[np.ndarray, int]] = ()
+
+
+class _Runs(NamedTuple):
+    """Horizontal runs of equal pixels in raster order: position in the flat frame, length, value."""
+
+    start: np.ndarray
+    length: np.ndarray
+    value: np.ndarray
+
+
+class _Frame(NamedTuple):
+    """What is kept of a recent frame, one entry per region (or part of one)."""
+
+    area: np.ndarray
+    bbox: np.ndarray
+    runs: _Runs | None  # values: index of the region; where masks are compared or regions taken apart
+    ids: np.ndarray
+    age: np.ndarray  # number of frames in which the track has been seen
+    unclaimed: np.ndarray  # bool: the track has not been seen since
 
 
 def regions(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Label (n,), area in pixels (n,) and half-open box [y0, x0, y1, x1] (n, 4) int32 of the regions of one frame.
+    """Table of the regions of one frame.
 
-    labels: (H, W) integers, 0 is background. Sorted by label; labels need not be consecutive or connected.
+    `labels`: (H, W) integers; each value above 0 is one region, in one piece or not. Returns (label, area, bbox),
+    sorted by label: (N,) in the frame's dtype, (N,) int64 pixels, (N, 4) int32 half-open [y0, x0, y1, x1].
     """
-    from scipy import ndimage
-
-    boxes = ndimage.find_objects(labels)
-    label = np.array([at for at, box in enumerate(boxes, start=1) if box], np.int64)
-    area = np.bincount(labels.ravel(), minlength=1)[label]
-    box = np.array([(y.start, x.start, y.stop, x.stop) for y, x in filter(None, boxes)], np.int32)
-    return label, area, box.reshape(-1, 4)
+    return _table(_runs(labels), labels.shape[1])
 
 
-def box_overlaps(first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Pairs of boxes that overlap: index into `first` (n, 4), index into `second` (m, 4), IoU; three (k,) arrays.
-
-    Only boxes whose rows overlap are compared, so that the cost grows with what lies side by side, not with n * m.
-    """
-    order = np.argsort(second[:, 0], kind="stable")
-    tallest = int((second[:, 2] - second[:, 0]).max(initial=0))
-    begin = np.searchsorted(second[order, 0], first[:, 0] - tallest, side="right")
-    end = np.searchsorted(second[order, 0], first[:, 2], side="left")
-    count = np.maximum(end - begin, 0)
-    a = np.repeat(np.arange(len(first)), count)
-    b = order[np.arange(count.sum()) - np.repeat(np.cumsum(count) - count, count) + np.repeat(begin, count)]
-    low = np.maximum(first[a, :2], second[b, :2]).astype(np.int64)
-    high = np.minimum(first[a, 2:], second[b, 2:])
-    shared = np.prod(np.maximum(high - low, 0), axis=1)
-    areas = [np.prod((box[:, 2:] - box[:, :2]).astype(np.int64), axis=1) for box in (first, second)]
-    iou = shared / (areas[0][a] + areas[1][b] - shared)
-    return a, b, iou
+def _runs(labels: np.ndarray) -> _Runs:
+    flat = labels.ravel()
+    new = np.ones(labels.shape, bool)
+    np.not_equal(labels[:, 1:], labels[:, :-1], out=new[:, 1:])
+    start = np.flatnonzero(new)
+    length = np.diff(start, append=flat.size)
+    return _Runs(start, length, flat[start])
 
 
-def assign(a: np.ndarray, b: np.ndarray, iou: np.ndarray, min_iou: float) -> tuple[np.ndarray, np.ndarray]:
-    """One-to-one pairs with the largest possible sum of IoU, among the pairs (a, b) with IoU >= min_iou and > 0."""
-    from scipy.optimize import linear_sum_assignment
-    from scipy.sparse import coo_array
-    from scipy.sparse.csgraph import connected_components
-
-    allowed = (iou >= min_iou) & (iou > 0)
-    a, b, iou = a[allowed], b[allowed], iou[allowed]
-    alone = (np.bincount(a)[a] == 1) & (np.bincount(b)[b] == 1)
-    chosen = [(a[alone], b[alone])]
-    a, b, iou = a[~alone], b[~alone], iou[~alone]
-    if len(a):
-        n = int(a.max()) + 1
-        graph = coo_array((np.ones(len(a)), (a, n + b)), shape=(n + int(b.max()) + 1,) * 2)
-        group = connected_components(graph, directed=False)[1][a]
-        order = np.argsort(group, kind="stable")
-        for members in np.split(order, np.flatnonzero(np.diff(group[order])) + 1):
-            rows, row = np.unique(a[members], return_inverse=True)
-            columns, column = np.unique(b[members], return_inverse=True)
-            gain = np.zeros((len(rows), len(columns)))
-            gain[row, column] = iou[members]
-            r, c = linear_sum_assignment(gain, maximize=True)
-            real = gain[r, c] > 0  # the others are no pairs: they only fill up the matrix
-            chosen.append((rows[r[real]], columns[c[real]]))
-    return np.concatenate([pair[0] for pair in chosen]), np.concatenate([pair[1] for pair in chosen])
+def _select(runs: _Runs, keep: np.ndarray) -> _Runs:
+    return _Runs(*(part[keep] for part in runs))
 
 
-def mask_overlaps(pixels: list[np.ndarray], labels: np.ndarray, label: np.ndarray, area: np.ndarray) -> tuple[np.ndarray, ...]:
-    """Like `box_overlaps`, of pixels: earlier regions are given as flat indices of their pixels."""
-    sizes = np.array([len(flat) for flat in pixels], np.int64)
-    row = np.zeros(int(labels.max(initial=0)) + 1, np.int64)
-    row[label] = np.arange(len(label)) + 1
-    hit = row[labels.ravel()[np.concatenate(pixels)]] if pixels else np.zeros(0, np.int64)
-    width = len(label) + 1
-    pair, shared = np.unique(np.repeat(np.arange(len(pixels)), sizes) * width + hit, return_counts=True)
-    shared, pair = shared[pair % width > 0], pair[pair % width > 0]
-    a, b = pair // width, pair % width - 1
-    return a, b, shared / (sizes[a] + area[b] - shared)
+def _table(runs: _Runs, width: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    runs = _select(runs, runs.value > 0)
+    order = np.argsort(runs.value, kind="stable")
+    value, length = runs.value[order], runs.length[order]
+    if not value.size:
+        return value, np.zeros(0, np.int64), np.zeros((0, 4), np.int32)
+    y, x = np.divmod(runs.start[order], width)
+    first = np.flatnonzero(np.concatenate([[True], value[1:] != value[:-1]]))
+    last = np.append(first[1:], value.size) - 1
+    x0, x1 = np.minimum.reduceat(x, first), np.maximum.reduceat(x + length, first)
+    bbox = np.stack([y[first], x0, y[last] + 1, x1], axis=1).astype(np.int32)
+    return value[first], np.add.reduceat(length, first), bbox
 
 
 def track(
     frames: Iterable[np.ndarray],
     *,
     min_iou: float = 0.1,
-    iou: str = "box",
-    max_gap: int = 3,
     min_size: int | None = None,
     max_size: int | None = None,
-) -> list[np.ndarray]:
-    """Number the cells of a movie.
+    max_gap: int = 3,
+    iou: str = "box",
+    split_touching: bool = False,
+) -> list[Mapping]:
+    """Track the regions of a movie; one pass, with the tables of `max_gap` + 1 frames in memory.
 
-    frames: label images (H, W), taken one by one. min_size, max_size: regions whose area in pixels is outside
-    (both inclusive) are not tracked. iou: "box" or "mask". max_gap: frames for which a cell may be missed; a region is
-    then compared with where the cell was last seen.
+    `frames`: (H, W) label images in the order of time. Returns one `Mapping` per frame, for `relabel`. IDs count from 1
+    in the order of first appearance, within a frame in the order of labels. Regions of fewer than `min_size` or more
+    than `max_size` pixels are left out.
 
-    Returns for each frame the cell of each label, (highest label + 1,) int64, 0 for background and for regions that
-    are not tracked. Cells are numbered from 1 by their first frame, and by label within a frame.
+    Two regions may be matched when their IoU (of bounding boxes, or of pixels with `iou="mask"`) is above 0 and at
+    least `min_iou`. Among these pairs the assignment has the largest possible total gain (Hungarian algorithm), where
+    a pair gains its IoU; all others gain 0, as much as no match, so that they never displace a permitted one.
+    Regions without a match start a new track.
+
+    A track that was not found in up to `max_gap` frames takes part with the region where it was last seen, its gain
+    times 0.8 for each frame in which it was missed: of two equal claims that of the track seen later wins. To match the
+    tracks of the previous frame first and give the lost ones what is left is worse: a cell then takes the region of
+    its neighbour that comes back as soon as their boxes overlap (simulated crowded cells, 20 % missed: 115 of 200
+    tracks whole instead of 171).
+
+    With `split_touching`, tracks that run together into one region are kept apart (see `_merged` and `_divide`).
+    Without, one of them ends and the other takes the whole region.
     """
-    cells = np.zeros(0, np.int64)  # of the tracks that may still go on
-    last = np.zeros(0, np.int64)  # frame in which each was last seen
-    boxes = np.zeros((0, 4), np.int32)
-    pixels: list[np.ndarray] = []  # for masks only
-    highest = 0
-    numbered = []
-    for frame, labels in enumerate(frames):
-        label, area, box = regions(labels)
-        wanted = (area >= (min_size or 0)) & (area <= (max_size if max_size is not None else labels.size))
-        label, area, box = label[wanted], area[wanted], box[wanted]
-        mine = _pixels(labels, label) if iou == "mask" else []
-        going_on = frame - last <= max_gap + 1
-        cells, last, boxes = cells[going_on], last[going_on], boxes[going_on]
-        pixels = [flat for flat, on in zip(pixels, going_on, strict=False) if on]
+    if iou not in ("box", "mask"):
+        raise PyamaError(f"iou: {iou!r} is not one of 'box', 'mask'")
+    recent: deque[_Frame] = deque(maxlen=max_gap + 1)
+    mappings = []
+    n_tracks = 0
+    for image in frames:
+        runs = _runs(image)
+        label, area, bbox = _table(runs, image.shape[1])
+        keep = np.ones(label.size, bool)
+        if min_size is not None:
+            keep &= area >= min_size
+        if max_size is not None:
+            keep &= area <= max_size
+        label, area, bbox = label[keep], area[keep], bbox[keep]
+        keep_runs = iou == "mask" or split_touching
+        frame = _Frame(
+            area=area,
+            bbox=bbox,
+            runs=_index(runs, label) if keep_runs else None,
+            ids=np.zeros(label.size, np.int64),
+            age=np.ones(label.size, np.int64),
+            unclaimed=np.ones(label.size, bool),
+        )
+        i, j = _assign(*_permitted(recent, frame, min_iou, iou == "mask"))
+        offset = 0
+        for past in recent:
+            here = (i >= offset) & (i < offset + past.ids.size)
+            mine = i[here] - offset
+            frame.ids[j[here]], frame.age[j[here]] = past.ids[mine], past.age[mine] + 1
+            past.unclaimed[mine] = False
+            offset += past.ids.size
+        mapping_parts: list[tuple[np.ndarray, int]] = []
+        if split_touching and recent:
+            for region, members in _merged(recent[0], frame):
+                before = [_pixels(recent[0].runs, member) for member in members]
+                parts = _divide(_pixels(frame.runs, region), before, image.shape)
+                mapping_parts += zip(parts, recent[0].ids[members].tolist(), strict=True)
+                recent[0].unclaimed[members] = False
+                label, frame = _take_apart(label, frame, region, parts, recent[0], members, image.shape[1])
+        new = np.flatnonzero(frame.ids == 0)
+        frame.ids[new] = np.arange(n_tracks + 1, n_tracks + 1 + new.size)
+        n_tracks += new.size
+        recent.appendleft(frame)
+        whole = label > 0
+        mappings.append(Mapping(label[whole], frame.ids[whole], mapping_parts))
+    return mappings
 
-        found = np.zeros(len(label), np.int64)
-        for candidates in (last == frame - 1, last < frame - 1):
-            rows, free = np.flatnonzero(candidates), np.flatnonzero(found == 0)
-            if iou == "mask":
-                a, b, overlap = mask_overlaps([pixels[row] for row in rows], labels, label[free], area[free])
-            else:
-                a, b, overlap = box_overlaps(boxes[rows], box[free])
-            a, b = assign(a, b, overlap, min_iou)
-            found[free[b]] = cells[rows[a]]
-        new = found == 0
-        found[new] = highest + 1 + np.arange(new.sum())
-        highest += int(new.sum())
 
-        lost = ~np.isin(cells, found)
-        cells, last = np.concatenate([cells[lost], found]), np.concatenate([last[lost], np.full(len(found), frame)])
-        boxes = np.concatenate([boxes[lost], box])
-        pixels = [flat for flat, keep in zip(pixels, lost, strict=False) if keep] + mine
-        table = np.zeros(int(labels.max(initial=0)) + 1, np.int64)
-        table[label] = found
-        numbered.append(table)
-    return numbered
+def _merged(past: _Frame, frame: _Frame) -> list[tuple[int, np.ndarray]]:
+    """Regions of `frame` in which tracks have run together, and the entries of these tracks in `past`.
+
+    Two cells that touch are one region: without this one of them would end, and the other take the light of both,
+    unnoticed. A region counts as several cells when it covers most of where each of them was in the frame before, one
+    of them is found nowhere else, and each is settled: seen in SETTLED frames or more. A cell that falls to pieces
+    for a moment thus grows together again.
+    """
+    settled = past.age >= SETTLED
+    lost = settled & past.unclaimed
+    if not lost.any():
+        return []
+    i, j, shared = _shared_pixels(past.runs, frame.runs, frame.area.size)
+    most = 2 * shared > past.area[i]
+    i, j = i[most], j[most]
+    candidate = settled[i] & (past.unclaimed[i] | (past.ids[i] == frame.ids[j]))
+    merged = []
+    for region in np.unique(j[lost[i]]).tolist():
+        members = i[candidate & (j == region)]
+        if members.size > 1:
+            merged.append((region, members))
+    return merged
 
 
-def _pixels(labels: np.ndarray, label: np.ndarray) -> list[np.ndarray]:
-    """Flat indices of the pixels of each region."""
-    flat = np.flatnonzero(labels)
-    value = labels.ravel()[flat]
-    order = np.argsort(value, kind="stable")
-    begin = np.searchsorted(value[order], label, side="left")
-    end = np.searchsorted(value[order], label, side="right")
-    return [flat[order[b:e]] for b, e in zip(begin, end, strict=True)]
+def _divide(region: np.ndarray, before: Sequence[np.ndarray], shape: tuple[int, ...]) -> list[np.ndarray]:
+    """The pixels of a region, each given to the track whose pixels before were nearest; all as flat positions.
+
+    The earlier pixels are first moved along with the region as a whole. Each track gets at least one pixel.
+    """
+    width = shape[1]
+    y, x = np.divmod(region, width)
+    y_before, x_before = (list(axis) for axis in zip(*(np.divmod(part, width) for part in before), strict=True))
+    step_y = round(float(y.mean() - np.concatenate(y_before).mean()))
+    step_x = round(float(x.mean() - np.concatenate(x_before).mean()))
+    y_before, x_before = [part + step_y for part in y_before], [part + step_x for part in x_before]
+    top, left = min(map(np.min, [y, *y_before])), min(map(np.min, [x, *x_before]))
+    size = (max(map(np.max, [y, *y_before])) - top + 1, max(map(np.max, [x, *x_before])) - left + 1)
+    distance = []
+    for part_y, part_x in zip(y_before, x_before, strict=True):
+        outside = np.ones(size, np.uint8)
+        outside[part_y - top, part_x - left] = 0
+        distance.append(cv2.distanceTransform(outside, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)[y - top, x - left])
+    owner = np.argmin(distance, axis=0)
+    for track, own in enumerate(distance):
+        if not (owner == track).any():
+            owner[np.argmin(own)] = track
+    return [region[owner == track] for track in range(len(before))]
+
+
+def _take_apart(
+    label: np.ndarray,
+    frame: _Frame,
+    region: int,
+    parts: Sequence[np.ndarray],
+    past: _Frame,
+    members: np.ndarray,
+    width: int,
+) -> tuple[np.ndarray, _Frame]:
+    """The frame with entry `region` emptied and one entry more for each part; their label is 0."""
+    runs = frame.runs
+    start, length, value = [runs.start], [runs.length], [np.where(runs.value == region, -1, runs.value)]
+    boxes = []
+    for at, part in enumerate(parts):
+        y, x = np.divmod(part, width)
+        boxes.append([y[0], x.min(), y[-1] + 1, x.max() + 1])
+        first = np.flatnonzero(np.diff(part, prepend=-2) != 1)
+        first = np.union1d(first, np.flatnonzero(np.diff(y, prepend=-1)))
+        start.append(part[first])
+        length.append(np.diff(first, append=part.size))
+        value.append(np.full(first.size, label.size + at))
+    start, length, value = map(np.concatenate, (start, length, value))
+    order = np.argsort(start[value >= 0], kind="stable")
+    n = len(parts)
+    divided = _Frame(
+        area=np.concatenate([frame.area, [part.size for part in parts]]),
+        bbox=np.concatenate([frame.bbox, np.array(boxes, np.int32)]),
+        runs=_Runs(*(column[value >= 0][order] for column in (start, length, value))),
+        ids=np.concatenate([frame.ids, past.ids[members]]),
+        age=np.concatenate([frame.age, past.age[members] + 1]),
+        unclaimed=np.ones(label.size + n, bool),
+    )
+    # The emptied entry overlaps nothing, continues nothing and is given no number.
+    divided.area[region], divided.bbox[region], divided.ids[region], divided.age[region] = 0, 0, -1, 0
+    divided.unclaimed[region] = False
+    label = np.concatenate([label, np.zeros(n, label.dtype)])
+    label[region] = 0
+    return label, divided
+
+
+def _pixels(runs: _Runs, entry: int) -> np.ndarray:
+    """Positions of an entry's pixels in the flat frame, ascending."""
+    mine = runs.value == entry
+    return _spread(runs.start[mine], runs.length[mine])
+
+
+def _spread(start: np.ndarray, length: np.ndarray) -> np.ndarray:
+    """All positions in runs, one run after the other."""
+    within = np.arange(length.sum()) - np.repeat(np.cumsum(length) - length, length)
+    return np.repeat(start, length) + within
+
+
+def _permitted(
+    recent: Iterable[_Frame], frame: _Frame, min_iou: float, by_mask: bool
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Permitted pairs: index of an unclaimed region (counted through all recent frames), index in `frame`, gain."""
+    pairs = [(np.zeros(0, np.intp), np.zeros(0, np.intp), np.zeros(0))]
+    offset = 0
+    for missed, past in enumerate(recent):
+        i, j, overlap = _overlaps(past, frame, by_mask)
+        ok = (overlap >= min_iou) & past.unclaimed[i]
+        pairs.append((i[ok] + offset, j[ok], overlap[ok] * 0.8**missed))
+        offset += past.ids.size
+    i, j, gain = (np.concatenate(part) for part in zip(*pairs, strict=True))
+    return i, j, gain
+
+
+def _permitted(recent: Iterable[_Frame], frame: _Frame, min_iou: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Permitted pairs: index of an unclaimed region (counted through all recent frames), index in `frame`, gain."""
+    pairs = [(np.zeros(0, np.intp), np.zeros(0, np.intp), np.zeros(0))]
+    offset = 0
+    for missed, past in enumerate(recent):
+        i, j, overlap = _overlaps(past, frame)
+        ok = overlap >= min_iou
+        pairs.append((i[ok] + offset, j[ok], overlap[ok] * 0.8**missed))
+        offset += past.ids.size
+    i, j, gain = (np.concatenate(part) for part in zip(*pairs, strict=True))
+    return i, j, gain
+
+
+def _overlaps(past: _Frame, frame: _Frame) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Pairs of an unclaimed region of `past` and one of `frame` that overlap: their indices and IoU.
+
+    By pixels if the frames have runs, otherwise by boxes.
+    """
+    if frame.runs is None:
+        unclaimed = np.flatnonzero(past.unclaimed)
+        i, j, shared = _shared_boxes(past.bbox[unclaimed], frame.bbox)
+        i = unclaimed[i]
+        size_i, size_j = _box_sizes(past.bbox), _box_sizes(frame.bbox)
+    else:
+        runs = _select(past.runs, past.unclaimed[past.runs.value])
+        i, j, shared = _shared_pixels(runs, frame.runs, frame.area.size)
+        size_i, size_j = past.area, frame.area
+    return i, j, shared / (size_i[i] + size_j[j] - shared)
+
+
+def _box_sizes(bbox: np.ndarray) -> np.ndarray:
+    return (bbox[:, 2].astype(np.int64) - bbox[:, 0]) * (bbox[:, 3] - bbox[:, 1])
+
+
+def _shared_boxes(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    # Boxes that share rows are neighbours in the order of y0, up to the height of the tallest.
+    order = np.argsort(a[:, 0], kind="stable")
+    top = a[order, 0]
+    tallest = (a[:, 2] - a[:, 0]).max(initial=0)
+    i, j = _expand(np.searchsorted(top, b[:, 0] - tallest, "right"), np.searchsorted(top, b[:, 2], "left"))
+    i = order[i]
+    side = np.minimum(a[i, 2:], b[j, 2:]).astype(np.int64) - np.maximum(a[i, :2], b[j, :2])
+    keep = (side > 0).all(axis=1)
+    return i[keep], j[keep], side[keep].prod(axis=1)
+
+
+def _shared_pixels(a: _Runs, b: _Runs, n_b: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    end_a, end_b = a.start + a.length, b.start + b.length
+    i, j = _expand(np.searchsorted(end_a, b.start, "right"), np.searchsorted(a.start, end_b, "left"))
+    shared = np.minimum(end_a[i], end_b[j]) - np.maximum(a.start[i], b.start[j])
+    pair, inverse = np.unique(a.value[i] * n_b + b.value[j], return_inverse=True)
+    total = np.zeros(pair.size, np.int64)
+    np.add.at(total, inverse, shared)
+    return *np.divmod(pair, max(n_b, 1)), total
+
+
+def _expand(lo: np.ndarray, hi: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """All pairs (i, j) with lo[j] <= i < hi[j]."""
+    count = np.maximum(hi - lo, 0)
+    j = np.repeat(np.arange(count.size), count)
+    return np.arange(j.size) - np.repeat(np.cumsum(count) - count - lo, count), j
+
+
+def _assign(i: np.ndarray, j: np.ndarray, gain: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The pairs (i, j) of the one-to-one assignment with the largest total gain; all gains are above 0.
+
+    Solved for each connected component of the graph of pairs, which is exact, and nearly all are of one pair.
+    """
+    alone = (np.bincount(i)[i] == 1) & (np.bincount(j)[j] == 1) if i.size else np.ones(0, bool)
+    if alone.all():
+        return i, j
+    from scipy.optimize import linear_sum_assignment
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    matched_i, matched_j = [i[alone]], [j[alone]]
+    i, j, gain = i[~alone], j[~alone], gain[~alone]
+    rows, columns = i.max() + 1, j.max() + 1
+    edges = coo_array((np.ones(i.size), (i, rows + j)), shape=(rows + columns, rows + columns))
+    component = connected_components(edges, directed=False)[1][i]
+    order = np.argsort(component, kind="stable")
+    for part in np.split(order, np.flatnonzero(np.diff(component[order])) + 1):
+        part_i, a = np.unique(i[part], return_inverse=True)
+        part_j, b = np.unique(j[part], return_inverse=True)
+        matrix = np.zeros((part_i.size, part_j.size))
+        matrix[a, b] = gain[part]
+        a, b = linear_sum_assignment(matrix, maximize=True)
+        permitted = matrix[a, b] > 0
+        matched_i.append(part_i[a[permitted]])
+        matched_j.append(part_j[b[permitted]])
+    return np.concatenate(matched_i), np.concatenate(matched_j)
+
+
+def relabel(labels: np.ndarray, mapping: Mapping, dtype: np.dtype | type) -> np.ndarray:
+    """The frame with track IDs instead of labels; regions that are not in the mapping become 0. (H, W) `dtype`."""
+    if mapping.ids.max(initial=0) > np.iinfo(dtype).max:
+        raise ValueError(f"track ID {mapping.ids.max()} does not fit {np.dtype(dtype)}")
+    runs = _runs(labels)
+    index, known = _find(mapping.labels, runs.value)
+    value = np.zeros(known.size, dtype)
+    value[known] = mapping.ids[index[known]]
+    return np.repeat(value, runs.length).reshape(labels.shape)
+
+
+def _indexed(runs: _Runs, labels: np.ndarray) -> _Runs:
+    """The runs of the given labels (sorted), with the label's index as value."""
+    index, known = _find(labels, runs.value)
+    return _select(runs._replace(value=index), known)
+
+
+def _find(labels: np.ndarray, value: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Position of each value in the sorted labels, and whether it is there."""
+    index = np.searchsorted(labels, value)
+    known = np.append(labels, labels[:1])[index] == value if labels.size else np.zeros(value.size, bool)
+    return index, known

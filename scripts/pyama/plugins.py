@@ -1,14 +1,10 @@
-"""Segmentation and tracking from outside: a function in a user's file, or an optional package."""
-
-from __future__ import annotations
+"""Python files of the user: functions for segmentation and tracking, and features."""
 
 import importlib.util
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
-
-import numpy as np
 
 from pyama.errors import PyamaError
 
@@ -33,20 +29,3 @@ def load_function(method: str, key: str) -> Callable[..., Any]:
     if not callable(function):
         raise PyamaError(f"{key}: there is no function {name!r} in {file!r}")
     return function
-
-
-def cellpose_segmenter(min_object_size: int) -> Callable[[np.ndarray], np.ndarray]:
-    """Cellpose with its own default model, on a GPU where there is one. The package is not part of the environment."""
-    try:
-        from cellpose import models
-    except ImportError:
-        raise PyamaError(
-            "params.segmentation_method: cellpose is not installed; run `.venv/bin/pip install cellpose` or choose logstd"
-        ) from None
-    model = models.CellposeModel(gpu=True)
-
-    def segment(image: np.ndarray) -> np.ndarray:
-        masks = model.eval(image, min_size=min_object_size)[0]
-        return np.asarray(masks, np.int64)
-
-    return segment

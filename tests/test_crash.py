@@ -1,0 +1,176 @@
+"""Killed at any instant and started again with the same command: the same bytes as undisturbed.
+
+PYAMA_KILLS sets the number of kills (`make torture`: 200).
+"""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import psutil
+import pytest
+from conftest import Checkout, Outcome, small_config
+
+KILLS = int(os.environ.get("PYAMA_KILLS", "4"))
+
+
+def results_of(folder):
+    """Every file of the results by name, without what may differ: logs, benchmarks, locks, Snakemake's time stamps."""
+    left_out = ("logs/", "benchmarks/")
+    return {
+        name: path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file()
+        and not (name := path.relative_to(folder).as_posix()).startswith(left_out)
+        and path.name not in (".lock", ".snakemake_timestamp")
+    }
+
+
+def start(checkout, config):
+    command = [sys.executable, "-m", "snakemake", "--cores", "2", "--configfile", checkout.configure(config)]
+    return subprocess.Popen(
+        command,
+        cwd=checkout.folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def kill_tree(process, with_signal=signal.SIGKILL):
+    """Send a signal to a process and everything it started, all at once."""
+    try:
+        family = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
+    except psutil.NoSuchProcess:
+        return
+    for member in family:
+        try:
+            member.send_signal(with_signal)
+        except psutil.NoSuchProcess:
+            pass
+    process.communicate()
+
+
+@pytest.fixture(scope="module")
+def undisturbed(movies, tmp_path_factory):
+    """Results of a run that nothing disturbed, how long it took, and its config."""
+    checkout = Checkout(tmp_path_factory.mktemp("undisturbed"))
+    config = small_config(movies)
+    started = time.monotonic()
+    outcome = checkout.run(config)
+    assert outcome.code == 0, outcome.text
+    return results_of(checkout.folder / "results"), time.monotonic() - started, config
+
+
+def assert_same(results, expected):
+    assert sorted(results) == sorted(expected)
+    assert [name for name in expected if results[name] != expected[name]] == []
+
+
+def test_killed_at_random_instants_and_started_again(undisturbed, tmp_path):
+    expected, duration, config = undisturbed
+    rng = random.Random(os.environ.get("PYAMA_KILL_SEED", "1"))
+    kills = rounds = 0
+    while kills < KILLS:
+        checkout = Checkout(tmp_path / f"round_{rounds}")
+        rounds += 1
+        for _ in range(rng.randint(1, 4)):
+            process = start(checkout, config)
+            time.sleep(rng.uniform(0.3, duration))
+            if process.poll() is None:
+                kill_tree(process)
+                kills += 1
+            else:
+                process.communicate()
+        outcome = checkout.run(config)
+        assert outcome.code == 0, outcome.text
+        assert_same(results_of(checkout.folder / "results"), expected)
+    print(f"{kills} kills in {rounds} runs, no byte differs")
+
+
+@pytest.mark.parametrize("with_signal", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "SIGTERM"])
+def test_stopped_and_started_again(undisturbed, tmp_path, with_signal):
+    expected, duration, config = undisturbed
+    checkout = Checkout(tmp_path)
+    process = start(checkout, config)
+    time.sleep(duration / 2)
+    os.killpg(process.pid, with_signal) if with_signal == signal.SIGINT else process.send_signal(with_signal)
+    text = process.communicate(timeout=120)[0]
+    assert process.returncode != 0
+    assert "Traceback" not in text
+    outcome = checkout.run(config)
+    assert outcome.code == 0, outcome.text
+    assert_same(results_of(checkout.folder / "results"), expected)
+
+
+@pytest.mark.parametrize("cores", [1, 4])
+def test_any_number_of_cores_in_any_folder_gives_the_same_bytes(undisturbed, tmp_path, cores):
+    expected, _, config = undisturbed
+    checkout = Checkout(tmp_path / "with a space" / "ünïcode")
+    outcome = checkout.run(config, cores=cores)
+    assert outcome.code == 0, outcome.text
+    assert_same(results_of(checkout.folder / "results"), expected)
+
+
+def test_two_runs_at_once_on_the_same_results(undisturbed, tmp_path):
+    expected, duration, config = undisturbed
+    checkout = Checkout(tmp_path)
+    first = start(checkout, config)
+    time.sleep(duration / 2)
+    second = checkout.run(None)
+    assert second.code != 0
+    lines = [line for line in second.text.splitlines() if line.startswith("output_dir: another run (process ")]
+    assert len(lines) == 1
+    assert "Traceback" not in second.text
+    text, _ = first.communicate()
+    assert first.returncode == 0, text
+    assert_same(results_of(checkout.folder / "results"), expected)
+
+
+def fill(folder, keep):
+    """Fill the file system of a folder up to `keep` bytes."""
+    stats = os.statvfs(folder)
+    with open(folder / "filler", "wb") as file:
+        file.write(b"\0" * max(stats.f_bavail * stats.f_frsize - keep, 0))
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of 24 MB, where the tests may mount one."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", folder], capture_output=True, check=False
+    )
+    if mounted.returncode != 0:
+        pytest.skip("mounting a small file system needs root")
+    yield folder
+    subprocess.run(["umount", folder], check=True)
+
+
+@pytest.mark.parametrize("keep", [60_000, 600_000, 2_500_000])
+def test_full_disk_then_room_again(undisturbed, tmp_path, small_disk, keep):
+    expected, _, config = undisturbed
+    checkout = Checkout(tmp_path / "run")
+    config = {**config, "output_dir": str(small_disk / "results")}
+    fill(small_disk, keep)
+    outcome: Outcome = checkout.run(config)
+    assert outcome.code != 0
+    (small_disk / "filler").unlink()
+    outcome = checkout.run(config)
+    assert outcome.code == 0, outcome.text
+    assert_same(results_of(small_disk / "results"), expected)
+
+
+def test_a_folder_that_cannot_be_written(undisturbed, tmp_path):
+    _, _, config = undisturbed
+    checkout = Checkout(tmp_path)
+    (tmp_path / "file").write_text("")
+    outcome = checkout.run({**config, "output_dir": "file/results"})
+    assert outcome.code != 0
+    assert "output_dir: cannot write to" in outcome.text
+    assert "Traceback" not in outcome.text

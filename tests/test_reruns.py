@@ -1,0 +1,196 @@
+"""The table: this change reruns exactly these rules."""
+
+import os
+import shutil
+import subprocess
+import time
+
+import pytest
+from conftest import Checkout, small_config
+
+EXTRACT = {"extract"}
+CROP = {"crop"} | EXTRACT
+TRACK = {"track", "cache", "index"} | CROP
+SEGMENT = {"segment", "background"} | TRACK
+BACKGROUND = {"background", "cache", "index"} | CROP
+EVERYTHING = {"copy"} | SEGMENT
+RECORD = {"record"}  # processing_config.yaml says what was run, so that it follows every change of the config
+
+
+@pytest.fixture(scope="module")
+def done(movies, tmp_path_factory):
+    """A finished run of FOV 0, with its input beside it."""
+    checkout = Checkout(tmp_path_factory.mktemp("run"))
+    for name in ("small.nd2", "small.czi"):
+        shutil.copy(movies / name, checkout.folder / name)
+    checkout.base = small_config(movies, fovs="0")
+    checkout.base["datasets"] = {"small": "small.nd2"}
+    checkout.base["params"] |= {"time_mapping": None}
+    (checkout.folder / "p.py").write_text("def segment(image):\n    return (image > 9000).astype(int)\n")
+    outcome = checkout.run(checkout.base)
+    assert outcome.code == 0, outcome.text
+    return checkout
+
+
+def changed(done, **params):
+    return {**done.base, "params": {**done.base["params"], **params}}
+
+
+@pytest.mark.parametrize(
+    ("params", "rules"),
+    [
+        ({"min_frames": 4}, EXTRACT),
+        ({"border_margin": 6}, EXTRACT),
+        ({"min_frames": 5, "border_margin": 3}, EXTRACT),  # the two values swapped
+        ({"background_weight": 0.5}, EXTRACT),
+        ({"mask_margin": 1}, EXTRACT),
+        ({"particle_threshold": 9}, EXTRACT),
+        ({"crop_padding": 6}, CROP),
+        ({"tile_size": 50}, BACKGROUND),
+        ({"background_dilation": 5}, BACKGROUND),
+        ({"min_iou": 0.2}, TRACK),
+        ({"max_gap": 0}, TRACK),
+        ({"morph_size": 5}, SEGMENT),
+        ({"logstd_window_size": 5}, SEGMENT),
+        ({"max_object_size": 9000}, SEGMENT),
+        ({"segmentation_method": "p.py:segment"}, SEGMENT),
+        ({"frame_interval": 3}, {"index"}),
+        ({"time_mapping": {0: 0, 1: 3}}, {"index"}),
+    ],
+    ids=str,
+)
+def test_a_parameter_reruns_its_stage_and_those_after_it(done, params, rules):
+    assert set(done.planned(changed(done, **params))) == rules | RECORD
+
+
+def test_a_feature_reruns_extraction(done):
+    config = {
+        **done.base,
+        "channels": {**done.base["channels"], "pc": {"channel": 0, "features": ["area", "solidity"]}},
+    }
+    assert set(done.planned(config)) == EXTRACT | RECORD
+
+
+def test_another_fov_runs_its_own_jobs_only(done):
+    jobs = done.planned({**done.base, "fovs": "0-1"})
+    assert jobs == dict.fromkeys(EVERYTHING | RECORD, 1)
+
+
+def test_another_dataset_runs_its_own_jobs_only(done):
+    config = {**done.base, "datasets": {"small": "small.nd2", "more": "small.czi"}}
+    assert done.planned(config) == dict.fromkeys(EVERYTHING | RECORD, 1)
+
+
+def test_spelling_comments_and_order_rerun_nothing(done):
+    swapped = {key: done.base[key] for key in reversed(done.base)}
+    swapped["params"] = {key: float(v) if v == 5 else v for key, v in reversed(done.base["params"].items())}
+    assert done.planned(swapped) == {}
+    text = (done.folder / done.configure(done.base)).read_text()
+    assert done.planned("# a comment\n" + text) == {}
+    assert done.planned(changed(done, tile_size=64)) == {}  # a default, written out
+
+
+def test_touched_or_fresh_sources_rerun_nothing(done):
+    for path in [
+        done.folder / "Snakefile",
+        *(done.folder / "scripts").rglob("*.py"),
+        *(done.folder / "rules").iterdir(),
+    ]:
+        os.utime(path)
+    assert done.planned(done.base) == {}
+
+
+def edited(path, text="\n\ndef _added():\n    return 1\n"):
+    """Context in which a source has some more code."""
+
+    class Edit:
+        def __enter__(self):
+            self.before = path.read_text()
+            path.write_text(self.before + text)
+
+        def __exit__(self, *_):
+            path.write_text(self.before)
+
+    return Edit()
+
+
+@pytest.mark.parametrize(
+    ("source", "rules"),
+    [
+        ("extract_features.py", EXTRACT),
+        ("pyama/features.py", EXTRACT),
+        ("pyama/background.py", BACKGROUND),
+        ("pyama/logstd.py", SEGMENT),
+        ("pyama/display.py", {"cache"} | CROP),
+        ("pyama/store.py", EVERYTHING),
+        ("record_config.py", RECORD),
+        ("index_images.py", {"index"}),
+        ("demo/simulate.py", set()),
+    ],
+)
+def test_an_edit_reruns_the_stages_that_import_it(done, source, rules):
+    with edited(done.folder / "scripts" / source):
+        assert set(done.planned(done.base)) == rules
+    with edited(done.folder / "scripts" / source, "\n# a comment\n"):
+        assert done.planned(done.base) == {}
+
+
+@pytest.mark.parametrize(
+    ("lost", "rules"),
+    [
+        ("small_fov_000_traces.csv", EXTRACT),
+        ("cells.zarr", CROP),
+        ("images.zarr/pc_ch_0/1", {"cache"}),
+        ("images.zarr/zarr.json", {"index"}),
+        ("images.zarr/seg_tracked_ch_0/0", TRACK),
+    ],
+)
+def test_a_lost_result_is_made_again(done, lost, rules):
+    path, aside = done.folder / "results/small/fov_000" / lost, done.folder / "aside"
+    path.rename(aside)
+    try:
+        assert set(done.planned(done.base)) == rules
+    finally:
+        aside.rename(path)
+
+
+def test_another_file_in_the_place_of_the_input_reruns_everything(done, experiment):
+    path, aside = done.folder / "small.nd2", done.folder / "aside.nd2"
+    path.rename(aside)
+    data = bytearray(aside.read_bytes())
+    data[len(data) // 2] ^= 1
+    try:
+        path.write_bytes(data)
+        assert set(done.planned(done.base)) == EVERYTHING | RECORD
+        # An older one, which Snakemake's look at times would miss.
+        long_ago = time.time() - 10_000_000
+        os.utime(path, (long_ago, long_ago))
+        assert set(done.planned(done.base)) == EVERYTHING | RECORD
+    finally:
+        aside.replace(path)
+    assert done.planned(done.base) == {}
+
+
+def test_a_change_and_its_run_agree_with_the_plan(done):
+    """Not only planned: after the run with the change nothing is left to do, and back again the same."""
+    results = done.folder / "results/small/fov_000"
+    before = (results / "small_fov_000_traces.csv").read_bytes()
+    images = (results / "images.zarr/seg_labeled_ch_0/0/zarr.json").stat().st_mtime_ns
+    outcome = done.run(changed(done, min_frames=8, background_weight=0.5))
+    assert outcome.code == 0, outcome.text
+    assert set(outcome.jobs) == EXTRACT | RECORD
+    assert (results / "small_fov_000_traces.csv").read_bytes() != before
+    assert done.planned(changed(done, min_frames=8, background_weight=0.5)) == {}
+    assert done.run(done.base).code == 0
+    assert (results / "small_fov_000_traces.csv").read_bytes() == before
+    assert (results / "images.zarr/seg_labeled_ch_0/0/zarr.json").stat().st_mtime_ns == images
+
+
+def test_lint_finds_nothing(done):
+    command = ["snakemake", "--lint", "--configfile", done.configure(done.base)]
+    import sys
+
+    lint = subprocess.run(
+        [sys.executable, "-m", *command], cwd=done.folder, capture_output=True, text=True, check=False
+    )
+    assert lint.returncode == 0, lint.stdout + lint.stderr
