@@ -31,7 +31,7 @@ demo: demo/.done
 	$(BIN)/python scripts/demo/score_demo.py demo results
 
 test: demo/.done
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: demo/.done
 	$(BIN)/ruff check .

@@ -29,6 +29,7 @@ class Chosen:
 
     pc: int
     by_channel: tuple[tuple[int, tuple[str, ...]], ...]
+    plugins: bool = False  # whether features of the user are among them, which may want the phase-contrast image
 
     @property
     def columns(self) -> list[str]:
@@ -57,8 +58,7 @@ def extract_cell(
     chosen: Chosen,
     *,
     mask_margin: int,
-    background_weight: float,
-    **spots: float,
+    **settings: float,
 ) -> list[np.ndarray]:
     """Feature columns of one cell, (n,) float64 each, over the n `frames` in which it is present.
 
@@ -66,22 +66,29 @@ def extract_cell(
     file did not hold.
     """
     mask = _crop(get, paths.tracked(chosen.pc), cell)[0][frames] > 0
-    grown = features.grow_mask(mask, mask_margin)
     columns = []
     for channel, names in chosen.by_channel:
         if not names:
             continue
         if channel == chosen.pc:
-            values = features.phase_features(names, mask, origins)
+            image, missing = _crop(get, paths.pc(channel), cell) if chosen.plugins else (None, [])
+            values = features.phase_features(
+                names, mask, origins, image=None if image is None else np.rint(image[frames]), label=cell
+            )
         else:
             image, missing = _crop(get, paths.fl(channel), cell)
             background, _ = _crop(get, paths.background(channel), cell)
             values = features.fluorescence_features(
-                names, np.rint(image[frames]), background[frames], grown, background_weight=background_weight, **spots
+                names,
+                np.rint(image[frames]),
+                background[frames],
+                features.grow_mask(mask, mask_margin),
+                origins=origins,
+                label=cell,
+                **settings,
             )
-            absent = np.isin(frames, missing)
-            values = {name: np.where(absent, np.nan, column) for name, column in values.items()}
-        columns += [values[name] for name in names]
+        absent = np.isin(frames, missing)
+        columns += [np.where(absent, np.nan, values[name]) for name in names]
     return columns
 
 
@@ -105,7 +112,8 @@ def table(
     border = on_border(valid, bboxes, (image["height"], image["width"]), border_margin)
     kept = ~short & ~border
     job.log.info(
-        "%d cells; %d in fewer than min_frames = %d frames, %d within border_margin = %d px of the edge (%d both); %d kept",
+        "%d cells; left out: %d in fewer than min_frames = %d frames, %d within border_margin = %d px of the edge "
+        "(%d of them both); kept: %d",
         *(len(ids), short.sum(), min_frames, border.sum(), border_margin, (short & border).sum(), kept.sum()),
     )
     if len(ids) and not kept.any():
@@ -141,10 +149,10 @@ def main(
 ) -> None:
     settings.pop("files", None)
     for plugin in plugins:
-        features.load_plugin(plugin)
+        features.load_plugin(Path(plugin))
     by_channel = tuple((channel, tuple(names)) for channel, names in chosen)
     with store.open_store(Path(cells)) as get:
-        lines = list(table(get, fov, Chosen(pc, by_channel), **settings))
+        lines = list(table(get, fov, Chosen(pc, by_channel, bool(plugins)), **settings))
     write_text(Path(output), "\n".join(lines) + "\n")
     job.log.info("%d rows", len(lines) - 1)
 

@@ -84,6 +84,10 @@ def with_param(key, value):
         (with_param("tracking_method", "lap"), "params.tracking_method: 'lap' is none of iou, btrack,"),
         (with_param("time_mapping", {"a": 1}), "params.time_mapping"),
         (with_param("min_object_size", 20000), "params.min_object_size: larger than max_object_size"),
+        (
+            with_param("mask_margin", 6),
+            "params.mask_margin: 6 px reach beyond the crops; allowed: at most crop_padding, 5",
+        ),
         ({**MINIMAL, "params": {"min_size": 5, "max_size": 4}}, "params.min_size: larger than max_size"),
         ({**MINIMAL, "fovs": "0-"}, "fovs: '0-' is not allowed; allowed: fields of view"),
         ({**MINIMAL, "fovs": {"b": "all"}}, "fovs.b: there is no dataset of this name; datasets: a"),

@@ -138,6 +138,14 @@ def test_light_outside_the_mask_does_not_count():
     assert [values[0] for values in got.values()] == [60, 10, 10, 0, 10, 10]
 
 
+@pytest.mark.parametrize("shape", [(0, 5, 5), (3, 1, 1)])
+def test_no_frames_and_no_cell(shape):
+    got = features.phase_features(PHASE_FEATURES, np.zeros(shape, bool))
+    got |= features.fluorescence_features(FLUORESCENCE_FEATURES, np.ones(shape), None, np.zeros(shape, bool))
+    assert len(got) == len(PHASE_FEATURES) + len(FLUORESCENCE_FEATURES)
+    assert all(values.shape == shape[:1] and np.isnan(values).all() for values in got.values())
+
+
 def test_unknown_feature():
     with pytest.raises(PyamaError, match="no feature 'intensity' for this channel; there are intensity_total, "):
         features.fluorescence_features(["intensity"], np.ones((1, 2, 2)), None, np.ones((1, 2, 2), bool))

@@ -53,7 +53,8 @@ def estimate_background(
     """Background of one fluorescence frame.
 
     image: (H, W) uint16, raw counts. foreground: (H, W) bool, the cells, or None where nothing was segmented.
-    tile_size: side of the tiles in pixels; background that varies within less is not followed.
+    tile_size: side of the tiles in pixels; background that varies within less is not followed. At most half the
+    image's smaller side (or 64).
     background_dilation: pixels by which the cells are grown first (see `dilate`; 0 if that was done already).
 
     Returns (H, W) float32 counts, or None where no tile has background enough: the caller then takes the
@@ -61,6 +62,7 @@ def estimate_background(
     """
     shape = image.shape
     covered = np.zeros(shape, bool) if foreground is None else dilate(foreground, background_dilation)
+    tile_size = min(tile_size, max(min(shape) // 2, 64))
     half = (tile_size + 1) // 2
 
     # Means of 4 x 4 pixels, unless the image or its tiles are small, or hardly a block is free of cells.
@@ -86,14 +88,14 @@ def dilate(mask: Mask, radius: int) -> Mask:
 
     (H, W) bool -> (H, W) bool. Nothing comes in over the image's edge.
     """
-    if radius <= 0:
+    if radius <= 0 or not mask.any():
         return mask
-    return cv2.dilate(mask.view(np.uint8), _disk(radius)).view(bool)
-
-
-def _disk(radius: int) -> NDArray[np.uint8]:
+    if radius > 32:  # the time of a dilation grows with the disk, that of distances does not
+        away = cv2.distanceTransform((~mask).view(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+        return away <= radius
     offsets = np.arange(-radius, radius + 1)
-    return (offsets[:, None] ** 2 + offsets**2 <= radius**2).astype(np.uint8)
+    disk = (offsets[:, None] ** 2 + offsets**2 <= radius**2).astype(np.uint8)
+    return cv2.dilate(mask.view(np.uint8), disk).view(bool)
 
 
 def _coarse_surface(image, covered, half, factor):
@@ -120,6 +122,7 @@ def _coarse_surface(image, covered, half, factor):
     for _ in range(_ROUNDS):
         residual = means - _evaluate(surface, extent, (height, width))
         offset, spread = _mode_and_spread(residual[~hidden])
+        # Covered light counts as well: where it is bright at the edge of what is covered, it reaches beyond.
         light = residual > offset + 4 * max(spread, 0.5)
         light = cv2.dilate(light.view(np.uint8), np.ones((3, 3), np.uint8)).view(bool)
         steps = cv2.addWeighted(residual, _STEPS, residual, 0, _ZERO - offset * _STEPS, dtype=cv2.CV_16U)
@@ -391,8 +394,8 @@ def _bending(intervals_y: int, intervals_x: int, ratio_y: float, ratio_x: float)
         (2, 0, ratio_y**4),
         (1, 1, 2 * ratio_y**2 * ratio_x**2),
         (0, 2, ratio_x**4),
-        (1, 0, _SLOPE_SHARE),
-        (0, 1, _SLOPE_SHARE),
+        (1, 0, _SLOPE_SHARE * ratio_y**2),
+        (0, 1, _SLOPE_SHARE * ratio_x**2),
     ]
     bands = np.zeros((3 * mx + 4, my, mx))
     for down in range(4):

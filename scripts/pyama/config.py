@@ -224,6 +224,11 @@ def _contradictions(config: Mapping[str, Any]) -> Iterator[str]:
                 yield f"fovs.{dataset}: there is no dataset of this name; datasets: {', '.join(config['datasets'])}"
     if params["min_object_size"] > params["max_object_size"]:
         yield "params.min_object_size: larger than max_object_size, so that no cell is left"
+    if params["mask_margin"] > params["crop_padding"]:
+        yield (
+            f"params.mask_margin: {params['mask_margin']} px reach beyond the crops; "
+            f"allowed: at most crop_padding, {params['crop_padding']} px"
+        )
     if None not in (params["min_size"], params["max_size"]) and params["min_size"] > params["max_size"]:
         yield "params.min_size: larger than max_size, so that no cell is left"
     for key, built_in in (

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from pyama.errors import PyamaError
-from pyama.methods import load_file
+from pyama.plugins import load_file
 
 Float = NDArray[np.float64]
 Mask = NDArray[np.bool_]
@@ -87,7 +87,7 @@ class Cell:
         y, x = (a.ravel() for a in np.mgrid[:height, :width])
         y, x = y - height // 2, x - width // 2
         powers = np.stack([y, x, y * y, x * x, y * x], axis=1).astype(np.float64)
-        sums = self.mask.reshape(frames, -1).astype(np.float64) @ powers
+        sums = self.mask.reshape(frames, height * width).astype(np.float64) @ powers
         mean_y, mean_x, yy, xx, xy = sums.T / self.area
         yy, xx, xy = yy - mean_y**2, xx - mean_x**2, xy - mean_y * mean_x
         greater = (yy + xx) / 2 + np.hypot((yy - xx) / 2, xy)
@@ -325,7 +325,7 @@ def find_particles(image: Float, mask: Mask, sigma: float, threshold: float) -> 
     margin = len(second) // 2 + len(wide) // 2
     tall, broad = height + 2 * margin, width + 2 * margin
     spots = np.zeros(mask.shape, bool)
-    at_once = max(1, 400_000 // (tall * broad))
+    at_once = max(1, 120_000 // (tall * broad))
     for start in range(0, frames, at_once):
         inside, values = mask[start : start + at_once], image[start : start + at_once]
         number = np.maximum(np.count_nonzero(inside, axis=(1, 2)), 1)

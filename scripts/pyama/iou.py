@@ -270,19 +270,6 @@ def _permitted(
     offset = 0
     for missed, past in enumerate(recent):
         i, j, overlap = _overlaps(past, frame, by_mask)
-        ok = (overlap >= min_iou) & past.unclaimed[i]
-        pairs.append((i[ok] + offset, j[ok], overlap[ok] * 0.8**missed))
-        offset += past.ids.size
-    i, j, gain = (np.concatenate(part) for part in zip(*pairs, strict=True))
-    return i, j, gain
-
-
-def _permitted(recent: Iterable[_Frame], frame: _Frame, min_iou: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Permitted pairs: index of an unclaimed region (counted through all recent frames), index in `frame`, gain."""
-    pairs = [(np.zeros(0, np.intp), np.zeros(0, np.intp), np.zeros(0))]
-    offset = 0
-    for missed, past in enumerate(recent):
-        i, j, overlap = _overlaps(past, frame)
         ok = overlap >= min_iou
         pairs.append((i[ok] + offset, j[ok], overlap[ok] * 0.8**missed))
         offset += past.ids.size
@@ -290,20 +277,17 @@ def _permitted(recent: Iterable[_Frame], frame: _Frame, min_iou: float) -> tuple
     return i, j, gain
 
 
-def _overlaps(past: _Frame, frame: _Frame) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Pairs of an unclaimed region of `past` and one of `frame` that overlap: their indices and IoU.
-
-    By pixels if the frames have runs, otherwise by boxes.
-    """
-    if frame.runs is None:
+def _overlaps(past: _Frame, frame: _Frame, by_mask: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Pairs of an unclaimed region of `past` and one of `frame` that overlap: their indices and IoU."""
+    if by_mask:
+        runs = _select(past.runs, past.unclaimed[past.runs.value])
+        i, j, shared = _shared_pixels(runs, frame.runs, frame.area.size)
+        size_i, size_j = past.area, frame.area
+    else:
         unclaimed = np.flatnonzero(past.unclaimed)
         i, j, shared = _shared_boxes(past.bbox[unclaimed], frame.bbox)
         i = unclaimed[i]
         size_i, size_j = _box_sizes(past.bbox), _box_sizes(frame.bbox)
-    else:
-        runs = _select(past.runs, past.unclaimed[past.runs.value])
-        i, j, shared = _shared_pixels(runs, frame.runs, frame.area.size)
-        size_i, size_j = past.area, frame.area
     return i, j, shared / (size_i[i] + size_j[j] - shared)
 
 
@@ -370,18 +354,27 @@ def _assign(i: np.ndarray, j: np.ndarray, gain: np.ndarray) -> tuple[np.ndarray,
     return np.concatenate(matched_i), np.concatenate(matched_j)
 
 
+def tracks_of(mapping: Mapping) -> np.ndarray:
+    """(N,) IDs of all tracks of a frame."""
+    return np.concatenate([mapping.ids, np.array([track for _, track in mapping.parts], np.int64)])
+
+
 def relabel(labels: np.ndarray, mapping: Mapping, dtype: np.dtype | type) -> np.ndarray:
     """The frame with track IDs instead of labels; regions that are not in the mapping become 0. (H, W) `dtype`."""
-    if mapping.ids.max(initial=0) > np.iinfo(dtype).max:
-        raise ValueError(f"track ID {mapping.ids.max()} does not fit {np.dtype(dtype)}")
+    highest = tracks_of(mapping).max(initial=0)
+    if highest > np.iinfo(dtype).max:
+        raise ValueError(f"track ID {highest} does not fit {np.dtype(dtype)}")
     runs = _runs(labels)
     index, known = _find(mapping.labels, runs.value)
     value = np.zeros(known.size, dtype)
     value[known] = mapping.ids[index[known]]
-    return np.repeat(value, runs.length).reshape(labels.shape)
+    out = np.repeat(value, runs.length)
+    for pixels, track in mapping.parts:
+        out[pixels] = track
+    return out.reshape(labels.shape)
 
 
-def _indexed(runs: _Runs, labels: np.ndarray) -> _Runs:
+def _index(runs: _Runs, labels: np.ndarray) -> _Runs:
     """The runs of the given labels (sorted), with the label's index as value."""
     index, known = _find(labels, runs.value)
     return _select(runs._replace(value=index), known)

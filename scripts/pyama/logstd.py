@@ -20,8 +20,7 @@ ROUNDING_STD = math.sqrt(1 / 4 + 1 / 12)
 # is 4 to 7 sigma from the mode; minima further out belong to debris and hot pixels.
 BACKGROUND_SIGMAS = 3
 VALLEY_SIGMAS = 8
-# With squares of 16-bit counts, window sums are exact in float64 up to this width.
-MAX_WINDOW = 37
+MAX_WINDOW = 101
 
 
 def segment_frame(
@@ -66,18 +65,20 @@ def log_std(image: np.ndarray, window: int) -> np.ndarray:
     if image.dtype.kind not in "ui" or image.dtype.itemsize > 2:
         raise TypeError(f"an image of 8- or 16-bit integers is needed, not {image.dtype}")
     n = window * window
+    # 16-bit counts: n*S2 is below 2**53 up to a window of 37, and below 2**63 up to MAX_WINDOW.
+    exact = np.float64 if window <= 37 else np.int64
     counts = image.astype(np.float64)
-    s1 = _window_sum(counts, window)
+    s1 = _window_sum(counts, window).astype(exact, copy=False)
     np.multiply(counts, counts, out=counts)
-    out = _window_sum(counts, window)
-    out *= n
+    spread = _window_sum(counts, window).astype(exact, copy=False)
+    spread *= n
     np.multiply(s1, s1, out=s1)
-    out -= s1
-    out /= n * n
+    spread -= s1
+    std = spread / (n * n)
     with np.errstate(divide="ignore"):
-        np.log(out, out=out)
-    out *= 0.5
-    return out
+        np.log(std, out=std)
+    std *= 0.5
+    return std
 
 
 def _window_sum(image: np.ndarray, window: int) -> np.ndarray:
@@ -173,15 +174,19 @@ def _background_peak(smooth: list[int], reach: int) -> int:
 def _morph(mask: np.ndarray, first, second, size: int, iterations: int) -> np.ndarray:
     """`iterations` times `first`, then as often `second` (cv2.dilate, cv2.erode), with a disk `size` pixels wide.
 
-    What lies beyond the image never counts (OpenCV's default border of these two): closing only adds pixels and
-    opening leaves an object at the edge as it would leave the whole object.
+    Beyond the image everything goes on as it is at the edge, so that an object cut by the edge is treated as the
+    whole object would be, and one beside the edge does not grow onto it.
     """
-    if size == 1 or iterations == 0:
-        return mask
     radius = size // 2
+    reach = 2 * radius * iterations
+    if reach == 0:
+        return mask
     squares = np.arange(-radius, radius + 1) ** 2
     disk = (squares[:, None] + squares <= radius * radius).astype(np.uint8)
-    return second(first(mask, disk, iterations=iterations), disk, iterations=iterations)
+    padded = cv2.copyMakeBorder(mask, reach, reach, reach, reach, cv2.BORDER_REPLICATE)
+    for step in (first, second):
+        padded = step(padded, disk, iterations=iterations)
+    return np.ascontiguousarray(padded[reach:-reach, reach:-reach])
 
 
 def fill_holes(mask: np.ndarray) -> np.ndarray:

@@ -43,7 +43,7 @@ def plan_datasets(config: Mapping[str, Any]) -> dict[str, Dataset]:
         except PyamaError as error:
             mistakes.append(str(error))
     if not mistakes:
-        mistakes = list(_differences(datasets)) + _impossible(config, datasets)
+        mistakes = [*_differences(datasets), *_impossible(config, datasets), *_unknown_features(config)]
     if mistakes:
         raise PyamaError("\n".join(dict.fromkeys(mistakes)))
     return datasets
@@ -179,6 +179,23 @@ def _differences(datasets: Mapping[str, Dataset]) -> list[str]:
         "datasets whose channels differ need a config each"
         for other in datasets.values()
         if (other.pc, other.fl) != (first.pc, first.fl)
+    ]
+
+
+def _unknown_features(config: Mapping[str, Any]) -> list[str]:
+    """Features that neither the workflow nor a plugin has."""
+    from pyama import features
+
+    for plugin in config["plugins"]:
+        features.load_plugin(Path(plugin))
+    channels = config["channels"]
+    asked = [("pc", channels["pc"]["features"], features.PHASE_FEATURES)] if channels["pc"] else []
+    asked += [(f"fl.{at}", fl["features"], features.FLUORESCENCE_FEATURES) for at, fl in enumerate(channels["fl"])]
+    return [
+        f"channels.{key}.features: {name!r} is unknown; there are {', '.join(known)}"
+        for key, names, known in asked
+        for name in names
+        if name not in known
     ]
 
 
