@@ -73,7 +73,7 @@ def extract_cell(
         if channel == chosen.pc:
             image, missing = _crop(get, paths.pc(channel), cell) if chosen.plugins else (None, [])
             values = features.phase_features(
-                names, mask, origins, image=None if image is None else np.rint(image[frames]), label=cell
+                names, mask, origins, image=None if image is None else np.rint(image[frames]), label=cell, frames=frames
             )
         else:
             image, missing = _crop(get, paths.fl(channel), cell)
@@ -85,6 +85,7 @@ def extract_cell(
                 features.grow_mask(mask, mask_margin),
                 origins=origins,
                 label=cell,
+                frames=frames,
                 **settings,
             )
         absent = np.isin(frames, missing)
@@ -149,7 +150,7 @@ def main(
 ) -> None:
     settings.pop("files", None)
     for plugin in plugins:
-        features.load_plugin(Path(plugin))
+        features.load_plugin(plugin)
     by_channel = tuple((channel, tuple(names)) for channel, names in chosen)
     with store.open_store(Path(cells)) as get:
         lines = list(table(get, fov, Chosen(pc, by_channel, bool(plugins)), **settings))

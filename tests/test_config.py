@@ -76,7 +76,7 @@ def with_param(key, value):
         (with_param("min_frames", 2.5), "params.min_frames: 2.5 is not of type integer"),
         (with_param("min_iou", 1.5), "params.min_iou: 1.5 is not allowed; allowed: at least 0, at most 1"),
         (with_param("morph_size", 6), "params.morph_size: 6 is not allowed; allowed: at least 1, at most 101, odd px"),
-        (with_param("min_iou", float("nan")), "min_iou: nan is not allowed"),
+        (with_param("min_iou", float("nan")), "params.min_iou: nan is not allowed"),
         (with_param("iou", "pixels"), "params.iou: 'pixels' is not one of box, mask"),
         (with_param("copy_only", "yes"), "params.copy_only: 'yes' is not of type boolean"),
         (with_param("segmentation_method", "otsu"), "params.segmentation_method: 'otsu' is none of logstd, pyama,"),

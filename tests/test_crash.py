@@ -3,6 +3,7 @@
 PYAMA_KILLS sets the number of kills (`make torture`: 200).
 """
 
+import contextlib
 import os
 import random
 import signal
@@ -48,10 +49,8 @@ def kill_tree(process, with_signal=signal.SIGKILL):
     except psutil.NoSuchProcess:
         return
     for member in family:
-        try:
+        with contextlib.suppress(psutil.NoSuchProcess):
             member.send_signal(with_signal)
-        except psutil.NoSuchProcess:
-            pass
     process.communicate()
 
 

@@ -2,14 +2,15 @@
 
 from pathlib import Path
 
-import crop_cells
 import numpy as np
 import pytest
 import zarr
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pyama import store
 from skimage.measure import regionprops
+
+import crop_cells
+from pyama import store
 
 
 def write(path, frames, kind, **attributes):

@@ -2,14 +2,15 @@
 
 import json
 
-import cache_levels
-import index_images
 import numpy as np
 import pytest
 import zarr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+
+import cache_levels
+import index_images
 from pyama import display, store
 
 SCALES = {

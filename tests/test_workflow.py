@@ -6,6 +6,7 @@ import pytest
 import yaml
 import zarr
 from conftest import Checkout, real_file, small_config
+
 from pyama import store
 
 

@@ -104,10 +104,10 @@ def _digest(file: str) -> str:
         ) from None
 
 
-def _plain(value: Any, key: str = "config") -> Any:
+def _plain(value: Any, key: str = "") -> Any:
     """Plain dictionaries with text keys, lists and scalars (YAML reads the keys of time_mapping as numbers)."""
     if isinstance(value, Mapping):
-        return {str(name): _plain(item, str(name)) for name, item in value.items()}
+        return {str(name): _plain(item, f"{key}.{name}" if key else str(name)) for name, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [_plain(item, key) for item in value]
     if isinstance(value, float) and not math.isfinite(value):
@@ -119,7 +119,13 @@ def _violations(config: dict[str, Any], schema: dict[str, Any]) -> Iterator[Any]
     import jsonschema
 
     validator = jsonschema.Draft202012Validator(schema)
-    yield from sorted(validator.iter_errors(config), key=lambda error: [str(part) for part in error.absolute_path])
+    by_place: dict[tuple[str, ...], Any] = {}
+    for error in validator.iter_errors(config):
+        place = tuple(str(part) for part in error.absolute_path)
+        # One mistake at one place: a value of the wrong type violates other rules as well.
+        if place not in by_place or error.validator == "type":
+            by_place[place] = error
+    yield from (by_place[place] for place in sorted(by_place))
 
 
 def _describe(error: Any, schema: dict[str, Any]) -> str:

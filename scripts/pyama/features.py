@@ -43,6 +43,7 @@ class Cell:
     particle_sigma: float = 1.5
     particle_threshold: float = 4.5
     label: object = "?"
+    frames: NDArray[np.integer] | None = None
 
     @cached_property
     def area(self) -> Float:
@@ -221,14 +222,16 @@ def phase_features(
     *,
     image: ArrayLike | None = None,
     label: object = "?",
+    frames: NDArray[np.integer] | None = None,
 ) -> dict[str, Float]:
     """Shape features of one cell: name -> (T,) float64, NaN where the mask is empty.
 
     mask: (T, h, w) bool. origins: (T, 2) y and x of the crops' first pixel in the image, for centroids in the
-    coordinates of the image. image: (T, h, w) phase-contrast counts, for plugins. label: the cell's ID, for messages.
+    coordinates of the image. image: (T, h, w) phase-contrast counts, for plugins. label, frames: the cell's ID and
+    the (T,) numbers of the frames, for plugins.
     """
     image = None if image is None else np.asarray(image, np.float64)
-    return _compute(PHASE_FEATURES, names, Cell(mask, image, origins=origins, label=label))
+    return _compute(PHASE_FEATURES, names, Cell(mask, image, origins=origins, label=label, frames=frames))
 
 
 def fluorescence_features(
@@ -242,6 +245,7 @@ def fluorescence_features(
     particle_threshold: float = 4.5,
     origins: NDArray[np.integer] | None = None,
     label: object = "?",
+    frames: NDArray[np.integer] | None = None,
 ) -> dict[str, Float]:
     """Light features of one cell in one channel: name -> (T,) float64, NaN where the mask is empty.
 
@@ -257,6 +261,7 @@ def fluorescence_features(
         particle_sigma,
         particle_threshold,
         label,
+        frames,
     )
     return _compute(FLUORESCENCE_FEATURES, names, cell)
 
@@ -383,7 +388,7 @@ class Context(NamedTuple):
     """What a plugin's feature may want to know besides image and mask."""
 
     label: object  # the cell's ID
-    frame: int  # number of the frame among those given
+    frame: int  # number of the frame in the movie
     origin: tuple[int, int]  # y and x of the crop's first pixel in the image
     raw: Float | None  # (h, w) counts as the camera gave them
     background: Float | None  # (h, w) background that was estimated, in counts
@@ -448,8 +453,9 @@ def _of_plugin(path: str, name: str, function: PluginFeature) -> Feature:
             origin = (0, 0) if cell.origins is None else tuple(map(int, cell.origins[frame]))
             raw, background = (None if a is None else a[frame].copy() for a in (cell.image, cell.background))
             image = None if cell.image is None else cell.corrected[frame].copy()
-            context = Context(cell.label, int(frame), origin, raw, background, cell.background_weight)
-            where = f"plugins: the feature {name!r} in {path!r}, at cell {cell.label}, frame {frame}:"
+            number = int(frame if cell.frames is None else cell.frames[frame])
+            context = Context(cell.label, number, origin, raw, background, cell.background_weight)
+            where = f"plugins: the feature {name!r} in {path!r}, at cell {cell.label}, frame {context.frame}:"
             try:
                 value = function(image, cell.mask[frame].copy(), context)
             except Exception as error:

@@ -140,14 +140,15 @@ def threshold(std: np.ndarray, window: int, min_pixels: int) -> float:
 
     weight = np.exp((centres - mode) * (4 / 3))
     weighted = weight * smooth
-    variance = (2 * half + 1) * weight * weighted  # at most, of a weighted sum of Poisson counts
+    # At most, of a weighted sum of Poisson counts. (9.5, not 9 below: no number of pixels is just at the limit.)
+    variance = (2 * half + 1) * weight * weighted
     beyond = np.flatnonzero(centres > limit)
     valley = beyond[0] if beyond.size else 0
     for i in beyond:
         rise = weighted[i] - weighted[valley]
         if rise < 0:
             valley = i
-        elif 20 * rise >= weighted[valley] and rise**2 > 9 * (variance[i] + variance[valley]):
+        elif 20 * rise >= weighted[valley] and rise**2 > 9.5 * (variance[i] + variance[valley]):
             if counts[valley:].sum() >= min_pixels and centres[valley] <= mode + _log_distance(VALLEY_SIGMAS * sigma):
                 return float(centres[valley])
             break

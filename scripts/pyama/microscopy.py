@@ -4,9 +4,9 @@
 of (fov, frame, channel, z), each counted from 0 in the order of the file, whatever loops, scenes or ids the file
 itself uses. A plane that the file does not hold is reported and read as None; it never moves another plane.
 
-ND2 goes through the package `nd2`. CZI pixels go through `aicspylibczi`, and through `pylibCZIrw` where that one crashes
-(scenes of different size), stitches nothing (mosaics), or is slow (many subblocks: 73 ms per plane with 60,000 of
-them, against 4 ms). The directory of a CZI (which planes exist, where, of what size) and its time stamps are read
+ND2 goes through the package `nd2`. CZI pixels go through `aicspylibczi`, and through `pylibCZIrw` where that one
+crashes (scenes of different size), does not stitch (mosaics), or is slow (73 ms per plane of a file with 60,000
+subblocks, against 4 ms). The directory of a CZI (which planes exist, where, of what size) and its time stamps are read
 here, because neither package gives the stamps, and both hide that a plane does not exist.
 """
 

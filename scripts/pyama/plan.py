@@ -187,7 +187,7 @@ def _unknown_features(config: Mapping[str, Any]) -> list[str]:
     from pyama import features
 
     for plugin in config["plugins"]:
-        features.load_plugin(Path(plugin))
+        features.load_plugin(plugin)
     channels = config["channels"]
     asked = [("pc", channels["pc"]["features"], features.PHASE_FEATURES)] if channels["pc"] else []
     asked += [(f"fl.{at}", fl["features"], features.FLUORESCENCE_FEATURES) for at, fl in enumerate(channels["fl"])]
@@ -215,8 +215,8 @@ def _impossible(config: Mapping[str, Any], datasets: Mapping[str, Dataset]) -> l
                 side = min(movie.fovs[fov]["height"], movie.fovs[fov]["width"])
                 if 2 * params["border_margin"] >= side:
                     mistakes.append(
-                        f"params.border_margin: {params['border_margin']} px from every edge leave nothing of FOV {fov} "
-                        f"of {dataset.path!r} ({side} px); allowed: 0 to {(side - 1) // 2}"
+                        f"params.border_margin: {params['border_margin']} px from every edge leave nothing of "
+                        f"FOV {fov} of {dataset.path!r} ({side} px); allowed: 0 to {(side - 1) // 2}"
                     )
                     break
         for sample in config["samples"]:

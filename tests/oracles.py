@@ -1,0 +1,184 @@
+"""Segmentation and tracking written plainly, with scipy and scikit-image, to compare the product with.
+
+No thought is given to speed here. Nothing is imported from the product.
+"""
+
+import math
+
+import numpy as np
+from scipy import ndimage
+from scipy.optimize import linear_sum_assignment
+from skimage import measure, morphology
+
+
+def log_std(image, window):
+    """Log of the local standard deviation, -inf where it is 0; the sums are rounded to the integers that they are."""
+    image = image.astype(np.float64)
+    n = window * window
+    s1 = np.rint(ndimage.uniform_filter(image, window, mode="reflect") * n).astype(np.int64)
+    s2 = np.rint(ndimage.uniform_filter(image**2, window, mode="reflect") * n).astype(np.int64)
+    spread = n * s2 - s1**2
+    out = np.full(image.shape, -np.inf)
+    out[spread > 0] = 0.5 * np.log(spread[spread > 0] / n**2)
+    return out
+
+
+def threshold(std, window, min_pixels):
+    """The rule in the docstring of `pyama.logstd.threshold`, bin by bin."""
+
+    def away(mode, distance):
+        # mode in log-STD; a variance whose cube root is (1 + distance) times that of the mode
+        return 0.5 * math.log(math.exp(2 * mode) * (1 + distance) ** 3)
+
+    n = window**2
+    least_sigma = math.sqrt(2 / 9 / (n - 1))
+    least_mode = math.log(math.sqrt(1 / 4 + 1 / 12))
+    values = std[np.isfinite(std)]
+    if 2 * values.size < std.size:
+        return away(least_mode, 3 * least_sigma)
+    if values.min() == values.max():
+        return values.max()
+    counts, _ = np.histogram(values, 200)
+    bin_width = (values.max() - values.min()) / 200
+    centre = [values.min() + (k + 0.5) * bin_width for k in range(200)]
+
+    half = min(max(round(0.7 / math.sqrt(2 * (n - 1)) / bin_width), 1), 50)
+    triangle = 2 * half + 1 - np.abs(np.arange(-2 * half, 2 * half + 1))
+    smooth = ndimage.convolve1d(counts.astype(np.int64), triangle, mode="constant")
+    peak = highest = int(np.argmax(smooth))
+    for k in range(highest):
+        around = smooth[max(k - 2 * half, 0) : k + 2 * half + 1]
+        high_enough = smooth[k] >= smooth[highest] / 4 and smooth[k] == around.max()
+        if high_enough and 5 * smooth[k:highest].min() <= 4 * smooth[k]:
+            peak = k
+            break
+
+    total = squares = 0.0
+    for k in range(peak, -1, -1):
+        if smooth[k] < smooth[peak] / 100:
+            break
+        total += counts[k]
+        squares += counts[k] * ((math.exp(2 * centre[k]) / math.exp(2 * centre[peak])) ** (1 / 3) - 1) ** 2
+    sigma = max(math.sqrt(squares / total) if total else 0, least_sigma)
+    mode = max(centre[peak], least_mode)
+    limit = away(mode, 3 * sigma)
+
+    weight = [(math.exp(2 * centre[k]) / math.exp(2 * mode)) ** (2 / 3) for k in range(200)]
+    valley = None
+    for k in range(200):
+        if centre[k] <= limit:
+            continue
+        if valley is None or weight[k] * smooth[k] < weight[valley] * smooth[valley]:
+            valley = k
+            continue
+        low, high = weight[valley] * smooth[valley], weight[k] * smooth[k]
+        noise = math.sqrt((2 * half + 1) * (weight[k] * high + weight[valley] * low))
+        if high - low >= low / 20 and high - low > math.sqrt(9.5) * noise:
+            if counts[valley:].sum() >= min_pixels and centre[valley] <= away(mode, 8 * sigma):
+                return centre[valley]
+            break
+    return limit
+
+
+def logstd_labels(
+    image,
+    logstd_window_size=3,
+    morph_size=7,
+    morph_iterations=3,
+    min_object_size=50,
+    max_object_size=10000,
+):
+    """Segmentation `logstd`. (H, W) integers -> (H, W) labels."""
+    std = log_std(image, logstd_window_size)
+    mask = std > threshold(std, logstd_window_size, min_object_size)
+    disk = morphology.disk(morph_size // 2)
+    dilate = [ndimage.binary_dilation] * morph_iterations
+    erode = [ndimage.binary_erosion] * morph_iterations
+    mask = _continued(mask, dilate + erode, disk)
+    mask = morphology.remove_small_objects(mask, max_size=min_object_size - 1, connectivity=1)
+    mask = ndimage.binary_fill_holes(mask)
+    mask = _continued(mask, erode + dilate, disk)
+    labels = measure.label(mask, connectivity=1)
+    area = np.bincount(labels.ravel())
+    kept = (area >= min_object_size) & (area <= max_object_size)
+    return measure.label(kept[labels] & mask, connectivity=1)
+
+
+def _continued(mask, steps, disk):
+    """The steps on a mask that goes on beyond the image as it is at the edge, further than any step reaches."""
+    reach = (len(disk) // 2) * len(steps) + 1
+    mask = np.pad(mask, reach, mode="edge")
+    for step in steps:
+        mask = step(mask, disk)
+    return mask[reach:-reach, reach:-reach]
+
+
+def pyama_labels(image):
+    """Segmentation `pyama`: what PyAMA 5a552bf does to a frame, and the labels that it gives when it tracks.
+
+    Its three iterations are done one by one: scipy 1.17 with `iterations=3` writes outside its memory where the image
+    is smaller than the structuring element.
+    """
+    image = image.astype(np.float32)
+    mean = ndimage.uniform_filter(image, size=3)
+    variance = ndimage.uniform_filter(image * image, size=3) - mean * mean
+    std = np.zeros_like(image)
+    np.log(variance, out=std, where=variance > 0)
+    std *= np.float32(0.5)
+    counts, edges = np.histogram(std.ravel(), bins=200)
+    mode = ((edges[:-1] + edges[1:]) * 0.5)[np.argmax(counts)]
+    mask = ndimage.binary_fill_holes(std > mode + 3 * np.std(std.ravel()[std.ravel() <= mode]))
+    square = np.ones((7, 7))
+    for step in [ndimage.binary_erosion] * 3 + [ndimage.binary_dilation] * 6 + [ndimage.binary_erosion] * 3:
+        mask = step(mask, square)
+    return measure.label(mask, connectivity=1)
+
+
+def box_iou(a, b):
+    """IoU of two half-open boxes [y0, x0, y1, x1]."""
+    height = min(a[2], b[2]) - max(a[0], b[0])
+    width = min(a[3], b[3]) - max(a[1], b[1])
+    if height <= 0 or width <= 0:
+        return 0.0
+    shared = height * width
+    return shared / ((a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - shared)
+
+
+def mask_iou(a, b):
+    """IoU of two sets of pixels."""
+    return len(a & b) / len(a | b)
+
+
+def track(frames, min_iou=0.1, max_gap=0, iou="box"):
+    """IDs of the regions of each frame, {label: id}: the seed's double loop, with new IDs for unmatched regions.
+
+    With max_gap, tracks that were missed take part too, with 0.8 times their IoU for each frame missed.
+    """
+    alive = []  # [id, region when last seen, frame when last seen], in the order of the last sighting
+    n_tracks = 0
+    result = []
+    for t, frame in enumerate(frames):
+        props = measure.regionprops(frame)
+        if iou == "box":
+            now, measured = [p.bbox for p in props], box_iou
+        else:
+            now, measured = [set(map(tuple, p.coords)) for p in props], mask_iou
+        alive = [entry for entry in alive if t - entry[2] <= max_gap + 1]
+        cost = np.ones((len(now), len(alive)))
+        for i, current in enumerate(now):
+            for j, (_, previous, seen) in enumerate(alive):
+                overlap = measured(current, previous)
+                if overlap >= min_iou and overlap > 0:
+                    cost[i, j] = 1.0 - overlap * 0.8 ** (t - seen - 1)
+        ids = {}
+        for i, j in zip(*linear_sum_assignment(cost), strict=True):
+            if cost[i, j] < 1:
+                ids[i] = alive[j][0]
+        for i in range(len(now)):
+            if i not in ids:
+                n_tracks += 1
+                ids[i] = n_tracks
+        alive = [entry for entry in alive if entry[0] not in ids.values()]
+        alive += [[ids[i], region, t] for i, region in enumerate(now)]
+        result.append({p.label: ids[i] for i, p in enumerate(props)})
+    return result
