@@ -224,7 +224,7 @@ class _Drawing(NamedTuple):
 
 
 def _scene(n_frames: int, height: int, width: int, n_cells: int, rng: np.random.Generator) -> _Scene:
-    radius = rng.uniform(9.5, 13.5, n_cells)
+    radius = rng.uniform(10.5, 14.5, n_cells)
     growth = rng.uniform(0.0, 0.1, n_cells)
 
     # the first cells of the list pair up, the last live at the border, and in between some come late or die early
