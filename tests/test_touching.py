@@ -2,12 +2,13 @@
 
 import numpy as np
 import pytest
-import track_cells
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import ndimage
+
+import track_cells
 from pyama import iou, store
 from pyama.errors import PyamaError
-from scipy import ndimage
 
 SHAPE = (60, 120)
 

@@ -38,6 +38,9 @@ def running(snakemake: Any) -> Iterator[dict[str, Any]]:
     limit_threads(snakemake.threads)
     try:
         yield settings
+    except KeyboardInterrupt:
+        log.error("%sstopped", FAILED)
+        sys.exit(130)
     except PyamaError as error:
         log.error("%s%s", FAILED, error)
         _give_up(f"{snakemake.rule}, {place}: {error}")
