@@ -1,8 +1,9 @@
 # make setup   the environment, in .venv
 # make demo    a small simulated experiment through the whole workflow
 # make test    all tests            make lint    formatters and linters
-# make bench   what each stage costs    make lock    new pins (maintainers)
-.PHONY: setup demo test lint bench lock clean
+# make bench   what each stage costs    make torture kills runs 200 times and compares the results
+# make lock    new pins (maintainers)
+.PHONY: setup demo test torture lint bench lock clean
 .DELETE_ON_ERROR:
 
 PYTHON ?= python3
@@ -10,7 +11,8 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes
 
 setup: .venv/.done
-test lint: .venv/.done-dev
+test torture lint: .venv/.done-dev
+bench: .venv/.done-dev
 
 .venv/.done: requirements.txt
 	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed; found " + sys.version.split()[0] + ": try make PYTHON=python3.12") if sys.version_info < (3, 11) else 0'
@@ -33,13 +35,16 @@ demo: demo/.done
 test: demo/.done
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
+torture:
+	PYAMA_KILLS=200 $(BIN)/python -m pytest -s tests/test_crash.py -k random
+
 lint: demo/.done
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/snakefmt --check Snakefile rules
 	$(BIN)/snakemake --lint
 
-bench: .venv/.done
+bench:
 	$(BIN)/python benchmarks/run.py
 
 lock:

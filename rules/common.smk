@@ -1,4 +1,5 @@
 # Look-ups that the rules share: the checked configuration, the planned datasets, names, settings, resources.
+import re
 import sys
 from pathlib import Path
 
@@ -33,7 +34,7 @@ IMAGES = RAW if COPY_ONLY else RAW + LABELED + TRACKED + BACKGROUNDS
 
 
 wildcard_constraints:
-    dataset="|".join(DATASETS),
+    dataset="|".join(map(re.escape, DATASETS)),
     fov=r"\d\d\d+",
 
 

@@ -26,7 +26,7 @@ def results_of(folder):
         for path in folder.rglob("*")
         if path.is_file()
         and not (name := path.relative_to(folder).as_posix()).startswith(left_out)
-        and path.name not in (".lock", ".snakemake_timestamp")
+        and path.name not in (".lock", ".jobs", ".snakemake_timestamp")
     }
 
 
@@ -40,6 +40,14 @@ def start(checkout, config):
         text=True,
         start_new_session=True,
     )
+
+
+def wait_for(process, text):
+    """Read what a run says until it says `text`."""
+    for line in process.stdout:
+        if text in line:
+            return
+    pytest.fail(f"the run ended without saying {text!r}")
 
 
 def kill_tree(process, with_signal=signal.SIGKILL):
@@ -91,12 +99,31 @@ def test_killed_at_random_instants_and_started_again(undisturbed, tmp_path):
     print(f"{kills} kills in {rounds} runs, no byte differs")
 
 
-@pytest.mark.parametrize("with_signal", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "SIGTERM"])
-def test_stopped_and_started_again(undisturbed, tmp_path, with_signal):
-    expected, duration, config = undisturbed
+@pytest.mark.parametrize("moment", ["Copying small FOV 000", "Segmenting small FOV 000", "Tracking small FOV 001"])
+def test_killed_while_its_jobs_live_on(undisturbed, tmp_path, moment):
+    """The jobs of a run whose own process alone was killed end before the next run begins."""
+    expected, _, config = undisturbed
     checkout = Checkout(tmp_path)
     process = start(checkout, config)
-    time.sleep(duration / 2)
+    wait_for(process, moment)
+    time.sleep(0.5)
+    process.kill()
+    # With other parameters, so that what the jobs left behind would be wrong.
+    changed = {**config, "params": {**config["params"], "morph_size": 5, "tile_size": 50, "max_gap": 0}}
+    outcome = checkout.run(changed)
+    assert outcome.code == 0, outcome.text
+    process.communicate()
+    outcome = checkout.run(config)
+    assert outcome.code == 0, outcome.text
+    assert_same(results_of(checkout.folder / "results"), expected)
+
+
+@pytest.mark.parametrize("with_signal", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "SIGTERM"])
+def test_stopped_and_started_again(undisturbed, tmp_path, with_signal):
+    expected, _, config = undisturbed
+    checkout = Checkout(tmp_path)
+    process = start(checkout, config)
+    wait_for(process, "Tracking small FOV 000")
     os.killpg(process.pid, with_signal) if with_signal == signal.SIGINT else process.send_signal(with_signal)
     text = process.communicate(timeout=120)[0]
     assert process.returncode != 0
@@ -116,10 +143,10 @@ def test_any_number_of_cores_in_any_folder_gives_the_same_bytes(undisturbed, tmp
 
 
 def test_two_runs_at_once_on_the_same_results(undisturbed, tmp_path):
-    expected, duration, config = undisturbed
+    expected, _, config = undisturbed
     checkout = Checkout(tmp_path)
     first = start(checkout, config)
-    time.sleep(duration / 2)
+    wait_for(first, "Copying small FOV 000")
     second = checkout.run(None)
     assert second.code != 0
     lines = [line for line in second.text.splitlines() if line.startswith("output_dir: another run (process ")]

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from pyama import lock
 from pyama.errors import PyamaError
 
 log = logging.getLogger("pyama")
@@ -29,6 +30,7 @@ def running(snakemake: Any) -> Iterator[dict[str, Any]]:
     """
     log_file = Path(snakemake.log[0])
     log_file.parent.mkdir(parents=True, exist_ok=True)
+    lock.join(next(folder for folder in log_file.parents if folder.name == "logs").parent)
     logging.basicConfig(filename=log_file, filemode="w", format="%(message)s", level=logging.INFO, encoding="utf-8")
     place = ", ".join(f"{name} {value}" for name, value in snakemake.wildcards.items())
     settings = json.loads(snakemake.params.settings)

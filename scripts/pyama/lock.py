@@ -1,13 +1,15 @@
 """One run at a time on one folder of results.
 
-Snakemake's own lock is a file that outlives a killed run and has to be removed by hand; this one is held by the
-process and ends with it, however it ends.
-"""
+Snakemake's own lock is a file that outlives a killed run and has to be removed by hand; these locks are held by
+processes and end with them, however they end. The run holds one, and each of its jobs a share of another: where a run
+was killed and its jobs were not, the next run waits for them, since what they would still write may be outdated.
 
-from __future__ import annotations
+Where the file system has no locks (some network mounts) nothing is held: results are written whole or not at all.
+"""
 
 import contextlib
 import os
+import sys
 from pathlib import Path
 from typing import IO
 
@@ -17,14 +19,14 @@ _held: list[IO[str]] = []  # open files: closing one gives its lock back
 
 
 def hold(folder: Path) -> None:
-    """Lock `folder` until this process ends. Raises PyamaError when another process holds it.
+    """Lock `folder` for a run, until this process ends.
 
-    Where the file system has no locks (some network mounts) nothing is held: results are written whole or not at
-    all, so that two runs at once waste time but damage nothing.
+    Waits for jobs that an earlier run left behind. Raises PyamaError when another run is at work there.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
         file = open(folder / ".lock", "a+", encoding="utf-8")  # noqa: SIM115
+        jobs = open(folder / ".jobs", "a+", encoding="utf-8")  # noqa: SIM115
     except OSError as error:
         raise PyamaError(f"output_dir: cannot write to {str(folder)!r} ({error.strerror})") from None
     try:
@@ -32,30 +34,43 @@ def hold(folder: Path) -> None:
     except BlockingIOError:
         file.seek(0)
         holder = file.read().strip() or "?"
-        file.close()
         raise PyamaError(
-            f"output_dir: another run (process {holder}) works on {str(folder)!r}; wait or stop it"
+            f"output_dir: another run (process {holder}) works on {str(folder)!r}; wait for it or stop it"
         ) from None
     except OSError:
-        file.close()
         return
     with contextlib.suppress(OSError):
         file.truncate(0)
         file.write(str(os.getpid()))
         file.flush()
     _held.append(file)
+    with jobs, contextlib.suppress(OSError):
+        try:
+            _lock(jobs)
+        except BlockingIOError:
+            print("waiting for the last jobs of a run that was killed", file=sys.stderr, flush=True)
+            _lock(jobs, wait=True)
 
 
-def _lock(file: IO[str]) -> None:
-    """Lock an open file or raise BlockingIOError."""
+def join(folder: Path) -> None:
+    """Hold a job's share of the lock on `folder` until this process ends."""
+    with contextlib.suppress(OSError):
+        file = open(folder / ".jobs", "a+", encoding="utf-8")  # noqa: SIM115
+        _held.append(file)
+        _lock(file, share=True)
+
+
+def _lock(file: IO[str], *, share: bool = False, wait: bool = False) -> None:
+    """Lock an open file; raise BlockingIOError when it is locked and not to be waited for."""
     try:
         import fcntl
-    except ImportError:  # Windows
+    except ImportError:  # Windows, which has no shares: there only runs are kept apart
         import msvcrt
 
-        try:
-            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
-        except PermissionError:
-            raise BlockingIOError from None
+        if not share:
+            try:
+                msvcrt.locking(file.fileno(), msvcrt.LK_LOCK if wait else msvcrt.LK_NBLCK, 1)
+            except PermissionError:
+                raise BlockingIOError from None
     else:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(file, (fcntl.LOCK_SH if share else fcntl.LOCK_EX) | (0 if wait else fcntl.LOCK_NB))
