@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 
 LOW, HIGH = 1.0, 99.0  # percentiles that become black and white
@@ -35,14 +36,15 @@ def labels_to_bytes(labels: np.ndarray, highest: int) -> np.ndarray:
     return table.astype(np.uint8)[labels]
 
 
-def half(image: np.ndarray) -> np.ndarray:
+def half(images: np.ndarray) -> np.ndarray:
     """(..., H, W) uint8 at half resolution by area mean; an odd last row or column is left out, a single one stays."""
-    height, width = image.shape[-2:]
-    rows = [slice(0, height)] if height == 1 else [slice(0, height // 2 * 2, 2), slice(1, height // 2 * 2, 2)]
-    columns = [slice(0, width)] if width == 1 else [slice(0, width // 2 * 2, 2), slice(1, width // 2 * 2, 2)]
-    total = sum(image[..., row, column].astype(np.uint16) for row in rows for column in columns)
-    n = len(rows) * len(columns)
-    return ((total + n // 2) // n).astype(np.uint8)
+    for axis in (-2, -1):
+        if images.shape[axis] == 1:
+            images = np.repeat(images, 2, axis=axis)
+    height, width = (n // 2 * 2 for n in images.shape[-2:])
+    frames = images[..., :height, :width].reshape(-1, height, width)
+    halved = [cv2.resize(frame, (width // 2, height // 2), interpolation=cv2.INTER_AREA) for frame in frames]
+    return np.array(halved, np.uint8).reshape(*images.shape[:-2], height // 2, width // 2)
 
 
 def half_labels(labels: np.ndarray) -> np.ndarray:
