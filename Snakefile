@@ -56,5 +56,10 @@ if PC is not None:
     include: "rules/extract.smk"
 
 
+if MERGING:
+
+    include: "rules/merge.smk"
+
+
 include: "rules/cache.smk"
 include: "rules/index.smk"

@@ -32,9 +32,19 @@ TRACKED = [tracked(PC)] if PC is not None else []
 BACKGROUNDS = [background(channel) for channel in FL]
 IMAGES = RAW if COPY_ONLY else RAW + LABELED + TRACKED + BACKGROUNDS
 
+# What is merged: samples, and the columns of the traces.
+SAMPLES = [sample["name"] for sample in CONFIG["samples"]]
+COLUMNS = [
+    f"{feature}_ch_{channel}"
+    for channel, features in plan.features_of(CONFIG, PC, FL)
+    for feature in features
+]
+MERGING = bool(PC is not None and not COPY_ONLY and SAMPLES and COLUMNS)
+
 
 wildcard_constraints:
     dataset="|".join(map(re.escape, DATASETS)),
+    sample="|".join(map(re.escape, SAMPLES)),
     fov=r"\d\d\d+",
 
 
@@ -45,7 +55,14 @@ def targets():
         per_fov += [LAYOUT.frames(name, level=1) for name in IMAGES]
         if PC is not None:
             per_fov += [LAYOUT.cells, LAYOUT.traces]
-    return [LAYOUT.record.format(dataset=name) for name in DATASETS] + [
+    per_dataset = [LAYOUT.record]
+    if MERGING:
+        per_dataset += expand(
+            LAYOUT.merged, sample=SAMPLES, column=COLUMNS, allow_missing=True
+        )
+    return [
+        target.format(dataset=name) for name in DATASETS for target in per_dataset
+    ] + [
         target.format(dataset=dataset.name, fov=fov_text(fov))
         for dataset in DATASETS.values()
         for fov in dataset.fovs
@@ -69,6 +86,22 @@ def stage(name, script):
         "settings": as_json(stage_settings(CONFIG, name)),
         "code": code_digest(script),
     }
+
+
+def sample_traces(wildcards):
+    fovs, _ = plan.sample_fovs(CONFIG, DATASETS[wildcards.dataset], wildcards.sample)
+    return [
+        LAYOUT.traces.format(dataset=wildcards.dataset, fov=fov_text(fov))
+        for fov in fovs
+    ]
+
+
+def merge_settings(wildcards):
+    return as_json(
+        plan.merge_settings(
+            CONFIG, DATASETS[wildcards.dataset], wildcards.sample, COLUMNS
+        )
+    )
 
 
 def raw_file(wildcards):

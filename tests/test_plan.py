@@ -110,6 +110,7 @@ def test_a_damaged_note_of_the_last_look_is_no_harm(planned, tmp_path):
             "params.border_margin: 50 px from every edge leave nothing",
         ),
         ({"samples": [{"name": "s", "fovs": "1-2"}]}, "samples.s.fovs: FOV 2 is not in the file"),
+        ({"samples": [{"name": "s", "fovs": "1"}], "fovs": 0}, "samples.s.fovs: none of them is processed; add them"),
         ({"datasets": {"a": "b.nd2"}}, "datasets.a: the file 'b.nd2' does not exist"),
         ({"datasets": {"a": "."}}, "datasets.a: the file '.' is a folder"),
         ({"channels": {"pc": {"channel": 0, "features": ["size"]}}}, "channels.pc.features: 'size' is unknown"),

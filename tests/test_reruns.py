@@ -71,6 +71,10 @@ def test_a_feature_reruns_extraction(done):
     assert set(done.planned(config)) == EXTRACT | RECORD
 
 
+def test_a_sample_is_merged_from_what_is_there(done):
+    assert done.planned({**done.base, "samples": [{"name": "a", "fovs": "0"}]}) == {"merge": 1}
+
+
 def test_another_fov_runs_its_own_jobs_only(done):
     jobs = done.planned({**done.base, "fovs": "0-1"})
     assert jobs == dict.fromkeys(EVERYTHING | RECORD, 1)

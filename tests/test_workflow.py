@@ -16,6 +16,7 @@ def finished(movies, tmp_path_factory):
     checkout = Checkout(tmp_path_factory.mktemp("run"))
     config = small_config(movies)
     config["datasets"]["czi"] = str(movies / "small.czi")
+    config["samples"] = [{"name": "both", "fovs": "0-1"}, {"name": "second", "fovs": [1]}]
     outcome = checkout.run(config)
     assert outcome.code == 0, outcome.text
     checkout.outcome = outcome
@@ -153,11 +154,30 @@ def test_record_of_what_was_run(finished):
     assert provenance["software"]["numpy"] == np.__version__
 
 
+def test_samples_are_merged_per_feature_with_times(finished):
+    folder = finished.folder / "results/small"
+    names = [column for column in traces(finished).columns if "_ch_" in column]
+    assert sorted(path.name for path in folder.glob("*.csv")) == sorted(
+        f"{sample}_{name}.csv" for sample in ("both", "second") for name in names
+    )
+    for sample, fovs in (("both", [0, 1]), ("second", [1])):
+        for name in names:
+            path = folder / f"{sample}_{name}.csv"
+            assert path.read_text().splitlines()[:2] == ["# Time units: min", "time,fov,cell,value"]
+            merged = pd.read_csv(path, comment="#")
+            assert merged.sort_values(["time", "fov", "cell"]).index.tolist() == merged.index.tolist()
+            expected = pd.concat([traces(finished, fov=fov) for fov in fovs])
+            assert len(merged) == len(expected)
+            both = merged.assign(frame=(merged.time / 10).round()).merge(expected, on=["fov", "cell", "frame"])
+            np.testing.assert_allclose(both.value, both[name], atol=1e-6)
+            assert len(both) == len(expected)
+
+
 def test_terminal_and_logs_tell_what_happens(finished):
     text = finished.outcome.text
     for stage in ("Copying", "Segmenting", "Tracking", "Estimating background of", "Extracting traces of"):
         assert f"{stage} small FOV 001" in text
-    assert "35 of 35 steps (100%) done" in text
+    assert "39 of 39 steps (100%) done" in text
     log = (finished.folder / "results/logs/small/fov_000/extract.log").read_text()
     assert '"min_frames": 3' in log
     assert "in fewer than min_frames = 3 frames" in log

@@ -59,6 +59,7 @@ class Layout:
         self.cells = f"{self.fov}/cells.zarr" + (".zip" if cells_store == "zip" else "")
         self.traces = f"{self.fov}/{{dataset}}_fov_{{fov}}_traces.csv"
         self.record = f"{self.dataset}/processing_config.yaml"
+        self.merged = f"{self.dataset}/{{sample}}_{{column}}.csv"
         self.movie = f"{self.dataset}/.movie.json"
 
     def frames(self, name: str, level: int = 0) -> str:

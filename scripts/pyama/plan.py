@@ -221,7 +221,11 @@ def _impossible(config: Mapping[str, Any], datasets: Mapping[str, Dataset]) -> l
                     break
         for sample in config["samples"]:
             try:
-                expand_fovs(sample["fovs"], len(movie.fovs), f"samples.{sample['name']}.fovs")
+                if not sample_fovs(config, dataset, sample["name"])[0]:
+                    mistakes.append(
+                        f"samples.{sample['name']}.fovs: none of them is processed; add them to `fovs` "
+                        f"({dataset.path!r})"
+                    )
             except PyamaError as error:
                 mistakes.append(f"{error} ({dataset.path!r})")
     return mistakes
@@ -253,6 +257,20 @@ def features_of(config: Mapping[str, Any], pc: int | None, fl: tuple[int, ...]) 
     channels = config["channels"]
     chosen = [(index, channel["features"]) for index, channel in zip(fl, channels["fl"], strict=True)]
     return chosen if pc is None else [(pc, channels["pc"]["features"]), *chosen]
+
+
+def sample_fovs(config: Mapping[str, Any], dataset: Dataset, sample: str) -> tuple[list[int], list[int]]:
+    """FOVs of a sample that are processed, and those that are not."""
+    written = next(entry["fovs"] for entry in config["samples"] if entry["name"] == sample)
+    fovs = expand_fovs(written, len(dataset.movie.fovs), f"samples.{sample}.fovs")
+    return [fov for fov in fovs if fov in dataset.fovs], [fov for fov in fovs if fov not in dataset.fovs]
+
+
+def merge_settings(config: Mapping[str, Any], dataset: Dataset, sample: str, columns: list[str]) -> dict[str, Any]:
+    """What the merged tables of a sample depend on besides the traces."""
+    fovs, not_processed = sample_fovs(config, dataset, sample)
+    times = [frame_times(dataset, fov, config["params"])[0] for fov in fovs]
+    return {"columns": columns, "times_min": times, "not_processed": not_processed}
 
 
 def scales(dataset: Dataset, fov: int, params: Mapping[str, Any]) -> dict[str, Any]:
