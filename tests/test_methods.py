@@ -1,0 +1,100 @@
+"""Methods from outside: a function in a user's file, and the optional packages."""
+
+import sys
+import types
+
+import numpy as np
+import pytest
+
+import segment_cells
+import track_cells
+from pyama import plugins, store
+from pyama.errors import PyamaError
+
+TRACKING = {"min_iou": 0.1, "iou": "box", "max_gap": 3, "min_size": None, "max_size": None, "split_touching": True}
+
+
+def test_a_function_of_the_user(tmp_path):
+    file = tmp_path / "mine.py"
+    file.write_text("def segment(image):\n    return (image > 5).astype(int)\n\nnumber = 3\n")
+    segment = segment_cells.segmenter(f"{file}:segment", {})
+    assert segment(np.array([[1, 9]])).tolist() == [[0, 1]]
+    for name in ("nothing", "number"):
+        with pytest.raises(PyamaError, match=f"segmentation_method: there is no function '{name}'"):
+            plugins.load_function(f"{file}:{name}", "segmentation_method")
+    file.write_text("raise ValueError('no')\n")
+    with pytest.raises(PyamaError, match=r"tracking_method: importing .* failed: ValueError: no"):
+        plugins.load_function(f"{file}:track", "tracking_method")
+
+
+@pytest.mark.parametrize(
+    ("labels", "line"),
+    [
+        (np.zeros((3, 4), int), r"frame 0: expected labels of shape \(4, 5\)"),
+        (np.zeros((4, 5)), "got float64 of shape"),
+        (np.full((4, 5), -1), "integers from 0"),
+        (None, "got object"),
+    ],
+)
+def test_what_a_segmentation_of_the_user_returns_is_checked(tmp_path, labels, line):
+    with store.writing(tmp_path / "pc/0", (1, 4, 5), np.uint16, store.PIXELS) as append:
+        append(np.zeros((4, 5), np.uint16))
+    with pytest.raises(PyamaError, match=line):
+        segment_cells.segment_movie(tmp_path / "pc/0", tmp_path / "labeled/0", lambda image: labels)
+    assert not (tmp_path / "labeled/0").exists()
+
+
+def test_more_labels_than_sixteen_bit_and_frames_that_are_missing(tmp_path):
+    with store.writing(
+        tmp_path / "pc/0", (2, 4, 5), np.uint16, store.PIXELS, attributes={"missing_frames": [1]}
+    ) as append:
+        for _ in range(2):
+            append(np.zeros((4, 5), np.uint16))
+    counts = segment_cells.segment_movie(tmp_path / "pc/0", tmp_path / "l/0", lambda image: np.full((4, 5), 70_000))
+    assert counts == [70_000, 0]
+    written = store.open_frames(tmp_path / "l/0")
+    assert written.dtype == np.uint32
+    assert (written.read(0).max(), written.read(1).max()) == (70_000, 0)
+
+
+@pytest.mark.parametrize("package", ["cellpose", "btrack"])
+def test_a_package_that_is_not_installed_is_one_line(monkeypatch, package):
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(PyamaError, match=f"{package} is not installed; run") as caught:
+        if package == "cellpose":
+            segment_cells.segmenter("cellpose", {"min_object_size": 15})
+        else:
+            track_cells.tracker("btrack", TRACKING)([np.ones((3, 3), np.uint16)])
+    assert "\n" not in str(caught.value)
+
+
+def test_cellpose_is_given_the_frame_and_the_smallest_size(monkeypatch):
+    """Its place is taken by a stand-in: the package and its model's weights are not part of the environment."""
+    asked = {}
+
+    class CellposeModel:
+        def __init__(self, gpu):
+            asked["gpu"] = gpu
+
+        def eval(self, image, min_size):
+            asked["min_size"] = min_size
+            return (image > 3).astype(np.uint16) * 2, None, None
+
+    package = types.ModuleType("cellpose")
+    package.models = types.SimpleNamespace(CellposeModel=CellposeModel)
+    monkeypatch.setitem(sys.modules, "cellpose", package)
+    segment = segment_cells.segmenter("cellpose", {"min_object_size": 15})
+    assert segment(np.array([[1, 9]], np.uint16)).tolist() == [[0, 2]]
+    assert asked == {"gpu": True, "min_size": 15}
+
+
+def test_btrack_numbers_cells_that_move(tmp_path):
+    pytest.importorskip("btrack", reason="btrack is an optional package")
+    frames = []
+    for frame in range(8):
+        labels = np.zeros((100, 100), np.uint16)
+        labels[10 + frame : 30 + frame, 10:30] = 1
+        labels[60:80, 60 - frame : 80 - frame] = 2
+        frames.append(labels)
+    mappings = track_cells.tracker("btrack", TRACKING)(frames)
+    assert [mapping.ids.tolist() for mapping in mappings] == [[1, 2]] * 8
