@@ -12,6 +12,7 @@ import hashlib
 import json
 import math
 from collections.abc import Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ SCHEMA_FILE = Path(__file__).parents[2] / "config" / "schema.yaml"
 RESERVED_NAMES = ("logs", "benchmarks")  # folders of our own beside the datasets' folders
 
 
+@cache
 def load_schema() -> dict[str, Any]:
     """The schema as a dictionary."""
     return yaml.safe_load(SCHEMA_FILE.read_text(encoding="utf-8"))
