@@ -66,6 +66,7 @@ def extract_cell(
     file did not hold.
     """
     mask = _crop(get, paths.tracked(chosen.pc), cell)[0][frames] > 0
+    grown = features.grow_mask(mask, mask_margin)
     columns = []
     for channel, names in chosen.by_channel:
         if not names:
@@ -82,7 +83,7 @@ def extract_cell(
                 names,
                 np.rint(image[frames]),
                 background[frames],
-                features.grow_mask(mask, mask_margin),
+                grown,
                 origins=origins,
                 label=cell,
                 frames=frames,
@@ -148,7 +149,6 @@ def main(
     plugins: Sequence[str],
     **settings: Any,
 ) -> None:
-    settings.pop("files", None)
     for plugin in plugins:
         features.load_plugin(plugin)
     by_channel = tuple((channel, tuple(names)) for channel, names in chosen)

@@ -36,6 +36,7 @@ def running(snakemake: Any) -> Iterator[dict[str, Any]]:
     settings = json.loads(snakemake.params.settings)
     log.info("%s: %s", snakemake.rule, place)
     log.info("settings: %s", json.dumps(settings, sort_keys=True))
+    settings.pop("files", None)  # digests of the user's files: a reason to run again, not a parameter
     started = time.perf_counter()
     limit_threads(snakemake.threads)
     try:

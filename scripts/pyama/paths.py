@@ -38,11 +38,6 @@ def is_labels(name: str) -> bool:
     return name.startswith("seg_")
 
 
-def is_background(name: str) -> bool:
-    """Whether a channel holds background estimates."""
-    return name.startswith("fl_background_")
-
-
 def fov_text(fov: int) -> str:
     """FOV number as it stands in folder and file names."""
     return f"{fov:03d}"
