@@ -16,6 +16,7 @@ localrules:
     all,
     record,
     index,
+    verify,
 
 
 rule all:
@@ -26,13 +27,22 @@ rule all:
         "All results are there: {LAYOUT.results}"
 
 
+onsuccess:
+    if workflow.is_main_process:
+        print("".join(f"{line}\n" for line in findings()), end="", file=sys.stderr)
+
+
 onerror:
-    print(
-        "\nNot everything is done. Correct the cause and run the same command again:",
-        *failures(),
-        sep="\n  ",
-        file=sys.stderr,
-    )
+    if workflow.is_main_process:
+        failed = failures()
+        finish_rest(failed)
+        print(
+            *findings(),
+            "\nNot everything is done. Correct the cause and run the same command again:",
+            *(f"  {failure}" for _, failure in failed),
+            sep="\n",
+            file=sys.stderr,
+        )
 
 
 include: "rules/record.smk"
@@ -56,10 +66,19 @@ if PC is not None:
     include: "rules/extract.smk"
 
 
+include: "rules/cache.smk"
+include: "rules/index.smk"
+include: "rules/qc.smk"
+
+
+if TRACING:
+
+    include: "rules/tidy.smk"
+
+
 if MERGING:
 
     include: "rules/merge.smk"
 
 
-include: "rules/cache.smk"
-include: "rules/index.smk"
+include: "rules/verify.smk"

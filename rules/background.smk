@@ -7,6 +7,7 @@ rule background:
         background=directory(
             expand(LAYOUT.frames("{channel}"), channel=BACKGROUNDS, allow_missing=True)
         ),
+        checksums=LAYOUT.checksums("background"),
     log:
         LAYOUT.log("background"),
     benchmark:

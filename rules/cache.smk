@@ -8,6 +8,7 @@ rule cache:
                 LAYOUT.frames("{channel}", level=1), channel=IMAGES, allow_missing=True
             )
         ),
+        checksums=LAYOUT.checksums("cache"),
     log:
         LAYOUT.log("cache"),
     benchmark:

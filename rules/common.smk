@@ -5,25 +5,32 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(workflow.basedir) / "scripts"))
 
-from pyama import lock, plan, resources, summary
+from pyama import lock, plan, remainder, resources, summary
 from pyama.config import as_json, complete, stage_settings
+from pyama.curation import read_curation
 from pyama.errors import PyamaError
-from pyama.paths import Layout, background, fl, fov_text, labeled, pc, tracked
+from pyama.paths import ALL, DATASET, INSPECTED, Layout
+from pyama.paths import background, fl, fov_text, labeled, pc, tracked
 from pyama.rerun import code_digest
 
 try:
     CONFIG = complete(config)
-    if workflow.is_main_process and not workflow.dryrun:
-        lock.hold(Path(CONFIG["output_dir"]))
-    DATASETS = plan.plan_datasets(CONFIG)
+    LAYOUT = Layout(CONFIG["output_dir"], CONFIG["params"]["cells_store"])
+    WITHOUT = remainder.left_out()
+    LOCKED_AT = (
+        lock.hold(Path(LAYOUT.results))
+        if workflow.is_main_process and not workflow.dryrun and not WITHOUT
+        else 0
+    )
+    DATASETS = plan.plan_datasets(CONFIG, WITHOUT)
+    FLAGS = read_curation(Path(LAYOUT.curation), DATASETS)
 except PyamaError as error:
     sys.exit(str(error))  # one line per mistake, before any job
 
 
-LAYOUT = Layout(CONFIG["output_dir"], CONFIG["params"]["cells_store"])
 PC, FL = plan.channels_of(DATASETS)
-STAGES = ("copy", "segment", "track", "background", "crop", "extract", "cache", "index")
 COPY_ONLY = CONFIG["params"]["copy_only"]
+TRACING = PC is not None and not COPY_ONLY
 
 # Names of the arrays in images.zarr, in the order of the stages that make them.
 RAW = ([pc(PC)] if PC is not None else []) + [fl(channel) for channel in FL]
@@ -32,6 +39,13 @@ TRACKED = [tracked(PC)] if PC is not None else []
 BACKGROUNDS = [background(channel) for channel in FL]
 IMAGES = RAW if COPY_ONLY else RAW + LABELED + TRACKED + BACKGROUNDS
 
+# The stages of each FOV.
+STAGES = ["copy", "index"]
+if not COPY_ONLY:
+    STAGES += ["cache"] + (["background"] if FL else [])
+if TRACING:
+    STAGES += ["segment", "track", "crop", "extract"]
+
 # What is merged: samples, and the columns of the traces.
 SAMPLES = [sample["name"] for sample in CONFIG["samples"]]
 COLUMNS = [
@@ -39,7 +53,7 @@ COLUMNS = [
     for channel, features in plan.features_of(CONFIG, PC, FL)
     for feature in features
 ]
-MERGING = bool(PC is not None and not COPY_ONLY and SAMPLES and COLUMNS)
+MERGING = bool(TRACING and SAMPLES and COLUMNS)
 
 
 wildcard_constraints:
@@ -48,35 +62,84 @@ wildcard_constraints:
     fov=r"\d\d\d+",
 
 
+def of_fovs(template, dataset):
+    """A path of each FOV of a dataset."""
+    return [
+        template.format(dataset=dataset.name, fov=fov_text(fov)) for fov in dataset.fovs
+    ]
+
+
 def targets():
     """Every result the configuration asks for."""
     per_fov = [LAYOUT.frames(name) for name in IMAGES] + [LAYOUT.group()]
     if not COPY_ONLY:
         per_fov += [LAYOUT.frames(name, level=1) for name in IMAGES]
-        if PC is not None:
-            per_fov += [LAYOUT.cells, LAYOUT.traces]
-    per_dataset = [LAYOUT.record]
-    if MERGING:
-        per_dataset += expand(
-            LAYOUT.merged, sample=SAMPLES, column=COLUMNS, allow_missing=True
-        )
-    return [
-        target.format(dataset=name) for name in DATASETS for target in per_dataset
-    ] + [
-        target.format(dataset=dataset.name, fov=fov_text(fov))
-        for dataset in DATASETS.values()
-        for fov in dataset.fovs
-        for target in per_fov
-    ]
+    if TRACING:
+        per_fov += [LAYOUT.cells, LAYOUT.traces]
+    found = []
+    for dataset in DATASETS.values():
+        per_dataset = [LAYOUT.record, LAYOUT.quality]
+        if TRACING and dataset.fovs:
+            per_dataset += [f"{LAYOUT.tidy}.csv"]
+        if MERGING:
+            per_dataset += expand(
+                LAYOUT.merged,
+                sample=samples_of(dataset),
+                column=COLUMNS,
+                allow_missing=True,
+            )
+        found += [target.format(dataset=dataset.name) for target in per_dataset]
+        found += [path for target in per_fov for path in of_fovs(target, dataset)]
+    return found
+
+
+def samples_of(dataset):
+    """Names of the samples that have an FOV in this dataset."""
+    return [name for name in SAMPLES if plan.sample_fovs(CONFIG, dataset, name)[0]]
+
+
+def checksum_listings():
+    """The lists of checksums of all jobs that the configuration asks for."""
+    found = []
+    for dataset in DATASETS.values():
+        jobs = ["record", "qc"]
+        if TRACING and dataset.fovs:
+            jobs += ["tidy"]
+        if MERGING:
+            jobs += [f"merge_{sample}" for sample in samples_of(dataset)]
+        found += [
+            LAYOUT.checksums(job, DATASET).format(dataset=dataset.name) for job in jobs
+        ]
+        for stage in STAGES:
+            found += of_fovs(LAYOUT.checksums(stage), dataset)
+    return found
 
 
 def failures():
-    """A line for each job that failed."""
-    return summary.failures(
-        Path(log.format(dataset=dataset.name, fov=fov_text(fov)))
-        for dataset in DATASETS.values()
-        for fov in dataset.fovs
-        for log in map(LAYOUT.log, STAGES)
+    """What failed in this run: the wildcards of each job that did, and how."""
+    jobs = [job for job in workflow.dag.needrun_jobs() if job.log]
+    found = [
+        (job.wildcards_dict, summary.failure(job.log[0], LOCKED_AT)) for job in jobs
+    ]
+    return [(wildcards, failure) for wildcards, failure in found if failure]
+
+
+def finish_rest(failed):
+    """Merge and check what is complete, where nothing but failed FOVs keeps that from being done."""
+    jobs = list(workflow.dag.needrun_jobs())
+    fovs = remainder.to_leave_out(
+        waiting=[job.wildcards_dict for job in jobs],
+        failed=[wildcards for wildcards, failure in failed if not failure.stopped],
+    )
+    forced = workflow.dag_settings.forceall or workflow.dag_settings.forcerun
+    if fovs and not forced and any(job.rule.name == "all" for job in jobs):
+        remainder.finish_without(fovs)
+
+
+def findings():
+    """What the checks of quality found: a line for each dataset."""
+    return summary.findings(
+        LAYOUT.quality.format(dataset=dataset) for dataset in DATASETS
     )
 
 
@@ -96,12 +159,41 @@ def sample_traces(wildcards):
     ]
 
 
+def inspected(traces):
+    """An input: the tables of inspected traces that exist beside these traces."""
+    return lambda wildcards: [
+        table
+        for path in traces(wildcards)
+        if Path(table := path.removesuffix(".csv") + INSPECTED).is_file()
+    ]
+
+
+def of_all_fovs(*templates):
+    """An input: these paths of each FOV of the job's dataset."""
+    return lambda wildcards: [
+        path
+        for template in templates
+        for path in of_fovs(template, DATASETS[wildcards.dataset])
+    ]
+
+
+def all_traces(wildcards):
+    return of_fovs(LAYOUT.traces, DATASETS[wildcards.dataset])
+
+
 def merge_settings(wildcards):
-    return as_json(
-        plan.merge_settings(
-            CONFIG, DATASETS[wildcards.dataset], wildcards.sample, COLUMNS
-        )
-    )
+    dataset = DATASETS[wildcards.dataset]
+    fovs, missing = plan.sample_fovs(CONFIG, dataset, wildcards.sample)
+    flags = FLAGS.get(dataset.name, [])
+    merged = plan.merge_settings(CONFIG, dataset, fovs, missing, flags)
+    return as_json({**merged, "columns": COLUMNS})
+
+
+def tidy_settings(wildcards):
+    dataset = DATASETS[wildcards.dataset]
+    flags = FLAGS.get(dataset.name, [])
+    tidied = plan.merge_settings(CONFIG, dataset, dataset.fovs, dataset.failed, flags)
+    return as_json({**tidied, "samples": plan.samples_by_fov(CONFIG, dataset)})
 
 
 def raw_file(wildcards):

@@ -6,6 +6,7 @@ rule copy:
         frames=directory(
             expand(LAYOUT.frames("{channel}"), channel=RAW, allow_missing=True)
         ),
+        checksums=LAYOUT.checksums("copy"),
     log:
         LAYOUT.log("copy"),
     benchmark:

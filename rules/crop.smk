@@ -7,6 +7,7 @@ rule crop:
         cells=(
             LAYOUT.cells if LAYOUT.cells.endswith(".zip") else directory(LAYOUT.cells)
         ),
+        checksums=LAYOUT.checksums("crop"),
     log:
         LAYOUT.log("crop"),
     benchmark:

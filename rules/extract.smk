@@ -4,6 +4,7 @@ rule extract:
         cells=LAYOUT.cells,
     output:
         traces=LAYOUT.traces,
+        checksums=LAYOUT.checksums("extract"),
     log:
         LAYOUT.log("extract"),
     benchmark:

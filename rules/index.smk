@@ -6,6 +6,7 @@ rule index:
     output:
         root=LAYOUT.group(),
         channels=expand(LAYOUT.group("{channel}"), channel=IMAGES, allow_missing=True),
+        checksums=LAYOUT.checksums("index"),
     log:
         LAYOUT.log("index"),
     benchmark:

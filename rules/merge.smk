@@ -2,12 +2,14 @@
 rule merge:
     input:
         traces=sample_traces,
+        inspected=inspected(sample_traces),
     output:
         tables=expand(LAYOUT.merged, column=COLUMNS, allow_missing=True),
+        checksums=LAYOUT.checksums("merge_{sample}", DATASET),
     log:
-        f"{LAYOUT.results}/logs/{{dataset}}/merge_{{sample}}.log",
+        LAYOUT.log("merge_{sample}", DATASET),
     benchmark:
-        f"{LAYOUT.results}/benchmarks/{{dataset}}/merge_{{sample}}.tsv"
+        LAYOUT.benchmark("merge_{sample}", DATASET)
     conda:
         "../envs/pyama.yaml"
     threads: 1

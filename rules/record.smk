@@ -2,10 +2,11 @@
 rule record:
     output:
         record=LAYOUT.record,
+        checksums=LAYOUT.checksums("record", DATASET),
     log:
-        f"{LAYOUT.results}/logs/{{dataset}}/record.log",
+        LAYOUT.log("record", DATASET),
     benchmark:
-        f"{LAYOUT.results}/benchmarks/{{dataset}}/record.tsv"
+        LAYOUT.benchmark("record", DATASET)
     conda:
         "../envs/pyama.yaml"
     threads: 1

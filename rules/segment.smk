@@ -4,6 +4,7 @@ rule segment:
         pc=LAYOUT.frames(pc(PC)),
     output:
         labeled=directory(LAYOUT.frames(labeled(PC))),
+        checksums=LAYOUT.checksums("segment"),
     log:
         LAYOUT.log("segment"),
     benchmark:

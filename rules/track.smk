@@ -4,6 +4,7 @@ rule track:
         labeled=LAYOUT.frames(labeled(PC)),
     output:
         tracked=directory(LAYOUT.frames(tracked(PC))),
+        checksums=LAYOUT.checksums("track"),
     log:
         LAYOUT.log("track"),
     benchmark:

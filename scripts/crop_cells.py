@@ -25,6 +25,7 @@ class Cells:
     ids: np.ndarray  # (N,) int32
     valid: np.ndarray  # (N, T) bool
     bboxes: np.ndarray  # (N, T, 4) int32
+    areas: np.ndarray  # (N, T) int32: pixels of the cell, 0 where it is absent
     origins: np.ndarray  # (N, T, 2) int32: upper left corner [y0, x0] of the window
     windows: np.ndarray  # (N, 2) int32: height and width of the window
 
@@ -34,24 +35,25 @@ def locate_cells(tracked: store.Frames) -> Cells:
     n_frames = tracked.shape[0]
     found = [regions(tracked.read(frame)) for frame in range(n_frames)]
     ids = np.unique(np.concatenate([labels for labels, _, _ in found])).astype(np.int32)
-    valid = np.zeros((len(ids), n_frames), bool)
     bboxes = np.zeros((len(ids), n_frames, 4), np.int32)
-    for frame, (labels, _, boxes) in enumerate(found):
+    areas = np.zeros((len(ids), n_frames), np.int32)
+    for frame, (labels, sizes, boxes) in enumerate(found):
         rows = np.searchsorted(ids, labels)
-        valid[rows, frame] = True
+        areas[rows, frame] = sizes
         bboxes[rows, frame] = boxes
-    return pad_cells(ids, valid, bboxes, tracked.shape[1:], 0)
+    return pad_cells(ids, areas, bboxes, tracked.shape[1:], 0)
 
 
-def pad_cells(ids: np.ndarray, valid: np.ndarray, bboxes: np.ndarray, shape: Sequence[int], padding: int) -> Cells:
+def pad_cells(ids: np.ndarray, areas: np.ndarray, bboxes: np.ndarray, shape: Sequence[int], padding: int) -> Cells:
     """Windows around boxes: `padding` pixels on every side, all inside an image of `shape` (H, W)."""
+    valid = areas > 0
     size = np.array(shape, np.int32)
     low = np.maximum(bboxes[..., :2] - padding, 0)
     high = np.minimum(bboxes[..., 2:] + padding, size)
     windows = np.where(valid[..., None], high - low, 0).max(axis=1, initial=0).astype(np.int32)
     # Centred on the padded box, then moved inside the image; the box stays within, since it lies in the image too.
     origins = np.clip((low + high - windows[:, None]) // 2, 0, size - windows[:, None])
-    return Cells(ids, valid, bboxes, np.where(valid[..., None], origins, 0).astype(np.int32), windows)
+    return Cells(ids, valid, bboxes, areas, np.where(valid[..., None], origins, 0).astype(np.int32), windows)
 
 
 def write_cells(tracked: store.Frames, channels: Sequence[store.Frames], output: Path, *, crop_padding: int) -> Cells:
@@ -60,7 +62,7 @@ def write_cells(tracked: store.Frames, channels: Sequence[store.Frames], output:
     Cells are taken in batches, so that memory does not grow with their number or the length of the movie.
     """
     located = locate_cells(tracked)
-    cells = pad_cells(located.ids, located.valid, located.bboxes, tracked.shape[1:], crop_padding)
+    cells = pad_cells(located.ids, located.areas, located.bboxes, tracked.shape[1:], crop_padding)
     names = [channel.path.parent.name for channel in (tracked, *channels)]
     with store.new_store(output) as put:
         store.put_group(put, "")
@@ -70,6 +72,7 @@ def write_cells(tracked: store.Frames, channels: Sequence[store.Frames], output:
             ("cell_ids", cells.ids),
             ("bboxes", cells.bboxes),
             ("valid_frames", cells.valid),
+            ("areas", cells.areas),
             ("crop_origins", cells.origins),
         ):
             store.put_array(put, f"metadata/{name}", data, store.LABELS)

@@ -1,50 +1,60 @@
 """Merged tables: the traces of all FOVs of a sample, one table per feature, in the form that PyAMA reads.
 
-Rows whose `good` is False are left out. Times are minutes since the first frame of each FOV.
+Rows whose `good` is False are left out. Times are minutes since the first frame of each FOV. FOVs of the sample that
+are not there are named in a comment above the table.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
 
 from pyama import job
+from pyama.curation import Flag, good_traces
 from pyama.files import write_text
 
-HEADER = "# Time units: min\n"
 
-
-def merge_traces(tables: Sequence[pd.DataFrame], times_min: Sequence[Sequence[float]], column: str) -> pd.DataFrame:
+def merge_traces(tables: Sequence[pd.DataFrame], column: str) -> pd.DataFrame:
     """One row per time, FOV and cell, sorted by these: time (minutes), fov, cell, value.
 
-    tables: the traces of each FOV. times_min: the times of its frames.
+    tables: good traces of each FOV, with `time_min`.
     """
-    parts = []
-    for table, times in zip(tables, times_min, strict=True):
-        good = table[table["good"].astype(bool)]
-        time = pd.Series(times, dtype=float)[good["frame"]].to_numpy()
-        parts.append(pd.DataFrame({"time": time, "fov": good["fov"], "cell": good["cell"], "value": good[column]}))
+    parts = [
+        pd.DataFrame({"time": table["time_min"], "fov": table["fov"], "cell": table["cell"], "value": table[column]})
+        for table in tables
+    ]
     return pd.concat(parts, ignore_index=True).sort_values(["time", "fov", "cell"], kind="stable", ignore_index=True)
+
+
+def header(missing: Mapping[str, str]) -> str:
+    """The comment lines above a table: the unit, and the FOVs that are missing with the reason."""
+    lines = ["# Time units: min\n"]
+    if missing:
+        lines.append(f"# Missing FOVs: {', '.join(f'{fov} ({reason})' for fov, reason in missing.items())}\n")
+    return "".join(lines)
 
 
 def main(
     traces: Sequence[str],
+    inspected: Sequence[str],
     outputs: Sequence[str],
+    *,
     columns: Sequence[str],
     times_min: Sequence[Sequence[float]],
-    not_processed: Sequence[int],
+    missing: Mapping[str, str],
+    flags: Sequence[Flag],
 ) -> None:
-    if not_processed:
-        job.log.warning("FOVs of this sample that are not among `fovs`: %s", not_processed)
-    tables = [pd.read_csv(path) for path in traces]
+    if missing:
+        job.log.warning("missing FOVs of this sample: %s", missing)
+    tables = list(good_traces(traces, times_min, inspected, flags))
     for column, output in zip(columns, outputs, strict=True):
-        merged = merge_traces(tables, times_min, column)
+        merged = merge_traces(tables, column)
         text = merged.to_csv(index=False, float_format="%.6f", na_rep="NaN", lineterminator="\n")
-        write_text(Path(output), HEADER + text)
+        write_text(Path(output), header(missing) + text)
     cells = sum(table["cell"].nunique() for table in tables)
     job.log.info("%d cells of %d FOVs; tables: %s", cells, len(tables), ", ".join(columns))
 
 
 if __name__ == "__main__":
     with job.running(snakemake) as settings:
-        main(snakemake.input.traces, snakemake.output.tables, **settings)
+        main(snakemake.input.traces, snakemake.input.inspected, snakemake.output.tables, **settings)

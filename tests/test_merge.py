@@ -1,14 +1,40 @@
-"""Merged tables: rows that are not good are left out, times come from each FOV's own frames."""
+"""Merged and tidy tables: rows that are not good are left out, times come from each FOV's own frames, people have the last word."""
 
+import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+from conftest import Checkout, small_config
 
-from merge_samples import merge_traces
+import merge_samples
+import tidy_traces
+from pyama.curation import good_traces, read_curation
+from pyama.errors import PyamaError
 
 
-def test_good_rows_with_the_times_of_their_own_fov():
-    columns = {"frame": [0, 2, 0, 2], "cell": [7, 7, 9, 9], "good": [True, True, False, True], "x": [1.5, 2, 3, 4]}
-    tables = [pd.DataFrame({**columns, "fov": fov}) for fov in (3, 1)]
-    merged = merge_traces(tables, [[0.0, 10.0, 21.0], [0.5, 10.5, 21.0]], "x")
+@pytest.fixture
+def traces(tmp_path):
+    """Traces of FOVs 3 and 1, of which cell 9 is not good in frame 0, and their times."""
+    columns = {"cell": [7, 7, 9, 9], "frame": [0, 2, 0, 2], "good": [True, True, False, True], "x": [1.5, 2, 3, 4]}
+    paths = []
+    for fov in (3, 1):
+        paths.append(str(tmp_path / f"d_fov_{fov:03d}_traces.csv"))
+        pd.DataFrame({"fov": fov, **columns}).to_csv(paths[-1], index=False)
+    return paths, [[0.0, 10.0, 21.0], [0.5, 10.5, 21.0]]
+
+
+def kept(traces, inspected=(), flags=()):
+    """(fov, cell, frame) of the good rows."""
+    tables = good_traces(*traces, inspected, flags)
+    return {tuple(row) for table in tables for row in table[["fov", "cell", "frame"]].to_numpy().tolist()}
+
+
+ALL = {(fov, cell, frame) for fov in (3, 1) for cell in (7, 9) for frame in (0, 2)}
+AS_EXTRACTED = ALL - {(3, 9, 0), (1, 9, 0)}
+
+
+def test_good_rows_with_the_times_of_their_own_fov(traces):
+    merged = merge_samples.merge_traces(list(good_traces(*traces, [], [])), "x")
     assert merged.to_numpy().tolist() == [
         [0.0, 3, 7, 1.5],
         [0.5, 1, 7, 1.5],
@@ -19,7 +45,124 @@ def test_good_rows_with_the_times_of_their_own_fov():
     ]
 
 
-def test_a_fov_without_cells():
-    empty = pd.DataFrame(columns=["fov", "cell", "frame", "good", "x"])
-    assert list(merge_traces([empty], [[0.0]], "x").columns) == ["time", "fov", "cell", "value"]
-    assert len(merge_traces([empty], [[0.0]], "x")) == 0
+def test_fovs_without_cells(tmp_path):
+    path = tmp_path / "d_fov_000_traces.csv"
+    path.write_text("fov,cell,frame,good,x\n")
+    tables = list(good_traces([str(path)], [[0.0]], [], [(0, 1, True)]))
+    merged = merge_samples.merge_traces(tables, "x")
+    assert list(merged.columns) == ["time", "fov", "cell", "value"]
+    assert len(merged) == 0
+
+
+def test_what_is_missing_stands_above_the_table(traces, tmp_path):
+    settings = {
+        "columns": ["x"],
+        "times_min": traces[1],
+        "missing": {"4": "failed", "6": "not among fovs"},
+        "flags": [],
+    }
+    merge_samples.main(traces[0], [], [str(tmp_path / "s_x.csv")], **settings)
+    lines = (tmp_path / "s_x.csv").read_text().splitlines()
+    assert lines[:3] == ["# Time units: min", "# Missing FOVs: 4 (failed), 6 (not among fovs)", "time,fov,cell,value"]
+    assert len(pd.read_csv(tmp_path / "s_x.csv", comment="#")) == len(AS_EXTRACTED)
+
+
+def test_a_person_has_the_last_word(traces, tmp_path):
+    assert kept(traces) == AS_EXTRACTED
+    inspected = tmp_path / "d_fov_003_traces_inspected.csv"
+    table = pd.read_csv(traces[0][0])
+    table["good"] = [False, True, True, True]
+    table.to_csv(inspected, index=False)
+    of_inspected = AS_EXTRACTED - {(3, 7, 0)} | {(3, 9, 0)}
+    assert kept(traces, [str(inspected)]) == of_inspected
+    flags = [(3, 9, False), (1, 9, True), (1, 70, False)]
+    assert kept(traces, [str(inspected)], flags) == of_inspected - {(3, 9, 0), (3, 9, 2)} | {(1, 9, 0)}
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        ("cell,frame\n7,0\n", "good"),
+        ("cell,frame,good\n7,0,perhaps\n", "good is 'perhaps'"),
+        ("cell,frame,good\nx,0,True\n", "table of inspected traces"),
+        ("", "table of inspected traces"),
+    ],
+)
+def test_an_inspected_table_that_is_none(traces, tmp_path, content, reason):
+    path = tmp_path / "d_fov_003_traces_inspected.csv"
+    path.write_text(content)
+    with pytest.raises(PyamaError, match=reason) as error:
+        kept(traces, [str(path)])
+    assert "d_fov_003_traces_inspected.csv" in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("rows", "reason"),
+    [
+        ("dataset,fov,cell\nd,0,1\n", "column 'good' is missing"),
+        ("dataset,fov,cell,good\ne,0,1,true\n", "line 2: there is no dataset 'e'"),
+        ("dataset,fov,cell,good\nd,0,1,true\nd,5,1,true\n", "line 3: dataset d has no FOV 5; it has FOVs 0 to 1"),
+        ("dataset,fov,cell,good\nd,0,1,maybe\n", "line 2: good is 'maybe'"),
+        ("dataset,fov,cell,good\nd,zero,1,true\n", "whole numbers"),
+        ("dataset,fov,cell,good\nd,0\n", "line 2"),
+        ("\x00\x01", "column 'dataset' is missing"),
+    ],
+)
+def test_mistakes_in_curation(tmp_path, rows, reason):
+    path = tmp_path / "curation.csv"
+    path.write_text(rows)
+    with pytest.raises(PyamaError, match=reason):
+        read_curation(path, {"d": type("Dataset", (), {"movie": type("Movie", (), {"fovs": [{}, {}]})})})
+
+
+def test_the_tidy_table_says_the_same_as_csv_and_parquet(movies, tmp_path):
+    checkout = Checkout(tmp_path)
+    config = small_config(movies, samples=[{"name": "a", "fovs": "0"}, {"name": "b", "fovs": "0-1"}])
+    outcome = checkout.run(config)
+    assert outcome.code == 0, outcome.text
+    folder = tmp_path / "results/small"
+    table = pd.read_csv(folder / "small_traces.csv")
+    pd.testing.assert_frame_equal(
+        table, pq.read_table(folder / "small_traces.parquet").to_pandas(), check_dtype=False, rtol=1e-15
+    )
+    expected = pd.concat(
+        pd.read_csv(folder / f"fov_{fov:03d}/small_fov_{fov:03d}_traces.csv") for fov in (0, 1)
+    ).reset_index()
+    for column in set(expected.columns) - {"good", "index"}:
+        np.testing.assert_array_equal(table[column], expected[column])
+    assert table["sample"].tolist() == ["a;b" if fov == 0 else "b" for fov in table.fov]
+    np.testing.assert_allclose(table.time_min, table.frame * 10, atol=0.01)
+
+    # A person's decision reruns what comes after extraction, and is undone by taking it away.
+    before = (folder / "b_area_ch_0.csv").read_bytes()
+    cell = int(table.cell[table.fov == 0].iloc[0])
+    curation = tmp_path / "results/curation.csv"
+    curation.write_text(f"dataset,fov,cell,good,note\nsmall,0,{cell},no,dead\n")
+    outcome = checkout.run(None)
+    assert set(outcome.jobs) == {"merge", "tidy"}
+    for name, value in (("small_traces.csv", "frame"), ("b_area_ch_0.csv", "value"), ("a_area_ch_0.csv", "value")):
+        left = pd.read_csv(folder / name, comment="#")
+        assert not ((left.fov == 0) & (left.cell == cell)).any()
+        assert left[value].notna().any()
+    curation.unlink()
+    inspected = folder / "fov_001/small_fov_001_traces_inspected.csv"
+    pd.read_csv(folder / "fov_001/small_fov_001_traces.csv").assign(good=False).to_csv(inspected, index=False)
+    outcome = checkout.run(None)
+    assert set(outcome.jobs) == {"merge", "tidy"}
+    assert set(pd.read_csv(folder / "small_traces.csv").fov) == {0}
+    inspected.unlink()
+    assert set(checkout.run(None).jobs) == {"merge", "tidy"}
+    assert (folder / "b_area_ch_0.csv").read_bytes() == before
+
+
+def test_types_of_an_empty_fov_do_not_matter(tmp_path):
+    path = tmp_path / "d_fov_000_traces.csv"
+    path.write_text("fov,cell,frame,good,position_x\n")
+    out = [str(tmp_path / name) for name in ("t.csv", "t.parquet")]
+    settings = {"dataset": "d", "samples": {}, "times_min": [[0.0]], "missing": {"3": "failed"}, "flags": []}
+    tidy_traces.main([str(path)], [], *out, **settings)
+    table = pq.read_table(out[1])
+    assert str(table.schema.field("cell").type) == "int64"
+    assert table.schema.metadata[b"missing_fovs"] == b"3 (failed)"
+    assert pd.read_csv(out[0]).columns.tolist() == table.column_names

@@ -8,7 +8,8 @@ import time
 import pytest
 from conftest import Checkout, small_config
 
-EXTRACT = {"extract"}
+TABLES = {"merge", "tidy", "qc"}
+EXTRACT = {"extract"} | TABLES
 CROP = {"crop"} | EXTRACT
 TRACK = {"track", "cache", "index"} | CROP
 SEGMENT = {"segment", "background"} | TRACK
@@ -55,7 +56,8 @@ def changed(done, **params):
         ({"max_object_size": 9000}, SEGMENT),
         ({"segmentation_method": "p.py:segment"}, SEGMENT),
         ({"frame_interval": 3}, {"index"}),
-        ({"time_mapping": {0: 0, 1: 3}}, {"index"}),
+        ({"time_mapping": {0: 0, 1: 3}}, {"index"} | TABLES),
+        ({"qc_size": 3}, {"qc"}),
     ],
     ids=lambda value: str(value) if isinstance(value, dict) else "",
 )
@@ -72,7 +74,7 @@ def test_a_feature_reruns_extraction(done):
 
 
 def test_a_sample_is_merged_from_what_is_there(done):
-    assert done.planned({**done.base, "samples": [{"name": "a", "fovs": "0"}]}) == {"merge": 1}
+    assert done.planned({**done.base, "samples": [{"name": "a", "fovs": "0"}]}) == {"merge": 1, "tidy": 1}
 
 
 def test_another_fov_runs_its_own_jobs_only(done):
@@ -129,6 +131,9 @@ def edited(path, text="\n\ndef _added():\n    return 1\n"):
         ("pyama/store.py", EVERYTHING),
         ("record_config.py", RECORD),
         ("index_images.py", {"index"}),
+        ("check_quality.py", {"qc"}),
+        ("tidy_traces.py", {"tidy"}),
+        ("pyama/curation.py", {"merge", "tidy"}),
         ("demo/simulate.py", set()),
     ],
 )

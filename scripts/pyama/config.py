@@ -19,9 +19,10 @@ from typing import Any
 import yaml
 
 from pyama.errors import PyamaError
+from pyama.paths import BENCHMARKS, CHECKSUMS, LOGS
 
 SCHEMA_FILE = Path(__file__).parents[2] / "config" / "schema.yaml"
-RESERVED_NAMES = ("logs", "benchmarks")  # folders of our own beside the datasets' folders
+RESERVED_NAMES = (LOGS, BENCHMARKS, CHECKSUMS)  # folders of our own beside the datasets' folders
 
 
 @cache

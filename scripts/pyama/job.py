@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import json
 import logging
 import sys
@@ -11,13 +12,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from pyama import lock
+from pyama import checksums, lock
 from pyama.errors import PyamaError
+from pyama.paths import LOGS
 
 log = logging.getLogger("pyama")
 
 # How the last line of a log says how the job ended.
-DONE, FAILED = "done in", "failed: "
+DONE, FAILED, STOPPED = "done in", "failed: ", "stopped"
 
 
 @contextmanager
@@ -26,12 +28,13 @@ def running(snakemake: Any) -> Iterator[dict[str, Any]]:
 
     Yields the stage's settings. Everything logged goes to the rule's log file, which starts with the settings and
     ends with the time taken or the reason of the failure. A failure is one line on the terminal; the traceback of
-    a defect stands in the log.
+    a defect, or of a crash in a library, stands in the log. What was written is listed in the output `checksums`.
     """
     log_file = Path(snakemake.log[0])
     log_file.parent.mkdir(parents=True, exist_ok=True)
-    lock.join(next(folder for folder in log_file.parents if folder.name == "logs").parent)
+    lock.join(next(folder for folder in log_file.parents if folder.name == LOGS).parent)
     logging.basicConfig(filename=log_file, filemode="w", format="%(message)s", level=logging.INFO, encoding="utf-8")
+    faulthandler.enable(logging.root.handlers[0].stream)
     place = ", ".join(f"{name} {value}" for name, value in snakemake.wildcards.items())
     settings = json.loads(snakemake.params.settings)
     log.info("%s: %s", snakemake.rule, place)
@@ -41,8 +44,10 @@ def running(snakemake: Any) -> Iterator[dict[str, Any]]:
     limit_threads(snakemake.threads)
     try:
         yield settings
+        if listing := snakemake.output.get("checksums"):
+            checksums.write(Path(listing), (Path(output) for output in snakemake.output if output != listing))
     except KeyboardInterrupt:
-        log.error("%sstopped", FAILED)
+        log.error("%s%s", FAILED, STOPPED)
         sys.exit(130)
     except PyamaError as error:
         log.error("%s%s", FAILED, error)

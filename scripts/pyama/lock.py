@@ -18,8 +18,8 @@ from pyama.errors import PyamaError
 _held: list[IO[str]] = []  # open files: closing one gives its lock back
 
 
-def hold(folder: Path) -> None:
-    """Lock `folder` for a run, until this process ends.
+def hold(folder: Path) -> float:
+    """Lock `folder` for a run, until this process ends. Returns when, by the clock of its file system.
 
     Waits for jobs that an earlier run left behind. Raises PyamaError when another run is at work there.
     """
@@ -38,7 +38,7 @@ def hold(folder: Path) -> None:
             f"output_dir: another run (process {holder}) works on {str(folder)!r}; wait for it or stop it"
         ) from None
     except OSError:
-        return
+        pass  # no locks here
     with contextlib.suppress(OSError):
         file.truncate(0)
         file.write(str(os.getpid()))
@@ -50,6 +50,7 @@ def hold(folder: Path) -> None:
         except BlockingIOError:
             print("waiting for the last jobs of a run that was killed", file=sys.stderr, flush=True)
             _lock(jobs, wait=True)
+    return os.fstat(file.fileno()).st_mtime
 
 
 def join(folder: Path) -> None:

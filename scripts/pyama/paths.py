@@ -7,6 +7,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+# Folders beside those of the datasets, for what goes with the results.
+LOGS, BENCHMARKS, CHECKSUMS = "logs", "benchmarks", "checksums"
+# What a job can be for, as the part of these folders in which it leaves its file.
+FOV, DATASET, ALL = "{dataset}/fov_{fov}/", "{dataset}/", ""
+
+# The user's, where there are any: which cells are good.
+CURATION, INSPECTED = "curation.csv", "_inspected.csv"
+
 
 def pc(channel: int) -> str:
     """Name of the phase-contrast channel."""
@@ -33,6 +41,11 @@ def background(channel: int) -> str:
     return f"fl_background_ch_{channel}"
 
 
+def is_phase_contrast(name: str) -> bool:
+    """Whether a channel is the phase-contrast one."""
+    return name.startswith("pc_")
+
+
 def is_labels(name: str) -> bool:
     """Whether a channel of images.zarr or cells.zarr holds labels."""
     return name.startswith("seg_")
@@ -53,8 +66,12 @@ class Layout:
         self.images = f"{self.fov}/images.zarr"
         self.cells = f"{self.fov}/cells.zarr" + (".zip" if cells_store == "zip" else "")
         self.traces = f"{self.fov}/{{dataset}}_fov_{{fov}}_traces.csv"
+        self.inspected = self.traces.removesuffix(".csv") + INSPECTED
         self.record = f"{self.dataset}/processing_config.yaml"
+        self.quality = f"{self.dataset}/qc.csv"
         self.merged = f"{self.dataset}/{{sample}}_{{column}}.csv"
+        self.tidy = f"{self.dataset}/{{dataset}}_traces"  # .csv and .parquet
+        self.curation = f"{self.results}/{CURATION}"
         self.movie = f"{self.dataset}/.movie.json"
 
     def frames(self, name: str, level: int = 0) -> str:
@@ -65,8 +82,14 @@ class Layout:
         """Metadata file of images.zarr (no name) or of one of its channels."""
         return f"{self.images}/{name}/zarr.json" if name else f"{self.images}/zarr.json"
 
-    def log(self, stage: str) -> str:
-        return f"{self.results}/logs/{{dataset}}/fov_{{fov}}/{stage}.log"
+    def log(self, stage: str, of: str = FOV) -> str:
+        """What a job says; `of` is the part of the results that the job is for: FOV, DATASET or ALL."""
+        return f"{self.results}/{LOGS}/{of}{stage}.log"
 
-    def benchmark(self, stage: str) -> str:
-        return f"{self.results}/benchmarks/{{dataset}}/fov_{{fov}}/{stage}.tsv"
+    def benchmark(self, stage: str, of: str = FOV) -> str:
+        """What a job cost."""
+        return f"{self.results}/{BENCHMARKS}/{of}{stage}.tsv"
+
+    def checksums(self, stage: str, of: str = FOV) -> str:
+        """Sizes and checksums of what a job wrote."""
+        return f"{self.results}/{CHECKSUMS}/{of}{stage}.txt"

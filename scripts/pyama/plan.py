@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from pyama.config import expand_fovs, fovs_of
+from pyama.curation import Flag
 from pyama.errors import PyamaError
 from pyama.files import write_text
 from pyama.microscopy import Movie, inspect_movie
@@ -31,10 +32,14 @@ class Dataset:
     fovs: tuple[int, ...]
     pc: int | None
     fl: tuple[int, ...]
+    failed: tuple[int, ...] = ()  # asked for, but this run does without them
 
 
-def plan_datasets(config: Mapping[str, Any]) -> dict[str, Dataset]:
-    """Look at every file of a completed config. Raises PyamaError with one line per mistake."""
+def plan_datasets(config: Mapping[str, Any], without: Mapping[str, Sequence[int]] | None = None) -> dict[str, Dataset]:
+    """Look at every file of a completed config. Raises PyamaError with one line per mistake.
+
+    `without`: FOVs by dataset that failed, and that this run does without.
+    """
     datasets: dict[str, Dataset] = {}
     mistakes: list[str] = []
     for name, path in config["datasets"].items():
@@ -46,7 +51,11 @@ def plan_datasets(config: Mapping[str, Any]) -> dict[str, Dataset]:
         mistakes = [*_differences(datasets), *_impossible(config, datasets), *_unknown_features(config)]
     if mistakes:
         raise PyamaError("\n".join(dict.fromkeys(mistakes)))
-    return datasets
+    return {name: _without(dataset, set((without or {}).get(name, ()))) for name, dataset in datasets.items()}
+
+
+def _without(dataset: Dataset, failed: set[int]) -> Dataset:
+    return replace(dataset, fovs=tuple(fov for fov in dataset.fovs if fov not in failed), failed=tuple(sorted(failed)))
 
 
 def frame_times(dataset: Dataset, fov: int, settings: Mapping[str, Any]) -> tuple[list[float], str]:
@@ -266,11 +275,30 @@ def sample_fovs(config: Mapping[str, Any], dataset: Dataset, sample: str) -> tup
     return [fov for fov in fovs if fov in dataset.fovs], [fov for fov in fovs if fov not in dataset.fovs]
 
 
-def merge_settings(config: Mapping[str, Any], dataset: Dataset, sample: str, columns: list[str]) -> dict[str, Any]:
-    """What the merged tables of a sample depend on besides the traces."""
-    fovs, not_processed = sample_fovs(config, dataset, sample)
-    times = [frame_times(dataset, fov, config["params"])[0] for fov in fovs]
-    return {"columns": columns, "times_min": times, "not_processed": not_processed}
+def merge_settings(
+    config: Mapping[str, Any], dataset: Dataset, fovs: Sequence[int], missing: Sequence[int], flags: Sequence[Flag]
+) -> dict[str, Any]:
+    """What tables merged from the traces of `fovs` depend on besides: times, a person's decisions, missing FOVs."""
+    return {
+        "times_min": [frame_times(dataset, fov, config["params"])[0] for fov in fovs],
+        "missing": {str(fov): "failed" if fov in dataset.failed else "not among fovs" for fov in missing},
+        "flags": [flag for flag in flags if flag[0] in fovs],
+    }
+
+
+def samples_by_fov(config: Mapping[str, Any], dataset: Dataset) -> dict[str, str]:
+    """Names of the samples that each FOV belongs to, with ";" between."""
+    names: dict[str, list[str]] = {}
+    for sample in config["samples"]:
+        for fov in sample_fovs(config, dataset, sample["name"])[0]:
+            names.setdefault(str(fov), []).append(sample["name"])
+    return {fov: ";".join(of_fov) for fov, of_fov in names.items()}
+
+
+def quality_settings(config: Mapping[str, Any], dataset: Dataset) -> dict[str, Any]:
+    """What the checks of quality look at besides the results."""
+    times = {str(fov): frame_times(dataset, fov, config["params"])[0] for fov in dataset.fovs}
+    return {"times_min": times, "failed": dataset.failed}
 
 
 def scales(dataset: Dataset, fov: int, params: Mapping[str, Any]) -> dict[str, Any]:
@@ -297,7 +325,8 @@ def record_of(config: Mapping[str, Any], dataset: Dataset) -> dict[str, Any]:
     if dataset.pc is not None:
         channels["pc"] = channel(dataset.pc, config["channels"]["pc"])
     channels["fl"] = [channel(i, written) for i, written in zip(dataset.fl, config["channels"]["fl"], strict=True)]
-    times, source = frame_times(dataset, dataset.fovs[0], config["params"])
+    fovs = sorted((*dataset.fovs, *dataset.failed))
+    times, source = frame_times(dataset, fovs[0], config["params"])
     return {
         "params": {**config["params"], "z": config["z"], "plugins": config["plugins"]},
         "channels": channels,
@@ -317,11 +346,9 @@ def record_of(config: Mapping[str, Any], dataset: Dataset) -> dict[str, Any]:
             | {"height": movie.fovs[0]["height"], "width": movie.fovs[0]["width"], "dtype": movie.dtype},
             "channel_names": movie.channels,
             "fov_names": [fov["name"] for fov in movie.fovs],
-            "fovs_processed": list(dataset.fovs),
+            "fovs_processed": fovs,
             "pixel_size_um": movie.pixel_size_um,
             "time": {"from": source, "unit": "min", "first_fov": times},
-            "missing_planes": {
-                str(fov): movie.fovs[fov]["missing"] for fov in dataset.fovs if movie.fovs[fov]["missing"]
-            },
+            "missing_planes": {str(fov): movie.fovs[fov]["missing"] for fov in fovs if movie.fovs[fov]["missing"]},
         },
     }

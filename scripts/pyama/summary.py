@@ -1,21 +1,69 @@
-"""What is said at the end of a run: which jobs failed, why, and where their logs are."""
+"""What is said at the end of a run: what failed, why, where its log is, and what the checks of quality found."""
 
 from __future__ import annotations
 
+import csv
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
-from pyama.job import DONE, FAILED
+from pyama.job import DONE, FAILED, STOPPED
 
 
-def failures(logs: Iterable[Path]) -> Iterator[str]:
-    """One line for each job whose log does not end with success, from the logs that exist."""
-    for log in logs:
+@dataclass(frozen=True)
+class Failure:
+    """A job that was started and did not end well."""
+
+    place: str
+    reason: str
+    log: Path
+
+    @property
+    def stopped(self) -> bool:
+        """Whether the user stopped it."""
+        return self.reason == STOPPED
+
+    def __str__(self) -> str:
+        return f"{self.place}: {self.reason}; log: {self.log}"
+
+
+def failure(log: str | Path, since: float) -> Failure | None:
+    """How a job failed, from its log; None where it did not, or not since that time (of modification, seconds)."""
+    log = Path(log)
+    try:
+        if log.stat().st_mtime < since:
+            return None
+        lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return None
+    if any(line.startswith(DONE) for line in lines[-1:]):
+        return None
+    place = lines[0] if lines else log.stem
+    for line in reversed(lines):
+        if line.startswith(FAILED):
+            return Failure(place, line.removeprefix(FAILED), log)
+        if line.startswith("Fatal Python error: "):  # faulthandler's words
+            return Failure(place, f"crashed ({line.removeprefix('Fatal Python error: ')})", log)
+    return Failure(place, "ended without a word (killed or out of memory)", log)
+
+
+def findings(qualities: Iterable[str]) -> Iterator[str]:
+    """A line for each dataset whose qc.csv is not empty: how often each check struck, and where."""
+    for quality in qualities:
+        places: dict[str, list[str]] = defaultdict(list)
         try:
-            lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
-        except OSError:
+            with open(quality, encoding="utf-8", newline="") as file:
+                for row in csv.DictReader(file):
+                    places[row["check"]].append(row["fov"])
+        except (OSError, KeyError):
             continue
-        if not any(line.startswith(DONE) for line in lines[-1:]):
-            reason = next((line.removeprefix(FAILED) for line in reversed(lines) if line.startswith(FAILED)), None)
-            place = lines[0] if lines else log.stem
-            yield f"{place}: {reason or 'ended without a word (stopped, killed or out of memory)'}; log: {log}"
+        if places:
+            struck = "; ".join(
+                f"{check} {len(fovs)} x (FOV {_listed(list(dict.fromkeys(fovs)))})" for check, fovs in places.items()
+            )
+            yield f"{quality}: {struck}"
+
+
+def _listed(fovs: list[str], most: int = 5) -> str:
+    return ", ".join(fovs[:most]) + (f" and {len(fovs) - most} more" if len(fovs) > most else "")

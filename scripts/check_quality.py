@@ -1,0 +1,239 @@
+"""Checks that make silent wrongness loud: qc.csv, a row for each thing of a dataset that a person should look at.
+
+A row is `fov, frame, check, value, limit`; `frame` is empty where the whole FOV is meant. An empty table is a good
+one. Nothing is changed or left out because of a row. The checks look at what the stages left in their results, so that
+they cost no second look at the pixels.
+"""
+
+import csv
+import io
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pyama import job, paths, store
+from pyama.files import write_text
+
+COLUMNS = ("fov", "frame", "check", "value", "limit")
+NEIGHBOURS = 3  # frames before and after, with whose median a frame is compared
+MIN_CELLS = 3  # fewer cells than this that come, go or change are no finding
+MIN_SAMPLE = 5  # fewer cells than this say nothing on average
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One row of qc.csv; frame None is the whole FOV, a value of None is one that the check does not have."""
+
+    fov: int
+    frame: int | None
+    check: str
+    value: float | None = None
+    limit: float | None = None
+
+
+Rows = Iterator[Finding]
+
+
+# ------------------------------------------------------------------------------------------ frames as they were taken
+
+
+def check_frames(
+    fov: int, frames: store.Frames, *, qc_saturation: float, qc_brightness: float, qc_contrast: float | None
+) -> Rows:
+    """Frames of one channel that are missing, blank, the same as another, saturated, too dark, too bright or blurred.
+
+    Brightness and contrast are compared with the median of the neighbouring frames; contrast (phase contrast alone:
+    None for others) by how far it falls.
+    """
+    name = frames.path.parent.name
+    statistics = _statistics(frames)
+    present = np.isfinite(statistics["mean"])
+    for frame in np.flatnonzero(~present).tolist():
+        yield Finding(fov, frame, f"missing_{name}")
+    blank = present & (statistics["lowest"] == statistics["highest"])
+    for frame in np.flatnonzero(blank).tolist():
+        yield Finding(fov, frame, f"blank_{name}", statistics["highest"][frame])
+    seen: dict[bytes, int] = {}
+    for frame in np.flatnonzero(present & ~blank).tolist():
+        same = seen.setdefault(frames.fingerprint(frame), frame)
+        if same != frame:
+            yield Finding(fov, frame, f"duplicate_{name}", same)  # the frame that it is the same as
+    for frame in np.flatnonzero(~blank & (statistics["at_highest"] > qc_saturation)).tolist():
+        yield Finding(fov, frame, f"saturated_{name}", statistics["at_highest"][frame], qc_saturation)
+    yield from _far_from_neighbours(fov, f"brightness_{name}", statistics["mean"], qc_brightness)
+    if qc_contrast is not None:
+        contrast = np.where(blank, np.nan, statistics["contrast"])
+        yield from _far_from_neighbours(fov, f"low_contrast_{name}", contrast, qc_contrast, only_low=True)
+
+
+def check_fovs(arrays: Mapping[int, store.Frames], *, qc_brightness: float) -> Rows:
+    """FOVs that are much darker or brighter than the others in one channel."""
+    levels = {fov: _median(_statistics(frames)["mean"]) for fov, frames in arrays.items()}
+    usual = _median(np.array(list(levels.values())))
+    for fov, level in levels.items():
+        if len(levels) > 2 and _apart(level, usual, qc_brightness):
+            yield Finding(fov, None, f"brightness_{arrays[fov].path.parent.name}", level / usual, qc_brightness)
+
+
+def check_times(fov: int, times_min: Sequence[float], qc_interval: float) -> Rows:
+    """Frames that are not after the one before, or much later than the others are after theirs."""
+    steps = np.diff(np.array(times_min, float))
+    usual = _median(steps[steps > 0])
+    for frame, step in enumerate(steps.tolist(), 1):
+        if step <= 0:
+            yield Finding(fov, frame, "time_order", step, 0)
+        elif step > qc_interval * usual:
+            yield Finding(fov, frame, "time_gap", step / usual, qc_interval)
+
+
+# ------------------------------------------------------------------------------------------------------ cells as found
+
+
+def check_cells(fov: int, areas: np.ndarray, *, qc_count: float, qc_size: float, qc_vanish: float) -> Rows:
+    """Jumps of the number of cells, cells far above the usual size, and frames after which most cells are gone.
+
+    areas: (N, T) pixels of each cell, 0 where it is absent.
+    """
+    present = areas > 0
+    if not present.any():
+        yield Finding(fov, None, "no_cells")
+        return
+    counts = present.sum(axis=0)
+    yield from _far_from_neighbours(fov, "cell_count", counts.astype(float), qc_count, least=MIN_CELLS)
+    usual = float(np.median(areas[present]))
+    for frame in np.flatnonzero(areas.max(axis=0) > qc_size * usual).tolist():
+        yield Finding(fov, frame, "cell_size", areas[:, frame].max() / usual, qc_size)
+    last = areas.shape[1] - 1 - np.argmax(present[:, ::-1], axis=1)
+    for frame in range(1, areas.shape[1]):
+        gone = np.count_nonzero(last == frame - 1)
+        if gone >= MIN_CELLS and gone >= qc_vanish * counts[frame - 1]:
+            yield Finding(fov, frame, "cells_vanish", gone / counts[frame - 1], qc_vanish)
+
+
+def check_traces(fov: int, n_cells: int, text: str, *, qc_negative: float) -> Rows:
+    """Everything left out by the filters; fluorescence below the background.
+
+    text: the traces as CSV. Intensities are less the background, and cells without fluorescence scatter around 0. Where
+    a frame's cells are on average more than `qc_negative` standard errors below 0, the background is too high.
+    """
+    rows = csv.DictReader(io.StringIO(text))
+    names = [name for name in rows.fieldnames or () if name.startswith(("intensity_total", "intensity_mean"))]
+    chosen = {name.rsplit("_", 1)[1]: name for name in names}  # one for each channel
+    cells: set[str] = set()
+    intensities: dict[tuple[str, int], list[float]] = {}
+    for row in rows:
+        cells.add(row["cell"])
+        for channel, name in chosen.items():
+            if row[name] != "NaN":
+                intensities.setdefault((channel, int(row["frame"])), []).append(float(row[name]))
+    if n_cells and not cells:
+        yield Finding(fov, None, "all_filtered", n_cells)
+    for (channel, frame), values in sorted(intensities.items()):
+        error = np.std(values) / len(values) ** 0.5
+        if len(values) >= MIN_SAMPLE and error > 0 and np.mean(values) < -qc_negative * error:
+            yield Finding(fov, frame, f"below_background_ch_{channel}", np.mean(values) / error, -qc_negative)
+
+
+# ----------------------------------------------------------------------------------------------------------------- help
+
+
+def _statistics(frames: store.Frames) -> dict[str, np.ndarray]:
+    """Statistics of every frame, (T,) float64 each, NaN where the file did not hold it."""
+    return {
+        name: np.array([np.nan if value is None else value for value in values])
+        for name, values in frames.attributes["frame_statistics"].items()
+    }
+
+
+def _median(values: np.ndarray) -> float:
+    values = values[np.isfinite(values)]
+    return float(np.median(values)) if len(values) else float("nan")
+
+
+def _apart(value: float, usual: float, factor: float) -> bool:
+    return value > factor * usual or value * factor < usual
+
+
+def _far_from_neighbours(
+    fov: int, check: str, values: np.ndarray, factor: float, *, least: float = 0, only_low: bool = False
+) -> Rows:
+    """Frames whose value is `factor` times their neighbours' median, or the reverse, and at least `least` away."""
+    for frame in np.flatnonzero(np.isfinite(values)).tolist():
+        around = np.r_[values[max(frame - NEIGHBOURS, 0) : frame], values[frame + 1 : frame + 1 + NEIGHBOURS]]
+        usual = _median(around)
+        if (
+            _apart(values[frame], usual, factor)
+            and abs(values[frame] - usual) >= least
+            and not (only_low and values[frame] > usual)
+        ):
+            yield Finding(fov, frame, check, values[frame] / usual if usual else np.inf, factor)
+
+
+def _text(value: float | None) -> str:
+    return "" if value is None else f"{value:.6g}"
+
+
+def as_csv(findings: Sequence[Finding]) -> str:
+    """The table's text, by FOV, frame (the whole FOV first) and check."""
+    ordered = sorted(findings, key=lambda row: (row.fov, -1 if row.frame is None else row.frame, row.check))
+    lines = [
+        ",".join((str(row.fov), _text(row.frame), row.check, _text(row.value), _text(row.limit))) for row in ordered
+    ]
+    return "\n".join([",".join(COLUMNS), *lines]) + "\n"
+
+
+def main(
+    output: str,
+    frames: Mapping[int, Sequence[str]],
+    cells: Mapping[int, str],
+    traces: Mapping[int, str],
+    *,
+    times_min: Mapping[str, Sequence[float]],
+    failed: Sequence[int],
+    qc_saturation: float,
+    qc_brightness: float,
+    qc_contrast: float,
+    qc_interval: float,
+    qc_negative: float,
+    **of_cells: Any,
+) -> None:
+    found = [Finding(fov, None, "failed") for fov in failed]
+    channels: dict[str, dict[int, store.Frames]] = {}
+    for fov, arrays in frames.items():
+        found += check_times(fov, times_min[str(fov)], qc_interval)
+        for array in map(store.open_frames, map(Path, arrays)):
+            name = array.path.parent.name
+            channels.setdefault(name, {})[fov] = array
+            found += check_frames(
+                fov,
+                array,
+                qc_saturation=qc_saturation,
+                qc_brightness=qc_brightness,
+                qc_contrast=qc_contrast if paths.is_phase_contrast(name) else None,
+            )
+        if fov in cells:
+            with store.open_store(Path(cells[fov])) as get:
+                areas = store.get_array(get, "metadata/areas")[0]
+            found += check_cells(fov, areas, **of_cells)
+            found += check_traces(fov, len(areas), Path(traces[fov]).read_text("utf-8"), qc_negative=qc_negative)
+    for arrays_of_channel in channels.values():
+        found += check_fovs(arrays_of_channel, qc_brightness=qc_brightness)
+    write_text(Path(output), as_csv(found))
+    job.log.info("%d findings in %d FOVs", len(found), len(frames) + len(failed))
+
+
+if __name__ == "__main__":
+    with job.running(snakemake) as settings:
+        fovs = snakemake.params.fovs
+        main(
+            snakemake.output.quality,
+            {fov: snakemake.input.frames[at :: len(fovs)] for at, fov in enumerate(fovs)},
+            dict(zip(fovs, snakemake.input.get("cells", []), strict=False)),
+            dict(zip(fovs, snakemake.input.get("traces", []), strict=False)),
+            **settings,
+            **json.loads(snakemake.params.plan),
+        )

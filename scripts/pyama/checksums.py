@@ -1,0 +1,64 @@
+"""What every job wrote: sizes and checksums of its files, so that damage and changes are noticed later.
+
+A list has a line for each file: CRC-32C, bytes, path below the folder of all results. CRC-32C because it costs a
+twentieth of SHA-256 on a machine without instructions for that; it is to notice accidents, not forgers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import google_crc32c
+
+from pyama.files import write_text
+from pyama.paths import CHECKSUMS
+
+BLOCK = 1 << 20
+NOT_OURS = ".snakemake_timestamp"  # Snakemake puts it into folders
+
+
+def write(listing: Path, outputs: Iterable[Path]) -> None:
+    """List every file of `outputs`, which may be folders, in `listing`."""
+    root = results_of(listing)
+    files = sorted(file for output in outputs for file in _files(output))
+    lines = [f"{_checksum(file):08x} {file.stat().st_size} {file.relative_to(root).as_posix()}\n" for file in files]
+    write_text(listing, "".join(lines))
+
+
+def differences(listing: Path) -> Iterator[tuple[Path, str]]:
+    """Files that are not as `listing` says, each with what is wrong: missing, truncated or changed."""
+    root = results_of(listing)
+    for line in listing.read_text(encoding="utf-8").splitlines():
+        checksum, size, name = line.split(" ", 2)
+        file = root / name
+        try:
+            now = file.stat().st_size
+            if now < int(size):
+                yield file, f"truncated to {now} of {size} bytes"
+            elif now > int(size) or f"{_checksum(file):08x}" != checksum:
+                yield file, "changed since it was written"
+        except FileNotFoundError:
+            yield file, "missing"
+        except OSError as error:
+            yield file, f"cannot be read ({error.strerror})"
+
+
+def results_of(listing: Path) -> Path:
+    """The folder of all results that a list belongs to."""
+    return next(folder for folder in listing.parents if folder.name == CHECKSUMS).parent
+
+
+def _files(output: Path) -> Iterator[Path]:
+    if output.is_dir():
+        yield from (file for file in output.rglob("*") if file.is_file() and file.name != NOT_OURS)
+    else:
+        yield output
+
+
+def _checksum(file: Path) -> int:
+    value = 0
+    with open(file, "rb") as content:
+        while block := content.read(BLOCK):
+            value = google_crc32c.extend(value, block)
+    return value

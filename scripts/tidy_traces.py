@@ -1,0 +1,83 @@
+"""The tidy table of a dataset: the good traces of all its FOVs with times and samples, as CSV and as Parquet.
+
+One FOV is in memory at a time.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pyama import job
+from pyama.curation import Flag, good_traces
+from pyama.files import whole
+
+WHOLE_NUMBERS = ("fov", "cell", "frame", "bbox_x0", "bbox_y0", "bbox_x1", "bbox_y1")
+
+
+def tidy(traces: pd.DataFrame, dataset: str, samples: Mapping[str, str]) -> pd.DataFrame:
+    """One row per cell and frame: dataset, sample, fov, cell, frame, time_min, then the rest as in the traces.
+
+    samples: names by FOV; a FOV of several samples has them all, with ";" between.
+    """
+    first = {
+        "dataset": dataset,
+        "sample": traces["fov"].astype(str).map(samples).fillna("").astype(str),
+        "fov": traces["fov"],
+        "cell": traces["cell"],
+        "frame": traces["frame"],
+        "time_min": traces["time_min"],
+    }
+    rest = traces.drop(columns=["fov", "cell", "frame", "good", "time_min"])
+    return pd.concat([pd.DataFrame(first, traces.index), rest], axis=1)
+
+
+def _schema(columns: Sequence[str]) -> pa.Schema:
+    """Parquet types by name, the same for every FOV: one without cells has none of its own."""
+    types = {"dataset": pa.string(), "sample": pa.string()} | dict.fromkeys(WHOLE_NUMBERS, pa.int64())
+    return pa.schema([(column, types.get(column, pa.float64())) for column in columns])
+
+
+def main(
+    traces: Sequence[str],
+    inspected: Sequence[str],
+    csv: str,
+    parquet: str,
+    *,
+    dataset: str,
+    samples: Mapping[str, str],
+    times_min: Sequence[Sequence[float]],
+    missing: Mapping[str, str],
+    flags: Sequence[Flag],
+) -> None:
+    n_rows = 0
+    writer = None
+    with whole(Path(csv)) as csv_partial, whole(Path(parquet)) as parquet_partial:
+        for good in good_traces(traces, times_min, inspected, flags):
+            part = tidy(good, dataset, samples)
+            part.to_csv(csv_partial, mode="a", header=not writer, index=False, na_rep="NaN", lineterminator="\n")
+            schema = _schema(list(part.columns))
+            if writer is None:
+                note = {"missing_fovs": ", ".join(f"{fov} ({reason})" for fov, reason in missing.items())}
+                writer = pq.ParquetWriter(parquet_partial, schema.with_metadata(note), compression="zstd")
+            writer.write_table(pa.Table.from_pandas(part, schema=schema, preserve_index=False))
+            n_rows += len(part)
+        if writer:
+            writer.close()
+    job.log.info("%d rows of %d FOVs", n_rows, len(traces))
+    if missing:
+        job.log.warning("missing FOVs: %s", missing)
+
+
+if __name__ == "__main__":
+    with job.running(snakemake) as settings:
+        main(
+            snakemake.input.traces,
+            snakemake.input.inspected,
+            snakemake.output.csv,
+            snakemake.output.parquet,
+            dataset=snakemake.wildcards.dataset,
+            **settings,
+        )
