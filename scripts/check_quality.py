@@ -52,8 +52,8 @@ def check_frames(
     name = frames.path.parent.name
     statistics = _statistics(frames)
     present = np.isfinite(statistics["mean"])
-    for frame in np.flatnonzero(~present).tolist():
-        yield Finding(fov, frame, f"missing_{name}")
+    if not present.all():  # one row, since a channel that was taken in every tenth frame only is nothing unusual
+        yield Finding(fov, None, f"missing_{name}", np.count_nonzero(~present), 0)
     blank = present & (statistics["lowest"] == statistics["highest"])
     for frame in np.flatnonzero(blank).tolist():
         yield Finding(fov, frame, f"blank_{name}", statistics["highest"][frame])
@@ -61,7 +61,7 @@ def check_frames(
     for frame in np.flatnonzero(present & ~blank).tolist():
         same = seen.setdefault(frames.fingerprint(frame), frame)
         if same != frame:
-            yield Finding(fov, frame, f"duplicate_{name}", same)  # the frame that it is the same as
+            yield Finding(fov, frame, f"duplicate_{name}", same)  # value: as which frame
     for frame in np.flatnonzero(~blank & (statistics["at_highest"] > qc_saturation)).tolist():
         yield Finding(fov, frame, f"saturated_{name}", statistics["at_highest"][frame], qc_saturation)
     yield from _far_from_neighbours(fov, f"brightness_{name}", statistics["mean"], qc_brightness)

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 
 from pyama import job, store
-from pyama.errors import PyamaError
 from pyama.microscopy import open_movie
 
+FEW = 10  # pixels that may have the highest value of a frame by chance
 NO_STATISTICS = {"mean": None, "lowest": None, "highest": None, "at_highest": None, "contrast": None}
 
 
@@ -31,7 +31,7 @@ def copy_frames(
     """Copy `channels` of one FOV, each (T, H, W) uint16, to `outputs`, one frame in memory at a time.
 
     Of several z `planes` the highest value of each pixel is taken; [None] stands for a file without z. Returns the
-    frames that the file does not hold, by channel. Raises PyamaError when it holds none at all.
+    frames that the file does not hold, by channel.
     """
     n_frames, height, width = shape
     missing: dict[int, list[int]] = {channel: [] for channel in channels}
@@ -63,8 +63,6 @@ def copy_frames(
                     missing[channel].append(frame)
                 for name, value in (frame_statistics(image) if present else NO_STATISTICS).items():
                     statistics[channel][name].append(value)
-        if all(len(frames) == n_frames for frames in missing.values()):
-            raise PyamaError(f"{raw}: FOV {fov} holds no frame at all; leave it out with `fovs`")
     return missing
 
 
@@ -82,8 +80,7 @@ def frame_statistics(image: np.ndarray) -> dict[str, float]:
     spread = float(steps.std(dtype=np.float64)) if steps.size else 0.0
     highest = int(image.max())
     piled = np.count_nonzero(image == highest)
-    if piled > 1:
-        piled -= np.count_nonzero(image == highest - 1)
+    piled = piled - np.count_nonzero(image == highest - 1) if piled >= FEW else 0
     return {
         "mean": round(mean, 3),
         "lowest": int(image.min()),

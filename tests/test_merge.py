@@ -1,4 +1,4 @@
-"""Merged and tidy tables: rows that are not good are left out, times come from each FOV's own frames, people have the last word."""
+"""Merged and tidy tables: good rows only, with the times of their own FOV; people have the last word."""
 
 import numpy as np
 import pandas as pd

@@ -1,0 +1,206 @@
+"""The checks of quality: each finds what was planted, where it was planted, and nothing in what is sound."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import check_quality
+import copy_frames
+from pyama import store
+
+LIMITS = {"qc_saturation": 1e-4, "qc_brightness": 2.0, "qc_contrast": 2.0}
+OF_CELLS = {"qc_count": 1.5, "qc_size": 5.0, "qc_vanish": 0.8}
+
+
+def movie(n_frames=10, level=500, seed=0):
+    """A movie with structure and noise, (T, 64, 80) uint16."""
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[:64, :80]
+    shape = 1 + 0.2 * np.sin(x) * np.cos(y / 2)
+    return rng.poisson(level * np.broadcast_to(shape, (n_frames, 64, 80))).astype(np.uint16)
+
+
+def written(tmp_path, frames, missing=(), name="pc_ch_0"):
+    statistics = {key: [] for key in copy_frames.NO_STATISTICS}
+    attributes = {"missing_frames": list(missing), "frame_statistics": statistics}
+    path = tmp_path / name / "0"
+    with store.writing(path, frames.shape, np.uint16, store.PIXELS, attributes=attributes) as append:
+        for at, frame in enumerate(frames):
+            append(frame)
+            of_frame = copy_frames.NO_STATISTICS if at in missing else copy_frames.frame_statistics(frame)
+            for key, value in of_frame.items():
+                statistics[key].append(value)
+    return store.open_frames(path)
+
+
+def found(rows):
+    return {(row.frame, row.check) for row in rows}
+
+
+def of_frames(tmp_path, frames, missing=(), name="pc_ch_0"):
+    return found(check_quality.check_frames(2, written(tmp_path, frames, missing, name), **LIMITS))
+
+
+def test_sound_frames(tmp_path):
+    assert of_frames(tmp_path, movie()) == set()
+    assert of_frames(tmp_path, movie(level=3), name="fl_ch_1") == set()  # dim: few values, many pixels of each
+
+
+def test_single_frames(tmp_path):
+    assert of_frames(tmp_path, movie(n_frames=1)) == set()
+    assert of_frames(tmp_path, np.zeros((1, 64, 80), np.uint16)) == {(0, "blank_pc_ch_0")}
+
+
+def test_blank_frames(tmp_path):
+    frames = movie()
+    frames[3], frames[6] = 0, 400
+    assert of_frames(tmp_path, frames) >= {(3, "blank_pc_ch_0"), (6, "blank_pc_ch_0")}
+    assert {frame for frame, _ in of_frames(tmp_path, frames)} == {3, 6}
+
+
+def test_the_same_frame_again(tmp_path):
+    frames = movie()
+    frames[7] = frames[2]
+    rows = list(check_quality.check_frames(2, written(tmp_path, frames), **LIMITS))
+    assert [(row.frame, row.check, row.value) for row in rows] == [(7, "duplicate_pc_ch_0", 2)]
+    frames[7, 5, 5] ^= 1
+    assert of_frames(tmp_path, frames) == set()
+
+
+@pytest.mark.parametrize("top", [255, 4095, 65535, 700])
+def test_values_cut_off(tmp_path, top):
+    frames = movie()
+    frames[4] = np.minimum(frames[4].astype(float) / np.quantile(frames[4], 0.99) * top, top).astype(np.uint16)
+    assert (4, "saturated_pc_ch_0") in of_frames(tmp_path, frames)
+    frames[4] = movie(seed=5)[4]
+    assert of_frames(tmp_path, frames) == set()
+
+
+def test_a_lamp_that_fails(tmp_path):
+    frames = movie()
+    frames[0] //= 3
+    frames[8] *= 3
+    assert of_frames(tmp_path, frames, name="fl_ch_1") >= {(0, "brightness_fl_ch_1"), (8, "brightness_fl_ch_1")}
+
+
+def test_an_image_out_of_focus(tmp_path):
+    from scipy.ndimage import gaussian_filter
+
+    frames = movie(level=5000)
+    frames[5] = gaussian_filter(frames[5].astype(float), 3)
+    assert of_frames(tmp_path, frames) == {(5, "low_contrast_pc_ch_0")}
+
+
+def test_missing_frames_are_one_row(tmp_path):
+    frames = movie()
+    frames[[1, 4]] = 0
+    rows = list(check_quality.check_frames(2, written(tmp_path, frames, missing=[1, 4]), **LIMITS))
+    assert [(row.fov, row.frame, row.check, row.value) for row in rows] == [(2, None, "missing_pc_ch_0", 2)]
+    assert of_frames(tmp_path, np.zeros_like(frames), missing=range(10)) == {(None, "missing_pc_ch_0")}
+
+
+def test_a_fov_darker_than_the_others(tmp_path):
+    arrays = {fov: written(tmp_path / str(fov), movie(level=200 if fov == 3 else 900, seed=fov)) for fov in range(5)}
+    rows = list(check_quality.check_fovs(arrays, qc_brightness=2.0))
+    assert [(row.fov, row.frame, row.check) for row in rows] == [(3, None, "brightness_pc_ch_0")]
+
+
+def test_times():
+    def rows(times):
+        return [(row.frame, row.check) for row in check_quality.check_times(0, times, 3.0)]
+
+    assert rows([0, 5, 10, 15.5, 20]) == rows([0.0]) == rows([]) == []
+    assert rows([0, 5, 5, 10, 8, 15]) == [(2, "time_order"), (4, "time_order")]
+    assert rows([0, 5, 10, 40, 45]) == [(3, "time_gap")]
+
+
+def cells(n_cells=12, n_frames=20, area=300):
+    rng = np.random.default_rng(1)
+    return rng.integers(int(area * 0.7), int(area * 1.3), (n_cells, n_frames)).astype(np.int32)
+
+
+def of_cells(areas):
+    return found(check_quality.check_cells(0, areas, **OF_CELLS))
+
+
+def test_sound_cells():
+    assert of_cells(cells()) == set()
+    coming = cells()
+    for row in range(12):
+        coming[row, : row // 2] = 0
+    assert {check for _, check in of_cells(coming)} <= {"cell_count"}
+    assert of_cells(cells(n_cells=2)) == set()
+
+
+def test_no_cells():
+    assert of_cells(np.zeros((0, 20), np.int32)) == {(None, "no_cells")}
+
+
+def test_a_frame_in_which_cells_are_missing():
+    areas = cells()
+    areas[:8, 7] = 0
+    assert of_cells(areas) == {(7, "cell_count")}
+
+
+def test_merged_cells():
+    areas = cells()
+    areas[3, 11] = 300 * 7
+    assert of_cells(areas) == {(11, "cell_size")}
+
+
+def test_all_traces_end():
+    areas = cells()
+    areas[:11, 15:] = 0
+    assert (15, "cells_vanish") in of_cells(areas)
+    assert {frame for frame, check in of_cells(areas) if check == "cells_vanish"} == {15}
+
+
+def traces(values):
+    """Traces whose intensity_mean_ch_1 is values (N, T)."""
+    lines = ["fov,cell,frame,good,intensity_mean_ch_1,area_ch_0"]
+    lines += [f"0,{cell},{frame},True,{v},9" for cell, row in enumerate(values.tolist()) for frame, v in enumerate(row)]
+    return "\n".join(lines).replace("nan", "NaN") + "\n"
+
+
+def of_traces(values, n_cells=None):
+    n_cells = len(values) if n_cells is None else n_cells
+    return found(check_quality.check_traces(0, n_cells, traces(values), qc_negative=5.0))
+
+
+def test_cells_without_fluorescence_are_not_below_the_background():
+    rng = np.random.default_rng(0)
+    assert of_traces(rng.normal(0, 3, (15, 60))) == set()
+
+
+def test_a_background_above_the_signal():
+    values = np.random.default_rng(0).normal(4, 3, (15, 10))
+    values[:, 6] -= 12
+    values[3, :] = np.nan
+    assert of_traces(values) == {(6, "below_background_ch_1")}
+
+
+def test_everything_filtered():
+    assert of_traces(np.zeros((0, 5)), n_cells=7) == {(None, "all_filtered")}
+    assert of_traces(np.zeros((0, 5)), n_cells=0) == set()
+
+
+@given(st.lists(st.tuples(st.integers(0, 9), st.none() | st.integers(0, 9), st.sampled_from(["a", "b"]))))
+def test_the_table_is_sorted_and_whole(places):
+    import csv
+    import io
+
+    text = check_quality.as_csv([check_quality.Finding(*place, 0.5, None) for place in places])
+    rows = list(csv.DictReader(io.StringIO(text)))
+    read = [(int(row["fov"]), int(row["frame"]) if row["frame"] else None, row["check"]) for row in rows]
+    assert sorted(read, key=str) == sorted(places, key=str)
+    assert [(fov, -1 if frame is None else frame) for fov, frame, _ in read] == sorted(
+        (fov, -1 if frame is None else frame) for fov, frame, _ in places
+    )
+
+
+@given(st.integers(0, 65535), st.integers(1, 40), st.integers(1, 40))
+def test_statistics_of_a_constant_frame(value, height, width):
+    of_frame = copy_frames.frame_statistics(np.full((height, width), value, np.uint16))
+    assert (of_frame["lowest"], of_frame["highest"], of_frame["mean"]) == (value, value, value)
+    assert of_frame["contrast"] == 0
