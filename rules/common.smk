@@ -5,11 +5,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(workflow.basedir) / "scripts"))
 
-from pyama import lock, plan, remainder, resources, summary
+from pyama import clock, curation, lock, plan, remainder, resources, summary
 from pyama.config import as_json, complete, stage_settings
-from pyama.curation import read_curation
 from pyama.errors import PyamaError
-from pyama.paths import ALL, DATASET, INSPECTED, Layout
+from pyama.paths import ALL, DATASET, Layout
 from pyama.paths import background, fl, fov_text, labeled, pc, tracked
 from pyama.rerun import code_digest
 
@@ -23,7 +22,7 @@ try:
         else 0
     )
     DATASETS = plan.plan_datasets(CONFIG, WITHOUT)
-    FLAGS = read_curation(Path(LAYOUT.curation), DATASETS)
+    FLAGS = curation.read_curation(Path(LAYOUT.curation), DATASETS)
 except PyamaError as error:
     sys.exit(str(error))  # one line per mistake, before any job
 
@@ -159,15 +158,6 @@ def sample_traces(wildcards):
     ]
 
 
-def inspected(traces):
-    """An input: the tables of inspected traces that exist beside these traces."""
-    return lambda wildcards: [
-        table
-        for path in traces(wildcards)
-        if Path(table := path.removesuffix(".csv") + INSPECTED).is_file()
-    ]
-
-
 def of_all_fovs(*templates):
     """An input: these paths of each FOV of the job's dataset."""
     return lambda wildcards: [
@@ -181,23 +171,31 @@ def all_traces(wildcards):
     return of_fovs(LAYOUT.traces, DATASETS[wildcards.dataset])
 
 
+def inspected(dataset, fovs):
+    """The tables of inspected traces that there are, with what tells when one has changed."""
+    paths = (
+        LAYOUT.inspected.format(dataset=dataset.name, fov=fov_text(fov)) for fov in fovs
+    )
+    return curation.versions(paths)
+
+
 def merge_settings(wildcards):
     dataset = DATASETS[wildcards.dataset]
     fovs, missing = plan.sample_fovs(CONFIG, dataset, wildcards.sample)
     flags = FLAGS.get(dataset.name, [])
     merged = plan.merge_settings(CONFIG, dataset, fovs, missing, flags)
-    return as_json({**merged, "columns": COLUMNS})
+    return as_json(
+        {**merged, "columns": COLUMNS, "inspected": inspected(dataset, fovs)}
+    )
 
 
 def tidy_settings(wildcards):
     dataset = DATASETS[wildcards.dataset]
     flags = FLAGS.get(dataset.name, [])
     tidied = plan.merge_settings(CONFIG, dataset, dataset.fovs, dataset.failed, flags)
-    return as_json({**tidied, "samples": plan.samples_by_fov(CONFIG, dataset)})
-
-
-def raw_file(wildcards):
-    return DATASETS[wildcards.dataset].path
+    samples = plan.samples_by_fov(CONFIG, dataset)
+    inspected_by_fov = inspected(dataset, dataset.fovs)
+    return as_json({**tidied, "samples": samples, "inspected": inspected_by_fov})
 
 
 def planned(look_up):
@@ -219,3 +217,7 @@ def runtime(stage):
     return lambda wildcards, attempt: attempt * resources.runtime_min(
         stage, DATASETS[wildcards.dataset].movie, int(wildcards.fov)
     )
+
+
+if LOCKED_AT:
+    clock.bring_back(map(Path, targets()), LOCKED_AT)

@@ -1,7 +1,7 @@
 # Stage 1: the frames of one FOV from the microscope's file into images.zarr.
+# The file is a param, with the identity of its content: as an input, one whose date lies in the future (a microscope's
+# clock that is ahead) would make Snakemake refuse what was copied from it.
 rule copy:
-    input:
-        raw=raw_file,
     output:
         frames=directory(
             expand(LAYOUT.frames("{channel}"), channel=RAW, allow_missing=True)
@@ -19,6 +19,7 @@ rule copy:
         runtime=runtime("copy"),
     params:
         **stage("copy", "copy_frames.py"),
+        raw=planned(lambda dataset, _: dataset.path),
         fov=lambda wildcards: int(wildcards.fov),
         channels=[index for index in (PC, *FL) if index is not None],
         shape=planned(plan.shape),

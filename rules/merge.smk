@@ -2,7 +2,6 @@
 rule merge:
     input:
         traces=sample_traces,
-        inspected=inspected(sample_traces),
     output:
         tables=expand(LAYOUT.merged, column=COLUMNS, allow_missing=True),
         checksums=LAYOUT.checksums("merge_{sample}", DATASET),

@@ -2,7 +2,6 @@
 rule tidy:
     input:
         traces=all_traces,
-        inspected=inspected(all_traces),
     output:
         csv=f"{LAYOUT.tidy}.csv",
         parquet=f"{LAYOUT.tidy}.parquet",

@@ -101,7 +101,7 @@ def main(raw: str, outputs: Sequence[str], **plan: Any) -> None:
 if __name__ == "__main__":
     with job.running(snakemake):
         main(
-            snakemake.input.raw,
+            snakemake.params.raw,
             snakemake.output.frames,
             fov=snakemake.params.fov,
             channels=snakemake.params.channels,

@@ -36,12 +36,12 @@ def header(missing: Mapping[str, str]) -> str:
 
 def main(
     traces: Sequence[str],
-    inspected: Sequence[str],
     outputs: Sequence[str],
     *,
     columns: Sequence[str],
     times_min: Sequence[Sequence[float]],
     missing: Mapping[str, str],
+    inspected: Mapping[str, Sequence[int]],
     flags: Sequence[Flag],
 ) -> None:
     if missing:
@@ -57,4 +57,4 @@ def main(
 
 if __name__ == "__main__":
     with job.running(snakemake) as settings:
-        main(snakemake.input.traces, snakemake.input.inspected, snakemake.output.tables, **settings)
+        main(snakemake.input.traces, snakemake.output.tables, **settings)

@@ -42,7 +42,6 @@ def _schema(columns: Sequence[str]) -> pa.Schema:
 
 def main(
     traces: Sequence[str],
-    inspected: Sequence[str],
     csv: str,
     parquet: str,
     *,
@@ -50,6 +49,7 @@ def main(
     samples: Mapping[str, str],
     times_min: Sequence[Sequence[float]],
     missing: Mapping[str, str],
+    inspected: Mapping[str, Sequence[int]],
     flags: Sequence[Flag],
 ) -> None:
     n_rows = 0
@@ -75,7 +75,6 @@ if __name__ == "__main__":
     with job.running(snakemake) as settings:
         main(
             snakemake.input.traces,
-            snakemake.input.inspected,
             snakemake.output.csv,
             snakemake.output.parquet,
             dataset=snakemake.wildcards.dataset,

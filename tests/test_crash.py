@@ -6,6 +6,7 @@ PYAMA_KILLS sets the number of kills (`make torture`: 200).
 import contextlib
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -19,14 +20,14 @@ KILLS = int(os.environ.get("PYAMA_KILLS", "4"))
 
 
 def results_of(folder):
-    """Every file of the results by name, without what may differ: logs, benchmarks, locks, Snakemake's time stamps."""
+    """Every file of the results by name, without what may differ: logs, benchmarks, locks, time stamps of the input."""
     left_out = ("logs/", "benchmarks/")
     return {
         name: path.read_bytes()
         for path in folder.rglob("*")
         if path.is_file()
         and not (name := path.relative_to(folder).as_posix()).startswith(left_out)
-        and path.name not in (".lock", ".jobs", ".snakemake_timestamp")
+        and path.name not in (".lock", ".jobs", ".movie.json", ".snakemake_timestamp")
     }
 
 
@@ -196,6 +197,65 @@ def test_full_disk_then_room_again(undisturbed, tmp_path, small_disk, keep):
     outcome = checkout.run(config)
     assert outcome.code == 0, outcome.text
     assert_same(results_of(small_disk / "results"), expected)
+
+
+def test_a_disk_that_becomes_read_only(undisturbed, tmp_path, small_disk):
+    expected, _, config = undisturbed
+    checkout = Checkout(tmp_path / "run")
+    config = {**config, "output_dir": str(small_disk / "results")}
+    process = start(checkout, config)
+    wait_for(process, "Segmenting small FOV 000")
+    remount = subprocess.run(["mount", "-o", "remount,ro", small_disk], check=False)
+    text = process.communicate()[0]
+    if remount.returncode == 0:  # busy while a job has a file open for writing
+        assert process.returncode != 0, text
+        outcome = checkout.run(None)
+        assert outcome.code != 0
+        assert f"output_dir: cannot write to '{small_disk}/results' (Read-only file system)" in outcome.text
+        assert "Traceback" not in outcome.text
+        subprocess.run(["mount", "-o", "remount,rw", small_disk], check=True)
+    outcome = checkout.run(None)
+    assert outcome.code == 0, outcome.text
+    assert_same(results_of(small_disk / "results"), expected)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no such limits")
+def test_too_little_memory_then_enough(undisturbed, tmp_path):
+    import resource
+
+    expected, _, config = undisturbed
+    checkout = Checkout(tmp_path)
+    limit = 400 << 20  # bytes of address space: not enough for the libraries of some stages
+    starved = subprocess.run(
+        [sys.executable, "-m", "snakemake", "--cores", "2", "--configfile", checkout.configure(config)],
+        cwd=checkout.folder,
+        capture_output=True,
+        text=True,
+        check=False,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (limit, limit)),
+    )
+    assert starved.returncode != 0
+    outcome = checkout.run(config)
+    assert outcome.code == 0, outcome.text
+    assert_same(results_of(checkout.folder / "results"), expected)
+
+
+def test_clocks_that_disagree(undisturbed, movies, tmp_path):
+    """A movie, and results, from machines whose clocks are ahead: the same bytes, and a movie's date reruns nothing."""
+    expected, _, config = undisturbed
+    checkout = Checkout(tmp_path / "run")
+    shutil.copy(movies / "small.nd2", tmp_path / "small.nd2")
+    config = {**config, "datasets": {"small": str(tmp_path / "small.nd2")}}
+    ahead = time.time() + 1_000_000
+    os.utime(tmp_path / "small.nd2", (ahead, ahead))
+    outcome = checkout.run(config)
+    assert outcome.code == 0, outcome.text
+    assert checkout.run(None, "-n").jobs == {}
+    for path in (checkout.folder / "results/small/fov_000/images.zarr/fl_ch_1").rglob("*"):
+        os.utime(path, (ahead, ahead))
+    outcome = checkout.run(None)
+    assert outcome.code == 0, outcome.text
+    assert_same(results_of(checkout.folder / "results"), expected)
 
 
 def test_a_folder_that_cannot_be_written(undisturbed, tmp_path):

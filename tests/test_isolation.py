@@ -11,20 +11,36 @@ from test_crash import results_of
 
 from demo.nd2_writer import Channel, write_nd2
 from demo.simulate import CHANNELS
+from pyama.remainder import to_leave_out
 
-BROKEN = """
+METHOD = """
+import ctypes, os, signal
 import numpy as np
 
 def segment(image):
-    if image[0, 0] % 2 == {parity}:
+    fault = {faults}[image[0, 0]]
+    if fault == "raises":
         raise RuntimeError("the lamp went out")
+    if fault == "crashes":
+        ctypes.string_at(0)
+    if fault == "is killed":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if fault == "wants too much":
+        np.ones((1 << 22, 1 << 22))
     return (image > 9000).astype(int)
 """
+FAULTS = {
+    "sound": None,
+    "raises": "the lamp went out",
+    "crashes": "crashed (Segmentation fault)",
+    "is killed": "ended without a word (killed or out of memory)",
+    "wants too much": "Unable to allocate",
+}
 
 
-def write_movie(path, experiment, plane):
+def write_movie(path, experiment, plane, n_fovs=2):
     channels = [Channel(name) for name in CHANNELS]
-    size = {"n_fovs": 2, "n_frames": 8, "width": experiment.width, "height": experiment.height}
+    size = {"n_fovs": n_fovs, "n_frames": 8, "width": experiment.width, "height": experiment.height}
     write_nd2(path, plane, **size, channels=channels)
 
 
@@ -35,45 +51,50 @@ def quality(checkout, dataset="small"):
 
 @pytest.fixture
 def marked(experiment, tmp_path):
-    """A movie whose FOV 1 a method can tell by its first pixel, and the method that fails there."""
+    """A movie whose FOVs a method can tell by their first pixel."""
 
     def plane(fov, frame, channel, z=0):
-        image = experiment.plane(fov, frame, channel).copy()
-        image[0, 0] = image[0, 0] // 2 * 2 + fov
+        image = experiment.plane(fov % 2, frame, channel).copy()
+        image[0, 0] = fov
         return image
 
-    write_movie(tmp_path / "marked.nd2", experiment, plane)
-    (tmp_path / "method.py").write_text(BROKEN.format(parity=1))
+    write_movie(tmp_path / "marked.nd2", experiment, plane, n_fovs=len(FAULTS))
     return tmp_path / "marked.nd2"
 
 
-def test_the_rest_is_merged_and_the_failure_named(marked, movies, tmp_path):
+def test_the_rest_is_merged_and_each_failure_named(marked, movies, tmp_path):
     checkout = Checkout(tmp_path)
+    (tmp_path / "method.py").write_text(METHOD.format(faults=list(FAULTS)))
     config = small_config(movies, params={"segmentation_method": "method.py:segment"})
     config["datasets"] = {"small": str(marked)}
     outcome = checkout.run(config)
     assert outcome.code != 0
-    last = outcome.text.strip().splitlines()
-    at = next(i for i, line in enumerate(last) if line.startswith("Not everything is done"))
-    assert last[at + 1].startswith("  segment: dataset small, fov 001: ")
-    assert "the lamp went out" in last[at + 1]
-    assert last[at + 1].endswith("log: results/logs/small/fov_001/segment.log")
-    assert len([line for line in last if line.startswith("  segment: ")]) == 1
+    lines = outcome.text.strip().splitlines()
+    at = next(i for i, line in enumerate(lines) if line.startswith("Not everything is done"))
+    failed = sorted(line for line in lines[at:] if line.startswith("  segment: "))
+    assert len(failed) == len(FAULTS) - 1
+    for fov, reason in enumerate(FAULTS.values()):
+        if reason:
+            line = failed[fov - 1]
+            assert line.startswith(f"  segment: dataset small, fov {fov:03d}: ")
+            assert reason in line
+            assert line.endswith(f"log: results/logs/small/fov_{fov:03d}/segment.log")
 
     folder = tmp_path / "results/small"
     for name in ("all_area_ch_0.csv", "all_intensity_total_ch_1.csv"):
-        assert (folder / name).read_text().splitlines()[1] == "# Missing FOVs: 1 (failed)"
+        missing = ", ".join(f"{fov} (failed)" for fov in range(1, len(FAULTS)))
+        assert (folder / name).read_text().splitlines()[1] == f"# Missing FOVs: {missing}"
         assert set(pd.read_csv(folder / name, comment="#").fov) <= {0}
-    assert (1, "", "failed") in quality(checkout)
-    assert (folder / "fov_000/small_fov_000_traces.csv").is_file()
-    assert not (folder / "fov_001/small_fov_001_traces.csv").exists()
+    assert {(fov, "", "failed") for fov in range(1, len(FAULTS))} <= {*quality(checkout)}
+    for fov in range(len(FAULTS)):
+        assert (folder / f"fov_{fov:03d}/small_fov_{fov:03d}_traces.csv").is_file() == (fov == 0)
 
     # Once the cause is mended the same command makes complete tables, and only what was missing.
-    (tmp_path / "method.py").write_text(BROKEN.format(parity=2))
+    (tmp_path / "method.py").write_text(METHOD.format(faults=["sound"] * len(FAULTS)))
     outcome = checkout.run(None)
     assert outcome.code == 0, outcome.text
     assert "Missing FOVs" not in (folder / "all_area_ch_0.csv").read_text()
-    assert (1, "", "failed") not in quality(checkout)
+    assert "failed" not in {check for _, _, check in quality(checkout)}
     again = Checkout(tmp_path / "again")
     shutil.copy(tmp_path / "method.py", again.folder)
     assert again.run(config).code == 0
@@ -83,10 +104,8 @@ def test_the_rest_is_merged_and_the_failure_named(marked, movies, tmp_path):
     assert checkout.run(None, "-n").jobs == {}
 
 
-def test_stopping_is_no_failure_to_work_around(marked, movies, tmp_path):
+def test_stopping_is_no_failure_to_work_around():
     """What FOVs a run may do without: those in which a job failed, where no other FOV waits."""
-    from pyama.remainder import to_leave_out
-
     fov = [{"dataset": "a", "fov": "000"}, {"dataset": "a", "fov": "011"}, {"dataset": "b", "fov": "002"}]
     merge = {"dataset": "a", "sample": "all"}
     assert to_leave_out([*fov, merge, {}], fov) == {"a": [0, 11], "b": [2]}

@@ -59,9 +59,10 @@ def test_what_is_missing_stands_above_the_table(traces, tmp_path):
         "columns": ["x"],
         "times_min": traces[1],
         "missing": {"4": "failed", "6": "not among fovs"},
+        "inspected": {},
         "flags": [],
     }
-    merge_samples.main(traces[0], [], [str(tmp_path / "s_x.csv")], **settings)
+    merge_samples.main(traces[0], [str(tmp_path / "s_x.csv")], **settings)
     lines = (tmp_path / "s_x.csv").read_text().splitlines()
     assert lines[:3] == ["# Time units: min", "# Missing FOVs: 4 (failed), 6 (not among fovs)", "time,fov,cell,value"]
     assert len(pd.read_csv(tmp_path / "s_x.csv", comment="#")) == len(AS_EXTRACTED)
@@ -160,8 +161,8 @@ def test_types_of_an_empty_fov_do_not_matter(tmp_path):
     path = tmp_path / "d_fov_000_traces.csv"
     path.write_text("fov,cell,frame,good,position_x\n")
     out = [str(tmp_path / name) for name in ("t.csv", "t.parquet")]
-    settings = {"dataset": "d", "samples": {}, "times_min": [[0.0]], "missing": {"3": "failed"}, "flags": []}
-    tidy_traces.main([str(path)], [], *out, **settings)
+    settings = {"samples": {}, "times_min": [[0.0]], "missing": {"3": "failed"}, "inspected": {}, "flags": []}
+    tidy_traces.main([str(path)], *out, dataset="d", **settings)
     table = pq.read_table(out[1])
     assert str(table.schema.field("cell").type) == "int64"
     assert table.schema.metadata[b"missing_fovs"] == b"3 (failed)"

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import csv
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -74,7 +76,7 @@ def _flag(row: Mapping[str, str | None], datasets: Mapping[str, Dataset]) -> Fla
 def good_traces(
     traces: Sequence[str],
     times_min: Sequence[Sequence[float]],
-    inspected: Sequence[str],
+    inspected: Iterable[str],
     flags: Sequence[Flag],
 ) -> Iterator[pd.DataFrame]:
     """The good rows of the traces of each FOV, with the column `time_min` added; one FOV in memory at a time.
@@ -98,6 +100,19 @@ def good_traces(
         keep = [whole_cells.get((fov, cell), decided.get((cell, frame), now)) for fov, cell, frame, now in rows]
         kept = table[pd.Series(keep, table.index, dtype=bool)]
         yield kept.assign(time_min=pd.Series(times, dtype=float)[kept["frame"]].to_numpy())
+
+
+def versions(tables: Iterable[str]) -> dict[str, list[int]]:
+    """Size and time of modification of those of these tables that exist.
+
+    For the settings of a rule. As its input, a table saved by a computer whose clock is ahead would stop Snakemake.
+    """
+    found = {}
+    for table in tables:
+        with suppress(FileNotFoundError):
+            status = os.stat(table)
+            found[table] = [status.st_size, status.st_mtime_ns]
+    return found
 
 
 def _inspected(path: Path) -> dict[tuple[int, int], bool]:

@@ -1,0 +1,93 @@
+"""`snakemake verify` notices every file that is not as it was written, and nothing else."""
+
+import shutil
+
+import pytest
+from conftest import Checkout, small_config
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pyama import checksums
+
+
+@pytest.fixture(scope="module")
+def done(movies, tmp_path_factory):
+    checkout = Checkout(tmp_path_factory.mktemp("run"))
+    outcome = checkout.run(small_config(movies, fovs="0"))
+    assert outcome.code == 0, outcome.text
+    return checkout
+
+
+def test_sound_results(done):
+    outcome = done.run(None, "verify")
+    assert outcome.code == 0, outcome.text
+    assert "The results of all 12 jobs are as they were written." in outcome.text
+
+
+def test_damage_of_every_kind_and_back(done):
+    folder = done.folder / "results/small"
+    shutil.copytree(done.folder / "results", done.folder / "aside")
+    (folder / "all_area_ch_0.csv").unlink()
+    shard = folder / "fov_000/images.zarr/fl_ch_1/0/c/0/0/0"
+    data = bytearray(shard.read_bytes())
+    data[len(data) // 2] ^= 1
+    shard.write_bytes(data)
+    traces = folder / "fov_000/small_fov_000_traces.csv"
+    traces.write_bytes(traces.read_bytes()[:-7])
+    shutil.rmtree(folder / "fov_000/cells.zarr/fl_ch_2")
+    (done.folder / "results/checksums/small/fov_000/track.txt").unlink()
+    before = sorted(done.folder.rglob("results/*"))
+    outcome = done.run(None, "verify")
+    assert outcome.code != 0
+    lines = [line for line in outcome.text.splitlines() if line.startswith("results/")]
+    wrong = {line.partition(": ")[0].removeprefix("results/"): line.partition(": ")[2] for line in lines}
+    of_cells = {name for name in wrong if "/cells.zarr/fl_ch_2/" in name}
+    assert of_cells
+    assert all(wrong.pop(name) == "missing" for name in of_cells)
+    assert wrong == {
+        "small/all_area_ch_0.csv": "missing",
+        "small/fov_000/images.zarr/fl_ch_1/0/c/0/0/0": "changed since it was written",
+        "small/fov_000/small_fov_000_traces.csv": f"truncated to {len(traces.read_bytes())} of "
+        f"{(done.folder / 'aside/small/fov_000/small_fov_000_traces.csv').stat().st_size} bytes",
+        "checksums/small/fov_000/track.txt": "missing; the results that it lists were not made, or were lost",
+    }
+    assert "Traceback" not in outcome.text
+    assert "delete what is named above and run snakemake again" in outcome.text
+    assert [path for path in sorted(done.folder.rglob("results/*")) if "logs" not in path.parts] == [
+        path for path in before if "logs" not in path.parts
+    ]
+
+    # The remedy that the message names.
+    (folder / "all_area_ch_0.csv").unlink(missing_ok=True)
+    shutil.rmtree(folder / "fov_000/images.zarr/fl_ch_1/0")
+    traces.unlink()
+    shutil.rmtree(folder / "fov_000/cells.zarr")
+    assert done.run(None).code == 0
+    assert done.run(None, "verify").code == 0
+    for path in (done.folder / "aside/small").rglob("*"):
+        if path.is_file() and path.name != ".snakemake_timestamp":
+            assert (folder / path.relative_to(done.folder / "aside/small")).read_bytes() == path.read_bytes()
+
+
+@settings(max_examples=60, deadline=None)
+@given(content=st.binary(min_size=1, max_size=300), at=st.integers(0, 299), change=st.integers(1, 255), data=st.data())
+def test_any_changed_byte_or_length_is_noticed(tmp_path_factory, content, at, change, data):
+    folder = tmp_path_factory.mktemp("results")
+    file, listing = folder / "a/b c.bin", folder / "checksums/a/job.txt"
+    file.parent.mkdir()
+    file.write_bytes(content)
+    checksums.write(listing, [file.parent])
+    assert list(checksums.differences(listing)) == []
+    other = bytearray(content)
+    other[at % len(content)] ^= change
+    file.write_bytes(other)
+    assert list(checksums.differences(listing)) == [(file, "changed since it was written")]
+    shorter = data.draw(st.integers(0, len(content) - 1))
+    file.write_bytes(content[:shorter])
+    assert list(checksums.differences(listing)) == [(file, f"truncated to {shorter} of {len(content)} bytes")]
+    file.write_bytes(content + b"x")
+    assert list(checksums.differences(listing)) == [(file, "changed since it was written")]
+    file.write_bytes(content)
+    assert list(checksums.differences(listing)) == []
+    file.unlink()
+    assert list(checksums.differences(listing)) == [(file, "missing")]
