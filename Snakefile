@@ -61,5 +61,10 @@ if MERGING:
     include: "rules/merge.smk"
 
 
+if FITS:
+
+    include: "rules/fit.smk"
+
+
 include: "rules/cache.smk"
 include: "rules/index.smk"

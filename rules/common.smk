@@ -40,11 +40,14 @@ COLUMNS = [
     for feature in features
 ]
 MERGING = bool(PC is not None and not COPY_ONLY and SAMPLES and COLUMNS)
+FITS = plan.fits_of(CONFIG, DATASETS)  # (column, model) -> settings
 
 
 wildcard_constraints:
     dataset="|".join(map(re.escape, DATASETS)),
     sample="|".join(map(re.escape, SAMPLES)),
+    column="|".join(map(re.escape, COLUMNS)),
+    model=r"\w+",
     fov=r"\d\d\d+",
 
 
@@ -59,6 +62,14 @@ def targets():
     if MERGING:
         per_dataset += expand(
             LAYOUT.merged, sample=SAMPLES, column=COLUMNS, allow_missing=True
+        )
+    for column, model in FITS:
+        per_dataset += expand(
+            LAYOUT.fitted,
+            sample=SAMPLES,
+            column=column,
+            model=model,
+            allow_missing=True,
         )
     return [
         target.format(dataset=name) for name in DATASETS for target in per_dataset
@@ -102,6 +113,10 @@ def merge_settings(wildcards):
             CONFIG, DATASETS[wildcards.dataset], wildcards.sample, COLUMNS
         )
     )
+
+
+def fit_settings(wildcards):
+    return as_json(FITS[wildcards.column, wildcards.model])
 
 
 def raw_file(wildcards):

@@ -55,6 +55,7 @@ class Layout:
         self.traces = f"{self.fov}/{{dataset}}_fov_{{fov}}_traces.csv"
         self.record = f"{self.dataset}/processing_config.yaml"
         self.merged = f"{self.dataset}/{{sample}}_{{column}}.csv"
+        self.fitted = f"{self.dataset}/{{sample}}_{{column}}_fitted_{{model}}.csv"
         self.movie = f"{self.dataset}/.movie.json"
 
     def frames(self, name: str, level: int = 0) -> str:
