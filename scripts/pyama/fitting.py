@@ -33,8 +33,8 @@ STARTS = 3
 APART = 0.2  # distance between starts, as a share of each parameter's range
 SCOUTING = 8  # iterations of all starts; the best goes on
 ITERATIONS = 200
-CLOSE = 1e-4  # standard errors: a step smaller than this ends a fit ...
-ROUGHLY = 0.03  # ... and one that only serves to find a start or the end of an interval
+CLOSE = 1e-5  # standard errors: a fit ends before a step smaller than this ...
+ROUGHLY = 0.1  # ... and one that only serves to find a start or the end of an interval
 ROUNDING = 1e-22  # of the sum of squares of the data: no residual is smaller
 BATCH = 256  # traces side by side
 CACHED = 12_000  # numbers in an array that stays in the processor's cache
@@ -145,22 +145,23 @@ def minimise(
             break
         slope, bend, here = gradient[at], curvature[at], u[at]
         stopped = held[at] | ((here <= low) & (slope < 0)) | ((here >= high) & (slope > 0))
-        size = _size(bend)
+        size, moving = _size(bend), ~stopped
         scaled = bend / (size[:, :, None] * size[:, None, :]) + damping[at, None, None] * identity
-        moving = ~stopped
         scaled = np.where(moving[:, :, None] & moving[:, None, :], scaled, identity)
         step = np.linalg.solve(scaled, np.where(stopped, 0.0, slope / size)[:, :, None])[:, :, 0] / size
+        # Small against the standard errors, and not because it is damped.
+        moved = np.einsum("pk,pkl,pl->p", step, bend, step)
+        still = (moved <= close**2 * squares[at] / freedom[at]) & (damping[at] <= 1)
+        converged[at[still]] = True
+        at, here, step, slope, bend = (each[~still] for each in (at, here, step, slope, bend))
         trial = np.clip(here + step, low, high)
         step = trial - here
-        bent = (bend @ step[:, :, None])[:, :, 0]
-        expected = np.einsum("pk,pk->p", step, 2 * slope - bent)
+        expected = 2 * np.einsum("pk,pk->p", step, slope) - np.einsum("pk,pkl,pl->p", step, bend, step)
         new_squares, new_gradient, new_curvature = batch.normal(trial, rows[at])
         better = new_squares <= squares[at]
         gain = np.where(better, (squares[at] - new_squares) / np.where(expected > 0, expected, np.inf), 0.0)
-        moved = np.einsum("pk,pk->p", step, bent)
-        # Small against the standard errors, or against what rounding leaves.
-        small = moved <= close**2 * squares[at] / freedom[at]
-        ended = (better & small) | (np.abs(expected) <= 1e-14 * squares[at]) | (damping[at] > 1e12)
+        # No further down: as far as rounding lets it be known, or at a kink.
+        ended = (np.abs(expected) <= 1e-14 * squares[at]) | (damping[at] > 1e12)
         taken = at[better]
         u[taken], squares[taken] = trial[better], new_squares[better]
         gradient[taken], curvature[taken] = new_gradient[better], new_curvature[better]
@@ -260,10 +261,11 @@ def _projected(batch: Batch, rows: NDArray[np.intp], times: Float, shapes: Float
     fitted, parameters = batch.model.fitted, batch.model.parameters
     linear = [at for at, name in enumerate(fitted) if parameters[name].linear]
     named = batch.named(shapes)
-    named |= {fitted[at]: np.zeros((len(shapes), 1)) for at in linear}
+    named |= {fitted[at]: np.ones((len(shapes), 1)) for at in linear}
     with np.errstate(all="ignore"):
         rest, slopes = batch.model.slopes(times[None], **named)
-    columns = [np.broadcast_to(slopes[fitted[at]], rest.shape) for at in linear]
+        columns = [np.broadcast_to(slopes[fitted[at]], rest.shape) for at in linear]
+        rest = rest - sum(columns)
     possible = np.isfinite([rest, *columns]).all((0, 2))
     rest, *columns = (np.where(possible[:, None], column, 0.0) for column in (rest, *columns))
     weights = batch.valid[rows].astype(float)
@@ -354,13 +356,15 @@ def statistics(batch: Batch, u: Float) -> Statistics:
     spread = np.einsum("nit,nt->ni", squared**2, 1 - 2 * leverage) + np.einsum("niab,niba->ni", inner, inner)
     known = np.divide(np.einsum("nii->ni", inverse) ** 2, spread, out=np.zeros_like(spread), where=spread > 0)
     known = np.clip(known, FEWEST, np.maximum(freedom, FEWEST)[:, None])
-    autocorrelation = _autocorrelation(residuals, batch.valid)
-    # Of neighbours that go together, fewer count: a first-order process with this correlation, where it is no chance.
-    sure = autocorrelation > 2 / np.sqrt(np.maximum(batch.valid.sum(1), 4))
-    rho = np.where(sure, np.minimum(autocorrelation, 0.95), 0.0)
+    autocorrelation = _autocorrelation(residuals, batch.valid, u.shape[1])
     # A parameter that no residual speaks of keeps the variance of a direction that the data do not see.
     widening = np.divide(robust, even, out=np.ones_like(even), where=(even > 0) & (robust > 0))
-    widening *= ((1 + rho) / (1 - rho))[:, None]
+    # Neighbours that go together count as fewer: as `freedom` less what the parameters take, of which each takes more.
+    count = batch.valid.sum(1)
+    fewer = np.minimum((1 + autocorrelation) / (1 - autocorrelation), count / (2 * u.shape[1]))
+    fewer = np.maximum(fewer, 1.0)
+    widening *= (fewer * freedom / np.maximum(count - u.shape[1] * fewer, 1))[:, None]
+    known = np.maximum(known / fewer[:, None], FEWEST)
     return Statistics(freedom, known, variance, inverse * variance[:, None, None], widening, autocorrelation)
 
 
@@ -372,12 +376,14 @@ def _inverse(curvature: Float) -> Float:
     return inverse / (size[:, :, None] * size[:, None, :])
 
 
-def _autocorrelation(residuals: Float, valid: Bool) -> Float:
-    """(N,) correlation of the residuals of neighbouring time points."""
-    both = valid[:, 1:] & valid[:, :-1]
+def _autocorrelation(residuals: Float, valid: Bool, k: int) -> Float:
+    """(N,) correlation of neighbouring residuals (0 to 0.9), corrected for what a fit of k parameters takes of it."""
+    both, count = valid[:, 1:] & valid[:, :-1], valid.sum(1)
     pairs = np.einsum("nt,nt->n", residuals[:, 1:] * both, residuals[:, :-1])
-    squares = np.einsum("nt,nt->n", residuals, residuals) * both.sum(1) / np.maximum(valid.sum(1), 1)
-    return np.divide(pairs, squares, out=np.zeros_like(pairs), where=squares > 0)
+    squares = np.einsum("nt,nt->n", residuals, residuals) * both.sum(1) / np.maximum(count, 1)
+    seen = np.divide(pairs, squares, out=np.zeros_like(pairs), where=squares > 0)
+    # After Kendall 1954, Biometrika 41:403, with k parameters in the place of the mean.
+    return np.clip((seen + k / np.maximum(count, 1)) / np.maximum(1 - (k + 2) / np.maximum(count, 1), 0.5), 0.0, 0.9)
 
 
 # ----------------------------------------------------------------------------------------------------- intervals
@@ -523,7 +529,8 @@ def _fit_batch(model: Model, times: Float, values: Float) -> Fits:
         if not deeper:
             break
         rows = rows[list(deeper)]
-        found = minimise(batch, rows, np.array(list(deeper.values())))
+        part = _part(batch, rows)
+        found = _in_order(part, minimise(part, np.arange(len(rows)), np.array(list(deeper.values()))))
 
     r_squared = np.clip(1 - np.divide(squares, total, out=np.ones(n_traces), where=total > 0), 0.0, 1.0)
     r_squared = np.where((flag == "too_few_points") | constant, 0.0, r_squared)

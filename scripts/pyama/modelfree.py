@@ -54,6 +54,7 @@ def onset(t: Float, y: Float) -> float:
     smooth = y.copy()
     before, at, after = y[:-2], y[1:-1], y[2:]
     smooth[1:-1] = np.maximum(np.minimum(before, at), np.minimum(np.maximum(before, at), after))  # medians of 3
+    smooth[0], smooth[-1] = smooth[1], smooth[-2]
     top = int(np.argmax(smooth))
     lowest = smooth[: top + 1].min()
     half = int(np.argmax(smooth >= (lowest + smooth[top]) / 2))
