@@ -52,7 +52,7 @@ def test_the_optimum_is_the_best_of_many_scipy_fits(model, times, values):
         found = np.array([fits.best[name][at] for name in model.fitted])
         squares = (residuals(model, times, trace)(found) ** 2).sum()
         # Where the order of two rates is a convention, the other order may be better by what chance explains.
-        slack = 4 / (len(times) - len(found)) if model is FREE_BETA else 1e-6
+        slack = 10.8 / (len(times) - len(found)) if model is FREE_BETA else 1e-6
         assert squares <= least * (1 + slack)
 
 
@@ -112,6 +112,7 @@ def test_statistics_are_those_of_the_textbook():
         lag = (residual[at, 1:] * residual[at, :-1]).sum() / (residual[at] ** 2).sum() / (59 / 60)
         rho = max((lag + 4 / 60) / (1 - 6 / 60), 0)
         assert ours.autocorrelation[at] == pytest.approx(rho)
+        rho = rho if rho > 1 / np.sqrt(60) else 0.0
         fewer = (1 + rho) / (1 - rho)
         np.testing.assert_allclose(ours.covariance[at], inverse * variance, rtol=1e-6)
         for k, weights in enumerate(influence):

@@ -35,10 +35,11 @@ SCOUTING = 8  # iterations of all starts; the best goes on
 ITERATIONS = 200
 CLOSE = 1e-5  # standard errors: a fit ends before a step smaller than this ...
 ROUGHLY = 0.1  # ... and one that only serves to find a start or the end of an interval
+CLEAR_ORDER = 10.8  # variances of a residual: what swapping two parameters may cost (1 of 1,000 by chance)
 ROUNDING = 1e-22  # of the sum of squares of the data: no residual is smaller
 BATCH = 256  # traces side by side
 CACHED = 12_000  # numbers in an array that stays in the processor's cache
-PROFILE_STEPS = 12
+PROFILE_STEPS, PROFILE_ITERATIONS = 20, 50
 REFITS = 3
 DEEPER = 1e-4  # of the sum of squares: a profile that goes further down has found a better optimum
 PROFILE_CLOSE = 0.1  # of the threshold
@@ -305,19 +306,24 @@ def optimum(batch: Batch) -> Optimum:
 
 def _in_order(batch: Batch, best: Optimum) -> Optimum:
     """Of two parameters that may change places, the first is the greater, unless the data are clear that it is not."""
-    fitted = batch.model.fitted
-    if not set(batch.model.interchangeable) <= set(fitted) or not batch.model.interchangeable:
+    if not _pair(batch.model):
         return best
-    first, second = (fitted.index(name) for name in batch.model.interchangeable)
-    rows = np.flatnonzero(best.u[:, first] < best.u[:, second])
-    swapped = best.u[rows]
+    first, second = _pair(batch.model)
+    swapped = best.u.copy()
     swapped[:, [first, second]] = swapped[:, [second, first]]
-    other = minimise(batch, rows, swapped)
-    allowed = 1 + 4.0 / np.maximum(batch.valid[rows].sum(1) - len(fitted), 1)
-    taken = (other.u[:, first] >= other.u[:, second]) & (other.squares <= best.squares[rows] * allowed)
-    best.u[rows[taken]], best.squares[rows[taken]] = other.u[taken], other.squares[taken]
-    best.converged[rows[taken]] = other.converged[taken]
-    return best
+    other = minimise(batch, np.arange(len(swapped)), swapped)
+    ordered, other_ordered = (each.u[:, first] >= each.u[:, second] for each in (best, other))
+    clear = 1 + CLEAR_ORDER / np.maximum(batch.valid.sum(1) - swapped.shape[1], 1)
+    taken = np.where(
+        ordered,
+        ~other_ordered & (other.squares * clear < best.squares),
+        other_ordered & (other.squares <= best.squares * clear),
+    )
+    return Optimum(
+        np.where(taken[:, None], other.u, best.u),
+        np.where(taken, other.squares, best.squares),
+        np.where(taken, other.converged, best.converged),
+    )
 
 
 @dataclass(frozen=True)
@@ -361,7 +367,8 @@ def statistics(batch: Batch, u: Float) -> Statistics:
     widening = np.divide(robust, even, out=np.ones_like(even), where=(even > 0) & (robust > 0))
     # Neighbours that go together count as fewer: as `freedom` less what the parameters take, of which each takes more.
     count = batch.valid.sum(1)
-    fewer = np.minimum((1 + autocorrelation) / (1 - autocorrelation), count / (2 * u.shape[1]))
+    rho = np.where(autocorrelation**2 * count > 1, autocorrelation, 0.0)  # beyond its standard error
+    fewer = np.minimum((1 + rho) / (1 - rho), count / (2 * u.shape[1]))
     fewer = np.maximum(fewer, 1.0)
     widening *= (fewer * freedom / np.maximum(count - u.shape[1] * fewer, 1))[:, None]
     known = np.maximum(known / fewer[:, None], FEWEST)
@@ -387,6 +394,12 @@ def _autocorrelation(residuals: Float, valid: Bool, k: int) -> Float:
 
 
 # ----------------------------------------------------------------------------------------------------- intervals
+
+
+def _compressed(change: Float) -> Float:
+    """A change of a logarithm that comes from a slope: large ones are as those of the parameter itself would be."""
+    size = np.abs(change)
+    return np.where(size < 1, change, np.sign(change) * (1 + np.log(np.maximum(size, 1))))
 
 
 def intervals(batch: Batch, best: Optimum, of: Statistics) -> tuple[Float, Float, dict[int, Float]]:
@@ -415,6 +428,8 @@ def intervals(batch: Batch, best: Optimum, of: Statistics) -> tuple[Float, Float
 
     inner, inner_root, known = centre.copy(), np.zeros(len(trace)), best.u[trace]
     outer, outer_root = np.full(len(trace), np.nan), np.full(len(trace), np.inf)
+    logarithmic = batch.logarithmic
+    width = np.where(logarithmic[parameter], _compressed(width), width)
     place = centre + side * np.minimum(width, np.abs(bound - centre))
     ends = np.where(side > 0, np.inf, -np.inf)
     lowest, lowest_u = floor.copy(), best.u[trace]
@@ -422,8 +437,9 @@ def intervals(batch: Batch, best: Optimum, of: Statistics) -> tuple[Float, Float
     for _ in range(PROFILE_STEPS):
         if not len(at):
             break
-        start = known[at] + scale[at] * (place[at] - known[at, parameter[at]])[:, None]
-        tried = minimise(batch, trace[at], start, held[at], iterations=15, close=ROUGHLY)
+        shift = scale[at] * (place[at] - known[at, parameter[at]])[:, None]
+        shift = np.where(logarithmic & ~held[at], _compressed(shift), shift)
+        tried = minimise(batch, trace[at], known[at] + shift, held[at], iterations=PROFILE_ITERATIONS, close=ROUGHLY)
         deeper = tried.squares < lowest[at]
         lowest[at[deeper]], lowest_u[at[deeper]] = tried.squares[deeper], tried.u[deeper]
         root = np.sqrt(np.maximum(tried.squares - floor[at], 0.0))
@@ -443,9 +459,12 @@ def intervals(batch: Batch, best: Optimum, of: Statistics) -> tuple[Float, Float
         flat = y1 - y0 <= 1e-6 * target[at]
         step = np.where(flat, np.inf, (target[at] - y0) / np.where(flat, 1.0, y1 - y0) * np.abs(x1 - x0))
         reach = np.where(bracketed, np.abs(x1 - x0), np.abs(x1 - x0) + 4 * np.abs(inner[at] - centre[at]))
-        following = x0 + side[at] * np.minimum(step, reach)
+        crossing = x0 + side[at] * np.minimum(step, reach)
+        # Within a bracket not too near to its ends, where a bent profile would make it creep.
+        step = np.where(bracketed, np.clip(step, 0.1 * reach, 0.9 * reach), np.minimum(step, reach))
+        following = x0 + side[at] * step
         found = near | (bracketed & (np.abs(outer[at] - inner[at]) <= 1e-9 + 1e-3 * np.abs(outer[at] - centre[at])))
-        ends[at[found]] = following[found]
+        ends[at[found]] = crossing[found]
         limit = bound[at]
         following = np.where(side[at] > 0, np.minimum(following, limit), np.maximum(following, limit))
         open_ended = inside & (place[at] == limit)
@@ -534,7 +553,11 @@ def _fit_batch(model: Model, times: Float, values: Float) -> Fits:
 
     r_squared = np.clip(1 - np.divide(squares, total, out=np.ones(n_traces), where=total > 0), 0.0, 1.0)
     r_squared = np.where((flag == "too_few_points") | constant, 0.0, r_squared)
-    flags = _parameter_flags(batch, u, low, high)
+    mixed = _mixed(model, u, low, high)
+    for at in np.flatnonzero(mixed):
+        # Either may be what the other is.
+        low[at, _pair(model)], high[at, _pair(model)] = low[at, _pair(model)].min(), high[at, _pair(model)].max()
+    flags = _parameter_flags(batch, u, low, high, mixed)
     fitted = np.isin(flag, ["ok"])
     names = model.fitted
     flags = {name: np.where(fitted, flags[name], "no_fit") for name in names}
@@ -562,29 +585,38 @@ def _better_than_constant(total: Float, squares: Float, count: NDArray[np.intp],
     return (squares <= 0) | (ratio > fdtri(max(k - 1, 1), freedom, 1 - SIGNAL))
 
 
-def _parameter_flags(batch: Batch, u: Float, low: Float, high: Float) -> dict[str, NDArray[np.str_]]:
+def _pair(model: Model) -> list[int]:
+    """Where the two parameters are that may change places, if both are fitted."""
+    fitted = model.fitted
+    both = len(model.interchangeable) == 2 and set(model.interchangeable) <= set(fitted)
+    return [fitted.index(name) for name in model.interchangeable] if both else []
+
+
+def _mixed(model: Model, u: Float, low: Float, high: Float) -> Bool:
+    """Of which traces the two cannot be told apart: the interval of one holds the value of the other (N,)."""
+    if not _pair(model):
+        return np.zeros(len(u), bool)
+    a, b = _pair(model)
+    within = [(low[:, one] <= u[:, other]) & (u[:, other] <= high[:, one]) for one, other in ((a, b), (b, a))]
+    return within[0] | within[1]
+
+
+def _parameter_flags(batch: Batch, u: Float, low: Float, high: Float, mixed: Bool) -> dict[str, NDArray[np.str_]]:
     """Per parameter (N,): ok, or why it is not identifiable."""
-    names = batch.model.fitted
-    bounds = batch.bounds
+    names, pair = batch.model.fitted, _pair(batch.model)
+    first = np.where(batch.valid, batch.times, np.inf).min(axis=1, initial=np.inf)
+    outer = batch.outer(u)
     flags = {}
     for at, name in enumerate(names):
+        least, most = (ends[at] for ends in batch.bounds)
         no_low, no_high = ~np.isfinite(low[:, at]), ~np.isfinite(high[:, at])
-        edge = 1e-9 * (bounds[1][at] - bounds[0][at])
-        cases = {
-            "at_bound": (u[:, at] <= bounds[0][at] + edge) | (u[:, at] >= bounds[1][at] - edge),
-            "open": no_low & no_high,
-            "open_below": no_low,
-            "open_above": no_high,
-        }
+        cases = {}
         if name == ONSET:
-            first = np.where(batch.valid, batch.times, np.inf).min(axis=1, initial=np.inf)
-            cases = {"before_first_frame": batch.outer(u)[:, at] < first} | cases
-        if name in batch.model.interchangeable and set(batch.model.interchangeable) <= set(names):
-            other = next(other for other in batch.model.interchangeable if other != name)
-            there = names.index(other)
-            mixed = ((low[:, at] <= u[:, there]) & (u[:, there] <= high[:, at])) | (
-                (low[:, there] <= u[:, at]) & (u[:, at] <= high[:, there])
-            )
-            cases[f"same_as_{other}"] = mixed
+            cases["before_first_frame"] = outer[:, at] < first
+        if at in pair:
+            cases[f"same_as_{names[pair[1 - pair.index(at)]]}"] = mixed
+        edge = 1e-9 * (most - least)
+        cases["at_bound"] = (u[:, at] <= least + edge) | (u[:, at] >= most - edge)
+        cases |= {"open": no_low & no_high, "open_below": no_low, "open_above": no_high}
         flags[name] = np.select(list(cases.values()), list(cases), "ok")
     return flags
