@@ -247,6 +247,16 @@ def test_a_mistake_in_the_parameters_is_one_line(said, line):
         kinetics.with_settings(kinetics.MODELS["maturation"], said, "p")
 
 
+def test_the_example_of_the_documents_is_a_model(tmp_path):
+    text = (Path(__file__).parents[1] / "docs/plugins.md").read_text(encoding="utf-8")
+    (code,) = (block for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL) if "blocked.parameters" in block)
+    (tmp_path / "my_models.py").write_text(code, encoding="utf-8")
+    model = kinetics.find_model(f"{tmp_path / 'my_models.py'}:blocked")
+    assert model.fitted == ("mature", "young", "beta")
+    values = {"t0": 1.0, "mature": 10.0, "young": 5.0, "km": 1e3, "beta": 0.0, "offset": 2.0}
+    np.testing.assert_allclose(model.curve(np.array([0.0, 2.0]), **values), [12.0, 17.0])
+
+
 def test_settings_fix_free_and_narrow():
     said = {"km": {"bounds": [1, 2]}, "beta": {"fixed": 0}, "t0": {"bounds": [0.5, 3]}}
     model = kinetics.with_settings(kinetics.MODELS["maturation"], said)
@@ -259,7 +269,7 @@ def test_settings_fix_free_and_narrow():
 
 
 def test_the_documents_show_every_parameter_with_its_defaults():
-    text = (Path(__file__).parents[1] / "docs/fitting.md").read_text()
+    text = (Path(__file__).parents[1] / "docs/fitting.md").read_text(encoding="utf-8")
     for model in kinetics.MODELS.values():
         section = text.split(f"\n### {model.name}\n")[1].split("\n#")[0]
         rows = re.findall(r"^\| `(\w+)` \| (\S*) \| (\S+) \| (\S+) to (\S+) \|", section, re.MULTILINE)
