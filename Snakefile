@@ -81,4 +81,9 @@ if MERGING:
     include: "rules/merge.smk"
 
 
+if FITS:
+
+    include: "rules/fit.smk"
+
+
 include: "rules/verify.smk"

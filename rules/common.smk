@@ -53,11 +53,14 @@ COLUMNS = [
     for feature in features
 ]
 MERGING = bool(TRACING and SAMPLES and COLUMNS)
+FITS = plan.fits_of(CONFIG, DATASETS)  # (column, model) -> settings
 
 
 wildcard_constraints:
     dataset="|".join(map(re.escape, DATASETS)),
     sample="|".join(map(re.escape, SAMPLES)),
+    column="|".join(map(re.escape, COLUMNS)),
+    model=r"\w+",
     fov=r"\d\d\d+",
 
 
@@ -75,43 +78,32 @@ def targets():
         per_fov += [LAYOUT.frames(name, level=1) for name in IMAGES]
     if TRACING:
         per_fov += [LAYOUT.cells, LAYOUT.traces]
+    per_dataset = [LAYOUT.record, LAYOUT.quality]
+    if TRACING:
+        per_dataset += [f"{LAYOUT.tidy}.csv", f"{LAYOUT.tidy}.parquet"]
+    per_sample = []
+    if MERGING:
+        per_sample += expand(LAYOUT.merged, column=COLUMNS, allow_missing=True)
+    for column, model in FITS:
+        per_sample += expand(
+            LAYOUT.fitted, column=column, model=model, allow_missing=True
+        )
     found = []
     for dataset in DATASETS.values():
-        per_dataset = [LAYOUT.record, LAYOUT.quality]
-        if TRACING and dataset.fovs:
-            per_dataset += [f"{LAYOUT.tidy}.csv"]
-        if MERGING:
-            per_dataset += expand(
-                LAYOUT.merged,
-                sample=samples_of(dataset),
-                column=COLUMNS,
-                allow_missing=True,
-            )
         found += [target.format(dataset=dataset.name) for target in per_dataset]
-        found += [path for target in per_fov for path in of_fovs(target, dataset)]
+        for sample in samples_of(dataset):
+            found += [
+                target.format(dataset=dataset.name, sample=sample)
+                for target in per_sample
+            ]
+        for target in per_fov:
+            found += of_fovs(target, dataset)
     return found
 
 
 def samples_of(dataset):
     """Names of the samples that have an FOV in this dataset."""
     return [name for name in SAMPLES if plan.sample_fovs(CONFIG, dataset, name)[0]]
-
-
-def checksum_listings():
-    """The lists of checksums of all jobs that the configuration asks for."""
-    found = []
-    for dataset in DATASETS.values():
-        jobs = ["record", "qc"]
-        if TRACING and dataset.fovs:
-            jobs += ["tidy"]
-        if MERGING:
-            jobs += [f"merge_{sample}" for sample in samples_of(dataset)]
-        found += [
-            LAYOUT.checksums(job, DATASET).format(dataset=dataset.name) for job in jobs
-        ]
-        for stage in STAGES:
-            found += of_fovs(LAYOUT.checksums(stage), dataset)
-    return found
 
 
 def failures():
@@ -169,6 +161,10 @@ def of_all_fovs(*templates):
 
 def all_traces(wildcards):
     return of_fovs(LAYOUT.traces, DATASETS[wildcards.dataset])
+
+
+def fit_settings(wildcards):
+    return as_json(FITS[wildcards.column, wildcards.model])
 
 
 def inspected(dataset, fovs):

@@ -11,7 +11,8 @@ rule verify:
         runtime=600,
     params:
         **stage("verify", "verify_results.py"),
-        listings=checksum_listings(),
+        results=LAYOUT.results,
+        targets=lambda wildcards: targets(),
     message:
         "Reading all results in {LAYOUT.results}"
     script:

@@ -1,36 +1,47 @@
 """Reads every result and says what is missing, truncated or changed since the workflow wrote it."""
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from pathlib import Path
 
 from pyama import checksums, job
 from pyama.errors import PyamaError
+from pyama.paths import CHECKSUMS
 
 
-def verify(listings: Iterable[Path]) -> tuple[list[str], int]:
-    """What is not as the lists of checksums say, a line each, and the number of jobs whose results were read."""
-    wrong, n_jobs = [], 0
-    for listing in listings:
-        n_jobs += 1
-        if listing.is_file():
-            wrong += [f"{file}: {what}" for file, what in checksums.differences(listing)]
-        else:
-            wrong.append(f"{listing}: missing; the results that it lists were not made, or were lost")
-    return wrong, n_jobs
+def verify(results: Path, targets: Sequence[Path]) -> list[str]:
+    """What the jobs that made `targets` (files and folders below `results`) wrote and is not so any more, a line each.
+
+    Results that nothing asks for any longer are not looked at.
+    """
+    wrong = []
+    unlisted = dict.fromkeys(targets)
+    for listing in sorted((results / CHECKSUMS).rglob("*.txt")):
+        try:
+            files = checksums.read(listing)
+        except ValueError:
+            wrong.append(f"{listing}: damaged")
+            continue
+        made = {place for file in files for place in (file, *file.parents) if place in unlisted}
+        if made:
+            wrong += [f"{file}: {what}" for file, what in checksums.differences(files)]
+        for target in made:
+            del unlisted[target]
+    wrong += [f"{target}: not made yet, or its checksums were lost" for target in unlisted]
+    return wrong
 
 
-def main(listings: Iterable[str]) -> None:
-    wrong, n_jobs = verify(map(Path, listings))
+def main(results: str, targets: Sequence[str]) -> None:
+    wrong = verify(Path(results), [Path(target) for target in targets])
     for line in wrong:
         job.log.error("%s", line)
         print(line, flush=True)
     if wrong:
         raise PyamaError(
-            f"{len(wrong)} files are not as they were written; delete what is named above and run snakemake again"
+            f"{len(wrong)} results are not as they were written; delete what is named above and run snakemake again"
         )
-    print(f"The results of all {n_jobs} jobs are as they were written.", flush=True)
+    print(f"All {len(targets)} results are as they were written.", flush=True)
 
 
 if __name__ == "__main__":
     with job.running(snakemake):
-        main(snakemake.params.listings)
+        main(snakemake.params.results, snakemake.params.targets)

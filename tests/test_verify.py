@@ -1,5 +1,6 @@
 """`snakemake verify` notices every file that is not as it was written, and nothing else."""
 
+import re
 import shutil
 
 import pytest
@@ -21,7 +22,7 @@ def done(movies, tmp_path_factory):
 def test_sound_results(done):
     outcome = done.run(None, "verify")
     assert outcome.code == 0, outcome.text
-    assert "The results of all 12 jobs are as they were written." in outcome.text
+    assert re.search(r"All \d+ results are as they were written.", outcome.text)
 
 
 def test_damage_of_every_kind_and_back(done):
@@ -49,7 +50,7 @@ def test_damage_of_every_kind_and_back(done):
         "small/fov_000/images.zarr/fl_ch_1/0/c/0/0/0": "changed since it was written",
         "small/fov_000/small_fov_000_traces.csv": f"truncated to {len(traces.read_bytes())} of "
         f"{(done.folder / 'aside/small/fov_000/small_fov_000_traces.csv').stat().st_size} bytes",
-        "checksums/small/fov_000/track.txt": "missing; the results that it lists were not made, or were lost",
+        "small/fov_000/images.zarr/seg_tracked_ch_0/0": "not made yet, or its checksums were lost",
     }
     assert "Traceback" not in outcome.text
     assert "delete what is named above and run snakemake again" in outcome.text
@@ -77,17 +78,19 @@ def test_any_changed_byte_or_length_is_noticed(tmp_path_factory, content, at, ch
     file.parent.mkdir()
     file.write_bytes(content)
     checksums.write(listing, [file.parent])
-    assert list(checksums.differences(listing)) == []
+    assert list(checksums.differences(checksums.read(listing))) == []
     other = bytearray(content)
     other[at % len(content)] ^= change
     file.write_bytes(other)
-    assert list(checksums.differences(listing)) == [(file, "changed since it was written")]
+    assert list(checksums.differences(checksums.read(listing))) == [(file, "changed since it was written")]
     shorter = data.draw(st.integers(0, len(content) - 1))
     file.write_bytes(content[:shorter])
-    assert list(checksums.differences(listing)) == [(file, f"truncated to {shorter} of {len(content)} bytes")]
+    assert list(checksums.differences(checksums.read(listing))) == [
+        (file, f"truncated to {shorter} of {len(content)} bytes")
+    ]
     file.write_bytes(content + b"x")
-    assert list(checksums.differences(listing)) == [(file, "changed since it was written")]
+    assert list(checksums.differences(checksums.read(listing))) == [(file, "changed since it was written")]
     file.write_bytes(content)
-    assert list(checksums.differences(listing)) == []
+    assert list(checksums.differences(checksums.read(listing))) == []
     file.unlink()
-    assert list(checksums.differences(listing)) == [(file, "missing")]
+    assert list(checksums.differences(checksums.read(listing))) == [(file, "missing")]

@@ -6,7 +6,7 @@ twentieth of SHA-256 on a machine without instructions for that; it is to notice
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import google_crc32c
@@ -26,17 +26,24 @@ def write(listing: Path, outputs: Iterable[Path]) -> None:
     write_text(listing, "".join(lines))
 
 
-def differences(listing: Path) -> Iterator[tuple[Path, str]]:
-    """Files that are not as `listing` says, each with what is wrong: missing, truncated or changed."""
+def read(listing: Path) -> dict[Path, tuple[str, int]]:
+    """The files of a list, each with its checksum and its size in bytes."""
     root = results_of(listing)
+    files = {}
     for line in listing.read_text(encoding="utf-8").splitlines():
         checksum, size, name = line.split(" ", 2)
-        file = root / name
+        files[root / name] = checksum, int(size)
+    return files
+
+
+def differences(files: Mapping[Path, tuple[str, int]]) -> Iterator[tuple[Path, str]]:
+    """Those of these files that are not as their list says, each with what is wrong: missing, truncated or changed."""
+    for file, (checksum, size) in files.items():
         try:
             now = file.stat().st_size
-            if now < int(size):
+            if now < size:
                 yield file, f"truncated to {now} of {size} bytes"
-            elif now > int(size) or f"{_checksum(file):08x}" != checksum:
+            elif now > size or f"{_checksum(file):08x}" != checksum:
                 yield file, "changed since it was written"
         except FileNotFoundError:
             yield file, "missing"

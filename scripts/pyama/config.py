@@ -11,7 +11,8 @@ import difflib
 import hashlib
 import json
 import math
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from pyama.paths import BENCHMARKS, CHECKSUMS, LOGS
 
 SCHEMA_FILE = Path(__file__).parents[2] / "config" / "schema.yaml"
 RESERVED_NAMES = (LOGS, BENCHMARKS, CHECKSUMS)  # folders of our own beside the datasets' folders
+SCIENTIFIC = re.compile(r"[+-]?[0-9.]+[eE][+-]?[0-9]+")  # 1e-5, which YAML takes for text
 
 
 @cache
@@ -62,8 +64,13 @@ def stage_settings(config: Mapping[str, Any], stage: str) -> dict[str, Any]:
         value.rpartition(":")[0] for key, value in settings.items() if key.endswith("_method") and ":" in value
     ]
     if files:
-        settings["files"] = {file: _digest(file) for file in files}
+        settings["files"] = digests(files)
     return settings
+
+
+def digests(files: Iterable[str]) -> dict[str, str]:
+    """The user's files with digests of their content."""
+    return {file: _digest(file) for file in files}
 
 
 def as_json(settings: Mapping[str, Any]) -> str:
@@ -112,7 +119,9 @@ def _plain(value: Any, key: str = "") -> Any:
     if isinstance(value, Mapping):
         return {str(name): _plain(item, f"{key}.{name}" if key else str(name)) for name, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_plain(item, key) for item in value]
+        return [_plain(item, f"{key}.{at}") for at, item in enumerate(value)]
+    if isinstance(value, str) and key.startswith("fits.") and SCIENTIFIC.fullmatch(value):
+        return float(value)
     if isinstance(value, float) and not math.isfinite(value):
         raise PyamaError(f"{key}: {value} is not allowed; give a finite number")
     return value

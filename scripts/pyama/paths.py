@@ -72,6 +72,7 @@ class Layout:
         self.merged = f"{self.dataset}/{{sample}}_{{column}}.csv"
         self.tidy = f"{self.dataset}/{{dataset}}_traces"  # .csv and .parquet
         self.curation = f"{self.results}/{CURATION}"
+        self.fitted = f"{self.dataset}/{{sample}}_{{column}}_fitted_{{model}}.csv"
         self.movie = f"{self.dataset}/.movie.json"
 
     def frames(self, name: str, level: int = 0) -> str:
