@@ -22,7 +22,10 @@ try:
         else 0
     )
     DATASETS = plan.plan_datasets(CONFIG, WITHOUT)
-    FLAGS = curation.read_curation(Path(LAYOUT.curation), DATASETS)
+    FLAGS = curation.read_curation(
+        Path(LAYOUT.curation),
+        {name: len(dataset.movie.fovs) for name, dataset in DATASETS.items()},
+    )
 except PyamaError as error:
     sys.exit(str(error))  # one line per mistake, before any job
 

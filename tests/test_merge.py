@@ -114,7 +114,7 @@ def test_mistakes_in_curation(tmp_path, rows, reason):
     path = tmp_path / "curation.csv"
     path.write_text(rows)
     with pytest.raises(PyamaError, match=reason):
-        read_curation(path, {"d": type("Dataset", (), {"movie": type("Movie", (), {"fovs": [{}, {}]})})})
+        read_curation(path, {"d": 2})
 
 
 def test_the_tidy_table_says_the_same_as_csv_and_parquet(movies, tmp_path):

@@ -21,8 +21,6 @@ from pyama.paths import CURATION, INSPECTED
 if TYPE_CHECKING:
     import pandas as pd
 
-    from pyama.plan import Dataset
-
 log = logging.getLogger("pyama")
 
 Flag = tuple[int, int, bool]  # fov, cell, good
@@ -30,10 +28,10 @@ COLUMNS = ("dataset", "fov", "cell", "good")
 WORDS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
 
 
-def read_curation(path: Path, datasets: Mapping[str, Dataset]) -> dict[str, list[Flag]]:
+def read_curation(path: Path, n_fovs: Mapping[str, int]) -> dict[str, list[Flag]]:
     """The rows of curation.csv as (fov, cell, good), by dataset; empty where there is no such file.
 
-    Raises PyamaError with a line for each mistake.
+    n_fovs: the FOVs that each dataset has. Raises PyamaError with a line for each mistake.
     """
     flags: dict[str, list[Flag]] = {}
     try:
@@ -45,7 +43,7 @@ def read_curation(path: Path, datasets: Mapping[str, Dataset]) -> dict[str, list
             mistakes = []
             for row in rows:
                 try:
-                    flags.setdefault(row["dataset"], []).append(_flag(row, datasets))
+                    flags.setdefault(row["dataset"], []).append(_flag(row, n_fovs))
                 except ValueError as error:
                     mistakes.append(f"{path}, line {rows.line_num}: {error}")
     except FileNotFoundError:
@@ -57,19 +55,18 @@ def read_curation(path: Path, datasets: Mapping[str, Dataset]) -> dict[str, list
     return flags
 
 
-def _flag(row: Mapping[str, str | None], datasets: Mapping[str, Dataset]) -> Flag:
+def _flag(row: Mapping[str, str | None], n_fovs: Mapping[str, int]) -> Flag:
     dataset, good = row["dataset"] or "", (row["good"] or "").strip().lower()
-    if dataset not in datasets:
-        raise ValueError(f"there is no dataset {dataset!r}; there are {', '.join(datasets)}")
+    if dataset not in n_fovs:
+        raise ValueError(f"there is no dataset {dataset!r}; there are {', '.join(n_fovs)}")
     if good not in WORDS:
         raise ValueError(f"good is {row['good']!r}; allowed are true and false")
     try:
         fov, cell = int(row["fov"] or ""), int(row["cell"] or "")
     except ValueError:
         raise ValueError(f"fov {row['fov']!r} and cell {row['cell']!r} are to be whole numbers") from None
-    last = len(datasets[dataset].movie.fovs) - 1
-    if not 0 <= fov <= last:
-        raise ValueError(f"dataset {dataset} has no FOV {fov}; it has FOVs 0 to {last}")
+    if not 0 <= fov < n_fovs[dataset]:
+        raise ValueError(f"dataset {dataset} has no FOV {fov}; it has FOVs 0 to {n_fovs[dataset] - 1}")
     return fov, cell, WORDS[good]
 
 
