@@ -25,7 +25,7 @@ FITS = [
     {"channel": 1, "feature": "intensity_total", "model": "maturation", "parameters": {"beta": {"fixed": "5e-3"}}},
     {"channel": "mCherry", "feature": "intensity_total", "model": "mine.py:line"},
 ]
-AFTER_EXTRACTION = {"extract", "merge", "fit"}
+AFTER_EXTRACTION = {"extract", "merge", "tidy", "qc", "fit"}
 
 
 @pytest.fixture(scope="module")
