@@ -18,7 +18,6 @@ from hypothesis.extra import numpy as hnp
 from demo import nd2_writer
 from demo.czi_writer import Subblock, movie_xml, write_czi, write_subblocks
 from demo.nd2_writer import Channel, Position, write_nd2
-from pyama import microscopy
 from pyama.errors import PyamaError
 from pyama.microscopy import Movie, _as_uint16, _minutes_since_start, inspect_movie, open_movie
 
@@ -551,15 +550,6 @@ def test_czi_absent_and_further_dimensions(tmp_path, axes, further):
     path = czi_file(tmp_path / "a.czi", images, axes=axes, first=further)
     assert_planes(path, images)
     aics_equal(path, images, axes)
-
-
-@pytest.mark.parametrize("many", [0, 5000])
-def test_both_readers_of_czi_give_the_same(tmp_path, monkeypatch, many):
-    monkeypatch.setattr(microscopy, "MANY_SUBBLOCKS", many)
-    images = pixels(2, 3, 2, 2)
-    gone = {(1, 2, 0, 1), (0, 1, 1, 0)}
-    path = czi_file(tmp_path / "a.czi", images, plane=lambda *i: None if i in gone else images[i], scene_ids=[1, 4])
-    assert_planes(path, images, gone)
 
 
 def aics_equal(path: Path, images: np.ndarray, axes: str) -> None:

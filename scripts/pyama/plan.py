@@ -10,10 +10,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from pyama.apart import inspect_movie
 from pyama.config import expand_fovs, fovs_of
 from pyama.errors import PyamaError
 from pyama.files import write_text
-from pyama.microscopy import Movie, inspect_movie
+from pyama.microscopy import Movie
 from pyama.paths import Layout
 from pyama.rerun import code_digest
 
