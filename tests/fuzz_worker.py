@@ -1,6 +1,6 @@
 """A process that reads damaged files and says, one line of JSON each, what came of it.
 
-Usage: python tests/fuzz_worker.py FOLDER NAME FIRST LAST
+Usage: python tests/fuzz_worker.py FOLDER NAME FIRST LAST    (NAME: see mutants.FILES, or a path)
 
 The process may be killed by what it reads: who started it sees from the last line which file that was.
 """
@@ -19,7 +19,7 @@ HERE = Path(__file__).parent
 if __name__ == "__main__":
     sys.path[:0] = [str(HERE), str(HERE.parent / "scripts")]
 
-from mutants import Intact, Mutant, intact_files, mutant
+from mutants import FILES, Mutant, mutant, real_file
 
 from pyama.errors import PyamaError
 from pyama.microscopy import inspect_movie, open_movie
@@ -114,7 +114,7 @@ def verdict(intact: Reading, found: Reading, damaged: Mutant) -> str:
 
 
 def main(folder: Path, name: str, first: int, last: int) -> None:
-    base: Intact = intact_files(folder)[name]
+    base = FILES[name](folder) if name in FILES else real_file(Path(name))
     path = folder / f"damaged{base.suffix}"
     path.write_bytes(base.content)
     intact = read_everything(path)

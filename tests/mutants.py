@@ -11,7 +11,7 @@ import itertools
 import random
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -73,7 +73,7 @@ class Mutant(NamedTuple):
 
 def _pixels(*shape: int) -> np.ndarray:
     images = np.random.default_rng(11).integers(1, 65536, (*shape, 9, 14), dtype=np.uint16)
-    images[..., 2:, 3:] >>= 6  # something to compress
+    images >>= 6  # something to compress
     return images
 
 
@@ -147,20 +147,35 @@ def _czi_of_zeiss(folder: Path) -> Intact:
     return parts_of_czi(path.read_bytes())
 
 
-def intact_files(folder: Path) -> dict[str, Intact]:
-    """The files that are damaged, by name."""
-    return {
-        "nd2": _nd2(folder, "TP", (2, 3, 2, 1)),
-        "nd2 positions outermost": _nd2(folder, "PTZ", (2, 2, 1, 2)),
-        "nd2 compressed": _nd2(folder, "TP", (2, 2, 2, 1), compress=True),
-        "nd2 stopped": _nd2(folder, "TP", (2, 3, 2, 1), gone=2),
-        "czi": _czi(folder, (2, 3, 2, 1)),
-        "czi zstd": _czi(folder, (2, 2, 2, 1), compress=True),
-        "czi one scene": _czi(folder, (1, 3, 1, 2), axes="TCZ", attach_times=False),
-        "czi gaps": _czi(folder, (2, 3, 2, 1), gone=1),
-        "czi tiles": _czi_of_tiles(folder),
-        "czi of zeiss": _czi_of_zeiss(folder),
-    }
+# Small real files, where they are (see conftest): their loops and sizes, to say which frame is which plane.
+REAL = {
+    "nd2/cluster.nd2": ("TZ", (1, 3, 2, 10)),
+    "nd2/example-cerevisiae.nd2": ("", (1, 1, 2, 1)),
+    "czi/LLS7_small.czi": None,
+    "czi/WellD6-7_S2.czi": None,
+    "czi/s_1_t_1_c_1_z_1.czi": None,
+}
+
+
+def real_file(path: Path) -> Intact:
+    """A real file."""
+    content, name = path.read_bytes(), f"{path.parent.name}/{path.name}"
+    return parts_of_czi(content) if path.suffix == ".czi" else parts_of_nd2(content, *REAL[name])
+
+
+# The files that are damaged: each function writes one into a folder.
+FILES: dict[str, Callable[[Path], Intact]] = {
+    "nd2": lambda folder: _nd2(folder, "TP", (2, 3, 2, 1)),
+    "nd2 positions outermost": lambda folder: _nd2(folder, "PTZ", (2, 2, 1, 2)),
+    "nd2 compressed": lambda folder: _nd2(folder, "TP", (2, 2, 2, 1), compress=True),
+    "nd2 stopped": lambda folder: _nd2(folder, "TP", (2, 3, 2, 1), gone=2),
+    "czi": lambda folder: _czi(folder, (2, 3, 2, 1)),
+    "czi zstd": lambda folder: _czi(folder, (2, 2, 2, 1), compress=True),
+    "czi one scene": lambda folder: _czi(folder, (1, 3, 1, 2), axes="TCZ", attach_times=False),
+    "czi gaps": lambda folder: _czi(folder, (2, 3, 2, 1), gone=1),
+    "czi tiles": _czi_of_tiles,
+    "czi of zeiss": _czi_of_zeiss,
+}
 
 
 # ------------------------------------------------------------------------------------------------- their parts: ND2
@@ -338,11 +353,15 @@ def mutant(intact: Intact, seed: int) -> Mutant:
     hit = np.flatnonzero(np.frombuffer(content, np.uint8) != np.frombuffer(intact.content, np.uint8))
     parts = [part for part in intact.parts if np.searchsorted(hit, part.start) < np.searchsorted(hit, part.end)]
     names = ", ".join(dict.fromkeys(part.name for part in parts))
+    planes = frozenset().union(*(part.planes for part in parts))
+    if "uLoopPars/uiCount" in names:
+        # how long a loop is stands in one place; a longer loop looks like an acquisition that was stopped
+        planes |= frozenset().union(*(part.planes for part in intact.parts))
     return Mutant(
         intact.suffix,
         content,
         f"{what} ({names})",
-        frozenset().union(*(part.planes for part in parts)),
+        planes,
         any(part.value for part in parts),
     )
 
@@ -427,7 +446,7 @@ def _copy_part(rng: random.Random, intact: Intact, content: bytearray) -> str:
     return f"{name[0]} at {target.start} overwritten with that at {source.start}"
 
 
-def mislabelled(intact: dict[str, Intact]) -> Iterator[tuple[str, bytes, str]]:
+def mislabelled(nd2: bytes, czi: bytes) -> Iterator[tuple[str, bytes, str]]:
     """Files that are something else than their ending says: suffix, content, what they are."""
     page = b"<!DOCTYPE html><html><body>404 Not Found</body></html>"
     others = {
@@ -436,17 +455,17 @@ def mislabelled(intact: dict[str, Intact]) -> Iterator[tuple[str, bytes, str]]:
         "text": b"fov,cell,frame\n" * 50,
         "a web page": page,
         "a PNG": b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" + bytes(200),
-        "gzip": gzip.compress(intact["czi"].content, mtime=0),
-        "zlib": zlib.compress(intact["nd2"].content),
+        "gzip": gzip.compress(czi, mtime=0),
+        "zlib": zlib.compress(nd2),
         "a ZIP": b"PK\x03\x04" + bytes(300),
         "zeros": bytes(5000),
         "noise": random.Random(5).randbytes(5000),
         "an ND2's first bytes": b"\xda\xce\xbe\x0a" + bytes(5000),
         "a CZI's first bytes": b"ZISRAWFILE".ljust(16, b"\0") + bytes(5000),
-        "two ND2s": intact["nd2"].content * 2,
-        "two CZIs": intact["czi"].content * 2,
-        "an ND2 in a CZI": intact["czi"].content + intact["nd2"].content,
-        "an ND2 with noise behind": intact["nd2"].content + random.Random(5).randbytes(100),
+        "two ND2s": nd2 * 2,
+        "two CZIs": czi * 2,
+        "an ND2 in a CZI": czi + nd2,
+        "an ND2 with noise behind": nd2 + random.Random(5).randbytes(100),
     }
     for suffix in (".nd2", ".czi"):
         for what, content in others.items():

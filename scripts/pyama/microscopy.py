@@ -20,7 +20,7 @@ import os
 import struct
 import warnings
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -49,6 +49,9 @@ OTHER_MAGICS = {
     b"\x89PNG": "a PNG image",
     b"\xff\xd8\xff": "a JPEG image",
     b"PK\x03\x04": "a ZIP archive",
+    b"\x1f\x8b": "a gzip archive",
+    b"<!DOCTYPE": "a web page",
+    b"<html": "a web page",
 }
 MAKER = {"ND2": "NIS-Elements", "CZI": "ZEN"}
 
@@ -343,8 +346,12 @@ def _nd2_file(path: Path) -> Any:
         tail = file.read(40)
         if not tail.startswith(b"ND2 CHUNK MAP SIGNATURE 0000001!") or len(tail) < 40:
             raise ValueError("the index at its end is missing: the file is cut off or was never closed")
-        _nd2_chunk(file, struct.unpack_from("<Q", tail, 32)[0])
+        _, begin, length = _nd2_chunk(file, struct.unpack_from("<Q", tail, 32)[0])
+        file.seek(begin)
+        n_frames = file.read(length).count(b"ImageDataSeq|")
         opened = nd2.ND2File(file)
+        if n_frames != sum(name.startswith(b"ImageDataSeq|") for name in opened._rdr.chunkmap):
+            raise ValueError("its index is damaged: it names a frame twice")
         for name in opened._rdr.chunkmap:
             if name.startswith(ND2_READ[1:4]) and (data := opened._rdr._load_chunk(name)).startswith(b"<"):
                 # nd2 tries one encoding after the other, and an XML library that may be any of two
@@ -370,15 +377,14 @@ def _nd2_layout(opened: Any, file: IO[bytes]) -> tuple[_Nd2Layout, _Nd2Frames]:
     counts = tuple(loop.count for loop in loops)
 
     frames = _nd2_frames(opened.attributes)
-    # an entry that points beyond the end of the file is no frame; 4096 bytes of header lie before the pixels
+    # an entry that points beyond the end of the file is a frame that is not there
     size = os.fstat(file.fileno()).st_size
-    last_start = size - 4096 - (0 if frames.compressed else frames.height * frames.row_bytes)
     listed = {
-        int(name[13:-1]): start
+        int(name[13:-1]): start if start < size else -1
         for name, (start, _) in opened._rdr.chunkmap.items()
-        if name.startswith(b"ImageDataSeq|") and start <= last_start
+        if name.startswith(b"ImageDataSeq|")
     }
-    if not listed:
+    if not listed or max(listed.values()) < 0:
         raise ValueError("it holds no images")
     _refuse_damaged_index(opened._rdr.chunkmap, listed, frames, file)
 
@@ -431,7 +437,8 @@ def _refuse_damaged_index(
     the place of one which is.
     """
     damaged = []
-    for number in (min(listed), max(listed)):
+    there = [number for number, start in listed.items() if start >= 0]
+    for number in (min(there), max(there)):
         try:
             _nd2_frame_data(file, number, listed[number], frames)
         except _Contradiction:
@@ -771,14 +778,19 @@ def _read_tiles(file: IO[bytes]) -> _Tiles:
     doubtful = [(everything, int(row)) for row in np.flatnonzero(~full & (columns["pyramid"] == 0))[:1000]]
     for name in ("Xstart", "Ystart", *CZI_LETTERS):
         doubtful += [(tiles, row) for row in {int(tiles.columns[name].argmin()), int(tiles.columns[name].argmax())}]
-    for table, row in doubtful:
+    _refuse_contradictions(file, doubtful)
+    return tiles
+
+
+def _refuse_contradictions(file: IO[bytes], rows: Iterable[tuple[_Tiles, int]]) -> None:
+    """Raise ValueError if the header of one of these subblocks can be read and says other than the directory."""
+    for tiles, row in rows:
         try:
-            _subblock(file, table, row)
+            _subblock(file, tiles, row)
         except _Contradiction:
             raise
         except ValueError:
             pass
-    return tiles
 
 
 def _subblock(file: IO[bytes], tiles: _Tiles, row: int) -> tuple[int, int, int, int]:
@@ -815,7 +827,10 @@ def _subblock(file: IO[bytes], tiles: _Tiles, row: int) -> tuple[int, int, int, 
 def _czi_layout(path: Path) -> _CziLayout:
     """Put the tiles in order; raise PyamaError for arrangements that have no one plane per FOV, frame and channel."""
     with open(path, "rb") as file:
-        tiles = _read_tiles(file)
+        return _in_order(path, file, _read_tiles(file))
+
+
+def _in_order(path: Path, file: IO[bytes], tiles: _Tiles) -> _CziLayout:
     dims = tiles.columns
     x, y, tile_width, tile_height = (dims[name] for name in ("Xstart", "Ystart", "Xsize", "Ysize"))
     for letter, name in zip("BVHIR", ("blocks", "views", "phases", "illuminations", "rotations"), strict=True):
@@ -852,9 +867,12 @@ def _czi_layout(path: Path) -> _CziLayout:
             boxes.append(None)
             sizes.append((int(size[0][0]), int(size[0][1])))
             continue
+        # the outermost tiles decide how large all planes are
+        right, bottom = x[mine] + tile_width[mine], y[mine] + tile_height[mine]
+        outermost = {int(mine[at]) for at in (x[mine].argmin(), y[mine].argmin(), right.argmax(), bottom.argmax())}
+        _refuse_contradictions(file, [(tiles, row) for row in outermost])
         left, top = int(x[mine].min()), int(y[mine].min())
-        width = int((x[mine] + tile_width[mine]).max()) - left
-        height = int((y[mine] + tile_height[mine]).max()) - top
+        width, height = int(right.max()) - left, int(bottom.max()) - top
         covered = int((tile_width[mine] * tile_height[mine]).sum()) / int((count[i] > 0).sum())
         if width * height > 4 * covered:
             raise PyamaError(
