@@ -12,7 +12,9 @@ from pyama.paths import Layout, background, fl, fov_text, labeled, pc, tracked
 from pyama.rerun import code_digest
 
 try:
-    if mistakes := [line for file in workflow.configfiles for line in repeated_keys(Path(file))]:
+    if mistakes := [
+        line for file in workflow.configfiles for line in repeated_keys(Path(file))
+    ]:
         raise PyamaError("\n".join(mistakes))
     CONFIG = complete(config)
     if workflow.is_main_process and not workflow.dryrun:

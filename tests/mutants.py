@@ -58,7 +58,9 @@ class Intact:
 class Mutant(NamedTuple):
     """A damaged copy; `what` says how. `planes` may differ unseen: their pixels were hit, and nothing else of them.
 
-    `values`: whether bytes were hit whose damage only shows in names, times or the pixel size.
+    `values`: whether bytes were hit whose damage only shows in names, times or the pixel size. `loops`: whether the
+    length of a loop of an ND2 was hit, which stands in one place: a loop that is longer than the frames that are there
+    looks like an acquisition that was stopped.
     """
 
     suffix: str
@@ -66,6 +68,7 @@ class Mutant(NamedTuple):
     what: str
     planes: frozenset[Plane]
     values: bool
+    loops: bool = False
 
 
 # ------------------------------------------------------------------------------------------------------ the files
@@ -288,7 +291,7 @@ def parts_of_czi(content: bytes) -> Intact:
             intact.number(data + 4, "<i", "subblock attachment length")
             intact.number(data + 8, "<q", "subblock data length")
             end, _, dims = _parts_of_entry(intact, data + 16, "subblock")
-            xml, attached, length = struct.unpack_from("<iiq", content, data)
+            xml, _, length = struct.unpack_from("<iiq", content, data)
             pixels = intact.add(max(data + 256, end), xml, "subblock metadata", value=True)
             intact.add(pixels, length, "pixels", planes=frozenset([plane(dims)]))
         elif name == "ZISRAWDIRECTORY":
@@ -354,15 +357,13 @@ def mutant(intact: Intact, seed: int) -> Mutant:
     parts = [part for part in intact.parts if np.searchsorted(hit, part.start) < np.searchsorted(hit, part.end)]
     names = ", ".join(dict.fromkeys(part.name for part in parts))
     planes = frozenset().union(*(part.planes for part in parts))
-    if "uLoopPars/uiCount" in names:
-        # how long a loop is stands in one place; a longer loop looks like an acquisition that was stopped
-        planes |= frozenset().union(*(part.planes for part in intact.parts))
     return Mutant(
         intact.suffix,
         content,
         f"{what} ({names})",
         planes,
         any(part.value for part in parts),
+        "uLoopPars/uiCount" in names,
     )
 
 

@@ -1,7 +1,7 @@
 """Damaged ND2 and CZI files: never a crash, a hang, or memory without bound, and never other planes without a word.
 
 PYAMA_FUZZ is the number of damaged copies of each file (250 if it is not set); the same number means the same copies.
-To see one again: python tests/fuzz_worker.py FOLDER NAME SEED SEED+1
+To see one again: PYTHONPATH=scripts python tests/fuzz_worker.py FOLDER NAME SEED SEED+1
 """
 
 import gzip
@@ -27,6 +27,7 @@ from pyama.microscopy import inspect_movie, open_movie
 
 N = int(os.environ.get("PYAMA_FUZZ", "250"))
 WORKER = Path(fuzz_worker.__file__)
+SCRIPTS = WORKER.parents[1] / "scripts"
 
 
 def verdicts(folder: Path, name: str, n: int) -> tuple[Counter, list[str]]:
@@ -34,10 +35,11 @@ def verdicts(folder: Path, name: str, n: int) -> tuple[Counter, list[str]]:
     counts: Counter = Counter()
     failed = []
     first = 0
-    threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")  # each takes address space
+    environment = {**os.environ, "PYTHONPATH": str(SCRIPTS)}
+    environment |= dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")  # each takes address space
     while first < n:
         command = [sys.executable, str(WORKER), str(folder), name, str(first), str(n)]
-        done = subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ, **threads})
+        done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
         lines = [json.loads(line) for line in done.stdout.splitlines() if line.startswith('{"seed"')]
         for line in lines:
             if "verdict" in line:
@@ -101,7 +103,7 @@ def test_an_nd2_named_czi_and_the_reverse_are_read_as_what_they_are(tmp_path):
         )
 
 
-# ------------------------------------------------------------------------------------- sizes that are not to be believed
+# ---------------------------------------------------------------------------------- sizes that are not to be believed
 
 
 @pytest.mark.parametrize("pixels", [(40_000, 40_000), (2**31 - 1, 2**31 - 1), (1, 2**31 - 1), (0, 0), (-5, -5)])
@@ -231,7 +233,7 @@ def test_reading_executes_and_unpickles_nothing(tmp_path, name):
     )
     done = subprocess.run(
         [sys.executable, "-c", program, str(path)],
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1] / "scripts")},
+        env={**os.environ, "PYTHONPATH": str(SCRIPTS)},
         capture_output=True,
         text=True,
         check=True,

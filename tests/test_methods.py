@@ -42,7 +42,7 @@ def test_a_file_that_cannot_be_imported_is_one_line(tmp_path, monkeypatch, text)
     if "while" in text:  # an end to it after all, for the sake of the other tests
         text = f"import time\nend = time.monotonic() + 5\n{text.replace('True', 'time.monotonic() < end')}"
     (tmp_path / "mine.py").write_text(text)
-    with pytest.raises(PyamaError, match=BROKEN[text] if text in BROKEN else "took more than") as caught:
+    with pytest.raises(PyamaError, match=BROKEN.get(text, "took more than")) as caught:
         plugins.load_file(str(tmp_path / "mine.py"), "plugins")
     assert "\n" not in str(caught.value)
 
@@ -79,7 +79,7 @@ FAILING = {
         "def segment(image):\n    raise MemoryError\n": "failed in line 2: MemoryError",
         "def segment(image):\n    raise ValueError('no\\nno')\n": "failed in line 2: ValueError: no no",
         "import sys\n\ndef segment(image):\n    sys.exit()\n": "failed in line 4: SystemExit",
-        "def segment(image):\n    return helper(image)\n\ndef helper(image):\n    return image.nothing\n": "in line 5: Attr",
+        "def segment(image):\n    return helper(image)\n\ndef helper(image):\n    return image.nothing\n": "in line 5",
         "def segment():\n    pass\n": "takes 0 positional arguments",
         "def segment(image):\n    return None\n": "got object of shape ()",
         "def segment(image):\n    return image[1:]\n": "expected labels of shape (4, 5)",

@@ -1,4 +1,4 @@
-"""Looking at a file in a process of its own: planning survives whatever a damaged file makes of the libraries that read it.
+"""Looking at a file in a process of its own: planning survives whatever a damaged file makes of its readers.
 
 A crash of compiled code, a hang or a demand for all memory would end Snakemake's main process without a word. Here it
 ends a child, and comes back as one line. The libraries are imported by the child alone.
@@ -31,7 +31,7 @@ def inspect_movie(path: Path) -> Movie:
 
 
 def call(function: str, path: str, *, seconds: float = SECONDS, megabytes: int = MEGABYTES) -> dict[str, Any]:
-    """The fields of the dataclass that `function` ("package.module:name") returns for a path, called in a child process.
+    """Call `function` ("package.module:name") with a path in a child process; return the fields of its dataclass.
 
     Raises PyamaError, with the function's own line or with what became of the child. Where the system knows no bound
     on the memory of a process (Windows, macOS) there is none.
