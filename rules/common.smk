@@ -6,16 +6,13 @@ from pathlib import Path
 sys.path.insert(0, str(Path(workflow.basedir) / "scripts"))
 
 from pyama import lock, plan, resources, summary
-from pyama.config import as_json, complete, repeated_keys, stage_settings
+from pyama.config import as_json, complete, refuse_repeated_keys, stage_settings
 from pyama.errors import PyamaError
 from pyama.paths import Layout, background, fl, fov_text, labeled, pc, tracked
 from pyama.rerun import code_digest
 
 try:
-    if mistakes := [
-        line for file in workflow.configfiles for line in repeated_keys(Path(file))
-    ]:
-        raise PyamaError("\n".join(mistakes))
+    refuse_repeated_keys(workflow.configfiles)
     CONFIG = complete(config)
     if workflow.is_main_process and not workflow.dryrun:
         lock.hold(Path(CONFIG["output_dir"]))

@@ -223,9 +223,12 @@ def test_a_config_within_itself_is_refused():
 def test_a_key_that_stands_twice_is_named(tmp_path, text, lines):
     file = tmp_path / "my.yaml"
     file.write_text(text)
-    found = config.repeated_keys(file)
-    assert len(found) == len(lines)
+    if not lines:
+        config.refuse_repeated_keys([file, tmp_path / "nothing.yaml"])
+        return
+    with pytest.raises(PyamaError) as caught:
+        config.refuse_repeated_keys([tmp_path / "nothing.yaml", file])
+    found = str(caught.value).split("\n")
     for line, expected in zip(found, lines, strict=True):
         assert expected in line
-        assert str(file) in line
-    assert config.repeated_keys(tmp_path / "nothing.yaml") == []
+        assert line.startswith(f"{file}: ")

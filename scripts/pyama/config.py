@@ -51,12 +51,16 @@ def complete(raw: Mapping[str, Any]) -> dict[str, Any]:
     return config
 
 
-def repeated_keys(file: Path) -> list[str]:
-    """One line for each key that a YAML or JSON file has twice in one place: YAML takes the last one without a word."""
+def refuse_repeated_keys(files: Iterable[str | Path]) -> None:
+    """Raise PyamaError with a line for each key that a file has twice: YAML takes the last one without a word."""
+    _raise(line for file in files for line in _repeated_keys(Path(file)))
+
+
+def _repeated_keys(file: Path) -> list[str]:
     mistakes = []
     seen: set[int] = set()
 
-    def look(node: yaml.Node) -> None:
+    def look(node: yaml.Node | None) -> None:
         if id(node) in seen or not isinstance(node, yaml.CollectionNode):
             return
         seen.add(id(node))
@@ -76,7 +80,7 @@ def repeated_keys(file: Path) -> list[str]:
         look(yaml.compose(file.read_text(encoding="utf-8")))
     except (OSError, ValueError, yaml.YAMLError, RecursionError):
         return []  # Snakemake could read it, so it is not our place to complain
-    return [_printable(line) for line in mistakes]
+    return mistakes
 
 
 def stage_settings(config: Mapping[str, Any], stage: str) -> dict[str, Any]:
