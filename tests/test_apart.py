@@ -3,9 +3,10 @@
 import time
 from dataclasses import asdict
 
+import numpy as np
 import pytest
 
-from pyama import apart
+from pyama import apart, libczi
 from pyama.errors import PyamaError
 from pyama.microscopy import inspect_movie
 
@@ -88,3 +89,63 @@ def test_a_hang_ends(readers):
     with pytest.raises(PyamaError, match=r"'x.nd2' cannot be read: it took more than 1 s; copy it again"):
         apart.call("readers:hang", "x.nd2", seconds=1)
     assert time.monotonic() - started < 50  # it would take 60
+
+
+# --------------------------------------------------------------------------------------------------- planes of libCZI
+
+LIBRARY = """
+import contextlib, ctypes, os, sys, time
+import numpy as np
+
+class Document:
+    def read(self, roi, plane, **_):
+        print("a library that talks")
+        frame = plane["T"]
+        if frame == 1:
+            ctypes.string_at(0)
+        if frame == 2:
+            time.sleep(60)
+        if frame == 3:
+            raise RuntimeError("no such\\nplane")
+        if frame == 4:
+            sys.stderr.write("terminate called after throwing an instance of 'std::bad_alloc'")
+            sys.stderr.flush()
+            os.abort()
+        if frame == 5:
+            return np.zeros((1, 1, 1), np.uint16)
+        return np.full((roi[3], roi[2], 1), 7 + frame, np.uint16)
+
+@contextlib.contextmanager
+def open_czi(path):
+    yield Document()
+"""
+
+
+def test_what_becomes_of_a_plane_in_libczi(tmp_path, monkeypatch):
+    """A stand-in for the library that does what damaged files make of it; the child is started anew where it ended."""
+    (tmp_path / "pylibCZIrw").mkdir()
+    (tmp_path / "pylibCZIrw/__init__.py").touch()
+    (tmp_path / "pylibCZIrw/czi.py").write_text(LIBRARY)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setattr(libczi, "SECONDS", 20)
+    library = libczi.LibCzi(tmp_path / "a.czi")
+
+    def read(frame):
+        pixels = library.read((0, 0, 3, 2), np.dtype(np.uint16), plane={"T": frame})
+        assert pixels.shape == (2, 3)
+        return set(pixels.ravel().tolist())
+
+    assert read(0) == {7}
+    for frame, reason in (
+        (1, r"the reader crashed \(segmentation fault\)"),
+        (3, "no such plane"),
+        (4, "it needed more than 8000 MB"),
+        (5, "pixels came back"),
+    ):
+        with pytest.raises(ValueError, match=reason):
+            read(frame)
+        assert read(9) == {16}
+    monkeypatch.setattr(libczi, "SECONDS", 1)
+    with pytest.raises(ValueError, match="it took more than 1 s"):
+        read(2)
+    library.close()

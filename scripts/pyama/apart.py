@@ -36,19 +36,11 @@ def call(function: str, path: str, *, seconds: float = SECONDS, megabytes: int =
     Raises PyamaError, with the function's own line or with what became of the child. Where the system knows no bound
     on the memory of a process (Windows, macOS) there is none.
     """
-    scripts = str(Path(__file__).parents[1])
-    environment = {
-        **os.environ,
-        "PYTHONPATH": os.pathsep.join(filter(None, [scripts, os.environ.get("PYTHONPATH")])),
-        "PYTHONIOENCODING": "utf-8",
-        # every thread of a pool takes address space
-        **dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1"),
-    }
     command = [sys.executable, "-m", "pyama.apart", function, path, str(megabytes)]
     try:
         done = subprocess.run(
             command,
-            env=environment,
+            env=environment(),
             stdin=subprocess.DEVNULL,
             capture_output=True,
             encoding="utf-8",
@@ -66,12 +58,32 @@ def call(function: str, path: str, *, seconds: float = SECONDS, megabytes: int =
             return answer["fields"]
         reason = f"it needed more than {megabytes} MB"
     else:
-        reason = _what_happened(done.returncode, done.stderr, megabytes)
+        reason = ended(done.returncode, done.stderr, megabytes)
     raise PyamaError(f"'{path}' cannot be read: {reason}; {REMEDY}")
 
 
-def _what_happened(code: int, errors: str, megabytes: int) -> str:
-    """How a child that gave no answer ended."""
+def environment() -> dict[str, str]:
+    """The environment of a child that imports our modules."""
+    scripts = str(Path(__file__).parents[1])
+    return {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(filter(None, [scripts, os.environ.get("PYTHONPATH")])),
+        "PYTHONIOENCODING": "utf-8",
+        # every thread of a pool takes address space
+        **dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1"),
+    }
+
+
+def bound_memory(megabytes: int) -> None:
+    """Give this process no more address space, where the system can."""
+    with suppress(ImportError, OSError, ValueError):
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_AS, (megabytes * 1_000_000, resource.getrlimit(resource.RLIMIT_AS)[1]))
+
+
+def ended(code: int, errors: str, megabytes: int) -> str:
+    """How a child ended that gave no answer, from its exit code and what it wrote to stderr."""
     if "bad_alloc" in errors or "MemoryError" in errors:
         return f"it needed more than {megabytes} MB"
     if code < 0:
@@ -93,10 +105,7 @@ def _answer(function: str, path: str) -> dict[str, Any]:
 
 
 def main(function: str, path: str, megabytes: int) -> None:
-    with suppress(ImportError, OSError, ValueError):
-        import resource
-
-        resource.setrlimit(resource.RLIMIT_AS, (megabytes * 1_000_000, resource.getrlimit(resource.RLIMIT_AS)[1]))
+    bound_memory(megabytes)
     print("\n" + json.dumps(_answer(function, path)))
 
 

@@ -8,8 +8,8 @@ The metadata of an ND2 go through the package `nd2`. Its frames, and the planes 
 with zstd, are read here: before a plane is taken for one, what the file says of it in one place (index, directory) is
 compared with what it says in another (the chunk's or subblock's own header, lengths against size and pixel type), so
 that damage is noticed instead of planes shifted, and no length from a file is believed before memory is asked for.
-Mosaics and planes compressed in other ways go through `pylibCZIrw`, after the same checks. The libraries' own checks
-do not suffice: of 16,500 damaged files 2.4 % gave other pixels or times without a word.
+Mosaics and planes compressed in other ways go through `pyama.libczi`, after the same checks. The libraries' own checks
+do not suffice: of 15,000 damaged files 2 % gave other pixels or times without a word, and 17 ended the process.
 """
 
 from __future__ import annotations
@@ -1030,10 +1030,12 @@ def _czi_subblock_stamp(file: IO[bytes], tiles: _Tiles, row: int) -> float | Non
 
 
 def _open_czi(path: Path) -> _Opened:
+    from pyama.libczi import LibCzi
+
     layout = _czi_layout(path)
     columns = layout.tiles.columns
     file = open(path, "rb")  # noqa: SIM115
-    libczi = _LibCzi(path)
+    libczi = LibCzi(path)
     dims = [columns[letter] for letter in "STCZ"]
 
     def read_plane(fov: int, frame: int, channel: int, z: int) -> np.ndarray | None:
@@ -1054,7 +1056,14 @@ def _open_czi(path: Path) -> _Opened:
         else:
             for tile in np.flatnonzero(np.logical_and.reduce([column == column[row] for column in dims])):
                 _subblock(file, layout.tiles, int(tile))
-        return libczi.read(layout.tiles, row, box or layout.tiles.box(row))
+        name, dtype = CZI_PIXELS[kind]
+        return libczi.read(
+            box or layout.tiles.box(row),
+            np.dtype(dtype),
+            plane={letter: int(columns[letter][row]) for letter in "TCZ"},
+            scene=int(columns["S"][row]) if layout.tiles.has_scenes else None,
+            pixel_type=name,
+        )
 
     def read(fov: int, frame: int, channels: Sequence[int], z: int) -> list[np.ndarray | None]:
         return [read_plane(fov, frame, channel, z) for channel in channels]
@@ -1117,29 +1126,3 @@ def _unzstd(frame: bytes, n_bytes: int) -> np.ndarray:
     except RuntimeError:
         raise ValueError("its compressed pixels are damaged") from None
     return pixels
-
-
-class _LibCzi:
-    """The file as Zeiss' library reads it, opened at the first plane that needs it."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._opened: Any = None
-
-    def read(self, tiles: _Tiles, row: int, box: tuple[int, int, int, int]) -> np.ndarray:
-        """Return (height, width) pixels of the box, of the plane to which a tile belongs."""
-        if self._opened is None:
-            from pylibCZIrw import czi
-
-            self._opened = czi.open_czi(str(self._path))
-            self._document = self._opened.__enter__()
-        return self._document.read(
-            roi=box,
-            plane={letter: int(tiles.columns[letter][row]) for letter in "TCZ"},
-            scene=int(tiles.columns["S"][row]) if tiles.has_scenes else None,
-            pixel_type=CZI_PIXELS[int(tiles.columns["pixel_type"][row])][0],
-        )[..., 0]
-
-    def close(self) -> None:
-        if self._opened is not None:
-            self._opened.__exit__(None, None, None)
