@@ -297,8 +297,12 @@ class _Nd2Frames(NamedTuple):
     compressed: bool
 
 
-# The chunks that are read. Others may be damaged without harm.
-ND2_READ = (b"ImageDataSeq|", b"ImageAttributes", b"ImageMetadata", b"ImageTextInfo", b"CustomData|AcqTimesCache")
+# The chunks that are read, in files of version 3 and of version 2. Others may be damaged without harm.
+ND2_TREES = {
+    *(b"ImageAttributesLV!", b"ImageMetadataLV!", b"ImageMetadataSeqLV|0!"),
+    *(b"ImageAttributes!", b"ImageMetadata!", b"ImageMetadataSeq|0!"),
+}
+ND2_READ = (b"ImageDataSeq|", b"CustomData|AcqTimesCache!", *ND2_TREES)
 ND2_MANY = 100  # chunks of one kind whose names are looked at; those of frames may be hundreds of thousands
 
 
@@ -333,7 +337,7 @@ def _nd2_chunk(file: IO[bytes], start: int) -> tuple[bytes, int, int]:
     data = start + 16 + name_length
     if data + length > size:
         raise ValueError(f"the chunk at byte {start} does not end within the file")
-    return head[16 : 16 + name_length].split(b"\0")[0], data, length
+    return head[16 : 16 + name_length].partition(b"!")[0] + b"!", data, length
 
 
 def _nd2_file(path: Path) -> Any:
@@ -352,8 +356,9 @@ def _nd2_file(path: Path) -> Any:
         opened = nd2.ND2File(file)
         if n_frames != sum(name.startswith(b"ImageDataSeq|") for name in opened._rdr.chunkmap):
             raise ValueError("its index is damaged: it names a frame twice")
-        for name in opened._rdr.chunkmap:
-            if name.startswith(ND2_READ[1:4]) and (data := opened._rdr._load_chunk(name)).startswith(b"<"):
+        for name in opened._rdr.chunkmap.keys() & ND2_TREES:
+            data = opened._rdr._load_chunk(name)
+            if data.startswith(b"<"):
                 # nd2 tries one encoding after the other, and an XML library that may be any of two
                 for encoding in ("utf-8", "utf-16-le", "utf-16-be"):
                     _refuse_declarations(data.decode(encoding, errors="ignore"))
@@ -411,8 +416,9 @@ def _nd2_frames(attributes: Any) -> _Nd2Frames:
     if bits not in (8, 16, 32):
         raise ValueError(f"its pixels have {bits} bits")
     used = attributes.widthPx * attributes.componentCount * bits // 8
-    # rows are padded to a multiple of 4 bytes, or not at all
-    if not used or row_bytes not in (used, used + -used % 4) or attributes.heightPx < 1:
+    # rows are padded to a multiple of 4 bytes, or not at all; nd2 keeps the size of tiles only if it is another
+    fits = row_bytes == used or (row_bytes == used + -used % 4 and not attributes.tileWidthPx)
+    if not used or not fits or attributes.heightPx < 1:
         raise ValueError(
             f"its rows of {row_bytes} bytes do not fit {attributes.widthPx} pixels of {attributes.componentCount} "
             f"components of {bits} bits"
