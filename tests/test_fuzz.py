@@ -58,13 +58,14 @@ def verdicts(folder: Path, name: str, n: int) -> tuple[Counter, list[str]]:
 
 @pytest.mark.parametrize("name", mutants.FILES)
 def test_damaged_files(tmp_path, name):
-    counts, failed = verdicts(tmp_path, name, N)
+    n = N // 5 if name == "czi tiles" else N  # libCZI is a process of its own, and slow to start
+    counts, failed = verdicts(tmp_path, name, n)
     print(f"{name}: {dict(counts)}")
     assert failed == []
-    assert counts.total() == N
+    assert counts.total() == n
     # the damage is neither harmless nor fatal throughout
-    assert counts["refused"] > N // 10
-    assert counts["same"] > N // 10
+    assert counts["refused"] > n // 10
+    assert counts["same"] > n // 10
 
 
 @pytest.mark.parametrize("name", mutants.REAL)
@@ -238,7 +239,8 @@ def test_reading_executes_and_unpickles_nothing(tmp_path, name):
         text=True,
         check=True,
     )
-    assert done.stdout == "[] True\n"
+    # mosaics are read by a process of our own
+    assert done.stdout == ("['subprocess.Popen'] True\n" if name == "czi tiles" else "[] True\n")
 
 
 def test_an_archive_of_a_movie_is_named(tmp_path):
