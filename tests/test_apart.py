@@ -1,5 +1,6 @@
 """Reading in a process of its own: what damaged files do to it comes back as one line."""
 
+import sys
 import time
 from dataclasses import asdict
 
@@ -78,6 +79,8 @@ def test_the_answer_is_that_of_the_function(readers, movies):
     ],
 )
 def test_what_became_of_the_child_is_one_line(readers, function, reason):
+    if sys.platform != "linux" and function in ("segfault", "abort", "greedy", "greedy_inside"):
+        pytest.skip("other systems name signals otherwise, and have no bound on memory")
     with pytest.raises(PyamaError) as caught:
         apart.call(f"readers:{function}", "x.nd2", megabytes=1000)
     assert str(caught.value).startswith(reason)
@@ -121,6 +124,7 @@ def open_czi(path):
 """
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no signals")
 def test_what_becomes_of_a_plane_in_libczi(tmp_path, monkeypatch):
     """A stand-in for the library that does what damaged files make of it; the child is started anew where it ended."""
     (tmp_path / "pylibCZIrw").mkdir()

@@ -87,7 +87,8 @@ def ended(code: int, errors: str, megabytes: int) -> str:
     if "bad_alloc" in errors or "MemoryError" in errors:
         return f"it needed more than {megabytes} MB"
     if code < 0:
-        return f"the reader crashed ({(signal.strsignal(-code) or f'signal {-code}').lower()})"
+        name = signal.strsignal(-code) or f"signal {-code}"
+        return f"the reader crashed ({name.split(':')[0].lower()})"
     if code >= 1 << 31:  # how Windows says that a process was ended by an exception
         return f"the reader crashed (0x{code:08x})"
     last = next((line.strip() for line in reversed(errors.splitlines()) if line.strip()), f"exit code {code}")
