@@ -1,7 +1,7 @@
 # make setup   the environment, in .venv
 # make demo    a small simulated experiment through the whole workflow
 # make test    all tests            make lint    formatters and linters
-# make bench   what each stage costs    make torture kills runs 200 times and compares the results
+# make bench   what each stage costs    make torture kills runs 200 times and compares; 50,000 damaged files
 # make lock    new pins (maintainers)
 .PHONY: setup demo test torture lint bench lock clean
 .DELETE_ON_ERROR:
@@ -37,6 +37,7 @@ test: demo/.done
 
 torture:
 	PYAMA_KILLS=200 $(BIN)/python -m pytest -s tests/test_crash.py -k random
+	PYAMA_FUZZ=5000 $(BIN)/python -m pytest -s tests/test_fuzz.py -k damaged
 
 lint: demo/.done
 	$(BIN)/ruff check .

@@ -6,13 +6,14 @@ from pathlib import Path
 sys.path.insert(0, str(Path(workflow.basedir) / "scripts"))
 
 from pyama import clock, curation, lock, plan, remainder, resources, summary
-from pyama.config import as_json, complete, stage_settings
+from pyama.config import as_json, complete, refuse_repeated_keys, stage_settings
 from pyama.errors import PyamaError
 from pyama.paths import ALL, DATASET, Layout
 from pyama.paths import background, fl, fov_text, labeled, pc, tracked
 from pyama.rerun import code_digest
 
 try:
+    refuse_repeated_keys(workflow.configfiles)
     CONFIG = complete(config)
     LAYOUT = Layout(CONFIG["output_dir"], CONFIG["params"]["cells_store"])
     WITHOUT = remainder.left_out()

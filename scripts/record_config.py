@@ -19,7 +19,7 @@ PACKAGES = (
     "opencv-python-headless",
     "numcodecs",
     "nd2",
-    "aicspylibczi",
+    "pylibCZIrw",
 )
 
 

@@ -71,7 +71,8 @@ def _checked(labels: Any, shape: tuple[int, int], frame: int) -> np.ndarray:
 
 
 def main(source: str, output: str, segmentation_method: str, **settings: Any) -> None:
-    counts = segment_movie(Path(source), Path(output), segmenter(segmentation_method, settings))
+    with plugins.blamed(segmentation_method, "segmentation_method"):
+        counts = segment_movie(Path(source), Path(output), segmenter(segmentation_method, settings))
     job.log.info("cells per frame: %s", counts)
     empty = [frame for frame, count in enumerate(counts) if not count]
     if empty:

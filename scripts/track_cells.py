@@ -59,7 +59,8 @@ def _checked(entry: Sequence[Any], frame: int) -> iou.Mapping:
 
 
 def main(source: str, output: str, tracking_method: str, **settings: Any) -> None:
-    mappings = track_movie(Path(source), Path(output), tracker(tracking_method, settings))
+    with plugins.blamed(tracking_method, "tracking_method"):
+        mappings = track_movie(Path(source), Path(output), tracker(tracking_method, settings))
     lengths = np.bincount(np.concatenate([iou.tracks_of(mapping) for mapping in mappings]))[1:]
     job.log.info("%d cells; frames per cell: %s", len(lengths), np.sort(lengths)[::-1].tolist())
     job.log.info("cells per frame: %s", [len(iou.tracks_of(mapping)) for mapping in mappings])

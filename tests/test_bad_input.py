@@ -31,16 +31,90 @@ def lines_of(outcome):
         ({"datasets": {"a": "nothing.nd2"}}, "datasets.a: the file 'nothing.nd2' does not exist"),
         ({"datasets": {"../a": "nothing.nd2"}}, "datasets: the name '../a' is not allowed"),
         ({"plugins": ["broken.py"]}, "plugins: importing 'broken.py' failed: SyntaxError"),
+        ({"plugins": ["leaves.py"]}, "plugins: importing 'leaves.py' failed: SystemExit: 0"),
+        ({"params": {"segmentation_method": "broken.py:f"}}, "params.segmentation_method: 'broken.py' is no Python: "),
+        ({"params": {"tracking_method": "leaves.py:f"}}, "params.tracking_method: there is no function 'f' in"),
+        ({"output_dir": "a\0b"}, "output_dir: 'a\\x00b' is not allowed"),
     ],
 )
 def test_one_line_and_nothing_touched(movies, checkout, changes, start):
     (checkout.folder / "broken.py").write_text("def f(:\n")
+    (checkout.folder / "leaves.py").write_text("import sys\nsys.exit(0)\n")
     outcome = checkout.run(small_config(movies, **changes))
     assert outcome.code != 0
     (line,) = lines_of(outcome)
     assert line.startswith(start)
     results = checkout.folder / "results"
     assert [path.name for path in results.rglob("*") if path.is_file() and not path.name.startswith(".")] == []
+
+
+def test_a_line_for_each_mistake_and_nothing_outside(movies, tmp_path):
+    """Whatever the names and values are: no file anywhere but what the run itself keeps."""
+    checkout = Checkout(tmp_path / "workflow")
+    config = small_config(movies, params={"min_iou": 7, "\u202eevil\x1b[31m": 1, "morph_size": 10**30})
+    config["datasets"] = {"../../escaped": "x.nd2", "a" * 200: "x.nd2", "con": "x.nd2", "b\n": "x.nd2"}
+    config["samples"] = [{"name": "../escaped", "fovs": "0"}, {"name": "{fov}", "fovs": "0"}]
+    before = {path for path in tmp_path.rglob("*") if ".snakemake" not in path.parts}
+    outcome = checkout.run(config)
+    assert outcome.code != 0
+    assert lines_of(outcome) == [
+        f"params.morph_size: a number as large as this is not allowed; allowed: at most {2**53}"
+    ]
+    config["params"].pop("morph_size")
+    outcome = checkout.run(config)
+    assert outcome.code != 0
+    lines = lines_of(outcome)
+    for start in (
+        *("datasets: the name '../../escaped'", "datasets: the name 'aaa", "datasets: the name 'b\\n'"),
+        *("samples.0.name: '../escaped'", "samples.1.name: '{fov}'", "params.min_iou: 7"),
+        "params.\\u202eevil\\x1b[31m: unknown key",
+    ):
+        assert sum(line.startswith(start) for line in lines) == 1, start
+    assert len(lines) == 7
+    after = {path for path in tmp_path.rglob("*") if ".snakemake" not in path.parts}
+    assert after - before == {checkout.folder / "my.yaml"}
+
+
+def test_a_key_that_stands_twice_and_a_bomb_of_aliases(movies, checkout):
+    (checkout.folder / "twice.yaml").write_text("channels: {pc: {channel: 0}}\ndatasets: {a: x}\ndatasets: {b: y}\n")
+    bomb = "a0: &a0 [x, x, x, x, x, x, x, x, x]\n"
+    bomb += "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 12))
+    (checkout.folder / "bomb.yaml").write_text(bomb + "datasets: {a: x}\n")
+    for name, start in (
+        ("twice.yaml", f"{checkout.folder / 'twice.yaml'}: the key 'datasets' stands in line 2 and in line 3"),
+        ("bomb.yaml", "a6: too many values, or too deeply nested"),
+    ):
+        outcome = checkout.run(None, name=name)
+        assert outcome.code != 0
+        (line,) = lines_of(outcome)
+        assert line.startswith(start)
+
+
+def test_names_of_folders_may_be_anything_else(movies, tmp_path):
+    checkout = Checkout(tmp_path / "a workflow's (µ) [folder]")
+    config = small_config(movies, output_dir="résultats 1/数据 ; $HOME", fovs="0", params={"copy_only": True})
+    outcome = checkout.run(config)
+    assert outcome.code == 0, outcome.text
+    folder = checkout.folder / "résultats 1/数据 ; $HOME/small/fov_000/images.zarr"
+    assert (folder / "pc_ch_0/0/zarr.json").exists()
+
+
+def test_a_damaged_frame_costs_the_other_fovs_nothing(movies, tmp_path):
+    """The header of a frame of FOV 1 is overwritten: noticed when it is copied, and named."""
+    checkout = Checkout(tmp_path)
+    content = bytearray((movies / "small.nd2").read_bytes())
+    # loops are T, P: frame 7 of the file is frame 3 of FOV 1
+    start = content.index(b"ImageDataSeq|7!") - 16
+    content[start : start + 4] = b"\0\0\0\0"
+    (tmp_path / "damaged.nd2").write_bytes(content)
+    config = small_config(movies, params={"copy_only": True})
+    outcome = checkout.run({**config, "datasets": {"a": "damaged.nd2"}})
+    assert outcome.code != 0
+    assert "Traceback" not in outcome.text
+    (line,) = [line for line in outcome.text.splitlines() if line.strip().startswith("copy: dataset a, fov 001: ")]
+    assert "'damaged.nd2' is not a readable ND2 file: FOV 1, frame 3: there is no chunk at byte" in line
+    assert (tmp_path / "results/a/fov_000/images.zarr/zarr.json").exists()
+    assert not (tmp_path / "results/a/fov_001/images.zarr/pc_ch_0/0").exists()
 
 
 @pytest.mark.parametrize("name", ["small.nd2", "small.czi"])

@@ -27,6 +27,98 @@ def test_a_function_of_the_user(tmp_path):
         plugins.load_function(f"{file}:track", "tracking_method")
 
 
+BROKEN = {
+    "raise ValueError('no')\n": "importing .*mine.py' failed: ValueError: no$",
+    "import sys\nsys.exit()\n": "importing .*mine.py' failed: SystemExit$",
+    "import sys\nsys.exit('bye\\nbye')\n": "importing .*mine.py' failed: SystemExit: bye bye$",
+    "import nowhere\n": "importing .*mine.py' failed: ModuleNotFoundError: No module named 'nowhere'$",
+    "while True:\n    pass\n": r"importing .*mine.py' took more than 0.2 s; let it define functions",
+}
+
+
+@pytest.mark.parametrize("text", BROKEN)
+def test_a_file_that_cannot_be_imported_is_one_line(tmp_path, monkeypatch, text):
+    monkeypatch.setattr(plugins, "SECONDS", 0.2 if "while" in text else 60)
+    if "while" in text:  # an end to it after all, for the sake of the other tests
+        text = f"import time\nend = time.monotonic() + 5\n{text.replace('True', 'time.monotonic() < end')}"
+    (tmp_path / "mine.py").write_text(text)
+    with pytest.raises(PyamaError, match=BROKEN.get(text, "took more than")) as caught:
+        plugins.load_file(str(tmp_path / "mine.py"), "plugins")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "mistake"),
+    [
+        ("def segment(image):\n    pass\n", None),
+        ("from there import segment\n", None),
+        ("from there import anything as segment\n", None),
+        ("from there import *\n", None),
+        ("segment = lambda image: image\n", None),
+        ("def other(image):\n    pass\n", "there is no function 'segment' in"),
+        ("def segment(image:\n", "is no Python: SyntaxError: "),
+        ("x = '\0'\n", "is no Python: "),
+        ("(" * 5000, "is no Python: "),
+        ("x = " + "-" * 100_000 + "1\n", "is no Python: "),
+        ("\ufeffdef segment(image):\n    pass\n", None),
+    ],
+)
+def test_what_is_wrong_with_a_method_without_running_it(tmp_path, text, mistake):
+    (tmp_path / "mine.py").write_text(text, encoding="utf-8")
+    found = plugins.mistake_in(f"{tmp_path / 'mine.py'}:segment", "params.segmentation_method")
+    if mistake is None:
+        assert found is None
+    else:
+        assert found.startswith("params.segmentation_method: ")
+        assert mistake in found
+        assert "\n" not in found
+
+
+FAILING = {
+    "segment": {
+        "def segment(image):\n    raise MemoryError\n": "failed in line 2: MemoryError",
+        "def segment(image):\n    raise ValueError('no\\nno')\n": "failed in line 2: ValueError: no no",
+        "import sys\n\ndef segment(image):\n    sys.exit()\n": "failed in line 4: SystemExit",
+        "def segment(image):\n    return helper(image)\n\ndef helper(image):\n    return image.nothing\n": "in line 5",
+        "def segment():\n    pass\n": "takes 0 positional arguments",
+        "def segment(image):\n    return None\n": "got object of shape ()",
+        "def segment(image):\n    return image[1:]\n": "expected labels of shape (4, 5)",
+        "def segment(image):\n    return [[1], [2, 3]]\n": "failed: ValueError: setting an array",
+    },
+    "track": {
+        "def track(frames):\n    for frame in frames:\n        yield 1 / 0\n": "failed in line 3: ZeroDivisionError",
+        "def track(frames):\n    return []\n": "1 frames were given and 0 came back",
+        "def track(frames):\n    return [None]\n": "frame 0: expected labels and cells, got None",
+        "def track(frames):\n    return [([1], [0.5])]\n": "must be whole numbers",
+        "def track(frames):\n    return 7\n": "failed: TypeError: 'int' object is not iterable",
+    },
+}
+
+
+@pytest.mark.parametrize(("name", "text"), [(name, text) for name, texts in FAILING.items() for text in texts])
+def test_what_goes_wrong_in_a_method_names_file_and_function(tmp_path, name, text):
+    (tmp_path / "mine.py").write_text(text)
+    with store.writing(tmp_path / "in/0", (1, 4, 5), np.uint16, store.PIXELS) as append:
+        append(np.ones((4, 5), np.uint16))
+    main, settings = (segment_cells.main, {}) if name == "segment" else (track_cells.main, TRACKING)
+    method = f"{tmp_path / 'mine.py'}:{name}"
+    key = "segmentation_method" if name == "segment" else "tracking_method"
+    with pytest.raises(PyamaError) as caught:
+        main(str(tmp_path / "in/0"), str(tmp_path / "out/0"), **{key: method}, **settings)
+    line = str(caught.value)
+    assert line.startswith(f"{key}: ")
+    assert method in line
+    assert FAILING[name][text] in line
+    assert "\n" not in line
+    assert not (tmp_path / "out/0").exists()
+
+
+def test_an_error_of_our_own_is_not_put_on_the_users_method(tmp_path):
+    (tmp_path / "mine.py").write_text("def segment(image):\n    return image\n")
+    with pytest.raises(OSError, match="disk"), plugins.blamed(f"{tmp_path / 'mine.py'}:segment", "segmentation_method"):
+        raise OSError("disk full")
+
+
 @pytest.mark.parametrize(
     ("labels", "line"),
     [

@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import difflib
 import hashlib
+import itertools
 import json
 import math
 import re
@@ -20,11 +21,17 @@ from typing import Any
 import yaml
 
 from pyama.errors import PyamaError
+from pyama.files import is_file
 from pyama.paths import BENCHMARKS, CHECKSUMS, LOGS
+from pyama.plugins import mistake_in
 
 SCHEMA_FILE = Path(__file__).parents[2] / "config" / "schema.yaml"
 RESERVED_NAMES = (LOGS, BENCHMARKS, CHECKSUMS)  # folders of our own beside the datasets' folders
 SCIENTIFIC = re.compile(r"[+-]?[0-9.]+[eE][+-]?[0-9]+")  # 1e-5, which YAML takes for text
+DEVICES = ("con", "prn", "aux", "nul", *(f"{port}{number}" for port in ("com", "lpt") for number in range(10)))
+MANY_VALUES = 1_000_000  # in one config; aliases of aliases (YAML's & and *) make any number from a few lines
+DEEP = 20  # levels; the deepest key of ours is on the sixth
+LARGE = 2**53  # whole numbers beyond are not the same as floating-point numbers
 
 
 @cache
@@ -41,14 +48,42 @@ def complete(raw: Mapping[str, Any]) -> dict[str, Any]:
     """
     schema = load_schema()
     config = _plain(raw)
-    mistakes = [_describe(error, schema) for error in _violations(config, schema)]
-    if mistakes:
-        raise PyamaError("\n".join(dict.fromkeys(mistakes)))
+    _raise([line for error in _violations(config, schema) for line in _describe(error, schema)])
     _fill(config, schema, schema)
-    mistakes = list(_contradictions(config))
-    if mistakes:
-        raise PyamaError("\n".join(mistakes))
+    _raise(_contradictions(config))
     return config
+
+
+def refuse_repeated_keys(files: Iterable[str | Path]) -> None:
+    """Raise PyamaError with a line for each key that a file has twice: YAML takes the last one without a word."""
+    _raise(line for file in files for line in _repeated_keys(Path(file)))
+
+
+def _repeated_keys(file: Path) -> list[str]:
+    mistakes = []
+    seen: set[int] = set()
+
+    def look(node: yaml.Node | None) -> None:
+        if id(node) in seen or not isinstance(node, yaml.CollectionNode):
+            return
+        seen.add(id(node))
+        if isinstance(node, yaml.SequenceNode):
+            for item in node.value:
+                look(item)
+            return
+        lines: dict[str, int] = {}
+        for key, value in node.value:
+            if isinstance(key, yaml.ScalarNode):
+                line = key.start_mark.line + 1
+                if (first := lines.setdefault(key.value, line)) != line:
+                    mistakes.append(f"{file}: the key {key.value!r} stands in line {first} and in line {line}")
+            look(value)
+
+    try:
+        look(yaml.compose(file.read_text(encoding="utf-8")))
+    except (OSError, ValueError, yaml.YAMLError, RecursionError):
+        return []  # Snakemake could read it, so it is not our place to complain
+    return mistakes
 
 
 def stage_settings(config: Mapping[str, Any], stage: str) -> dict[str, Any]:
@@ -114,17 +149,48 @@ def _digest(file: str) -> str:
         ) from None
 
 
-def _plain(value: Any, key: str = "") -> Any:
+def _raise(mistakes: Iterable[str]) -> None:
+    """Raise PyamaError with a line for each mistake, if there is any."""
+    lines = [_printable(line) for line in dict.fromkeys(mistakes)]
+    if lines:
+        raise PyamaError("\n".join(lines))
+
+
+def _printable(text: str) -> str:
+    """The text with line breaks, control characters and the like spelled out, so that it is one line anywhere."""
+    return "".join(
+        letter if letter.isprintable() else letter.encode("unicode_escape", "surrogatepass").decode() for letter in text
+    )
+
+
+def _plain(raw: Any) -> Any:
     """Plain dictionaries with text keys, lists and scalars (YAML reads the keys of time_mapping as numbers)."""
-    if isinstance(value, Mapping):
-        return {str(name): _plain(item, f"{key}.{name}" if key else str(name)) for name, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(item, f"{key}.{at}") for at, item in enumerate(value)]
-    if isinstance(value, str) and key.startswith("fits.") and SCIENTIFIC.fullmatch(value):
-        return float(value)
-    if isinstance(value, float) and not math.isfinite(value):
-        raise PyamaError(f"{key}: {value} is not allowed; give a finite number")
-    return value
+    count = itertools.count()
+
+    def plain(value: Any, key: str, depth: int) -> Any:
+        if next(count) > MANY_VALUES or depth > DEEP:
+            _raise([f"{_shown(key.split('.')[0])}: too many values, or too deeply nested"])
+        if isinstance(value, Mapping):
+            return {
+                str(name): plain(item, f"{key}.{name}" if key else str(name), depth + 1) for name, item in value.items()
+            }
+        if isinstance(value, (list, tuple, set)):
+            return [plain(item, f"{key}.{at}", depth + 1) for at, item in enumerate(value)]
+        if isinstance(value, str) and key.startswith("fits.") and SCIENTIFIC.fullmatch(value):
+            value = float(value)
+        if isinstance(value, float) and not math.isfinite(value):
+            _raise([f"{_shown(key)}: {value} is not allowed; give a finite number"])
+        if isinstance(value, (int, float)) and abs(value) > LARGE:
+            _raise([f"{_shown(key)}: a number as large as this is not allowed; allowed: at most {LARGE}"])
+        if not isinstance(value, (str, int, float, type(None))):  # YAML knows dates, bytes and complex numbers
+            _raise([f"{_shown(key)}: {_shown(str(value))} is a {type(value).__name__}; put text in quotes"])
+        return value
+
+    return plain(raw, "", 0)
+
+
+def _shown(text: str) -> str:
+    return text if len(text) <= 80 else text[:77] + "..."
 
 
 def _violations(config: dict[str, Any], schema: dict[str, Any]) -> Iterator[Any]:
@@ -134,36 +200,40 @@ def _violations(config: dict[str, Any], schema: dict[str, Any]) -> Iterator[Any]
     by_place: dict[tuple[str, ...], Any] = {}
     for error in validator.iter_errors(config):
         place = tuple(str(part) for part in error.absolute_path)
+        if error.validator in ("required", "additionalProperties") or "propertyNames" in error.absolute_schema_path:
+            # Keys that are missing, unknown or misnamed are mistakes of their own.
+            place += (error.validator, str(error.instance) if isinstance(error.instance, str) else "")
         # One mistake at one place: a value of the wrong type violates other rules as well.
         if place not in by_place or error.validator == "type":
             by_place[place] = error
     yield from (by_place[place] for place in sorted(by_place))
 
 
-def _describe(error: Any, schema: dict[str, Any]) -> str:
-    """One line for one violation: where, what was written, what is allowed."""
+def _describe(error: Any, schema: dict[str, Any]) -> list[str]:
+    """A line for each mistake in one violation: where, what was written, what is allowed."""
     key = ".".join(str(part) for part in error.absolute_path) or "config"
     value, rule = error.instance, error.schema
-    shown = repr(value) if len(repr(value)) <= 80 else repr(value)[:77] + "..."
+    shown = _shown(repr(value))
     match error.validator:
         case "additionalProperties" if isinstance(error.validator_value, bool):
             known = list(rule["properties"])
-            unknown = next(name for name in value if name not in known)
             prefix = f"{key}." if error.absolute_path else ""
-            return f"{prefix}{unknown}: unknown key{_suggest(unknown, known, schema)}"
+            unknown = [name for name in value if name not in known]
+            return [f"{prefix}{_shown(name)}: unknown key{_suggest(name, known, schema)}" for name in unknown]
         case "required":
-            missing = next(name for name in error.validator_value if name not in value)
-            return f"{key}: the key {missing!r} is missing; see config/config.yaml"
+            missing = [name for name in error.validator_value if name not in value]
+            return [f"{key}: the key {name!r} is missing; see config/config.yaml" for name in missing]
         case "pattern" if error.absolute_schema_path and "propertyNames" in error.absolute_schema_path:
-            return f"{key}: the name {shown} is not allowed; use letters, digits, '.', '_' and '-' (at most 100)"
+            allowed = rule.get("description", f"names of the form {error.validator_value}")
+            return [f"{key}: the name {shown} is not allowed; use {allowed}"]
         case "type":
             wanted = error.validator_value
             wanted = wanted if isinstance(wanted, str) else " or ".join(wanted)
-            return f"{key}: {shown} is not of type {wanted}{_allowed(rule)}"
+            return [f"{key}: {shown} is not of type {wanted}{_allowed(rule)}"]
         case "enum":
-            return f"{key}: {shown} is not one of {', '.join(map(str, error.validator_value))}"
+            return [f"{key}: {shown} is not one of {', '.join(map(str, error.validator_value))}"]
         case _:
-            return f"{key}: {shown} is not allowed{_allowed(rule)}"
+            return [f"{key}: {shown} is not allowed{_allowed(rule)}"]
 
 
 def _allowed(rule: Mapping[str, Any]) -> str:
@@ -229,13 +299,16 @@ def _contradictions(config: Mapping[str, Any]) -> Iterator[str]:
     if not channels["pc"] and not channels["fl"]:
         yield "channels: neither pc nor fl is given; name at least one channel"
     for dataset in config["datasets"]:
-        if dataset in RESERVED_NAMES:
+        if dataset.lower() in RESERVED_NAMES:
             yield f"datasets.{dataset}: this name is taken by a folder of the workflow; choose another"
-    lowered: dict[str, str] = {}
-    for dataset in config["datasets"]:
-        # Windows and macOS do not tell results/A from results/a.
-        if (other := lowered.setdefault(dataset.lower(), dataset)) != dataset:
-            yield f"datasets.{dataset}: differs from datasets.{other} only in upper and lower case; choose another"
+    for key, names in (("datasets", list(config["datasets"])), ("samples", [s["name"] for s in config["samples"]])):
+        lowered: dict[str, str] = {}
+        for name in names:
+            # Windows and macOS do not tell results/A from results/a, and Windows keeps the names of devices to itself.
+            if (other := lowered.setdefault(name.lower(), name)) != name:
+                yield f"{key}.{name}: differs from {key}.{other} only in upper and lower case; choose another"
+            if name.lower().split(".")[0] in DEVICES:
+                yield f"{key}.{name}: Windows has a device of this name; choose another"
     if isinstance(config["fovs"], Mapping):
         for dataset in config["fovs"]:
             if dataset not in config["datasets"]:
@@ -257,10 +330,12 @@ def _contradictions(config: Mapping[str, Any]) -> Iterator[str]:
         file, _, function = value.rpartition(":")
         if value not in built_in and not (file.endswith(".py") and function.isidentifier()):
             yield f"params.{key}: {value!r} is none of {', '.join(built_in)}, path/to/file.py:function"
-        elif file and not Path(file).is_file():
+        elif file and not is_file(file):
             yield f"params.{key}: the file {file!r} does not exist"
+        elif file and (mistake := mistake_in(value, f"params.{key}")):
+            yield mistake
     for plugin in config["plugins"]:
-        if not Path(plugin).is_file():
+        if not is_file(plugin):
             yield f"plugins: the file {plugin!r} does not exist"
     names: set[str] = set()
     for sample in config["samples"]:

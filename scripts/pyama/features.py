@@ -427,7 +427,7 @@ def load_plugin(path: str) -> list[str]:
         if listed is registry:
             raise PyamaError(f"plugins: {path!r} imports {kind}; it has to define a dict of that name of its own")
         for name, function in listed.items():
-            if not (isinstance(name, str) and name.isidentifier() and callable(function)):
+            if not (isinstance(name, str) and name.isidentifier() and len(name) <= 60 and callable(function)):
                 raise PyamaError(f"plugins: {kind} in {path!r}: {name!r} is no plain name, or its value no function")
             owner = _plugin_of.get((kind, name))
             if name in registry and owner != path:
@@ -458,9 +458,11 @@ def _of_plugin(path: str, name: str, function: PluginFeature) -> Feature:
             where = f"plugins: the feature {name!r} in {path!r}, at cell {cell.label}, frame {context.frame}:"
             try:
                 value = function(image, cell.mask[frame].copy(), context)
-            except Exception as error:
+            except (Exception, SystemExit) as error:
                 raise PyamaError(f"{where} {type(error).__name__}: {' '.join(str(error).split())}") from error
-            if np.ndim(value) or not isinstance(value, Real | np.ndarray):
+            if isinstance(value, np.ndarray | np.generic) and not value.ndim:
+                value = value.item()
+            if not isinstance(value, Real):
                 raise PyamaError(f"{where} returned {type(value).__name__}, not one number")
             result[frame] = value
         return result

@@ -28,6 +28,14 @@ def whole(path: Path) -> Iterator[Path]:
         raise
 
 
+def is_file(path: str) -> bool:
+    """Whether there is a file at `path`, which may be any text."""
+    try:
+        return Path(path).is_file()
+    except (OSError, ValueError):  # too long for the system, for one
+        return False
+
+
 def remove(path: Path) -> None:
     """Remove a file or folder that may not be there."""
     if path.is_dir() and not path.is_symlink():

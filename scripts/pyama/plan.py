@@ -10,11 +10,12 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from pyama.apart import inspect_movie
 from pyama.config import digests, expand_fovs, fovs_of
 from pyama.curation import Flag
 from pyama.errors import PyamaError
-from pyama.files import write_text
-from pyama.microscopy import Movie, inspect_movie
+from pyama.files import is_file, write_text
+from pyama.microscopy import Movie
 from pyama.paths import Layout
 from pyama.rerun import code_digest
 
@@ -105,8 +106,8 @@ def _mapped_times(mapping: dict[int, float], n_frames: int, settings: Mapping[st
 
 def _plan_dataset(config: Mapping[str, Any], name: str, path: str) -> Dataset:
     key = f"datasets.{name}"
-    if not Path(path).is_file():
-        what = "is a folder" if Path(path).is_dir() else "does not exist"
+    if not is_file(path):
+        what = "is a folder" if os.path.isdir(path) else "does not exist"
         hint = "; `make demo` writes it" if path.startswith("demo/") else "; check the path in the config"
         raise PyamaError(f"{key}: the file {path!r} {what}{hint}")
     try:

@@ -1,0 +1,107 @@
+"""Zeiss' library (pylibCZIrw) in a process of its own, one plane at a time.
+
+It is needed for mosaics and for JPEG XR, and some damaged JPEG XR end the process that decodes them (a division by
+zero). So that is a child, and its end one error that names the plane.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+
+from pyama import apart
+
+SECONDS = 300  # for one plane
+MEGABYTES = 8000  # a mosaic of 30,000 x 30,000 pixels, twice
+
+
+class LibCzi:
+    """A file as the library reads it; the child starts at the first plane that is asked for."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._child: subprocess.Popen[bytes] | None = None
+        self._errors: IO[bytes] | None = None
+
+    def read(self, box: tuple[int, int, int, int], dtype: np.dtype, **where: Any) -> np.ndarray:
+        """Return the pixels (height, width) of the box (x, y, width, height); `where`: see `_serve`.
+
+        Raises ValueError with what the library said or what became of the child.
+        """
+        if self._child is None:
+            self._errors = tempfile.TemporaryFile()  # noqa: SIM115
+            command = [sys.executable, "-m", "pyama.libczi", str(self._path)]
+            pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": self._errors}
+            self._child = subprocess.Popen(command, env=apart.environment(), **pipes)
+        child = self._child
+        shape = (box[3], box[2])
+        pixels = np.empty(shape, dtype)
+        late = threading.Event()
+        timer = threading.Timer(SECONDS, lambda: (late.set(), child.kill()))
+        timer.start()
+        try:
+            child.stdin.write(json.dumps({"roi": box, **where}).encode() + b"\n")
+            child.stdin.flush()
+            answer = json.loads(child.stdout.readline() or "null")
+            whole = answer is None or "error" in answer or child.stdout.readinto(pixels.data.cast("B")) == pixels.nbytes
+        except OSError:
+            answer = None
+        finally:
+            timer.cancel()
+        if answer is None or not whole:
+            child.wait()
+            self._errors.seek(0)
+            errors = self._errors.read().decode(errors="replace")
+            self.close()
+            raise ValueError(
+                f"it took more than {SECONDS:g} s"
+                if late.is_set()
+                else apart.ended(child.returncode, errors, MEGABYTES)
+            )
+        if "error" in answer:
+            raise ValueError(answer["error"])
+        return pixels
+
+    def close(self) -> None:
+        """End the child."""
+        if self._child is not None:
+            self._child.kill()
+            self._child.wait()
+            for file in (self._child.stdin, self._child.stdout, self._errors):
+                file.close()
+            self._child = None
+
+
+def _serve(path: str, requests: IO[bytes], answers: IO[bytes]) -> None:
+    """Answer each line of arguments to `CziReader.read` with a line of JSON and, unless it has an error, the pixels."""
+    from pylibCZIrw import czi
+
+    with czi.open_czi(path) as document:
+        for line in requests:
+            arguments = json.loads(line)
+            try:
+                pixels = document.read(**arguments)[..., 0]
+                if pixels.shape != (arguments["roi"][3], arguments["roi"][2]):
+                    raise ValueError(f"{pixels.shape} pixels came back")
+            except Exception as error:
+                answers.write(
+                    json.dumps({"error": " ".join(str(error).split()) or type(error).__name__}).encode() + b"\n"
+                )
+            else:
+                answers.write(b"{}\n" + pixels.tobytes())
+            answers.flush()
+
+
+if __name__ == "__main__":
+    apart.bound_memory(MEGABYTES)
+    pipe = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # what libraries print is no answer
+    _serve(sys.argv[1], sys.stdin.buffer, pipe)
