@@ -79,15 +79,17 @@ def check_fovs(arrays: Mapping[int, store.Frames], *, qc_brightness: float) -> R
             yield Finding(fov, None, f"brightness_{arrays[fov].path.parent.name}", level / usual, qc_brightness)
 
 
-def check_times(fov: int, times_min: Sequence[float], qc_interval: float) -> Rows:
-    """Frames that are not after the one before, or much later than the others are after theirs."""
+def check_times(fov: int, times_min: Sequence[float], senseless: Sequence[int], qc_interval: float) -> Rows:
+    """Frames whose stamp in the file is missing or not after the one before, and frames after a gap.
+
+    times_min: the times that are used; where a stamp is `senseless` these are not the file's.
+    """
+    for frame in senseless:
+        yield Finding(fov, frame, "time_order")
     steps = np.diff(np.array(times_min, float))
-    usual = _median(steps[steps > 0])
-    for frame, step in enumerate(steps.tolist(), 1):
-        if step <= 0:
-            yield Finding(fov, frame, "time_order", step, 0)
-        elif step > qc_interval * usual:
-            yield Finding(fov, frame, "time_gap", step / usual, qc_interval)
+    usual = _median(steps)
+    for frame in np.flatnonzero(steps > qc_interval * usual).tolist():
+        yield Finding(fov, frame + 1, "time_gap", steps[frame] / usual, qc_interval)
 
 
 # ------------------------------------------------------------------------------------------------------ cells as found
@@ -193,6 +195,7 @@ def main(
     traces: Mapping[int, str],
     *,
     times_min: Mapping[str, Sequence[float]],
+    senseless_stamps: Mapping[str, Sequence[int]],
     failed: Sequence[int],
     qc_saturation: float,
     qc_brightness: float,
@@ -204,7 +207,7 @@ def main(
     found = [Finding(fov, None, "failed") for fov in failed]
     channels: dict[str, dict[int, store.Frames]] = {}
     for fov, arrays in frames.items():
-        found += check_times(fov, times_min[str(fov)], qc_interval)
+        found += check_times(fov, times_min[str(fov)], senseless_stamps[str(fov)], qc_interval)
         for array in map(store.open_frames, map(Path, arrays)):
             name = array.path.parent.name
             channels.setdefault(name, {})[fov] = array

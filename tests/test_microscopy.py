@@ -105,7 +105,7 @@ def assert_planes(path: Path, images: np.ndarray, gone: set[tuple[int, ...]] = f
 def test_movie_says_what_was_written(tmp_path, write):
     path = write(tmp_path / name_for(write), pixels(2, 3))
     movie = inspect_movie(path)
-    place = {"height": HEIGHT, "width": WIDTH, "times_min": [0.0, 10.0, 20.0], "missing": []}
+    place = {"height": HEIGHT, "width": WIDTH, "times_min": [0.0, 10.0, 20.0], "senseless_stamps": [], "missing": []}
     names = ["Pos000", "Pos001"] if write is nd2_file else ["P1", "P2"]
     assert movie == Movie(
         format=path.suffix[1:],
@@ -260,6 +260,8 @@ def test_stamps_that_do_not_rise_are_no_stamps(tmp_path, write, stamp):
     movie = inspect_movie(write(tmp_path / name_for(write), pixels(1, 4), **{key: lambda fov, frame: stamp(frame)}))
     assert movie.fovs[0]["times_min"] is None
     assert movie.period_min == 10.0
+    stamps = [stamp(frame) for frame in range(4)]
+    assert movie.fovs[0]["senseless_stamps"] == [at for at in range(1, 4) if stamps[at] <= max(stamps[:at])]
 
 
 @WRITERS
@@ -270,6 +272,7 @@ def test_without_stamps_the_period_is_left(tmp_path, write, period):
     )
     movie = inspect_movie(write(tmp_path / name_for(write), pixels(2, 3), **options))
     assert [fov["times_min"] for fov in movie.fovs] == [None, None]
+    assert [fov["senseless_stamps"] for fov in movie.fovs] == [[], []]
     assert movie.period_min == (10.0 if period else None)
 
 

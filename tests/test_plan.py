@@ -10,7 +10,7 @@ from pyama.config import complete
 from pyama.errors import PyamaError
 from pyama.microscopy import Movie
 
-FOV = {"name": "A1", "height": 100, "width": 120, "times_min": None, "missing": []}
+FOV = {"name": "A1", "height": 100, "width": 120, "times_min": None, "senseless_stamps": [], "missing": []}
 MOVIE = Movie(
     format="nd2",
     dtype="uint16",

@@ -107,11 +107,11 @@ def test_a_fov_darker_than_the_others(tmp_path):
 
 
 def test_times():
-    def rows(times):
-        return [(row.frame, row.check) for row in check_quality.check_times(0, times, 3.0)]
+    def rows(times, senseless=()):
+        return [(row.frame, row.check) for row in check_quality.check_times(0, times, senseless, 3.0)]
 
     assert rows([0, 5, 10, 15.5, 20]) == rows([0.0]) == rows([]) == []
-    assert rows([0, 5, 5, 10, 8, 15]) == [(2, "time_order"), (4, "time_order")]
+    assert rows([0, 5, 10, 15], senseless=[2]) == [(2, "time_order")]
     assert rows([0, 5, 10, 40, 45]) == [(3, "time_gap")]
 
 

@@ -61,7 +61,8 @@ class Movie:
     """What planning learns from one file; survives JSON as `Movie(**json.loads(json.dumps(asdict(movie))))`.
 
     `fovs` has one dict per FOV in file order: `name`; `height`, `width` in pixels; `times_min`, one time per frame
-    in minutes since frame 0, or None; `missing`, the [frame, channel] pairs that lack at least one Z plane.
+    in minutes since frame 0, or None; `senseless_stamps`, the frames whose time stamps make no sense; `missing`, the
+    [frame, channel] pairs that lack at least one Z plane.
     ND2 gap images (a channel that NIS-Elements was told to skip at a time point is stored as zeros) are seen only
     when read: they are not in `missing`, but read as None (in files with one Z plane).
     """
@@ -262,6 +263,18 @@ def _minutes_since_start(stamps_s: np.ndarray, taken: np.ndarray) -> list[float]
         stamps = np.interp(every, frames, stamps) + step * (before + after)
     # a microminute is finer than any stamp, and keeps the JSON of long movies short
     return np.round((stamps - stamps[0]) / 60.0, 6).tolist()
+
+
+def _senseless_stamps(stamps_s: np.ndarray, taken: np.ndarray) -> list[int]:
+    """Return the frames whose stamp is missing or not after all before, where any has a stamp; arguments as above.
+
+    With one of them the file's times are not used at all: which of them are right nobody knows.
+    """
+    known = taken & np.isfinite(stamps_s)
+    if not known.any():
+        return []
+    before = np.maximum.accumulate(np.r_[-np.inf, np.where(known, stamps_s, -np.inf)])[:-1]
+    return np.flatnonzero(taken & ~(known & (stamps_s > before))).tolist()
 
 
 # ---------------------------------------------------------------------------------------------------------------
@@ -534,6 +547,7 @@ def _inspect_nd2(path: Path) -> Movie:
                     "height": frames.height,
                     "width": frames.width,
                     "times_min": _minutes_since_start(stamps[fov], layout.present[fov].any(axis=1)),
+                    "senseless_stamps": _senseless_stamps(stamps[fov], layout.present[fov].any(axis=1)),
                     "missing": [[frame, channel] for frame in gone for channel in range(len(channels))],
                 }
             )
@@ -925,6 +939,7 @@ def _inspect_czi(path: Path) -> Movie:
                 "height": layout.sizes[fov][0],
                 "width": layout.sizes[fov][1],
                 "times_min": _minutes_since_start(stamps[fov], readable[fov]),
+                "senseless_stamps": _senseless_stamps(stamps[fov], readable[fov]),
                 "missing": np.argwhere(gone).tolist(),
             }
         )

@@ -303,8 +303,11 @@ def samples_by_fov(config: Mapping[str, Any], dataset: Dataset) -> dict[str, str
 
 def quality_settings(config: Mapping[str, Any], dataset: Dataset) -> dict[str, Any]:
     """What the checks of quality look at besides the results."""
-    times = {str(fov): frame_times(dataset, fov, config["params"])[0] for fov in dataset.fovs}
-    return {"times_min": times, "failed": dataset.failed}
+    return {
+        "times_min": {str(fov): frame_times(dataset, fov, config["params"])[0] for fov in dataset.fovs},
+        "senseless_stamps": {str(fov): dataset.movie.fovs[fov]["senseless_stamps"] for fov in dataset.fovs},
+        "failed": dataset.failed,
+    }
 
 
 def fits_of(config: Mapping[str, Any], datasets: Mapping[str, Dataset]) -> dict[tuple[str, str], dict[str, Any]]:
