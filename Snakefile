@@ -16,6 +16,8 @@ localrules:
     all,
     record,
     index,
+    preview,
+    pictures,
 
 
 rule all:
@@ -33,6 +35,11 @@ onerror:
         sep="\n  ",
         file=sys.stderr,
     )
+
+
+if PC is not None:
+
+    include: "rules/preview.smk"
 
 
 include: "rules/record.smk"
@@ -59,6 +66,11 @@ if PC is not None:
 if MERGING:
 
     include: "rules/merge.smk"
+
+
+if PC is not None and not COPY_ONLY:
+
+    include: "rules/pictures.smk"
 
 
 include: "rules/cache.smk"

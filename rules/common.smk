@@ -1,11 +1,12 @@
 # Look-ups that the rules share: the checked configuration, the planned datasets, names, settings, resources.
 import re
 import sys
+from functools import cache
 from pathlib import Path
 
 sys.path.insert(0, str(Path(workflow.basedir) / "scripts"))
 
-from pyama import lock, plan, resources, summary
+from pyama import lock, plan, preview, resources, summary
 from pyama.config import as_json, complete, stage_settings
 from pyama.errors import PyamaError
 from pyama.paths import Layout, background, fl, fov_text, labeled, pc, tracked
@@ -41,11 +42,39 @@ COLUMNS = [
 ]
 MERGING = bool(PC is not None and not COPY_ONLY and SAMPLES and COLUMNS)
 
+# What is drawn: the movie of a FOV, the channel laid over it, and the plots of a dataset.
+OVERLAY = f"{LAYOUT.overlay}.{CONFIG['pictures']['movie_format']}"
+LAID_OVER = [fl(channel) for channel in plan.laid_over(CONFIG, FL)]
+PLOTS = expand(
+    f"{LAYOUT.pictures}/{{plot}}.{{ending}}",
+    plot=[
+        "cells",
+        *(["distributions"] if COLUMNS else []),
+        *map("traces_{}".format, COLUMNS),
+    ],
+    ending=["png", "pdf"],
+    allow_missing=True,
+)
+
 
 wildcard_constraints:
     dataset="|".join(map(re.escape, DATASETS)),
     sample="|".join(map(re.escape, SAMPLES)),
     fov=r"\d\d\d+",
+
+
+def of_fovs(template, dataset):
+    """A path of each FOV of a dataset."""
+    return [
+        template.format(dataset=dataset.name, fov=fov_text(fov)) for fov in dataset.fovs
+    ]
+
+
+def pictures():
+    """Every movie and plot."""
+    return expand(PLOTS, dataset=DATASETS) + [
+        movie for dataset in DATASETS.values() for movie in of_fovs(OVERLAY, dataset)
+    ]
 
 
 def targets():
@@ -96,12 +125,60 @@ def sample_traces(wildcards):
     ]
 
 
+def of_all_fovs(*templates):
+    """An input: these paths of each FOV of the job's dataset."""
+    return lambda wildcards: [
+        path
+        for template in templates
+        for path in of_fovs(template, DATASETS[wildcards.dataset])
+    ]
+
+
+def plot_settings(wildcards):
+    plots = plan.plot_settings(CONFIG, DATASETS[wildcards.dataset])
+    return as_json({**plots, "columns": COLUMNS})
+
+
 def merge_settings(wildcards):
     return as_json(
         plan.merge_settings(
             CONFIG, DATASETS[wildcards.dataset], wildcards.sample, COLUMNS
         )
     )
+
+
+@cache
+def preview_space():
+    """The sets of segmentation parameters that a preview tries. (Only a preview pays for importing pandas.)"""
+    from pandas import DataFrame
+    from snakemake.utils import Paramspace
+
+    return Paramspace(
+        DataFrame(preview.parameter_sets(CONFIG)),
+        filename_params="*",
+        filename_sep=",",
+        single_wildcard="parameters",
+    )
+
+
+def preview_labels(wildcards):
+    return [
+        LAYOUT.preview_labels.format(dataset=wildcards.dataset, parameters=tried)
+        for tried in preview_space().instance_patterns
+    ]
+
+
+def preview_segment_settings(wildcards):
+    tried = preview_space().instance(wildcards)
+    return as_json(
+        stage_settings(CONFIG, "segment")
+        | {key: int(value) for key, value in tried.items()}
+        | plan.preview_frames(CONFIG, DATASETS[wildcards.dataset])
+    )
+
+
+def preview_compare_settings(wildcards):
+    return as_json(plan.preview_comparison(CONFIG, DATASETS[wildcards.dataset]))
 
 
 def raw_file(wildcards):
@@ -119,6 +196,14 @@ def memory(stage):
     """Megabytes a job of this stage may need, more at every further attempt."""
     return lambda wildcards, attempt: attempt * resources.memory_mb(
         stage, DATASETS[wildcards.dataset].movie.fovs[int(wildcards.fov)]
+    )
+
+
+def largest_fov_memory(stage):
+    """Megabytes for a job that reads any FOV of a dataset."""
+    return lambda wildcards, attempt: attempt * max(
+        resources.memory_mb(stage, fov)
+        for fov in DATASETS[wildcards.dataset].movie.fovs
     )
 
 

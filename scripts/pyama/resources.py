@@ -21,6 +21,8 @@ FRAMES = {
     "crop": 40,
     "extract": 20,
     "cache": 24,
+    "overlay": 24,
+    "preview_compare": 120,
 }  # bytes per pixel
 FIXED_MB = {"crop": 400, "extract": 200}  # a batch of cells
 MINUTES_PER_MEGAPIXEL = {
@@ -31,6 +33,7 @@ MINUTES_PER_MEGAPIXEL = {
     "crop": 0.02,
     "extract": 0.02,
     "cache": 0.01,
+    "overlay": 0.01,
 }
 
 

@@ -1,0 +1,60 @@
+# Before the run: what other segmentation parameters would make of a few frames, as a picture to look at. Reads these
+# frames from the microscope's file and touches no results.
+rule preview:
+    input:
+        expand(f"{LAYOUT.preview}/preview.png", dataset=DATASETS),
+    message:
+        "Look at {input}"
+
+
+rule preview_segment:
+    input:
+        raw=raw_file,
+    output:
+        labels=LAYOUT.preview_labels,
+    log:
+        f"{LAYOUT.results}/logs/{{dataset}}/preview/{{parameters}}.log",
+    benchmark:
+        f"{LAYOUT.results}/benchmarks/{{dataset}}/preview/{{parameters}}.tsv"
+    conda:
+        "../envs/pyama.yaml"
+    threads: 1
+    resources:
+        mem_mb=largest_fov_memory("segment"),
+        runtime=10,
+    params:
+        settings=preview_segment_settings,
+        code=code_digest("preview_segment.py"),
+        identity=planned(lambda dataset, _: dataset.identity),
+    message:
+        "Trying {wildcards.parameters} on frames of {wildcards.dataset}"
+    script:
+        "../scripts/preview_segment.py"
+
+
+rule preview_compare:
+    input:
+        raw=raw_file,
+        labels=preview_labels,
+    output:
+        picture=f"{LAYOUT.preview}/preview.png",
+        sets=f"{LAYOUT.preview}/preview.csv",
+        frames=f"{LAYOUT.preview}/preview_frames.csv",
+    log:
+        f"{LAYOUT.results}/logs/{{dataset}}/preview/compare.log",
+    benchmark:
+        f"{LAYOUT.results}/benchmarks/{{dataset}}/preview/compare.tsv"
+    conda:
+        "../envs/pyama.yaml"
+    threads: 1
+    resources:
+        mem_mb=largest_fov_memory("preview_compare"),
+        runtime=10,
+    params:
+        settings=preview_compare_settings,
+        code=code_digest("preview_compare.py"),
+        identity=planned(lambda dataset, _: dataset.identity),
+    message:
+        "Comparing the parameters tried on {wildcards.dataset}"
+    script:
+        "../scripts/preview_compare.py"
