@@ -30,6 +30,7 @@ FATES = {  # in the colours of Okabe and Ito (2008), which colour-blind readers 
 LOST_COLOUR = (255, 60, 200)
 SAME_IOU = 0.5
 TILE, GAP = 256, 8  # px: side of one small picture, and the space between two
+LEFT, TOP, BOTTOM, LEGEND = 170, 290, 70, 1700  # px: margins with text, and the width of the legend
 CELLS_ACROSS = 12  # widths of a typical cell in a detail
 LEAST_DETAIL = 96  # px
 COARSE = 4  # px between the pixels that say where to look
@@ -199,13 +200,12 @@ def assemble(
     from matplotlib.figure import Figure
     from matplotlib.patches import Rectangle
 
-    dpi, left, top, bottom = 100, 170, 290, 70
-    step = TILE + GAP
-    width, height = left + step * (len(sets) + 1) + GAP, top + step * len(rows) + bottom
+    dpi, step = 100, TILE + GAP
+    width, height = max(LEFT + step * (len(sets) + 1) + GAP, LEGEND), TOP + step * len(rows) + BOTTOM
     canvas = np.full((height, width, 3), 255, np.uint8)
     for row, (_, tiles) in enumerate(rows):
         for column, tile in enumerate(tiles):
-            y, x = top + row * step, left + column * step
+            y, x = TOP + row * step, LEFT + column * step
             canvas[y : y + tile.shape[0], x : x + tile.shape[1]] = tile
     figure = Figure(figsize=(width / dpi, height / dpi), dpi=dpi)
     FigureCanvasAgg(figure)
@@ -219,11 +219,11 @@ def assemble(
 
     write(GAP, 8, title, 18, weight="bold")
     for at, (name, _) in enumerate(NUMBERS):
-        write(left - 10, 106 + 25 * at, name, ha="right", color="0.3")
-    write(left + TILE / 2, 50, "whole frame", ha="center")
-    write(left + TILE / 2, 75, "square: what is shown beside it", 11, ha="center", color="0.3")
+        write(LEFT - 10, 106 + 25 * at, name, ha="right", color="0.3")
+    write(LEFT + TILE / 2, 50, "whole frame", ha="center")
+    write(LEFT + TILE / 2, 75, "square: what is shown beside it", 11, ha="center", color="0.3")
     for column, (values, total) in enumerate(zip(sets, totals, strict=True)):
-        x = left + step * (column + 1)
+        x = LEFT + step * (column + 1)
         changed = {key: value for key, value in values.items() if value != sets[0][key]}
         heading = [f"{key} {value}" for key, value in changed.items()] or ["present parameters"]
         note = ", ".join(f"now {sets[0][key]}" for key in changed)
@@ -232,13 +232,13 @@ def assemble(
         for at, (_, show) in enumerate(NUMBERS):
             if text := show(total, column == 0):
                 write(x + TILE / 2, 106 + 25 * at, text, ha="center")
-    box(left + step - GAP / 2, 44, step, top - 44 + step * len(rows), fill=False, lw=3, edgecolor="black")
+    box(LEFT + step - GAP / 2, 44, step, TOP - 44 + step * len(rows), fill=False, lw=3, edgecolor="black")
     for row, (label, _) in enumerate(rows):
-        write(left - 10, top + row * step + TILE / 2, label, ha="right", va="center")
-    x = left
+        write(LEFT - 10, TOP + row * step + TILE / 2, label, ha="right", va="center")
+    x = LEFT
     for colour, name in [*FATES.values(), (LOST_COLOUR, "dotted: a present cell that is lost")]:
-        box(x, height - bottom + 20, 26, 26, facecolor=np.array(colour) / 255, edgecolor="black", lw=1)
-        write(x + 36, height - bottom + 33, name, va="center")
+        box(x, height - BOTTOM + 20, 26, 26, facecolor=np.array(colour) / 255, edgecolor="black", lw=1)
+        write(x + 36, height - BOTTOM + 33, name, va="center")
         x += 70 + 11 * len(name)
     with whole(output) as partial:
         figure.savefig(partial, format="png", dpi=dpi, metadata={"Software": None})

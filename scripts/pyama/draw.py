@@ -8,10 +8,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import cv2
 import numpy as np
+
+if TYPE_CHECKING:
+    from PIL.ImageFont import FreeTypeFont
 
 # Twenty hues of like brightness. Consecutive numbers, which are often neighbours, are far apart on the wheel.
 N_HUES, HUE_STEP = 20, 7
@@ -107,7 +110,7 @@ def tops(labels: np.ndarray) -> dict[int, tuple[float, float]]:
 
 
 @cache
-def font(size: int):
+def font(size: int) -> FreeTypeFont:
     """DejaVu Sans, which comes with matplotlib: the same on every system."""
     from matplotlib import get_data_path
     from PIL import ImageFont

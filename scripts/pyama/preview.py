@@ -41,7 +41,8 @@ def _around(key: str, present: Mapping[str, int]) -> list[int]:
     if key == "max_object_size":
         return []
     if key == "min_object_size":
-        return [value // 2, min(2 * value, present["max_object_size"])] if value else [50, 100]
+        near = (value // 2, 2 * value) if value else (50, 100)
+        return [min(size, present["max_object_size"]) for size in near]
     rule = load_schema()["properties"]["params"]["properties"][key]
     low, high, step = rule["minimum"], rule["maximum"], STEP[key]
     below, above = max(value - step, low), min(value + step, high)
