@@ -3,6 +3,7 @@
 Cells whose `good` is False are left out. The same tables give the same bytes: no dates, no random numbers.
 """
 
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -43,7 +44,8 @@ def trace_plot(tables: Mapping[str, pd.DataFrame], column: str, label: str) -> "
         cells = [trace for _, trace in table.groupby(["fov", "cell"], sort=True)]
         x, y = (_broken(trace[name] for trace in cells) for name in ("hours", column))
         width = float(np.clip(8 / max(len(cells), 1) ** 0.5, 0.15, 0.8))
-        panel.plot(x, y, color=colour, lw=width, alpha=0.35, rasterized=True)
+        marker = "" if table["frame"].nunique() > 1 else "."
+        panel.plot(x, y, marker=marker, color=colour, lw=width, alpha=0.35, rasterized=True)
         by_frame = table.groupby("frame").agg(
             hours=("hours", "mean"), mean=(column, "mean"), spread=(column, "std"), n=(column, "count")
         )
@@ -51,7 +53,7 @@ def trace_plot(tables: Mapping[str, pd.DataFrame], column: str, label: str) -> "
         low, high = by_frame["mean"] - by_frame["spread"], by_frame["mean"] + by_frame["spread"]
         panel.fill_between(by_frame["hours"], low, high, color="black", alpha=0.15, lw=0)
         panel.plot(by_frame["hours"], by_frame["mean"], color="black", lw=1.8)
-        panel.set_title(f"{sample}: {len(cells)} cells")
+        panel.set_title(f"{sample} (n = {len(cells)})")
     _label(figure, panels, "time (h)", label)
     return figure
 
@@ -141,8 +143,9 @@ def save(figure: "Figure", stem: Path) -> None:
 
 def read_traces(path: Path, columns: Sequence[str], times_min: Sequence[float]) -> pd.DataFrame:
     """The good rows of a table of traces: fov, cell, frame, the columns asked for, and `hours`."""
-    table = pd.read_csv(path, usecols=["fov", "cell", "frame", "good", *columns])
-    table = table[table.pop("good").astype(bool)]
+    types = {"fov": int, "cell": int, "frame": int, "good": bool} | dict.fromkeys(columns, float)
+    table = pd.read_csv(path, usecols=list(types), dtype=types)  # a table without a row has no types of its own
+    table = table[table.pop("good")]
     return table.assign(hours=np.asarray(times_min, float)[table["frame"]] / 60)
 
 
@@ -171,6 +174,7 @@ def main(
 ) -> None:
     import matplotlib
 
+    logging.getLogger("fontTools").setLevel(logging.WARNING)  # it tells what it leaves out of every PDF's fonts
     tables = {
         fov: read_traces(Path(path), columns, times) for fov, path, times in zip(fovs, traces, times_min, strict=True)
     }

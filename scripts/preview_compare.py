@@ -321,7 +321,7 @@ def main(
     by_set = [{**tried, "present": tried == sets[0], **total} for tried, total in zip(sets, totals, strict=True)]
     write_text(Path(table_of_sets), table(by_set))
     write_text(Path(table_of_frames), table(by_frame))
-    title = f"{name}: the same {len(rows)} frames, segmented with one parameter changed at a time"
+    title = f"{name}: the same {'frames' if len(rows) > 1 else 'frame'}, segmented with one parameter changed at a time"
     assemble(rows, sets, totals, title, Path(picture))
     for tried, total in zip(sets, totals, strict=True):
         job.log.info("%s: %s", tried, total)
