@@ -44,7 +44,9 @@ MERGING = bool(PC is not None and not COPY_ONLY and SAMPLES and COLUMNS)
 
 # What is drawn: the movie of a FOV, the channel laid over it, and the plots of a dataset.
 OVERLAY = f"{LAYOUT.overlay}.{CONFIG['pictures']['movie_format']}"
-LAID_OVER = [fl(channel) for channel in plan.laid_over(CONFIG, FL)]
+LAID_OVER = [
+    name(channel) for channel in plan.laid_over(CONFIG, FL) for name in (fl, background)
+]
 PLOTS = expand(
     f"{LAYOUT.pictures}/{{plot}}.{{ending}}",
     plot=[

@@ -6,7 +6,7 @@ table; the others, which a filter left out, are grey. Two passes: a few frames f
 
 import csv
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ import numpy as np
 from pyama import display, draw, film, job, store
 
 SOME = 9
-FL_LEVELS = (60.0, 99.9)  # percentiles: most of a fluorescence frame is background, and stays black
+FL_LEVELS = (80.0, 99.9)  # percentiles: most of a fluorescence frame is background, and stays black
 GREYS = 24  # of a GIF: more cost bytes and show noise
 SMALLEST_NUMBER, LARGEST_NUMBER = 9, 13  # px: height of the cells' numbers
 BROAD = 16  # px: cells at least as wide get an outline of two pixels
@@ -24,7 +24,7 @@ BROAD = 16  # px: cells at least as wide get an outline of two pixels
 def film_cells(
     pc: store.Frames,
     tracked: store.Frames,
-    fl: store.Frames | None,
+    light: Sequence[store.Frames],
     kept: Sequence[int],
     output: Path,
     *,
@@ -33,21 +33,25 @@ def film_cells(
     movie_width: int,
     movie_speed: int,
 ) -> None:
-    """Write the movie of one FOV; pc, tracked and fl are (T, H, W) arrays, `kept` the cells that are in the traces."""
+    """Write the movie of one FOV; pc, tracked and light are (T, H, W) arrays, `kept` the cells that are in the traces.
+
+    light: nothing, or a fluorescence channel and its background.
+    """
     n_frames, height, width = pc.shape
     shape = draw.picture_shape(height, width, movie_width)
-    layers = [(pc, draw.levels(_some(pc)))] + ([(fl, draw.levels(_some(fl), *FL_LEVELS))] if fl else [])
+    greys = draw.levels(map(pc.read, _some(pc)))
+    if light:
+        greens = draw.levels((_shine(light, frame) for frame in _some(light[0])), *FL_LEVELS)
     hues = dict(zip(kept, draw.cell_colours(kept).tolist(), strict=True))
     bar = draw.scale_bar(pixel_size_um * width / shape[1], shape[1]) if pixel_size_um else None
-    cell_width = _cell_width(draw.resize_labels(labels, shape) for labels in _some(tracked))
+    cell_width = _cell_width(draw.resize_labels(tracked.read(frame), shape) for frame in _some(tracked))
     outline = 2 if cell_width >= BROAD else 1
     size = int(np.clip(cell_width / 2, SMALLEST_NUMBER, LARGEST_NUMBER))
-    with film.filming(output, shape, movie_speed, palette(fl is not None)) as append:
+    with film.filming(output, shape, movie_speed, palette(bool(light))) as append:
         for frame in range(n_frames):
-            shown = [display.to_bytes(draw.resize(layer.read(frame), shape), *levels) for layer, levels in layers]
-            picture = draw.grey_picture(shown[0])
-            for light in shown[1:]:
-                draw.lay_over(picture, light)
+            picture = draw.grey_picture(display.to_bytes(draw.resize(pc.read(frame), shape), *greys))
+            if light:
+                draw.lay_over(picture, display.to_bytes(draw.resize(_shine(light, frame), shape), *greens))
             labels = draw.resize_labels(tracked.read(frame), shape)
             draw.draw_outlines(picture, labels, draw.colour_table(int(labels.max(initial=0)), hues), outline)
             texts = [*_numbers(labels, hues, size), *draw.stamps(picture, draw.clock(times_min[frame]), bar)]
@@ -57,10 +61,16 @@ def film_cells(
             append(picture)
 
 
-def _some(frames: store.Frames) -> Iterator[np.ndarray]:
+def _some(frames: store.Frames) -> list[int]:
     """Some frames spread over the movie, for what has to be the same in all frames: no flicker, and a short pass."""
     present = [frame for frame in range(frames.shape[0]) if frames.present(frame)]
-    return map(frames.read, sorted({present[at * (len(present) - 1) // (SOME - 1)] for at in range(SOME) if present}))
+    return sorted({present[at * (len(present) - 1) // (SOME - 1)] for at in range(SOME) if present})
+
+
+def _shine(light: Sequence[store.Frames], frame: int) -> np.ndarray:
+    """Fluorescence above the background in one frame, (H, W) uint16; 0 where it is below."""
+    fl, background = (layer.read(frame) for layer in light)
+    return np.clip(fl - background, 0, 65535).astype(np.uint16)
 
 
 def _cell_width(frames: Iterable[np.ndarray]) -> float:
@@ -110,7 +120,7 @@ def main(
     film_cells(
         store.open_frames(Path(pc)),
         store.open_frames(Path(tracked)),
-        store.open_frames(Path(fl[0])) if fl else None,
+        [store.open_frames(Path(path)) for path in fl],
         kept,
         Path(output),
         times_min=scales["times_min"],

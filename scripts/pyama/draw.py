@@ -143,7 +143,7 @@ def draw_texts(picture: np.ndarray, texts: Iterable[Text]) -> None:
 def stamps(picture: np.ndarray, time: str, bar: tuple[int, str] | None) -> list[Text]:
     """The time, to be written at the upper left, and a scale bar (`scale_bar`), drawn at the lower right."""
     height, width = picture.shape[:2]
-    size = max(width // 36, 11)
+    size = max(width // 45, 11)
     margin = size // 2
     texts = [Text(time, margin, margin, size, anchor="la")]
     if bar:

@@ -2,8 +2,8 @@
 
 GIF plays in every browser, mail program and presentation, and Pillow writes it everywhere, always the same way. It is
 written here frame by frame, because Pillow on its own collects all frames in memory first. MP4 is MPEG-4 part 2, by the
-encoder in OpenCV's own build of FFmpeg (LGPL): a third of the size, and played by VLC, QuickTime and Windows, but by no
-browser. The encoders of H.264 that Python packages carry (x264) are under the GPL; VP9 takes a hundred times as long.
+encoder in OpenCV's own build of FFmpeg (LGPL): less than half the size, and played by VLC, QuickTime and Windows, but
+by no browser. The encoders of H.264 that Python packages carry (x264) are under the GPL; VP9 is a hundred times slower.
 """
 
 from __future__ import annotations

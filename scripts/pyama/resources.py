@@ -24,7 +24,7 @@ FRAMES = {
     "overlay": 24,
     "preview_compare": 120,
 }  # bytes per pixel
-FIXED_MB = {"crop": 400, "extract": 200}  # a batch of cells
+FIXED_MB = {"crop": 400, "extract": 200, "preview_compare": 400}  # a batch of cells; a picture
 MINUTES_PER_MEGAPIXEL = {
     "copy": 0.01,
     "segment": 0.02,
