@@ -17,6 +17,8 @@ localrules:
     record,
     index,
     verify,
+    preview,
+    pictures,
 
 
 rule all:
@@ -43,6 +45,11 @@ onerror:
             sep="\n",
             file=sys.stderr,
         )
+
+
+if PC is not None:
+
+    include: "rules/preview.smk"
 
 
 include: "rules/record.smk"
@@ -84,6 +91,11 @@ if MERGING:
 if FITS:
 
     include: "rules/fit.smk"
+
+
+if TRACING:
+
+    include: "rules/pictures.smk"
 
 
 include: "rules/verify.smk"

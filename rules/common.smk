@@ -1,11 +1,12 @@
 # Look-ups that the rules share: the checked configuration, the planned datasets, names, settings, resources.
 import re
 import sys
+from functools import cache
 from pathlib import Path
 
 sys.path.insert(0, str(Path(workflow.basedir) / "scripts"))
 
-from pyama import clock, curation, lock, plan, remainder, resources, summary
+from pyama import clock, curation, lock, plan, preview, remainder, resources, summary
 from pyama.config import as_json, complete, refuse_repeated_keys, stage_settings
 from pyama.errors import PyamaError
 from pyama.paths import ALL, DATASET, Layout
@@ -59,6 +60,22 @@ COLUMNS = [
 MERGING = bool(TRACING and SAMPLES and COLUMNS)
 FITS = plan.fits_of(CONFIG, DATASETS)  # (column, model) -> settings
 
+# What is drawn: the movie of a FOV, the channel laid over it, and the plots of a dataset.
+OVERLAY = f"{LAYOUT.overlay}.{CONFIG['pictures']['movie_format']}"
+LAID_OVER = [
+    name(channel) for channel in plan.laid_over(CONFIG, FL) for name in (fl, background)
+]
+PLOTS = expand(
+    f"{LAYOUT.pictures}/{{plot}}.{{ending}}",
+    plot=[
+        "cells",
+        *(["distributions"] if COLUMNS else []),
+        *map("traces_{}".format, COLUMNS),
+    ],
+    ending=["png", "pdf"],
+    allow_missing=True,
+)
+
 
 wildcard_constraints:
     dataset="|".join(map(re.escape, DATASETS)),
@@ -72,6 +89,13 @@ def of_fovs(template, dataset):
     """A path of each FOV of a dataset."""
     return [
         template.format(dataset=dataset.name, fov=fov_text(fov)) for fov in dataset.fovs
+    ]
+
+
+def pictures():
+    """Every movie and plot."""
+    return expand(PLOTS, dataset=DATASETS) + [
+        movie for dataset in DATASETS.values() for movie in of_fovs(OVERLAY, dataset)
     ]
 
 
@@ -179,6 +203,11 @@ def inspected(dataset, fovs):
     return curation.versions(paths)
 
 
+def plot_settings(wildcards):
+    plots = plan.plot_settings(CONFIG, DATASETS[wildcards.dataset])
+    return as_json({**plots, "columns": COLUMNS})
+
+
 def merge_settings(wildcards):
     dataset = DATASETS[wildcards.dataset]
     fovs, missing = plan.sample_fovs(CONFIG, dataset, wildcards.sample)
@@ -198,6 +227,40 @@ def tidy_settings(wildcards):
     return as_json({**tidied, "samples": samples, "inspected": inspected_by_fov})
 
 
+@cache
+def preview_space():
+    """The sets of segmentation parameters that a preview tries. (Only a preview pays for importing pandas.)"""
+    from pandas import DataFrame
+    from snakemake.utils import Paramspace
+
+    return Paramspace(
+        DataFrame(preview.parameter_sets(CONFIG)),
+        filename_params="*",
+        filename_sep=",",
+        single_wildcard="parameters",
+    )
+
+
+def preview_labels(wildcards):
+    return [
+        LAYOUT.preview_labels.format(dataset=wildcards.dataset, parameters=tried)
+        for tried in preview_space().instance_patterns
+    ]
+
+
+def preview_segment_settings(wildcards):
+    tried = preview_space().instance(wildcards)
+    return as_json(
+        stage_settings(CONFIG, "segment")
+        | {key: int(value) for key, value in tried.items()}
+        | plan.preview_frames(CONFIG, DATASETS[wildcards.dataset])
+    )
+
+
+def preview_compare_settings(wildcards):
+    return as_json(plan.preview_comparison(CONFIG, DATASETS[wildcards.dataset]))
+
+
 def planned(look_up):
     """A param or resource that comes from the plan: look_up(dataset, fov) for the job's dataset and FOV."""
     return lambda wildcards: look_up(
@@ -209,6 +272,14 @@ def memory(stage):
     """Megabytes a job of this stage may need, more at every further attempt."""
     return lambda wildcards, attempt: attempt * resources.memory_mb(
         stage, DATASETS[wildcards.dataset].movie.fovs[int(wildcards.fov)]
+    )
+
+
+def largest_fov_memory(stage):
+    """Megabytes for a job that reads any FOV of a dataset."""
+    return lambda wildcards, attempt: attempt * max(
+        resources.memory_mb(stage, fov)
+        for fov in DATASETS[wildcards.dataset].movie.fovs
     )
 
 

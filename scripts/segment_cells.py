@@ -48,7 +48,7 @@ def _write_labels(frames: store.Frames, output: Path, segment: Segment, dtype: t
     with store.writing(output, frames.shape, dtype, store.LABELS) as append:
         for frame in range(n_frames):
             if frames.present(frame):
-                labels = _checked(segment(frames.read(frame)), (height, width), frame)
+                labels = checked(segment(frames.read(frame)), (height, width), frame)
             else:
                 labels = np.zeros((height, width), dtype)
             highest = int(labels.max(initial=0))
@@ -59,7 +59,7 @@ def _write_labels(frames: store.Frames, output: Path, segment: Segment, dtype: t
     return counts
 
 
-def _checked(labels: Any, shape: tuple[int, int], frame: int) -> np.ndarray:
+def checked(labels: Any, shape: tuple[int, int], frame: int) -> np.ndarray:
     """What a method returned, if it is a label image."""
     labels = np.asarray(labels)
     if labels.shape != shape or labels.dtype.kind not in "iu" or labels.min(initial=0) < 0:

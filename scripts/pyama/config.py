@@ -90,7 +90,8 @@ def stage_settings(config: Mapping[str, Any], stage: str) -> dict[str, Any]:
     """The settings that `stage` uses, by name. A plugin or method from a file counts with the file's content."""
     schema = load_schema()
     settings: dict[str, Any] = {}
-    for section, values in (("", config), ("params", config["params"])):
+    for section in ("", "params", "pictures"):
+        values = config[section] if section else config
         properties = schema["properties"][section]["properties"] if section else schema["properties"]
         for key, declared in properties.items():
             if stage in declared.get("stages", ()):
@@ -113,8 +114,8 @@ def as_json(settings: Mapping[str, Any]) -> str:
     return json.dumps(settings, sort_keys=True)
 
 
-def expand_fovs(fovs: Any, n_fovs: int, key: str) -> list[int]:
-    """FOV numbers, sorted, from "all", "0-9, 12", a number or a list. `key` names the setting in errors."""
+def expand_fovs(fovs: Any, n_fovs: int, key: str, what: str = "FOV") -> list[int]:
+    """FOV (or frame) numbers, sorted, from "all", "0-9, 12", a number or a list. `key` names the setting in errors."""
     if fovs == "all":
         return list(range(n_fovs))
     if isinstance(fovs, int):
@@ -130,7 +131,7 @@ def expand_fovs(fovs: Any, n_fovs: int, key: str) -> list[int]:
         chosen = set(fovs)
     absent = sorted(fov for fov in chosen if fov >= n_fovs)
     if absent:
-        raise PyamaError(f"{key}: FOV {absent[0]} is not in the file, which has FOVs 0 to {n_fovs - 1}")
+        raise PyamaError(f"{key}: {what} {absent[0]} is not in the file, which has {what}s 0 to {n_fovs - 1}")
     return sorted(chosen)
 
 
@@ -267,13 +268,10 @@ def _suggest(unknown: str, known: list[str], schema: dict[str, Any]) -> str:
 def _fill(value: Any, rule: Mapping[str, Any], schema: Mapping[str, Any]) -> Any:
     """The value with defaults where keys are absent and numbers brought to their declared type (in place)."""
     if "$ref" in rule:
-        rule = schema["$defs"][rule["$ref"].rsplit("/", 1)[1]]
+        rule = _referred(rule, schema)
     if isinstance(value, dict):
         if "anyOf" in rule:
-            options = (
-                schema["$defs"][option["$ref"].rsplit("/", 1)[1]] if "$ref" in option else option
-                for option in rule["anyOf"]
-            )
+            options = (_referred(option, schema) if "$ref" in option else option for option in rule["anyOf"])
             rule = next(option for option in options if option.get("type") == "object")
         properties = rule.get("properties", {})
         for key, declared in properties.items():
@@ -291,6 +289,13 @@ def _fill(value: Any, rule: Mapping[str, Any], schema: Mapping[str, Any]) -> Any
         if "integer" in types:
             return int(value)
     return value
+
+
+def _referred(rule: Mapping[str, Any], schema: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The part of the schema that "$ref": "#/a/b" stands for."""
+    for key in rule["$ref"].removeprefix("#/").split("/"):
+        schema = schema[key]
+    return schema
 
 
 def _contradictions(config: Mapping[str, Any]) -> Iterator[str]:
@@ -337,6 +342,10 @@ def _contradictions(config: Mapping[str, Any]) -> Iterator[str]:
     for plugin in config["plugins"]:
         if not is_file(plugin):
             yield f"plugins: the file {plugin!r} does not exist"
+    laid_over, named = config["pictures"]["fl"], [channel["channel"] for channel in channels["fl"]]
+    if laid_over is not None and laid_over not in named:
+        known = f"there are {', '.join(map(str, named))}" if named else "there are none"
+        yield f"pictures.fl: channel {laid_over!r} is not among channels.fl; {known}"
     names: set[str] = set()
     for sample in config["samples"]:
         if sample["name"] in names:

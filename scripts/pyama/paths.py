@@ -74,6 +74,10 @@ class Layout:
         self.curation = f"{self.results}/{CURATION}"
         self.fitted = f"{self.dataset}/{{sample}}_{{column}}_fitted_{{model}}.csv"
         self.movie = f"{self.dataset}/.movie.json"
+        self.overlay = f"{self.fov}/{{dataset}}_fov_{{fov}}_overlay"  # and the ending of the movie's format
+        self.pictures = f"{self.dataset}/pictures"
+        self.preview = f"{self.dataset}/preview"
+        self.preview_labels = f"{self.preview}/segmentations/{{parameters}}.zip"
 
     def frames(self, name: str, level: int = 0) -> str:
         """An array of images.zarr; level 0 is full resolution, level 1 for display."""

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from pyama import preview
 from pyama.apart import inspect_movie
 from pyama.config import digests, expand_fovs, fovs_of
 from pyama.curation import Flag
@@ -55,6 +56,8 @@ def plan_datasets(config: Mapping[str, Any], without: Mapping[str, Sequence[int]
             fits_of(config, datasets)
         except PyamaError as error:
             mistakes.append(str(error))
+    if not mistakes:
+        mistakes = [*preview.mistakes(config, datasets)]
     if mistakes:
         raise PyamaError("\n".join(dict.fromkeys(mistakes)))
     return {name: _without(dataset, set((without or {}).get(name, ()))) for name, dataset in datasets.items()}
@@ -363,6 +366,47 @@ def scales(dataset: Dataset, fov: int, params: Mapping[str, Any]) -> dict[str, A
         "pixel_size_um": dataset.movie.pixel_size_um,
         "times_min": times,
         "times_from": source,
+    }
+
+
+def laid_over(config: Mapping[str, Any], fl: tuple[int, ...]) -> list[int]:
+    """The fluorescence channel that movies show over the phase contrast, if any."""
+    wanted = config["pictures"]["fl"]
+    named = [channel["channel"] for channel in config["channels"]["fl"]]
+    return [] if wanted is None else [fl[named.index(wanted)]]
+
+
+def plot_settings(config: Mapping[str, Any], dataset: Dataset) -> dict[str, Any]:
+    """What the plots of a dataset depend on besides the traces; without samples all FOVs are one."""
+    samples = {sample["name"]: sample_fovs(config, dataset, sample["name"])[0] for sample in config["samples"]} or {
+        dataset.name: dataset.fovs
+    }
+    return {
+        "channels": dict(enumerate(dataset.movie.channels)),
+        "samples": samples,
+        "fovs": dataset.fovs,
+        "times_min": [frame_times(dataset, fov, config["params"])[0] for fov in dataset.fovs],
+    }
+
+
+def preview_frames(config: Mapping[str, Any], dataset: Dataset) -> dict[str, Any]:
+    """What a preview reads of one dataset, and from which file."""
+    return {
+        "frames": preview.frames_to_try(config, dataset),
+        "channel": dataset.pc,
+        "planes": planes(dataset, config["z"]),
+    }
+
+
+def preview_comparison(config: Mapping[str, Any], dataset: Dataset) -> dict[str, Any]:
+    """What the picture and the tables of a preview depend on besides the labels."""
+    chosen = preview_frames(config, dataset)
+    times = {fov: frame_times(dataset, fov, config["params"])[0] for fov, _ in chosen["frames"]}
+    return {
+        **chosen,
+        "name": dataset.name,
+        "sets": preview.parameter_sets(config),
+        "times_min": [times[fov][frame] for fov, frame in chosen["frames"]],
     }
 
 

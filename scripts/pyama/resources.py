@@ -21,8 +21,10 @@ FRAMES = {
     "crop": 40,
     "extract": 20,
     "cache": 24,
+    "overlay": 24,
+    "preview_compare": 120,
 }  # bytes per pixel
-FIXED_MB = {"crop": 400, "extract": 200}  # a batch of cells
+FIXED_MB = {"crop": 400, "extract": 200, "preview_compare": 400}  # a batch of cells; a picture
 MINUTES_PER_MEGAPIXEL = {
     "copy": 0.01,
     "segment": 0.02,
@@ -31,6 +33,7 @@ MINUTES_PER_MEGAPIXEL = {
     "crop": 0.02,
     "extract": 0.02,
     "cache": 0.01,
+    "overlay": 0.01,
 }
 
 

@@ -1,0 +1,60 @@
+"""Preview: a few frames segmented with one set of parameters, straight from the microscope's file."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pyama import job, preview, store
+from pyama.microscopy import open_movie
+from segment_cells import Segment, checked, segmenter
+
+
+def segment_frames(
+    raw: Path,
+    output: Path,
+    segment: Segment,
+    *,
+    frames: Sequence[tuple[int, int]],
+    channel: int,
+    planes: Sequence[int | None],
+) -> list[int]:
+    """Label `frames` (FOV, frame) of a channel; arrays "{fov}/{frame}", (H, W), in a store at `output`.
+
+    A frame that the file does not hold is left out; the store's attribute `frames` lists the others. Returns their
+    numbers of cells.
+    """
+    counts, labeled = [], []
+    with store.new_store(output) as put, open_movie(raw) as read:
+        for fov, frame in frames:
+            image = preview.read_frame(read, fov, frame, channel, planes)
+            if image is None:
+                continue
+            labels = checked(segment(image), image.shape, frame)
+            counts.append(int(labels.max(initial=0)))
+            dtype = np.uint16 if counts[-1] <= np.iinfo(np.uint16).max else np.uint32
+            store.put_array(put, f"{fov}/{frame}", labels.astype(dtype), store.LABELS)
+            labeled.append((fov, frame))
+        store.put_group(put, "", {"frames": labeled})
+    return counts
+
+
+def main(
+    raw: str,
+    output: str,
+    segmentation_method: str,
+    *,
+    frames: Sequence[tuple[int, int]],
+    channel: int,
+    planes: Sequence[int | None],
+    **settings: Any,
+) -> None:
+    segment = segmenter(segmentation_method, settings)
+    counts = segment_frames(Path(raw), Path(output), segment, frames=frames, channel=channel, planes=planes)
+    job.log.info("cells per frame: %s", counts)
+
+
+if __name__ == "__main__":
+    with job.running(snakemake) as settings:
+        main(snakemake.params.raw, snakemake.output.labels, **settings)

@@ -1,0 +1,403 @@
+"""The preview: what it looks at, its numbers against plain segmentation, its picture, what it leaves alone."""
+
+import csv
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from conftest import Checkout, real_file, small_config
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from skimage.segmentation import find_boundaries
+from test_plan import DATASET, MOVIE
+
+import preview_compare
+import preview_segment
+from pyama import draw, logstd, plan, preview, store
+from pyama.config import complete
+from pyama.errors import PyamaError
+
+PARAMETERS = preview.PARAMETERS
+
+
+def config(method="logstd", params=None, **wanted):
+    params = {"segmentation_method": method, "min_frames": 1, "border_margin": 0, **(params or {})}
+    channels = {"pc": {"channel": 0}}
+    return complete({"datasets": {"a": "a.nd2"}, "channels": channels, "params": params, "preview": wanted})
+
+
+# --------------------------------------------------------------------------------------------- parameters and frames
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    window=st.integers(1, 50).map(lambda k: 2 * k + 1),
+    size=st.integers(0, 50).map(lambda k: 2 * k + 1),
+    iterations=st.integers(0, 50),
+    smallest=st.integers(0, 10**6),
+    largest=st.integers(1, 10**6),
+)
+def test_each_set_is_allowed_and_changes_one_value(window, size, iterations, smallest, largest):
+    assume(smallest <= largest)
+    params = dict(zip(PARAMETERS, (window, size, iterations, smallest, largest), strict=True))
+    present = config(params=params)
+    first, *others = preview.parameter_sets(present)
+    assert first == params
+    changed = [next(key for key in PARAMETERS if tried[key] != first[key]) for tried in others]
+    for key, tried in zip(changed, others, strict=True):
+        assert tried == {**first, key: tried[key]}
+    assert max(map(changed.count, changed)) <= 2
+    assert set(PARAMETERS[:3]) <= set(changed)
+    # The same values, written out, are accepted and come back.
+    values = {key: [tried[key] for tried in others if tried[key] != first[key]] for key in changed}
+    written = config(params=params, vary=values)
+    assert preview.parameter_sets(written) == [first, *others]
+    assert list(preview.mistakes(written, {})) == []
+
+
+def test_values_of_ones_own():
+    sets = preview.parameter_sets(config(vary={"morph_size": [9, 3, 7, 3], "min_object_size": [10]}))
+    assert [(tried["morph_size"], tried["min_object_size"]) for tried in sets] == [(7, 50), (3, 50), (9, 50), (7, 10)]
+
+
+@pytest.mark.parametrize(("method", "count"), [("pyama", 1), ("cellpose", 3), ("logstd", 9)])
+def test_only_parameters_that_the_method_uses_are_varied(method, count):
+    assert len(preview.parameter_sets(config(method))) == count
+
+
+@given(n=st.integers(1, 24), length=st.integers(1, 300))
+def test_frames_are_spread_evenly(n, length):
+    dataset = replace(DATASET, movie=replace(MOVIE, n_frames=length), fovs=(1,))
+    frames = [frame for _, frame in preview.frames_to_try(config(n_frames=n), dataset)]
+    assert len(frames) == min(n, length)
+    steps = np.diff(frames)
+    assert (steps > 0).all()
+    assert not len(steps) or np.ptp(steps) <= 1
+    if n > 1 and length > 1:
+        assert (frames[0], frames[-1]) == (0, length - 1)
+
+
+def test_frames_known_to_be_missing_are_not_taken():
+    fovs = [{**MOVIE.fovs[0], "missing": [[0, 0], [4, 0], [2, 1]]}]
+    dataset = replace(DATASET, movie=replace(MOVIE, fovs=fovs), fovs=(0,))
+    assert preview.frames_to_try(config(), dataset) == [(0, 1), (0, 2), (0, 3)]
+    assert preview.frames_to_try(config(frames="0, 3-4", fovs="0"), dataset) == [(0, 0), (0, 3), (0, 4)]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "line"),
+    [
+        (
+            {"vary": {"morph_size": [4]}},
+            "preview.vary.morph_size.0: 4 is not allowed; allowed: at least 1, at most",
+        ),
+        ({"vary": {"morph_sise": [4]}}, "preview.vary.morph_sise: unknown key; did you mean morph_size?"),
+        ({"vary": {"morph_size": 5}}, "preview.vary.morph_size: 5 is not of type array"),
+        ({"vary": "all"}, "preview.vary: 'all' is not of type object or null; allowed: values tried"),
+        (
+            {"vary": {"morph_size": list(range(1, 19, 2))}},
+            "preview.vary.morph_size: [1, 3, 5, 7, 9, 11, 13, 15, 17]",
+        ),
+        ({"n_frames": 0}, "preview.n_frames: 0 is not allowed; allowed: at least 1, at most 24"),
+        ({"fovs": "x"}, "preview.fovs: 'x' is not allowed"),
+    ],
+)
+def test_a_mistake_in_the_config_is_one_line(wanted, line):
+    with pytest.raises(PyamaError) as caught:
+        config(**wanted)
+    assert str(caught.value).startswith(line)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "line"),
+    [
+        ({"vary": {"min_object_size": [9, 20000]}}, "preview.vary.min_object_size: 20000 makes min_object_size larger"),
+        ({"vary": {"max_object_size": [9]}}, "preview.vary.max_object_size: 9 makes min_object_size larger than"),
+        (
+            {"vary": {key: [1, 3, 5, 7, 9, 11, 13] for key in ("morph_size", "morph_iterations", "min_object_size")}},
+            "preview.vary: 19 values are too many for a picture; allowed: at most 15",
+        ),
+        ({"fovs": [2]}, "preview.fovs: FOV 2 is not in the file, which has FOVs 0 to 1 ('a.nd2')"),
+        ({"frames": "0-5"}, "preview.frames: frame 5 is not in the file, which has frames 0 to 4 ('a.nd2')"),
+    ],
+)
+def test_what_cannot_be_previewed_is_one_line(wanted, line):
+    (found,) = dict.fromkeys(preview.mistakes(config(**wanted), {"a": DATASET}))
+    assert found.startswith(line)
+
+
+def test_a_method_without_parameters_is_not_varied():
+    (line,) = preview.mistakes(config("pyama", vary={"morph_size": [5]}), {"a": DATASET})
+    assert line == "preview.vary.morph_size: segmentation_method pyama does not use it; leave it out"
+
+
+def test_more_frames_than_fit_on_a_picture():
+    long = replace(DATASET, movie=replace(MOVIE, n_frames=100))
+    (line,) = preview.mistakes(config(n_frames=13), {"a": long})
+    assert line.startswith("preview: 26 frames are too many for a picture; allowed: at most 24")
+
+
+def test_frames_are_read_as_the_copy_stage_would():
+    stack = {0: np.uint16([[1, 9]]), 1: None, 2: np.uint16([[4, 2]])}
+    read = lambda fov, frame, channels, z: [stack[z]]  # noqa: E731
+    np.testing.assert_array_equal(preview.read_frame(read, 0, 0, 0, [0, 1, 2]), [[4, 9]])
+    assert preview.read_frame(read, 0, 0, 0, [1]) is None
+
+
+# ------------------------------------------------------------------------------------------------------------ numbers
+
+
+def plain_comparison(reference, labels):
+    """The definitions of preview_compare.compare, cell by cell and pixel by pixel."""
+    old = {k: set(zip(*np.nonzero(reference == k), strict=True)) for k in np.unique(reference[reference > 0]).tolist()}
+    new = {k: set(zip(*np.nonzero(labels == k), strict=True)) for k in np.unique(labels[labels > 0]).tolist()}
+    swallowed = {k: sum(2 * len(a & b) > len(a) for a in old.values()) for k, b in new.items()}
+    parts = {k: [n for n, b in new.items() if 2 * len(a & b) > len(b)] for k, a in old.items()}
+    return {
+        "cells": len(new),
+        "merged": {k for k, n in swallowed.items() if n > 1},
+        "split": {k for k, found in parts.items() if len(found) > 1},
+        "new": {k for k, b in new.items() if not any(a & b for a in old.values())},
+        "lost": {k for k, a in old.items() if not any(a & b for b in new.values())},
+        "same": {k for k, a in old.items() if any(2 * len(a & b) >= len(a | b) for b in new.values())},
+    }
+
+
+label_images = hnp.arrays(np.uint16, (6, 7), elements=st.integers(0, 4))
+
+
+@settings(max_examples=200)
+@given(label_images, label_images)
+def test_comparison_agrees_with_the_definitions(reference, labels):
+    found, expected = preview_compare.compare(reference, labels), plain_comparison(reference, labels)
+    assert np.count_nonzero(found.areas) == expected["cells"]
+    np.testing.assert_array_equal(found.areas, [(labels == k).sum() for k in range(1, int(labels.max()) + 1)])
+    used = np.unique(labels[labels > 0])
+    of_fate = {fate: {k for k in used.tolist() if found.fates[k] == fate} for fate in preview_compare.FATES}
+    assert of_fate[preview_compare.MERGED] == expected["merged"]
+    assert of_fate[preview_compare.NEW] == expected["new"]
+    assert set(found.lost.tolist()) == expected["lost"]
+    assert (found.same, found.split) == (len(expected["same"]), len(expected["split"]))
+    assert found.present == len(np.unique(reference[reference > 0]))
+
+
+def test_numbers_of_nothing_are_not_numbers():
+    nothing = preview_compare.compare(np.zeros((4, 4), np.uint16), np.zeros((4, 4), np.uint16))
+    numbers = preview_compare.numbers([nothing])
+    assert (numbers["cells"], numbers["empty_frames_percent"]) == (0, 100)
+    assert np.isnan([numbers["median_area"], numbers["merged_percent"], numbers["same_percent"]]).all()
+    assert preview_compare.table([numbers]).splitlines()[1] == "1,0,NaN,NaN,NaN,NaN,NaN,NaN,NaN,NaN,100"
+
+
+# ------------------------------------------------------------------------------------------------------------ picture
+
+
+@given(
+    seed=st.integers(0, 1000),
+    shape=st.tuples(st.integers(20, 260), st.integers(20, 260)),
+    size=st.integers(2, 30),
+)
+@settings(max_examples=25, deadline=None)
+def test_the_detail_is_a_square_inside_the_image(seed, shape, size):
+    rng = np.random.default_rng(seed)
+    labels = np.zeros((3, *shape), np.uint16)
+    for image in labels:
+        y, x = rng.integers(0, shape[0]), rng.integers(0, shape[1])
+        image[y : y + size, x : x + size] = 1
+    y, x, side = preview_compare.detail([labels])
+    assert 0 <= y <= y + side <= shape[0]
+    assert 0 <= x <= x + side <= shape[1]
+    assert side == min(max(96, round(12 * np.median((labels[0] == 1).sum() ** 0.5))), *shape)
+
+
+def test_the_detail_shows_where_the_sets_differ():
+    present, other = np.zeros((2, 400, 600), np.uint16)
+    present[20:40, 20:40] = 1
+    present[300:320, 500:520] = 2
+    other[20:40, 20:40] = 1
+    y, x, side = preview_compare.detail([[present, other]])
+    assert y <= 300 < 320 <= y + side
+    assert x <= 500 < 520 <= x + side
+
+
+def test_outlines_in_the_picture_lie_on_the_borders_of_the_labels():
+    reference, labels = np.zeros((2, 100, 100), np.uint16)
+    reference[10:20, 10:20], reference[10:20, 24:34], reference[60:70, 60:70] = 1, 2, 3
+    labels[10:20, 10:34], labels[80:90, 10:20] = 1, 2
+    grey = np.full((100, 100), 128, np.uint8)
+    found = preview_compare.compare(reference, labels)
+    picture = preview_compare.draw_detail(grey, reference, labels, found, (0, 0, 100))
+    tile = preview_compare.TILE
+    assert picture.shape == (tile, tile, 3)
+    shown = draw.resize_labels(labels, (tile, tile))
+    inner = find_boundaries(shown, connectivity=1, mode="inner")
+    for label, fate in ((1, preview_compare.MERGED), (2, preview_compare.NEW)):
+        coloured = (picture == preview_compare.FATES[fate][0]).all(axis=-1)
+        assert (shown[coloured] == label).all()
+        assert coloured[inner & (shown == label)].all()
+    lost = (picture == preview_compare.LOST_COLOUR).all(axis=-1)
+    assert lost.any()
+    assert (draw.resize_labels(reference, (tile, tile))[lost] == 3).all()
+    untouched = (shown == 0) & (draw.resize_labels(reference, (tile, tile)) != 3)
+    assert (picture[untouched] == 128).all()
+
+
+# ------------------------------------------------------------------------------------------------------ the whole thing
+
+
+@pytest.fixture(scope="module")
+def previewed(movies, tmp_path_factory):
+    """A preview of both files, and nothing else done."""
+    checkout = Checkout(tmp_path_factory.mktemp("run"))
+    vary = {"morph_iterations": [1], "morph_size": [5]}
+    checkout.config = small_config(movies, preview={"n_frames": 2, "vary": vary})
+    checkout.config["params"] |= {"min_object_size": 30}
+    checkout.config["datasets"]["czi"] = str(movies / "small.czi")
+    checkout.outcome = checkout.run(checkout.config, "preview")
+    assert checkout.outcome.code == 0, checkout.outcome.text
+    return checkout
+
+
+def test_nothing_but_the_preview_is_written(previewed):
+    results = previewed.folder / "results"
+    assert previewed.outcome.jobs == {"preview": 1, "preview_segment": 6, "preview_compare": 2}
+    for name in ("small", "czi"):
+        assert {path.name for path in (results / name).iterdir()} == {"preview", ".movie.json"}
+        assert {path.name for path in (results / name / "preview").iterdir()} == {
+            "preview.png",
+            "preview.csv",
+            "preview_frames.csv",
+            "segmentations",
+        }
+
+
+@pytest.mark.parametrize("name", ["small", "czi"])
+def test_numbers_are_those_of_plain_segmentation(previewed, experiment, name):
+    with open(previewed.folder / f"results/{name}/preview/preview_frames.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["fov"], row["frame"], row["present"]) for row in rows] == [
+        (str(fov), str(frame), str(at == 0)) for fov in (0, 1) for frame in (0, 7) for at in range(3)
+    ]
+    for at, row in enumerate(rows):
+        image = experiment.plane(int(row["fov"]), int(row["frame"]), 0)
+        tried, present = ({key: int(rows[k][key]) for key in PARAMETERS} for k in (at, at - at % 3))
+        labels, reference = (logstd.segment_frame(image, **values) for values in (tried, present))
+        areas = np.bincount(labels.ravel())[1:]
+        expected = plain_comparison(reference, labels)
+        n_old, n_new = int(reference.max()), len(areas)
+        numbers = {
+            "cells": n_new,
+            "median_area": np.median(areas),
+            "largest_area": areas.max(),
+            "cells_change_percent": 100 * (n_new - n_old) / n_old,
+            "same_percent": 100 * len(expected["same"]) / n_old,
+            "merged_percent": 100 * len(expected["merged"]) / n_new,
+            "split_percent": 100 * len(expected["split"]) / n_old,
+            "new_percent": 100 * len(expected["new"]) / n_new,
+            "lost_percent": 100 * len(expected["lost"]) / n_old,
+            "empty_frames_percent": 0,
+        }
+        assert {key: float(row[key]) for key in numbers} == pytest.approx(numbers, abs=0.005)
+
+
+def test_totals_are_those_of_the_frames(previewed):
+    def read(name):
+        with open(previewed.folder / "results/small/preview" / name, newline="") as file:
+            return list(csv.DictReader(file))
+
+    frames = read("preview_frames.csv")
+    for at, row in enumerate(read("preview.csv")):
+        mine = frames[at::3]
+        assert int(row["frames"]) == len(mine) == 4
+        assert int(row["cells"]) == sum(int(one["cells"]) for one in mine)
+        assert float(row["largest_area"]) == max(float(one["largest_area"]) for one in mine)
+        assert [row[key] for key in PARAMETERS] == [mine[0][key] for key in PARAMETERS]
+
+
+def test_the_picture_has_a_row_for_each_frame_and_a_column_for_each_set(previewed):
+    picture = cv2.imread(str(previewed.folder / "results/small/preview/preview.png"))
+    tile, step = preview_compare.TILE, preview_compare.TILE + preview_compare.GAP
+    tiles = picture[preview_compare.TOP :, preview_compare.LEFT :]
+    for row in range(5):
+        for column in range(5):
+            inside = tiles[row * step : row * step + 200, column * step : column * step + tile]
+            white = (inside == 255).all(axis=-1).mean()
+            assert (white < 0.1) == (row < 4 and column < 4), (row, column)
+    for colour, _ in preview_compare.FATES.values():  # the legend shows them all
+        assert (picture[-preview_compare.BOTTOM :] == colour[::-1]).all(axis=-1).sum() > 200
+
+
+def test_the_same_preview_is_the_same_bytes(previewed):
+    folder = previewed.folder / "results/small/preview"
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    for path in before:
+        path.unlink()
+    assert previewed.run(previewed.config, "preview", cores=1).code == 0
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+
+
+def test_another_value_tries_only_itself(previewed):
+    wanted = previewed.config["preview"]
+    more = {**wanted, "vary": {**wanted["vary"], "morph_size": [5, 9]}}
+    params = {**previewed.config["params"], "max_gap": 1, "tile_size": 50}  # which segmentation does not use
+    outcome = previewed.run({**previewed.config, "preview": more, "params": params}, "-n", "preview")
+    assert outcome.jobs == {"preview": 1, "preview_segment": 2, "preview_compare": 2}
+
+
+def test_a_run_knows_nothing_of_the_preview(previewed):
+    outcome = previewed.run(previewed.config, "-n")
+    assert outcome.jobs["segment"] == 4
+    assert not any("preview" in rule for rule in outcome.jobs)
+
+
+def test_a_frame_that_turns_out_to_be_missing_is_left_out(tmp_path, monkeypatch, experiment, caplog):
+    """NIS-Elements stores planes that it skipped as zeros, which is seen only when they are read."""
+    from contextlib import contextmanager
+
+    @contextmanager
+    def opened(path):
+        yield lambda fov, frame, channels, z: [None if frame == 3 else experiment.plane(fov, frame, 0)]
+
+    for module in (preview_segment, preview_compare):
+        monkeypatch.setattr(module, "open_movie", opened)
+    common = {"frames": [(0, 3), (0, 5)], "channel": 0, "planes": [None]}
+    sets = preview.parameter_sets(config(vary={}))
+    preview_segment.main("x.nd2", str(tmp_path / "0.zip"), "logstd", **common, **sets[0])
+    outputs = [str(tmp_path / name) for name in ("p.png", "s.csv", "f.csv")]
+    arguments = {"name": "a", "sets": sets, "times_min": [30.0, 50.0]}
+    preview_compare.main("x.nd2", [str(tmp_path / "0.zip")], *outputs, **common, **arguments)
+    assert "not in the file: FOV 0 frame 3" in caplog.text
+    assert len((tmp_path / "f.csv").read_text().splitlines()) == 2
+    with store.open_store(tmp_path / "0.zip") as get, pytest.raises(PyamaError):
+        store.get_array(get, "0/3")
+    common["frames"] = [(0, 3)]
+    preview_segment.main("x.nd2", str(tmp_path / "0.zip"), "logstd", **common, **sets[0])
+    with pytest.raises(PyamaError, match="none of the frames is in the file; name others with preview.fovs"):
+        preview_compare.main("x.nd2", [str(tmp_path / "0.zip")], *outputs, **common, **{**arguments, "times_min": [1]})
+
+
+@pytest.mark.parametrize(
+    ("name", "z"), [("czi/CellDivision_T3_Z5_CH2_X240_Y170.czi", "max"), ("nd2/example-cerevisiae.nd2", None)]
+)
+def test_real_files(tmp_path, name, z):
+    path = real_file(name)
+    os.chdir(tmp_path)
+    params = {"min_frames": 1, "border_margin": 0}
+    wanted = {"vary": {"morph_iterations": [1]}}
+    written = {"datasets": {"a": str(path)}, "channels": {"pc": {"channel": 0}}, "z": z, "params": params}
+    completed = complete({**written, "preview": wanted})
+    (dataset,) = plan.plan_datasets(completed).values()
+    chosen = plan.preview_frames(completed, dataset)
+    comparison = plan.preview_comparison(completed, dataset)
+    stores = []
+    for at, tried in enumerate(comparison["sets"]):
+        stores.append(f"{at}.zip")
+        preview_segment.main(str(path), stores[-1], "logstd", **chosen, **tried)
+    preview_compare.main(str(path), stores, "p.png", "s.csv", "f.csv", **comparison)
+    assert cv2.imread("p.png") is not None
+    assert len(Path("f.csv").read_text().splitlines()) == 1 + 2 * len(chosen["frames"])
