@@ -63,3 +63,8 @@ if MERGING:
 
 include: "rules/cache.smk"
 include: "rules/index.smk"
+
+
+if PC is not None:
+
+    include: "rules/corrections.smk"

@@ -5,10 +5,19 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(workflow.basedir) / "scripts"))
 
-from pyama import lock, plan, resources, summary
+from pyama import corrections, lock, plan, resources, summary
 from pyama.config import as_json, complete, stage_settings
 from pyama.errors import PyamaError
-from pyama.paths import Layout, background, fl, fov_text, labeled, pc, tracked
+from pyama.paths import (
+    Layout,
+    background,
+    corrected,
+    fl,
+    fov_text,
+    labeled,
+    pc,
+    tracked,
+)
 from pyama.rerun import code_digest
 
 try:
@@ -16,14 +25,18 @@ try:
     if workflow.is_main_process and not workflow.dryrun:
         lock.hold(Path(CONFIG["output_dir"]))
     DATASETS = plan.plan_datasets(CONFIG)
+    CORRECTIONS = corrections.find(CONFIG, DATASETS)  # (dataset, fov) -> file
 except PyamaError as error:
     sys.exit(str(error))  # one line per mistake, before any job
 
 
 LAYOUT = Layout(CONFIG["output_dir"], CONFIG["params"]["cells_store"])
 PC, FL = plan.channels_of(DATASETS)
-STAGES = ("copy", "segment", "track", "background", "crop", "extract", "cache", "index")
+STAGES = ("copy", "segment", "track", *corrections.STAGES, "background", "crop", "extract", "cache", "index")
 COPY_ONLY = CONFIG["params"]["copy_only"]
+
+if workflow.is_main_process and not workflow.dryrun:
+    corrections.forget(LAYOUT, DATASETS, CORRECTIONS)
 
 # Names of the arrays in images.zarr, in the order of the stages that make them.
 RAW = ([pc(PC)] if PC is not None else []) + [fl(channel) for channel in FL]
@@ -66,7 +79,7 @@ def targets():
         target.format(dataset=dataset.name, fov=fov_text(fov))
         for dataset in DATASETS.values()
         for fov in dataset.fovs
-        for target in per_fov
+        for target in per_fov + corrected_targets(dataset.name, fov_text(fov))
     ]
 
 
@@ -102,6 +115,29 @@ def merge_settings(wildcards):
             CONFIG, DATASETS[wildcards.dataset], wildcards.sample, COLUMNS
         )
     )
+
+
+def corrected_targets(dataset, fov):
+    """What a FOV with corrected labels has besides."""
+    if (dataset, fov) not in CORRECTIONS:
+        return []
+    name = corrected(PC)
+    return [LAYOUT.frames(name), LAYOUT.frames(name, level=1), LAYOUT.group(name)] + [
+        LAYOUT.lineage
+    ]
+
+
+def correction(wildcards):
+    return CORRECTIONS.get((wildcards.dataset, wildcards.fov), [])
+
+
+def final_labels(wildcards):
+    """The tracked labels, or what a person made of them."""
+    return LAYOUT.frames((corrected if correction(wildcards) else tracked)(PC))
+
+
+def lineage_table(wildcards):
+    return LAYOUT.lineage if correction(wildcards) else []
 
 
 def raw_file(wildcards):

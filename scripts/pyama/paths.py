@@ -28,6 +28,16 @@ def tracked(channel: int) -> str:
     return f"seg_tracked_ch_{channel}"
 
 
+def corrected(channel: int) -> str:
+    """Name of the tracked labels as a person corrected them."""
+    return f"seg_corrected_ch_{channel}"
+
+
+def cropped_as(name: str) -> str:
+    """Name in cells.zarr of a channel of images.zarr: cells have one mask, corrected or not."""
+    return name.replace("seg_corrected", "seg_tracked")
+
+
 def background(channel: int) -> str:
     """Name of the background estimate of a fluorescence channel."""
     return f"fl_background_ch_{channel}"
@@ -53,6 +63,7 @@ class Layout:
         self.images = f"{self.fov}/images.zarr"
         self.cells = f"{self.fov}/cells.zarr" + (".zip" if cells_store == "zip" else "")
         self.traces = f"{self.fov}/{{dataset}}_fov_{{fov}}_traces.csv"
+        self.lineage = f"{self.fov}/{{dataset}}_fov_{{fov}}_lineage.csv"
         self.record = f"{self.dataset}/processing_config.yaml"
         self.merged = f"{self.dataset}/{{sample}}_{{column}}.csv"
         self.movie = f"{self.dataset}/.movie.json"

@@ -131,7 +131,7 @@ def _look_at(name: str, path: str, layout: Layout) -> tuple[Movie, str]:
             return Movie(**last["movie"]), last["identity"]
     except (OSError, ValueError, KeyError, TypeError):
         pass
-    movie, identity = inspect_movie(Path(path)), _identity(path)
+    movie, identity = inspect_movie(Path(path)), content_identity(path)
     try:
         write_text(
             cached,
@@ -142,7 +142,7 @@ def _look_at(name: str, path: str, layout: Layout) -> tuple[Movie, str]:
     return movie, identity
 
 
-def _identity(path: str) -> str:
+def content_identity(path: str) -> str:
     """Digest of the size and of samples spread over the file.
 
     Snakemake notices a file that is newer than its results; this notices an older file put in its place.

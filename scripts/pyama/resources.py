@@ -21,8 +21,10 @@ FRAMES = {
     "crop": 40,
     "extract": 20,
     "cache": 24,
+    "corrections": 80,
+    "export": 80,
 }  # bytes per pixel
-FIXED_MB = {"crop": 400, "extract": 200}  # a batch of cells
+FIXED_MB = {"crop": 400, "extract": 200, "corrections": 400, "export": 400}  # a batch of cells
 MINUTES_PER_MEGAPIXEL = {
     "copy": 0.01,
     "segment": 0.02,
@@ -31,6 +33,8 @@ MINUTES_PER_MEGAPIXEL = {
     "crop": 0.02,
     "extract": 0.02,
     "cache": 0.01,
+    "corrections": 0.05,
+    "export": 0.05,
 }
 
 
