@@ -61,6 +61,7 @@ if MERGING:
     include: "rules/merge.smk"
 
 
+include: "rules/export.smk"
 include: "rules/cache.smk"
 include: "rules/index.smk"
 

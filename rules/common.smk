@@ -5,6 +5,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(workflow.basedir) / "scripts"))
 
+from formats.registry import CHANNELS, FORMATS, LABELS, STAGES as EARLIER, TRACES
 from pyama import corrections, lock, plan, resources, summary
 from pyama.config import as_json, complete, stage_settings
 from pyama.errors import PyamaError
@@ -32,7 +33,18 @@ except PyamaError as error:
 
 LAYOUT = Layout(CONFIG["output_dir"], CONFIG["params"]["cells_store"])
 PC, FL = plan.channels_of(DATASETS)
-STAGES = ("copy", "segment", "track", *corrections.STAGES, "background", "crop", "extract", "cache", "index")
+STAGES = (
+    "copy",
+    "segment",
+    "track",
+    *corrections.STAGES,
+    "background",
+    "crop",
+    "extract",
+    "cache",
+    "index",
+)
+STAGES += tuple(f"export_{name}" for name in FORMATS)
 COPY_ONLY = CONFIG["params"]["copy_only"]
 
 if workflow.is_main_process and not workflow.dryrun:
@@ -68,19 +80,22 @@ def targets():
         per_fov += [LAYOUT.frames(name, level=1) for name in IMAGES]
         if PC is not None:
             per_fov += [LAYOUT.cells, LAYOUT.traces]
+    exports = [path for name in CONFIG["exports"] for path in export_targets(name)]
     per_dataset = [LAYOUT.record]
     if MERGING:
         per_dataset += expand(
             LAYOUT.merged, sample=SAMPLES, column=COLUMNS, allow_missing=True
         )
-    return [
-        target.format(dataset=name) for name in DATASETS for target in per_dataset
-    ] + [
-        target.format(dataset=dataset.name, fov=fov_text(fov))
-        for dataset in DATASETS.values()
-        for fov in dataset.fovs
-        for target in per_fov + corrected_targets(dataset.name, fov_text(fov))
-    ]
+    return (
+        exports
+        + [target.format(dataset=name) for name in DATASETS for target in per_dataset]
+        + [
+            target.format(dataset=dataset.name, fov=fov_text(fov))
+            for dataset in DATASETS.values()
+            for fov in dataset.fovs
+            for target in per_fov + corrected_targets(dataset.name, fov_text(fov))
+        ]
+    )
 
 
 def failures():
@@ -138,6 +153,60 @@ def final_labels(wildcards):
 
 def lineage_table(wildcards):
     return LAYOUT.lineage if correction(wildcards) else []
+
+
+def export_inputs(name):
+    """What a format is made of. Without cells there are none of its labels, and the job says so."""
+    cells = PC is not None and not COPY_ONLY
+    inputs = {
+        CHANNELS: {"channels": [LAYOUT.frames(array) for array in RAW]},
+        LABELS: (
+            {"labels": final_labels, "lineage_table": lineage_table} if cells else {}
+        ),
+        EARLIER: {
+            "stages": [
+                LAYOUT.frames(array) for array in IMAGES if array not in RAW + TRACKED
+            ]
+        },
+        TRACES: {"traces": LAYOUT.traces} if cells else {},
+    }
+    return {
+        key: files
+        for need in FORMATS[name].needs
+        for key, files in inputs[need].items()
+    }
+
+
+def export_outputs(name):
+    flag = directory if FORMATS[name].folder else (lambda path: path)
+    return [
+        flag(f"{LAYOUT.fov}/{path.format(base=LAYOUT.base, array=array)}")
+        for path in FORMATS[name].outputs
+        for array in (IMAGES if "{array}" in path else [""])
+    ]
+
+
+def export_settings(name):
+    """What a format depends on besides its inputs: some of what the plan knows of the FOV."""
+
+    def look_up(dataset, fov):
+        known = plan.scales(dataset, fov, CONFIG["params"])
+        known |= {
+            "source": dataset.identity,
+            "crop_padding": CONFIG["params"]["crop_padding"],
+        }
+        return as_json({key: known[key] for key in FORMATS[name].settings})
+
+    return planned(look_up)
+
+
+def export_targets(name):
+    return [
+        path.format(dataset=dataset.name, fov=fov_text(fov))
+        for dataset in DATASETS.values()
+        for fov in dataset.fovs
+        for path in export_outputs(name)
+    ]
 
 
 def raw_file(wildcards):

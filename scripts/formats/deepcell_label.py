@@ -22,9 +22,10 @@ from typing import Any
 import numpy as np
 
 from formats import archives, ome
+from formats.fov import Fov
 from pyama import iou, overlaps
 from pyama.errors import PyamaError
-from pyama.files import whole
+from pyama.files import whole, write_text
 from pyama.lineage import Division
 
 DATE = (1980, 1, 1, 0, 0, 0)  # of every member: the same project is the same bytes
@@ -49,6 +50,17 @@ class Project:
 
 
 # -------------------------------------------------------------------------------------------------------------- writing
+
+
+def export(fov: Fov, outputs: Sequence[Path]) -> None:
+    """The project, and beside it what its images are: the digest that a correction of it is checked by."""
+    assert fov.labels is not None
+    project, note = outputs
+    digest = write_project(
+        project, fov.channels, fov.labels, fov.divisions, pixel_size_um=fov.settings["pixel_size_um"]
+    )
+    content = {"X": digest, "channels": list(fov.channels), "shape": fov.labels.shape, "source": fov.settings["source"]}
+    write_text(note, json.dumps(content, indent=1) + "\n")
 
 
 def write_project(

@@ -21,10 +21,16 @@ import numpy as np
 
 from formats import archives
 from formats.deepcell_label import SLACK, Project
+from formats.fov import Fov
 from pyama import iou, overlaps
 from pyama.errors import PyamaError
 from pyama.files import whole
 from pyama.lineage import Division
+
+
+def export(fov: Fov, outputs: Sequence[Path]) -> None:
+    assert fov.labels is not None
+    write_trk(outputs[0], fov.channels, fov.labels, fov.divisions)
 
 
 def write_trk(
@@ -64,7 +70,13 @@ def _add(archive: tarfile.TarFile, name: str, source: Any, size: int) -> None:
 
 
 def _lineage(frames_of: Mapping[int, Sequence[int]], divisions: Iterable[Division]) -> dict[str, dict[str, Any]]:
-    by_parent = {division.parent: division for division in divisions}
+    # A cell that others hide in all its frames has no label, and so no part in the lineage.
+    shown = [
+        division._replace(daughters=tuple(daughter for daughter in division.daughters if daughter in frames_of))
+        for division in divisions
+        if division.parent in frames_of
+    ]
+    by_parent = {division.parent: division for division in shown if division.daughters}
     parent_of = {daughter: parent for parent, division in by_parent.items() for daughter in division.daughters}
     return {
         str(cell): {

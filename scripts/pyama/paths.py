@@ -62,8 +62,9 @@ class Layout:
         self.fov = f"{self.dataset}/fov_{{fov}}"
         self.images = f"{self.fov}/images.zarr"
         self.cells = f"{self.fov}/cells.zarr" + (".zip" if cells_store == "zip" else "")
-        self.traces = f"{self.fov}/{{dataset}}_fov_{{fov}}_traces.csv"
-        self.lineage = f"{self.fov}/{{dataset}}_fov_{{fov}}_lineage.csv"
+        self.base = "{dataset}_fov_{fov}"  # what the names of a FOV's files begin with
+        self.traces = f"{self.fov}/{self.base}_traces.csv"
+        self.lineage = f"{self.fov}/{self.base}_lineage.csv"
         self.record = f"{self.dataset}/processing_config.yaml"
         self.merged = f"{self.dataset}/{{sample}}_{{column}}.csv"
         self.movie = f"{self.dataset}/.movie.json"
