@@ -31,11 +31,13 @@ def check_images(project: Project, channels: Mapping[str, store.Frames]) -> None
     if theirs != ours:
         raise PyamaError(
             f"{project.where}: its images are not those of this FOV (SHA-256 of the pixels {theirs[:16]}..., here "
-            f"{ours[:16]}...); put the file under the name of the FOV that it was made from, and do not change X.ome.tiff"
+            f"{ours[:16]}...); put the file under the name of the FOV it was made from, and leave its images as they are"
         )
 
 
-def read_frame(values: np.ndarray, meaning: Mapping[int, Sequence[int]]) -> tuple[np.ndarray, dict[int, np.ndarray], list[int]]:
+def read_frame(
+    values: np.ndarray, meaning: Mapping[int, Sequence[int]]
+) -> tuple[np.ndarray, dict[int, np.ndarray], list[int]]:
     """Labels of one frame from its values (H, W) and what they stand for.
 
     Returns the label image (H, W) uint32 with the lowest cell where several share a pixel, the pixels that the other
@@ -72,7 +74,9 @@ def apply_project(project: Project, tracked: store.Frames, output: Path) -> dict
             labels, hidden, unknown = read_frame(values, meaning)
             cells = {*iou.regions(labels)[0].tolist(), *hidden}
             if cells and max(cells) > highest:
-                raise PyamaError(f"{project.where}: frame {frame} has cell {max(cells)}; the highest number is {highest}")
+                raise PyamaError(
+                    f"{project.where}: frame {frame} has cell {max(cells)}; the highest number is {highest}"
+                )
             for cell in cells:
                 seen[cell] = (seen.get(cell, (frame,))[0], frame)
             if hidden:

@@ -40,7 +40,9 @@ def write_table(path: Path, traces: pd.DataFrame, times_min: Sequence[float]) ->
         matrix = traces[features].to_numpy(np.float64)
         _mark(file.create_dataset("X", data=matrix, track_times=False), "array", "0.2.0")
         _frame(file, "obs", names, {name: described[name].to_numpy() for name in described.columns})
-        _frame(file, "var", features, {"channel": np.array([int(name.rpartition("_")[2]) for name in features], np.int64)})
+        _frame(
+            file, "var", features, {"channel": np.array([int(name.rpartition("_")[2]) for name in features], np.int64)}
+        )
         for name in ("layers", "obsm", "obsp", "uns", "varm", "varp"):
             _mark(new_group(file, name), "dict", "0.1.0")
 

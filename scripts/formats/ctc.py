@@ -1,7 +1,7 @@
-"""Folders of the Cell Tracking Challenge: images `01/t000.tif`, labels `01_RES/mask000.tif` and `01_RES/res_track.txt`.
+"""Folders of the Cell Tracking Challenge: images `01/t000.tif`, labels `01_RES/mask000.tif` and tracks.
 
-`res_track.txt` has a line "label first_frame last_frame parent" per track. A track has no gaps there: a cell that was missed in
-between becomes two tracks, the second with the first as its parent.
+`01_RES/res_track.txt` has a line "label first_frame last_frame parent" per track. A track has no gaps there: a cell
+that was missed in between becomes two tracks, the second with the first as its parent.
 """
 
 from __future__ import annotations
@@ -50,7 +50,9 @@ def write_folder(
         for folder in ("01", "01_RES"):
             (partial / folder).mkdir(parents=True)
         for frame in range(n_frames):
-            here = sorted((track for track in tracks if track.first <= frame <= track.last), key=lambda track: track.cell)
+            here = sorted(
+                (track for track in tracks if track.first <= frame <= track.last), key=lambda track: track.cell
+            )
             mapping = iou.Mapping(
                 np.array([track.cell for track in here], np.int64), np.array([track.label for track in here], np.int64)
             )

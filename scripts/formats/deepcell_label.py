@@ -1,10 +1,10 @@
 """DeepCell Label projects: written for people to correct, and read again when they did.
 
 A project is a zip: `X.ome.tiff` the images and `y.ome.tiff` the labels (int32), both with time on the Z axis, and JSON
-beside them. `cells.json` says which value of y stands for which cell in which frame: [{value, cell, t, c}], t and c from
-0; a value with several entries marks pixels where cells lie over each other. `divisions.json`: [{parent, daughters, t}],
-t the first frame of the daughters. The client of the program exports the same as raw buffers (`dimensions.json`,
-`raw.dat`, `labeled.dat`), which is read as well.
+beside them. `cells.json` says which value of y stands for which cell in which frame: [{value, cell, t, c}], t and c
+from 0; a value with several entries marks pixels where cells lie over each other. `divisions.json`: [{parent,
+daughters, t}], t the first frame of the daughters. The client of the program exports the same as raw buffers
+(`dimensions.json`, `raw.dat`, `labeled.dat`), which is read as well.
 """
 
 from __future__ import annotations
@@ -212,7 +212,9 @@ def _reading_buffers(
     sizes = archives.read_json(files, "dimensions.json", str(path))
     wanted = ("duration", "height", "width", "numChannels", "numFeatures")
     if not isinstance(sizes, dict) or not all(_is_whole(sizes.get(name)) for name in wanted):
-        raise PyamaError(f"{path}: dimensions.json needs the whole numbers {', '.join(wanted)}; export the project again")
+        raise PyamaError(
+            f"{path}: dimensions.json needs the whole numbers {', '.join(wanted)}; export the project again"
+        )
     if (given := tuple(sizes[name] for name in wanted[:3])) != shape:
         raise PyamaError(
             f"{path}: its frames, height and width are {given}, those of this FOV {shape}; put the file under the name "
@@ -226,11 +228,15 @@ def _reading_buffers(
         name = str(sizes["dtype"]).lower().removesuffix("array")
         fitting = [dtype for dtype in fitting if dtype == IMAGE_DTYPES.get(name)]
     if not 1 <= channels <= n_channels or not fitting:
-        raise PyamaError(f"{path}: raw.dat has {stored} bytes, which do not fit dimensions.json; export the project again")
+        raise PyamaError(
+            f"{path}: raw.dat has {stored} bytes, which do not fit dimensions.json; export the project again"
+        )
     if len(fitting) > 1:
         raise PyamaError(f"{path}: dimensions.json lacks dtype, and several fit raw.dat; add it, such as Uint16Array")
     if features < 1 or files["labeled.dat"].stat().st_size != 4 * pixels * features:
-        raise PyamaError(f"{path}: labeled.dat does not have the size that dimensions.json says; export the project again")
+        raise PyamaError(
+            f"{path}: labeled.dat does not have the size that dimensions.json says; export the project again"
+        )
     raw = np.memmap(files["raw.dat"], fitting[0], "r", shape=(channels, *shape))
     labeled = np.memmap(files["labeled.dat"], "<i4", "r", shape=(features, *shape))
     names = archives.read_json(files, "channels.json", str(path)) if "channels.json" in files else []

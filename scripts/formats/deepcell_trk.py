@@ -1,8 +1,8 @@
 """The .trk files of deepcell-tracking: a gzipped tar of images, tracked labels and the lineage of the cells.
 
-`raw.npy` and `tracked.npy` are (T, H, W, C); `lineage.json` has an entry per cell: {"<label>": {label, frames, daughters,
-capped, frame_div, parent}}. `frame_div` is written as the first frame of the daughters; programs differ there, so that it is
-worked out anew from the daughters when read.
+`raw.npy` and `tracked.npy` are (T, H, W, C); `lineage.json` has an entry per cell: {"<label>": {label, frames,
+daughters, capped, frame_div, parent}}. `frame_div` is written as the first frame of the daughters; programs differ
+there, so that it is worked out anew from the daughters when read.
 """
 
 from __future__ import annotations
@@ -136,8 +136,8 @@ def _array(path: Path, where: str, shape: tuple[int, ...]) -> np.ndarray:
         raise PyamaError(f"{where}: not a readable array ({str(error)[:100]}); export it again") from error
     if array.ndim != 4 or array.shape[:3] != shape or array.dtype.kind not in "iuf":
         raise PyamaError(
-            f"{where}: an array {array.shape} of {array.dtype}; for this FOV it must be {(*shape, 'channels')} of numbers; "
-            "put the file under the name of the FOV that it was made from"
+            f"{where}: an array {array.shape} of {array.dtype}; for this FOV it must be {(*shape, 'channels')} of "
+            "numbers; put the file under the name of the FOV that it was made from"
         )
     return array
 
@@ -147,7 +147,11 @@ def _checked_lineage(content: Any, where: str) -> dict[int, dict[str, Any]]:
     cells: dict[int, dict[str, Any]] = {}
     for key, entry in (content if isinstance(content, dict) else {"": None}).items():
         lists = [entry.get(name) for name in ("frames", "daughters")] if isinstance(entry, dict) else [None]
-        numbers = [entry["label"], *lists[0], *lists[1]] if all(isinstance(part, list) for part in lists) and "label" in entry else [None]
+        numbers = (
+            [entry["label"], *lists[0], *lists[1]]
+            if all(isinstance(part, list) for part in lists) and "label" in entry
+            else [None]
+        )
         if not all(isinstance(number, int) for number in numbers) or str(entry["label"]) != key:
             raise PyamaError(f"{where}: lineage.json, cell {key!r}: label, frames or daughters are wrong; correct it")
         if not isinstance(entry.get("parent"), int | None):
@@ -166,7 +170,9 @@ def _compare(lineage: Mapping[int, Mapping[str, Any]], present: Sequence[Sequenc
         if cell not in lineage:
             raise PyamaError(f"{where}: lineage.json lacks cell {cell}, which is in tracked.npy; add it")
         if sorted(lineage[cell]["frames"]) != frames_of.get(cell, []):
-            raise PyamaError(f"{where}: lineage.json: the frames of cell {cell} are not those of its label; correct them")
+            raise PyamaError(
+                f"{where}: lineage.json: the frames of cell {cell} are not those of its label; correct them"
+            )
 
 
 def _divisions(lineage: Mapping[int, Mapping[str, Any]], where: str) -> list[Division]:

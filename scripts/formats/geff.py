@@ -1,7 +1,7 @@
 """GEFF, the graph exchange format for tracking: a cell in a frame is a node, what becomes of it are edges.
 
-A Zarr group, written with our own store: `nodes/ids`, `nodes/props/{name}/values`, `edges/ids`, and the attribute `geff`. Axes
-are t, y, x in frames and pixels, with scales to minutes and micrometers.
+A Zarr group, written with our own store: `nodes/ids`, `nodes/props/{name}/values`, `edges/ids`, and the attribute
+`geff`. Axes are t, y, x in frames and pixels, with scales to minutes and micrometers.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ def _tracklet(cell: int, single: dict[int, int]) -> int:
 
 
 def read_graph(path: Path) -> tuple[dict[str, np.ndarray], np.ndarray]:
-    """Properties of the nodes by name, and the edges (E, 2) as positions of nodes, of a graph that `write_graph` wrote."""
+    """Properties of the nodes by name, and the edges (E, 2) as positions of nodes, of what `write_graph` wrote."""
     import json
 
     with store.open_store(path) as get:

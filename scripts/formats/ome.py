@@ -1,7 +1,7 @@
 """OME-TIFF, written plane by plane and read with suspicion.
 
-Written with tifffile, compressed with zlib; the same images give the same bytes. Read plane by plane too, after a look at every
-strip: neither a shape nor a compressed strip may claim more than the images that are expected.
+Written with tifffile, compressed with zlib; the same images give the same bytes. Read plane by plane too, after a look
+at every strip: neither a shape nor a compressed strip may claim more than the images that are expected.
 """
 
 from __future__ import annotations
@@ -148,7 +148,9 @@ def _check_page(page: Any, where: str, shape: tuple[int, int]) -> None:
         raise PyamaError(f"{where}: a plane is missing or of another size; save it anew")
     page = page.aspage()
     if page.compression not in (1, *DEFLATE):
-        raise PyamaError(f"{where}: its compression {page.compression!r} is not supported; save it with zlib or without")
+        raise PyamaError(
+            f"{where}: its compression {page.compression!r} is not supported; save it with zlib or without"
+        )
     most = page.dtype.itemsize * int(np.prod(page.chunks))
     handle = page.parent.filehandle
     for offset, count in zip(page.dataoffsets, page.databytecounts, strict=True):

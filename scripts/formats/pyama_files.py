@@ -48,7 +48,9 @@ def write_stack(path: Path, frames: overlaps.Labels) -> None:
         for frame in range(frames.shape[0]):
             image = frames.read(frame)
             if dtype.kind == "u" and image.max(initial=0) > 65535:
-                raise PyamaError(f"{path.name}: frame {frame} has label {image.max()}; the uint16 of PyAMA ends at 65535")
+                raise PyamaError(
+                    f"{path.name}: frame {frame} has label {image.max()}; the uint16 of PyAMA ends at 65535"
+                )
             file.write(image.astype(dtype).tobytes())
 
 
@@ -75,7 +77,10 @@ def _boxes(labels: overlaps.Labels, padding: int) -> dict[int, list[Box]]:
     for frame in range(n_frames):
         cells, _, found = overlaps.regions(labels, frame)
         for cell, (y0, x0, y1, x1) in zip(cells.tolist(), found.tolist(), strict=True):
-            low, high = (max(y0 - padding, 0), max(x0 - padding, 0)), (min(y1 + padding, height), min(x1 + padding, width))
+            low, high = (
+                (max(y0 - padding, 0), max(x0 - padding, 0)),
+                (min(y1 + padding, height), min(x1 + padding, width)),
+            )
             boxes.setdefault(cell, []).append((frame, *low, *high))
     return dict(sorted(boxes.items()))
 

@@ -41,8 +41,6 @@ FORMATS = {
     # Folders stand one level below the rule's output: Snakemake puts a file of its own into a folder that is an output.
     "ctc": Format(("exports/ctc",), needs=(CHANNELS, LABELS), folder=True),
     "geff": Format(("exports/geff",), needs=(LABELS,), settings=("pixel_size_um", "times_min"), folder=True),
-    "trackmate": Format(
-        ("exports/{base}_trackmate.xml",), needs=(LABELS,), settings=("pixel_size_um", "times_min")
-    ),
+    "trackmate": Format(("exports/{base}_trackmate.xml",), needs=(LABELS,), settings=("pixel_size_um", "times_min")),
     "anndata": Format(("exports/{base}.h5ad",), needs=(TRACES,), settings=("times_min",)),
 }

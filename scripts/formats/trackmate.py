@@ -1,4 +1,4 @@
-"""TrackMate XML: spots, and tracks as their links, for Fiji. Cells are circles of their area; outlines are not in it."""
+"""TrackMate XML: spots, and tracks as their links, for Fiji. Cells are circles of their area, without outlines."""
 
 from __future__ import annotations
 
@@ -52,7 +52,10 @@ def document(
     pixel_size_um: float | None,
     times_min: Sequence[float],
 ) -> str:
-    """The XML. Positions in um (pixels where the pixel size is unknown), times in minutes; a track is a family of cells."""
+    """The XML. Positions in um (pixels where the pixel size is unknown), times in minutes.
+
+    A track is a family of cells: links over divisions are in it.
+    """
     pixel = pixel_size_um or 1.0
     root = Element("TrackMate", version=VERSION)
     model = SubElement(root, "Model", spatialunits="micron" if pixel_size_um else "pixel", timeunits="min")

@@ -233,7 +233,9 @@ def _contradictions(config: Mapping[str, Any]) -> Iterator[str]:
                 yield f"fovs.{dataset}: there is no dataset of this name; datasets: {', '.join(config['datasets'])}"
     for name in config["exports"]:
         if {LABELS, TRACES} & {*FORMATS[name].needs} and (not channels["pc"] or params["copy_only"]):
-            yield f"exports: {name} needs cells; give channels.pc" + (", and copy_only: false" if channels["pc"] else "")
+            yield f"exports: {name} needs cells; give channels.pc" + (
+                ", and copy_only: false" if channels["pc"] else ""
+            )
     if params["min_object_size"] > params["max_object_size"]:
         yield "params.min_object_size: larger than max_object_size, so that no cell is left"
     if params["mask_margin"] > params["crop_padding"]:

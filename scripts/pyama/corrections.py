@@ -43,7 +43,7 @@ def find(config: Mapping[str, Any], datasets: Mapping[str, Dataset]) -> dict[tup
 
 
 def forget(layout: Layout, datasets: Mapping[str, Dataset], found: Found) -> None:
-    """Remove what came from corrections that are no longer there. What was made of it is then made anew by its rules."""
+    """Remove what came from corrections that are no longer there; what was made of that, its rules make anew."""
     for dataset in datasets.values():
         for fov in map(fov_text, dataset.fovs):
             if dataset.pc is not None and (dataset.name, fov) not in found:
@@ -57,4 +57,3 @@ def _outputs(layout: Layout, pc: int) -> Iterator[str]:
     for stage in STAGES:
         yield layout.log(stage)
         yield layout.benchmark(stage)
-

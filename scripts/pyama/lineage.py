@@ -69,7 +69,7 @@ def checked(divisions: Iterable[Division], seen: Seen, where: str) -> tuple[list
         if seen[parent][1] >= frame:
             raise PyamaError(
                 f"{where}: cell {parent} is still there in frame {seen[parent][1]}, and its daughters "
-                f"{', '.join(map(str, daughters))} appear in frame {frame}; end the parent before, or remove the division"
+                f"{', '.join(map(str, daughters))} appear in frame {frame}; end the parent before, or drop the division"
             )
     return kept, notes
 

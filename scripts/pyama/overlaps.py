@@ -1,8 +1,8 @@
 """Cells that lie over each other: pixels that belong to a cell although the label image gives them to another.
 
 A label image has one number per pixel. Where several cells share a pixel it shows the lowest number, and the array's
-attribute `overlaps` keeps the pixels that the others lose: {"<frame>": {"<cell>": [start, length, start, length, ...]}},
-runs in the flat (H * W) frame.
+attribute `overlaps` keeps the pixels that the others lose: {"<frame>": {"<cell>": [start, length, start, length,
+...]}}, runs in the flat (H * W) frame.
 """
 
 from __future__ import annotations
