@@ -31,7 +31,7 @@ def check_images(project: Project, channels: Mapping[str, store.Frames]) -> None
     if theirs != ours:
         raise PyamaError(
             f"{project.where}: its images are not those of this FOV (SHA-256 of the pixels {theirs[:16]}..., here "
-            f"{ours[:16]}...); put the file under the name of the FOV it was made from, and leave its images as they are"
+            f"{ours[:16]}...); put the file under the name of the FOV it was made from, and leave its images alone"
         )
 
 

@@ -144,20 +144,25 @@ def _array(path: Path, where: str, shape: tuple[int, ...]) -> np.ndarray:
 
 def _checked_lineage(content: Any, where: str) -> dict[int, dict[str, Any]]:
     """Entries by label, if all have what is needed."""
-    cells: dict[int, dict[str, Any]] = {}
-    for key, entry in (content if isinstance(content, dict) else {"": None}).items():
-        lists = [entry.get(name) for name in ("frames", "daughters")] if isinstance(entry, dict) else [None]
-        numbers = (
-            [entry["label"], *lists[0], *lists[1]]
-            if all(isinstance(part, list) for part in lists) and "label" in entry
-            else [None]
+    if not isinstance(content, dict):
+        raise PyamaError(
+            f"{where}: lineage.json has no entry for each cell; files of several movies are not read"
         )
-        if not all(isinstance(number, int) for number in numbers) or str(entry["label"]) != key:
-            raise PyamaError(f"{where}: lineage.json, cell {key!r}: label, frames or daughters are wrong; correct it")
-        if not isinstance(entry.get("parent"), int | None):
-            raise PyamaError(f"{where}: lineage.json, cell {key!r}: the parent must be a label or null; correct it")
-        cells[int(key)] = entry
-    return cells
+    for key, entry in content.items():
+        if not isinstance(entry, dict) or str(entry.get("label")) != key or not _is_lineage(entry):
+            raise PyamaError(
+                f"{where}: lineage.json, cell {key!r}: label, frames, daughters or parent is missing or no whole number; "
+                "correct it"
+            )
+    return {int(key): entry for key, entry in content.items()}
+
+
+def _is_lineage(entry: Mapping[str, Any]) -> bool:
+    frames, daughters, parent = entry.get("frames"), entry.get("daughters"), entry.get("parent")
+    if not isinstance(frames, list) or not frames or not isinstance(daughters, list):
+        return False
+    numbers = [entry.get("label"), *frames, *daughters, *(() if parent is None else (parent,))]
+    return all(isinstance(number, int) for number in numbers)
 
 
 def _compare(lineage: Mapping[int, Mapping[str, Any]], present: Sequence[Sequence[int]], where: str) -> None:

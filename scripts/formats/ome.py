@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import re
 import uuid
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -114,6 +115,8 @@ def reading(path: Path, where: str, expected: tuple[int, int, int], time_axis: s
 def _stack(file: tifffile.TiffFile, where: str, expected: tuple[int, int, int], time_axis: str) -> Stack:
     if not file.is_ome:
         raise PyamaError(f"{where}: it is a TIFF without OME metadata; keep the names and the axes of the export")
+    if re.search(r"<!(?!--)", file.ome_metadata or ""):  # before anything parses it
+        raise PyamaError(f"{where}: its OME-XML declares entities; do not use this file")
     if len(file.series) != 1:
         raise PyamaError(f"{where}: it holds {len(file.series)} images; it must hold one")
     series = file.series[0]
@@ -166,11 +169,8 @@ def _check_page(page: Any, where: str, shape: tuple[int, int]) -> None:
 
 
 def _names(file: tifffile.TiffFile, n_channels: int) -> list[str | None]:
-    """Names of the channels; the document type declarations that entity bombs need are refused."""
-    text = file.ome_metadata or ""
-    if "<!" in text.replace("<!--", ""):
-        raise PyamaError(f"{file.filename}: its OME-XML declares entities; do not use this file")
-    names = [entry.get("Name") for entry in ElementTree.fromstring(text).iter() if entry.tag.endswith("}Channel")]
+    found = ElementTree.fromstring(file.ome_metadata or "").iter()
+    names = [entry.get("Name") for entry in found if entry.tag.endswith("}Channel")]
     return (names + [None] * n_channels)[:n_channels]
 
 
