@@ -145,13 +145,11 @@ def _array(path: Path, where: str, shape: tuple[int, ...]) -> np.ndarray:
 def _checked_lineage(content: Any, where: str) -> dict[int, dict[str, Any]]:
     """Entries by label, if all have what is needed."""
     if not isinstance(content, dict):
-        raise PyamaError(
-            f"{where}: lineage.json has no entry for each cell; files of several movies are not read"
-        )
+        raise PyamaError(f"{where}: lineage.json has no entry for each cell; files of several movies are not read")
     for key, entry in content.items():
         if not isinstance(entry, dict) or str(entry.get("label")) != key or not _is_lineage(entry):
             raise PyamaError(
-                f"{where}: lineage.json, cell {key!r}: label, frames, daughters or parent is missing or no whole number; "
+                f"{where}: lineage.json, cell {key!r}: label, frames, daughters or parent is missing or not whole; "
                 "correct it"
             )
     return {int(key): entry for key, entry in content.items()}

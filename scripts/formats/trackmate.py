@@ -1,4 +1,8 @@
-"""TrackMate XML: spots, and tracks as their links, for Fiji. Cells are circles of their area, without outlines."""
+"""TrackMate XML: spots, and tracks as their links, for Fiji.
+
+Cells are circles of their area, without outlines. Times are frames times the mean step, as the program has it: its
+readers refuse others.
+"""
 
 from __future__ import annotations
 
@@ -69,10 +73,10 @@ def document(
         for feature, label, short, dimension, is_int in features:
             names = {"feature": feature, "name": label, "shortname": short, "dimension": dimension}
             SubElement(parent, "Feature", names, isint=str(is_int).lower())
-    _add_spots(model, found, shape[0], pixel, times_min)
+    step = (times_min[-1] - times_min[0]) / (len(times_min) - 1) if len(times_min) > 1 else 1.0
+    _add_spots(model, found, shape[0], pixel, step)
     _add_tracks(model, found, divisions)
     settings = SubElement(root, "Settings")
-    step = (times_min[-1] - times_min[0]) / (len(times_min) - 1) if len(times_min) > 1 else 1.0
     image = {"filename": f"{name}.ome.tif", "folder": "", "nframes": shape[0], "height": shape[1], "width": shape[2]}
     image |= {"nslices": 1, "pixelwidth": pixel, "pixelheight": pixel, "voxeldepth": 1.0, "timeinterval": step}
     SubElement(settings, "ImageData", {key: str(value) for key, value in image.items()})
@@ -80,14 +84,14 @@ def document(
     return '<?xml version="1.0" encoding="UTF-8"?>\n' + ElementTree.tostring(root, encoding="unicode") + "\n"
 
 
-def _add_spots(model: Element, found: list[Spot], n_frames: int, pixel: float, times_min: Sequence[float]) -> None:
+def _add_spots(model: Element, found: list[Spot], n_frames: int, pixel: float, step: float) -> None:
     every = SubElement(model, "AllSpots", nspots=str(len(found)))
     frames = [SubElement(every, "SpotsInFrame", frame=str(frame)) for frame in range(n_frames)]
     for at, spot in enumerate(found):
         area = spot.area * pixel**2
         values = {"ID": at, "name": f"cell {spot.cell}", "QUALITY": 1.0, "VISIBILITY": 1, "FRAME": spot.frame}
         values |= {"POSITION_X": spot.x * pixel, "POSITION_Y": spot.y * pixel, "POSITION_Z": 0.0}
-        values |= {"POSITION_T": float(times_min[spot.frame]), "RADIUS": math.sqrt(area / math.pi), "AREA": area}
+        values |= {"POSITION_T": spot.frame * step, "RADIUS": math.sqrt(area / math.pi), "AREA": area}
         values |= {"CELL": spot.cell}
         SubElement(frames[spot.frame], "Spot", {key: str(value) for key, value in values.items()})
 
