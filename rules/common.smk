@@ -5,7 +5,15 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(workflow.basedir) / "scripts"))
 
-from formats.registry import CHANNELS, FORMATS, LABELS, STAGES as EARLIER, TRACES
+from formats.registry import (
+    EARLIER,
+    FORMATS,
+    GROUPS,
+    LABELS,
+    LABELS_IF_ANY,
+    TRACES,
+    formats_of,
+)
 from pyama import corrections, lock, plan, resources, summary
 from pyama.config import as_json, complete, stage_settings
 from pyama.errors import PyamaError
@@ -80,7 +88,9 @@ def targets():
         per_fov += [LAYOUT.frames(name, level=1) for name in IMAGES]
         if PC is not None:
             per_fov += [LAYOUT.cells, LAYOUT.traces]
-    exports = [path for name in CONFIG["exports"] for path in export_targets(name)]
+    exports = [
+        path for name in CONFIG["exports"] for path in export_targets(*formats_of(name))
+    ]
     per_dataset = [LAYOUT.record]
     if MERGING:
         per_dataset += expand(
@@ -156,55 +166,49 @@ def lineage_table(wildcards):
 
 
 def export_inputs(name):
-    """What a format is made of. Without cells there are none of its labels, and the job says so."""
+    """What a format is made of. Where there are no cells the job gets no labels, and says so."""
     cells = PC is not None and not COPY_ONLY
-    inputs = {
-        CHANNELS: {"channels": [LAYOUT.frames(array) for array in RAW]},
-        LABELS: (
-            {"labels": final_labels, "lineage_table": lineage_table} if cells else {}
-        ),
-        EARLIER: {
-            "stages": [
-                LAYOUT.frames(array) for array in IMAGES if array not in RAW + TRACKED
-            ]
-        },
-        TRACES: {"traces": LAYOUT.traces} if cells else {},
-    }
-    return {
-        key: files
-        for need in FORMATS[name].needs
-        for key, files in inputs[need].items()
-    }
+    earlier = [array for array in IMAGES if array not in RAW + TRACKED]
+    inputs = {"channels": [LAYOUT.frames(array) for array in RAW]}
+    if EARLIER in FORMATS[name].needs:
+        inputs["earlier"] = [LAYOUT.frames(array) for array in earlier]
+    if cells and {LABELS, LABELS_IF_ANY} & {*FORMATS[name].needs}:
+        inputs |= {"labels": final_labels, "lineage_table": lineage_table}
+    if cells and TRACES in FORMATS[name].needs:
+        inputs["traces"] = LAYOUT.traces
+    return inputs
 
 
 def export_outputs(name):
-    flag = directory if FORMATS[name].folder else (lambda path: path)
+    flag = directory if FORMATS[name].folder else str
     return [
-        flag(f"{LAYOUT.fov}/{path.format(base=LAYOUT.base, array=array)}")
+        flag(f"{LAYOUT.fov}/{path.format(base=LAYOUT.base, array=array, raw=array)}")
         for path in FORMATS[name].outputs
-        for array in (IMAGES if "{array}" in path else [""])
+        for array in (IMAGES if "{array}" in path else RAW if "{raw}" in path else [""])
     ]
 
 
 def export_settings(name):
-    """What a format depends on besides its inputs: some of what the plan knows of the FOV."""
+    """What a format depends on besides its inputs: params, and some of what the plan knows of the FOV."""
 
     def look_up(dataset, fov):
-        known = plan.scales(dataset, fov, CONFIG["params"])
-        known |= {
-            "source": dataset.identity,
-            "crop_padding": CONFIG["params"]["crop_padding"],
+        known = CONFIG["params"] | plan.scales(dataset, fov, CONFIG["params"])
+        known["source"] = dataset.identity
+        known["steps"] = {
+            step: stage_settings(CONFIG, step)
+            for step in ("segment", "track", "background")
         }
         return as_json({key: known[key] for key in FORMATS[name].settings})
 
     return planned(look_up)
 
 
-def export_targets(name):
+def export_targets(*names):
     return [
         path.format(dataset=dataset.name, fov=fov_text(fov))
         for dataset in DATASETS.values()
         for fov in dataset.fovs
+        for name in names
         for path in export_outputs(name)
     ]
 

@@ -21,7 +21,8 @@ for name in FORMATS:
             runtime=runtime("export"),
         params:
             settings=export_settings(name),
-            code=code_digest("export_fov.py") + code_digest(f"formats/{name}.py"),
+            code=code_digest("export_fov.py")
+            + code_digest(f"formats/{FORMATS[name].module or name}.py"),
             format=name,
             base=lambda wildcards: LAYOUT.base.format(**wildcards),
         message:
@@ -34,5 +35,16 @@ for name in FORMATS:
             name
         input:
             export_targets(name),
+        message:
+            f"All of {name} is there"
+
+
+for name in GROUPS:
+
+    rule:
+        name:
+            name
+        input:
+            export_targets(*formats_of(name)),
         message:
             f"All of {name} is there"

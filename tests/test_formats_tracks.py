@@ -45,7 +45,7 @@ def lineages(draw, **options):
 
 
 def test_config_and_registry_name_the_same_formats():
-    assert load_schema()["properties"]["exports"]["items"]["enum"] == list(registry.FORMATS)
+    assert load_schema()["properties"]["exports"]["items"]["enum"] == [*registry.FORMATS, *registry.GROUPS]
 
 
 # ----------------------------------------------------------------------------------------------------------- OME-TIFF
@@ -70,7 +70,7 @@ def test_ome_tiff_comes_back(tmp_path_factory, n_frames, n_channels, size, pixel
     assert [c.name for c in described.channels] == [f"fl_ch_{c} (Dye <{c}> µ)" for c in range(n_channels)]
     assert described.physical_size_x == pixel
     assert {(p.the_t, p.the_c): p.delta_t for p in described.planes} == {
-        (t, c): TIMES[t] for t in range(n_frames) for c in range(n_channels)
+        (t, c): 60 * TIMES[t] for t in range(n_frames) for c in range(n_channels)
     }
     with ome.reading(path, "f", (n_frames, *size), "T") as stack:
         assert stack.names == [c.name for c in described.channels]

@@ -20,7 +20,7 @@ class Fov:
     base: str  # {dataset}_fov_{fov}
     channels: Mapping[str, overlaps.Labels] = field(default_factory=dict)
     labels: overlaps.Labels | None = None  # the labels that cells are cropped by
-    stages: Mapping[str, overlaps.Labels] = field(default_factory=dict)  # labels of single frames, and backgrounds
+    earlier: Mapping[str, overlaps.Labels] = field(default_factory=dict)  # labels of single frames, and backgrounds
     origins: Mapping[int, tuple[int, int]] = field(default_factory=dict)  # cell -> parent and frame of the division
     traces: Path | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)

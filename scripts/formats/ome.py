@@ -39,11 +39,14 @@ def write(
     channels: Sequence[str],
     pixel_size_um: float | None = None,
     times_min: Sequence[float] | None = None,
+    compression: str | None = "zlib",
+    tags: Sequence[tuple[Any, ...]] = (),
 ) -> None:
     """Write an OME-TIFF of `shape`, whose last two axes are Y and X, from its planes in C order.
 
     `axes`: a letter per axis of TCZYX. Pixel size in um, where it is known. `times_min`: the time of each index of T,
-    in minutes.
+    in minutes; the file has it in seconds, as OME takes for granted. `tags`: private tags of the first page, as
+    tifffile wants them.
     """
     import tifffile
 
@@ -60,12 +63,12 @@ def write(
         counts = {axis: count for axis, count in zip(axes, shape, strict=True) if axis in "TCZ"}
         order = [dict(zip(counts, index, strict=True)) for index in itertools.product(*map(range, counts.values()))]
         metadata["Plane"] = {
-            "DeltaT": [float(times_min[index["T"]]) for index in order],
-            "DeltaTUnit": ["min"] * len(order),
+            "DeltaT": [60 * float(times_min[index["T"]]) for index in order],
+            "DeltaTUnit": ["s"] * len(order),
         }
         if len(times_min) > 1:
             step = (times_min[-1] - times_min[0]) / (len(times_min) - 1)
-            metadata |= {"TimeIncrement": step, "TimeIncrementUnit": "min"}
+            metadata |= {"TimeIncrement": 60 * step, "TimeIncrementUnit": "s"}
     size = dtype.itemsize * int(np.prod(shape))
     with tifffile.TiffWriter(path, bigtiff=size > CLASSIC_LIMIT, ome=True) as file:
         file.write(
@@ -73,9 +76,10 @@ def write(
             shape=tuple(shape),
             dtype=dtype,
             photometric="minisblack",
-            compression="zlib",
+            compression=compression,
             software="pyama-workflow",
             metadata=metadata,
+            extratags=tags,
             **resolution,
         )
 

@@ -28,13 +28,13 @@ Box = tuple[int, int, int, int, int]  # frame, y0, x0, y1, x1
 
 def export(fov: Fov, outputs: Sequence[Path]) -> None:
     assert fov.labels is not None
-    arrays = {**fov.channels, **fov.stages, fov.labels.path.parent.name.replace("corrected", "tracked"): fov.labels}
+    arrays = {**fov.channels, **fov.earlier, fov.labels.path.parent.name.replace("corrected", "tracked"): fov.labels}
     for path in outputs:
         if path.suffix == ".npy":
             write_stack(path, arrays[path.stem.removeprefix(f"{fov.base}_")])
         else:
             backgrounds = {
-                name.replace("_background", ""): array for name, array in fov.stages.items() if "_background_" in name
+                name.replace("_background", ""): array for name, array in fov.earlier.items() if "_background_" in name
             }
             write_crops(path, fov.channels, backgrounds, fov.labels, fov.settings["crop_padding"])
 

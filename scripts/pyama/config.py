@@ -18,7 +18,7 @@ from typing import Any
 
 import yaml
 
-from formats.registry import FORMATS, LABELS, TRACES
+from formats.registry import FORMATS, LABELS, TRACES, formats_of
 from pyama.errors import PyamaError
 
 SCHEMA_FILE = Path(__file__).parents[2] / "config" / "schema.yaml"
@@ -232,7 +232,8 @@ def _contradictions(config: Mapping[str, Any]) -> Iterator[str]:
             if dataset not in config["datasets"]:
                 yield f"fovs.{dataset}: there is no dataset of this name; datasets: {', '.join(config['datasets'])}"
     for name in config["exports"]:
-        if {LABELS, TRACES} & {*FORMATS[name].needs} and (not channels["pc"] or params["copy_only"]):
+        needs = {need for entry in formats_of(name) for need in FORMATS[entry].needs}
+        if needs & {LABELS, TRACES} and (not channels["pc"] or params["copy_only"]):
             yield f"exports: {name} needs cells; give channels.pc" + (
                 ", and copy_only: false" if channels["pc"] else ""
             )

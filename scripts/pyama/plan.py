@@ -290,7 +290,7 @@ def scales(dataset: Dataset, fov: int, params: Mapping[str, Any]) -> dict[str, A
     return {
         "name": dataset.movie.fovs[fov]["name"],
         "channels": {str(index): dataset.movie.channels[index] for index in channels},
-        "pixel_size_um": dataset.movie.pixel_size_um,
+        "pixel_size_um": dataset.movie.pixel_size_um or params["pixel_size_um"],
         "times_min": times,
         "times_from": source,
     }
@@ -328,7 +328,7 @@ def record_of(config: Mapping[str, Any], dataset: Dataset) -> dict[str, Any]:
             "channel_names": movie.channels,
             "fov_names": [fov["name"] for fov in movie.fovs],
             "fovs_processed": list(dataset.fovs),
-            "pixel_size_um": movie.pixel_size_um,
+            "pixel_size_um": movie.pixel_size_um or config["params"]["pixel_size_um"],
             "time": {"from": source, "unit": "min", "first_fov": times},
             "missing_planes": {
                 str(fov): movie.fovs[fov]["missing"] for fov in dataset.fovs if movie.fovs[fov]["missing"]

@@ -59,6 +59,25 @@ def anndata(path):
     }
 
 
+def playnano(path):
+    """The program's own loader: its stack, layers, masks and provenance, as sums and names."""
+    from pathlib import Path
+
+    from playnano.io.loader import load_afm_stack
+
+    stack = load_afm_stack(Path(path))
+    layers = {**stack.processed, **stack.masks}
+    return {
+        "shape": stack.data.shape,
+        "data": stack.data.tolist(),
+        "layers": {key: [str(array.dtype), array.astype(float).tolist()] for key, array in layers.items()},
+        "pixel_size_nm": stack.pixel_size_nm,
+        "channel": stack.channel,
+        "times": [float(time) for time in stack.get_frame_times()],
+        "steps": [step["name"] for step in stack.provenance["processing"]["steps"]],
+    }
+
+
 if __name__ == "__main__":
     warnings.simplefilter("ignore")
     stdout, sys.stdout = sys.stdout, sys.stderr  # peers print

@@ -11,9 +11,9 @@ import pandas as pd
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from formats_tools import images_for, stack_of
+from formats_tools import Stack, images_for, stack_of
 
-from formats import anndata, ctc, fov, geff, trackmate
+from formats import anndata, ctc, fov, geff, playnano, trackmate
 from pyama.lineage import Division
 
 PEERS = Path(os.environ.get("PYAMA_PEERS", Path(__file__).parents[2] / ".venv" / "peers"))
@@ -84,3 +84,24 @@ def test_anndata(tmp_path):
     assert seen["var"] == ["area_ch_0", "intensity_total_ch_1"]
     np.testing.assert_array_equal(np.array(seen["X"], float), table[seen["var"]])
     assert seen["obs"] == {**table.drop(columns=seen["var"]).to_dict("list"), "time_min": [0.0, 10.0, 10.0]}
+
+
+@pytest.mark.parametrize("suffix", ["npz", "h5", "ome.tif"])
+def test_playnano(movie, tmp_path, suffix):
+    movie.path = tmp_path / "seg_tracked_ch_0/0"
+    earlier = {"seg_labeled_ch_0": movie, "fl_background_ch_1": Stack(np.full(SHAPE, 1.5, np.float32))}
+    settings = {"channels": {"0": "Phase", "1": "GFP"}, "pixel_size_um": 0.65, "times_min": TIMES, "source": "abc"}
+    settings["steps"] = {stage: {"a": 1} for stage in ("segment", "track", "background")}
+    content = fov.Fov("f", images_for(SHAPE), movie, earlier, settings=settings)
+    playnano.export(content, [tmp_path / f"{name}.{suffix}" for name in content.channels])
+    seen = peer("playnano", "playnano", tmp_path / f"fl_ch_1.{suffix}")
+    np.testing.assert_array_equal(seen["data"], content.channels["fl_ch_1"].array)
+    assert (seen["pixel_size_nm"], seen["channel"]) == (pytest.approx(650), "fl_ch_1")
+    assert seen["times"] == [60 * time for time in TIMES]
+    assert seen["steps"] == ["segmentation", "tracking", "background"]
+    if suffix != "ome.tif":  # which has no layers
+        expected = {"raw": content.channels["fl_ch_1"].array, "step_1_segmentation": movie.array > 0}
+        expected |= {"step_2_tracking": movie.array, "step_3_background": earlier["fl_background_ch_1"].array}
+        assert seen["layers"].keys() == expected.keys()
+        for key, array in expected.items():
+            np.testing.assert_array_equal(seen["layers"][key][1], array)
