@@ -2,8 +2,9 @@
 # make demo    a small simulated experiment through the whole workflow
 # make test    all tests            make lint    formatters and linters
 # make bench   what each stage costs    make torture kills runs 200 times and compares; 50,000 damaged files
+# make test-peers reads what is exported with other programs, in environments of their own
 # make lock    new pins (maintainers)
-.PHONY: setup demo test torture lint bench lock clean
+.PHONY: setup demo test test-peers torture lint bench lock clean
 .DELETE_ON_ERROR:
 
 PYTHON ?= python3
@@ -11,7 +12,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes
 
 setup: .venv/.done
-test torture lint: .venv/.done-dev
+test test-peers torture lint: .venv/.done-dev
 bench: .venv/.done-dev
 
 .venv/.done: requirements.txt
@@ -34,6 +35,16 @@ demo: demo/.done
 
 test: demo/.done
 	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+PEERS := $(patsubst tests/peers/%.txt,.venv/peers/%/.done,$(wildcard tests/peers/*.txt))
+
+.venv/peers/%/.done: tests/peers/%.txt
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check -r $<
+	@touch $@
+
+test-peers: $(PEERS)
+	$(BIN)/python -m pytest -rs tests/peers
 
 torture:
 	PYAMA_KILLS=200 $(BIN)/python -m pytest -s tests/test_crash.py -k random

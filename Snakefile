@@ -75,6 +75,13 @@ if PC is not None:
 
 include: "rules/cache.smk"
 include: "rules/index.smk"
+
+
+if PC is not None:
+
+    include: "rules/corrections.smk"
+
+
 include: "rules/qc.smk"
 
 
@@ -98,4 +105,5 @@ if TRACING:
     include: "rules/pictures.smk"
 
 
+include: "rules/export.smk"
 include: "rules/verify.smk"

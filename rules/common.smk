@@ -6,11 +6,21 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(workflow.basedir) / "scripts"))
 
-from pyama import clock, curation, lock, plan, preview, remainder, resources, summary
+from formats.registry import (
+    EARLIER,
+    FORMATS,
+    GROUPS,
+    LABELS,
+    LABELS_IF_ANY,
+    TRACES,
+    formats_of,
+)
+from pyama import clock, corrections, curation, lock, plan, preview, remainder
+from pyama import resources, summary
 from pyama.config import as_json, complete, refuse_repeated_keys, stage_settings
 from pyama.errors import PyamaError
 from pyama.paths import ALL, DATASET, Layout
-from pyama.paths import background, fl, fov_text, labeled, pc, tracked
+from pyama.paths import background, corrected, fl, fov_text, labeled, pc, tracked
 from pyama.rerun import code_digest
 
 try:
@@ -28,6 +38,7 @@ try:
         Path(LAYOUT.curation),
         {name: len(dataset.movie.fovs) for name, dataset in DATASETS.items()},
     )
+    CORRECTIONS = corrections.find(CONFIG, DATASETS)  # (dataset, fov) -> file
 except PyamaError as error:
     sys.exit(str(error))  # one line per mistake, before any job
 
@@ -36,19 +47,15 @@ PC, FL = plan.channels_of(DATASETS)
 COPY_ONLY = CONFIG["params"]["copy_only"]
 TRACING = PC is not None and not COPY_ONLY
 
+if workflow.is_main_process and not workflow.dryrun:
+    corrections.forget(LAYOUT, DATASETS, CORRECTIONS)
+
 # Names of the arrays in images.zarr, in the order of the stages that make them.
 RAW = ([pc(PC)] if PC is not None else []) + [fl(channel) for channel in FL]
 LABELED = [labeled(PC)] if PC is not None else []
 TRACKED = [tracked(PC)] if PC is not None else []
 BACKGROUNDS = [background(channel) for channel in FL]
 IMAGES = RAW if COPY_ONLY else RAW + LABELED + TRACKED + BACKGROUNDS
-
-# The stages of each FOV.
-STAGES = ["copy", "index"]
-if not COPY_ONLY:
-    STAGES += ["cache"] + (["background"] if FL else [])
-if TRACING:
-    STAGES += ["segment", "track", "crop", "extract"]
 
 # What is merged: samples, and the columns of the traces.
 SAMPLES = [sample["name"] for sample in CONFIG["samples"]]
@@ -126,6 +133,13 @@ def targets():
             ]
         for target in per_fov:
             found += of_fovs(target, dataset)
+        for fov in map(fov_text, dataset.fovs):
+            found += [
+                target.format(dataset=dataset.name, fov=fov)
+                for target in corrected_targets(dataset.name, fov)
+            ]
+    for name in CONFIG["exports"]:
+        found += export_targets(*formats_of(name))
     return found
 
 
@@ -259,6 +273,76 @@ def preview_segment_settings(wildcards):
 
 def preview_compare_settings(wildcards):
     return as_json(plan.preview_comparison(CONFIG, DATASETS[wildcards.dataset]))
+
+
+def corrected_targets(dataset, fov):
+    """What a FOV with corrected labels has besides."""
+    if (dataset, fov) not in CORRECTIONS:
+        return []
+    name = corrected(PC)
+    return [LAYOUT.frames(name), LAYOUT.frames(name, level=1), LAYOUT.group(name)] + [
+        LAYOUT.lineage
+    ]
+
+
+def correction(wildcards):
+    return CORRECTIONS.get((wildcards.dataset, wildcards.fov), [])
+
+
+def final_labels(wildcards):
+    """The tracked labels, or what a person made of them."""
+    return LAYOUT.frames((corrected if correction(wildcards) else tracked)(PC))
+
+
+def lineage_table(wildcards):
+    return LAYOUT.lineage if correction(wildcards) else []
+
+
+def export_inputs(name):
+    """What a format is made of. Where there are no cells the job gets no labels, and says so."""
+    earlier = [array for array in IMAGES if array not in RAW + TRACKED]
+    inputs = {"channels": [LAYOUT.frames(array) for array in RAW]}
+    if EARLIER in FORMATS[name].needs:
+        inputs["earlier"] = [LAYOUT.frames(array) for array in earlier]
+    if TRACING and {LABELS, LABELS_IF_ANY} & {*FORMATS[name].needs}:
+        inputs |= {"labels": final_labels, "lineage_table": lineage_table}
+    if TRACING and TRACES in FORMATS[name].needs:
+        inputs["traces"] = LAYOUT.traces
+    return inputs
+
+
+def export_outputs(name):
+    flag = directory if FORMATS[name].folder else str
+    return [
+        flag(f"{LAYOUT.fov}/{path.format(base=LAYOUT.base, array=array, raw=array)}")
+        for path in FORMATS[name].outputs
+        for array in (IMAGES if "{array}" in path else RAW if "{raw}" in path else [""])
+    ]
+
+
+def export_settings(name):
+    """What a format depends on besides its inputs: params, and some of what the plan knows of the FOV."""
+
+    def look_up(dataset, fov):
+        known = CONFIG["params"] | plan.scales(dataset, fov, CONFIG["params"])
+        known["source"] = dataset.identity
+        known["steps"] = {
+            step: stage_settings(CONFIG, step)
+            for step in ("segment", "track", "background")
+        }
+        return as_json({key: known[key] for key in FORMATS[name].settings})
+
+    return planned(look_up)
+
+
+def export_targets(*names):
+    return [
+        path.format(dataset=dataset.name, fov=fov_text(fov))
+        for dataset in DATASETS.values()
+        for fov in dataset.fovs
+        for name in names
+        for path in export_outputs(name)
+    ]
 
 
 def planned(look_up):

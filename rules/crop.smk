@@ -1,7 +1,7 @@
 # Stage 5: every cell's own small movie, in all channels.
 rule crop:
     input:
-        tracked=LAYOUT.frames(tracked(PC)),
+        tracked=final_labels,
         channels=[LAYOUT.frames(name) for name in RAW + BACKGROUNDS],
     output:
         cells=(

@@ -2,6 +2,7 @@
 rule extract:
     input:
         cells=LAYOUT.cells,
+        lineage=lineage_table,
     output:
         traces=LAYOUT.traces,
         checksums=LAYOUT.checksums("extract"),

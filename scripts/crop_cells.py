@@ -11,8 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pyama import display, job, paths, store
-from pyama.iou import regions
+from pyama import display, job, overlaps, paths, store
 
 SCALE = 65535
 BATCH_BYTES = 192 << 20  # pixels of so many cells are collected in one pass over the frames
@@ -33,7 +32,7 @@ class Cells:
 def locate_cells(tracked: store.Frames) -> Cells:
     """Find every cell's boxes in a (T, H, W) array of tracked labels; windows are as tight as the boxes."""
     n_frames = tracked.shape[0]
-    found = [regions(tracked.read(frame)) for frame in range(n_frames)]
+    found = [overlaps.regions(tracked, frame) for frame in range(n_frames)]
     ids = np.unique(np.concatenate([labels for labels, _, _ in found])).astype(np.int32)
     bboxes = np.zeros((len(ids), n_frames, 4), np.int32)
     areas = np.zeros((len(ids), n_frames), np.int32)
@@ -63,7 +62,7 @@ def write_cells(tracked: store.Frames, channels: Sequence[store.Frames], output:
     """
     located = locate_cells(tracked)
     cells = pad_cells(located.ids, located.areas, located.bboxes, tracked.shape[1:], crop_padding)
-    names = [channel.path.parent.name for channel in (tracked, *channels)]
+    names = [paths.cropped_as(channel.path.parent.name) for channel in (tracked, *channels)]
     with store.new_store(output) as put:
         store.put_group(put, "")
         n_frames, height, width = tracked.shape
@@ -122,6 +121,7 @@ def _put_cell(put: store.Put, name: str, channel: store.Frames, cells: Cells, ce
     store.put_group(put, key)
     if paths.is_labels(name):
         crop = (pixels == cells.ids[cell]).astype(np.uint8)
+        overlaps.show_in_crops(crop, channel, int(cells.ids[cell]), np.flatnonzero(valid), cells.origins[cell, valid])
         shown = display.half_labels(crop) * np.uint8(255)
         kind, attributes = store.LABELS, {}
     else:

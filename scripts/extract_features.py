@@ -6,14 +6,14 @@ each filter removed stands in the log. The table always exists with its header, 
 
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from pyama import features, job, paths, store
+from pyama import features, job, lineage, paths, store
 from pyama.files import write_text
 
 BASE_COLUMNS = (
@@ -103,9 +103,19 @@ def _crop(get: store.Get, name: str, cell: int) -> tuple[np.ndarray, list[int]]:
 
 
 def table(
-    get: store.Get, fov: int, chosen: Chosen, *, min_frames: int, border_margin: int, **settings: Any
+    get: store.Get,
+    fov: int,
+    chosen: Chosen,
+    origins_of: Mapping[int, tuple[int, int]] | None = None,
+    *,
+    min_frames: int,
+    border_margin: int,
+    **settings: Any,
 ) -> Iterator[str]:
-    """The lines of the traces: the header, then one row for each kept cell and frame, by cell and frame."""
+    """The lines of the traces: the header, then one row for each kept cell and frame, by cell and frame.
+
+    `origins_of`: parent and frame of birth of the cells that have a parent, where a person corrected the labels.
+    """
     ids, valid, bboxes, origins = (
         store.get_array(get, f"metadata/{name}")[0] for name in ("cell_ids", "valid_frames", "bboxes", "crop_origins")
     )
@@ -120,9 +130,11 @@ def table(
     )
     if len(ids) and not kept.any():
         job.log.warning("no cell is left; lower min_frames or border_margin")
-    yield ",".join((*BASE_COLUMNS, *chosen.columns))
+    traced = origins_of is not None
+    yield ",".join((*BASE_COLUMNS, *chosen.columns, *(lineage.TRACE_COLUMNS if traced else ())))
     for row in np.flatnonzero(kept):
         frames = np.flatnonzero(valid[row])
+        born = origins_of.get(int(ids[row]), (lineage.NONE,) * 2) if traced else ()
         columns = extract_cell(get, int(ids[row]), frames, origins[row, frames], chosen, **settings)
         for at, frame in enumerate(frames.tolist()):
             y0, x0, y1, x1 = bboxes[row, frame].tolist()
@@ -131,7 +143,7 @@ def table(
                 _number(column[at], POSITION_DECIMALS if name.startswith("centroid_") else FEATURE_DECIMALS)
                 for name, column in zip(chosen.columns, columns, strict=True)
             )
-            yield ",".join(map(str, (fov, ids[row], frame, True, *position, x0, y0, x1, y1, *values)))
+            yield ",".join(map(str, (fov, ids[row], frame, True, *position, x0, y0, x1, y1, *values, *born)))
 
 
 def _number(value: float, decimals: int) -> str:
@@ -145,6 +157,7 @@ def main(
     fov: int,
     pc: int,
     chosen: Sequence[tuple[int, Sequence[str]]],
+    lineage_table: str | None = None,
     *,
     plugins: Sequence[str],
     **settings: Any,
@@ -152,8 +165,9 @@ def main(
     for plugin in plugins:
         features.load_plugin(plugin)
     by_channel = tuple((channel, tuple(names)) for channel, names in chosen)
+    born = lineage.read_table(Path(lineage_table)) if lineage_table else None
     with store.open_store(Path(cells)) as get:
-        lines = list(table(get, fov, Chosen(pc, by_channel, bool(plugins)), **settings))
+        lines = list(table(get, fov, Chosen(pc, by_channel, bool(plugins)), born, **settings))
     write_text(Path(output), "\n".join(lines) + "\n")
     job.log.info("%d rows", len(lines) - 1)
 
@@ -166,5 +180,6 @@ if __name__ == "__main__":
             snakemake.params.fov,
             snakemake.params.pc,
             json.loads(snakemake.params.features),
+            snakemake.input.get("lineage") or None,
             **settings,
         )

@@ -42,16 +42,15 @@ def multiscales(name: str, scales: Mapping[str, Any]) -> dict[str, Any]:
     return {"ome": ome}
 
 
-def main(root: str, groups: Sequence[str], scales: Mapping[str, Any]) -> None:
+def main(root: str | None, groups: Sequence[str], scales: Mapping[str, Any]) -> None:
     for group in map(Path, groups):
         write_group(group, multiscales(group.parent.name, scales))
-    write_group(
-        Path(root),
-        {key: scales[key] for key in ("name", "channels", "pixel_size_um", "times_min", "times_from")},
-    )
+    if root:
+        attributes = ("name", "channels", "pixel_size_um", "times_min", "times_from")
+        write_group(Path(root), {key: scales[key] for key in attributes})
     job.log.info("%d channels, times from %s", len(groups), scales["times_from"])
 
 
 if __name__ == "__main__":
     with job.running(snakemake):
-        main(snakemake.output.root, snakemake.output.channels, json.loads(snakemake.params.scales))
+        main(snakemake.output.get("root"), snakemake.output.channels, json.loads(snakemake.params.scales))

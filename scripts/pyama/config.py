@@ -20,6 +20,7 @@ from typing import Any
 
 import yaml
 
+from formats.registry import FORMATS, LABELS, TRACES, formats_of
 from pyama.errors import PyamaError
 from pyama.files import is_file
 from pyama.paths import BENCHMARKS, CHECKSUMS, LOGS
@@ -318,6 +319,12 @@ def _contradictions(config: Mapping[str, Any]) -> Iterator[str]:
         for dataset in config["fovs"]:
             if dataset not in config["datasets"]:
                 yield f"fovs.{dataset}: there is no dataset of this name; datasets: {', '.join(config['datasets'])}"
+    for name in config["exports"]:
+        needs = {need for entry in formats_of(name) for need in FORMATS[entry].needs}
+        if needs & {LABELS, TRACES} and (not channels["pc"] or params["copy_only"]):
+            yield f"exports: {name} needs cells; give channels.pc" + (
+                ", and copy_only: false" if channels["pc"] else ""
+            )
     if params["min_object_size"] > params["max_object_size"]:
         yield "params.min_object_size: larger than max_object_size, so that no cell is left"
     if params["mask_margin"] > params["crop_padding"]:

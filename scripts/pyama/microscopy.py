@@ -29,6 +29,7 @@ from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from formats import pyama_folder
 from pyama.errors import PyamaError
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ OTHER_MAGICS = {
     b"<!DOCTYPE": "a web page",
     b"<html": "a web page",
 }
-MAKER = {"ND2": "NIS-Elements", "CZI": "ZEN"}
+MAKER = {"ND2": "NIS-Elements", "CZI": "ZEN", "PyAMA": "PyAMA"}
 
 
 @dataclass(frozen=True)
@@ -84,6 +85,8 @@ def inspect_movie(path: Path) -> Movie:
     counted (an acquisition that was stopped early). Raises PyamaError for a file that cannot be used.
     """
     path = Path(path)
+    if pyama_folder.is_one(path):
+        return Movie(**pyama_folder.inspect(path))
     kind = _kind_of(path)
     with _reader_errors(path, kind):
         return _inspect_nd2(path) if kind == "ND2" else _inspect_czi(path)
@@ -98,9 +101,9 @@ def open_movie(path: Path) -> Iterator[ReadPlanes]:
     outside 0..65535), for data that cannot be decoded, and for indices that the file does not have.
     """
     path = Path(path)
-    kind = _kind_of(path)
+    kind = "PyAMA" if pyama_folder.is_one(path) else _kind_of(path)
     with _reader_errors(path, kind):
-        opened = _open_nd2(path) if kind == "ND2" else _open_czi(path)
+        opened = {"ND2": _open_nd2, "CZI": _open_czi, "PyAMA": pyama_folder.opened}[kind](path)
         read_raw, shape, close = opened
     n_fovs, n_frames, n_channels, n_z = shape
 

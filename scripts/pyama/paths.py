@@ -36,6 +36,16 @@ def tracked(channel: int) -> str:
     return f"seg_tracked_ch_{channel}"
 
 
+def corrected(channel: int) -> str:
+    """Name of the tracked labels as a person corrected them."""
+    return f"seg_corrected_ch_{channel}"
+
+
+def cropped_as(name: str) -> str:
+    """Name in cells.zarr of a channel of images.zarr: cells have one mask, corrected or not."""
+    return name.replace("seg_corrected", "seg_tracked")
+
+
 def background(channel: int) -> str:
     """Name of the background estimate of a fluorescence channel."""
     return f"fl_background_ch_{channel}"
@@ -65,8 +75,10 @@ class Layout:
         self.fov = f"{self.dataset}/fov_{{fov}}"
         self.images = f"{self.fov}/images.zarr"
         self.cells = f"{self.fov}/cells.zarr" + (".zip" if cells_store == "zip" else "")
-        self.traces = f"{self.fov}/{{dataset}}_fov_{{fov}}_traces.csv"
+        self.base = "{dataset}_fov_{fov}"  # what the names of a FOV's files begin with
+        self.traces = f"{self.fov}/{self.base}_traces.csv"
         self.inspected = self.traces.removesuffix(".csv") + INSPECTED
+        self.lineage = f"{self.fov}/{self.base}_lineage.csv"
         self.record = f"{self.dataset}/processing_config.yaml"
         self.quality = f"{self.dataset}/qc.csv"
         self.merged = f"{self.dataset}/{{sample}}_{{column}}.csv"
@@ -74,7 +86,7 @@ class Layout:
         self.curation = f"{self.results}/{CURATION}"
         self.fitted = f"{self.dataset}/{{sample}}_{{column}}_fitted_{{model}}.csv"
         self.movie = f"{self.dataset}/.movie.json"
-        self.overlay = f"{self.fov}/{{dataset}}_fov_{{fov}}_overlay"  # and the ending of the movie's format
+        self.overlay = f"{self.fov}/{self.base}_overlay"  # and the ending of the movie's format
         self.pictures = f"{self.dataset}/pictures"
         self.preview = f"{self.dataset}/preview"
         self.preview_labels = f"{self.preview}/segmentations/{{parameters}}.zip"

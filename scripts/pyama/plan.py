@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from formats import pyama_folder
 from pyama import preview
 from pyama.apart import inspect_movie
 from pyama.config import digests, expand_fovs, fovs_of
@@ -109,10 +110,13 @@ def _mapped_times(mapping: dict[int, float], n_frames: int, settings: Mapping[st
 
 def _plan_dataset(config: Mapping[str, Any], name: str, path: str) -> Dataset:
     key = f"datasets.{name}"
-    if not is_file(path):
+    if not is_file(path) and not pyama_folder.is_one(Path(path)):
         what = "is a folder" if os.path.isdir(path) else "does not exist"
         hint = "; `make demo` writes it" if path.startswith("demo/") else "; check the path in the config"
         raise PyamaError(f"{key}: the file {path!r} {what}{hint}")
+    own = Path(config["output_dir"], name)
+    if Path(path).is_dir() and own.exists() and own.samefile(path):
+        raise PyamaError(f"{key}: {path!r} is where its results go; choose another name or output_dir")
     try:
         movie, identity = _look_at(name, path, Layout(config["output_dir"]))
     except OSError as error:
@@ -140,8 +144,8 @@ def _plan_dataset(config: Mapping[str, Any], name: str, path: str) -> Dataset:
 
 def _look_at(name: str, path: str, layout: Layout) -> tuple[Movie, str]:
     """What the file holds, from the last look where file and reader are still the same."""
-    status = os.stat(path)
-    seen_as = [str(path), status.st_size, status.st_mtime_ns, code_digest("pyama/microscopy.py")]
+    status = [[stat.st_size, stat.st_mtime_ns] for stat in map(os.stat, _files(path))]
+    seen_as = [str(path), status, code_digest("pyama/microscopy.py")]
     cached = Path(layout.movie.format(dataset=name))
     try:
         last = json.loads(cached.read_text(encoding="utf-8"))
@@ -149,7 +153,7 @@ def _look_at(name: str, path: str, layout: Layout) -> tuple[Movie, str]:
             return Movie(**last["movie"]), last["identity"]
     except (OSError, ValueError, KeyError, TypeError):
         pass
-    movie, identity = inspect_movie(Path(path)), _identity(path)
+    movie, identity = inspect_movie(Path(path)), content_identity(path)
     try:
         write_text(
             cached,
@@ -160,19 +164,25 @@ def _look_at(name: str, path: str, layout: Layout) -> tuple[Movie, str]:
     return movie, identity
 
 
-def _identity(path: str) -> str:
+def content_identity(path: str) -> str:
     """Digest of the size and of samples spread over the file.
 
     Snakemake notices a file that is newer than its results; this notices an older file put in its place.
     """
     digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        size = file.seek(0, os.SEEK_END)
-        digest.update(str(size).encode())
-        for at in range(33):
-            file.seek(max(0, (size - SAMPLE_BYTES)) * at // 32)
-            digest.update(file.read(SAMPLE_BYTES))
+    for name in _files(path):
+        with open(name, "rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            digest.update(str(size).encode())
+            for at in range(33):
+                file.seek(max(0, (size - SAMPLE_BYTES)) * at // 32)
+                digest.update(file.read(SAMPLE_BYTES))
     return digest.hexdigest()[:16]
+
+
+def _files(path: str) -> list[Path]:
+    """The files that an input consists of: itself, or what is read in a folder."""
+    return pyama_folder.contents(Path(path)) if Path(path).is_dir() else [Path(path)]
 
 
 def _channel(wanted: int | str, movie: Movie, key: str, path: str) -> int:
@@ -363,7 +373,7 @@ def scales(dataset: Dataset, fov: int, params: Mapping[str, Any]) -> dict[str, A
     return {
         "name": dataset.movie.fovs[fov]["name"],
         "channels": {str(index): dataset.movie.channels[index] for index in channels},
-        "pixel_size_um": dataset.movie.pixel_size_um,
+        "pixel_size_um": dataset.movie.pixel_size_um or params["pixel_size_um"],
         "times_min": times,
         "times_from": source,
     }
@@ -430,7 +440,7 @@ def record_of(config: Mapping[str, Any], dataset: Dataset) -> dict[str, Any]:
             "input": {
                 "file": Path(dataset.path).name,
                 "format": movie.format,
-                "bytes": os.stat(dataset.path).st_size,
+                "bytes": sum(os.stat(file).st_size for file in _files(dataset.path)),
                 "identity": dataset.identity,
             },
             "dims": {
@@ -443,7 +453,7 @@ def record_of(config: Mapping[str, Any], dataset: Dataset) -> dict[str, Any]:
             "channel_names": movie.channels,
             "fov_names": [fov["name"] for fov in movie.fovs],
             "fovs_processed": fovs,
-            "pixel_size_um": movie.pixel_size_um,
+            "pixel_size_um": movie.pixel_size_um or config["params"]["pixel_size_um"],
             "time": {"from": source, "unit": "min", "first_fov": times},
             "missing_planes": {str(fov): movie.fovs[fov]["missing"] for fov in fovs if movie.fovs[fov]["missing"]},
         },

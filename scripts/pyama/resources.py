@@ -23,8 +23,11 @@ FRAMES = {
     "cache": 24,
     "overlay": 24,
     "preview_compare": 120,
+    "corrections": 80,
+    "export": 80,
 }  # bytes per pixel
-FIXED_MB = {"crop": 400, "extract": 200, "preview_compare": 400}  # a batch of cells; a picture
+# A batch of cells; a picture.
+FIXED_MB = {"crop": 400, "extract": 200, "preview_compare": 400, "corrections": 400, "export": 400}
 MINUTES_PER_MEGAPIXEL = {
     "copy": 0.01,
     "segment": 0.02,
@@ -34,6 +37,8 @@ MINUTES_PER_MEGAPIXEL = {
     "extract": 0.02,
     "cache": 0.01,
     "overlay": 0.01,
+    "corrections": 0.05,
+    "export": 0.05,
 }
 
 

@@ -1,0 +1,52 @@
+"""Export of one FOV to a format of another program: formats/{format}.py does it."""
+
+from collections.abc import Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from formats.fov import Fov
+from formats.registry import FORMATS, LABELS, TRACES
+from pyama import job, lineage, store
+from pyama.errors import PyamaError
+
+
+def gather(
+    base: str,
+    settings: dict[str, Any],
+    *,
+    channels: Sequence[str] = (),
+    labels: str | None = None,
+    lineage_table: str | None = None,
+    earlier: Sequence[str] = (),
+    traces: str | None = None,
+) -> Fov:
+    """Open what a format is made of."""
+
+    def by_name(paths: Sequence[str]) -> dict[str, store.Frames]:
+        return {Path(path).parent.name: store.open_frames(Path(path)) for path in paths}
+
+    return Fov(
+        base,
+        by_name(channels),
+        store.open_frames(Path(labels)) if labels else None,
+        by_name(earlier),
+        lineage.read_table(Path(lineage_table)) if lineage_table else {},
+        Path(traces) if traces else None,
+        settings,
+    )
+
+
+def main(name: str, fov: Fov, outputs: Sequence[str]) -> None:
+    for need, there in ((LABELS, fov.labels), (TRACES, fov.traces)):
+        if need in FORMATS[name].needs and there is None:
+            raise PyamaError(f"{name} needs cells, and there are none without a phase-contrast channel (channels.pc)")
+    import_module(f"formats.{FORMATS[name].module or name}").export(fov, [Path(output) for output in outputs])
+    job.log.info("wrote %s", ", ".join(Path(output).name for output in outputs))
+
+
+if __name__ == "__main__":
+    with job.running(snakemake) as settings:
+        given = {key: snakemake.input.get(key) for key in ("channels", "labels", "lineage_table", "earlier", "traces")}
+        fov = gather(snakemake.params.base, settings, **{key: value for key, value in given.items() if value})
+        main(snakemake.params.format, fov, snakemake.output.files)

@@ -1,0 +1,71 @@
+"""The formats that a FOV can be exported to: where each goes, and what it is made of.
+
+The module formats/{name}.py has `export(fov, outputs)`, which writes the outputs from a `formats.fov.Fov`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+CHANNELS, LABELS, EARLIER, TRACES = "channels", "labels", "earlier", "traces"
+LABELS_IF_ANY = "labels_if_any"
+
+
+@dataclass(frozen=True)
+class Format:
+    """One format.
+
+    `outputs`: below the FOV's folder; {base} is {dataset}_fov_{fov}, {array} stands for each array of images.zarr,
+    {raw} for each raw channel.
+    `needs`: the raw channels, the final labels of cells, the labels of single frames and the backgrounds, the traces.
+    `settings`: what it depends on besides, see `export_settings` in rules/common.smk.
+    """
+
+    outputs: tuple[str, ...]
+    needs: tuple[str, ...]
+    settings: tuple[str, ...] = ()
+    folder: bool = False
+    module: str = ""  # of the package formats, where it is not named like the format
+
+
+FORMATS = {
+    "pyama_files": Format(
+        ("{base}_{array}.npy", "{base}_crops.h5"), needs=(CHANNELS, LABELS, EARLIER), settings=("crop_padding",)
+    ),
+    "deepcell_label": Format(
+        ("exports/{base}.zip", "exports/{base}.sha256.json"),
+        needs=(CHANNELS, LABELS),
+        settings=("pixel_size_um", "source"),
+    ),
+    "deepcell_trk": Format(("exports/{base}.trk",), needs=(CHANNELS, LABELS)),
+    "ome_tiff": Format(
+        ("exports/{base}.ome.tif",), needs=(CHANNELS,), settings=("channels", "pixel_size_um", "times_min")
+    ),
+    # Folders stand one level below the rule's output: Snakemake puts a file of its own into a folder that is an output.
+    "ctc": Format(("exports/ctc",), needs=(CHANNELS, LABELS), folder=True),
+    "geff": Format(("exports/geff",), needs=(LABELS,), settings=("pixel_size_um", "times_min"), folder=True),
+    "trackmate": Format(("exports/{base}_trackmate.xml",), needs=(LABELS,), settings=("pixel_size_um", "times_min")),
+    **{
+        f"playnano_{kind}": Format(
+            (f"exports/{{base}}_{{raw}}_playnano.{suffix}",),
+            needs=(CHANNELS, LABELS_IF_ANY, EARLIER),
+            settings=("channels", "pixel_size_um", "times_min", "steps", "source"),
+            module="playnano",
+        )
+        for kind, suffix in (("npz", "npz"), ("h5", "h5"), ("tif", "ome.tif"))
+    },
+    "gif": Format(
+        ("exports/{base}_{raw}.gif",),
+        needs=(CHANNELS, LABELS_IF_ANY),
+        settings=("pixel_size_um", "times_min", "gif_fps", "gif_scale_bar_um", "gif_outlines"),
+    ),
+    "anndata": Format(("exports/{base}.h5ad",), needs=(TRACES,), settings=("times_min",)),
+}
+
+# Names that stand for several formats.
+GROUPS = {"playnano": ("playnano_npz", "playnano_h5")}
+
+
+def formats_of(name: str) -> tuple[str, ...]:
+    """The formats that a name in `exports` stands for."""
+    return GROUPS.get(name, (name,))

@@ -1,0 +1,119 @@
+"""What the tests of formats share: movies of cells that may lie over each other, with their masks as the truth."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from hypothesis import strategies as st
+
+import apply_corrections
+from pyama import overlaps
+
+
+@dataclass
+class Stack:
+    """A (T, H, W) array in memory that reads like one on disk."""
+
+    array: np.ndarray
+    attributes: dict = field(default_factory=dict)
+
+    @property
+    def shape(self):
+        return self.array.shape
+
+    @property
+    def dtype(self):
+        return self.array.dtype
+
+    def read(self, frame):
+        return self.array[frame]
+
+
+def labels_of(masks, dtype=np.uint16):
+    """Label stack of {cell: (T, H, W) bool}: the lowest cell wins, the others' pixels go to the attribute."""
+    shape = next(iter(masks.values())).shape
+    image = np.zeros(shape, dtype)
+    for cell in sorted(masks, reverse=True):
+        image[masks[cell]] = cell
+    lost = {}
+    for frame in range(shape[0]):
+        for cell in sorted(masks):
+            pixels = np.flatnonzero(masks[cell][frame] & (image[frame] != cell))
+            if len(pixels):
+                lost.setdefault(str(frame), {})[str(cell)] = overlaps.to_runs(pixels)
+    return Stack(image, {"overlaps": lost})
+
+
+def masks_of(labels):
+    """The inverse of `labels_of`, without cells that are nowhere."""
+    cells = {int(cell) for cell in np.unique(labels.array) if cell}
+    cells |= {int(cell) for entry in labels.attributes.get("overlaps", {}).values() for cell in entry}
+    masks = {}
+    for cell in sorted(cells):
+        masks[cell] = np.stack([overlaps.mask_of(labels, labels.read(t), t, cell) for t in range(labels.shape[0])])
+    return masks
+
+
+def masks_read(project):
+    """Masks of a correction that was read, as the stage understands them."""
+    frames = [apply_corrections.read_frame(project.values(t), project.cells[t]) for t in range(project.shape[0])]
+    image = np.stack([labels for labels, _, _ in frames])
+    lost = {
+        str(t): {str(c): overlaps.to_runs(pixels) for c, pixels in hidden.items()}
+        for t, (_, hidden, _) in enumerate(frames)
+    }
+    return masks_of(Stack(image, {"overlaps": lost}))
+
+
+def same_masks(left, right):
+    assert left.keys() == right.keys()
+    for cell in left:
+        np.testing.assert_array_equal(left[cell], right[cell])
+
+
+@st.composite
+def movies_of_cells(draw, max_cells=4, overlapping=True):
+    """{cell: (T, H, W) bool}; cells without any pixel are left out. Never empty of frames, maybe of cells."""
+    shape = (draw(st.integers(1, 4)), draw(st.integers(2, 9)), draw(st.integers(2, 9)))
+    cells = draw(st.lists(st.integers(1, 300), max_size=max_cells, unique=True))
+    masks, taken = {}, np.zeros(shape, bool)
+    for cell in cells:
+        mask = np.zeros(shape, bool)
+        for frame in range(shape[0]):
+            if draw(st.booleans()):
+                y0, x0 = draw(st.integers(0, shape[1] - 1)), draw(st.integers(0, shape[2] - 1))
+                y1, x1 = draw(st.integers(y0 + 1, shape[1])), draw(st.integers(x0 + 1, shape[2]))
+                mask[frame, y0:y1, x0:x1] = True
+        if not overlapping:
+            mask &= ~taken
+            taken |= mask
+        if mask.any():
+            masks[cell] = mask
+    return shape, masks
+
+
+@st.composite
+def divisions_for(draw, masks):
+    """Divisions that the frames of the cells allow: daughters begin after their parent's end."""
+    from pyama.lineage import Division
+
+    frames = {cell: np.flatnonzero(mask.any(axis=(1, 2))) for cell, mask in masks.items()}
+    free = sorted(frames)
+    divisions = []
+    for parent in sorted(frames):
+        able = [cell for cell in free if frames[cell][0] > frames[parent][-1]]
+        if able and draw(st.booleans()):
+            daughters = draw(st.lists(st.sampled_from(able), min_size=1, max_size=2, unique=True))
+            free = [cell for cell in free if cell not in daughters]
+            first = min(int(frames[cell][0]) for cell in daughters)
+            divisions.append(Division(parent, tuple(sorted(daughters)), first))
+    return divisions
+
+
+def stack_of(shape, masks):
+    return labels_of(masks) if masks else Stack(np.zeros(shape, np.uint16), {"overlaps": {}})
+
+
+def images_for(shape, names=("pc_ch_0", "fl_ch_1"), seed=0):
+    """A stack of random counts for each name."""
+    rng = np.random.default_rng(seed)
+    return {name: Stack(rng.integers(0, 65536, shape, dtype=np.uint16)) for name in names}
