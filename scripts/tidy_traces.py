@@ -24,7 +24,7 @@ def tidy(traces: pd.DataFrame, dataset: str, samples: Mapping[str, str]) -> pd.D
     """
     first = {
         "dataset": dataset,
-        "sample": traces["fov"].astype(str).map(samples).fillna("").astype(str),
+        "sample": pd.Series([samples.get(str(fov), "") for fov in traces["fov"]], traces.index, dtype=str),
         "fov": traces["fov"],
         "cell": traces["cell"],
         "frame": traces["frame"],
@@ -54,9 +54,11 @@ def main(
 ) -> None:
     n_rows = 0
     writer = None
+    # A FOV that a person corrected has columns more than others.
+    columns = dict.fromkeys(column for path in traces for column in pd.read_csv(path, nrows=0).columns)
     with whole(Path(csv)) as csv_partial, whole(Path(parquet)) as parquet_partial:
         for good in good_traces(traces, times_min, inspected, flags):
-            part = tidy(good, dataset, samples)
+            part = tidy(good.reindex(columns=[*columns, "time_min"]), dataset, samples)
             part.to_csv(csv_partial, mode="a", header=not writer, index=False, na_rep="NaN", lineterminator="\n")
             schema = _schema(list(part.columns))
             if writer is None:

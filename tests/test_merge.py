@@ -167,3 +167,15 @@ def test_types_of_an_empty_fov_do_not_matter(tmp_path):
     assert str(table.schema.field("cell").type) == "int64"
     assert table.schema.metadata[b"missing_fovs"] == b"3 (failed)"
     assert pd.read_csv(out[0]).columns.tolist() == table.column_names
+
+
+def test_columns_that_only_some_fovs_have(tmp_path):
+    for fov, more in ((0, {}), (1, {"parent": [4.0]})):
+        columns = {"fov": [fov], "cell": [7], "frame": [0], "good": [True], "x": [1.5], **more}
+        pd.DataFrame(columns).to_csv(tmp_path / f"d_fov_00{fov}_traces.csv", index=False)
+    out = [str(tmp_path / name) for name in ("t.csv", "t.parquet")]
+    settings = {"samples": {}, "times_min": [[0.0], [0.0]], "missing": {}, "inspected": {}, "flags": []}
+    tidy_traces.main([str(tmp_path / f"d_fov_00{fov}_traces.csv") for fov in (0, 1)], *out, dataset="d", **settings)
+    for table in (pd.read_csv(out[0]), pq.read_table(out[1]).to_pandas()):
+        assert table.x.tolist() == [1.5, 1.5]
+        assert table.parent.isna().tolist() == [True, False]
