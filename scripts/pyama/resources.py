@@ -24,7 +24,7 @@ FRAMES = {
     "corrections": 80,
     "export": 80,
 }  # bytes per pixel
-FIXED_MB = {"crop": 400, "extract": 200, "corrections": 400, "export": 400}  # a batch of cells
+FIXED_MB = {"crop": 400, "extract": 200, "corrections": 400, "export": 800}  # a batch of cells
 MINUTES_PER_MEGAPIXEL = {
     "copy": 0.01,
     "segment": 0.02,
