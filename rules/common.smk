@@ -311,13 +311,19 @@ def export_inputs(name):
     return inputs
 
 
-def export_outputs(name):
-    flag = directory if FORMATS[name].folder else str
+def export_paths(name):
     return [
-        flag(f"{LAYOUT.fov}/{path.format(base=LAYOUT.base, array=array, raw=array)}")
+        f"{LAYOUT.fov}/{path.format(base=LAYOUT.base, array=array, raw=array)}"
         for path in FORMATS[name].outputs
-        for array in (IMAGES if "{array}" in path else RAW if "{raw}" in path else [""])
+        for array in (
+            IMAGES if "{array}" in path else RAW if "{raw}" in path else [""]
+        )
     ]
+
+
+def export_outputs(name):
+    paths = export_paths(name)
+    return list(map(directory, paths)) if FORMATS[name].folder else paths
 
 
 def export_settings(name):
@@ -341,7 +347,7 @@ def export_targets(*names):
         for dataset in DATASETS.values()
         for fov in dataset.fovs
         for name in names
-        for path in export_outputs(name)
+        for path in export_paths(name)
     ]
 
 

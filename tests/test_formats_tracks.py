@@ -13,8 +13,9 @@ from formats_tools import Stack, divisions_for, images_for, movies_of_cells, sta
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import export_fov
 from formats import anndata, ctc, fov, geff, ome, ome_tiff, registry, trackmate
-from pyama.config import load_schema
+from pyama.config import complete, load_schema
 from pyama.errors import PyamaError
 from pyama.lineage import Division
 
@@ -46,6 +47,33 @@ def lineages(draw, **options):
 
 def test_config_and_registry_name_the_same_formats():
     assert load_schema()["properties"]["exports"]["items"]["enum"] == [*registry.FORMATS, *registry.GROUPS]
+
+
+@pytest.mark.parametrize(
+    ("channels", "params", "words"),
+    [
+        ({"fl": [{"channel": 1}]}, {}, "exports: ctc needs cells; give channels.pc"),
+        (
+            {"pc": {"channel": 0}},
+            {"copy_only": True},
+            "exports: ctc needs cells; give channels.pc, and copy_only: false",
+        ),
+        ({"pc": {"channel": 0}}, {}, None),
+    ],
+)
+def test_exports_of_cells_need_cells(channels, params, words):
+    config = {"datasets": {"a": "a.nd2"}, "channels": channels, "params": params, "exports": ["gif", "playnano", "ctc"]}
+    if words is None:
+        assert complete(config)["exports"] == ["gif", "playnano", "ctc"]
+    else:
+        with pytest.raises(PyamaError) as caught:
+            complete(config)
+        assert str(caught.value) == words
+
+
+def test_an_export_asked_for_by_name_needs_cells_too():
+    with pytest.raises(PyamaError, match="geff needs cells, and there are none without a phase-contrast channel"):
+        export_fov.main("geff", fov.Fov("f"), ["f.geff"])
 
 
 # ----------------------------------------------------------------------------------------------------------- OME-TIFF

@@ -56,7 +56,13 @@ def write_folder(
             mapping = iou.Mapping(
                 np.array([track.cell for track in here], np.int64), np.array([track.label for track in here], np.int64)
             )
-            options = {"compression": "zlib", "photometric": "minisblack", "metadata": None, "software": False}
+            options = {
+                "compression": "zlib",
+                "compressionargs": {"level": 1},
+                "photometric": "minisblack",
+                "metadata": None,
+                "software": False,
+            }
             mask = iou.relabel(labels.read(frame), mapping, np.uint16)
             tifffile.imwrite(partial / "01" / f"t{frame:0{digits}d}.tif", images.read(frame), **options)
             tifffile.imwrite(partial / "01_RES" / f"mask{frame:0{digits}d}.tif", mask, **options)

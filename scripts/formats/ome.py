@@ -77,6 +77,9 @@ def write(
             dtype=dtype,
             photometric="minisblack",
             compression=compression,
+            compressionargs={"level": 1}
+            if compression
+            else None,  # noise gets no smaller at 6, which takes 4 times as long
             software="pyama-workflow",
             metadata=metadata,
             extratags=tags,

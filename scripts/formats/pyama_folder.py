@@ -75,7 +75,8 @@ def inspect(path: Path) -> dict[str, Any]:
             for channel in range(len(found.channels))
             if frame >= own.get(channel, (0,))[0]
         ]
-        fovs.append({"name": f"fov_{fov:03d}", "height": height, "width": width, "times_min": None, "missing": missing})
+        place = {"name": f"fov_{fov:03d}", "height": height, "width": width}
+        fovs.append({**place, "times_min": None, "senseless_stamps": [], "missing": missing})
     return {
         "format": "PyAMA",
         "dtype": dtype,

@@ -27,7 +27,7 @@ FRAMES = {
     "export": 80,
 }  # bytes per pixel
 # A batch of cells; a picture.
-FIXED_MB = {"crop": 400, "extract": 200, "preview_compare": 400, "corrections": 400, "export": 400}
+FIXED_MB = {"crop": 400, "extract": 200, "preview_compare": 400, "corrections": 400, "export": 800}
 MINUTES_PER_MEGAPIXEL = {
     "copy": 0.01,
     "segment": 0.02,
