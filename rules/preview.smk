@@ -1,5 +1,5 @@
 # Before the run: what other segmentation parameters would make of a few frames, as a picture to look at. Reads these
-# frames from the microscope's file and touches no results.
+# frames from the microscope's file, which is a param with the identity of its content, and touches no results.
 rule preview:
     input:
         expand(f"{LAYOUT.preview}/preview.png", dataset=DATASETS),
@@ -8,8 +8,6 @@ rule preview:
 
 
 rule preview_segment:
-    input:
-        raw=raw_file,
     output:
         labels=LAYOUT.preview_labels,
     log:
@@ -25,6 +23,7 @@ rule preview_segment:
     params:
         settings=preview_segment_settings,
         code=code_digest("preview_segment.py"),
+        raw=planned(lambda dataset, _: dataset.path),
         identity=planned(lambda dataset, _: dataset.identity),
     message:
         "Trying {wildcards.parameters} on frames of {wildcards.dataset}"
@@ -34,7 +33,6 @@ rule preview_segment:
 
 rule preview_compare:
     input:
-        raw=raw_file,
         labels=preview_labels,
     output:
         picture=f"{LAYOUT.preview}/preview.png",
@@ -53,6 +51,7 @@ rule preview_compare:
     params:
         settings=preview_compare_settings,
         code=code_digest("preview_compare.py"),
+        raw=planned(lambda dataset, _: dataset.path),
         identity=planned(lambda dataset, _: dataset.identity),
     message:
         "Comparing the parameters tried on {wildcards.dataset}"

@@ -330,7 +330,7 @@ def main(
 if __name__ == "__main__":
     with job.running(snakemake) as settings:
         main(
-            snakemake.input.raw,
+            snakemake.params.raw,
             snakemake.input.labels,
             snakemake.output.picture,
             snakemake.output.sets,

@@ -57,4 +57,4 @@ def main(
 
 if __name__ == "__main__":
     with job.running(snakemake) as settings:
-        main(snakemake.input.raw, snakemake.output.labels, **settings)
+        main(snakemake.params.raw, snakemake.output.labels, **settings)
