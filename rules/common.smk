@@ -101,7 +101,8 @@ def of_fovs(template, dataset):
 
 def pictures():
     """Every movie and plot."""
-    return expand(PLOTS, dataset=DATASETS) + [
+    processed = [dataset.name for dataset in DATASETS.values() if dataset.fovs]
+    return expand(PLOTS, dataset=processed) + [
         movie for dataset in DATASETS.values() for movie in of_fovs(OVERLAY, dataset)
     ]
 

@@ -1,5 +1,5 @@
 # Before the run: what other segmentation parameters would make of a few frames, as a picture to look at. Reads these
-# frames from the microscope's file and touches no results.
+# frames from the microscope's file, which is a param with the identity of its content, and touches no results.
 rule preview:
     input:
         expand(f"{LAYOUT.preview}/preview.png", dataset=DATASETS),

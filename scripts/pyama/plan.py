@@ -388,12 +388,10 @@ def laid_over(config: Mapping[str, Any], fl: tuple[int, ...]) -> list[int]:
 
 def plot_settings(config: Mapping[str, Any], dataset: Dataset) -> dict[str, Any]:
     """What the plots of a dataset depend on besides the traces; without samples all FOVs are one."""
-    samples = {sample["name"]: sample_fovs(config, dataset, sample["name"])[0] for sample in config["samples"]} or {
-        dataset.name: dataset.fovs
-    }
+    samples = {sample["name"]: sample_fovs(config, dataset, sample["name"])[0] for sample in config["samples"]}
     return {
         "channels": dict(enumerate(dataset.movie.channels)),
-        "samples": samples,
+        "samples": {name: fovs for name, fovs in samples.items() if fovs} or {dataset.name: dataset.fovs},
         "fovs": dataset.fovs,
         "times_min": [frame_times(dataset, fov, config["params"])[0] for fov in dataset.fovs],
     }
