@@ -159,14 +159,16 @@ def test_the_life_of_a_correction(done):
     assert "corrections/small_fov_000.zip: cells.json, entry 3: t is 8, and the frames are 0 to 7; correct it" in line
     assert "Traceback" not in outcome.text
     gone = {name for name in differences(previous, snapshot(done)) if "seg_corrected" not in name}
-    assert gone == {"fov_001/small_fov_001_traces.csv", "processing_config.yaml", "fov_000/small_fov_000_lineage.csv"}
+    tables = {name for name in gone if "/" not in name} - {"processing_config.yaml"}
+    assert "# Missing FOVs: 0 (failed)" in (done.folder / "results/small/all_area_ch_0.csv").read_text()
+    assert gone - tables == {"fov_001/small_fov_001_traces.csv", "processing_config.yaml", "fov_000/small_fov_000_lineage.csv"}
 
     # Taken away, everything is as before the first one.
     (done.folder / ZIP).unlink()
     assert done.planned(config) == AFTER
     outcome = done.run(done.base)
     assert outcome.code == 0, outcome.text
-    assert outcome.jobs == {"crop": 1, "extract": 2, "record": 1}
+    assert outcome.jobs == {**AFTER, "extract": 2, "record": 1}
     assert {name for name in differences(automatic, snapshot(done)) if "/exports/" not in name} == set()
     assert done.planned(done.base) == {}
 

@@ -25,7 +25,7 @@ from formats import archives, ome
 from formats.fov import Fov
 from pyama import iou, overlaps
 from pyama.errors import PyamaError
-from pyama.files import whole, write_text
+from pyama.files import scratch, whole, write_text
 from pyama.lineage import Division
 
 DATE = (1980, 1, 1, 0, 0, 0)  # of every member: the same project is the same bytes
@@ -77,8 +77,8 @@ def write_project(
     """
     n_frames, height, width = labels.shape
     cells: list[dict[str, int]] = []
-    with whole(path) as partial, tempfile.TemporaryDirectory(dir=path.parent) as scratch:
-        images, values = Path(scratch, "X"), Path(scratch, "y")
+    with whole(path) as partial, scratch(path) as folder:
+        images, values = folder / "X", folder / "y"
         ome.write(
             images,
             (channel.read(frame) for channel in channels.values() for frame in range(n_frames)),
@@ -166,8 +166,8 @@ def reading_project(path: Path, shape: Sequence[int], n_channels: int) -> Iterat
     def limit(name: str) -> int | None:
         return limits.get(name, archives.JSON_LIMIT if name.endswith(".json") and "/" not in name else None)
 
-    with tempfile.TemporaryDirectory() as scratch:
-        files = archives.unpack_zip(path, Path(scratch), limit)
+    with tempfile.TemporaryDirectory() as folder:
+        files = archives.unpack_zip(path, Path(folder), limit)
         if "edit.json" in files:
             raise PyamaError(f"{path}: this is an edit request, not a project; download the project itself")
         if "dimensions.json" in files and "X.ome.tiff" not in files:

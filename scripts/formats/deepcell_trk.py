@@ -24,7 +24,7 @@ from formats.deepcell_label import SLACK, Project
 from formats.fov import Fov
 from pyama import iou, overlaps
 from pyama.errors import PyamaError
-from pyama.files import whole
+from pyama.files import scratch, whole
 from pyama.lineage import Division
 
 
@@ -38,8 +38,8 @@ def write_trk(
 ) -> None:
     """Write images (T, H, W) by name and labels of one FOV. Where cells lie over each other one of them is kept."""
     frames_of: dict[int, list[int]] = {}
-    with whole(path) as partial, tempfile.TemporaryDirectory(dir=path.parent) as scratch:
-        raw, tracked = Path(scratch, "raw.npy"), Path(scratch, "tracked.npy")
+    with whole(path) as partial, scratch(path) as folder:
+        raw, tracked = folder / "raw.npy", folder / "tracked.npy"
         n_frames = labels.shape[0]
         images = np.lib.format.open_memmap(raw, "w+", np.uint16, (*labels.shape, len(channels)))
         values = np.lib.format.open_memmap(tracked, "w+", labels.read(0).dtype, (*labels.shape, 1))
@@ -101,8 +101,8 @@ def reading_trk(path: Path, shape: Sequence[int], n_channels: int) -> Iterator[P
         "raw.npy": 8 * pixels * n_channels + SLACK,
         "tracked.npy": 8 * pixels + SLACK,
     }
-    with tempfile.TemporaryDirectory() as scratch:
-        files = archives.unpack_tar(path, Path(scratch), limits.get)
+    with tempfile.TemporaryDirectory() as folder:
+        files = archives.unpack_tar(path, Path(folder), limits.get)
         for name in limits:
             if name not in files:
                 raise PyamaError(f"{path}: {name} is missing; export the .trk again")

@@ -36,6 +36,18 @@ def is_file(path: str) -> bool:
         return False
 
 
+@contextmanager
+def scratch(path: Path) -> Iterator[Path]:
+    """A folder for parts of `path` while it is made; its name is fixed, so that the next run replaces a killed job's."""
+    folder = Path(path).with_name(f".{Path(path).name}.scratch")
+    remove(folder)
+    folder.mkdir(parents=True)
+    try:
+        yield folder
+    finally:
+        remove(folder)
+
+
 def remove(path: Path) -> None:
     """Remove a file or folder that may not be there."""
     if path.is_dir() and not path.is_symlink():
