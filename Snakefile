@@ -21,7 +21,7 @@ localrules:
 rule all:
     default_target: True
     input:
-        targets(),
+        targets,
     message:
         "All results are there: {LAYOUT.results}"
 
@@ -63,3 +63,9 @@ if MERGING:
 
 include: "rules/cache.smk"
 include: "rules/index.smk"
+
+
+# A cluster job runs its stages as a workstation does. The Slurm plugin would start a Snakemake of its own for each,
+# which takes several times as long as a stage of a small FOV.
+if workflow.remote_exec:
+    workflow.localrules(*(rule.name for rule in workflow.rules))

@@ -48,8 +48,8 @@ wildcard_constraints:
     fov=r"\d\d\d+",
 
 
-def targets():
-    """Every result the configuration asks for."""
+def targets(_):
+    """Every result the configuration asks for. Looked up by the run, not by each of its cluster jobs."""
     per_fov = [LAYOUT.frames(name) for name in IMAGES] + [LAYOUT.group()]
     if not COPY_ONLY:
         per_fov += [LAYOUT.frames(name, level=1) for name in IMAGES]
@@ -118,7 +118,7 @@ def planned(look_up):
 def memory(stage):
     """Megabytes a job of this stage may need, more at every further attempt."""
     return lambda wildcards, attempt: attempt * resources.memory_mb(
-        stage, DATASETS[wildcards.dataset].movie.fovs[int(wildcards.fov)]
+        stage, DATASETS[wildcards.dataset].movie, int(wildcards.fov)
     )
 
 
@@ -127,3 +127,14 @@ def runtime(stage):
     return lambda wildcards, attempt: attempt * resources.runtime_min(
         stage, DATASETS[wildcards.dataset].movie, int(wildcards.fov)
     )
+
+
+def merging(resource):
+    """Megabytes or minutes that merging a sample may need, more at every further attempt."""
+
+    def look_up(wildcards, attempt):
+        dataset = DATASETS[wildcards.dataset]
+        fovs, _ = plan.sample_fovs(CONFIG, dataset, wildcards.sample)
+        return attempt * resources.merging(dataset.movie, fovs)[resource]
+
+    return look_up
