@@ -12,18 +12,12 @@ if "datasets" not in config:
 include: "rules/common.smk"
 
 
-localrules:
-    all,
-    record,
-    index,
-
-
 rule all:
     default_target: True
     input:
         targets,
     message:
-        "All results are there: {LAYOUT.results}"
+        f"All results are there: {LAYOUT.results}"
 
 
 onerror:

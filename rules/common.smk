@@ -3,7 +3,10 @@ import re
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(workflow.basedir) / "scripts"))
+# Not workflow.basedir, which in a module is the folder of the workflow that uses it.
+sys.path.insert(
+    0, workflow.current_basedir.join("../scripts").get_path_or_uri(secret_free=True)
+)
 
 from pyama import lock, plan, resources, summary
 from pyama.config import as_json, complete, stage_settings

@@ -6,6 +6,7 @@ rule record:
         f"{LAYOUT.results}/logs/{{dataset}}/record.log",
     benchmark:
         f"{LAYOUT.results}/benchmarks/{{dataset}}/record.tsv"
+    localrule: True
     conda:
         "../envs/pyama.yaml"
     threads: 1
