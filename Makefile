@@ -2,8 +2,9 @@
 # make demo    a small simulated experiment through the whole workflow
 # make test    all tests            make lint    formatters and linters
 # make bench   what each stage costs    make torture kills runs 200 times and compares the results
+# make slurm   the environment with the Slurm plugin                 make test-slurm starts a real Slurm here and tests with it
 # make lock    new pins (maintainers)
-.PHONY: setup demo test torture lint bench lock clean
+.PHONY: setup slurm demo test test-slurm torture lint bench lock clean
 .DELETE_ON_ERROR:
 
 PYTHON ?= python3
@@ -13,6 +14,8 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --requir
 setup: .venv/.done
 test torture lint: .venv/.done-dev
 bench: .venv/.done-dev
+slurm: .venv/.done-slurm
+test-slurm: .venv/.done-dev .venv/.done-slurm
 
 .venv/.done: requirements.txt
 	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed; found " + sys.version.split()[0] + ": try make PYTHON=python3.12") if sys.version_info < (3, 11) else 0'
@@ -22,6 +25,10 @@ bench: .venv/.done-dev
 
 .venv/.done-dev: .venv/.done requirements-dev.txt
 	$(PIP) -r requirements-dev.txt
+	@touch $@
+
+.venv/.done-slurm: .venv/.done requirements-slurm.txt
+	$(PIP) -r requirements-slurm.txt
 	@touch $@
 
 demo/.done: .venv/.done scripts/demo/*.py scripts/pyama/microscopy.py
@@ -34,6 +41,9 @@ demo: demo/.done
 
 test: demo/.done
 	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+test-slurm:
+	.ci/slurm run $(BIN)/python -m pytest tests/test_slurm.py
 
 torture:
 	PYAMA_KILLS=200 $(BIN)/python -m pytest -s tests/test_crash.py -k random
@@ -50,7 +60,7 @@ bench:
 lock:
 	$(PYTHON) -m venv .venv/lock
 	.venv/lock/bin/python -m pip install --quiet uv
-	for name in requirements requirements-dev; do .venv/lock/bin/uv pip compile --quiet --upgrade --universal \
+	for name in requirements requirements-dev requirements-slurm; do .venv/lock/bin/uv pip compile --quiet --upgrade --universal \
 		--python-version 3.11 --fork-strategy fewest --generate-hashes --no-header --no-emit-index-url \
 		--no-emit-find-links $$name.in -o $$name.txt; done
 

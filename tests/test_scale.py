@@ -83,6 +83,6 @@ def test_many_fovs_are_planned_from_the_plan(tmp_path):
     outcome = checkout.run(None, "-n", name=str(config))
     assert outcome.code == 0, outcome.text
     assert {rule: outcome.jobs[rule] for rule in PER_FOV} == dict.fromkeys(PER_FOV, 60)
-    outcome = checkout.run(None, "-n", "--batch", "all=1/4", name=str(config))
+    outcome = checkout.run(None, "-n", "--config", "fovs=0-19", name=str(config))
     assert outcome.code == 0, outcome.text
-    assert 0 < outcome.jobs["copy"] < 60
+    assert {rule: outcome.jobs[rule] for rule in PER_FOV} == dict.fromkeys(PER_FOV, 20)
