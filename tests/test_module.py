@@ -1,28 +1,23 @@
 """The workflow as a part of another one: as a module, under names of its own, twice, and run from another folder."""
 
+import re
 import subprocess
 import sys
 
 import pytest
 import yaml
-from conftest import Checkout, Outcome, small_config
+from conftest import ROOT, Checkout, Outcome, small_config
 from test_crash import assert_same, results_of
 
-# As in docs/cluster.md, twice.
+# Besides what docs/cluster.md tells the author of another workflow to write.
 OTHER = """
 configfile: "other.yaml"
 
 
-module pyama:
-    snakefile: "{snakefile}"
-    config: config["pyama"]
-
-
-use rule * from pyama as pyama_*
-
+{module}
 
 module copies:
-    snakefile: "{snakefile}"
+    snakefile: "pyama/Snakefile"
     config: {{**config["pyama"], "output_dir": "copies", "params": {{"copy_only": True}}}}
 
 
@@ -68,7 +63,9 @@ def workflow(config, tmp_path_factory):
 
 
 def test_as_a_module_of_another_workflow(workflow, config, tmp_path):
-    (tmp_path / "Snakefile").write_text(OTHER.format(snakefile=workflow.folder / "Snakefile"))
+    (module,) = re.findall(r"^```python\n(.*?)^```", (ROOT / "docs/cluster.md").read_text(), re.MULTILINE | re.DOTALL)
+    (tmp_path / "Snakefile").write_text(OTHER.format(module=module))
+    (tmp_path / "pyama").symlink_to(workflow.folder)
     (tmp_path / "count.py").write_text(COUNT)
     (tmp_path / "other.yaml").write_text(yaml.safe_dump({"pyama": config}))
     outcome = snakemake(tmp_path)
