@@ -3,8 +3,9 @@
 # make test    all tests            make lint    formatters and linters
 # make bench   what each stage costs    make torture kills runs 200 times and compares; 50,000 damaged files
 # make test-peers reads what is exported with other programs, in environments of their own
+# make slurm   the environment with the Slurm plugin                 make test-slurm starts a real Slurm here and tests with it
 # make lock    new pins (maintainers)
-.PHONY: setup demo test test-peers torture lint bench lock clean
+.PHONY: setup slurm demo test test-peers test-slurm torture lint bench lock clean
 .DELETE_ON_ERROR:
 
 PYTHON ?= python3
@@ -14,6 +15,8 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --requir
 setup: .venv/.done
 test test-peers torture lint: .venv/.done-dev
 bench: .venv/.done-dev
+slurm: .venv/.done-slurm
+test-slurm: .venv/.done-dev .venv/.done-slurm
 
 .venv/.done: requirements.txt
 	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed; found " + sys.version.split()[0] + ": try make PYTHON=python3.12") if sys.version_info < (3, 11) else 0'
@@ -23,6 +26,10 @@ bench: .venv/.done-dev
 
 .venv/.done-dev: .venv/.done requirements-dev.txt
 	$(PIP) -r requirements-dev.txt
+	@touch $@
+
+.venv/.done-slurm: .venv/.done requirements-slurm.txt
+	$(PIP) -r requirements-slurm.txt
 	@touch $@
 
 demo/.done: .venv/.done scripts/demo/*.py scripts/pyama/microscopy.py
@@ -46,6 +53,9 @@ PEERS := $(patsubst tests/peers/%.txt,.venv/peers/%/.done,$(wildcard tests/peers
 test-peers: $(PEERS)
 	$(BIN)/python -m pytest -rs tests/peers
 
+test-slurm:
+	.ci/slurm run $(BIN)/python -m pytest tests/test_slurm.py
+
 torture:
 	PYAMA_KILLS=200 $(BIN)/python -m pytest -s tests/test_crash.py -k random
 	PYAMA_FUZZ=5000 $(BIN)/python -m pytest -s tests/test_fuzz.py -k damaged
@@ -62,7 +72,7 @@ bench:
 lock:
 	$(PYTHON) -m venv .venv/lock
 	.venv/lock/bin/python -m pip install --quiet uv
-	for name in requirements requirements-dev; do .venv/lock/bin/uv pip compile --quiet --upgrade --universal \
+	for name in requirements requirements-dev requirements-slurm; do .venv/lock/bin/uv pip compile --quiet --upgrade --universal \
 		--python-version 3.11 --fork-strategy fewest --generate-hashes --no-header --no-emit-index-url \
 		--no-emit-find-links $$name.in -o $$name.txt; done
 

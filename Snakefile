@@ -12,21 +12,12 @@ if "datasets" not in config:
 include: "rules/common.smk"
 
 
-localrules:
-    all,
-    record,
-    index,
-    verify,
-    preview,
-    pictures,
-
-
 rule all:
     default_target: True
     input:
-        targets(),
+        targets,
     message:
-        "All results are there: {LAYOUT.results}"
+        f"All results are there: {LAYOUT.results}"
 
 
 onsuccess:
@@ -107,3 +98,9 @@ if TRACING:
 
 include: "rules/export.smk"
 include: "rules/verify.smk"
+
+
+# A cluster job runs its stages as a workstation does. The Slurm plugin would start a Snakemake of its own for each,
+# which takes several times as long as a stage of a small FOV.
+if workflow.remote_exec:
+    workflow.localrules(*(rule.name for rule in workflow.rules))

@@ -4,7 +4,10 @@ import sys
 from functools import cache
 from pathlib import Path
 
-sys.path.insert(0, str(Path(workflow.basedir) / "scripts"))
+# Not workflow.basedir, which in a module is the folder of the workflow that uses it.
+sys.path.insert(
+    0, workflow.current_basedir.join("../scripts").get_path_or_uri(secret_free=True)
+)
 
 from formats.registry import (
     EARLIER,
@@ -107,8 +110,8 @@ def pictures():
     ]
 
 
-def targets():
-    """Every result the configuration asks for."""
+def targets(_):
+    """Every result the configuration asks for. Looked up by the run, not by each of its cluster jobs."""
     per_fov = [LAYOUT.frames(name) for name in IMAGES] + [LAYOUT.group()]
     if not COPY_ONLY:
         per_fov += [LAYOUT.frames(name, level=1) for name in IMAGES]
@@ -316,9 +319,7 @@ def export_paths(name):
     return [
         f"{LAYOUT.fov}/{path.format(base=LAYOUT.base, array=array, raw=array)}"
         for path in FORMATS[name].outputs
-        for array in (
-            IMAGES if "{array}" in path else RAW if "{raw}" in path else [""]
-        )
+        for array in (IMAGES if "{array}" in path else RAW if "{raw}" in path else [""])
     ]
 
 
@@ -362,15 +363,15 @@ def planned(look_up):
 def memory(stage):
     """Megabytes a job of this stage may need, more at every further attempt."""
     return lambda wildcards, attempt: attempt * resources.memory_mb(
-        stage, DATASETS[wildcards.dataset].movie.fovs[int(wildcards.fov)]
+        stage, DATASETS[wildcards.dataset].movie, int(wildcards.fov)
     )
 
 
 def largest_fov_memory(stage):
     """Megabytes for a job that reads any FOV of a dataset."""
     return lambda wildcards, attempt: attempt * max(
-        resources.memory_mb(stage, fov)
-        for fov in DATASETS[wildcards.dataset].movie.fovs
+        resources.memory_mb(stage, DATASETS[wildcards.dataset].movie, fov)
+        for fov in DATASETS[wildcards.dataset].fovs
     )
 
 
@@ -381,5 +382,16 @@ def runtime(stage):
     )
 
 
+def merging(resource):
+    """Megabytes or minutes that merging a sample may need, more at every further attempt."""
+
+    def look_up(wildcards, attempt):
+        dataset = DATASETS[wildcards.dataset]
+        fovs, _ = plan.sample_fovs(CONFIG, dataset, wildcards.sample)
+        return attempt * resources.merging(dataset.movie, fovs)[resource]
+
+    return look_up
+
+
 if LOCKED_AT:
-    clock.bring_back(map(Path, targets()), LOCKED_AT)
+    clock.bring_back(map(Path, targets(None)), LOCKED_AT)

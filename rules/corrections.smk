@@ -1,7 +1,3 @@
-localrules:
-    index_corrected,
-
-
 # Between tracking and cropping: labels that a person corrected, for the FOVs that have a file in `corrections`. Cells are
 # then cropped by these; without the file they are cropped by the tracked ones again (final_labels in common.smk).
 rule apply_corrections:

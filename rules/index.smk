@@ -11,6 +11,7 @@ rule index:
         LAYOUT.log("index"),
     benchmark:
         LAYOUT.benchmark("index")
+    localrule: True
     conda:
         "../envs/pyama.yaml"
     threads: 1

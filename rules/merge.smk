@@ -13,8 +13,8 @@ rule merge:
         "../envs/pyama.yaml"
     threads: 1
     resources:
-        mem_mb=4000,
-        runtime=30,
+        mem_mb=merging("mem_mb"),
+        runtime=merging("runtime"),
     params:
         settings=merge_settings,
         code=code_digest("merge_samples.py"),

@@ -7,6 +7,7 @@ rule record:
         LAYOUT.log("record", DATASET),
     benchmark:
         LAYOUT.benchmark("record", DATASET)
+    localrule: True
     conda:
         "../envs/pyama.yaml"
     threads: 1

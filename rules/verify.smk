@@ -3,6 +3,7 @@
 rule verify:
     log:
         LAYOUT.log("verify", ALL),
+    localrule: True
     conda:
         "../envs/pyama.yaml"
     threads: 1
@@ -12,7 +13,7 @@ rule verify:
     params:
         **stage("verify", "verify_results.py"),
         results=LAYOUT.results,
-        targets=lambda wildcards: targets(),
+        targets=targets,
     message:
         "Reading all results in {LAYOUT.results}"
     script:

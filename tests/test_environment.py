@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import yaml
+from conftest import PARTS
 
 ROOT = Path(__file__).parents[1]
 
@@ -32,10 +33,13 @@ def test_test_pins_agree_with_run_time_pins():
         name: locked[name] for name in test if name in locked
     }
     assert set(wanted("requirements-dev.in")) <= set(test)
+    slurm = pins("requirements-slurm.txt")
+    assert slurm.items() >= {name: locked[name] for name in slurm if name in locked}.items()
+    assert set(wanted("requirements-slurm.in")) <= set(slurm)
 
 
 def test_every_pin_has_hashes_and_no_host_is_named():
-    for name in ("requirements.txt", "requirements-dev.txt"):
+    for name in ("requirements.txt", "requirements-dev.txt", "requirements-slurm.txt"):
         text = (ROOT / name).read_text()
         assert "://" not in text
         for entry in re.split(r"^(?=[A-Za-z0-9])", text, flags=re.MULTILINE)[1:]:
@@ -53,3 +57,49 @@ def test_every_rule_names_a_script_an_environment_and_its_costs():
             assert word in text or (rule.name, word) == ("verify.smk", "benchmark:"), f"{rule.name}: {word}"
         for kind, place in re.findall(r'(conda|script):\s+"\.\./(.+)"', text):
             assert (ROOT / place).is_file(), f"{rule.name}: {kind} {place}"
+
+
+def test_images_hold_the_pins_and_every_part_of_the_workflow():
+    """Dockerfile and Apptainer recipe: no engine is there to build them with, but what they name must be there."""
+    docker, apptainer = ((ROOT / "envs" / name).read_text() for name in ("Dockerfile", "pyama.def"))
+    copied = {name for names in re.findall(r"^COPY (.+) /pyama/\S*$", docker, re.MULTILINE) for name in names.split()}
+    files = re.search(r"^%files\n(.*?)^%", apptainer, re.MULTILINE | re.DOTALL)[1]
+    places = dict(line.split() for line in files.split("\n") if line)
+    assert {name: f"/pyama/{name}" for name in places} == places
+    let_in = set(re.findall(r"^!(.+)$", (ROOT / "envs/Dockerfile.dockerignore").read_text(), re.MULTILINE))
+    assert copied == set(places) == let_in == {*PARTS, "requirements.txt", "LICENSE"}
+    assert all((ROOT / name).exists() for name in copied)
+    install = "python -m pip install --no-cache-dir --require-hashes --requirement /pyama/requirements.txt"
+    python = re.compile(r"^from:? python:(3\.\d+)-slim$", re.IGNORECASE | re.MULTILINE)
+    oldest = re.search(r'requires-python = ">=(.+)"', (ROOT / "pyproject.toml").read_text())[1]
+    for recipe in (docker, apptainer):
+        assert install in recipe
+        assert python.search(recipe)[1] == oldest
+        assert "snakemake" in recipe
+        assert "/pyama/Snakefile" in recipe
+
+
+def test_slurm_profile_groups_the_stages_of_a_fov_and_no_other_rule():
+    profile = yaml.safe_load((ROOT / "profiles/slurm/config.yaml").read_text())
+    groups = dict(entry.split("=") for entry in profile["groups"])
+    texts = {rule.stem: rule.read_text() for rule in (ROOT / "rules").glob("*.smk")}
+    per_fov = {
+        name
+        for text in texts.values()
+        for name, body in re.findall(
+            r"^(?:    )?rule (\w+):\n(.*?)(?=^(?:    )?rule |\Z)", text, re.MULTILINE | re.DOTALL
+        )
+        if "FOV {wildcards.fov}" in body
+    }
+    assert len(per_fov) > 5
+    assert groups == dict.fromkeys(per_fov, "fov")
+    assert [entry.split("=")[0] for entry in profile["group-components"]] == ["fov"]
+
+
+def test_the_catalogue_finds_what_it_looks_for():
+    entry = yaml.safe_load((ROOT / ".snakemake-workflow-catalog.yml").read_text())["usage"]
+    assert set(entry) == {"mandatory-flags", "software-stack-deployment", "report"}
+    assert entry["software-stack-deployment"]["conda"] is True
+    page = (ROOT / "config/README.md").read_text()
+    for name in re.findall(r"\]\(([^)#:]+)\)", page):
+        assert (ROOT / "config" / name).exists(), name

@@ -4,17 +4,20 @@ Snakemake's own lock is a file that outlives a killed run and has to be removed 
 processes and end with them, however they end. The run holds one, and each of its jobs a share of another: where a run
 was killed and its jobs were not, the next run waits for them, since what they would still write may be outdated.
 
-Where the file system has no locks (some network mounts) nothing is held: results are written whole or not at all.
+Where the file system has no locks, or does not answer (some network mounts), nothing is held: results are written
+whole or not at all.
 """
 
 import contextlib
 import os
 import sys
+import threading
 from pathlib import Path
 from typing import IO
 
 from pyama.errors import PyamaError
 
+PATIENCE_S = 10.0  # how long a file system may take to say whether a file is locked
 _held: list[IO[str]] = []  # open files: closing one gives its lock back
 
 
@@ -48,8 +51,12 @@ def hold(folder: Path) -> float:
         try:
             _lock(jobs)
         except BlockingIOError:
-            print("waiting for the last jobs of a run that was killed", file=sys.stderr, flush=True)
-            _lock(jobs, wait=True)
+            print(
+                "waiting for the last jobs of a run that was killed (on a cluster, `squeue --me` lists them)",
+                file=sys.stderr,
+                flush=True,
+            )
+            _take(jobs, wait=True)
     return os.fstat(file.fileno()).st_mtime
 
 
@@ -61,8 +68,27 @@ def join(folder: Path) -> None:
         _lock(file, share=True)
 
 
-def _lock(file: IO[str], *, share: bool = False, wait: bool = False) -> None:
-    """Lock an open file; raise BlockingIOError when it is locked and not to be waited for."""
+def _lock(file: IO[str], *, share: bool = False) -> None:
+    """Lock an open file; raise BlockingIOError when it is locked, TimeoutError when the file system does not answer."""
+    outcome: list[OSError | None] = []
+
+    def attempt() -> None:
+        try:
+            _take(file, share=share)
+            outcome.append(None)
+        except OSError as error:
+            outcome.append(error)
+
+    thread = threading.Thread(target=attempt, daemon=True)  # a call that hangs ends with the process
+    thread.start()
+    thread.join(PATIENCE_S)
+    if not outcome:
+        raise TimeoutError
+    if outcome[0] is not None:
+        raise outcome[0]
+
+
+def _take(file: IO[str], *, share: bool = False, wait: bool = False) -> None:
     try:
         import fcntl
     except ImportError:  # Windows, which has no shares: there only runs are kept apart

@@ -291,7 +291,8 @@ def sample_fovs(config: Mapping[str, Any], dataset: Dataset, sample: str) -> tup
     """FOVs of a sample that are processed, and those that are not."""
     written = next(entry["fovs"] for entry in config["samples"] if entry["name"] == sample)
     fovs = expand_fovs(written, len(dataset.movie.fovs), f"samples.{sample}.fovs")
-    return [fov for fov in fovs if fov in dataset.fovs], [fov for fov in fovs if fov not in dataset.fovs]
+    processed = set(dataset.fovs)
+    return [fov for fov in fovs if fov in processed], [fov for fov in fovs if fov not in processed]
 
 
 def merge_settings(

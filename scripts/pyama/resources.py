@@ -1,18 +1,21 @@
 """What a job may need of memory and time, from the size of its frames.
 
-Figures are upper estimates measured with benchmarks/: memory is a start-up share plus a number of frames, since no
-stage holds a movie; time is per megapixel and channel on a slow core.
+Figures are upper estimates measured with benchmarks/: memory is a start-up share, a number of frames, since no stage
+holds a movie, and what grows with the rows of the traces; time is per megapixel and channel, some ten times what
+one core of a workstation needs, for slow cores and slow file systems.
+
+A cluster job that runs several stages gets the largest of their memories and the sum of their times.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from pyama.microscopy import Movie
 
-BASE_MB = 300  # interpreter, Snakemake's wrapper, libraries
+BASE_MB = 300  # Snakemake (155, and every cluster job has its own), interpreter and libraries of the script (75)
 FRAMES = {
     "copy": 24,
     "segment": 60,
@@ -28,28 +31,49 @@ FRAMES = {
 }  # bytes per pixel
 # A batch of cells; a picture.
 FIXED_MB = {"crop": 400, "extract": 200, "preview_compare": 400, "corrections": 400, "export": 800}
+CELLS_PER_MEGAPIXEL = 150  # in a well filled frame; what has more gets it at a second or third attempt
+ROW_BYTES = {"crop": 200, "extract": 400, "merge": 400}  # a row is one cell in one frame
 MINUTES_PER_MEGAPIXEL = {
-    "copy": 0.01,
-    "segment": 0.02,
-    "track": 0.01,
-    "background": 0.02,
-    "crop": 0.02,
+    "copy": 0.003,
+    "segment": 0.005,
+    "track": 0.003,
+    "background": 0.007,
+    "crop": 0.013,
     "extract": 0.02,
-    "cache": 0.01,
+    "cache": 0.005,
     "overlay": 0.01,
     "corrections": 0.05,
     "export": 0.05,
 }
+MINUTES_PER_MILLION_ROWS = 3  # merging
 
 
-def memory_mb(stage: str, fov: Mapping[str, Any]) -> int:
+def memory_mb(stage: str, movie: Movie, fov: int) -> int:
     """Megabytes for one job of `stage` on one FOV of a plan."""
-    megapixels = fov["height"] * fov["width"] / 1e6
-    return math.ceil(BASE_MB + FIXED_MB.get(stage, 0) + FRAMES[stage] * megapixels)
+    frames = FRAMES[stage] * _megapixels(movie, fov)
+    rows = ROW_BYTES.get(stage, 0) * _rows(movie, fov) / 1e6
+    return math.ceil(BASE_MB + FIXED_MB.get(stage, 0) + frames + rows)
 
 
 def runtime_min(stage: str, movie: Movie, fov: int) -> int:
     """Minutes for one job of `stage`."""
-    place = movie.fovs[fov]
-    megapixels = place["height"] * place["width"] * movie.n_frames * len(movie.channels) / 1e6
-    return math.ceil(5 + MINUTES_PER_MEGAPIXEL[stage] * megapixels)
+    megapixels = _megapixels(movie, fov) * movie.n_frames * len(movie.channels)
+    return math.ceil(2 + MINUTES_PER_MEGAPIXEL[stage] * megapixels)
+
+
+def merging(movie: Movie, fovs: Iterable[int]) -> Mapping[str, int]:
+    """Megabytes and minutes to merge the traces of some FOVs: they are in memory together."""
+    rows = sum(_rows(movie, fov) for fov in fovs)
+    return {
+        "mem_mb": math.ceil(BASE_MB + ROW_BYTES["merge"] * rows / 1e6),
+        "runtime": math.ceil(5 + MINUTES_PER_MILLION_ROWS * rows / 1e6),
+    }
+
+
+def _megapixels(movie: Movie, fov: int) -> float:
+    place: Mapping[str, Any] = movie.fovs[fov]
+    return place["height"] * place["width"] / 1e6
+
+
+def _rows(movie: Movie, fov: int) -> float:
+    return CELLS_PER_MEGAPIXEL * _megapixels(movie, fov) * movie.n_frames

@@ -1,0 +1,72 @@
+"""The lock of a run and its jobs' shares of another, also on a file system that has no locks or does not answer."""
+
+import errno
+import os
+import subprocess
+import sys
+import time
+
+import pytest
+from conftest import ROOT
+
+from pyama import lock
+from pyama.errors import PyamaError
+
+fcntl = pytest.importorskip("fcntl")
+
+
+@pytest.fixture(autouse=True)
+def released(monkeypatch):
+    """What a test holds is given back at its end."""
+    held = []
+    monkeypatch.setattr(lock, "_held", held)
+    yield
+    for file in held:
+        file.close()
+
+
+def elsewhere(take, folder):
+    """Another process that takes a lock, says so, and holds it until its input ends."""
+    code = f"import sys; from pathlib import Path; from pyama import lock; lock.{take}(Path(sys.argv[1]))"
+    return subprocess.Popen(
+        [sys.executable, "-c", f"{code}; print('holding', flush=True); sys.stdin.read()", folder],
+        env={**os.environ, "PYTHONPATH": str(ROOT / "scripts")},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def test_a_second_run_is_refused_until_the_first_ends(tmp_path):
+    first = elsewhere("hold", tmp_path)
+    assert first.stdout.readline() == "holding\n"
+    with pytest.raises(PyamaError, match=rf"another run \(process {first.pid}\) works on"):
+        lock.hold(tmp_path)
+    first.kill()
+    first.communicate()
+    lock.hold(tmp_path)
+
+
+def test_jobs_share_and_a_new_run_waits_for_them(tmp_path):
+    jobs = [elsewhere("join", tmp_path) for _ in range(2)]
+    assert [job.stdout.readline() for job in jobs] == ["holding\n"] * 2
+    run = elsewhere("hold", tmp_path)
+    assert "waiting for the last jobs" in run.stderr.readline()
+    for job in jobs:
+        assert run.poll() is None
+        job.communicate("")
+    assert run.communicate("")[0] == "holding\n"
+
+
+@pytest.mark.parametrize("answer", ["no locks", "none"])
+def test_a_file_system_without_locks_keeps_nothing_from_running(tmp_path, monkeypatch, answer):
+    def flock(file, how):
+        if answer == "no locks":
+            raise OSError(errno.ENOLCK, "No locks available")
+        time.sleep(60)
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    monkeypatch.setattr(lock, "PATIENCE_S", 0.1)
+    lock.hold(tmp_path)
+    lock.join(tmp_path)
