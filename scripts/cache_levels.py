@@ -14,7 +14,9 @@ import numpy as np
 from pyama import display, job, paths, store
 
 TILE = 256
-BINS = 1 << 16  # one per value of uint16; floating-point values are binned between their extremes
+COUNTS = 1 << 16
+STEPS = 16  # per count, in which backgrounds are binned
+SAMPLES = 256  # about as many rows and columns of a background, which is smooth, are looked at for the percentiles
 
 
 def cache_level(source: Path, output: Path) -> None:
@@ -25,14 +27,11 @@ def cache_level(source: Path, output: Path) -> None:
     low, high = (0, _highest(frames, present)) if is_labels else _limits(frames, present)
     n_frames, height, width = frames.shape
     shape = (n_frames, max(1, height // 2), max(1, width // 2))
-    table = display.to_bytes(np.arange(BINS), low, high)  # of each 16-bit count
     with store.writing(output, shape, np.uint8, store.DISPLAY, tile=TILE) as append:
         for frame in range(n_frames):
             image = frames.read(frame)
             if is_labels:
                 append(display.labels_to_bytes(display.half_labels(image), high))
-            elif frames.dtype == np.uint16:
-                append(display.half(table[image]))
             else:
                 append(display.half(display.to_bytes(image, low, high)))
 
@@ -46,19 +45,19 @@ def _limits(frames: store.Frames, present: Sequence[int]) -> tuple[float, float]
     if not present:
         return 0, 0
     if frames.dtype == np.uint16:
-        return display.limits_of_counts(sum(_counts(frames.read(frame)) for frame in present))
-    extremes = [(image.min(), image.max()) for image in map(frames.read, present)]
-    low, high = float(min(lows for lows, _ in extremes)), float(max(highs for _, highs in extremes))
-    step = max(high - low, 1) / (BINS - 1)
-    first, last = display.limits_of_counts(
-        sum(_counts(((frames.read(frame) - np.float32(low)) / np.float32(step)).astype(np.uint16)) for frame in present)
-    )
-    return low + first * step, low + (last + 1) * step
+        return display.limits_of_counts(sum(_histogram(frames.read(frame)) for frame in present))
+    apart = max(1, min(frames.shape[1:]) // SAMPLES)
+    counts = np.zeros(STEPS * COUNTS, np.int64)
+    for frame in present:
+        steps = frames.read(frame)[::apart, ::apart] * np.float32(STEPS)
+        np.add.at(counts, np.clip(steps, 0, counts.size - 1).astype(np.intp), 1)
+    low, high = display.limits_of_counts(counts)
+    return low / STEPS, (high + 1) / STEPS
 
 
-def _counts(image: np.ndarray) -> np.ndarray:
+def _histogram(image: np.ndarray) -> np.ndarray:
     """Number of pixels of each 16-bit value; whole numbers, exact up to 16 million pixels of one value."""
-    return cv2.calcHist([image], [0], None, [BINS], [0, BINS]).ravel().astype(np.int64)
+    return cv2.calcHist([image], [0], None, [COUNTS], [0, COUNTS]).ravel().astype(np.int64)
 
 
 def main(sources: Sequence[str], outputs: Sequence[str]) -> None:

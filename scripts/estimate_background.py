@@ -22,7 +22,7 @@ def estimate_movie(
     borrowed: list[int] = []
     latest: np.ndarray | None = None
     waiting = 0  # frames at the start that have no estimate yet
-    with store.writing(output, frames.shape, np.float32, store.PIXELS) as append:
+    with store.writing(output, frames.shape, np.float32, store.SMOOTH) as append:
         for frame in range(frames.shape[0]):
             estimate = None
             if frames.present(frame):

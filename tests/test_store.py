@@ -14,7 +14,7 @@ from pyama.errors import PyamaError
 from pyama.files import whole, write_text
 from pyama.groups import write_group
 
-KINDS = (store.PIXELS, store.LABELS, store.DISPLAY)
+KINDS = (store.PIXELS, store.SMOOTH, store.LABELS, store.DISPLAY)
 DTYPES = ("uint8", "uint16", "uint32", "float32")
 
 

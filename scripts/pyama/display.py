@@ -22,12 +22,13 @@ def limits(values: np.ndarray) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def to_bytes(image: np.ndarray, low: float, high: float) -> np.ndarray:
-    """Values from `low` to `high` as 0 to 255 (uint8), clipped; black throughout when there is no range."""
+def to_bytes(images: np.ndarray, low: float, high: float) -> np.ndarray:
+    """Values (..., H, W) from `low` to `high` as 0 to 255 (uint8), clipped; black throughout when there is no range."""
     if high <= low:
-        return np.zeros(image.shape, np.uint8)
-    scaled = (image.astype(np.float32) - np.float32(low)) * np.float32(255 / (high - low))
-    return np.clip(scaled, 0, 255, out=scaled).astype(np.uint8)
+        return np.zeros(images.shape, np.uint8)
+    scale = 255 / (high - low)
+    rows = cv2.max(images.reshape(-1, images.shape[-1]), low)
+    return cv2.convertScaleAbs(rows, alpha=scale, beta=-low * scale).reshape(images.shape)
 
 
 def labels_to_bytes(labels: np.ndarray, highest: int) -> np.ndarray:
@@ -42,9 +43,10 @@ def half(images: np.ndarray) -> np.ndarray:
         if images.shape[axis] == 1:
             images = np.repeat(images, 2, axis=axis)
     height, width = (n // 2 * 2 for n in images.shape[-2:])
-    frames = images[..., :height, :width].reshape(-1, height, width)
-    halved = [cv2.resize(frame, (width // 2, height // 2), interpolation=cv2.INTER_AREA) for frame in frames]
-    return np.array(halved, np.uint8).reshape(*images.shape[:-2], height // 2, width // 2)
+    # One below the other: no 2 x 2 pixels are then of two images.
+    rows = images[..., :height, :width].reshape(-1, width)
+    halved = cv2.resize(rows, (width // 2, len(rows) // 2), interpolation=cv2.INTER_AREA)
+    return halved.reshape(*images.shape[:-2], height // 2, width // 2)
 
 
 def half_labels(labels: np.ndarray) -> np.ndarray:
