@@ -38,7 +38,7 @@ def is_file(path: str) -> bool:
 
 @contextmanager
 def scratch(path: Path) -> Iterator[Path]:
-    """A folder for parts of `path` while it is made; its name is fixed, so that the next run replaces it."""
+    """A folder for parts of `path` while it is made; its name is fixed: the next run replaces a killed job's."""
     folder = Path(path).with_name(f".{Path(path).name}.scratch")
     remove(folder)
     folder.mkdir(parents=True)
