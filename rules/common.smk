@@ -222,8 +222,18 @@ def inspected(dataset, fovs):
 
 
 def plot_settings(wildcards):
-    plots = plan.plot_settings(CONFIG, DATASETS[wildcards.dataset])
-    return as_json({**plots, "columns": COLUMNS})
+    dataset = DATASETS[wildcards.dataset]
+    flags = FLAGS.get(dataset.name, [])
+    shown = plan.merge_settings(CONFIG, dataset, dataset.fovs, dataset.failed, flags)
+    shown["inspected"] = inspected(dataset, dataset.fovs)
+    plots = plan.plot_settings(CONFIG, dataset)
+    return as_json({**shown, **plots, "columns": COLUMNS})
+
+
+def decided(dataset, fov):
+    """What a person decided on the cells of a FOV."""
+    flags = [flag for flag in FLAGS.get(dataset.name, []) if flag[0] == fov]
+    return as_json({"flags": flags, "inspected": inspected(dataset, [fov])})
 
 
 def merge_settings(wildcards):

@@ -28,6 +28,7 @@ rule draw_overlay:
     params:
         **stage("overlay", "draw_overlay.py"),
         scales=planned(lambda *job: as_json(plan.scales(*job, CONFIG["params"]))),
+        decided=planned(decided),
     message:
         "Filming the cells of {wildcards.dataset} FOV {wildcards.fov}"
     script:

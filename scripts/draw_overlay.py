@@ -4,7 +4,6 @@ Cells that are in the traces have a colour of their own, the same in all frames,
 table; the others, which a filter left out, are grey. Two passes: a few frames for the grey levels, then one at a time.
 """
 
-import csv
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from pyama import display, draw, film, job, store
+from pyama.curation import Flag, good_traces
 
 SOME = 9
 FL_LEVELS = (80.0, 99.9)  # percentiles: most of a fluorescence frame is background, and stays black
@@ -101,12 +101,6 @@ def palette(green: bool) -> np.ndarray:
     return np.concatenate(colours).round().astype(np.uint8)
 
 
-def cells_in(traces: Path) -> list[int]:
-    """The cells of a table of traces that are not marked as bad."""
-    with open(traces, newline="", encoding="utf-8") as file:
-        return sorted({int(row["cell"]) for row in csv.DictReader(file) if row["good"] == "True"})
-
-
 def main(
     pc: str,
     tracked: str,
@@ -114,9 +108,13 @@ def main(
     traces: str,
     output: str,
     scales: Mapping[str, Any],
+    *,
+    inspected: Iterable[str],
+    flags: Sequence[Flag],
     **settings: int,
 ) -> None:
-    kept = cells_in(Path(traces))
+    (table,) = good_traces([traces], [scales["times_min"]], inspected, flags)
+    kept = sorted(set(table["cell"].tolist()))
     film_cells(
         store.open_frames(Path(pc)),
         store.open_frames(Path(tracked)),
@@ -141,5 +139,6 @@ if __name__ == "__main__":
             snakemake.input.traces,
             snakemake.output.movie,
             json.loads(snakemake.params.scales),
+            **json.loads(snakemake.params.decided),
             **settings,
         )

@@ -1,6 +1,6 @@
 """Plots of one dataset for a talk, each as PNG and as PDF: traces by sample, numbers of cells, distributions.
 
-Cells whose `good` is False are left out. The same tables give the same bytes: no dates, no random numbers.
+Cells that are not good are left out. The same tables give the same bytes: no dates, no random numbers.
 """
 
 import logging
@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from pyama import job, store
+from pyama.curation import Flag, good_traces
 from pyama.files import whole
 
 if TYPE_CHECKING:
@@ -141,12 +142,13 @@ def save(figure: "Figure", stem: Path) -> None:
 # ---------------------------------------------------------------------------------------------------------------- data
 
 
-def read_traces(path: Path, columns: Sequence[str], times_min: Sequence[float]) -> pd.DataFrame:
-    """The good rows of a table of traces: fov, cell, frame, the columns asked for, and `hours`."""
-    types = {"fov": int, "cell": int, "frame": int, "good": bool} | dict.fromkeys(columns, float)
-    table = pd.read_csv(path, usecols=list(types), dtype=types)  # a table without a row has no types of its own
-    table = table[table.pop("good")]
-    return table.assign(hours=np.asarray(times_min, float)[table["frame"]] / 60)
+def typed(traces: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
+    """fov, cell, frame, `hours` and the columns asked for, of a FOV's good traces, each as numbers.
+
+    (A table without a row has no types of its own.)
+    """
+    types = {"fov": int, "cell": int, "frame": int, "hours": float} | dict.fromkeys(columns, float)
+    return traces.assign(hours=traces["time_min"] / 60)[list(types)].astype(types)
 
 
 def count_cells(present: np.ndarray, fov: int, times_min: Sequence[float]) -> pd.DataFrame:
@@ -171,13 +173,15 @@ def main(
     samples: Mapping[str, Sequence[int]],
     fovs: Sequence[int],
     times_min: Sequence[Sequence[float]],
+    missing: Mapping[str, str],
+    inspected: Iterable[str],
+    flags: Sequence[Flag],
 ) -> None:
     import matplotlib
 
     logging.getLogger("fontTools").setLevel(logging.WARNING)  # it tells what it leaves out of every PDF's fonts
-    tables = {
-        fov: read_traces(Path(path), columns, times) for fov, path, times in zip(fovs, traces, times_min, strict=True)
-    }
+    good = good_traces(traces, times_min, inspected, flags)
+    tables = {fov: typed(table, columns) for fov, table in zip(fovs, good, strict=True)}
     tracked, kept = [], []
     for fov, path, times in zip(fovs, cells, times_min, strict=True):
         with store.open_store(Path(path)) as get:
@@ -197,6 +201,8 @@ def main(
         for column in columns:
             save(trace_plot(by_sample, column, labels[column]), stems[f"traces_{column}"])
     job.log.info("%d samples, %d features", len(samples), len(columns))
+    if missing:
+        job.log.warning("missing FOVs: %s", missing)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,5 @@
 """Pictures beside the numbers: outlines on the labels, movies that play, plots of what the tables say."""
 
-import csv
 import os
 import re
 import subprocess
@@ -259,12 +258,6 @@ def test_the_movie_shows_each_cell_in_its_colour(finished, experiment, fov):
             assert (np.abs(mine.astype(int) - colour).sum(axis=1) <= 6).mean() > 0.6, (at, cell)
 
 
-def test_cells_marked_as_bad_are_not_coloured(tmp_path):
-    path = tmp_path / "t.csv"
-    path.write_text("fov,cell,frame,good\n0,3,0,True\n0,3,1,True\n0,4,0,False\n")
-    assert draw_overlay.cells_in(path) == [3]
-
-
 def test_missing_frames_and_unknown_pixel_size(tmp_path, caplog):
     rng = np.random.default_rng(1)
     frames = rng.integers(1000, 2000, (3, 40, 60), dtype=np.uint16)
@@ -275,11 +268,12 @@ def test_missing_frames_and_unknown_pixel_size(tmp_path, caplog):
         list(map(put, frames))
     with store.writing(tmp_path / "seg", frames.shape, np.uint16, store.LABELS) as put:
         list(map(put, np.zeros_like(frames)))
-    (tmp_path / "t.csv").write_text("fov,cell,frame,good\n")
+    (tmp_path / "a_traces.csv").write_text("fov,cell,frame,good\n")
     names = [str(tmp_path / name) for name in ("pc", "seg")]
     scales = {"times_min": [0, 5, 10], "pixel_size_um": None}
     output = tmp_path / "a.gif"
-    draw_overlay.main(*names, [], str(tmp_path / "t.csv"), str(output), scales, movie_width=200, movie_speed=5)
+    wanted = {"inspected": {}, "flags": [], "movie_width": 200, "movie_speed": 5}
+    draw_overlay.main(*names, [], str(tmp_path / "a_traces.csv"), str(output), scales, **wanted)
     shown = decoded(output)
     assert [(frame == 255).all(axis=-1).any() for frame in shown] == [True] * 3  # time, and "not in the file"
     assert (shown[1] == 0).all(axis=-1).mean() > 0.8
@@ -375,9 +369,7 @@ def test_many_samples_and_fovs_have_a_colour_each():
 
 
 def test_tables_without_rows_are_drawn(tmp_path):
-    path = tmp_path / "t.csv"
-    path.write_text("fov,cell,frame,good,area_ch_0\n")
-    empty = draw_plots.read_traces(path, ["area_ch_0"], [0, 10])
+    empty = draw_plots.typed(pd.DataFrame([], columns=["fov", "cell", "frame", "time_min", "area_ch_0"]), ["area_ch_0"])
     for figure in (
         draw_plots.trace_plot({"a": empty}, "area_ch_0", "area"),
         draw_plots.distribution_plot({"a": empty}, {"area_ch_0": "area"}),
@@ -386,14 +378,22 @@ def test_tables_without_rows_are_drawn(tmp_path):
     assert np.ptp(cv2.imread(str(tmp_path / "a.png"))) == 255
 
 
-def test_bad_rows_are_left_out_and_frames_have_their_times(tmp_path):
-    path = tmp_path / "t.csv"
-    with open(path, "w", newline="") as file:
-        rows = [["fov", "cell", "frame", "good", "area_ch_0"], [0, 1, 1, True, 5], [0, 1, 2, True, "NaN"]]
-        csv.writer(file).writerows([*rows, [0, 2, 1, False, 6]])
-    found = draw_plots.read_traces(path, ["area_ch_0"], [0, 30, 90])
-    assert found["hours"].tolist() == [0.5, 1.5]
-    assert found["cell"].tolist() == [1, 1]
+def test_a_cell_that_a_person_refused_is_dark_and_in_no_plot(finished):
+    gone = int(traces_of(finished, 0)["cell"].iloc[0])
+    curation = finished.folder / "results/curation.csv"
+    curation.write_text(f"dataset,fov,cell,good\nsmall,0,{gone},false\n")
+    try:
+        outcome = finished.run(finished.config, "pictures")
+        assert outcome.code == 0, outcome.text
+        assert outcome.jobs == {"draw_overlay": 1, "draw_plots": 1, "pictures": 1}
+        shown = decoded(fov_of(finished, 0) / "small_fov_000_overlay.gif")[0]
+        tracked = store.open_frames(fov_of(finished, 0) / "images.zarr/seg_tracked_ch_0/0")
+        labels = draw.resize_labels(tracked.read(0), shown.shape[:2])
+        border = find_boundaries(labels, connectivity=1, mode="inner") & (labels == gone)
+        assert (np.abs(shown[border].astype(int) - draw.OTHER).sum(axis=1) <= 6).mean() > 0.6
+    finally:
+        curation.unlink()
+        assert finished.run(finished.config, "pictures").code == 0
 
 
 @pytest.mark.parametrize(

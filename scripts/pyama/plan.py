@@ -394,7 +394,6 @@ def plot_settings(config: Mapping[str, Any], dataset: Dataset) -> dict[str, Any]
         "channels": dict(enumerate(dataset.movie.channels)),
         "samples": {name: fovs for name, fovs in samples.items() if fovs} or {dataset.name: dataset.fovs},
         "fovs": dataset.fovs,
-        "times_min": [frame_times(dataset, fov, config["params"])[0] for fov in dataset.fovs],
     }
 
 
