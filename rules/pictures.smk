@@ -9,7 +9,7 @@ rule pictures:
 rule draw_overlay:
     input:
         pc=LAYOUT.frames(pc(PC)),
-        tracked=LAYOUT.frames(tracked(PC)),
+        tracked=final_labels,
         traces=LAYOUT.traces,
         fl=[LAYOUT.frames(name) for name in LAID_OVER],
     output:
