@@ -80,7 +80,7 @@ def test_images_hold_the_pins_and_every_part_of_the_workflow():
 
 
 def test_slurm_profile_groups_the_stages_of_a_fov_and_no_other_rule():
-    """A stage that is forgotten there would be a Slurm job of its own, or none at all where it stands between others."""
+    """A stage that is forgotten there would be a Slurm job of its own."""
     profile = yaml.safe_load((ROOT / "profiles/slurm/config.yaml").read_text())
     groups = dict(entry.split("=") for entry in profile["groups"])
     text = "\n".join(rule.read_text() for rule in (ROOT / "rules").glob("*.smk"))
