@@ -15,15 +15,17 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import yaml
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "scripts"))
 
+from demo.nd2_writer import Channel, write_nd2
 from pyama import plan
-from pyama.microscopy import Movie
 from pyama.paths import Layout
 
 N_FRAMES, SIDE = 100, 2048
@@ -54,20 +56,28 @@ main(sys.argv[1:])
 def prepare(folder: Path, n_fovs: int) -> Path:
     """A config for a dataset of `n_fovs`, of which only what planning learns from the file exists."""
     data = folder / "big.nd2"
-    data.write_bytes(bytes(1000))
+    write_nd2(
+        data,
+        lambda fov, frame, channel, z: np.zeros((16, 16), np.uint16),
+        **{"n_fovs": 1, "n_frames": N_FRAMES, "height": 16, "width": 16},
+        channels=[Channel(name) for name in ("Phase", "GFP", "RFP")],
+    )
+    inspect_movie = plan.inspect_movie
+    movie = inspect_movie(data)
     fovs = [
         {
+            **movie.fovs[0],
             "name": f"Pos{fov:05d}",
             "height": SIDE,
             "width": SIDE,
             "times_min": [round(5 * frame + fov / 1000, 6) for frame in range(N_FRAMES)],
-            "missing": [],
         }
         for fov in range(n_fovs)
     ]
-    movie = Movie("ND2", "uint16", N_FRAMES, 1, ["Phase", "GFP", "RFP"], 0.65, 5.0, fovs)
-    plan.inspect_movie = lambda path: movie
+    data.write_bytes(bytes(1000))  # nothing can be learned from it any more
+    plan.inspect_movie = lambda path: replace(movie, fovs=fovs)
     plan._look_at("big", str(data), Layout(str(folder / "results")))
+    plan.inspect_movie = inspect_movie
     features = ["intensity_total"]
     config = {
         "datasets": {"big": str(data)},

@@ -80,19 +80,17 @@ def test_images_hold_the_pins_and_every_part_of_the_workflow():
 
 
 def test_slurm_profile_groups_the_stages_of_a_fov_and_no_other_rule():
+    """A stage that is forgotten there would be a Slurm job of its own."""
     profile = yaml.safe_load((ROOT / "profiles/slurm/config.yaml").read_text())
     groups = dict(entry.split("=") for entry in profile["groups"])
-    texts = {rule.stem: rule.read_text() for rule in (ROOT / "rules").glob("*.smk")}
-    per_fov = {
-        name
-        for text in texts.values()
-        for name, body in re.findall(
-            r"^(?:    )?rule (\w+):\n(.*?)(?=^(?:    )?rule |\Z)", text, re.MULTILINE | re.DOTALL
-        )
-        if "FOV {wildcards.fov}" in body
-    }
+    text = "\n".join(rule.read_text() for rule in (ROOT / "rules").glob("*.smk"))
+    rules = dict(re.findall(r"^rule (\w+):\n((?: .*\n|\n)*)", text, re.MULTILINE))
+    per_fov = {name for name, body in rules.items() if "FOV {wildcards.fov}" in body}
+    per_fov |= {new for old, new in re.findall(r"^use rule (\w+) as (\w+) with:", text, re.MULTILINE) if old in per_fov}
     assert len(per_fov) > 5
-    assert groups == dict.fromkeys(per_fov, "fov")
+    assert set(groups.values()) == {"fov"}
+    assert per_fov <= set(groups)
+    assert not set(groups) & (set(rules) - per_fov)
     assert [entry.split("=")[0] for entry in profile["group-components"]] == ["fov"]
 
 
