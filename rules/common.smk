@@ -33,7 +33,9 @@ try:
     WITHOUT = remainder.left_out()
     LOCKED_AT = (
         lock.hold(Path(LAYOUT.results))
-        if workflow.is_main_process and not workflow.dryrun and not WITHOUT
+        if workflow.is_main_process
+        and not workflow.output_settings.dryrun
+        and not WITHOUT
         else 0
     )
     DATASETS = plan.plan_datasets(CONFIG, WITHOUT)
@@ -50,7 +52,7 @@ PC, FL = plan.channels_of(DATASETS)
 COPY_ONLY = CONFIG["params"]["copy_only"]
 TRACING = PC is not None and not COPY_ONLY
 
-if workflow.is_main_process and not workflow.dryrun:
+if workflow.is_main_process and not workflow.output_settings.dryrun:
     corrections.forget(LAYOUT, DATASETS, CORRECTIONS)
 
 # Names of the arrays in images.zarr, in the order of the stages that make them.

@@ -7,7 +7,7 @@ import sys
 import time
 
 import pytest
-from conftest import ROOT
+from conftest import ROOT, Checkout, small_config
 
 from pyama import lock
 from pyama.errors import PyamaError
@@ -70,3 +70,16 @@ def test_a_file_system_without_locks_keeps_nothing_from_running(tmp_path, monkey
     monkeypatch.setattr(lock, "PATIENCE_S", 0.1)
     lock.hold(tmp_path)
     lock.join(tmp_path)
+
+
+def test_a_look_at_the_plan_takes_no_lock_and_needs_none(movies, tmp_path):
+    checkout = Checkout(tmp_path)
+    config = small_config(movies)
+    assert checkout.planned(config)
+    assert not (tmp_path / "results/.lock").exists()
+    first = elsewhere("hold", tmp_path / "results")
+    assert first.stdout.readline() == "holding\n"
+    assert checkout.planned(config)
+    refused = checkout.run(config)
+    assert "another run" in refused.text
+    first.communicate("")
