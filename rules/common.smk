@@ -120,8 +120,7 @@ def targets(_):
     if TRACING:
         per_fov += [LAYOUT.cells, LAYOUT.traces]
     per_dataset = [LAYOUT.record, LAYOUT.quality]
-    if TRACING:
-        per_dataset += [f"{LAYOUT.tidy}.csv", f"{LAYOUT.tidy}.parquet"]
+    tidy = [f"{LAYOUT.tidy}.csv", f"{LAYOUT.tidy}.parquet"] if TRACING else []
     per_sample = []
     if MERGING:
         per_sample += expand(LAYOUT.merged, column=COLUMNS, allow_missing=True)
@@ -131,7 +130,8 @@ def targets(_):
         )
     found = []
     for dataset in DATASETS.values():
-        found += [target.format(dataset=dataset.name) for target in per_dataset]
+        of_dataset = per_dataset + (tidy if dataset.fovs else [])
+        found += [target.format(dataset=dataset.name) for target in of_dataset]
         for sample in samples_of(dataset):
             found += [
                 target.format(dataset=dataset.name, sample=sample)

@@ -79,7 +79,8 @@ def test_a_sample_is_merged_from_what_is_there(done):
 
 def test_a_fit_is_made_from_what_is_there(done):
     fits = [{"channel": 1, "feature": "intensity_total", "model": "maturation"}]
-    assert done.planned({**done.base, "samples": [{"name": "a", "fovs": "0"}], "fits": fits}) == {"merge": 1, "fit": 1}
+    config = {**done.base, "samples": [{"name": "a", "fovs": "0"}], "fits": fits}
+    assert done.planned(config) == {"merge": 1, "fit": 1, "tidy": 1}
 
 
 def test_another_fov_runs_its_own_jobs_only(done):
