@@ -156,7 +156,10 @@ def samples_of(dataset):
 
 def failures():
     """What failed in this run: the wildcards of each job that did, and how."""
-    jobs = [job for job in workflow.dag.needrun_jobs() if job.log]
+    jobs = sorted(
+        (job for job in workflow.dag.needrun_jobs() if job.log),
+        key=lambda job: job.log[0],
+    )
     found = [
         (job.wildcards_dict, summary.failure(job.log[0], LOCKED_AT)) for job in jobs
     ]
