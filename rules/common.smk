@@ -1,4 +1,5 @@
 # Look-ups that the rules share: the checked configuration, the planned datasets, names, settings, resources.
+import gc
 import re
 import sys
 from functools import cache
@@ -25,6 +26,9 @@ from pyama.errors import PyamaError
 from pyama.paths import ALL, DATASET, Layout
 from pyama.paths import background, corrected, fl, fov_text, labeled, pc, tracked
 from pyama.rerun import code_digest
+
+# A plan is a million objects that live to the end: looking for garbage among them takes a fifth of planning.
+gc.set_threshold(1_000_000, 20, 100)
 
 try:
     refuse_repeated_keys(workflow.configfiles)
@@ -366,6 +370,11 @@ def export_targets(*names):
         for name in names
         for path in export_paths(name)
     ]
+
+
+def exports(*names):
+    """An input: these formats of every FOV. Looked up when asked for: listing them costs a large dataset seconds."""
+    return lambda _: export_targets(*names)
 
 
 def planned(look_up):

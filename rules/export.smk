@@ -35,7 +35,7 @@ for name in FORMATS:
         name:
             name
         input:
-            export_targets(name),
+            exports(name),
         message:
             f"All of {name} is there"
 
@@ -46,6 +46,6 @@ for name in GROUPS:
         name:
             name
         input:
-            export_targets(*formats_of(name)),
+            exports(*formats_of(name)),
         message:
             f"All of {name} is there"
