@@ -107,7 +107,9 @@ def _coarse_surface(image, covered, half, factor):
     height, width = image.shape[0] // factor, image.shape[1] // factor
     inside = np.s_[: height * factor, : width * factor]
     means = cv2.resize(image[inside].astype(np.float32), (width, height), interpolation=cv2.INTER_AREA)
-    hidden = cv2.resize(255 * covered[inside].view(np.uint8), (width, height), interpolation=cv2.INTER_AREA) > 0
+    # The pixels of a block that lie beside each other are looked at as one number.
+    hidden = np.ascontiguousarray(covered[inside]).view(f"u{factor}").reshape(height, factor, width)
+    hidden = np.bitwise_or.reduce(hidden, axis=1) > 0
     block = 2 * half // factor
 
     # Lower quartiles first: what lies under cells that no mask covers shows through them in any tile that is not
@@ -134,9 +136,9 @@ def _coarse_surface(image, covered, half, factor):
             return None
         z, y, x, weight = sites
         surface = surface + offset + _fit((z - _ZERO) / _STEPS, y, x, weight, extent, knot, _COARSE_STIFFNESS)
-    full = np.zeros(image.shape, np.uint8)
-    full[inside] = cv2.resize(light.view(np.uint8), (width * factor, height * factor), interpolation=cv2.INTER_NEAREST)
-    return surface, full.view(bool)
+    full = np.zeros(image.shape, bool)
+    full[inside] = light.repeat(factor, axis=1).repeat(factor, axis=0)
+    return surface, full
 
 
 def _usable(sites, area, image_area):
@@ -211,7 +213,7 @@ def tile_medians(
     """
     count, sum_y, sum_x = map(_sum_2x2, _block_sums(covered, block))
     # The highest value stands for itself, for what is higher, and for what is covered.
-    near = cv2.addWeighted(values, 1, values, 0, 128 - around, dtype=cv2.CV_8U) | covered.view(np.uint8) * np.uint8(255)
+    near = cv2.add(values, float(128 - around), dtype=cv2.CV_8U) | covered.view(np.uint8) * np.uint8(255)
     up_to = _sum_2x2(_histograms(near, block).cumsum(axis=2, dtype=np.int32))  # pixels of a tile up to each value
     rank = (np.maximum(count - 1, 0) // 2)[..., None], (count // 2)[..., None]
     low, high = (np.count_nonzero(up_to <= place, axis=2) for place in rank)
@@ -303,7 +305,7 @@ def _fit(z, y, x, weight, extent, knot, stiffness, *, reject_light=False) -> Flo
     area that the surface covers, in the same pixels. knot: the wanted distance of knots. reject_light: turn down
     sites that lie above their surroundings (Tukey's biweight, on that side only).
     """
-    from scipy.linalg import solveh_banded
+    from scipy.linalg.lapack import dpbsv
 
     intervals = [max(1, round(size / knot)) for size in extent]
     spacing = [size / number for size, number in zip(extent, intervals, strict=True)]
@@ -315,12 +317,13 @@ def _fit(z, y, x, weight, extent, knot, stiffness, *, reject_light=False) -> Flo
     # A site touches 4 x 4 coefficients, and couples them in 136 pairs: `offset` below the matrix' diagonal, the
     # same for all sites.
     around = (np.arange(4)[:, None] * mx + np.arange(4)).ravel()
-    cells = (ky * mx + kx)[:, None] + around
+    first = (ky * mx + kx)[:, None]
+    cells = (first + around).ravel()
     design = (wy[:, :, None] * wx[:, None, :]).reshape(len(z), 16)
     left, right = np.tril_indices(16)
     offset = around[left] - around[right]
-    place = (cells[:, right] + offset * size).ravel()
-    product = design[:, left] * design[:, right]
+    place = (first + (around[right] + offset * size)).ravel()
+    product = np.take(design, left, axis=1) * np.take(design, right, axis=1)
     penalty = stiffness * _bending(*intervals, knot / spacing[0], knot / spacing[1])
 
     centre = float(np.median(z))
@@ -329,12 +332,15 @@ def _fit(z, y, x, weight, extent, knot, stiffness, *, reject_light=False) -> Flo
     def solve(weight):
         matrix = np.bincount(place, (weight[:, None] * product).ravel(), penalty.size).reshape(penalty.shape)
         matrix += penalty
-        vector = np.bincount(cells.ravel(), ((weight * level)[:, None] * design).ravel(), size)
-        return solveh_banded(matrix, vector, overwrite_ab=True, overwrite_b=True, lower=True, check_finite=False)
+        vector = np.bincount(cells, ((weight * level)[:, None] * design).ravel(), size)
+        _, solution, failed = dpbsv(matrix, vector, lower=1, overwrite_ab=1, overwrite_b=1)
+        if failed:
+            raise np.linalg.LinAlgError(f"the background's matrix is not positive definite ({failed})")
+        return solution
 
     trusted = weight
     for cut in _CUTS if reject_light else ():
-        residual = level - (solve(trusted)[cells] * design).sum(axis=1)
+        residual = level - (solve(trusted)[cells].reshape(design.shape) * design).sum(axis=1)
         scale = max(1.4826 * float(np.median(np.abs(residual))), 1.0)
         trusted = weight * (1 - np.clip(residual / (cut * scale), 0, 1) ** 2) ** 2
     return solve(trusted).reshape(my, mx) + centre
