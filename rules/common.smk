@@ -19,13 +19,12 @@ from formats.registry import (
     TRACES,
     formats_of,
 )
-from pyama import clock, corrections, curation, lock, plan, preview, remainder
+from pyama import clock, corrections, curation, lock, plan, preview, remainder, rerun
 from pyama import resources, summary
 from pyama.config import as_json, complete, refuse_repeated_keys, stage_settings
 from pyama.errors import PyamaError
 from pyama.paths import ALL, DATASET, Layout
 from pyama.paths import background, corrected, fl, fov_text, labeled, pc, tracked
-from pyama.rerun import code_digest
 
 # A plan is a million objects that live to the end: looking for garbage among them takes a fifth of planning.
 gc.set_threshold(1_000_000, 20, 100)
@@ -195,6 +194,12 @@ def stage(name, script):
         "settings": as_json(stage_settings(CONFIG, name)),
         "code": code_digest(script),
     }
+
+
+def code_digest(script):
+    """A param: the code of a script by content. Read where a job needs it: most runs preview and export nothing."""
+    digest = cache(lambda: rerun.code_digest(script))
+    return lambda wildcards: digest()
 
 
 def sample_traces(wildcards):

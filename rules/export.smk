@@ -22,8 +22,8 @@ for name in FORMATS:
             runtime=runtime("export"),
         params:
             settings=export_settings(name),
-            code=code_digest("export_fov.py")
-            + code_digest(f"formats/{FORMATS[name].module or name}.py"),
+            code=code_digest("export_fov.py"),
+            format_code=code_digest(f"formats/{FORMATS[name].module or name}.py"),
             format=name,
             base=lambda wildcards: LAYOUT.base.format(**wildcards),
         message:

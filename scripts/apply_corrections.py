@@ -66,7 +66,8 @@ def apply_project(project: Project, tracked: store.Frames, output: Path) -> dict
     seen: dict[int, tuple[int, int]] = {}
     kept: dict[str, dict[str, list[int]]] = {}
     dropped = shared = absent = 0
-    with store.writing(output, tracked.shape, tracked.dtype, store.LABELS, attributes={"overlaps": kept}) as append:
+    attributes: dict[str, object] = {"overlaps": kept}
+    with store.writing(output, tracked.shape, tracked.dtype, store.LABELS, attributes=attributes) as append:
         for frame, meaning in enumerate(project.cells):
             values = project.values(frame)
             if values.min() < 0:
@@ -85,6 +86,7 @@ def apply_project(project: Project, tracked: store.Frames, output: Path) -> dict
             shared += sum(map(len, hidden.values()))
             absent += len({cell for named in meaning.values() for cell in named} - cells)
             append(labels.astype(tracked.dtype))
+        attributes["display_limits"] = [0, max(seen, default=0)]
     for count, what in (
         (dropped, "values that stand for no cell, left out"),
         (absent, "cells of a frame that have no pixels in it, left out"),

@@ -1,7 +1,8 @@
 """Stage 1, copying: the frames of one FOV from a microscopy file into images.zarr, one array per channel.
 
 Planes that are not in the file are written as zeros and listed in the array's attribute `missing_frames`; nothing
-is shifted into their place. The attribute `frame_statistics` holds what the checks of quality need to know.
+is shifted into their place. The attribute `frame_statistics` holds what the checks of quality need to know,
+`display_limits` what the display level needs.
 """
 
 from collections.abc import Sequence
@@ -12,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from pyama import job, store
+from pyama import display, job, store
 from pyama.microscopy import open_movie
 
 FEW = 10  # pixels that may have the highest value of a frame by chance
@@ -38,6 +39,8 @@ def copy_frames(
     statistics: dict[int, dict[str, list[Any]]] = {
         channel: {name: [] for name in NO_STATISTICS} for channel in channels
     }
+    counts = {channel: np.zeros(display.COUNTS, np.int64) for channel in channels}
+    limits: dict[int, list[int]] = {channel: [] for channel in channels}
     blank = np.zeros((height, width), np.uint16)
     with ExitStack() as stack:
         read = stack.enter_context(open_movie(raw))
@@ -48,7 +51,11 @@ def copy_frames(
                     (n_frames, height, width),
                     np.uint16,
                     store.PIXELS,
-                    attributes={"missing_frames": missing[channel], "frame_statistics": statistics[channel]},
+                    attributes={
+                        "missing_frames": missing[channel],
+                        "frame_statistics": statistics[channel],
+                        "display_limits": limits[channel],
+                    },
                 )
             )
             for output, channel in zip(outputs, channels, strict=True)
@@ -59,15 +66,22 @@ def copy_frames(
                 present = [image for image in images if image is not None]
                 image = reduce(np.maximum, present) if present else blank
                 append(image)
-                if not present:
+                of_frame = NO_STATISTICS
+                if present:
+                    counts_of_frame = display.count_pixels(image)
+                    counts[channel] += counts_of_frame
+                    of_frame = frame_statistics(image, counts_of_frame)
+                else:
                     missing[channel].append(frame)
-                for name, value in (frame_statistics(image) if present else NO_STATISTICS).items():
+                for name, value in of_frame.items():
                     statistics[channel][name].append(value)
+        for channel in channels:
+            limits[channel] += display.limits_of_counts(counts[channel])
     return missing
 
 
-def frame_statistics(image: np.ndarray) -> dict[str, float]:
-    """What the checks of quality need to know of a (H, W) frame.
+def frame_statistics(image: np.ndarray, counts: np.ndarray) -> dict[str, float]:
+    """What the checks of quality need to know of a (H, W) frame; `counts` is the number of its pixels by value.
 
     lowest, highest, mean: counts. at_highest: share of the pixels that have the highest value, less those one count
     below, which is above 0 only where a camera or a file format cut values off. contrast: standard deviation of the
@@ -78,12 +92,12 @@ def frame_statistics(image: np.ndarray) -> dict[str, float]:
     mean = float(rows.mean(dtype=np.float64))
     steps = rows[:, 2:] - rows[:, :-2]
     spread = float(steps.std(dtype=np.float64)) if steps.size else 0.0
-    highest = int(image.max())
-    piled = np.count_nonzero(image == highest)
-    piled = piled - np.count_nonzero(image == highest - 1) if piled >= FEW else 0
+    lowest, highest = np.flatnonzero(counts)[[0, -1]].tolist()
+    piled = int(counts[highest])
+    piled = piled - int(counts[highest - 1] if highest else 0) if piled >= FEW else 0
     return {
         "mean": round(mean, 3),
-        "lowest": int(image.min()),
+        "lowest": lowest,
         "highest": highest,
         "at_highest": round(max(piled, 0) / image.size, 9),
         "contrast": round(spread / mean, 6) if mean else 0.0,

@@ -1,64 +1,91 @@
 """Stage 4, background: what each fluorescence frame would look like without cells."""
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from pyama import background, job, store
+from pyama import background, display, job, store
 
 
 def estimate_movie(
-    source: Path, labeled: Path | None, output: Path, *, tile_size: int, background_dilation: int
-) -> list[int]:
-    """Estimate the background of every frame of one channel, (T, H, W) float32.
+    sources: Sequence[Path],
+    labeled: Path | None,
+    outputs: Sequence[Path],
+    *,
+    tile_size: int,
+    background_dilation: int,
+) -> list[list[int]]:
+    """Estimate the background of every frame of the channels, (T, H, W) float32 each, one frame in memory at a time.
 
     `labeled` holds the cells to leave out, None where there is no phase-contrast channel. A frame without any
     background to see (or that the file did not hold) takes the estimate of the frame before, or of the first one
-    after it that has any; returns these frames.
+    after it that has any; returns these frames of each channel.
     """
-    frames = store.open_frames(source)
+    channels = [store.open_frames(source) for source in sources]
     labels = store.open_frames(labeled) if labeled else None
-    borrowed: list[int] = []
-    latest: np.ndarray | None = None
-    waiting = 0  # frames at the start that have no estimate yet
-    with store.writing(output, frames.shape, np.float32, store.SMOOTH) as append:
-        for frame in range(frames.shape[0]):
-            estimate = None
-            if frames.present(frame):
-                foreground = labels.read(frame) > 0 if labels else None
-                estimate = background.estimate_background(
-                    frames.read(frame), foreground, tile_size=tile_size, background_dilation=background_dilation
-                )
-            if estimate is None:
-                borrowed.append(frame)
-                if latest is None:
-                    waiting += 1
-                    continue
-            else:
-                for _ in range(waiting):
-                    append(estimate)
-                waiting, latest = 0, estimate
-            append(latest)
-        if waiting:
-            # Cells everywhere in all frames: the darkest parts are the best guess, and the log says so.
-            job.log.warning("%s: no frame shows background; taken from the darkest parts", source.parent.name)
-            for frame in range(waiting):
-                append(
-                    background.estimate_background(frames.read(frame), None, tile_size=tile_size, background_dilation=0)
-                )
+    shape = channels[0].shape
+    borrowed: list[list[int]] = [[] for _ in channels]
+    latest: list[np.ndarray | None] = [None for _ in channels]
+    waiting = [0 for _ in channels]  # frames at the start that have no estimate yet
+    attributes: list[dict[str, Any]] = [{} for _ in channels]
+    counts = [np.zeros(display.STEPS * display.COUNTS, np.int64) for _ in channels]
+    with ExitStack() as stack:
+        appends = [
+            stack.enter_context(store.writing(output, shape, np.float32, store.SMOOTH, attributes=attributes[at]))
+            for at, output in enumerate(outputs)
+        ]
+
+        def put(at: int, estimate: np.ndarray) -> None:
+            np.add.at(counts[at], display.sample_smooth(estimate), 1)
+            appends[at](estimate)
+
+        for frame in range(shape[0]):
+            covered = background.dilate(labels.read(frame) > 0, background_dilation) if labels else None
+            for at, channel in enumerate(channels):
+                estimate = None
+                if channel.present(frame):
+                    image = channel.read(frame)
+                    estimate = background.estimate_background(
+                        image, covered, tile_size=tile_size, background_dilation=0
+                    )
+                if estimate is None:
+                    borrowed[at].append(frame)
+                    if latest[at] is None:
+                        waiting[at] += 1
+                        continue
+                else:
+                    for _ in range(waiting[at]):
+                        put(at, estimate)
+                    waiting[at], latest[at] = 0, estimate
+                put(at, latest[at])
+        for at, channel in enumerate(channels):
+            if waiting[at]:
+                # Cells everywhere in all frames: the darkest parts are the best guess, and the log says so.
+                name = channel.path.parent.name
+                job.log.warning("%s: no frame shows background; taken from the darkest parts", name)
+            for frame in range(waiting[at]):
+                put(at, background.estimate_background(channel.read(frame), None, tile_size=tile_size))
+            attributes[at]["display_limits"] = display.limits_of_smooth(counts[at])
     return borrowed
 
 
 def main(
     sources: Sequence[str], labeled: Sequence[str], outputs: Sequence[str], tile_size: int, background_dilation: int
 ) -> None:
-    labels = Path(labeled[0]) if labeled else None
-    for source, output in zip(map(Path, sources), map(Path, outputs), strict=True):
-        borrowed = estimate_movie(source, labels, output, tile_size=tile_size, background_dilation=background_dilation)
+    borrowed = estimate_movie(
+        [Path(source) for source in sources],
+        Path(labeled[0]) if labeled else None,
+        [Path(output) for output in outputs],
+        tile_size=tile_size,
+        background_dilation=background_dilation,
+    )
+    for source, frames in zip(map(Path, sources), borrowed, strict=True):
         job.log.info("%s: done", source.parent.name)
-        if borrowed:
-            job.log.warning("%s: frames %s took a neighbouring frame's estimate", source.parent.name, borrowed)
+        if frames:
+            job.log.warning("%s: frames %s took a neighbouring frame's estimate", source.parent.name, frames)
 
 
 if __name__ == "__main__":

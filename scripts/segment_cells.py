@@ -45,7 +45,8 @@ def segment_movie(source: Path, output: Path, segment: Segment) -> list[int]:
 def _write_labels(frames: store.Frames, output: Path, segment: Segment, dtype: type[np.integer]) -> list[int]:
     n_frames, height, width = frames.shape
     counts = []
-    with store.writing(output, frames.shape, dtype, store.LABELS) as append:
+    attributes: dict[str, Any] = {}
+    with store.writing(output, frames.shape, dtype, store.LABELS, attributes=attributes) as append:
         for frame in range(n_frames):
             if frames.present(frame):
                 labels = checked(segment(frames.read(frame)), (height, width), frame)
@@ -56,6 +57,7 @@ def _write_labels(frames: store.Frames, output: Path, segment: Segment, dtype: t
                 raise OverflowError
             counts.append(highest)
             append(labels.astype(dtype))
+        attributes["display_limits"] = [0, max(counts)]
     return counts
 
 

@@ -37,7 +37,8 @@ def track_movie(source: Path, output: Path, track: Track) -> list[iou.Mapping]:
         raise PyamaError(f"tracking_method: {n_frames} frames were given and {len(mappings)} came back")
     n_cells = max((int(iou.tracks_of(mapping).max(initial=0)) for mapping in mappings), default=0)
     dtype = np.uint16 if n_cells <= np.iinfo(np.uint16).max else np.uint32
-    with store.writing(output, labeled.shape, dtype, store.LABELS) as append:
+    attributes = {"display_limits": [0, n_cells]}
+    with store.writing(output, labeled.shape, dtype, store.LABELS, attributes=attributes) as append:
         for frame, mapping in enumerate(mappings):
             append(iou.relabel(labeled.read(frame), mapping, dtype))
     return mappings

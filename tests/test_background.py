@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from pyama import background
-from pyama.background import dilate, estimate_background, tile_quantiles
+from pyama.background import block_quantiles, dilate, estimate_background, tile_medians
 
 
 def rms(values):
@@ -47,33 +47,38 @@ def covered_images(draw):
 
 
 @settings(max_examples=80, deadline=None)
-@given(covered_images(), st.integers(1, 9), st.sampled_from([0.5, 0.25, 0.1, 0.0, 1.0]), st.booleans())
-def test_tile_quantiles_and_centroids_are_exact(frame, block, q, overlap):
-    got = tile_quantiles(*frame, block, q, overlap=overlap)
-    for values, expected in zip(got, oracles.tile_statistics(*frame, block, q, overlap=overlap), strict=True):
+@given(covered_images(), st.integers(1, 9), st.sampled_from([0.5, 0.25, 0.1, 0.0, 1.0]))
+def test_block_quantiles_and_centroids_are_exact(frame, block, q):
+    got = block_quantiles(*frame, block, q)
+    for values, expected in zip(got, oracles.tile_statistics(*frame, block, q, overlap=False), strict=True):
         np.testing.assert_array_equal(values, expected)
 
 
-def test_tile_medians_of_a_whole_frame_are_exact():
+@settings(max_examples=80, deadline=None)
+@given(covered_images(), st.integers(1, 9), st.integers(-300, 300), st.sampled_from([0, 1, 8]))
+def test_tile_medians_and_centroids_are_exact_wherever_they_are_expected(frame, block, off, bin_width):
+    values, covered = frame
+    got = tile_medians(values, covered, block, around=int(np.median(values)) + off, bin_width=bin_width)
+    expected = oracles.tile_statistics(values, covered, block, 0.5, overlap=True)
+    for found, exact in zip(got[1:], expected[1:], strict=True):
+        np.testing.assert_array_equal(found, exact)
+    for i, j in np.ndindex(got[0].shape):
+        tile = np.s_[max((i - 1) * block, 0) : (i + 1) * block, max((j - 1) * block, 0) : (j + 1) * block]
+        if bin_width and not covered[tile].all():
+            expected[0][i, j] = oracles.grouped_median(values[tile][~covered[tile]].astype(float), bin_width)
+    np.testing.assert_allclose(got[0], expected[0], rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize("around", [450, 700, 40000])
+def test_tile_medians_of_a_whole_frame_are_exact(around):
     rng = np.random.default_rng(0)
     image, mask = oracles.simulated_frame(rng, oracles.smooth_background((300, 421), "vignette", 350, 700), 20)
     image[:, 200:230] = 65535
     covered = oracles.grown(mask, 10)
-    got = tile_quantiles(image, covered, 32)
+    got = tile_medians(image, covered, 32, around=around)
     for values, expected in zip(got, oracles.tile_statistics(image, covered, 32, 0.5, overlap=True), strict=True):
         np.testing.assert_array_equal(values, expected)
     assert got[0].shape == (11, 15)
-
-
-def test_medians_of_grouped_data():
-    rng = np.random.default_rng(1)
-    values = (1000 + 8 * rng.poisson(20, (50, 70))).astype(np.uint16)
-    covered = rng.random(values.shape) < 0.3
-    got = tile_quantiles(values, covered, 10, bin_width=8)[0]
-    for i, j in np.ndindex(got.shape):
-        window = np.s_[max(10 * i - 10, 0) : 10 * i + 10, max(10 * j - 10, 0) : 10 * j + 10]
-        expected = oracles.grouped_median(values[window][~covered[window]], 8)
-        assert got[i, j] == pytest.approx(expected, abs=1e-9)
 
 
 # the surface

@@ -1,6 +1,7 @@
 """Display levels and the metadata that makes images.zarr one thing for viewers."""
 
 import json
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 import cache_levels
+import copy_frames
 import index_images
 from pyama import display, store
 
@@ -59,12 +61,16 @@ def test_no_label_becomes_background(highest):
     assert shown[-1] == 255
 
 
-def test_level_of_counts_is_scaled_over_the_whole_stack(tmp_path):
+def test_level_of_counts_is_scaled_over_the_whole_stack(tmp_path, monkeypatch):
     rng = np.random.default_rng(0)
     frames = rng.integers(1000, 3000, (3, 41, 60), dtype=np.uint16)
     frames[1] += 2000
     frames[2] = 0
-    write(tmp_path / "pc_ch_0/0", frames, missing_frames=[2])
+    planes = [frames[0], frames[1], None]
+    monkeypatch.setattr(copy_frames, "open_movie", lambda raw: nullcontext(lambda fov, at, channels, z: [planes[at]]))
+    copy_frames.copy_frames(
+        tmp_path / "raw", [tmp_path / "pc_ch_0/0"], fov=0, channels=[0], shape=frames.shape, planes=[None]
+    )
     cache_levels.cache_level(tmp_path / "pc_ch_0/0", tmp_path / "pc_ch_0/1")
     level = zarr.open_array(tmp_path / "pc_ch_0/1", mode="r")
     assert (level.shape, level.dtype) == ((3, 20, 30), np.uint8)
@@ -78,7 +84,7 @@ def test_level_of_counts_is_scaled_over_the_whole_stack(tmp_path):
 def test_level_of_labels_keeps_every_label(tmp_path, dtype):
     frames = np.zeros((2, 20, 20), dtype)
     frames[0, 4:10, 4:10], frames[1, 4:10, 4:10] = 1, 60000
-    write(tmp_path / "seg_tracked_ch_0/0", frames, store.LABELS)
+    write(tmp_path / "seg_tracked_ch_0/0", frames, store.LABELS, display_limits=[0, 60000])
     cache_levels.cache_level(tmp_path / "seg_tracked_ch_0/0", tmp_path / "seg_tracked_ch_0/1")
     level = zarr.open_array(tmp_path / "seg_tracked_ch_0/1", mode="r")[:]
     assert [sorted(np.unique(frame)) for frame in level] == [[0, 1], [0, 255]]
@@ -88,7 +94,8 @@ def test_level_of_labels_keeps_every_label(tmp_path, dtype):
 def test_level_of_backgrounds(tmp_path):
     ramp = np.linspace(300, 1400, 40, dtype=np.float32)
     frames = np.broadcast_to(ramp, (2, 30, 40)).copy()
-    write(tmp_path / "fl_background_ch_1/0", frames)
+    limits = display.limits_of_smooth(np.bincount(display.sample_smooth(frames[0])))
+    write(tmp_path / "fl_background_ch_1/0", frames, display_limits=limits)
     cache_levels.cache_level(tmp_path / "fl_background_ch_1/0", tmp_path / "fl_background_ch_1/1")
     level = zarr.open_array(tmp_path / "fl_background_ch_1/1", mode="r")[:]
     expected = np.clip((ramp - np.percentile(frames, 1)) / np.ptp(np.percentile(frames, [1, 99])), 0, 1) * 255
@@ -96,7 +103,7 @@ def test_level_of_backgrounds(tmp_path):
 
 
 def test_chunks_are_tiles_of_one_frame(tmp_path):
-    write(tmp_path / "pc_ch_0/0", np.zeros((2, 700, 620), np.uint16))
+    write(tmp_path / "pc_ch_0/0", np.zeros((2, 700, 620), np.uint16), display_limits=[0, 0])
     cache_levels.cache_level(tmp_path / "pc_ch_0/0", tmp_path / "pc_ch_0/1")
     array = zarr.open_array(tmp_path / "pc_ch_0/1", mode="r")
     assert array.chunks == (1, 256, 256)
@@ -106,7 +113,7 @@ def test_chunks_are_tiles_of_one_frame(tmp_path):
 
 
 def test_a_channel_that_fails_costs_only_its_display_level(tmp_path, caplog):
-    write(tmp_path / "pc_ch_0/0", np.ones((2, 8, 8), np.uint16))
+    write(tmp_path / "pc_ch_0/0", np.ones((2, 8, 8), np.uint16), display_limits=[1, 1])
     names = ("fl_ch_1", "pc_ch_0")
     cache_levels.main([str(tmp_path / f"{n}/0") for n in names], [str(tmp_path / f"{n}/1") for n in names])
     assert "missing" in zarr.open_array(tmp_path / "fl_ch_1/1", mode="r").attrs["failed"]

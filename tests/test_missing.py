@@ -72,11 +72,12 @@ def test_frames_without_background_take_a_neighbours(tmp_path):
     covered = np.zeros((5, 128, 128), np.uint16)
     covered[[0, 3]] = 1
     source = write(tmp_path / "fl_ch_1/0", frames, missing_frames=[4])
+    whole = write(tmp_path / "fl_ch_2/0", frames)
     labels = write(tmp_path / "seg_labeled_ch_0/0", covered, store.LABELS)
     borrowed = estimate_background.estimate_movie(
-        source, labels, tmp_path / "bg/0", tile_size=64, background_dilation=3
+        [source, whole], labels, [tmp_path / "bg/0", tmp_path / "other/0"], tile_size=64, background_dilation=3
     )
-    assert borrowed == [0, 3, 4]
+    assert borrowed == [[0, 3, 4], [0, 3]]
     estimate = store.open_frames(tmp_path / "bg/0")
     for frame, like in enumerate([1, 1, 2, 2, 2]):
         own = background.estimate_background(frames[like], covered[like] > 0, background_dilation=3)
@@ -87,6 +88,6 @@ def test_cells_everywhere_in_all_frames(tmp_path, caplog):
     frames = np.full((2, 64, 64), 300, np.uint16)
     source = write(tmp_path / "fl_ch_1/0", frames)
     labels = write(tmp_path / "seg_labeled_ch_0/0", np.ones_like(frames), store.LABELS)
-    estimate_background.estimate_movie(source, labels, tmp_path / "bg/0", tile_size=64, background_dilation=3)
+    estimate_background.estimate_movie([source], labels, [tmp_path / "bg/0"], tile_size=64, background_dilation=3)
     assert "no frame shows background" in caplog.text
     np.testing.assert_allclose(store.open_frames(tmp_path / "bg/0").read(1), 300, atol=0.5)

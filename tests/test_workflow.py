@@ -52,6 +52,15 @@ def test_images_have_the_names_types_and_shapes_of_the_seed(finished):
         assert scale == pytest.approx([10, 0.65, 0.65])
 
 
+def test_black_and_white_of_the_display_levels_are_those_of_the_whole_stack(finished):
+    for name, array in open_images(finished).members():
+        values, limits = array["0"][:], array["0"].attrs["display_limits"]
+        if name.startswith("seg_"):
+            assert limits == [0, values.max()]
+        else:
+            np.testing.assert_allclose(limits, np.percentile(values, [1, 99]), atol=1)
+
+
 def test_few_files_per_fov(finished):
     assert len(files_below(finished.folder / "results/small/fov_000/images.zarr")) <= 100
 

@@ -74,7 +74,8 @@ def estimate_background(
     first = _evaluate(surface, shape)
 
     remainder = cv2.addWeighted(image, _STEPS, first, -_STEPS, _ZERO, dtype=cv2.CV_16U)
-    sites = _sites(remainder, covered | light, half, 0.5, bin_width=_STEPS)
+    medians = tile_medians(remainder, covered | light, half, around=_ZERO, bin_width=_STEPS)
+    sites = _usable(medians, 4 * half**2, image.size)
     if sites is None:
         return first
     z, y, x, weight = sites
@@ -106,12 +107,16 @@ def _coarse_surface(image, covered, half, factor):
     height, width = image.shape[0] // factor, image.shape[1] // factor
     inside = np.s_[: height * factor, : width * factor]
     means = cv2.resize(image[inside].astype(np.float32), (width, height), interpolation=cv2.INTER_AREA)
-    hidden = cv2.resize(255 * covered[inside].view(np.uint8), (width, height), interpolation=cv2.INTER_AREA) > 0
+    # The pixels of a block that lie beside each other are looked at as one number.
+    hidden = np.ascontiguousarray(covered[inside]).view(f"u{factor}").reshape(height, factor, width)
+    hidden = np.bitwise_or.reduce(hidden, axis=1) > 0
     block = 2 * half // factor
 
     # Lower quartiles first: what lies under cells that no mask covers shows through them in any tile that is not
     # full of cells; the fit turns down the tiles that are. The offset they leave is the mode of the remainder.
-    sites = _sites(np.rint(means).astype(np.uint16), hidden, block, 0.25, overlap=False)
+    area = block**2
+    quartiles = block_quantiles(np.rint(means).astype(np.uint16), hidden, block, 0.25)
+    sites = _usable(quartiles, area, means.size)
     if sites is None:
         return None
     knot = 2 * block
@@ -126,24 +131,26 @@ def _coarse_surface(image, covered, half, factor):
         light = residual > offset + 4 * max(spread, 0.5)
         light = cv2.dilate(light.view(np.uint8), np.ones((3, 3), np.uint8)).view(bool)
         steps = cv2.addWeighted(residual, _STEPS, residual, 0, _ZERO - offset * _STEPS, dtype=cv2.CV_16U)
-        sites = _sites(steps, hidden | light, block, 0.5, overlap=False)
+        sites = _usable(block_quantiles(steps, hidden | light, block, 0.5), area, means.size)
         if sites is None:
             return None
         z, y, x, weight = sites
         surface = surface + offset + _fit((z - _ZERO) / _STEPS, y, x, weight, extent, knot, _COARSE_STIFFNESS)
-    full = np.zeros(image.shape, np.uint8)
-    full[inside] = cv2.resize(light.view(np.uint8), (width * factor, height * factor), interpolation=cv2.INTER_NEAREST)
-    return surface, full.view(bool)
+    full = np.zeros(image.shape, bool)
+    full[inside] = light.repeat(factor, axis=1).repeat(factor, axis=0)
+    return surface, full
 
 
-def _sites(values, covered, block, q, *, overlap=True, bin_width=0):
-    """The tiles with background enough, flat: quantile, y, x, weight (1 for a whole tile of background)."""
-    z, y, x, count = tile_quantiles(values, covered, block, q, overlap=overlap, bin_width=bin_width)
-    area = block**2 * (4 if overlap else 1)
-    usable = count >= max(min(area, values.size) * _MIN_SHARE, 1)
+def _usable(sites, area, image_area):
+    """The tiles with background enough, flat: quantile, y, x, weight (1 for a whole tile of background); or None.
+
+    sites: what `block_quantiles` or `tile_medians` gave. area: pixels of a tile.
+    """
+    quantile, y, x, count = sites
+    usable = count >= max(min(area, image_area) * _MIN_SHARE, 1)
     if not usable.any():
         return None
-    return z[usable], y[usable], x[usable], count[usable] / area
+    return quantile[usable], y[usable], x[usable], count[usable] / area
 
 
 def _mode_and_spread(values: NDArray[np.float32]) -> tuple[float, float]:
@@ -163,62 +170,113 @@ def _mode_and_spread(values: NDArray[np.float32]) -> tuple[float, float]:
 # Quantiles of tiles
 
 
-def tile_quantiles(
-    values: NDArray[np.uint16],
-    covered: Mask,
-    block: int,
-    q: float = 0.5,
-    *,
-    overlap: bool = True,
-    bin_width: int = 0,
+def block_quantiles(
+    values: NDArray[np.uint16], covered: Mask, block: int, q: float
 ) -> tuple[Float, Float, Float, NDArray[np.int64]]:
-    """Exact quantile, centroid and number of the uncovered pixels of every tile.
+    """Exact quantile, centroid and number of the uncovered pixels of every block.
 
     values: (H, W) uint16. covered: (H, W) bool, pixels to leave out. The image is cut into blocks of block x block
-    pixels from its top left corner. With overlap, a tile is 2 x 2 blocks and tiles start at every block, the first
-    ones a block outside the image, so that the outer tiles reach the rim: tile (i, j) spans rows (i - 1) block to
-    (i + 1) block, columns likewise, as far as the image goes. Without overlap, every block is a tile.
+    pixels from its top left corner.
 
-    Returns quantile, y, x, count, all (ceil(H / block) + 1, ceil(W / block) + 1), without overlap one fewer each
-    way. The quantile is that of numpy's method "midpoint", so that q = 0.5 is the median; y and x are pixel
-    indices; where count is 0 all three are NaN.
-
-    bin_width (with overlap): the quantile is then interpolated within the bin of that width around it, as for
-    grouped data. Camera counts are whole numbers, and so is their median, half a count off in a quiet image; with
-    the width of a count this is mended.
+    Returns quantile, y, x, count, all (ceil(H / block), ceil(W / block)). The quantile is that of numpy's method
+    "midpoint", so that q = 0.5 is the median; y and x are pixel indices; where count is 0 all three are NaN.
     """
-    blocks, count, sum_y, sum_x = _sorted_blocks(values, covered, block)
-    if overlap:
-        quantile = _merged_quantile(blocks, count, q, bin_width)
-        count, sum_y, sum_x = map(_sum_2x2, (count, sum_y, sum_x))
-    else:
-        rank = q * np.maximum(count.ravel() - 1, 0)
-        every = np.arange(count.size)
-        low, high = (blocks[every, end(rank).astype(np.intp)] for end in (np.floor, np.ceil))
-        quantile = (low.astype(np.float64) + high) / 2
-    with np.errstate(invalid="ignore"):
-        y, x = sum_y / count, sum_x / count
-    quantile = np.where(count > 0, quantile.reshape(count.shape), np.nan)
-    return quantile, y, x, count
+    count, sum_y, sum_x = _block_sums(covered, block)
+    rows, columns = count.shape
+    masked = values | np.multiply(covered.view(np.uint8), np.uint16(65535), dtype=np.uint16)
+    masked = _whole_blocks(masked, block, 65535)
+    blocks = masked.reshape(rows, block, columns, block).swapaxes(1, 2).reshape(rows * columns, -1)
+    # A stable sort of 16-bit integers is a radix sort in numpy, fast on every processor.
+    blocks.sort(axis=1, kind="stable")
+    every = np.arange(count.size)
+    rank = q * np.maximum(count.ravel() - 1, 0)
+    low, high = (blocks[every, end(rank).astype(np.intp)] for end in (np.floor, np.ceil))
+    quantile = ((low.astype(np.float64) + high) / 2).reshape(count.shape)
+    return _known(quantile, sum_y, sum_x, count)
+
+
+def tile_medians(
+    values: NDArray[np.uint16], covered: Mask, block: int, *, around: int, bin_width: int = 0
+) -> tuple[Float, Float, Float, NDArray[np.int64]]:
+    """Exact median, centroid and number of the uncovered pixels of every tile; tiles overlap by half.
+
+    values, covered, block: as for `block_quantiles`. A tile is 2 x 2 blocks. Tiles start at every block, the first
+    ones a block outside the image, so that the outer tiles reach the rim: tile (i, j) spans rows (i - 1) block to
+    (i + 1) block, columns likewise, as far as the image goes. Returns median, y, x, count as `block_quantiles` does,
+    (ceil(H / block) + 1, ceil(W / block) + 1).
+
+    around: medians are expected within 127 of this value. They come from histograms of the blocks, each of which is
+    in four tiles; what lies farther away is sorted tile by tile, which is as exact and takes longer.
+    bin_width: the median is then interpolated within the bin of that width around it, as for grouped data. Camera
+    counts are whole numbers, and so is their median, half a count off in a quiet image; with the width of a count
+    this is mended.
+    """
+    count, sum_y, sum_x = map(_sum_2x2, _block_sums(covered, block))
+    # The highest value stands for itself, for what is higher, and for what is covered.
+    near = cv2.add(values, float(128 - around), dtype=cv2.CV_8U) | covered.view(np.uint8) * np.uint8(255)
+    up_to = _sum_2x2(_histograms(near, block).cumsum(axis=2, dtype=np.int32))  # pixels of a tile up to each value
+    rank = (np.maximum(count - 1, 0) // 2)[..., None], (count // 2)[..., None]
+    low, high = (np.count_nonzero(up_to <= place, axis=2) for place in rank)
+    median = (low + high) / 2
+    if bin_width:
+        below, within = (
+            np.take_along_axis(up_to, np.clip(np.ceil(edge).astype(np.intp) - 1, 0, 255)[..., None], 2)[..., 0]
+            for edge in (median - bin_width / 2, median + bin_width / 2)
+        )
+        median += _within_bin(count, below, within - below, bin_width)
+    median += around - 128
+    margin = 1 + bin_width
+    for i, j in np.argwhere((count > 0) & ((low <= margin) | (high >= 255 - margin))).tolist():
+        tile = np.s_[max(i - 1, 0) * block : (i + 1) * block, max(j - 1, 0) * block : (j + 1) * block]
+        median[i, j] = _grouped_median(np.sort(values[tile][~covered[tile]], kind="stable"), bin_width)
+    return _known(median, sum_y, sum_x, count)
+
+
+def _histograms(image: NDArray[np.uint8], block: int) -> NDArray[np.int32]:
+    """Number of pixels of each value in every block: (rows, columns, 256)."""
+    rows, columns = (-(-size // block) for size in image.shape)
+    counts = np.empty((rows, columns * 256), np.int32)
+    first = (np.arange(image.shape[1]) // block * 256).astype(np.int32)
+    for row in range(rows):  # the counts of a row of blocks stay in the processor's cache
+        counts[row] = np.bincount((first + image[row * block : (row + 1) * block]).ravel(), minlength=columns * 256)
+    return counts.reshape(rows, columns, 256)
+
+
+def _grouped_median(ordered: NDArray[np.uint16], bin_width: int) -> float:
+    """Median of sorted values, interpolated within the bin around it if that has a width."""
+    n = len(ordered)
+    median = (float(ordered[(n - 1) // 2]) + float(ordered[n // 2])) / 2
+    if not bin_width:
+        return median
+    below, up_to = np.searchsorted(ordered, [median - bin_width / 2, median + bin_width / 2])
+    return median + float(_within_bin(n, below, up_to - below, bin_width))
+
+
+def _within_bin(count, below, inside, bin_width):
+    """How far from the bin's middle the median of grouped data lies."""
+    share = np.where(inside > 0, (count / 2 - below) / np.maximum(inside, 1), 0.5)
+    return bin_width * (share - 0.5)
 
 
 def _sum_2x2(values):
-    padded = np.pad(values, 1)
-    return padded[:-1, :-1] + padded[:-1, 1:] + padded[1:, :-1] + padded[1:, 1:]
+    """Sums of every 2 x 2 entries of the first two axes, nothing lying outside."""
+    padded = np.pad(values, [(1, 1), (1, 1)] + [(0, 0)] * (values.ndim - 2))
+    pairs = padded[:-1] + padded[1:]
+    return pairs[:, :-1] + pairs[:, 1:]
 
 
-def _sorted_blocks(values, covered, block):
-    """Sorted pixels of every block, the covered ones last as 65535: (rows * columns, block ** 2) uint16; and the
-    number of uncovered pixels and the sums of their y and x: (rows, columns) int64."""
-    height, width = values.shape
-    rows, columns = -(-height // block), -(-width // block)
-    bottom, right = rows * block - height, columns * block - width
-    masked = values | np.multiply(covered.view(np.uint8), np.uint16(65535), dtype=np.uint16)
-    free = (~covered).view(np.uint8)
+def _whole_blocks(image, block, value):
+    """The image, filled up to whole blocks."""
+    bottom, right = (-size % block for size in image.shape)
     if bottom or right:
-        masked = cv2.copyMakeBorder(masked, 0, bottom, 0, right, cv2.BORDER_CONSTANT, value=65535)
-        free = cv2.copyMakeBorder(free, 0, bottom, 0, right, cv2.BORDER_CONSTANT, value=0)
+        image = cv2.copyMakeBorder(image, 0, bottom, 0, right, cv2.BORDER_CONSTANT, value=value)
+    return image
 
+
+def _block_sums(covered: Mask, block: int) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """Number of uncovered pixels of every block and the sums of their y and x."""
+    free = _whole_blocks((~covered).view(np.uint8), block, 0)
+    rows, columns = (size // block for size in free.shape)
     # uint8 holds the sum of up to 255 pixels, and is summed fastest.
     dtype = np.uint8 if block < 256 else np.uint32
     in_columns = np.add.reduce(free.reshape(rows, block, -1), axis=1, dtype=dtype).reshape(rows, columns, block)
@@ -228,75 +286,13 @@ def _sorted_blocks(values, covered, block):
     count = in_columns.sum(2, dtype=np.int64)
     sum_y = in_rows @ position + count * (block * np.arange(rows))[:, None]
     sum_x = in_columns @ position + count * (block * np.arange(columns))
-
-    blocks = masked.reshape(rows, block, columns, block).swapaxes(1, 2).reshape(rows * columns, -1)
-    # A stable sort of 16-bit integers is a radix sort in numpy, fast on every processor.
-    blocks.sort(axis=1, kind="stable")
-    return blocks, count, sum_y, sum_x
+    return count, sum_y, sum_x
 
 
-def _merged_quantile(blocks, count, q, bin_width) -> Float:
-    """Quantile of every 2 x 2 blocks, from their sorted values: (tiles,) float64, undefined for empty tiles.
-
-    Sorting each block once instead of each tile takes a quarter of the time, as every block is in four tiles.
-    """
-    rows, columns = count.shape
-    area = blocks.shape[1]
-    # An empty block stands for those outside the image; more padding lets windows reach over the end.
-    index = np.pad(np.arange(count.size).reshape(rows, columns), 1, constant_values=count.size)
-    index = np.stack([index[:-1, :-1], index[:-1, 1:], index[1:, :-1], index[1:, 1:]]).reshape(4, -1)
-    flat = np.concatenate([blocks.ravel(), np.full(3 * area + 16, 65535, np.uint16)])
-    start = index * area
-    number = np.append(count, 0)[index]
-    total = number.sum(axis=0)
-
-    # The quantile of a union lies between the least and the greatest of the quantiles of its parts (ranks rounded
-    # down and up). Two halvings of what lies between leave few values to be merged.
-    rank = q * np.maximum(number - 1, 0)
-    low = np.where(number > 0, flat[start + np.floor(rank).astype(np.intp)], 65535).min(axis=0)
-    high = np.where(number > 0, flat[start + np.ceil(rank).astype(np.intp)], 0).max(axis=0)
-    rank = q * np.maximum(total - 1, 0)
-    lower, upper = np.floor(rank).astype(np.intp), np.ceil(rank).astype(np.intp)
-    for _ in range(2):
-        middle = low + (high - low) // 2
-        reached = _count(flat, start, area, np.less_equal, middle).sum(axis=0)
-        high = np.where(reached > upper, middle, high)
-        low = np.where(reached <= lower, middle + 1, low)
-    before = _count(flat, start, area, np.less, low)
-    within = _count(flat, start, area, np.less_equal, high) - before
-    lower, upper = lower - before.sum(axis=0), upper - before.sum(axis=0)
-
-    result = np.zeros(len(total))
-    # Tiles that need about as many values are merged in one array: nearly all need a few, those at an edge of
-    # bright light all they have.
-    width = 1 << np.ceil(np.log2(np.maximum(within.max(axis=0), 16))).astype(int)
-    width[total == 0] = 0
-    for step in np.unique(width[width > 0]):
-        tiles = np.flatnonzero(width == step)
-        windows = np.lib.stride_tricks.sliding_window_view(flat, int(step))[(start + before)[:, tiles]]
-        np.copyto(windows, 65535, where=np.arange(step) >= within[:, tiles, None])
-        windows = windows.swapaxes(0, 1).reshape(len(tiles), -1)
-        windows.sort(axis=1, kind="stable")
-        every = np.arange(len(tiles))
-        result[tiles] = (windows[every, lower[tiles]].astype(np.float64) + windows[every, upper[tiles]]) / 2
-
-    if bin_width:
-        below = _count(flat, start, area, np.less, result - bin_width / 2).sum(axis=0)
-        inside = _count(flat, start, area, np.less, result + bin_width / 2).sum(axis=0) - below
-        share = np.where(inside > 0, (q * total - below) / np.maximum(inside, 1), 0.5)
-        result += bin_width * (share - 0.5)
-    return result
-
-
-def _count(flat, start, area, compare, bound):
-    """How many of the `area` sorted values from `start` (4, tiles) on compare as true with `bound` (tiles,)."""
-    position = start.copy()
-    left = area
-    while left > 1:
-        half = left // 2
-        position += half * compare(flat[position + (half - 1)], bound)
-        left -= half
-    return position - start + compare(flat[position], bound)
+def _known(quantile, sum_y, sum_x, count):
+    """Quantile, y, x and count; NaN where nothing was counted."""
+    with np.errstate(invalid="ignore"):
+        return np.where(count > 0, quantile, np.nan), sum_y / count, sum_x / count, count
 
 
 # The surface
@@ -309,7 +305,7 @@ def _fit(z, y, x, weight, extent, knot, stiffness, *, reject_light=False) -> Flo
     area that the surface covers, in the same pixels. knot: the wanted distance of knots. reject_light: turn down
     sites that lie above their surroundings (Tukey's biweight, on that side only).
     """
-    from scipy.linalg import solveh_banded
+    from scipy.linalg.lapack import dpbsv
 
     intervals = [max(1, round(size / knot)) for size in extent]
     spacing = [size / number for size, number in zip(extent, intervals, strict=True)]
@@ -321,12 +317,13 @@ def _fit(z, y, x, weight, extent, knot, stiffness, *, reject_light=False) -> Flo
     # A site touches 4 x 4 coefficients, and couples them in 136 pairs: `offset` below the matrix' diagonal, the
     # same for all sites.
     around = (np.arange(4)[:, None] * mx + np.arange(4)).ravel()
-    cells = (ky * mx + kx)[:, None] + around
+    first = (ky * mx + kx)[:, None]
+    cells = (first + around).ravel()
     design = (wy[:, :, None] * wx[:, None, :]).reshape(len(z), 16)
     left, right = np.tril_indices(16)
     offset = around[left] - around[right]
-    place = (cells[:, right] + offset * size).ravel()
-    product = design[:, left] * design[:, right]
+    place = (first + (around[right] + offset * size)).ravel()
+    product = np.take(design, left, axis=1) * np.take(design, right, axis=1)
     penalty = stiffness * _bending(*intervals, knot / spacing[0], knot / spacing[1])
 
     centre = float(np.median(z))
@@ -335,12 +332,15 @@ def _fit(z, y, x, weight, extent, knot, stiffness, *, reject_light=False) -> Flo
     def solve(weight):
         matrix = np.bincount(place, (weight[:, None] * product).ravel(), penalty.size).reshape(penalty.shape)
         matrix += penalty
-        vector = np.bincount(cells.ravel(), ((weight * level)[:, None] * design).ravel(), size)
-        return solveh_banded(matrix, vector, overwrite_ab=True, overwrite_b=True, lower=True, check_finite=False)
+        vector = np.bincount(cells, ((weight * level)[:, None] * design).ravel(), size)
+        _, solution, failed = dpbsv(matrix, vector, lower=1, overwrite_ab=1, overwrite_b=1)
+        if failed:
+            raise np.linalg.LinAlgError(f"the background's matrix is not positive definite ({failed})")
+        return solution
 
     trusted = weight
     for cut in _CUTS if reject_light else ():
-        residual = level - (solve(trusted)[cells] * design).sum(axis=1)
+        residual = level - (solve(trusted)[cells].reshape(design.shape) * design).sum(axis=1)
         scale = max(1.4826 * float(np.median(np.abs(residual))), 1.0)
         trusted = weight * (1 - np.clip(residual / (cut * scale), 0, 1) ** 2) ** 2
     return solve(trusted).reshape(my, mx) + centre

@@ -1,4 +1,8 @@
-"""Level 1 of images and crops: 8 bit, half resolution, for looking at. Nothing is measured on it."""
+"""Level 1 of images and crops: 8 bit, half resolution, for looking at. Nothing is measured on it.
+
+What becomes black and white is found while an array is made, when its frames are at hand, and kept as the array's
+attribute `display_limits`: so the level itself is made in one reading.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +10,14 @@ import cv2
 import numpy as np
 
 LOW, HIGH = 1.0, 99.0  # percentiles that become black and white
+COUNTS = 1 << 16
+STEPS = 16  # per count, in which backgrounds are binned
+SAMPLES = 256  # about as many rows and columns of a background, which is smooth, are looked at for the percentiles
+
+
+def count_pixels(image: np.ndarray) -> np.ndarray:
+    """Number of pixels of each value of a (H, W) uint16 image: (65536,) int64, exact up to 16 million of one value."""
+    return cv2.calcHist([image], [0], None, [COUNTS], [0, COUNTS]).ravel().astype(np.int64)
 
 
 def limits_of_counts(counts: np.ndarray) -> tuple[int, int]:
@@ -13,6 +25,18 @@ def limits_of_counts(counts: np.ndarray) -> tuple[int, int]:
     cumulated = np.cumsum(counts)
     low, high = np.searchsorted(cumulated, np.array([LOW, HIGH]) / 100 * cumulated[-1])
     return int(low), int(high)
+
+
+def sample_smooth(image: np.ndarray) -> np.ndarray:
+    """Pixels of a smooth (H, W) image of counts, in steps: (n,) intp, to be counted."""
+    apart = max(1, min(image.shape) // SAMPLES)
+    return np.clip(image[::apart, ::apart] * np.float32(STEPS), 0, STEPS * COUNTS - 1).astype(np.intp).ravel()
+
+
+def limits_of_smooth(counts: np.ndarray) -> tuple[float, float]:
+    """Values at the two percentiles, from a histogram of what `sample_smooth` gave."""
+    low, high = limits_of_counts(counts)
+    return low / STEPS, (high + 1) / STEPS
 
 
 def limits(values: np.ndarray) -> tuple[float, float]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import ctypes
 import faulthandler
 import json
 import logging
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,9 @@ log = logging.getLogger("pyama")
 
 # How the last line of a log says how the job ended.
 DONE, FAILED, STOPPED = "done in", "failed: ", "stopped"
+
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # glibc's malloc.h
+KEPT_BYTES = 1 << 28  # more than any array of a frame
 
 
 @contextmanager
@@ -42,6 +46,7 @@ def running(snakemake: Any) -> Iterator[dict[str, Any]]:
     settings.pop("files", None)  # digests of the user's files: a reason to run again, not a parameter
     started = time.perf_counter()
     limit_threads(snakemake.threads)
+    keep_memory()
     try:
         yield settings
         if listing := snakemake.output.get("checksums"):
@@ -63,6 +68,18 @@ def limit_threads(threads: int) -> None:
     """Keep OpenCV to the rule's threads (BLAS is told by Snakemake through the environment)."""
     if "cv2" in sys.modules:
         sys.modules["cv2"].setNumThreads(threads)
+
+
+def keep_memory() -> None:
+    """Keep the memory of one frame for the next, where the C library is glibc and arrays are used at all.
+
+    It would give every large array back to the system, which has to clear the pages again for the next one: a sixth
+    of the time of a stage.
+    """
+    if "numpy" in sys.modules:
+        with suppress(OSError, AttributeError):
+            for option in (M_MMAP_THRESHOLD, M_TRIM_THRESHOLD):
+                ctypes.CDLL("libc.so.6").mallopt(option, KEPT_BYTES)
 
 
 def _give_up(line: str) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ast
 import hashlib
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
@@ -40,10 +41,18 @@ def _parse(source: Path) -> ast.Module:
     return ast.parse((SCRIPTS / source).read_text(encoding="utf-8"))
 
 
+def _statements(block: ast.AST) -> Iterator[ast.AST]:
+    """A module and everything in it, but no expressions, which are most of it."""
+    yield block
+    for part in ("body", "handlers", "orelse", "finalbody", "cases"):
+        for statement in getattr(block, part, ()):
+            yield from _statements(statement)
+
+
 @cache
 def _imports(source: Path) -> tuple[Path, ...]:
     names: set[str] = set()
-    for node in ast.walk(_parse(source)):
+    for node in _statements(_parse(source)):
         if isinstance(node, ast.Import):
             names.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module:
@@ -64,7 +73,7 @@ def _imports(source: Path) -> tuple[Path, ...]:
 def _code(source: Path) -> str:
     """The source without comments, docstrings and formatting."""
     tree = _parse(source)
-    for node in ast.walk(tree):
+    for node in _statements(tree):
         if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)):
             body = node.body
             if body and isinstance(body[0], ast.Expr) and isinstance(body[0].value, ast.Constant):
