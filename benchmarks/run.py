@@ -1,99 +1,174 @@
-"""What each stage costs: the workflow as a whole, each kind of job, and the plain way of each computation beside ours.
+"""What the workflow costs: as a whole, by stage beside the plain way of each, and as FOVs, frames and cells get more.
 
-Usage: python benchmarks/run.py [FOVS FRAMES SIDE]     (4 60 1024 without; about 10 minutes)
+Usage: python benchmarks/run.py [PART ...]     (all parts without: workflow large plain fovs frames cells; 15 minutes)
 
-Writes benchmarks/results.csv and benchmarks/results.png. Everything is measured in one run on one machine: compare
-ratios, not seconds with those of another machine. Whole-process CPU seconds are user + system of the children.
+Writes benchmarks/results.csv, benchmarks/scaling.csv and benchmarks/results.png; a part that was not run keeps the rows
+of its last run. CPU seconds are user + system of the whole process tree. Everything of a part is measured in one run on
+one machine: compare ratios, not seconds with those of another machine, nor with a machine that others use meanwhile.
 """
 
 from __future__ import annotations
 
 import csv
+import json
+import os
+import re
 import resource
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+
+os.environ["OPENBLAS_NUM_THREADS"] = "1"  # as in a job; idle threads would count
 
 import cv2
 import numpy as np
 import yaml
 
 ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT / "scripts"))
-sys.path.insert(0, str(ROOT / "tests"))
+sys.path[:0] = [str(ROOT / "scripts"), str(ROOT / "tests")]
 
 import oracles
 import oracles_background
+import plain
 
-from demo.make_demo import write_experiment
-from demo.simulate import Experiment, simulate
-from pyama import background, iou, legacy, logstd
+import cache_levels
+import crop_cells
+import extract_features
+from demo.nd2_writer import Channel, write_nd2
+from demo.simulate import simulate
+from pyama import background, display, iou, job, legacy, logstd, store
 
-STAGES = ("copy", "segment", "track", "background", "crop", "extract", "cache", "index", "record")
+Row = dict[str, object]
+
+# Each kind of job, and what it imports before it does anything.
+JOBS = {
+    "copy": "copy_frames, pyama.microscopy",
+    "segment": "segment_cells, pyama.logstd",
+    "track": "track_cells",
+    "background": "estimate_background, scipy.linalg.lapack",
+    "crop": "crop_cells",
+    "extract": "extract_features",
+    "cache": "cache_levels",
+    "index": "index_images",
+    "record": "record_config",
+    "qc": "check_quality",
+    "tidy": "tidy_traces",
+    "merge_all": "merge_samples",
+}
+COST = re.compile(r"CPU ([\d.]+) s, memory (\d+) MB$")
+FEATURES = ["intensity_total", "intensity_mean"]
 
 
-def children_seconds() -> float:
-    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return usage.ru_utime + usage.ru_stime
+def cpu_of(command: Sequence[str], **options: object) -> float:
+    """CPU seconds of a command with all its children."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, **options)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
-def workflow_rows(experiment: Experiment, folder: Path) -> list[dict[str, object]]:
-    """CPU of a whole first run and of a run with nothing to do; CPU and memory of the jobs of each stage."""
-    write_experiment(folder, experiment, "bench")
-    features = ["intensity_total", "intensity_mean"]
+def write_movie(path: Path, planes: np.ndarray, *, n_fovs: int, n_frames: int, tiled: int = 1) -> None:
+    """An ND2 of any length from a few simulated frames.
+
+    planes: (T, C, H, W). They are played to and fro; FOVs are shifted against each other, and `tiled` times as wide and
+    high. What a stage costs depends on cells, noise and structure, not on whether they have been seen before.
+    """
+    order = np.abs((np.arange(n_frames) + len(planes) - 1) % max(2 * len(planes) - 2, 1) - (len(planes) - 1))
+    height, width = (tiled * side for side in planes.shape[2:])
+    write_nd2(
+        path,
+        lambda fov, frame, channel, z: np.tile(np.roll(planes[order[frame], channel], 101 * fov), (tiled, tiled)),
+        **{"n_fovs": n_fovs, "n_frames": n_frames, "height": height, "width": width},
+        channels=[Channel(name) for name in ("Phase", "GFP", "RFP")],
+    )
+
+
+def simulated(n_frames: int, side: int, n_cells: int) -> np.ndarray:
+    experiment = simulate(n_fovs=1, n_frames=n_frames, height=side, width=side, n_cells=n_cells)
+    return np.array([[experiment.plane(0, t, c) for c in range(3)] for t in range(n_frames)])
+
+
+def run_workflow(folder: Path, planes: np.ndarray, **size: int) -> tuple[list[str], dict[str, float]]:
+    """The command of a workflow on such a movie, and what its first run cost."""
+    write_movie(folder / "bench.nd2", planes, **size)
     config = {
         "datasets": {"bench": str(folder / "bench.nd2")},
         "output_dir": str(folder / "results"),
         "channels": {
             "pc": {"channel": 0, "features": ["area", "aspect_ratio"]},
-            "fl": [{"channel": 1, "features": features}, {"channel": 2, "features": features}],
+            "fl": [{"channel": 1, "features": FEATURES}, {"channel": 2, "features": FEATURES}],
         },
-        "params": {"min_frames": min(30, experiment.n_frames)},
+        "params": {"min_frames": min(30, size["n_frames"])},
     }
     (folder / "config.yaml").write_text(yaml.safe_dump(config))
     command = [sys.executable, "-m", "snakemake", "--cores", "2", "--configfile", str(folder / "config.yaml")]
-    rows: list[dict[str, object]] = []
-    for what in ("workflow, first run", "workflow, nothing to do"):
-        before, started = children_seconds(), time.perf_counter()
-        subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
-        rows.append(
-            {
-                "what": what,
-                "cpu_s": children_seconds() - before,
-                "cpu_s_per_fov": (children_seconds() - before) / experiment.n_fovs,
-                "wall_s": time.perf_counter() - started,
-            }
-        )
-    for stage in STAGES:
-        jobs = []
-        for file in (folder / "results/benchmarks").rglob(f"{stage}.tsv"):
-            with open(file, newline="") as table:
-                jobs += list(csv.DictReader(table, delimiter="\t"))
-        number = lambda column, jobs=jobs: [float(job[column]) for job in jobs if job[column] not in ("-", "NA")]  # noqa: E731
-        rows.append(
-            {
-                "what": f"job {stage}",
-                "cpu_s_per_fov": float(np.mean(number("cpu_time") or [np.nan])),
-                "wall_s": float(np.mean(number("s"))),
-                "peak_mb": max(number("max_rss"), default=np.nan),
-            }
-        )
-    results = [path for path in (folder / "results/bench/fov_000").rglob("*") if path.is_file()]
-    rows.append(
-        {
-            "what": "files and bytes of a FOV",
-            "files": len(results),
-            "bytes": sum(path.stat().st_size for path in results),
+    started = time.perf_counter()
+    cpu = cpu_of(command, cwd=ROOT, stderr=subprocess.DEVNULL)
+    return command, {
+        "cpu_s": cpu,
+        "cpu_s_per_fov": cpu / size["n_fovs"],
+        "wall_s": time.perf_counter() - started,
+        "peak_mb": max(peak for stage in JOBS for _, peak in jobs(folder, stage)),
+    }
+
+
+def jobs(folder: Path, stage: str) -> list[tuple[float, float]]:
+    """CPU seconds and peak memory (MB) of the jobs of a stage, from the last lines of their logs."""
+    logs = (folder / "results/logs").rglob(f"{stage}.log")
+    found = (COST.search(log.read_text(encoding="utf-8").strip()) for log in logs)
+    return [(float(cost[1]), float(cost[2])) for cost in found if cost]
+
+
+def workflow(folder: Path) -> Iterator[Row]:
+    """Four FOVs of 60 x 1024 x 1024 in three channels, some 70 cells: the whole, and what its jobs and starts cost."""
+    size = {"n_fovs": 4, "n_frames": 60}
+    command, cost = run_workflow(folder, simulated(60, 1024, 75), **size)
+    yield {"what": "first run", **cost}
+    in_jobs = sum(cpu for stage in JOBS for cpu, _ in jobs(folder, stage))
+    snakemake = cost["cpu_s"] - in_jobs
+    yield {"what": "Snakemake itself", "cpu_s": snakemake, "cpu_s_per_fov": snakemake / size["n_fovs"]}
+    nothing = cpu_of(command, cwd=ROOT, stderr=subprocess.DEVNULL)
+    yield {"what": "run with nothing to do", "cpu_s": nothing}
+    for stage, imports in JOBS.items():
+        # What Snakemake puts above a script, and the script's imports.
+        start = f"import snakemake.iocontainers, snakemake.logging, {imports}"
+        environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}
+        starts = [cpu_of([sys.executable, "-c", start], cwd=ROOT / "scripts", env=environment) for _ in range(3)]
+        costs = jobs(folder, stage)
+        yield {
+            "what": f"job {stage.partition('_')[0]}",
+            "n": len(costs),
+            "cpu_s": sum(cpu for cpu, _ in costs) / len(costs),
+            "of_it_start_s": min(starts),
+            "peak_mb": max(peak for _, peak in costs),
         }
-    )
-    empty = [sys.executable, "-c", "import numpy, cv2, numcodecs, snakemake.script"]
-    before = children_seconds()
-    subprocess.run(empty, check=True)
-    rows.append({"what": "start of a job (interpreter, imports)", "cpu_s": children_seconds() - before})
-    return rows
+    results = [path for path in (folder / "results/bench/fov_000").rglob("*") if path.is_file()]
+    yield {
+        "what": "files and bytes of a FOV",
+        "n": len(results),
+        "bytes": sum(path.stat().st_size for path in results),
+    }
+
+
+def large(folder: Path) -> Iterator[Row]:
+    """One FOV of 100 x 2048 x 2048 in three channels, 300 cells."""
+    _, cost = run_workflow(folder, simulated(25, 1024, 75), n_fovs=1, n_frames=100, tiled=2)
+    yield {"what": "100 x 2048 x 2048, first run", **cost}
+    for stage in list(JOBS)[:7]:
+        ((cpu, peak),) = jobs(folder, stage)
+        yield {"what": f"100 x 2048 x 2048, job {stage}", "cpu_s": cpu, "peak_mb": peak}
+    cells = folder / "results/bench/fov_000/cells.zarr"
+    files = [path for path in cells.rglob("*") if path.is_file()]
+    n_arrays = sum(b'"array"' in path.read_bytes() for path in cells.rglob("zarr.json"))
+    n_groups = sum(path.name == "zarr.json" for path in files) - n_arrays
+    n_cells = len([path for path in (cells / "pc_ch_0").iterdir() if path.is_dir()])
+    yield {
+        "what": f"cells.zarr of {n_cells} cells x 100 frames, files per array",
+        "n": (len(files) - n_groups) / n_arrays,
+    }
 
 
 def cpu_ms(function: Callable[[], object], repeats: int) -> float:
@@ -106,67 +181,222 @@ def cpu_ms(function: Callable[[], object], repeats: int) -> float:
     return 1000 * min(times)
 
 
-def computation_rows(experiment: Experiment) -> list[dict[str, object]]:
-    """Our way and the plain way of the same computation on the same frames, in turn."""
-    phase, light = experiment.plane(0, 0, 0), experiment.plane(0, 0, 1)
-    labels = [logstd.segment_frame(experiment.plane(0, frame, 0)) for frame in range(min(10, experiment.n_frames))]
-    foreground = labels[0] > 0
-    pairs = {
-        "segmentation of a frame": (lambda: logstd.segment_frame(phase), lambda: oracles.logstd_labels(phase)),
-        "segmentation of a frame as in PyAMA": (
-            lambda: legacy.segment_frame(phase),
-            lambda: oracles.pyama_labels(phase),
+def write_array(path: Path, frames: np.ndarray, kind: str, **attributes: object) -> store.Frames:
+    with store.writing(path, frames.shape, frames.dtype, kind, attributes=attributes) as append:
+        for frame in frames:
+            append(frame)
+    return store.open_frames(path)
+
+
+def extracted(cells: Path) -> list[str]:
+    """Traces of a cells.zarr with one fluorescence channel."""
+    settings = {"min_frames": 1, "border_margin": 0, "mask_margin": 0, "background_weight": 1.0}
+    settings |= {"particle_sigma": 1.5, "particle_threshold": 4.5}
+    chosen = extract_features.Chosen(0, ((0, ("area", "aspect_ratio")), (1, tuple(FEATURES))))
+    with store.open_store(cells) as get:
+        return list(
+            extract_features.table(get, 0, chosen, None, **settings, particle_sigma=1.5, particle_threshold=4.5)
+        )
+
+
+def plain_ways(folder: Path) -> Iterator[Row]:
+    """Our way and the plain way of each stage on the same 10 frames of 1024 x 1024, in turn."""
+    planes = simulated(10, 1024, 75)
+    phase, light = np.ascontiguousarray(planes[:, 0]), np.ascontiguousarray(planes[:, 1])
+    labels = np.array([logstd.segment_frame(frame) for frame in phase])
+    tracked = np.array(
+        [iou.relabel(frame, found, np.uint16) for frame, found in zip(labels, iou.track(labels), strict=True)]
+    )
+    surface = np.array([background.estimate_background(*frame) for frame in zip(light, labels > 0, strict=True)])
+    limits = display.limits_of_counts(sum(map(display.count_pixels, light)))
+    arrays = [
+        write_array(folder / "seg_tracked_ch_0/0", tracked, store.LABELS),
+        write_array(folder / "fl_ch_1/0", light, store.PIXELS, display_limits=limits),
+        write_array(folder / "fl_background_ch_1/0", surface, store.SMOOTH),
+    ]
+
+    pairs: dict[str, tuple[Callable[[], object], Callable[[], object]]] = {
+        "copy: writing": (
+            lambda: write_array(folder / "copied/0", light, store.PIXELS),
+            lambda: plain.copy(light, folder / "copied_plainly"),
         ),
-        "tracking of 10 frames": (lambda: iou.track(labels, split_touching=True), lambda: oracles.track(labels)),
-        "background of a frame": (
-            lambda: background.estimate_background(light, foreground),
-            lambda: oracles_background.like_pyama(light, foreground),
+        "segment": (
+            lambda: [logstd.segment_frame(frame) for frame in phase],
+            lambda: [oracles.logstd_labels(frame) for frame in phase],
+        ),
+        "segment as PyAMA": (
+            lambda: [legacy.segment_frame(frame) for frame in phase],
+            lambda: [oracles.pyama_labels(frame) for frame in phase],
+        ),
+        "track": (lambda: iou.track(labels, split_touching=True), lambda: oracles.track(labels)),
+        "background": (
+            lambda: [background.estimate_background(*frame) for frame in zip(light, labels > 0, strict=True)],
+            lambda: [oracles_background.like_pyama(*frame) for frame in zip(light, labels > 0, strict=True)],
+        ),
+        "crop": (
+            lambda: crop_cells.write_cells(arrays[0], arrays[1:], folder / "cells.zarr", crop_padding=5),
+            lambda: plain.crop(tracked, [light, surface, tracked], folder / "cropped_plainly"),
+        ),
+        "extract": (lambda: extracted(folder / "cells.zarr"), lambda: plain.extract(tracked, light, surface)),
+        "cache": (
+            lambda: cache_levels.cache_level(folder / "fl_ch_1/0", folder / "fl_ch_1/1"),
+            lambda: plain.display_level(light, folder / "shown_plainly"),
         ),
     }
-    rows = []
-    for what, (ours, plain) in pairs.items():
-        fast, slow = cpu_ms(ours, 5), cpu_ms(plain, 2)
-        rows.append({"what": what, "ours_ms": fast, "plain_ms": slow, "ratio": slow / fast})
-    return rows
+    for what, (ours, others) in pairs.items():
+        fast, slow = cpu_ms(ours, 3) / len(phase), cpu_ms(others, 1) / len(phase)
+        yield {"what": what, "ours_ms": fast, "plain_ms": slow, "ratio": slow / fast}
+        if what == "crop":  # what the extraction reads
+            write_array(folder / "pc_ch_0/0", phase, store.PIXELS)
 
 
-def write(rows: list[dict[str, object]]) -> None:
+def fovs(folder: Path) -> Iterator[Row]:
+    """The whole workflow on FOVs of 6 frames of 128 x 128, where a job is little more than its start."""
+    planes = simulated(6, 128, 3)
+    for n in (4, 20, 100):
+        (folder / str(n)).mkdir()
+        _, cost = run_workflow(folder / str(n), planes, n_fovs=n, n_frames=6)
+        yield {"n": n, **cost, "per_one_ms": 1000 * cost["cpu_s"] / n}
+
+
+def frames(folder: Path) -> Iterator[Row]:
+    """The jobs of a FOV of 512 x 512 without their starts."""
+    planes = simulated(50, 512, 20)
+    for n in (50, 150, 500):
+        (folder / str(n)).mkdir()
+        run_workflow(folder / str(n), planes, n_fovs=1, n_frames=n)
+        costs = [jobs(folder / str(n), stage)[0] for stage in list(JOBS)[:7]]
+        start = f"import snakemake.iocontainers, snakemake.logging, {JOBS['crop']}"
+        started = min(cpu_of([sys.executable, "-c", start], cwd=ROOT / "scripts") for _ in range(3))
+        work = sum(cpu for cpu, _ in costs) - len(costs) * started
+        yield {"n": n, "cpu_s": work, "per_one_ms": 1000 * work / n, "peak_mb": max(peak for _, peak in costs)}
+
+
+def cells(folder: Path) -> Iterator[Row]:
+    """Tracking, and cropping with extraction, of 10 frames of 2048 x 2048 in which round cells wander."""
+    rng = np.random.default_rng(0)
+    side = 2048
+    light = rng.integers(500, 600, (10, side, side), dtype=np.uint16)
+    flat = np.full(light.shape, 500, np.float32)
+    for n in (125, 500, 2000):
+        rows = int(np.ceil(n**0.5))
+        places = (np.stack(np.divmod(np.arange(n), rows), axis=1) + 0.5) * (side / rows)
+        labels = np.zeros(light.shape, np.uint16)
+        for image in labels:
+            for cell, (y, x) in enumerate(places + rng.uniform(-4, 4, places.shape), 1):
+                cv2.circle(image, (int(x), int(y)), 12, cell, cv2.FILLED)
+        tracking = cpu_ms(lambda labels=labels: iou.track(labels, split_touching=True), 2)
+        there = folder / str(n)
+        arrays = [
+            write_array(there / "seg_tracked_ch_0/0", labels, store.LABELS),
+            write_array(there / "fl_ch_1/0", light, store.PIXELS),
+            write_array(there / "fl_background_ch_1/0", flat, store.SMOOTH),
+        ]
+        cropping = cpu_ms(
+            lambda arrays=arrays, there=there: crop_cells.write_cells(
+                arrays[0], arrays[1:], there / "cells.zarr", crop_padding=5
+            ),
+            2,
+        )
+        extraction = cpu_ms(lambda there=there: extracted(there / "cells.zarr"), 2)
+        yield {"n": n, "track_ms": tracking / 10, "crop_ms": cropping / 10, "extract_ms": extraction / 10}
+
+
+PARTS = {
+    "workflow": workflow,
+    "large": large,
+    "plain": plain_ways,
+    "fovs": fovs,
+    "frames": frames,
+    "cells": cells,
+}
+TABLES = {"results": ("workflow", "large", "plain"), "scaling": ("fovs", "frames", "cells")}
+
+
+def read(table: str) -> list[Row]:
+    path = ROOT / f"benchmarks/{table}.csv"
+    if not path.exists():
+        return []
+    with open(path, newline="") as file:
+        return [{key: value for key, value in row.items() if value} for row in csv.DictReader(file)]
+
+
+def write(table: str, rows: list[Row]) -> None:
     columns = list(dict.fromkeys(key for row in rows for key in row))
-    with open(ROOT / "benchmarks/results.csv", "w", newline="") as file:
-        table = csv.DictWriter(file, columns, lineterminator="\n")
-        table.writeheader()
-        for row in rows:
-            table.writerow({key: f"{v:.4g}" if isinstance(v, float) else v for key, v in row.items()})
-    for row in rows:
-        print("  ".join(f"{v:.4g}" if isinstance(v, float) else f"{v}" for v in row.values()))
+    with open(ROOT / f"benchmarks/{table}.csv", "w", newline="") as file:
+        writer = csv.DictWriter(file, columns, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows({key: f"{v:.4g}" if isinstance(v, float) else v for key, v in row.items()} for row in rows)
 
 
-def draw(rows: list[dict[str, object]]) -> None:
+def draw(results: list[Row], scaling: list[Row]) -> None:
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot as plt
 
-    jobs = [row for row in rows if str(row["what"]).startswith("job ")]
-    figure, axes = plt.subplots(figsize=(7, 3), layout="constrained")
-    axes.barh([str(row["what"])[4:] for row in jobs][::-1], [row["cpu_s_per_fov"] for row in jobs][::-1], color="0.4")
-    axes.set(xlabel="CPU seconds of a job")
-    axes.spines[["top", "right"]].set_visible(False)
-    figure.savefig(ROOT / "benchmarks/results.png", dpi=100)
+    figure, axes = plt.subplots(2, 3, figsize=(11, 5.5), layout="constrained")
+    work, ratio, first, second, third, legend = axes.ravel()
+    legend.axis("off")
+
+    bars = [row for row in results if str(row["what"]).startswith("job ")][:7][::-1]
+    names = [str(row["what"])[4:] for row in bars]
+    start, whole = (np.array([float(row[key]) for row in bars]) for key in ("of_it_start_s", "cpu_s"))
+    work.barh(names, whole, color="0.35", label="work")
+    work.barh(names, start, color="0.75", label="start of the job")
+    work.set(xlabel="CPU s per FOV", title="60 frames of 1024 x 1024, 3 channels")
+    work.legend(frameon=False)
+
+    bars = [row for row in results if row["part"] == "plain"][::-1]
+    ratio.barh([str(row["what"]) for row in bars], [float(row["ratio"]) for row in bars], color="0.35")
+    ratio.axvline(1, color="0.75")
+    ratio.set(xlabel="times faster than the plain way", title="the same answer, computed plainly")
+
+    of = lambda part: [row for row in scaling if row["part"] == part]  # noqa: E731
+    for axis, part, key, label in (
+        (first, "fovs", "per_one_ms", "CPU s per FOV of 6 x 128 x 128"),
+        (second, "frames", "per_one_ms", "CPU ms per frame of 3 x 512 x 512"),
+    ):
+        rows = of(part)
+        scale = 1000 if part == "fovs" else 1
+        axis.plot([int(row["n"]) for row in rows], [float(row[key]) / scale for row in rows], "o-", color="0.35")
+        axis.set(xscale="log", xlabel=part.replace("fovs", "FOVs"), title=label, ylim=(0, None))
+        axis.set_xticks([int(row["n"]) for row in rows], [str(row["n"]) for row in rows], minor=False)
+        axis.minorticks_off()
+    for stage, style in (("track", "o-"), ("crop", "s-"), ("extract", "^-")):
+        rows = of("cells")
+        third.plot([int(row["n"]) for row in rows], [float(row[f"{stage}_ms"]) for row in rows], style, label=stage)
+    third.set(xscale="log", yscale="log", xlabel="cells per frame", title="CPU ms per frame of 2048 x 2048")
+    third.legend(frameon=False)
+    for axis in axes.flat:
+        axis.spines[["top", "right"]].set_visible(False)
+    total = next((row for row in results if row["what"] == "first run"), None)
+    if total:
+        lines = [f"{float(total['cpu_s_per_fov']):.1f} CPU s per FOV of 60 x 1024 x 1024 x 3,", "everything included"]
+        lines += [f"{float(total['peak_mb']):.0f} MB at most in any job"]
+        legend.text(0, 0.5, "\n".join(lines), va="center", fontsize=11)
+    figure.savefig(ROOT / "benchmarks/results.png", dpi=90)
 
 
-def main(n_fovs: int = 4, n_frames: int = 60, side: int = 1024) -> None:
+def main(chosen: Sequence[str]) -> None:
     cv2.setNumThreads(1)
-    experiment = simulate(
-        n_fovs=n_fovs, n_frames=n_frames, height=side, width=side, n_cells=70 * side * side // 1024**2
-    )
-    with tempfile.TemporaryDirectory() as folder:
-        rows = workflow_rows(experiment, Path(folder))
-    rows += computation_rows(experiment)
-    print(f"\n{n_fovs} FOVs x {n_frames} frames x {side} x {side}, PC + 2 FL\n")
-    write(rows)
-    draw(rows)
+    job.keep_memory()
+    tables = {table: read(table) for table in TABLES}
+    for table, parts in TABLES.items():
+        for part in parts:
+            if part in chosen:
+                with tempfile.TemporaryDirectory() as folder:
+                    rows = []
+                    for row in PARTS[part](Path(folder)):
+                        rows.append({"part": part, **row})
+                        print(json.dumps(row, default=float), flush=True)
+                tables[table] = sorted(
+                    [row for row in tables[table] if row["part"] != part] + rows,
+                    key=lambda row: parts.index(row["part"]),
+                )
+                write(table, tables[table])
+    draw(*tables.values())
 
 
 if __name__ == "__main__":
-    main(*map(int, sys.argv[1:]))
+    main(sys.argv[1:] or list(PARTS))

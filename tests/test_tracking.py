@@ -175,6 +175,21 @@ def test_forbidden_pairs_cost_no_permitted_match():
     assert ids_of(iou.track([frame_of(first), frame_of(second)], min_iou=0.3)) == [{1: 1, 2: 2}, {1: 1, 2: 3}]
 
 
+@given(
+    st.dictionaries(
+        st.tuples(st.integers(0, 4), st.integers(0, 4)), st.integers(1, 1000), min_size=1, max_size=iou.FEW_PAIRS
+    )
+)
+def test_trying_all_choices_gains_as_much_as_the_hungarian_algorithm(pairs):
+    i, j = np.array(list(pairs)).T
+    gain = np.array(list(pairs.values())) / 1000
+    for chosen in (iou._try_all(i, j, gain), iou._hungarian(i, j, gain)):
+        assert len({*i[chosen]}) == len({*j[chosen]}) == len(chosen)
+        dense = np.zeros((5, 5))
+        dense[i, j] = gain
+        assert gain[chosen].sum() == pytest.approx(dense[linear_sum_assignment(dense, maximize=True)].sum())
+
+
 boxes = st.lists(
     st.tuples(st.integers(0, 30), st.integers(0, 30), st.integers(3, 25), st.integers(3, 25)), min_size=1, max_size=6
 )

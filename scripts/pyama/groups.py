@@ -17,7 +17,7 @@ def group_metadata(attributes: Mapping[str, Any]) -> bytes:
 
 def as_bytes(metadata: Mapping[str, Any]) -> bytes:
     """Metadata in one canonical spelling."""
-    return json.dumps(metadata, indent=1, sort_keys=True).encode()
+    return json.dumps(metadata, sort_keys=True).encode()
 
 
 def write_group(path: Path, attributes: Mapping[str, Any]) -> None:

@@ -6,6 +6,7 @@ import ctypes
 import faulthandler
 import json
 import logging
+import os
 import sys
 import time
 from collections.abc import Iterator
@@ -61,7 +62,7 @@ def running(snakemake: Any) -> Iterator[dict[str, Any]]:
         reason = f"{type(error).__name__}: {error}"
         log.exception("%s%s", FAILED, reason)
         _give_up(f"{snakemake.rule}, {place}: {reason} (details in {log_file})")
-    log.info("%s %.1f s", DONE, time.perf_counter() - started)
+    log.info("%s %.1f s; %s", DONE, time.perf_counter() - started, _cost())
 
 
 def limit_threads(threads: int) -> None:
@@ -80,6 +81,15 @@ def keep_memory() -> None:
         with suppress(OSError, AttributeError):
             for option in (M_MMAP_THRESHOLD, M_TRIM_THRESHOLD):
                 ctypes.CDLL("libc.so.6").mallopt(option, KEPT_BYTES)
+
+
+def _cost() -> str:
+    """What the whole process has cost, its start and its children included; memory where Linux tells."""
+    cost = f"CPU {sum(os.times()[:4]):.2f} s"
+    with suppress(OSError, IndexError):
+        status = Path("/proc/self/status").read_text()
+        cost += f", memory {int(status.partition('VmHWM:')[2].split()[0]) // 1024} MB"
+    return cost
 
 
 def _give_up(line: str) -> None:

@@ -6,6 +6,7 @@ in a small window tells them apart without a model and without training.
 """
 
 import math
+from bisect import bisect_right
 from collections.abc import Callable
 
 import cv2
@@ -38,7 +39,7 @@ def segment_frame(
     `image`: (H, W) of any integer dtype up to 16 bits. Returns (H, W) labels, 0 = background, 1..N the 4-connected
     objects in raster order of their first pixel; uint16, or uint32 when there are more than 65,535 objects.
 
-    Foreground is where `log_std` exceeds `threshold`. It is closed, freed of objects smaller than `min_object_size`
+    Foreground is where the log-STD exceeds `threshold`. It is closed, freed of objects smaller than `min_object_size`
     pixels, filled, and opened; closing and opening use a disk `morph_size` pixels wide, `morph_iterations` times.
     Objects of `min_object_size` to `max_object_size` pixels (both inclusive) are kept.
     A window of 5 finds cells whose texture is hardly above the camera noise; in images of high contrast it takes in
@@ -47,8 +48,9 @@ def segment_frame(
     """
     if morph_size < 1 or morph_size % 2 == 0:
         raise PyamaError(f"morph_size: {morph_size} has no centre pixel; use an odd number from 1")
-    std = log_std(image, logstd_window_size)
-    mask = (std > threshold(std, logstd_window_size, min_object_size)).view(np.uint8)
+    spread = n2_variance(image, logstd_window_size)
+    limit = threshold(spread, logstd_window_size, min_object_size)
+    mask = (spread > _greatest_up_to(limit, logstd_window_size, int(spread.max()))).view(np.uint8)
     mask = _morph(mask, cv2.dilate, cv2.erode, morph_size, morph_iterations)
     mask = remove_small(mask, min_object_size)
     mask = fill_holes(mask)
@@ -56,43 +58,54 @@ def segment_frame(
     return label_objects(mask, min_object_size, max_object_size)
 
 
-def log_std(image: np.ndarray, window: int) -> np.ndarray:
-    """Natural logarithm of the STD in a `window` x `window` square around each pixel; -inf where all are equal.
+def n2_variance(image: np.ndarray, window: int) -> np.ndarray:
+    """n**2 times the variance in a `window` x `window` square around each pixel, where n = window**2.
 
-    (H, W) integers -> (H, W) float64. Borders are reflected (the edge pixel is repeated). With n = window**2, the
-    sum S1 and the sum of squares S2, n*S2 - S1**2 is a whole number and is computed without rounding, however
-    bright the image is.
+    (H, W) integers -> (H, W) int32, float64 or int64, whatever holds it. Borders are reflected (the edge pixel is
+    repeated). With the sum S1 and the sum of squares S2 this is the whole number n*S2 - S1**2, and is computed without
+    rounding, however bright the image is.
     """
     if window % 2 == 0 or not 3 <= window <= MAX_WINDOW:
         raise PyamaError(f"logstd_window_size: {window} is not an odd number from 3 to {MAX_WINDOW}")
     if image.dtype.kind not in "ui" or image.dtype.itemsize > 2:
         raise TypeError(f"an image of 8- or 16-bit integers is needed, not {image.dtype}")
     n = window * window
-    # 16-bit counts: n*S2 is below 2**53 up to a window of 37, and below 2**63 up to MAX_WINDOW.
-    exact = np.float64 if window <= 37 else np.int64
-    counts = image.astype(np.float64)
-    s1 = _window_sum(counts, window).astype(exact, copy=False)
+    low, high = int(image.min()), int(image.max())
+    middle = (low + high) // 2  # counted from here, numbers are smallest
+    highest = (n * (high - middle)) ** 2
+    dtype = np.int32 if highest < 2**31 else np.float64
+    counts = np.subtract(image, middle, dtype=dtype, casting="unsafe")
+    s1 = _window_sum(counts, window)
     np.multiply(counts, counts, out=counts)
-    spread = _window_sum(counts, window).astype(exact, copy=False)
+    spread = _window_sum(counts, window)
+    if highest >= 2**53:  # windows from 55; the sums themselves are exact
+        s1, spread = s1.astype(np.int64), spread.astype(np.int64)
     spread *= n
     np.multiply(s1, s1, out=s1)
     spread -= s1
-    std = spread / (n * n)
-    with np.errstate(divide="ignore"):
-        np.log(std, out=std)
-    std *= 0.5
-    return std
+    return spread
 
 
 def _window_sum(image: np.ndarray, window: int) -> np.ndarray:
     return cv2.boxFilter(image, -1, (window, window), normalize=False, borderType=cv2.BORDER_REFLECT)
 
 
-def threshold(std: np.ndarray, window: int, min_pixels: int) -> float:
+def log_std(spread: np.ndarray, window: int) -> np.ndarray:
+    """Natural logarithm of the STD, float64, from what `n2_variance` gave; -inf where the variance is 0."""
+    with np.errstate(divide="ignore"):
+        return 0.5 * np.log(spread / window**4)
+
+
+def _greatest_up_to(limit: float, window: int, highest: int) -> int:
+    """The greatest n**2 times variance, at most `highest`, whose log-STD is no more than `limit`."""
+    return bisect_right(range(highest + 1), limit, key=lambda spread: log_std(np.float64(spread), window)) - 1
+
+
+def threshold(spread: np.ndarray, window: int, min_pixels: int) -> float:
     """Log-STD above which a pixel is foreground: the valley right of the background mode, or mode + 3 sigma.
 
-    `std` is the result of `log_std` with that `window`. Pixels with zero variance (-inf) are background and stay
-    out of the histogram, which has 200 bins from the smallest to the largest finite value.
+    `spread` is the result of `n2_variance` with that `window`. Pixels with zero variance are background and stay out of
+    the histogram of the log-STD, which has 200 bins from the smallest to the largest finite value.
 
     1. The histogram is smoothed by two running means, each 1.4 times as wide as the sigma of log-STD of white
        noise: n*S2 - S1**2 is a whole number, so images of few counts have a comb for a histogram.
@@ -114,16 +127,14 @@ def threshold(std: np.ndarray, window: int, min_pixels: int) -> float:
     """
     n = window * window
     noise = math.sqrt(2 / (9 * (n - 1)))
-    finite = std > -np.inf
-    n_finite = np.count_nonzero(finite)
-    if 2 * n_finite < std.size:
+    n_finite = np.count_nonzero(spread)
+    if 2 * n_finite < spread.size:
         return math.log(ROUNDING_STD) + _log_distance(BACKGROUND_SIGMAS * noise)
-    lowest = float(std.min() if n_finite == std.size else std[finite].min())
-    highest = float(std.max())
+    least = spread.min() if n_finite == spread.size else spread[spread > 0].min()
+    lowest, highest = log_std(np.array([least, spread.max()]), window).tolist()
     if lowest == highest:
         return highest
-    # With explicit edges np.histogram counts by sorting, in half the time and with the same result.
-    counts = np.histogram(std, np.linspace(lowest, highest, BINS + 1))[0]
+    counts = _histogram(spread, window, np.linspace(lowest, highest, BINS + 1))
     width = (highest - lowest) / BINS
     centres = lowest + (np.arange(BINS) + 0.5) * width
 
@@ -156,6 +167,32 @@ def threshold(std: np.ndarray, window: int, min_pixels: int) -> float:
                 return float(centres[valley])
             break
     return limit
+
+
+def _histogram(spread: np.ndarray, window: int, edges: np.ndarray) -> np.ndarray:
+    """How many pixels' log-STD lies in each bin, (len(edges) - 1,) int64; none is outside, or its variance is 0.
+
+    Logarithms of all pixels would cost more than everything else here. A float's sign, exponent and first ten digits
+    as one number are a logarithm too, a coarse one: pixels are counted by that, and only in the few of its steps that
+    hold an edge they are looked at one by one.
+    """
+    one = int(np.float32(1).view(np.uint32)) >> 13
+    key = (spread.astype(np.float32) + np.float32(1)).view(np.uint32)
+    key >>= 13
+    key -= one
+    key = key.astype(np.uint16)
+    pixels = cv2.calcHist([key], [0], None, [1 << 16], [0, 1 << 16]).ravel().astype(np.int64)
+    pixels[0] = 0  # variance 0; the least other one is 1
+    keys = np.flatnonzero(pixels)
+    steps = (np.stack([keys, keys + 1]).astype(np.uint32) + np.uint32(one) << 13).view(np.float32).astype(np.float64)
+    # Of what a step holds, with a margin for rounding to float32.
+    bounds = log_std(np.maximum(steps * [[1 - 1e-6], [1 + 1e-6]] - 1, 0.5), window)
+    first, last = np.clip(np.searchsorted(edges, bounds, "right") - 1, 0, len(edges) - 2)
+    clear = first == last
+    unclear = np.zeros(1 << 16, bool)
+    unclear[keys[~clear]] = True
+    counts = np.bincount(first[clear], pixels[keys[clear]], len(edges) - 1).astype(np.int64)
+    return counts + np.histogram(log_std(spread[np.take(unclear, key)], window), edges)[0]
 
 
 def _log_distance(distance: float) -> float:
@@ -195,15 +232,16 @@ def _morph(mask: np.ndarray, first: Callable, second: Callable, size: int, itera
 
 def fill_holes(mask: np.ndarray) -> np.ndarray:
     """Fill background that is not 4-connected to the image border. (H, W) uint8 0/1 -> the same."""
-    framed = cv2.copyMakeBorder(mask, 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=0)
-    cv2.floodFill(framed, None, (0, 0), 2)
-    return (framed[1:-1, 1:-1] != 2).view(np.uint8)
+    outlines, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    return cv2.drawContours(mask.copy(), outlines, -1, 1, cv2.FILLED)
 
 
 def remove_small(mask: np.ndarray, min_size: int) -> np.ndarray:
     """Clear the 4-connected objects of fewer than `min_size` pixels. (H, W) uint8 0/1 -> the same."""
-    labels, area = _components(mask)
-    return np.take((area >= min_size).view(np.uint8), labels)
+    pixels, owner, area = _components(mask)
+    kept = mask.copy()
+    kept.ravel()[pixels[area[owner] < min_size]] = 0
+    return kept
 
 
 def label_objects(mask: np.ndarray, min_size: int = 1, max_size: int | None = None) -> np.ndarray:
@@ -211,17 +249,20 @@ def label_objects(mask: np.ndarray, min_size: int = 1, max_size: int | None = No
 
     (H, W) uint8 0/1 -> (H, W) uint16, or uint32 when more than 65,535 objects are kept.
     """
-    labels, area = _components(mask)
-    keep = area >= min_size
+    pixels, owner, area = _components(mask)
+    keep = area >= max(min_size, 1)
     if max_size is not None:
         keep &= area <= max_size
     dtype = np.uint16 if np.count_nonzero(keep) <= 65535 else np.uint32
-    return np.take(np.where(keep, np.cumsum(keep), 0).astype(dtype), labels)
+    labels = np.zeros(mask.shape, dtype)
+    labels.ravel()[pixels] = np.where(keep, np.cumsum(keep), 0).astype(dtype)[owner]
+    return labels
 
 
-def _components(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Labels of all 4-connected objects in raster order, int32, and the area of each; that of the background is -1."""
+def _components(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The 4-connected objects of (H, W) uint8 0/1, numbered from 1 in raster order: positions of all their pixels in
+    the flat image, the object of each of these, and the area of each object (0 for number 0)."""
     n, labels = cv2.connectedComponentsWithAlgorithm(mask, 4, cv2.CV_32S, cv2.CCL_SAUF)
-    area = np.bincount(labels[labels > 0], minlength=n)
-    area[0] = -1
-    return labels, area
+    pixels = np.flatnonzero(mask.view(bool))
+    owner = labels.ravel()[pixels]
+    return pixels, owner, np.bincount(owner, minlength=n)

@@ -11,10 +11,12 @@ Crops: one chunk per array. Every chunk carries a CRC-32C, so that damage is not
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import math
 import os
 import struct
+import sys
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -24,11 +26,27 @@ from typing import Any
 
 import google_crc32c
 import numpy as np
-from numcodecs import blosc, zstd
 
 from pyama.errors import PyamaError
 from pyama.files import whole
 from pyama.groups import as_bytes, group_metadata
+
+
+def _import_codecs(*names: str) -> list[Any]:
+    """Codecs of numcodecs without the package's own import, which looks through all that is installed for further
+    codecs: a fifth of what a job costs before it does anything. Whoever imports the package later gets it whole."""
+    bare = "numcodecs" not in sys.modules
+    if bare:
+        sys.modules["numcodecs"] = importlib.util.module_from_spec(importlib.util.find_spec("numcodecs"))
+    try:
+        return [importlib.import_module(f"numcodecs.{name}") for name in names]
+    finally:
+        if bare:
+            del sys.modules["numcodecs"]
+
+
+blosc, zstd = _import_codecs("blosc", "zstd")
+blosc.use_threads = False  # with them blosc puts blocks down in the order in which they happen to finish
 
 ARRAY_FILE = "zarr.json"
 SHARD_FILE = "c/0/0/0"  # the only shard of an image array
@@ -57,7 +75,6 @@ def _encode(chunk: np.ndarray, kind: str) -> bytes:
     if kind == LABELS:
         packed = zstd.compress(chunk, 1)
     else:
-        # Without threads: with them blosc puts blocks down in the order in which they happen to finish.
         shuffle, level = _LZ4[kind]
         packed = blosc.compress(chunk, b"lz4", level, _SHUFFLES[shuffle], 0, chunk.itemsize)
     return bytes(packed) + struct.pack("<I", google_crc32c.value(bytes(packed)))
@@ -69,9 +86,6 @@ def _decode(data: bytes, codec: str, dtype: np.dtype, shape: tuple[int, ...], wh
         raise PyamaError(f"{where}: damaged on disk (checksum differs); delete this folder and run again")
     plain = zstd.decompress(packed) if codec == "zstd" else blosc.decompress(packed)
     return np.frombuffer(plain, dtype.newbyteorder("<")).reshape(shape)
-
-
-blosc.use_threads = False
 
 
 def _array_metadata(
