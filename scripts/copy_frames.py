@@ -4,7 +4,7 @@ Planes that are not in the file are written as zeros and listed in the array's a
 is shifted into their place. The attribute `frame_statistics` holds what the checks of quality need to know.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from functools import reduce
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from formats import pyme_spool
 from pyama import job, store
 from pyama.microscopy import open_movie
 
@@ -27,6 +28,7 @@ def copy_frames(
     channels: Sequence[int],
     shape: Sequence[int],
     planes: Sequence[int | None],
+    pyme: Mapping[str, Any] = pyme_spool.DEFAULTS,
 ) -> dict[int, list[int]]:
     """Copy `channels` of one FOV, each (T, H, W) uint16, to `outputs`, one frame in memory at a time.
 
@@ -40,7 +42,7 @@ def copy_frames(
     }
     blank = np.zeros((height, width), np.uint16)
     with ExitStack() as stack:
-        read = stack.enter_context(open_movie(raw))
+        read = stack.enter_context(open_movie(raw, pyme))
         appends = [
             stack.enter_context(
                 store.writing(
@@ -99,7 +101,7 @@ def main(raw: str, outputs: Sequence[str], **plan: Any) -> None:
 
 
 if __name__ == "__main__":
-    with job.running(snakemake):
+    with job.running(snakemake) as settings:
         main(
             snakemake.params.raw,
             snakemake.output.frames,
@@ -107,4 +109,5 @@ if __name__ == "__main__":
             channels=snakemake.params.channels,
             shape=snakemake.params.shape,
             planes=snakemake.params.planes,
+            **settings,
         )

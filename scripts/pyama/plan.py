@@ -118,7 +118,7 @@ def _plan_dataset(config: Mapping[str, Any], name: str, path: str) -> Dataset:
     if Path(path).is_dir() and own.exists() and own.samefile(path):
         raise PyamaError(f"{key}: {path!r} is where its results go; choose another name or output_dir")
     try:
-        movie, identity = _look_at(name, path, Layout(config["output_dir"]))
+        movie, identity = _look_at(name, path, Layout(config["output_dir"]), config["pyme"])
     except OSError as error:
         raise PyamaError(f"{key}: the file {path!r} cannot be read ({error.strerror})") from None
     except PyamaError as error:
@@ -142,10 +142,10 @@ def _plan_dataset(config: Mapping[str, Any], name: str, path: str) -> Dataset:
     return Dataset(name, path, movie, identity, fovs, pc_index, fl_indices)
 
 
-def _look_at(name: str, path: str, layout: Layout) -> tuple[Movie, str]:
+def _look_at(name: str, path: str, layout: Layout, pyme: Mapping[str, Any]) -> tuple[Movie, str]:
     """What the file holds, from the last look where file and reader are still the same."""
     status = [[stat.st_size, stat.st_mtime_ns] for stat in map(os.stat, _files(path))]
-    seen_as = [str(path), status, code_digest("pyama/microscopy.py")]
+    seen_as = [str(path), status, code_digest("pyama/microscopy.py"), pyme]
     cached = Path(layout.movie.format(dataset=name))
     try:
         last = json.loads(cached.read_text(encoding="utf-8"))
@@ -153,7 +153,7 @@ def _look_at(name: str, path: str, layout: Layout) -> tuple[Movie, str]:
             return Movie(**last["movie"]), last["identity"]
     except (OSError, ValueError, KeyError, TypeError):
         pass
-    movie, identity = inspect_movie(Path(path)), content_identity(path)
+    movie, identity = inspect_movie(Path(path), pyme), content_identity(path)
     try:
         write_text(
             cached,
@@ -403,6 +403,7 @@ def preview_frames(config: Mapping[str, Any], dataset: Dataset) -> dict[str, Any
         "frames": preview.frames_to_try(config, dataset),
         "channel": dataset.pc,
         "planes": planes(dataset, config["z"]),
+        "pyme": config["pyme"],
     }
 
 
