@@ -10,6 +10,7 @@ sys.path.insert(
 )
 
 from formats.registry import (
+    CELLS,
     EARLIER,
     FORMATS,
     GROUPS,
@@ -325,16 +326,22 @@ def export_inputs(name):
         inputs["earlier"] = [LAYOUT.frames(array) for array in earlier]
     if TRACING and {LABELS, LABELS_IF_ANY} & {*FORMATS[name].needs}:
         inputs |= {"labels": final_labels, "lineage_table": lineage_table}
+    if TRACING and CELLS in FORMATS[name].needs:
+        inputs["cells"] = LAYOUT.cells
     if TRACING and TRACES in FORMATS[name].needs:
         inputs["traces"] = LAYOUT.traces
     return inputs
 
 
 def export_paths(name):
+    light = [fl(channel) for channel in FL]
+    stands_for = {"{array}": IMAGES, "{raw}": RAW, "{light}": light}
     return [
-        f"{LAYOUT.fov}/{path.format(base=LAYOUT.base, array=array, raw=array)}"
+        f"{LAYOUT.fov}/{path.format(base=LAYOUT.base, array=array, raw=array, light=array)}"
         for path in FORMATS[name].outputs
-        for array in (IMAGES if "{array}" in path else RAW if "{raw}" in path else [""])
+        for array in next(
+            (stands_for[word] for word in stands_for if word in path), [""]
+        )
     ]
 
 

@@ -1,16 +1,28 @@
 """PYME's spools as input, and the files for PYME; what the program itself makes of them is in tests/peers/."""
 
+import base64
+import json
+import keyword
 import os
 import pickle
 import struct
+import time
+from collections import Counter
+from contextlib import suppress
 
 import h5py
 import numpy as np
+import pandas as pd
 import pytest
+from formats_tools import images_for
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from formats import pyme_metadata, pzf
+import crop_cells
+import extract_features
+from formats import fov, pyme_images, pyme_metadata, pyme_tables, pzf
 from formats.hdf5 import new_file
-from pyama import apart
+from pyama import apart, store
 from pyama.errors import PyamaError
 from pyama.microscopy import inspect_movie, open_movie
 
@@ -272,3 +284,298 @@ def test_damaged_frames_are_noticed(tmp_path):
                 np.testing.assert_array_equal(read(0, 3, [0], None)[0], frames[3].T)
             except PyamaError as error:
                 assert "FOV 0, frame 3" in str(error)
+
+
+# ------------------------------------------------------------------------------------------- frames one by one (.pzf)
+
+
+def bits_of(tree, code=""):
+    """Leaves and codes of a Huffman tree, from the description of the format."""
+    return {tree: code} if isinstance(tree, int) else {**bits_of(tree[0], code + "0"), **bits_of(tree[1], code + "1")}
+
+
+def slow_huffman(data, n_bytes):
+    """A Huffman stream read bit by bit."""
+    bits = iter("".join(f"{byte:08b}" for byte in data))
+
+    def tree():
+        if next(bits) == "1":
+            return int("".join(next(bits) for _ in range(8)), 2)
+        return tree(), tree()
+
+    root, found = tree(), bytearray()
+    while len(found) < n_bytes:
+        node = root
+        while not isinstance(node, int):
+            node = node[int(next(bits))]
+        found.append(node)
+    return bytes(found)
+
+
+@given(st.binary(min_size=1, max_size=400) | st.lists(st.sampled_from([0, 1, 255]), min_size=1).map(bytes))
+def test_huffman_against_one_bit_after_the_other(content):
+    stream = pzf.huffman(np.frombuffer(content, np.uint8))
+    assert slow_huffman(stream, len(content)) == content
+    assert pzf.unhuffman(stream, len(content)).tobytes() == content
+
+
+def test_huffman_with_codes_longer_than_the_table():
+    """Counts as in Fibonacci's sequence make the longest codes: 22 bits here, where the table has 16."""
+    counts = [1, 1]
+    while len(counts) < 23:
+        counts.append(counts[-1] + counts[-2])
+    symbols = np.repeat(np.arange(23), counts).astype(np.uint8)
+    np.random.default_rng(0).shuffle(symbols)
+    stream = pzf.huffman(symbols)
+    np.testing.assert_array_equal(pzf.unhuffman(stream, len(symbols)), symbols)
+    assert slow_huffman(stream, 2000) == symbols[:2000].tobytes()
+
+
+images = st.tuples(st.integers(1, 7), st.integers(1, 7), st.sampled_from(["u1", "u2", "f4"]), st.binary(min_size=200))
+
+
+@given(images, st.booleans(), st.integers(0, 2**32 - 1))
+def test_frames_come_back(content, compressed, number):
+    height, width, kind, data = content
+    image = np.frombuffer(data, f"<{kind}", height * width).reshape(height, width)
+    frame = pzf.decode(pzf.encode(image, number, compression=int(compressed)), (width, height))
+    assert frame.pixels.dtype == image.dtype
+    assert frame.pixels[:, :, 0].T.tobytes() == image.tobytes()
+    assert (frame.number, frame.lossy) == (number, False)
+
+
+@settings(deadline=None)
+@given(st.integers(0, 200), st.integers(0, 255), st.sampled_from([0, 1, 2]))
+def test_damaged_frames_end_in_value_errors(at, value, compression):
+    content = pzf.encode(pixels(1)[0], 0, compression=int(compression > 0))
+    damaged = bytearray(in_chunks(content) if compression == 2 else content)
+    damaged[at % len(damaged)] = value
+    for data in (bytes(damaged), bytes(damaged[:at])):
+        with suppress(ValueError):
+            assert pzf.decode(data, (4, 6)).pixels.shape == (4, 6, 1)
+
+
+# ---------------------------------------------------------------------------------------------------------- metadata
+
+words = st.from_regex(r"[A-Za-z][A-Za-z0-9_]{0,8}", fullmatch=True).filter(
+    lambda word: not keyword.iskeyword(word) and word not in pyme_metadata.TAKEN
+)
+texts = st.text(st.characters(exclude_categories=("Cs", "Cc"), exclude_characters="\ufffe\uffff"), max_size=20)
+scalars = st.booleans() | st.integers(-(2**63) + 1, 2**63 - 1) | st.floats(allow_nan=False, allow_infinity=False)
+values = scalars | texts | st.lists(scalars | texts, max_size=3)
+entries = st.dictionaries(st.lists(words, min_size=1, max_size=3).map(".".join), values, max_size=6).filter(
+    lambda found: not any(name.startswith(f"{other}.") for name in found for other in found)
+)
+
+
+@settings(deadline=None)
+@given(entries)
+def test_metadata_come_back(metadata):
+    same = [(type(value), value) for _, value in sorted(metadata.items())]
+    for write, read in (
+        (pyme_metadata.to_json, pyme_metadata.from_json),
+        (pyme_metadata.to_md, pyme_metadata.from_md),
+        (pyme_metadata.to_xml, pyme_metadata.from_xml),
+    ):
+        found = read(write(metadata))
+        assert sorted(found) == sorted(metadata)
+        assert [(type(value), value) for _, value in sorted(found.items())] == same
+    with h5py.File.in_memory() as file:
+        pyme_metadata.write_groups(file, metadata)
+        found = pyme_metadata.read_groups(file)
+        assert [(type(value), value) for _, value in sorted(found.items())] == same
+
+
+BAD_NAMES = [
+    "__import__('os').system('touch ran')",
+    "a b",
+    "class",
+    "x.None",
+    "getEntry",
+    "a..b",
+    "",
+    "a.",
+    "_v_x",
+    "ä",
+]
+
+
+@pytest.mark.parametrize("name", BAD_NAMES)
+def test_names_that_a_program_would_run_are_refused(name):
+    for write in (pyme_metadata.to_json, pyme_metadata.to_md, pyme_metadata.to_xml):
+        with pytest.raises(ValueError, match="is not allowed"):
+            write({name: 1})
+    with pytest.raises(ValueError, match="is not allowed"):
+        pyme_metadata.from_json(json.dumps({name: 1}))
+    with pytest.raises(ValueError, match="begins with another name"):
+        pyme_metadata.to_json({"a.b": 1, "a": 2})
+
+
+def hostile(folder):
+    """Files beside an image, and what is said of them."""
+    call = f"__import__('os').system('touch {folder / 'ran'}')"
+    packed = base64.b64encode(pickle.dumps(Bomb(folder / "ran"))).decode()
+    lol = "".join(f'<!ENTITY a{n} "{f"&a{n - 1};" * 9}">' for n in range(1, 12))
+    return {
+        "call.md": (f"#PYME Simple Metadata v1\nmd['a'] = {call}\n", "malformed node or string"),
+        "line.md": (f"import os\nmd['a'] = 1\n{call}\n", r"line 1 is no md\['name'\] = value"),
+        "key.json": (json.dumps({call: 1}), "the name .* is not allowed"),
+        "deep.json": ("[" * 100_000, "maximum recursion|it is no object|JSON"),
+        "pickle.xml": (
+            f'<PYMEImageData><MetaData><a class="pickle" value="{packed}"/></MetaData></PYMEImageData>',
+            "a pickle in it names .*system, which is not run",
+        ),
+        "bomb.xml": (
+            f'<!DOCTYPE a [<!ENTITY a0 "lol">{lol}]><PYMEImageData><MetaData><a class="unicode" value="&a11;"/>'
+            "</MetaData></PYMEImageData>",
+            "declares a document type or entities",
+        ),
+    }
+
+
+def test_hostile_metadata(tmp_path):
+    for name, (content, said) in hostile(tmp_path).items():
+        path = tmp_path / name
+        path.write_text(content)
+        with pytest.raises(PyamaError, match=said) as raised:
+            pyme_metadata.read_beside(path.with_suffix(".tif"))
+        assert str(path) in str(raised.value)
+        assert "\n" not in str(raised.value)
+        path.unlink()
+    assert not (tmp_path / "ran").exists()
+
+
+# ----------------------------------------------------------------------------------------------------------- exports
+
+
+def fov_of(shape, seed=0, **known):
+    """A FOV of two channels of random counts."""
+    scales = {"pixel_size_um": 0.65, "times_min": [10.0 * t + t % 2 for t in range(shape[0])]}
+    return fov.Fov(
+        "f", images_for(shape, seed=seed), settings={**scales, "channels": {"0": "Phase", "1": "GFP\x07"}, **known}
+    )
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.tuples(st.integers(1, 4), st.integers(1, 9), st.integers(1, 9)), st.sets(st.integers(0, 3)))
+def test_spools_come_back(tmp_path_factory, shape, missing):
+    """Written as an export, read as input: pixels, missing frames, times, names and pixel size."""
+    folder = tmp_path_factory.mktemp("spool")
+    content = fov_of(shape)
+    content.channels["fl_ch_1"].attributes["missing_frames"] = sorted(missing)
+    pyme_images.export(content, [folder / "a.h5"])
+    movie = inspect_movie(folder / "a.h5")
+    assert (movie.n_frames, movie.n_z, movie.pixel_size_um, movie.dtype) == (shape[0], 1, 0.65, "uint16")
+    assert movie.channels == ["pc_ch_0 (Phase)", "fl_ch_1 (GFP?)"]
+    assert (movie.fovs[0]["height"], movie.fovs[0]["width"]) == shape[1:]
+    if shape[0] > 1:
+        assert movie.fovs[0]["times_min"] == pytest.approx(content.settings["times_min"], abs=1e-6)
+    with open_movie(folder / "a.h5") as read:
+        for t in range(shape[0]):
+            pc, light = read(0, t, [0, 1], None)
+            np.testing.assert_array_equal(pc, content.channels["pc_ch_0"].array[t])
+            if t in missing:
+                assert light is None
+            else:
+                np.testing.assert_array_equal(light, content.channels["fl_ch_1"].array[t])
+
+
+def test_the_same_images_are_the_same_bytes(tmp_path):
+    names = [f"f.{ending}" for ending in ("h5", "tif", "json", "md", "xml")]
+    for folder in ("a", "b"):
+        content = fov_of((2, 5, 7))
+        pyme_images.export(content, [tmp_path / folder / name for name in names])
+        pyme_images.export(content, [tmp_path / folder / "pzf"])
+        time.sleep(1.1)  # time stamps have seconds
+    for path in (path for path in (tmp_path / "a").rglob("*") if path.is_file()):
+        assert path.read_bytes() == (tmp_path / "b" / path.relative_to(tmp_path / "a")).read_bytes(), path
+    series = sorted(path.name for path in (tmp_path / "a/pzf/f").iterdir())
+    assert series == ["events.json", "final_metadata.json", *(f"frame{n:05d}.pzf" for n in range(4)), "metadata.json"]
+    frame = pzf.decode((tmp_path / "a/pzf/f/frame00003.pzf").read_bytes())
+    np.testing.assert_array_equal(frame.pixels[:, :, 0].T, fov_of((2, 5, 7)).channels["fl_ch_1"].array[1])
+
+
+def test_without_a_pixel_size_it_says_so(tmp_path):
+    with pytest.raises(PyamaError, match=r"set params\.pixel_size_um"):
+        pyme_images.export(fov_of((2, 5, 7), pixel_size_um=None), [tmp_path / "a.h5"])
+    assert not list(tmp_path.iterdir())
+
+
+numbers = st.just(float("nan")) | st.floats(-1e9, 1e9)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.tuples(st.integers(1, 9), st.integers(0, 3), numbers, numbers), max_size=5))
+def test_traces_come_back(tmp_path_factory, rows):
+    folder = tmp_path_factory.mktemp("traces")
+    table = pd.DataFrame(rows, columns=["cell", "frame", "position_x", "area_ch_0"])
+    table.insert(2, "good", True)
+    table["position_y"], table["fov"] = 1.5, 0
+    table.to_csv(folder / "t.csv", index=False)
+    pyme_tables.export(fov.Fov("f", traces=folder / "t.csv", settings=fov_of((4, 2, 2)).settings), [folder / "t.hdf"])
+    with h5py.File(folder / "t.hdf") as file:
+        found = file["Traces"][:]
+    for name in table.columns:
+        np.testing.assert_array_equal(found[name].astype(float), table[name].to_numpy(float))
+    np.testing.assert_allclose(found["x"], 650 * table["position_x"].to_numpy(float))
+    assert found["time_s"].tolist() == [60 * (10 * t + t % 2) for t in table["frame"]]
+    assert found["t"].tolist() == table["frame"].tolist()
+
+
+def spotted(folder, sigma=1.4):
+    """cells.zarr and traces of two cells with spots at known places: [(frame, cell, y, x, amplitude)]."""
+    shape, rng = (3, 60, 90), np.random.default_rng(5)
+    labels = np.zeros(shape, np.uint16)
+    labels[:, 8:40, 5:40], labels[1:, 12:50, 48:84] = 3, 7
+    light, truth = rng.normal(100, 3, shape), []
+    for frame, cell, y, x, height in (
+        *((0, 3, 20.3, 14.6, 200.0), (0, 3, 30.0, 30.5, 90.0)),
+        *((1, 7, 40.25, 60.2, 150.0), (2, 3, 12.6, 33.1, 300.0), (2, 7, 30.45, 70.5, 120.0)),
+    ):
+        rows, columns = np.mgrid[:60, :90]
+        light[frame] += height * np.exp(-((rows - y) ** 2 + (columns - x) ** 2) / (2 * sigma**2))
+        truth.append((frame, cell, y, x, height))
+    arrays = {
+        "pc_ch_0": (rng.integers(0, 9, shape).astype(np.uint16), store.PIXELS),
+        "fl_ch_1": (np.rint(light).astype(np.uint16), store.PIXELS),
+        "fl_background_ch_1": (np.full(shape, 90, np.float32), store.SMOOTH),
+        "seg_tracked_ch_0": (labels, store.LABELS),
+    }
+    frames = {}
+    for name, (array, kind) in arrays.items():
+        with store.writing(folder / name / "0", shape, array.dtype, kind) as append:
+            for image in array:
+                append(image)
+        frames[name] = store.open_frames(folder / name / "0")
+    tracked = frames.pop("seg_tracked_ch_0")
+    crop_cells.write_cells(tracked, list(frames.values()), folder / "cells.zarr", crop_padding=4)
+    chosen = [(0, ["area"]), (1, ["particle_num"])]
+    numbers = {"background_weight": 1.0, "mask_margin": 0, "particle_sigma": sigma, "particle_threshold": 4.5}
+    extract_features.main(
+        *(str(folder / "cells.zarr"), str(folder / "traces.csv"), 0, 0, chosen),
+        plugins=[],
+        min_frames=1,
+        border_margin=0,
+        **numbers,
+    )
+    known = {**numbers, "pixel_size_um": 0.2, "times_min": [0.0, 1.0, 2.0]}
+    channels = {name: frames[name] for name in ("pc_ch_0", "fl_ch_1")}
+    return fov.Fov("f", channels, cells=folder / "cells.zarr", traces=folder / "traces.csv", settings=known), truth
+
+
+def test_spots_are_those_that_are_counted_where_they_are(tmp_path):
+    content, truth = spotted(tmp_path)
+    pyme_tables.export(content, [tmp_path / "f.h5r"])
+    with h5py.File(tmp_path / "f.h5r") as file:
+        found = file["FitResults"][:]
+    traces = pd.read_csv(tmp_path / "traces.csv")
+    counted = {(row.frame, row.cell): row.particle_num_ch_1 for row in traces.itertuples() if row.particle_num_ch_1}
+    assert Counter(zip(found["tIndex"].tolist(), found["cell"].tolist(), strict=True)) == counted
+    assert len(found) == len(truth)
+    for (frame, cell, y, x, height), row in zip(truth, found, strict=True):
+        assert (row["tIndex"], row["cell"]) == (frame, cell)
+        fitted, error = row["fitResults"], row["fitError"]
+        for value, name in ((200 * x, "x0"), (200 * y, "y0"), (height, "A"), (10, "background")):
+            assert fitted[name] == pytest.approx(value, abs=4 * float(error[name]) + 1e-6)
+        assert error["x0"] < 20  # nm: a tenth of a pixel
+        assert fitted["sigma"] == pytest.approx(280)

@@ -8,7 +8,8 @@ microscope knew, /Events when what happened. A spool without sizes is taken for 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+import struct
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -196,26 +197,53 @@ def _stamps_s(file: h5py.File, start_s: float | None, cycle_s: float, frames: np
     An event StartAq says, in its description, after which frame the camera was started anew, and when; from there
     frames follow each other every `cycle_s`. Without such events nothing is known but the period.
     """
-    unknown = np.full(len(frames), np.nan)
     table = hard(file, "Events", _kinds()[1])
-    if start_s is None or table is None or table.ndim != 1 or table.dtype.names is None:
-        return unknown
-    if len(table) > MANY_EVENTS or not {"EventName", "EventDescr", "Time"} <= set(table.dtype.names):
-        raise ValueError("its Events are damaged")
-    if table.external or table.is_virtual:
-        raise ValueError("its Events lie in other files")
-    events = table[:]
     last, times = [-1], [start_s]
-    for name, text, time in zip(events["EventName"], events["EventDescr"], events["Time"], strict=True):
-        if bytes(name).strip() == b"StartAq" and bytes(text).strip().isdigit():
-            last.append(int(bytes(text)[:18]))
-            times.append(float(time))
+    for name, text, time in [] if start_s is None or table is None else _events(table):
+        if name == b"StartAq" and text.isdigit():
+            last.append(int(text[:18]))
+            times.append(time)
     if len(last) == 1:
-        return unknown
+        return np.full(len(frames), np.nan)
     order = np.argsort(last, kind="stable")
     after, starts = np.array(last)[order], np.array(times)[order]
     at = np.searchsorted(after, frames, side="left") - 1
     return starts[at] + (frames - after[at] - 1) * cycle_s
+
+
+def _events(table: h5py.Dataset) -> Iterator[tuple[bytes, bytes, float]]:
+    """Name, description and time (s) of each event.
+
+    PyTables stores times as a type that h5py has no numpy type for: microseconds and seconds, 32 bits each. So rows are
+    taken as the bytes that they are, and their fields by the offsets of the table's type.
+    """
+    import h5py
+
+    kind = table.id.get_type()
+    if table.ndim != 1 or len(table) > MANY_EVENTS or kind.get_class() != h5py.h5t.COMPOUND:
+        raise ValueError("its Events are damaged")
+    if table.external or table.is_virtual:
+        raise ValueError("its Events lie in other files")
+    fields = {}
+    for at in range(kind.get_nmembers()):
+        member = kind.get_member_type(at)
+        fields[kind.get_member_name(at)] = (kind.get_member_offset(at), member.get_size(), member.get_class())
+    classes = [fields.get(name, (0, 0, None))[1:] for name in (b"EventName", b"EventDescr", b"Time")]
+    plain = all(of_text == h5py.h5t.STRING and size < 1024 for size, of_text in classes[:2])
+    if not plain or classes[2] not in ((8, h5py.h5t.TIME), (8, h5py.h5t.FLOAT)) or kind.get_size() > 4096:
+        raise ValueError("its Events are damaged")
+    rows = np.empty(table.shape, f"V{kind.get_size()}")
+    table.id.read(h5py.h5s.ALL, h5py.h5s.ALL, rows, mtype=kind)
+    for row in map(bytes, rows):
+        name, text, time = (
+            row[fields[key][0] : fields[key][0] + fields[key][1]] for key in (b"EventName", b"EventDescr", b"Time")
+        )
+        if classes[2][1] == h5py.h5t.TIME:
+            microseconds, seconds = struct.unpack("<ii", time)
+            moment = seconds + microseconds / 1e6
+        else:
+            moment = struct.unpack("<d", time)[0]
+        yield name.rstrip(b"\0 "), text.rstrip(b"\0 "), moment
 
 
 # -------------------------------------------------------------------------------------------------------------- pixels
