@@ -24,7 +24,8 @@ from pyama import resources, summary
 from pyama.config import as_json, complete, refuse_repeated_keys, stage_settings
 from pyama.errors import PyamaError
 from pyama.paths import ALL, DATASET, Layout
-from pyama.paths import background, corrected, fl, fov_text, labeled, pc, tracked
+from pyama.paths import background, corrected, fl, fov_text, labeled, pc
+from pyama.paths import registered, tracked
 from pyama.rerun import code_digest
 
 try:
@@ -40,6 +41,7 @@ try:
         else 0
     )
     DATASETS = plan.plan_datasets(CONFIG, WITHOUT)
+    SHIFTS = plan.shifts_of(CONFIG, DATASETS)  # channel -> shift field
     FLAGS = curation.read_curation(
         Path(LAYOUT.curation),
         {name: len(dataset.movie.fovs) for name, dataset in DATASETS.items()},
@@ -58,10 +60,12 @@ if workflow.is_main_process and not workflow.output_settings.dryrun:
 
 # Names of the arrays in images.zarr, in the order of the stages that make them.
 RAW = ([pc(PC)] if PC is not None else []) + [fl(channel) for channel in FL]
+ALIGNED = [registered(channel) if channel in SHIFTS else fl(channel) for channel in FL]
 LABELED = [labeled(PC)] if PC is not None else []
 TRACKED = [tracked(PC)] if PC is not None else []
 BACKGROUNDS = [background(channel) for channel in FL]
-IMAGES = RAW if COPY_ONLY else RAW + LABELED + TRACKED + BACKGROUNDS
+REGISTERED = [registered(channel) for channel in SHIFTS]
+IMAGES = RAW if COPY_ONLY else RAW + REGISTERED + LABELED + TRACKED + BACKGROUNDS
 
 # What is merged: samples, and the columns of the traces.
 SAMPLES = [sample["name"] for sample in CONFIG["samples"]]
@@ -76,7 +80,9 @@ FITS = plan.fits_of(CONFIG, DATASETS)  # (column, model) -> settings
 # What is drawn: the movie of a FOV, the channel laid over it, and the plots of a dataset.
 OVERLAY = f"{LAYOUT.overlay}.{CONFIG['pictures']['movie_format']}"
 LAID_OVER = [
-    name(channel) for channel in plan.laid_over(CONFIG, FL) for name in (fl, background)
+    name
+    for channel in plan.laid_over(CONFIG, FL)
+    for name in (ALIGNED[FL.index(channel)], background(channel))
 ]
 PLOTS = expand(
     f"{LAYOUT.pictures}/{{plot}}.{{ending}}",
@@ -240,6 +246,14 @@ def decided(dataset, fov):
     """What a person decided on the cells of a FOV."""
     flags = [flag for flag in FLAGS.get(dataset.name, []) if flag[0] == fov]
     return as_json({"flags": flags, "inspected": inspected(dataset, [fov])})
+
+
+def shift_field_settings(_):
+    return as_json(
+        CONFIG["shift_field"]
+        | {"pyme": CONFIG["pyme"]}
+        | {"pixel_size_um": CONFIG["params"]["pixel_size_um"]}
+    )
 
 
 def merge_settings(wildcards):

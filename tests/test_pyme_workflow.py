@@ -1,4 +1,4 @@
-"""The workflow with PYME's files: spools in, exports out, shift fields, point spread functions and recipes."""
+"""The workflow on a spool of PYME."""
 
 import numpy as np
 from conftest import Checkout, small_config

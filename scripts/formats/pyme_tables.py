@@ -15,7 +15,7 @@ from formats import pyme_metadata
 from formats.fov import Fov
 from formats.hdf5 import new_file
 from formats.pyme_common import events_of, metadata_of, write_events
-from pyama import features, paths, store
+from pyama import features, paths, spots, store
 from pyama.files import whole
 
 if TYPE_CHECKING:
@@ -26,7 +26,6 @@ SPOT = np.dtype(
     [("tIndex", "<i4"), ("cell", "<i4"), ("resultCode", "<i4")]
     + [(part, [(name, "<f4") for name in FITTED]) for part in ("fitResults", "fitError")]
 )
-STEPS = 10  # of the fit; from a pixel's middle it takes three or four
 
 
 def export(fov: Fov, outputs: Sequence[Path]) -> None:
@@ -93,7 +92,7 @@ def spots_table(fov: Fov, name: str, traces: pd.DataFrame) -> np.ndarray:
             grown = features.grow_mask(mask, settings["mask_margin"])
             found = features.find_particles(light, grown, sigma, settings["particle_threshold"])
             for frame, y, x in np.argwhere(found).tolist():
-                values, errors = fit_spot(light[frame], y, x, sigma)
+                values, errors = spots.fit_spot(light[frame], y, x, sigma)
                 y0, x0 = origins[at[cell], frames[frame]].tolist()
                 for part, (dy, dx) in ((values, (y0, x0)), (errors, (0, 0))):
                     part[1:3] = nm * (part[1] + dx), nm * (part[2] + dy)
@@ -101,30 +100,3 @@ def spots_table(fov: Fov, name: str, traces: pd.DataFrame) -> np.ndarray:
                 rows.append((frames[frame], cell, 1, tuple(values), tuple(errors)))
     table = np.array(rows, SPOT)
     return table[np.lexsort((table["cell"], table["tIndex"]))]
-
-
-def fit_spot(image: np.ndarray, y: int, x: int, sigma: float) -> tuple[np.ndarray, np.ndarray]:
-    """A round Gaussian of this `sigma` on a flat background at the spot whose brightest pixel is (y, x).
-
-    image: (h, w) float64. Returns amplitude, x, y, sigma, background and their standard errors, pixels and counts:
-    least squares by Gauss and Newton on the pixels within 2.5 sigma, the centre no farther than a pixel off.
-    """
-    reach = int(np.ceil(2.5 * sigma))
-    y0, x0 = max(y - reach, 0), max(x - reach, 0)
-    part = image[y0 : y + reach + 1, x0 : x + reach + 1]
-    rows, columns = (axis.ravel() for axis in np.mgrid[y0 : y0 + part.shape[0], x0 : x0 + part.shape[1]])
-    light = part.ravel()
-    centre = np.array([x, y], np.float64)
-    for _ in range(STEPS):
-        dx, dy = columns - centre[0], rows - centre[1]
-        bell = np.exp(-(dx**2 + dy**2) / (2 * sigma**2))
-        # amplitude and background are linear; the centre follows from the slope at the present one
-        (height, floor), *_ = np.linalg.lstsq(np.stack([bell, np.ones_like(bell)], axis=1), light, rcond=None)
-        slopes = np.stack([bell, height * bell * dx / sigma**2, height * bell * dy / sigma**2, np.ones_like(bell)], 1)
-        rest = light - height * bell - floor
-        step = np.linalg.lstsq(slopes, rest, rcond=None)[0][1:3]
-        centre = np.clip(centre + step, [x - 1, y - 1], [x + 1, y + 1])
-    variance = (rest**2).sum() / max(len(light) - 4, 1)
-    error = np.sqrt(np.maximum(np.diag(np.linalg.pinv(slopes.T @ slopes)) * variance, 0))
-    values = np.array([height, *centre, sigma, floor])
-    return values, np.array([error[0], error[1], error[2], 0.0, error[3]])

@@ -23,11 +23,11 @@ import yaml
 from formats.registry import FORMATS, LABELS, TRACES, formats_of
 from pyama.errors import PyamaError
 from pyama.files import is_file
-from pyama.paths import BENCHMARKS, CHECKSUMS, LOGS
+from pyama.paths import BENCHMARKS, CHECKSUMS, LOGS, SHIFT_FIELD
 from pyama.plugins import mistake_in
 
 SCHEMA_FILE = Path(__file__).parents[2] / "config" / "schema.yaml"
-RESERVED_NAMES = (LOGS, BENCHMARKS, CHECKSUMS)  # folders of our own beside the datasets' folders
+RESERVED_NAMES = (LOGS, BENCHMARKS, CHECKSUMS, SHIFT_FIELD)  # our own beside the datasets' folders
 SCIENTIFIC = re.compile(r"[+-]?[0-9.]+[eE][+-]?[0-9]+")  # 1e-5, which YAML takes for text
 DEVICES = ("con", "prn", "aux", "nul", *(f"{port}{number}" for port in ("com", "lpt") for number in range(10)))
 MANY_VALUES = 1_000_000  # in one config; aliases of aliases (YAML's & and *) make any number from a few lines
@@ -306,7 +306,7 @@ def _contradictions(config: Mapping[str, Any]) -> Iterator[str]:
         yield "channels: neither pc nor fl is given; name at least one channel"
     for dataset in config["datasets"]:
         if dataset.lower() in RESERVED_NAMES:
-            yield f"datasets.{dataset}: this name is taken by a folder of the workflow; choose another"
+            yield f"datasets.{dataset}: this name is taken by the workflow; choose another"
     for key, names in (("datasets", list(config["datasets"])), ("samples", [s["name"] for s in config["samples"]])):
         lowered: dict[str, str] = {}
         for name in names:
@@ -346,6 +346,9 @@ def _contradictions(config: Mapping[str, Any]) -> Iterator[str]:
             yield f"params.{key}: the file {file!r} does not exist"
         elif file and (mistake := mistake_in(value, f"params.{key}")):
             yield mistake
+    beads = config["shift_field"]["beads"]
+    if beads is not None and not is_file(beads):
+        yield f"shift_field.beads: the file {beads!r} does not exist"
     for plugin in config["plugins"]:
         if not is_file(plugin):
             yield f"plugins: the file {plugin!r} does not exist"

@@ -144,6 +144,25 @@ def pyme_pzf(path):
     return [[str(data.dtype), data[:, :, 0].tolist(), int(header["FrameNum"].item())] for data, header in found]
 
 
+def pyme_shifts(path):
+    """Displacements of channel 1 at some places, by the program's own reading of an .sf; and one of its own making."""
+    import pickle
+
+    import numpy as np
+    from PYME.Analysis.points import multiview
+    from PYME.Analysis.points.twoColour import lin3Model
+
+    x, y = np.mgrid[0:60000:9000, 0:50000:7000].astype(float).reshape(2, -1)
+    places = {"x": x, "y": y, "multiviewChannel": np.ones(len(x))}
+    dx, dy = multiview.calc_shifts_for_points(places, multiview.load_shiftmap(path))
+    names = ("x0", "mx", "my", "mx2", "my2", "mxy", "mxy2", "mx2y", "mx3", "my3")
+    pair = [lin3Model(dict={name: n * (at + 1.0) for at, name in enumerate(names)}) for n in (1, -2)]
+    with open(f"{path}.pickled", "wb") as file:
+        pickle.dump(tuple(pair), file, 2)
+    own = [model.ev(x, y).tolist() for model in pair]
+    return {"places": [x.tolist(), y.tolist()], "seen": [dx.tolist(), dy.tolist()], "own": own}
+
+
 def pyme_write(folder):
     """A spool of PYME's own making, and what is in it: frames, metadata, events, and frames of each compression."""
     import shutil

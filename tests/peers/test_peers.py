@@ -17,6 +17,7 @@ from test_formats_pyme import fov_of, spotted
 
 from formats import anndata, ctc, fov, geff, playnano, pyme_images, pyme_metadata, pyme_tables, pzf, trackmate
 from formats.hdf5 import new_file
+from pyama import shifts
 from pyama.lineage import Division
 from pyama.microscopy import inspect_movie, open_movie
 
@@ -192,3 +193,14 @@ def test_files_of_pyme_itself(tmp_path, name):
         frame = pzf.decode((tmp_path / f"{name}.pzf").read_bytes())
         np.testing.assert_array_equal(frame.pixels[:, :, 0], expected)
         assert (frame.number, frame.lossy) == (5, name == "rounded")
+
+
+def test_pyme_shift_fields(tmp_path):
+    numbers = [dict(zip(shifts.POWERS["lin3Model"], np.arange(10) * n + 1.0, strict=True)) for n in (3, -7)]
+    shift = {"model": "lin3Model", "x": numbers[0], "y": numbers[1]}
+    (tmp_path / "a.sf").write_text(shifts.to_json({1: shift}))
+    seen = peer("pyme", "pyme_shifts", tmp_path / "a.sf")
+    places = np.array(seen["places"])
+    np.testing.assert_allclose(shifts.displacement(shift, *places), seen["seen"])
+    pickled = shifts.of_channel(shifts.read_fields(tmp_path / "a.sf.pickled", allow_pickle=True), 1, "")
+    np.testing.assert_allclose(shifts.displacement(pickled, *places), seen["own"])
