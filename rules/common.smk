@@ -41,6 +41,7 @@ try:
         else 0
     )
     DATASETS = plan.plan_datasets(CONFIG, WITHOUT)
+    CONFIG["params"] |= plan.spot_size(CONFIG, DATASETS)
     SHIFTS = plan.shifts_of(CONFIG, DATASETS)  # channel -> shift field
     FLAGS = curation.read_curation(
         Path(LAYOUT.curation),

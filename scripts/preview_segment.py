@@ -46,6 +46,7 @@ def main(
     raw: str,
     output: str,
     segmentation_method: str,
+    recipe: str | None,
     *,
     frames: Sequence[tuple[int, int]],
     channel: int,
@@ -53,7 +54,7 @@ def main(
     pyme: Mapping[str, Any],
     **settings: Any,
 ) -> None:
-    segment = segmenter(segmentation_method, settings)
+    segment = segmenter(segmentation_method, settings, recipe)
     reading = {"frames": frames, "channel": channel, "planes": planes, "pyme": pyme}
     counts = segment_frames(Path(raw), Path(output), segment, **reading)
     job.log.info("cells per frame: %s", counts)

@@ -25,6 +25,7 @@ from pyama.errors import PyamaError
 from pyama.files import is_file
 from pyama.paths import BENCHMARKS, CHECKSUMS, LOGS, SHIFT_FIELD
 from pyama.plugins import mistake_in
+from pyama.recipe import read_recipe
 
 SCHEMA_FILE = Path(__file__).parents[2] / "config" / "schema.yaml"
 RESERVED_NAMES = (LOGS, BENCHMARKS, CHECKSUMS, SHIFT_FIELD)  # our own beside the datasets' folders
@@ -100,6 +101,8 @@ def stage_settings(config: Mapping[str, Any], stage: str) -> dict[str, Any]:
     files = settings.get("plugins", []) + [
         value.rpartition(":")[0] for key, value in settings.items() if key.endswith("_method") and ":" in value
     ]
+    if settings.get("recipe"):
+        files.append(settings["recipe"])
     if files:
         settings["files"] = digests(files)
     return settings
@@ -346,6 +349,13 @@ def _contradictions(config: Mapping[str, Any]) -> Iterator[str]:
             yield f"params.{key}: the file {file!r} does not exist"
         elif file and (mistake := mistake_in(value, f"params.{key}")):
             yield mistake
+    if params["recipe"] is not None:
+        try:
+            read_recipe(params["recipe"])
+        except PyamaError as error:
+            yield f"params.recipe: {error}"
+    if params["psf"] is not None and not is_file(params["psf"]):
+        yield f"params.psf: the file {params['psf']!r} does not exist"
     beads = config["shift_field"]["beads"]
     if beads is not None and not is_file(beads):
         yield f"shift_field.beads: the file {beads!r} does not exist"

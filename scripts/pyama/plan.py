@@ -22,6 +22,7 @@ from pyama.paths import Layout
 from pyama.rerun import code_digest
 
 SAMPLE_BYTES = 1 << 16
+PIXEL_TOLERANCE = 0.01  # by which the pixels of a PSF may differ from the movie's
 
 
 @dataclass(frozen=True)
@@ -365,6 +366,25 @@ def fits_of(config: Mapping[str, Any], datasets: Mapping[str, Dataset]) -> dict[
             raise PyamaError(f"{key}: {model.name} is fitted to {what[0]} twice; leave one out")
         fits[what] = settings
     return fits
+
+
+def spot_size(config: Mapping[str, Any], datasets: Mapping[str, Dataset]) -> dict[str, float]:
+    """params.particle_sigma as the point spread function says it, if there is one. Raises PyamaError."""
+    path = config["params"]["psf"]
+    if path is None:
+        return {}
+    try:
+        spread = call("pyama.psf:read_spread", path)
+        for dataset in datasets.values():
+            size = _pixel_size_um(config, dataset)
+            if abs(spread["pixel_size_um"] / size - 1) > PIXEL_TOLERANCE:
+                raise PyamaError(
+                    f"{path!r} has pixels of {spread['pixel_size_um']:g} um, {dataset.path!r} of {size:g} um; a PSF is "
+                    "used at its own magnification"
+                )
+    except PyamaError as error:
+        raise PyamaError(f"params.psf: {error}") from None
+    return {"particle_sigma": spread["sigma_px"]}
 
 
 def shifts_of(config: Mapping[str, Any], datasets: Mapping[str, Dataset]) -> dict[int, shifts.Shift]:

@@ -163,6 +163,28 @@ def pyme_shifts(path):
     return {"places": [x.tolist(), y.tolist()], "seen": [dx.tolist(), dy.tolist()], "own": own}
 
 
+def pyme_recipe(folder):
+    """The result of recipe.yaml on input.npy (H, W), taken with X first; leaves a .psf of its own making."""
+    import pickle
+
+    import numpy as np
+    from PYME.IO import MetaDataHandler
+    from PYME.IO.image import ImageStack
+    from PYME.recipes import base, filters, processing  # noqa: F401
+    from PYME.recipes.recipe import Recipe
+
+    with open(f"{folder}/recipe.yaml") as file:
+        recipe = Recipe.fromYAML(file.read())
+    image = ImageStack(np.load(f"{folder}/input.npy").T, haveGUI=False)
+    result = recipe.execute(input=image)
+    metadata = MetaDataHandler.NestedClassMDHandler()
+    metadata["voxelsize.x"], metadata["voxelsize.y"], metadata["voxelsize.z"] = 0.07, 0.07, 0.2
+    x, y, z = np.mgrid[-15:16, -15:16, -5:6]
+    with open(f"{folder}/own.psf", "wb") as file:
+        pickle.dump((np.exp(-(x**2 + y**2) / 8.0 - z**2 / 18.0), metadata.voxelsize), file, 2)
+    return np.squeeze(result.data_xyztc[:, :, 0, 0, 0]).T.astype(float).tolist()
+
+
 def pyme_write(folder):
     """A spool of PYME's own making, and what is in it: frames, metadata, events, and frames of each compression."""
     import shutil

@@ -10,16 +10,19 @@ import h5py
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from formats_tools import Stack, images_for, stack_of
 from test_formats_pyme import fov_of, spotted
+from test_recipe import chain, scene
 
 from formats import anndata, ctc, fov, geff, playnano, pyme_images, pyme_metadata, pyme_tables, pzf, trackmate
 from formats.hdf5 import new_file
-from pyama import shifts
+from pyama import psf, shifts
 from pyama.lineage import Division
 from pyama.microscopy import inspect_movie, open_movie
+from pyama.recipe import read_recipe
 
 PEERS = Path(os.environ.get("PYAMA_PEERS", Path(__file__).parents[2] / ".venv" / "peers"))
 SHAPE, TIMES = (5, 40, 50), [0.0, 10.0, 20.0, 30.5, 40.0]
@@ -204,3 +207,30 @@ def test_pyme_shift_fields(tmp_path):
     np.testing.assert_allclose(shifts.displacement(shift, *places), seen["seen"])
     pickled = shifts.of_channel(shifts.read_fields(tmp_path / "a.sf.pickled", allow_pickle=True), 1, "")
     np.testing.assert_allclose(shifts.displacement(pickled, *places), seen["own"])
+
+
+RECIPES = {
+    "smooth": [("filters.GaussianFilter", {"sigmaX": 2.5, "sigmaY": 0.7}), ("filters.MedianFilter", {"sizeX": 5})],
+    "cells": [
+        ("filters.GaussianFilter", {"sigmaX": 1.0}),
+        ("processing.FractionalThreshold", {"fractionThreshold": 0.35}),
+        ("processing.BinaryDilation", {"radius": 2, "iterations": 2}),
+        ("processing.BinaryFillHoles", {"radius": 1}),
+        ("processing.BinaryErosion", {"radius": 3}),
+        ("processing.Label", {"minRegionPixels": 12}),
+    ],
+    "threshold": [("SimpleThreshold", {"threshold": 130.5}), ("Label", {"minRegionPixels": 1})],
+}
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_pyme_recipes(tmp_path, name):
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(chain(*RECIPES[name])))
+    image = scene()
+    np.save(tmp_path / "input.npy", image)
+    expected = np.array(peer("pyme", "pyme_recipe", tmp_path))
+    found = read_recipe(tmp_path / "recipe.yaml").run(image)
+    assert len(np.unique(expected)) > 1
+    np.testing.assert_array_equal(found, expected)
+    spread = psf.read_spread(tmp_path / "own.psf")
+    assert (spread.sigma_px, spread.pixel_size_um) == (pytest.approx(2.0, abs=0.001), 0.07)
