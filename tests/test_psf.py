@@ -67,7 +67,7 @@ def test_bad_files(tmp_path):
         "getattr.psf": (pickle.dumps((good, getattr)), "names builtins.getattr|names __builtin__.getattr"),
         "integers.psf": (
             pickle.dumps((np.ones((3, 3), int), voxel)),
-            "holds int64 .* a PSF is a 2D or 3D image of floats",
+            "holds int64 .* a PSF is an image of floats",
         ),
         "flat.psf": (pickle.dumps((np.ones((9, 9)), voxel)), "shows no single spot"),
         "bare.psf": (pickle.dumps(good), "is no readable .psf"),
