@@ -14,6 +14,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from formats import pyme_spool
 from pyama import display, draw, job, preview, store
 from pyama.errors import PyamaError
 from pyama.files import whole, write_text
@@ -284,7 +285,7 @@ def main(
     times_min: Sequence[float],
     channel: int,
     planes: Sequence[int | None],
-    pyme: Mapping[str, Any],
+    pyme: Mapping[str, Any] = pyme_spool.DEFAULTS,
 ) -> None:
     """Write the picture, a table with a row for each set, and one with a row for each set and frame."""
     sets = [{key: tried[key] for key in preview.PARAMETERS} for tried in sets]

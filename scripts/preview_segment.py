@@ -46,12 +46,12 @@ def main(
     raw: str,
     output: str,
     segmentation_method: str,
-    recipe: str | None,
+    recipe: str | None = None,
     *,
     frames: Sequence[tuple[int, int]],
     channel: int,
     planes: Sequence[int | None],
-    pyme: Mapping[str, Any],
+    pyme: Mapping[str, Any] = pyme_spool.DEFAULTS,
     **settings: Any,
 ) -> None:
     segment = segmenter(segmentation_method, settings, recipe)

@@ -89,7 +89,7 @@ def checked(labels: Any, shape: tuple[int, int], frame: int) -> np.ndarray:
     return labels
 
 
-def main(source: str, output: str, segmentation_method: str, recipe: str | None, **settings: Any) -> None:
+def main(source: str, output: str, segmentation_method: str, recipe: str | None = None, **settings: Any) -> None:
     with plugins.blamed(segmentation_method, "segmentation_method"):
         counts = segment_movie(Path(source), Path(output), segmenter(segmentation_method, settings, recipe))
     job.log.info("cells per frame: %s", counts)

@@ -22,6 +22,8 @@ DTYPES = (np.dtype("<u1"), np.dtype("<u2"), np.dtype("<f4"))
 PLAIN, HUFFMAN, HUFFMAN_CHUNKS = range(3)
 EXACT, SQUARE_ROOT = range(2)
 WINDOW = 16  # bits that the table of codes looks at; longer codes are walked down the tree
+LONGEST = 255  # bits of a code
+JUMP = 16  # codes, a power of two
 BLOCK = 1 << 20  # symbols or bytes that are coded at once, to bound memory
 
 
@@ -168,33 +170,44 @@ def unhuffman(data: bytes, n_symbols: int) -> np.ndarray:
     found: list[np.ndarray] = []
     n_found = 0
     while n_found < n_symbols:
-        # What begins at every bit of a block is looked up at once; then one goes from code to code.
+        # What begins at every bit of a block is looked up at once.
         first = at // 8
         last = min(first + BLOCK // 8, len(data))
         three = padded[first:last] << 16 | padded[first + 1 : last + 1] << 8 | padded[first + 2 : last + 2]
         windows = (three[:, None] >> np.arange(8, 0, -1, dtype=np.uint32) & 0xFFFF).reshape(-1)
-        steps = length[windows].tobytes()
-        here, end, last_bit = at - 8 * first, 8 * (last - first), n_bits - 8 * first
-        starts: list[int] = []
-        longer: dict[int, int] = {}
-        while here < end:
-            step = steps[here]
-            if not step:
-                longer[len(starts)], step = _walk(tree, data, 8 * first + here)
-            if here + step > last_bit:
-                break
-            starts.append(here)
-            here += step
-        if not starts:
+        steps, leaves = length[windows].astype(np.int32), symbol[windows]
+        for here in np.flatnonzero(steps == 0).tolist():
+            leaves[here], steps[here] = _walk(tree, data, 8 * first + here)
+        places = _places(steps, at - 8 * first)
+        whole = places[places + steps[places] <= n_bits - 8 * first]
+        if not len(whole):
             raise ValueError("a compressed frame is cut off")
-        at = 8 * first + here
-        symbols = symbol[windows[starts]]
-        for place, leaf in longer.items():
-            if place < len(starts):
-                symbols[place] = leaf
-        found.append(symbols)
-        n_found += len(symbols)
+        at = 8 * first + int(whole[-1] + steps[whole[-1]])
+        found.append(leaves[whole])
+        n_found += len(whole)
     return np.concatenate(found)[:n_symbols]
+
+
+def _places(steps: np.ndarray, here: int) -> np.ndarray:
+    """Where codes begin, from bit `here` on, in a block in which the code at bit p is `steps[p]` bits long.
+
+    One leaps from code to code, JUMP at a time; those between follow for all leaps together.
+    """
+    n_bits = len(steps)
+    after = np.arange(n_bits + LONGEST + 1, dtype=np.int32)
+    after[:n_bits] += steps  # beyond the block one stays
+    leap = after
+    for _ in range(JUMP.bit_length() - 1):
+        leap = leap[leap]
+    landed = []
+    while here < n_bits:
+        landed.append(here)
+        here = leap.item(here)
+    rows = [np.array(landed, np.int32)]
+    for _ in range(JUMP - 1):
+        rows.append(after[rows[-1]])
+    places = np.stack(rows, axis=1).reshape(-1)
+    return places[places < n_bits]
 
 
 def _grow(counts: np.ndarray) -> Tree:
@@ -257,7 +270,7 @@ def _walk(tree: Tree, data: bytes, at: int) -> tuple[int, int]:
     step = 0
     while not isinstance(tree, int):
         if at + step >= 8 * len(data):
-            return 0, 1 << 30  # beyond the end, which the caller notices
+            return 0, LONGEST  # beyond the end, which the caller notices
         tree = tree[data[(at + step) // 8] >> (7 - (at + step) % 8) & 1]
         step += 1
     return tree, step

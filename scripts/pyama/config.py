@@ -328,6 +328,11 @@ def _contradictions(config: Mapping[str, Any]) -> Iterator[str]:
             yield f"exports: {name} needs cells; give channels.pc" + (
                 ", and copy_only: false" if channels["pc"] else ""
             )
+        if (
+            any("{light}" in path for entry in formats_of(name) for path in FORMATS[entry].outputs)
+            and not channels["fl"]
+        ):
+            yield f"exports: {name} needs fluorescence; give channels.fl"
     if params["min_object_size"] > params["max_object_size"]:
         yield "params.min_object_size: larger than max_object_size, so that no cell is left"
     if params["mask_margin"] > params["crop_padding"]:

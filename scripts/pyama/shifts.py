@@ -34,6 +34,7 @@ OPTIONAL = {"my3"}  # PYME's own fit has none
 SPLINE = "spline"
 MODULE = "PYME.Analysis.points.twoColour"
 CHANNEL = re.compile(r"Chan(\d\d)\.([XY])")
+BAND = 256  # rows
 LARGEST = 16 << 20  # bytes; a file has some thousand
 FAR_NM = 1e9  # coefficients beyond would move things by metres
 HDF5_MAGIC = b"\x89HDF"
@@ -223,10 +224,12 @@ def displacement(shift: Shift, x_nm: np.ndarray, y_nm: np.ndarray) -> tuple[np.n
 
 def _evaluate(model: str, coefficients: Mapping[str, float], x: np.ndarray, y: np.ndarray) -> np.ndarray:
     unit = SCALE_NM if model == "lin3Model" else 1.0
+    x, y = x / unit, y / unit
+    powers_x, powers_y = ((1.0, axis, axis * axis, axis * axis * axis) for axis in (x, y))
     result = np.zeros(np.broadcast(x, y).shape)
     for name, (of_x, of_y) in POWERS[model].items():
         if coefficients[name]:
-            result += coefficients[name] * (x / unit) ** of_x * (y / unit) ** of_y
+            result += coefficients[name] * powers_x[of_x] * powers_y[of_y]
     return result
 
 
@@ -263,18 +266,22 @@ def sources(shift: Shift, shape: Sequence[int], pixel_nm: float, where: str) -> 
 
     The p with p + d(p) = pixel, by repeating p = pixel - d(p), which converges where d changes slower than p does.
     """
-    y, x = np.mgrid[: shape[0], : shape[1]].astype(np.float64)
-    from_y, from_x = y, x
-    for _ in range(100):
-        dx, dy = displacement(shift, from_x * pixel_nm, from_y * pixel_nm)
-        next_y, next_x = y - dy / pixel_nm, x - dx / pixel_nm
-        change = max(np.abs(next_y - from_y).max(), np.abs(next_x - from_x).max())
-        from_y, from_x = next_y, next_x
-        if change < 1e-6:
-            return from_y, from_x
-        if not change < 1e6:
-            break
-    raise PyamaError(f"{where}: the field folds the image; estimate it anew, with beads all over the image")
+    places = np.empty((2, *shape))
+    for top in range(0, shape[0], BAND):  # the rows of a band at once, to bound memory
+        y, x = np.mgrid[top : min(top + BAND, shape[0]), : shape[1]].astype(np.float64)
+        from_y, from_x = y, x
+        change = np.inf
+        for _ in range(100):
+            dx, dy = displacement(shift, from_x * pixel_nm, from_y * pixel_nm)
+            next_y, next_x = y - dy / pixel_nm, x - dx / pixel_nm
+            change = max(np.abs(next_y - from_y).max(), np.abs(next_x - from_x).max())
+            from_y, from_x = next_y, next_x
+            if not 1e-6 <= change < 1e6:
+                break
+        if not change < 1e-6:
+            raise PyamaError(f"{where}: the field folds the image; estimate it anew, with beads all over the image")
+        places[:, top : top + BAND] = from_y, from_x
+    return places[0], places[1]
 
 
 def shifted(image: np.ndarray, places: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
