@@ -50,6 +50,13 @@ PEERS := $(patsubst tests/peers/%.txt,.venv/peers/%/.done,$(wildcard tests/peers
 	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check -r $<
 	@touch $@
 
+.venv/peers/pyme/.done: tests/peers/pyme.txt
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check -r $<
+	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps pymecompress==0.3.6
+	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps python-microscopy==26.9.3
+	@touch $@
+
 test-peers: $(PEERS)
 	$(BIN)/python -m pytest -rs tests/peers
 

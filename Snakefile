@@ -53,6 +53,16 @@ if PC is not None:
     include: "rules/track.smk"
 
 
+if CONFIG["shift_field"]["beads"]:
+
+    include: "rules/shift_field.smk"
+
+
+if SHIFTS:
+
+    include: "rules/register.smk"
+
+
 if FL:
 
     include: "rules/background.smk"

@@ -1,7 +1,7 @@
 # Stage 4: what each fluorescence frame would look like without cells.
 rule background:
     input:
-        fl=expand(LAYOUT.frames("{channel}"), channel=map(fl, FL), allow_missing=True),
+        fl=expand(LAYOUT.frames("{channel}"), channel=ALIGNED, allow_missing=True),
         labeled=[LAYOUT.frames(name) for name in LABELED],
     output:
         background=directory(

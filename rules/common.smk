@@ -11,6 +11,7 @@ sys.path.insert(
 )
 
 from formats.registry import (
+    CELLS,
     EARLIER,
     FORMATS,
     GROUPS,
@@ -24,7 +25,8 @@ from pyama import resources, summary
 from pyama.config import as_json, complete, refuse_repeated_keys, stage_settings
 from pyama.errors import PyamaError
 from pyama.paths import ALL, DATASET, Layout
-from pyama.paths import background, corrected, fl, fov_text, labeled, pc, tracked
+from pyama.paths import background, corrected, fl, fov_text, labeled, pc
+from pyama.paths import registered, tracked
 
 # A plan is a million objects that live to the end: looking for garbage among them takes a fifth of planning.
 gc.set_threshold(1_000_000, 20, 100)
@@ -42,6 +44,8 @@ try:
         else 0
     )
     DATASETS = plan.plan_datasets(CONFIG, WITHOUT)
+    CONFIG["params"] |= plan.spot_size(CONFIG, DATASETS)
+    SHIFTS = plan.shifts_of(CONFIG, DATASETS)  # channel -> shift field
     FLAGS = curation.read_curation(
         Path(LAYOUT.curation),
         {name: len(dataset.movie.fovs) for name, dataset in DATASETS.items()},
@@ -60,10 +64,12 @@ if workflow.is_main_process and not workflow.output_settings.dryrun:
 
 # Names of the arrays in images.zarr, in the order of the stages that make them.
 RAW = ([pc(PC)] if PC is not None else []) + [fl(channel) for channel in FL]
+ALIGNED = [registered(channel) if channel in SHIFTS else fl(channel) for channel in FL]
 LABELED = [labeled(PC)] if PC is not None else []
 TRACKED = [tracked(PC)] if PC is not None else []
 BACKGROUNDS = [background(channel) for channel in FL]
-IMAGES = RAW if COPY_ONLY else RAW + LABELED + TRACKED + BACKGROUNDS
+REGISTERED = [registered(channel) for channel in SHIFTS]
+IMAGES = RAW if COPY_ONLY else RAW + REGISTERED + LABELED + TRACKED + BACKGROUNDS
 
 # What is merged: samples, and the columns of the traces.
 SAMPLES = [sample["name"] for sample in CONFIG["samples"]]
@@ -78,7 +84,9 @@ FITS = plan.fits_of(CONFIG, DATASETS)  # (column, model) -> settings
 # What is drawn: the movie of a FOV, the channel laid over it, and the plots of a dataset.
 OVERLAY = f"{LAYOUT.overlay}.{CONFIG['pictures']['movie_format']}"
 LAID_OVER = [
-    name(channel) for channel in plan.laid_over(CONFIG, FL) for name in (fl, background)
+    name
+    for channel in plan.laid_over(CONFIG, FL)
+    for name in (ALIGNED[FL.index(channel)], background(channel))
 ]
 PLOTS = expand(
     f"{LAYOUT.pictures}/{{plot}}.{{ending}}",
@@ -250,6 +258,14 @@ def decided(dataset, fov):
     return as_json({"flags": flags, "inspected": inspected(dataset, [fov])})
 
 
+def shift_field_settings(_):
+    return as_json(
+        CONFIG["shift_field"]
+        | {"pyme": CONFIG["pyme"]}
+        | {"pixel_size_um": CONFIG["params"]["pixel_size_um"]}
+    )
+
+
 def merge_settings(wildcards):
     dataset = DATASETS[wildcards.dataset]
     fovs, missing = plan.sample_fovs(CONFIG, dataset, wildcards.sample)
@@ -334,16 +350,22 @@ def export_inputs(name):
         inputs["earlier"] = [LAYOUT.frames(array) for array in earlier]
     if TRACING and {LABELS, LABELS_IF_ANY} & {*FORMATS[name].needs}:
         inputs |= {"labels": final_labels, "lineage_table": lineage_table}
+    if TRACING and CELLS in FORMATS[name].needs:
+        inputs["cells"] = LAYOUT.cells
     if TRACING and TRACES in FORMATS[name].needs:
         inputs["traces"] = LAYOUT.traces
     return inputs
 
 
 def export_paths(name):
+    light = [fl(channel) for channel in FL]
+    stands_for = {"{array}": IMAGES, "{raw}": RAW, "{light}": light}
     return [
-        f"{LAYOUT.fov}/{path.format(base=LAYOUT.base, array=array, raw=array)}"
+        f"{LAYOUT.fov}/{path.format(base=LAYOUT.base, array=array, raw=array, light=array)}"
         for path in FORMATS[name].outputs
-        for array in (IMAGES if "{array}" in path else RAW if "{raw}" in path else [""])
+        for array in next(
+            (stands_for[word] for word in stands_for if word in path), [""]
+        )
     ]
 
 

@@ -2,7 +2,7 @@
 rule crop:
     input:
         tracked=final_labels,
-        channels=[LAYOUT.frames(name) for name in RAW + BACKGROUNDS],
+        channels=[LAYOUT.frames(name) for name in [pc(PC)] + ALIGNED + BACKGROUNDS],
     output:
         cells=(
             LAYOUT.cells if LAYOUT.cells.endswith(".zip") else directory(LAYOUT.cells)

@@ -5,7 +5,7 @@ is shifted into their place. The attribute `frame_statistics` holds what the che
 `display_limits` what the display level needs.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from functools import reduce
 from pathlib import Path
@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from formats import pyme_spool
 from pyama import display, job, store
 from pyama.microscopy import open_movie
 
@@ -28,6 +29,7 @@ def copy_frames(
     channels: Sequence[int],
     shape: Sequence[int],
     planes: Sequence[int | None],
+    pyme: Mapping[str, Any] = pyme_spool.DEFAULTS,
 ) -> dict[int, list[int]]:
     """Copy `channels` of one FOV, each (T, H, W) uint16, to `outputs`, one frame in memory at a time.
 
@@ -43,7 +45,7 @@ def copy_frames(
     limits: dict[int, list[int]] = {channel: [] for channel in channels}
     blank = np.zeros((height, width), np.uint16)
     with ExitStack() as stack:
-        read = stack.enter_context(open_movie(raw))
+        read = stack.enter_context(open_movie(raw, pyme))
         appends = [
             stack.enter_context(
                 store.writing(
@@ -113,7 +115,7 @@ def main(raw: str, outputs: Sequence[str], **plan: Any) -> None:
 
 
 if __name__ == "__main__":
-    with job.running(snakemake):
+    with job.running(snakemake) as settings:
         main(
             snakemake.params.raw,
             snakemake.output.frames,
@@ -121,4 +123,5 @@ if __name__ == "__main__":
             channels=snakemake.params.channels,
             shape=snakemake.params.shape,
             planes=snakemake.params.planes,
+            **settings,
         )

@@ -10,6 +10,8 @@ from formats.registry import FORMATS, LABELS, TRACES
 from pyama import job, lineage, store
 from pyama.errors import PyamaError
 
+GIVEN = ("channels", "labels", "lineage_table", "earlier", "cells", "traces")
+
 
 def gather(
     base: str,
@@ -19,6 +21,7 @@ def gather(
     labels: str | None = None,
     lineage_table: str | None = None,
     earlier: Sequence[str] = (),
+    cells: str | None = None,
     traces: str | None = None,
 ) -> Fov:
     """Open what a format is made of."""
@@ -32,6 +35,7 @@ def gather(
         store.open_frames(Path(labels)) if labels else None,
         by_name(earlier),
         lineage.read_table(Path(lineage_table)) if lineage_table else {},
+        Path(cells) if cells else None,
         Path(traces) if traces else None,
         settings,
     )
@@ -47,6 +51,6 @@ def main(name: str, fov: Fov, outputs: Sequence[str]) -> None:
 
 if __name__ == "__main__":
     with job.running(snakemake) as settings:
-        given = {key: snakemake.input.get(key) for key in ("channels", "labels", "lineage_table", "earlier", "traces")}
+        given = {key: snakemake.input.get(key) for key in GIVEN}
         fov = gather(snakemake.params.base, settings, **{key: value for key, value in given.items() if value})
         main(snakemake.params.format, fov, snakemake.output.files)

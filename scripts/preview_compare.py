@@ -14,6 +14,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from formats import pyme_spool
 from pyama import display, draw, job, preview, store
 from pyama.errors import PyamaError
 from pyama.files import whole, write_text
@@ -284,6 +285,7 @@ def main(
     times_min: Sequence[float],
     channel: int,
     planes: Sequence[int | None],
+    pyme: Mapping[str, Any] = pyme_spool.DEFAULTS,
 ) -> None:
     """Write the picture, a table with a row for each set, and one with a row for each set and frame."""
     sets = [{key: tried[key] for key in preview.PARAMETERS} for tried in sets]
@@ -291,7 +293,7 @@ def main(
     comparisons: list[list[Comparison]] = [[] for _ in sets]
     by_frame: list[dict[str, Any]] = []
     with ExitStack() as stack:
-        read = stack.enter_context(open_movie(Path(raw)))
+        read = stack.enter_context(open_movie(Path(raw), pyme))
         gets = [stack.enter_context(store.open_store(Path(path))) for path in stores]
         held = [tuple(at) for at in json.loads(gets[0]("zarr.json"))["attributes"]["frames"]]
         missing = [f"FOV {fov} frame {frame}" for fov, frame in frames if (fov, frame) not in held]

@@ -1,11 +1,12 @@
 """Preview: a few frames segmented with one set of parameters, straight from the microscope's file."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from formats import pyme_spool
 from pyama import job, preview, store
 from pyama.microscopy import open_movie
 from segment_cells import Segment, checked, segmenter
@@ -19,6 +20,7 @@ def segment_frames(
     frames: Sequence[tuple[int, int]],
     channel: int,
     planes: Sequence[int | None],
+    pyme: Mapping[str, Any] = pyme_spool.DEFAULTS,
 ) -> list[int]:
     """Label `frames` (FOV, frame) of a channel; arrays "{fov}/{frame}", (H, W), in a store at `output`.
 
@@ -26,7 +28,7 @@ def segment_frames(
     numbers of cells.
     """
     counts, labeled = [], []
-    with store.new_store(output) as put, open_movie(raw) as read:
+    with store.new_store(output) as put, open_movie(raw, pyme) as read:
         for fov, frame in frames:
             image = preview.read_frame(read, fov, frame, channel, planes)
             if image is None:
@@ -44,14 +46,17 @@ def main(
     raw: str,
     output: str,
     segmentation_method: str,
+    recipe: str | None = None,
     *,
     frames: Sequence[tuple[int, int]],
     channel: int,
     planes: Sequence[int | None],
+    pyme: Mapping[str, Any] = pyme_spool.DEFAULTS,
     **settings: Any,
 ) -> None:
-    segment = segmenter(segmentation_method, settings)
-    counts = segment_frames(Path(raw), Path(output), segment, frames=frames, channel=channel, planes=planes)
+    segment = segmenter(segmentation_method, settings, recipe)
+    reading = {"frames": frames, "channel": channel, "planes": planes, "pyme": pyme}
+    counts = segment_frames(Path(raw), Path(output), segment, **reading)
     job.log.info("cells per frame: %s", counts)
 
 

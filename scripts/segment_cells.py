@@ -9,12 +9,22 @@ import numpy as np
 
 from pyama import job, plugins, store
 from pyama.errors import PyamaError
+from pyama.recipe import LABELS, read_recipe
 
 Segment = Callable[[np.ndarray], np.ndarray]  # (H, W) uint16 -> (H, W) labels
 
 
-def segmenter(method: str, settings: Mapping[str, Any]) -> Segment:
-    """The function that labels one frame by `method` with the stage's settings."""
+def segmenter(method: str, settings: Mapping[str, Any], recipe: str | None = None) -> Segment:
+    """The function that labels one frame by `method` with the stage's settings.
+
+    A recipe makes an image of the frame before, or the labels themselves.
+    """
+    if recipe:
+        prepare = read_recipe(recipe)
+        if prepare.makes == LABELS:
+            return lambda image: in_raster_order(prepare.run(image))
+        segment = segmenter(method, settings)
+        return lambda image: segment(np.rint(np.clip(prepare.run(image), 0, 65535)).astype(np.uint16))
     if method == "logstd":
         from pyama import logstd
 
@@ -28,6 +38,15 @@ def segmenter(method: str, settings: Mapping[str, Any]) -> Segment:
 
         return cellpose_segmenter(settings["min_object_size"])
     return plugins.load_function(method, "segmentation_method")
+
+
+def in_raster_order(labels: np.ndarray) -> np.ndarray:
+    """The same regions, numbered 1..N by their first pixel."""
+    found, first, where = np.unique(labels, return_index=True, return_inverse=True)
+    order = np.argsort(np.where(found == 0, -1, first))
+    numbers = np.empty(len(found), np.int64)
+    numbers[order] = np.arange(len(found)) + (0 not in found)
+    return numbers[where].reshape(labels.shape)
 
 
 def segment_movie(source: Path, output: Path, segment: Segment) -> list[int]:
@@ -72,9 +91,9 @@ def checked(labels: Any, shape: tuple[int, int], frame: int) -> np.ndarray:
     return labels
 
 
-def main(source: str, output: str, segmentation_method: str, **settings: Any) -> None:
+def main(source: str, output: str, segmentation_method: str, recipe: str | None = None, **settings: Any) -> None:
     with plugins.blamed(segmentation_method, "segmentation_method"):
-        counts = segment_movie(Path(source), Path(output), segmenter(segmentation_method, settings))
+        counts = segment_movie(Path(source), Path(output), segmenter(segmentation_method, settings, recipe))
     job.log.info("cells per frame: %s", counts)
     empty = [frame for frame, count in enumerate(counts) if not count]
     if empty:

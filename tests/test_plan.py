@@ -47,7 +47,7 @@ def planned(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     opened = []
 
-    def inspect(path):
+    def inspect(path, _):
         opened.append(path.name)
         return MOVIE
 
@@ -125,7 +125,7 @@ def test_what_the_file_cannot_give_is_one_line(planned, config, line):
 
 
 def test_z_planes_must_be_chosen(planned, monkeypatch):
-    monkeypatch.setattr(plan, "inspect_movie", lambda path: replace(MOVIE, n_z=3))
+    monkeypatch.setattr(plan, "inspect_movie", lambda *_: replace(MOVIE, n_z=3))
     with pytest.raises(PyamaError, match="datasets.a: 'a.nd2' has 3 z planes; choose one with `z: 0`"):
         planned()
     assert plan.planes(planned(z="max")["a"], "max") == [0, 1, 2]

@@ -360,7 +360,7 @@ def test_a_frame_that_turns_out_to_be_missing_is_left_out(tmp_path, monkeypatch,
     from contextlib import contextmanager
 
     @contextmanager
-    def opened(path):
+    def opened(path, _):
         yield lambda fov, frame, channels, z: [None if frame == 3 else experiment.plane(fov, frame, 0)]
 
     for module in (preview_segment, preview_compare):

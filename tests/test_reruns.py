@@ -1,12 +1,15 @@
 """The table: this change reruns exactly these rules."""
 
 import os
+import pickle
 import shutil
 import subprocess
 import time
+from types import SimpleNamespace
 
 import pytest
 from conftest import Checkout, small_config
+from test_psf import spot
 
 TABLES = {"merge", "tidy", "qc"}
 EXTRACT = {"extract"} | TABLES
@@ -27,6 +30,8 @@ def done(movies, tmp_path_factory):
     checkout.base = small_config(movies, fovs="0")
     checkout.base["datasets"] = {"small": "small.nd2"}
     checkout.base["params"] |= {"time_mapping": None}
+    (checkout.folder / "r.yaml").write_text("- filters.MedianFilter: {inputName: input, outputName: output}\n")
+    (checkout.folder / "spot.psf").write_bytes(pickle.dumps((spot(2.0).T.astype(float), SimpleNamespace(x=0.65))))
     (checkout.folder / "p.py").write_text("def segment(image):\n    return (image > 9000).astype(int)\n")
     outcome = checkout.run(checkout.base)
     assert outcome.code == 0, outcome.text
@@ -55,6 +60,8 @@ def changed(done, **params):
         ({"logstd_window_size": 5}, SEGMENT),
         ({"max_object_size": 9000}, SEGMENT),
         ({"segmentation_method": "p.py:segment"}, SEGMENT),
+        ({"recipe": "r.yaml"}, SEGMENT),
+        ({"psf": "spot.psf"}, EXTRACT),
         ({"frame_interval": 3}, {"index"}),
         ({"time_mapping": {0: 0, 1: 3}}, {"index"} | TABLES),
         ({"qc_size": 3}, {"qc"}),

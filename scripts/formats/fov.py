@@ -22,6 +22,7 @@ class Fov:
     labels: overlaps.Labels | None = None  # the labels that cells are cropped by
     earlier: Mapping[str, overlaps.Labels] = field(default_factory=dict)  # labels of single frames, and backgrounds
     origins: Mapping[int, tuple[int, int]] = field(default_factory=dict)  # cell -> parent and frame of the division
+    cells: Path | None = None  # cells.zarr
     traces: Path | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from formats.fov import Fov
 from formats.hdf5 import new_file, new_group
-from pyama import overlaps
+from pyama import overlaps, paths
 from pyama.errors import PyamaError
 from pyama.files import whole
 
@@ -36,7 +36,8 @@ def export(fov: Fov, outputs: Sequence[Path]) -> None:
             backgrounds = {
                 name.replace("_background", ""): array for name, array in fov.earlier.items() if "_background_" in name
             }
-            write_crops(path, fov.channels, backgrounds, fov.labels, fov.settings["crop_padding"])
+            aligned = {paths.cropped_as(name): fov.earlier[name] for name in fov.earlier if "_registered_" in name}
+            write_crops(path, {**fov.channels, **aligned}, backgrounds, fov.labels, fov.settings["crop_padding"])
 
 
 def write_stack(path: Path, frames: overlaps.Labels) -> None:

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-CHANNELS, LABELS, EARLIER, TRACES = "channels", "labels", "earlier", "traces"
+CHANNELS, LABELS, EARLIER, CELLS, TRACES = "channels", "labels", "earlier", "cells", "traces"
 LABELS_IF_ANY = "labels_if_any"
+SCALES = ("channels", "pixel_size_um", "times_min")
 
 
 @dataclass(frozen=True)
@@ -16,8 +17,9 @@ class Format:
     """One format.
 
     `outputs`: below the FOV's folder; {base} is {dataset}_fov_{fov}, {array} stands for each array of images.zarr,
-    {raw} for each raw channel.
-    `needs`: the raw channels, the final labels of cells, the labels of single frames and the backgrounds, the traces.
+    {raw} for each raw channel, {light} for each of them but the phase contrast.
+    `needs`: the raw channels, the final labels of cells, the labels of single frames and the backgrounds, the crops of
+    the cells, the traces.
     `settings`: what it depends on besides, see `export_settings` in rules/common.smk.
     """
 
@@ -38,9 +40,7 @@ FORMATS = {
         settings=("pixel_size_um", "source"),
     ),
     "deepcell_trk": Format(("exports/{base}.trk",), needs=(CHANNELS, LABELS)),
-    "ome_tiff": Format(
-        ("exports/{base}.ome.tif",), needs=(CHANNELS,), settings=("channels", "pixel_size_um", "times_min")
-    ),
+    "ome_tiff": Format(("exports/{base}.ome.tif",), needs=(CHANNELS,), settings=SCALES),
     # Folders stand one level below the rule's output: Snakemake puts a file of its own into a folder that is an output.
     "ctc": Format(("exports/ctc",), needs=(CHANNELS, LABELS), folder=True),
     "geff": Format(("exports/geff",), needs=(LABELS,), settings=("pixel_size_um", "times_min"), folder=True),
@@ -59,11 +59,31 @@ FORMATS = {
         needs=(CHANNELS, LABELS_IF_ANY),
         settings=("pixel_size_um", "times_min", "gif_fps", "gif_scale_bar_um", "gif_outlines"),
     ),
+    "pyme_h5": Format(("exports/{base}_pyme.h5",), needs=(CHANNELS,), settings=SCALES, module="pyme_images"),
+    "pyme_tif": Format(
+        tuple(f"exports/{{base}}_pyme.{ending}" for ending in ("tif", "json", "md", "xml")),
+        needs=(CHANNELS,),
+        settings=SCALES,
+        module="pyme_images",
+    ),
+    "pyme_pzf": Format(("exports/pyme_pzf",), needs=(CHANNELS,), settings=SCALES, folder=True, module="pyme_images"),
+    "pyme_traces": Format(
+        ("exports/{base}_traces.hdf",), needs=(TRACES,), settings=("pixel_size_um", "times_min"), module="pyme_tables"
+    ),
+    "pyme_spots": Format(
+        ("exports/{base}_{light}.h5r",),
+        needs=(CHANNELS, CELLS, TRACES),
+        settings=(
+            *("pixel_size_um", "times_min"),
+            *("background_weight", "mask_margin", "particle_sigma", "particle_threshold"),
+        ),
+        module="pyme_tables",
+    ),
     "anndata": Format(("exports/{base}.h5ad",), needs=(TRACES,), settings=("times_min",)),
 }
 
 # Names that stand for several formats.
-GROUPS = {"playnano": ("playnano_npz", "playnano_h5")}
+GROUPS = {"playnano": ("playnano_npz", "playnano_h5"), "pyme": ("pyme_h5", "pyme_traces")}
 
 
 def formats_of(name: str) -> tuple[str, ...]:

@@ -12,6 +12,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -25,18 +26,26 @@ MEGABYTES = 4000  # the same directory takes about 1,000
 REMEDY = "copy it again from the microscope, or open it there and save it anew"
 
 
-def inspect_movie(path: Path) -> Movie:
+def inspect_movie(path: Path, pyme: Mapping[str, Any]) -> Movie:
     """`pyama.microscopy.inspect_movie` in a child process."""
-    return Movie(**call("pyama.microscopy:inspect_movie", str(path)))
+    return Movie(**call("pyama.microscopy:inspect_movie", str(path), {"pyme": pyme}))
 
 
-def call(function: str, path: str, *, seconds: float = SECONDS, megabytes: int = MEGABYTES) -> dict[str, Any]:
-    """Call `function` ("package.module:name") with a path in a child process; return the fields of its dataclass.
+def call(
+    function: str,
+    path: str,
+    options: Mapping[str, Any] | None = None,
+    *,
+    seconds: float = SECONDS,
+    megabytes: int = MEGABYTES,
+) -> dict[str, Any]:
+    """Call `function` ("package.module:name") with a path and named options in a child process; return the fields of
+    its dataclass.
 
     Raises PyamaError, with the function's own line or with what became of the child. Where the system knows no bound
     on the memory of a process (Windows, macOS) there is none.
     """
-    command = [sys.executable, "-m", "pyama.apart", function, path, str(megabytes)]
+    command = [sys.executable, "-m", "pyama.apart", function, path, str(megabytes), json.dumps(options or {})]
     try:
         done = subprocess.run(
             command,
@@ -95,20 +104,20 @@ def ended(code: int, errors: str, megabytes: int) -> str:
     return f"the reader failed ({last[:200]})"
 
 
-def _answer(function: str, path: str) -> dict[str, Any]:
+def _answer(function: str, path: str, options: Mapping[str, Any]) -> dict[str, Any]:
     module, _, name = function.partition(":")
     try:
-        return {"fields": asdict(getattr(importlib.import_module(module), name)(Path(path)))}
+        return {"fields": asdict(getattr(importlib.import_module(module), name)(Path(path), **options))}
     except MemoryError:
         return {"memory": True}
     except PyamaError as error:
         return {"memory": True} if isinstance(error.__cause__, MemoryError) else {"line": str(error)}
 
 
-def main(function: str, path: str, megabytes: int) -> None:
+def main(function: str, path: str, megabytes: int, options: Mapping[str, Any]) -> None:
     bound_memory(megabytes)
-    print("\n" + json.dumps(_answer(function, path)))
+    print("\n" + json.dumps(_answer(function, path, options)))
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2], int(sys.argv[3]))
+    main(sys.argv[1], sys.argv[2], int(sys.argv[3]), json.loads(sys.argv[4]))

@@ -23,11 +23,12 @@ import yaml
 from formats.registry import FORMATS, LABELS, TRACES, formats_of
 from pyama.errors import PyamaError
 from pyama.files import is_file
-from pyama.paths import BENCHMARKS, CHECKSUMS, LOGS
+from pyama.paths import BENCHMARKS, CHECKSUMS, LOGS, SHIFT_FIELD
 from pyama.plugins import mistake_in
+from pyama.recipe import read_recipe
 
 SCHEMA_FILE = Path(__file__).parents[2] / "config" / "schema.yaml"
-RESERVED_NAMES = (LOGS, BENCHMARKS, CHECKSUMS)  # folders of our own beside the datasets' folders
+RESERVED_NAMES = (LOGS, BENCHMARKS, CHECKSUMS, SHIFT_FIELD)  # our own beside the datasets' folders
 SCIENTIFIC = re.compile(r"[+-]?[0-9.]+[eE][+-]?[0-9]+")  # 1e-5, which YAML takes for text
 DEVICES = ("con", "prn", "aux", "nul", *(f"{port}{number}" for port in ("com", "lpt") for number in range(10)))
 MANY_VALUES = 1_000_000  # in one config; aliases of aliases (YAML's & and *) make any number from a few lines
@@ -100,6 +101,8 @@ def stage_settings(config: Mapping[str, Any], stage: str) -> dict[str, Any]:
     files = settings.get("plugins", []) + [
         value.rpartition(":")[0] for key, value in settings.items() if key.endswith("_method") and ":" in value
     ]
+    if settings.get("recipe"):
+        files.append(settings["recipe"])
     if files:
         settings["files"] = digests(files)
     return settings
@@ -306,7 +309,7 @@ def _contradictions(config: Mapping[str, Any]) -> Iterator[str]:
         yield "channels: neither pc nor fl is given; name at least one channel"
     for dataset in config["datasets"]:
         if dataset.lower() in RESERVED_NAMES:
-            yield f"datasets.{dataset}: this name is taken by a folder of the workflow; choose another"
+            yield f"datasets.{dataset}: this name is taken by the workflow; choose another"
     for key, names in (("datasets", list(config["datasets"])), ("samples", [s["name"] for s in config["samples"]])):
         lowered: dict[str, str] = {}
         for name in names:
@@ -325,6 +328,11 @@ def _contradictions(config: Mapping[str, Any]) -> Iterator[str]:
             yield f"exports: {name} needs cells; give channels.pc" + (
                 ", and copy_only: false" if channels["pc"] else ""
             )
+        if (
+            any("{light}" in path for entry in formats_of(name) for path in FORMATS[entry].outputs)
+            and not channels["fl"]
+        ):
+            yield f"exports: {name} needs fluorescence; give channels.fl"
     if params["min_object_size"] > params["max_object_size"]:
         yield "params.min_object_size: larger than max_object_size, so that no cell is left"
     if params["mask_margin"] > params["crop_padding"]:
@@ -346,6 +354,16 @@ def _contradictions(config: Mapping[str, Any]) -> Iterator[str]:
             yield f"params.{key}: the file {file!r} does not exist"
         elif file and (mistake := mistake_in(value, f"params.{key}")):
             yield mistake
+    if params["recipe"] is not None:
+        try:
+            read_recipe(params["recipe"])
+        except PyamaError as error:
+            yield f"params.recipe: {error}"
+    if params["psf"] is not None and not is_file(params["psf"]):
+        yield f"params.psf: the file {params['psf']!r} does not exist"
+    beads = config["shift_field"]["beads"]
+    if beads is not None and not is_file(beads):
+        yield f"shift_field.beads: the file {beads!r} does not exist"
     for plugin in config["plugins"]:
         if not is_file(plugin):
             yield f"plugins: the file {plugin!r} does not exist"

@@ -20,7 +20,7 @@ import os
 import struct
 import warnings
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -29,7 +29,7 @@ from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from formats import pyama_folder
+from formats import pyama_folder, pyme_spool
 from pyama.errors import PyamaError
 
 if TYPE_CHECKING:
@@ -38,15 +38,16 @@ if TYPE_CHECKING:
 ReadPlanes = Callable[[int, int, Sequence[int], int | None], list[np.ndarray | None]]
 """read(fov, frame, channels, z): one (H, W) uint16 plane per channel, None where the file has no such plane."""
 
-SUFFIXES = (".nd2", ".czi")
+KINDS = {".nd2": "ND2", ".czi": "CZI", ".h5": "PYME"}
 ND2_MAGIC = b"\xda\xce\xbe\x0a"
 ND2_JPEG2000_MAGIC = b"\x00\x00\x00\x0c"
 CZI_MAGIC = b"ZISRAWFILE"
+HDF5_MAGIC = b"\x89HDF"
 OTHER_MAGICS = {
     b"II*\0": "a TIFF file",
     b"MM\0*": "a TIFF file",
     b"II+\0": "a BigTIFF file",
-    b"\x89HDF": "an HDF5 file",
+    HDF5_MAGIC: "an HDF5 file",
     b"\x89PNG": "a PNG image",
     b"\xff\xd8\xff": "a JPEG image",
     b"PK\x03\x04": "a ZIP archive",
@@ -54,7 +55,7 @@ OTHER_MAGICS = {
     b"<!DOCTYPE": "a web page",
     b"<html": "a web page",
 }
-MAKER = {"ND2": "NIS-Elements", "CZI": "ZEN", "PyAMA": "PyAMA"}
+MAKER = {"ND2": "NIS-Elements", "CZI": "ZEN", "PyAMA": "PyAMA", "PYME": "PYME"}
 
 
 @dataclass(frozen=True)
@@ -78,22 +79,25 @@ class Movie:
     fovs: list[dict[str, Any]]
 
 
-def inspect_movie(path: Path) -> Movie:
+def inspect_movie(path: Path, pyme: Mapping[str, Any] = pyme_spool.DEFAULTS) -> Movie:
     """Describe the file without reading pixels.
 
     Frame times are the file's own time stamps. Frames that were announced but never taken in any FOV are not
-    counted (an acquisition that was stopped early). Raises PyamaError for a file that cannot be used.
+    counted (an acquisition that was stopped early). `pyme`: how spools of PYME are read. Raises PyamaError for a file
+    that cannot be used.
     """
     path = Path(path)
     if pyama_folder.is_one(path):
         return Movie(**pyama_folder.inspect(path))
     kind = _kind_of(path)
     with _reader_errors(path, kind):
+        if kind == "PYME":
+            return _inspect_spool(path, pyme)
         return _inspect_nd2(path) if kind == "ND2" else _inspect_czi(path)
 
 
 @contextmanager
-def open_movie(path: Path) -> Iterator[ReadPlanes]:
+def open_movie(path: Path, pyme: Mapping[str, Any] = pyme_spool.DEFAULTS) -> Iterator[ReadPlanes]:
     """Open the file and yield `read(fov, frame, channels, z)`, see `ReadPlanes`.
 
     z is None for a file with one Z plane. Integer pixels whose values fit are widened to uint16. `read` raises
@@ -103,7 +107,10 @@ def open_movie(path: Path) -> Iterator[ReadPlanes]:
     path = Path(path)
     kind = "PyAMA" if pyama_folder.is_one(path) else _kind_of(path)
     with _reader_errors(path, kind):
-        opened = {"ND2": _open_nd2, "CZI": _open_czi, "PyAMA": pyama_folder.opened}[kind](path)
+        if kind == "PYME":
+            opened = _Opened(*pyme_spool.opened(path, pyme))
+        else:
+            opened = {"ND2": _open_nd2, "CZI": _open_czi, "PyAMA": pyama_folder.opened}[kind](path)
         read_raw, shape, close = opened
     n_fovs, n_frames, n_channels, n_z = shape
 
@@ -145,10 +152,10 @@ class _Opened(NamedTuple):
 
 
 def _kind_of(path: Path) -> str:
-    """Return "ND2" or "CZI" by the first bytes of the file; raise PyamaError for everything else."""
-    if path.suffix.lower() not in SUFFIXES:
-        raise PyamaError(f"'{path}' has an unknown ending; microscopy files end in {' or '.join(SUFFIXES)}")
-    expected = path.suffix[1:].upper()
+    """Return "ND2", "CZI" or "PYME" by the first bytes of the file; raise PyamaError for everything else."""
+    expected = KINDS.get(path.suffix.lower())
+    if expected is None:
+        raise PyamaError(f"'{path}' has an unknown ending; microscopy files end in {' or '.join(KINDS)}")
     if path.is_dir():
         raise PyamaError(f"'{path}' is a folder; name the {expected} file itself")
     try:
@@ -162,6 +169,8 @@ def _kind_of(path: Path) -> str:
         return "ND2"
     if head.startswith(CZI_MAGIC):
         return "CZI"
+    if head.startswith(HDF5_MAGIC) and expected == "PYME":
+        return "PYME"
     remedy = f"name a file written by {MAKER[expected]}"
     if not head:
         reason, remedy = "it is empty", "copy it again from the microscope"
@@ -278,6 +287,29 @@ def _senseless_stamps(stamps_s: np.ndarray, taken: np.ndarray) -> list[int]:
         return []
     before = np.maximum.accumulate(np.r_[-np.inf, np.where(known, stamps_s, -np.inf)])[:-1]
     return np.flatnonzero(taken & ~(known & (stamps_s > before))).tolist()
+
+
+def _inspect_spool(path: Path, settings: Mapping[str, Any]) -> Movie:
+    spool = pyme_spool.inspect(path, settings)
+    taken = np.ones(spool.sizes["T"], bool)
+    place = {
+        "name": "FOV 0",
+        "height": spool.shape[0],
+        "width": spool.shape[1],
+        "times_min": _minutes_since_start(spool.stamps_s, taken),
+        "senseless_stamps": _senseless_stamps(spool.stamps_s, taken),
+        "missing": [],
+    }
+    return Movie(
+        format="pyme",
+        dtype=spool.dtype.name,
+        n_frames=spool.sizes["T"],
+        n_z=spool.sizes["Z"],
+        channels=spool.channels,
+        pixel_size_um=_pixel_size_um(spool.pixel_size_um),
+        period_min=None if spool.period_s is None else spool.period_s / 60.0,
+        fovs=[place],
+    )
 
 
 # ---------------------------------------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ from pathlib import Path
 LOGS, BENCHMARKS, CHECKSUMS = "logs", "benchmarks", "checksums"
 # What a job can be for, as the part of these folders in which it leaves its file.
 FOV, DATASET, ALL = "{dataset}/fov_{fov}/", "{dataset}/", ""
+SHIFT_FIELD = "shift_field.sf"
 
 # The user's, where there are any: which cells are good.
 CURATION, INSPECTED = "curation.csv", "_inspected.csv"
@@ -41,9 +42,14 @@ def corrected(channel: int) -> str:
     return f"seg_corrected_ch_{channel}"
 
 
+def registered(channel: int) -> str:
+    """Name of a fluorescence channel laid over the phase contrast by its shift field."""
+    return f"fl_registered_ch_{channel}"
+
+
 def cropped_as(name: str) -> str:
-    """Name in cells.zarr of a channel of images.zarr: cells have one mask, corrected or not."""
-    return name.replace("seg_corrected", "seg_tracked")
+    """Name in cells.zarr of a channel of images.zarr: one mask, corrected or not, and light, registered or not."""
+    return name.replace("seg_corrected", "seg_tracked").replace("fl_registered", "fl")
 
 
 def background(channel: int) -> str:
@@ -85,6 +91,7 @@ class Layout:
         self.tidy = f"{self.dataset}/{{dataset}}_traces"  # .csv and .parquet
         self.curation = f"{self.results}/{CURATION}"
         self.fitted = f"{self.dataset}/{{sample}}_{{column}}_fitted_{{model}}.csv"
+        self.shift_field = f"{self.results}/{SHIFT_FIELD}"
         self.movie = f"{self.dataset}/.movie.json"
         self.overlay = f"{self.fov}/{self.base}_overlay"  # and the ending of the movie's format
         self.pictures = f"{self.dataset}/pictures"

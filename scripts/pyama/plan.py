@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from formats import pyama_folder
-from pyama import preview
-from pyama.apart import inspect_movie
+from pyama import preview, shifts
+from pyama.apart import call, inspect_movie
 from pyama.config import digests, expand_fovs, fovs_of
 from pyama.curation import Flag
 from pyama.errors import PyamaError
@@ -22,6 +22,7 @@ from pyama.paths import Layout
 from pyama.rerun import code_digest
 
 SAMPLE_BYTES = 1 << 16
+PIXEL_TOLERANCE = 0.01  # by which the pixels of a PSF may differ from the movie's
 
 
 @dataclass(frozen=True)
@@ -118,7 +119,7 @@ def _plan_dataset(config: Mapping[str, Any], name: str, path: str) -> Dataset:
     if Path(path).is_dir() and own.exists() and own.samefile(path):
         raise PyamaError(f"{key}: {path!r} is where its results go; choose another name or output_dir")
     try:
-        movie, identity = _look_at(name, path, Layout(config["output_dir"]))
+        movie, identity = _look_at(name, path, Layout(config["output_dir"]), config["pyme"])
     except OSError as error:
         raise PyamaError(f"{key}: the file {path!r} cannot be read ({error.strerror})") from None
     except PyamaError as error:
@@ -142,10 +143,10 @@ def _plan_dataset(config: Mapping[str, Any], name: str, path: str) -> Dataset:
     return Dataset(name, path, movie, identity, fovs, pc_index, fl_indices)
 
 
-def _look_at(name: str, path: str, layout: Layout) -> tuple[Movie, str]:
+def _look_at(name: str, path: str, layout: Layout, pyme: Mapping[str, Any]) -> tuple[Movie, str]:
     """What the file holds, from the last look where file and reader are still the same."""
     status = [[stat.st_size, stat.st_mtime_ns] for stat in map(os.stat, _files(path))]
-    seen_as = [str(path), status, code_digest("pyama/microscopy.py")]
+    seen_as = [str(path), status, code_digest("pyama/microscopy.py"), pyme]
     cached = Path(layout.movie.format(dataset=name))
     try:
         last = json.loads(cached.read_text(encoding="utf-8"))
@@ -153,7 +154,7 @@ def _look_at(name: str, path: str, layout: Layout) -> tuple[Movie, str]:
             return Movie(**last["movie"]), last["identity"]
     except (OSError, ValueError, KeyError, TypeError):
         pass
-    movie, identity = inspect_movie(Path(path)), content_identity(path)
+    movie, identity = inspect_movie(Path(path), pyme), content_identity(path)
     try:
         write_text(
             cached,
@@ -367,6 +368,73 @@ def fits_of(config: Mapping[str, Any], datasets: Mapping[str, Dataset]) -> dict[
     return fits
 
 
+def spot_size(config: Mapping[str, Any], datasets: Mapping[str, Dataset]) -> dict[str, float]:
+    """params.particle_sigma as the point spread function says it, if there is one. Raises PyamaError."""
+    path = config["params"]["psf"]
+    if path is None:
+        return {}
+    try:
+        spread = call("pyama.psf:read_spread", path)
+        for dataset in datasets.values():
+            size = _pixel_size_um(config, dataset)
+            if abs(spread["pixel_size_um"] / size - 1) > PIXEL_TOLERANCE:
+                raise PyamaError(
+                    f"{path!r} has pixels of {spread['pixel_size_um']:g} um, {dataset.path!r} of {size:g} um; a PSF is "
+                    "used at its own magnification"
+                )
+    except PyamaError as error:
+        raise PyamaError(f"params.psf: {error}") from None
+    return {"particle_sigma": spread["sigma_px"]}
+
+
+def shifts_of(config: Mapping[str, Any], datasets: Mapping[str, Dataset]) -> dict[int, shifts.Shift]:
+    """The shift field of each fluorescence channel that has one. Raises PyamaError for the first mistake."""
+    found: dict[int, shifts.Shift] = {}
+    _, fl = channels_of(datasets)
+    for written, path in sorted(config["chroma"].items()):
+        key = f"chroma.{written}"
+        dataset = next(iter(datasets.values()))
+        channel = _channel(int(written) if written.isdigit() else written, dataset.movie, key, dataset.path)
+        if channel not in fl:
+            raise PyamaError(
+                f"{key}: channel {channel} is not among channels.fl, which are moved onto the phase contrast"
+            )
+        if not is_file(path):
+            raise PyamaError(f"{key}: the file {path!r} does not exist; `snakemake shift_field` makes one from beads")
+        if channel in found:
+            raise PyamaError(f"{key}: channel {channel} is named twice; name every channel once")
+        try:
+            found[channel] = shifts.of_channel(_fields(path, config["allow_pickle_sf"]), channel, repr(path))
+            for dataset in datasets.values():
+                pixel_nm = 1000 * _pixel_size_um(config, dataset)
+                for height, width in sorted({tuple(shape(dataset, fov)[1:]) for fov in dataset.fovs}):
+                    shifts.refuse_far(found[channel], (height, width), pixel_nm, repr(path))
+        except PyamaError as error:
+            raise PyamaError(f"{key}: {error}") from None
+    return found
+
+
+def _fields(path: str, allow_pickle: bool) -> shifts.Fields:
+    """JSON is read here; another kind in a child, since the library for HDF5 may crash on a damaged file."""
+    if shifts.is_json(path):
+        return shifts.read_fields(Path(path))
+    return shifts.Fields(**call("pyama.shifts:read_fields", path, {"allow_pickle": allow_pickle}))
+
+
+def _pixel_size_um(config: Mapping[str, Any], dataset: Dataset) -> float:
+    size = dataset.movie.pixel_size_um or config["params"]["pixel_size_um"]
+    if not size:
+        raise PyamaError(f"{dataset.path!r} does not say how large a pixel is; set params.pixel_size_um")
+    return size
+
+
+def register_settings(
+    config: Mapping[str, Any], dataset: Dataset, fields: Mapping[int, shifts.Shift]
+) -> dict[str, Any]:
+    """What registration depends on besides the frames."""
+    return {"fields": dict(fields), "pixel_size_um": _pixel_size_um(config, dataset)}
+
+
 def scales(dataset: Dataset, fov: int, params: Mapping[str, Any]) -> dict[str, Any]:
     """What a viewer needs to place the frames of one FOV: names, pixel size and times."""
     times, source = frame_times(dataset, fov, params)
@@ -403,6 +471,7 @@ def preview_frames(config: Mapping[str, Any], dataset: Dataset) -> dict[str, Any
         "frames": preview.frames_to_try(config, dataset),
         "channel": dataset.pc,
         "planes": planes(dataset, config["z"]),
+        "pyme": config["pyme"],
     }
 
 
@@ -432,7 +501,7 @@ def record_of(config: Mapping[str, Any], dataset: Dataset) -> dict[str, Any]:
     fovs = sorted((*dataset.fovs, *dataset.failed))
     times, source = frame_times(dataset, fovs[0], config["params"])
     return {
-        "params": {**config["params"], "z": config["z"], "plugins": config["plugins"]},
+        "params": {**config["params"], "z": config["z"], "plugins": config["plugins"], "chroma": config["chroma"]},
         "channels": channels,
         "provenance": {
             "input": {

@@ -20,6 +20,7 @@ FRAMES = {
     "copy": 24,
     "segment": 60,
     "track": 40,
+    "register": 80,
     "background": 60,
     "crop": 40,
     "extract": 20,
@@ -37,6 +38,7 @@ MINUTES_PER_MEGAPIXEL = {
     "copy": 0.003,
     "segment": 0.005,
     "track": 0.003,
+    "register": 0.03,
     "background": 0.007,
     "crop": 0.013,
     "extract": 0.02,
@@ -45,6 +47,7 @@ MINUTES_PER_MEGAPIXEL = {
     "corrections": 0.05,
     "export": 0.05,
 }
+SPOOL_MINUTES = 0.05  # copying from PYME, whose frames may be Huffman coded
 MINUTES_PER_MILLION_ROWS = 3  # merging
 
 
@@ -58,7 +61,8 @@ def memory_mb(stage: str, movie: Movie, fov: int) -> int:
 def runtime_min(stage: str, movie: Movie, fov: int) -> int:
     """Minutes for one job of `stage`."""
     megapixels = _megapixels(movie, fov) * movie.n_frames * len(movie.channels)
-    return math.ceil(2 + MINUTES_PER_MEGAPIXEL[stage] * megapixels)
+    of_spool = stage == "copy" and movie.format == "pyme"
+    return math.ceil(2 + (SPOOL_MINUTES if of_spool else MINUTES_PER_MEGAPIXEL[stage]) * megapixels)
 
 
 def merging(movie: Movie, fovs: Iterable[int]) -> Mapping[str, int]:

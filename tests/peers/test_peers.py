@@ -6,15 +6,23 @@ import subprocess
 import sys
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from formats_tools import Stack, images_for, stack_of
+from test_formats_pyme import fov_of, spotted
+from test_recipe import chain, scene
 
-from formats import anndata, ctc, fov, geff, playnano, trackmate
+from formats import anndata, ctc, fov, geff, playnano, pyme_images, pyme_metadata, pyme_tables, pzf, trackmate
+from formats.hdf5 import new_file
+from pyama import psf, shifts
 from pyama.lineage import Division
+from pyama.microscopy import inspect_movie, open_movie
+from pyama.recipe import read_recipe
 
 PEERS = Path(os.environ.get("PYAMA_PEERS", Path(__file__).parents[2] / ".venv" / "peers"))
 SHAPE, TIMES = (5, 40, 50), [0.0, 10.0, 20.0, 30.5, 40.0]
@@ -105,3 +113,124 @@ def test_playnano(movie, tmp_path, suffix):
         assert seen["layers"].keys() == expected.keys()
         for key, array in expected.items():
             np.testing.assert_array_equal(seen["layers"][key][1], array)
+
+
+# PYME: all that is written for it, and what it writes itself.
+
+
+@pytest.mark.parametrize("suffix", ["h5", "tif"])
+def test_pyme_images(tmp_path, suffix):
+    content = fov_of((3, 8, 11))
+    others = [] if suffix == "h5" else [tmp_path / f"f.{ending}" for ending in ("json", "md", "xml")]
+    pyme_images.export(content, [tmp_path / f"f.{suffix}", *others])
+    seen = peer("pyme", "pyme_images", tmp_path / f"f.{suffix}")
+    assert seen["names"] == ["pc_ch_0 (Phase)", "fl_ch_1 (GFP?)"]
+    assert seen["voxelsize_nm"] == [pytest.approx(650)] * 2
+    stacks = [channel.array for channel in content.channels.values()]
+    expected = np.stack(stacks, axis=1)
+    # PYME has X first in spools; in a TIFF it takes the rows for X.
+    np.testing.assert_array_equal(seen["pixels"], expected.transpose(0, 1, 3, 2) if suffix == "h5" else expected)
+    if suffix == "h5":
+        assert seen["dtype"] == "uint16"
+        assert seen["times"][::2] == pytest.approx([60 * time for time in content.settings["times_min"]])
+
+
+METADATA = {
+    **{"voxelsize.x": 0.65, "voxelsize.y": 1.0, "Camera.ROIWidth": 5, "Camera.On": True, "Camera.Off": False},
+    **{"ChannelNames": ["a b", "µm<&\"'"], "Empty": "", "Word": "grün", "N": -3, "Small": 1e-300},
+}
+
+
+@pytest.mark.parametrize("suffix", ["json", "md", "xml", "h5"])
+def test_pyme_metadata(tmp_path, suffix):
+    path = tmp_path / f"m.{suffix}"
+    if suffix == "h5":
+        with new_file(path) as file:
+            pyme_metadata.write_groups(file, METADATA)
+    else:
+        path.write_text(getattr(pyme_metadata, f"to_{suffix}")(METADATA), encoding="utf-8")
+    seen = peer("pyme", "pyme_metadata", path)
+    assert seen == {name: [type(value).__name__, value] for name, value in METADATA.items()}
+
+
+def test_pyme_traces_and_spots(tmp_path):
+    content, truth = spotted(tmp_path)
+    pyme_tables.export(content, [tmp_path / "f.hdf"])
+    seen = peer("pyme", "pyme_traces", tmp_path / "f.hdf")
+    traces = pd.read_csv(content.traces)
+    for name in traces.columns:
+        assert seen[name] == traces[name].astype(float).tolist()
+    assert seen["x"] == pytest.approx((200 * traces["position_x"]).tolist())
+    pyme_tables.export(content, [tmp_path / "f.h5r"])
+    seen = peer("pyme", "pyme_spots", tmp_path / "f.h5r")
+    places = sorted(zip(seen["t"], seen["x"], seen["y"], strict=True))
+    for found, (frame, _, y, x, _) in zip(places, sorted(truth, key=lambda spot: (spot[0], spot[3])), strict=True):
+        assert found == (frame, pytest.approx(200 * x, abs=20), pytest.approx(200 * y, abs=20))
+    assert seen["sig"] == pytest.approx([280] * len(truth))
+
+
+def test_pyme_pzf(tmp_path):
+    content = fov_of((2, 8, 11))
+    pyme_images.export(content, [tmp_path / "pzf"])
+    seen = peer("pyme", "pyme_pzf", tmp_path / "pzf/f")
+    stacks = [channel.array for channel in content.channels.values()]
+    expected = [stack[t].T.tolist() for t in range(2) for stack in stacks]
+    assert seen == [["uint16", pixels, number] for number, pixels in enumerate(expected)]
+
+
+@pytest.mark.parametrize("name", ["spool.h5", "old.h5"])
+def test_files_of_pyme_itself(tmp_path, name):
+    told = peer("pyme", "pyme_write", tmp_path)
+    frames = np.array(told["frames"])
+    movie = inspect_movie(tmp_path / name)
+    assert (movie.n_frames, movie.channels, movie.pixel_size_um) == (3, ["a", "b"], 0.107)
+    assert (movie.fovs[0]["height"], movie.fovs[0]["width"]) == (9, 12)
+    assert movie.fovs[0]["times_min"] == pytest.approx([0, 1 / 60, 1], abs=1e-6)
+    with open_movie(tmp_path / name) as read:
+        for t in range(3):
+            np.testing.assert_array_equal(read(0, t, [0, 1], None), frames[2 * t : 2 * t + 2].transpose(0, 2, 1))
+    with h5py.File(tmp_path / name) as file:
+        known = pyme_metadata.read_groups(file)
+    assert (known["Empty"], known["On"], known["Word"]) == ("", True, "grün")
+    for name, expected in (("raw", frames[0]), ("huffman", frames[0]), ("rounded", told["rounded"])):
+        frame = pzf.decode((tmp_path / f"{name}.pzf").read_bytes())
+        np.testing.assert_array_equal(frame.pixels[:, :, 0], expected)
+        assert (frame.number, frame.lossy) == (5, name == "rounded")
+
+
+def test_pyme_shift_fields(tmp_path):
+    numbers = [dict(zip(shifts.POWERS["lin3Model"], np.arange(10) * n + 1.0, strict=True)) for n in (3, -7)]
+    shift = {"model": "lin3Model", "x": numbers[0], "y": numbers[1]}
+    (tmp_path / "a.sf").write_text(shifts.to_json({1: shift}))
+    seen = peer("pyme", "pyme_shifts", tmp_path / "a.sf")
+    places = np.array(seen["places"])
+    np.testing.assert_allclose(shifts.displacement(shift, *places), seen["seen"])
+    pickled = shifts.of_channel(shifts.read_fields(tmp_path / "a.sf.pickled", allow_pickle=True), 1, "")
+    np.testing.assert_allclose(shifts.displacement(pickled, *places), seen["own"])
+
+
+RECIPES = {
+    "smooth": [("filters.GaussianFilter", {"sigmaX": 2.5, "sigmaY": 0.7}), ("filters.MedianFilter", {"sizeX": 5})],
+    "cells": [
+        ("filters.GaussianFilter", {"sigmaX": 1.0}),
+        ("processing.FractionalThreshold", {"fractionThreshold": 0.35}),
+        ("processing.BinaryDilation", {"radius": 2, "iterations": 2}),
+        ("processing.BinaryFillHoles", {"radius": 1}),
+        ("processing.BinaryErosion", {"radius": 3}),
+        ("processing.Label", {"minRegionPixels": 12}),
+    ],
+    "threshold": [("SimpleThreshold", {"threshold": 130.5}), ("Label", {"minRegionPixels": 1})],
+}
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_pyme_recipes(tmp_path, name):
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(chain(*RECIPES[name])))
+    image = scene()
+    np.save(tmp_path / "input.npy", image)
+    expected = np.array(peer("pyme", "pyme_recipe", tmp_path))
+    found = read_recipe(tmp_path / "recipe.yaml").run(image)
+    assert len(np.unique(expected)) > 1
+    np.testing.assert_array_equal(found, expected)
+    spread = psf.read_spread(tmp_path / "own.psf")
+    assert (spread.sigma_px, spread.pixel_size_um) == (pytest.approx(2.0, abs=0.001), 0.07)

@@ -1,0 +1,44 @@
+"""Between copying and background: fluorescence frames laid over the phase contrast by their channel's shift field.
+
+What moved in from beyond the edge repeats the pixel at the edge. Frames that the file did not hold stay blank and
+listed in `missing_frames`.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pyama import display, job, shifts, store
+
+
+def register_movie(source: Path, output: Path, shift: shifts.Shift, pixel_nm: float) -> float:
+    """Shift every frame of a channel, (T, H, W) uint16. Returns the farthest that a pixel was moved, in pixels."""
+    frames = store.open_frames(source)
+    shape = frames.shape[1:]
+    places = shifts.sources(shift, shape, pixel_nm, source.parent.name)
+    attributes: dict[str, Any] = {"missing_frames": frames.attributes.get("missing_frames", [])}
+    counts = np.zeros(display.COUNTS, np.int64)
+    with store.writing(output, frames.shape, np.uint16, store.PIXELS, attributes=attributes) as append:
+        for frame in range(frames.shape[0]):
+            image = frames.read(frame)
+            if frames.present(frame):
+                image = shifts.shifted(image, places)
+                counts += display.count_pixels(image)
+            append(image)
+        attributes["display_limits"] = display.limits_of_counts(counts)
+    moved = np.hypot(*(place - here for place, here in zip(places, np.mgrid[: shape[0], : shape[1]], strict=True)))
+    return float(moved.max())
+
+
+def main(sources: Sequence[str], outputs: Sequence[str], fields: Mapping[str, Any], pixel_size_um: float) -> None:
+    for source, output in zip(map(Path, sources), map(Path, outputs), strict=True):
+        channel = source.parent.name.rpartition("_")[2]
+        farthest = register_movie(source, output, fields[channel], 1000 * pixel_size_um)
+        job.log.info("%s: moved by up to %.2f px", source.parent.name, farthest)
+
+
+if __name__ == "__main__":
+    with job.running(snakemake) as settings:
+        main(snakemake.input.fl, snakemake.output.registered, **settings)

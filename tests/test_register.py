@@ -1,0 +1,37 @@
+"""The workflow with a shift field: what is moved, and what runs again."""
+
+import json
+
+import numpy as np
+from conftest import Checkout, small_config
+
+from pyama import shifts, store
+
+
+def test_shift_fields_rerun_from_the_background_on(movies, tmp_path):
+    checkout = Checkout(tmp_path)
+    config = small_config(movies, fovs="0")
+    numbers = dict.fromkeys(shifts.POWERS["lin3Model"], 0.0)
+    field = {"model": "lin3Model", "x": {**numbers, "x0": 1300.0}, "y": {**numbers, "x0": -650.0}}
+    (tmp_path / "a.sf").write_text(shifts.to_json({2: field}))
+    outcome = checkout.run(config)
+    assert outcome.code == 0, outcome.text
+    folder = tmp_path / "results/small/fov_000"
+    images, traces = folder / "images.zarr", folder / "small_fov_000_traces.csv"
+    before = traces.read_bytes()
+
+    aligned = {**config, "chroma": {"2": "a.sf"}}
+    later = {"register", "background", "cache", "index", "crop", "extract", "merge", "tidy", "qc"}
+    outcome = checkout.run(aligned)
+    assert outcome.code == 0, outcome.text
+    assert set(outcome.jobs) == later | {"record"}
+    raw, moved = (store.open_frames(images / name / "0").read(3) for name in ("fl_ch_2", "fl_registered_ch_2"))
+    np.testing.assert_array_equal(moved[:-1, 2:], raw[1:, :-2])  # 2 px to the right, 1 px up
+    assert traces.read_bytes() != before
+    content = json.loads((tmp_path / "a.sf").read_text())
+    (tmp_path / "a.sf").write_text(json.dumps(content))
+    assert checkout.planned(aligned) == {}  # the same numbers, written in another way
+    content["Chan02.X"]["x0"] += 1
+    (tmp_path / "a.sf").write_text(json.dumps(content))
+    assert set(checkout.planned(aligned)) == later
+    assert set(checkout.planned(config)) == later - {"register"} | {"record"}
