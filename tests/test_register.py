@@ -27,6 +27,9 @@ def test_shift_fields_rerun_from_the_background_on(movies, tmp_path):
     assert set(outcome.jobs) == later | {"record"}
     raw, moved = (store.open_frames(images / name / "0").read(3) for name in ("fl_ch_2", "fl_registered_ch_2"))
     np.testing.assert_array_equal(moved[:-1, 2:], raw[1:, :-2])  # 2 px to the right, 1 px up
+    level = store.open_frames(images / "fl_registered_ch_2/1")
+    assert level.shape == store.open_frames(images / "fl_ch_2/1").shape
+    assert np.ptp(level.read(3)) > 200
     assert traces.read_bytes() != before
     content = json.loads((tmp_path / "a.sf").read_text())
     (tmp_path / "a.sf").write_text(json.dumps(content))

@@ -140,7 +140,7 @@ def edited(path, text="\n\ndef _added():\n    return 1\n"):
         ("pyama/features.py", EXTRACT),
         ("pyama/background.py", BACKGROUND),
         ("pyama/logstd.py", SEGMENT),
-        ("pyama/display.py", {"cache"} | CROP),
+        ("pyama/display.py", EVERYTHING),  # what becomes black and white is found while arrays are made
         ("pyama/store.py", EVERYTHING),
         ("record_config.py", RECORD),
         ("index_images.py", {"index"}),
