@@ -4,6 +4,8 @@ import numpy as np
 from conftest import Checkout, small_config
 from test_formats_pyme import spool
 
+from pyama.microscopy import open_movie
+
 
 def test_a_spool_through_the_workflow(experiment, movies, tmp_path):
     """The traces are those of the same FOV in an ND2; a change of `pyme` copies anew."""
@@ -14,6 +16,7 @@ def test_a_spool_through_the_workflow(experiment, movies, tmp_path):
     checkout = Checkout(tmp_path)
     spool(tmp_path / "s.h5", np.stack(planes), sizes=sizes, order="XYCZT", metadata=metadata)
     config = small_config(movies, fovs="0", datasets={"s": "s.h5"})
+    config["exports"] = ["pyme", "pyme_tif", "pyme_pzf", "pyme_spots"]
     outcome = checkout.run(config)
     assert outcome.code == 0, outcome.text
     outcome = checkout.run({**config, "datasets": {"s": str(movies / "small.nd2")}, "output_dir": "other"})
@@ -22,6 +25,16 @@ def test_a_spool_through_the_workflow(experiment, movies, tmp_path):
     assert len(first.read_text().splitlines()) > 8
     assert first.read_bytes() == second.read_bytes()
     assert checkout.planned(config) == {}
+    exports = tmp_path / "results/s/fov_000/exports"
+    assert {path.name for path in exports.iterdir()} == {
+        *("pyme_pzf", "s_fov_000_pyme.h5", "s_fov_000_traces.hdf", "s_fov_000_fl_ch_1.h5r", "s_fov_000_fl_ch_2.h5r"),
+        *(f"s_fov_000_pyme.{ending}" for ending in ("tif", "json", "md", "xml")),
+    }
+    with open_movie(exports / "s_fov_000_pyme.h5") as read:  # what is exported is input again
+        for frame in range(n_frames):
+            np.testing.assert_array_equal(
+                read(0, frame, range(3), None), np.swapaxes(planes[3 * frame : 3 * frame + 3], 1, 2)
+            )
     assert checkout.planned({**config, "pyme": {"axes": "xy"}})["copy"] == 1
     outcome = checkout.run(config, "preview", "-n")
     assert outcome.code == 0, outcome.text

@@ -148,6 +148,10 @@ def test_hostile_fields(tmp_path):
         "deep.sf": (b'{"a":' * 100_000, "no readable shift field"),
         "hdf.sf": (b"\x89HDF\r\n\x1a\n" + b"\0" * 99, "cannot be read|no readable shift field"),
     }
+    many = [1.0] * 10
+    for _ in range(30):
+        many = [many] * 10  # 10 ** 31 values, and 31 lists
+    cases["many.sf"] = (pickle.dumps((many, many)), "not a readable pickle")
     for name, (content, said) in cases.items():
         (tmp_path / name).write_bytes(content)
         with pytest.raises(PyamaError, match=said) as raised:

@@ -8,12 +8,15 @@ shape and type. The unpickler is Python's own in Python: the one in C makes a ta
 from __future__ import annotations
 
 import io
+import itertools
 import math
 import pickle
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
+
+MANY_VALUES = 100_000
 
 
 class Refused(ValueError):
@@ -113,21 +116,26 @@ def load(data: bytes, allowed: Mapping[str, Any] | None = None) -> Any:
     Arrays come as numpy arrays. Raises Refused for any other name, ValueError for what is no pickle.
     """
     try:
-        return plain(_Unpickler(data, allowed or {}).load())
+        return _plain(_Unpickler(data, allowed or {}).load(), itertools.count())
     except Refused:
         raise
     except Exception as error:  # a damaged pickle ends in errors of every kind
         raise ValueError(f"not a readable pickle ({type(error).__name__})") from error
 
 
-def plain(value: Any) -> Any:
-    """The value with arrays in the place of what stood for them, at the places where files have them."""
+def _plain(value: Any, count: Iterator[int]) -> Any:
+    """The value with arrays in the place of what stood for them; no more parts than anybody would write.
+
+    A pickle can name a part many times, and that part others: a few lines may stand for more than any memory holds.
+    """
+    if next(count) > MANY_VALUES:
+        raise ValueError("it holds too many values")
     if isinstance(value, _Array):
         return value.value
     if isinstance(value, tuple | list):
-        return type(value)(plain(item) for item in value)
+        return type(value)(_plain(item, count) for item in value)
     if isinstance(value, dict):
-        return {key: plain(item) for key, item in value.items()}
+        return {key: _plain(item, count) for key, item in value.items()}
     if isinstance(value, Thing):
-        value.__dict__.update({key: plain(item) for key, item in vars(value).items()})
+        value.__dict__.update({key: _plain(item, count) for key, item in vars(value).items()})
     return value
