@@ -117,6 +117,14 @@ def pictures():
     ]
 
 
+def for_report(plot):
+    """A plot as an output: those that a browser shows are in Snakemake's report."""
+    if not plot.endswith(".png"):
+        return plot
+    labels = {"dataset": "{dataset}", "plot": Path(plot).stem.replace("_", " ")}
+    return report(plot, category="Plots", labels=labels)
+
+
 def targets(_):
     """Every result the configuration asks for. Looked up by the run, not by each of its cluster jobs."""
     per_fov = [LAYOUT.frames(name) for name in IMAGES] + [LAYOUT.group()]

@@ -103,9 +103,9 @@ def fovs_to_picture(cards: Sequence[Mapping[str, Any]], digests: Mapping[int, Ma
 def cells_to_show(
     digests: Mapping[int, Mapping[str, Any]], in_traces: Mapping[tuple[int, int], int], each: float
 ) -> Iterator[tuple[tuple[int, dict[str, Any]], float]]:
-    """(FOV, what its digest says of a cell) and the size it takes: the first of each FOV, then the second of each.
+    """(FOV, what its digest says of a cell) and the size it takes: one of each FOV, then another of each.
 
-    each: size of a cell without its film strip.
+    The lists of the FOVs begin at different cells: all begin with dim ones. each: size of a cell without its film strip.
     """
     by_fov = {
         fov: [of_cell for of_cell in known.get("cells", ()) if (fov, of_cell["cell"]) in in_traces]
@@ -113,9 +113,9 @@ def cells_to_show(
     }
     fovs = [sorted(by_fov)[at] for at in digest.spread(len(by_fov))]
     for turn in range(max(map(len, by_fov.values()), default=0)):
-        for fov in fovs:
+        for at, fov in enumerate(fovs):
             if turn < len(by_fov[fov]):
-                of_cell = by_fov[fov][turn]
+                of_cell = by_fov[fov][(turn + at) % len(by_fov[fov])]
                 yield (fov, of_cell), each + page.BASE64 * (of_cell["bytes"] + page.ALIGNED)
 
 
@@ -189,6 +189,37 @@ def data_of(
     }, block
 
 
+def text_of(
+    found: Results,
+    labels: Mapping[str, str],
+    *,
+    fovs: Sequence[int],
+    failed: Sequence[int],
+    fov_names: Mapping[str, str],
+    samples: Mapping[str, Sequence[int]],
+    times_min: Sequence[float],
+) -> dict[str, Any]:
+    """What the page says in words and tables."""
+    good = dict(zip(*(part.tolist() for part in np.unique(found.traces.fov, return_counts=True)), strict=True))
+    cards = words.cards(sorted({*fovs, *failed}), fov_names, samples, found.digests, good, found.findings)
+    params = found.record.get("params", {})
+    return {
+        "cards": cards,
+        "totals": words.totals(cards),
+        "checks": words.checks(found.findings),
+        "findings": found.findings[:MOST_FINDINGS],
+        "n_findings": len(found.findings),
+        "params": params,
+        "parameters": words.parameters(params),
+        "details": words.details(found.record),
+        "provenance": found.record.get("provenance", {}),
+        "fit_counts": [(fit.model.name, labels[fit.column], *fit.counts()) for fit in found.fits],
+        "duration_h": (times_min[-1] - times_min[0]) / 60,
+        "n_frames": len(times_min),
+        "problems": found.problems,
+    }
+
+
 def build(
     digest_files: Mapping[int, Path],
     tidy: Path,
@@ -198,8 +229,6 @@ def build(
     *,
     name: str,
     fovs: Sequence[int],
-    failed: Sequence[int],
-    fov_names: Mapping[str, str],
     samples: Mapping[str, Sequence[int]],
     channels: Mapping[str, str],
     used: Sequence[int],
@@ -207,61 +236,39 @@ def build(
     fits: Sequence[Mapping[str, Any]],
     times_min: Sequence[float],
     size_mb: float,
+    **of_fovs: Any,
 ) -> str:
     """The page. used: channels that are processed, phase contrast first. times_min: of the frames of the first FOV."""
     found = gather(digest_files, tidy, quality, record, fit_tables, fits, len(times_min))
     in_none = sorted({*fovs}.difference(*samples.values()))
     groups = {**samples, **({OTHERS: in_none} if in_none else {})}
     labels = {column: legend.label_of(column, channels) for column in columns}
-    good = dict(zip(*(part.tolist() for part in np.unique(found.traces.fov, return_counts=True)), strict=True))
-    cards = words.cards(sorted({*fovs, *failed}), fov_names, samples, found.digests, good, found.findings)
-    text = {
-        "name": name,
-        "cards": cards,
-        "totals": words.totals(cards),
-        "checks": words.checks(found.findings),
-        "findings": found.findings[:MOST_FINDINGS],
-        "n_findings": len(found.findings),
-        "params": found.record.get("params", {}),
-        "parameters": words.parameters(found.record.get("params", {})),
-        "details": words.details(found.record),
-        "provenance": found.record.get("provenance", {}),
-        "fit_counts": [(fit.model.name, labels[fit.column], *fit.counts()) for fit in found.fits],
-        "channels": [channels[str(channel)] for channel in used],
-        "duration_h": (times_min[-1] - times_min[0]) / 60,
-        "n_frames": len(times_min),
-        "problems": found.problems,
-    }
-    render, library = page.renderer(), page.library()
-    nothing = {"library": library, "data": "", "arrays": "", "shown": 0, "pictured": 0, "every": 1}
-    room = size_mb * 1e6 - len(render(**text, **nothing))
+    text = text_of(found, labels, fovs=fovs, samples=samples, times_min=times_min, **of_fovs)
+    text |= {"name": name, "channels": [channels[str(channel)] for channel in used], "library": page.library()}
+    render, cards = page.renderer(), text["cards"]
+    room = size_mb * 1e6 - len(render(**text, data="", arrays="", shown=0, pictured=0, every=1))
+
     pictured, left = within(fovs_to_picture(cards, found.digests), room * FOR_THUMBNAILS)
     for card in cards:
         if card["fov"] in pictured:
             with store.open_store(digest_files[card["fov"]]) as get:
                 card["thumbnail"] = page.as_source(get(digest.THUMBNAIL))
-    room += left - room * FOR_THUMBNAILS
+    room -= room * FOR_THUMBNAILS - left
 
-    numbers_each = 2 * page.BASE64 * len(columns)  # bytes of a frame of all features
-    of_spreads = numbers_each * len(numbers.SPREAD) * len(groups)
+    of_frame = 2 * page.BASE64 * len(columns)  # bytes: two for a number
+    of_spreads = of_frame * len(numbers.SPREAD) * len(groups)
     every = max(1, math.ceil(of_spreads * found.traces.n_frames / max(room * FOR_SPREADS, 1)))
     frames = np.arange(0, found.traces.n_frames, every)
-    each = numbers_each * len(frames) + page.BASE64 * (CELL_BYTES + 2 * numbers.CURVE_POINTS * len(found.fits))
     room -= of_spreads * len(frames)
-    chosen, _ = within(cells_to_show(found.digests, found.traces.index(), each), room)
+
+    of_cell = of_frame * len(frames) + page.BASE64 * (CELL_BYTES + 2 * numbers.CURVE_POINTS * len(found.fits))
+    chosen, _ = within(cells_to_show(found.digests, found.traces.index(), of_cell), room)
     chosen.sort(key=lambda place: (place[0], place[1]["cell"]))
     data, block = data_of(found, chosen, frames, groups, labels, text["channels"], times_min)
-    data |= {"cards": [{key: card[key] for key in ("fov", "good", *words.FILTERS)} for card in cards], "name": name}
+    data["cards"] = [{key: card[key] for key in ("fov", "good", *words.FILTERS)} for card in cards]
     job.log.info("%d of %d cells, %d of %d thumbnails", len(chosen), len(found.traces.cell), len(pictured), len(cards))
-    return render(
-        **text,
-        library=library,
-        data=page.packed(page.as_json(data)),
-        arrays=page.packed(block.content()),
-        shown=len(chosen),
-        pictured=len(pictured),
-        every=every,
-    )
+    shown = {"shown": len(chosen), "pictured": len(pictured), "every": every}
+    return render(**text, **shown, data=page.packed(page.as_json(data)), arrays=page.packed(block.content()))
 
 
 def main(output: str, **wanted: Any) -> None:

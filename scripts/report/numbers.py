@@ -168,10 +168,12 @@ def fitted(
 
     places: (fov, cell) of the shown cells. ends: (cells, 2) their first and last time in hours.
     """
+    wanted = set(places)
     found: dict[tuple[int, int], dict[str, Any]] = {}
     for table in fit.tables:
         for at, place in enumerate(zip(table["fov"].tolist(), table["cell"].tolist(), strict=True)):
-            found[place] = {name: values[at] for name, values in table.items()}
+            if place in wanted:
+                found[place] = {name: values[at] for name, values in table.items()}
     rows = [found.get(place) for place in places]
     curves = [_curve(fit.model, row, *end) for row, end in zip(rows, ends, strict=True)]
     words = f"{fit.model.name} of {label}"
