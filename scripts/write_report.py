@@ -105,7 +105,7 @@ def cells_to_show(
 ) -> Iterator[tuple[tuple[int, dict[str, Any]], float]]:
     """(FOV, what its digest says of a cell) and the size it takes: one of each FOV, then another of each.
 
-    The lists of the FOVs begin at different cells: all begin with dim ones. each: size of a cell without its film strip.
+    Lists start at different cells, since all begin with a dim one. each: size of a cell without its film strip.
     """
     by_fov = {
         fov: [of_cell for of_cell in known.get("cells", ()) if (fov, of_cell["cell"]) in in_traces]

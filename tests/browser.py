@@ -130,6 +130,13 @@ class Page:
         )
         self.click(*box)
 
+    def select(self, name, value):
+        """Choose an option of the list with this id."""
+        self.value(
+            f"(({{list}}) => {{ list.value = {json.dumps(value)}; list.dispatchEvent(new Event('change')); }})"
+            f"({{list: document.getElementById({json.dumps(name)})}})"
+        )
+
     def press(self, key):
         """A key: Tab, ArrowDown, Enter or a letter."""
         for kind in ("keyDown", "keyUp"):

@@ -16,7 +16,7 @@ from formats import deepcell_label, deepcell_trk
 from pyama import overlaps, store
 from pyama.lineage import Division
 
-AFTER = {"crop": 1, "extract": 1, "merge": 1, "tidy": 1, "qc": 1}
+AFTER = {"crop": 1, "extract": 1, "merge": 1, "tidy": 1, "qc": 1, "digest": 1, "write_report": 1}
 APPLIED = {"apply_corrections": 1, "cache_corrected": 1, "index_corrected": 1}
 ZIP = "corrections/small_fov_000.zip"
 
@@ -169,7 +169,7 @@ def test_the_life_of_a_correction(done):
     assert done.planned(config) == AFTER
     outcome = done.run(done.base)
     assert outcome.code == 0, outcome.text
-    assert outcome.jobs == {**AFTER, "extract": 2, "record": 1}
+    assert outcome.jobs == {**AFTER, "extract": 2, "digest": 2, "record": 1}
     assert {name for name in differences(automatic, snapshot(done)) if "/exports/" not in name} == set()
     assert done.planned(done.base) == {}
 

@@ -207,6 +207,7 @@ function start(report) {
     report.fits.forEach((fit, at) => {
       if (fit.column !== feature().column || !fit.cells[chosen.cell]) return;
       const y = report.row(fit.curves, chosen.cell);
+      if (y.every(Number.isNaN)) return;
       const x = y.map((_, point) => first + ((last - first) * point) / (y.length - 1));
       traces.push({
         type: "scatter", mode: "lines", x, y, name: plain(fit.label.split(" of ")[0]), showlegend: true,

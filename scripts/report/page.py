@@ -45,7 +45,8 @@ class Block:
         low = np.where(finite, values, np.inf).min(axis=1, initial=np.inf)
         high = np.where(finite, values, -np.inf).max(axis=1, initial=-np.inf)
         low = np.where(low <= high, low, 0.0)
-        step = np.where(high > low, (high - low) / STEPS, 1.0)
+        step = (high - low) / STEPS
+        step = np.where(step > 0, step, 1.0)
         steps = np.rint((np.where(finite, values, low[:, None]) - low[:, None]) / step[:, None])
         codes = np.where(finite, steps + NOTHING + 1, NOTHING)
         start, _ = self.add(low.astype("<f8").tobytes() + step.astype("<f8").tobytes() + codes.astype("<i2").tobytes())
@@ -78,11 +79,11 @@ def library() -> str:
 
 
 def renderer() -> Callable[..., str]:
-    """A function that puts the page together. All text that it is given is escaped."""
-    from jinja2 import Environment, StrictUndefined
+    """A function that puts the page together. All text that it is given is escaped; what is not there is left out."""
+    from jinja2 import ChainableUndefined, Environment
 
     html, css, js = ((Path(__file__).parent / name).read_text(encoding="utf-8") for name in FILES)
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment = Environment(autoescape=True, undefined=ChainableUndefined, trim_blocks=True, lstrip_blocks=True)
     template = environment.from_string(html)
 
     def render(**content: Any) -> str:
