@@ -24,7 +24,7 @@ from pyama.config import as_json, complete, refuse_repeated_keys, stage_settings
 from pyama.errors import PyamaError
 from pyama.paths import ALL, DATASET, Layout
 from pyama.paths import background, corrected, fl, fov_text, labeled, pc, tracked
-from pyama.rerun import code_digest
+from pyama.rerun import code_digest, text_digest
 
 try:
     refuse_repeated_keys(workflow.configfiles)
@@ -131,7 +131,7 @@ def targets(_):
     if not COPY_ONLY:
         per_fov += [LAYOUT.frames(name, level=1) for name in IMAGES]
     if TRACING:
-        per_fov += [LAYOUT.cells, LAYOUT.traces]
+        per_fov += [LAYOUT.cells, LAYOUT.traces, LAYOUT.digest]
     per_dataset = [LAYOUT.record, LAYOUT.quality]
     tidy = []
     if TRACING:

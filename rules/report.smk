@@ -54,7 +54,7 @@ rule write_report:
         runtime=30,
     params:
         settings=report_settings,
-        code=code_digest("write_report.py", *PAGE),
+        code=code_digest("write_report.py") + text_digest(*PAGE),
     message:
         "Writing the report of {wildcards.dataset}: {output.report}"
     script:

@@ -15,16 +15,19 @@ from pathlib import Path
 SCRIPTS = Path(__file__).parents[1]
 
 
-def code_digest(script: str, *others: str) -> str:
-    """Digest of scripts/`script` and all modules below scripts/ that it imports, directly or through others.
-
-    others: files below scripts/ that it reads and that are no Python; they count as they are.
-    """
+def code_digest(script: str) -> str:
+    """Digest of scripts/`script` and all modules below scripts/ that it imports, directly or through others."""
     digest = hashlib.sha256()
     for source in import_closure(script):
         digest.update(source.as_posix().encode() + b"\0" + _code(source).encode() + b"\0")
-    for other in others:
-        digest.update(other.encode() + b"\0" + (SCRIPTS / other).read_text(encoding="utf-8").encode() + b"\0")
+    return digest.hexdigest()[:16]
+
+
+def text_digest(*files: str) -> str:
+    """Digest of files below scripts/ that are no Python, and that a script reads."""
+    digest = hashlib.sha256()
+    for file in files:
+        digest.update(file.encode() + b"\0" + (SCRIPTS / file).read_text(encoding="utf-8").encode() + b"\0")
     return digest.hexdigest()[:16]
 
 
