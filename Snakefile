@@ -4,6 +4,10 @@ from snakemake.utils import min_version
 
 min_version("9.20")
 
+
+report: "rules/report/workflow.rst"
+
+
 if "datasets" not in config:
 
     configfile: "config/config.yaml"
@@ -103,6 +107,7 @@ if FITS:
 
 if TRACING:
 
+    include: "rules/report.smk"
     include: "rules/pictures.smk"
 
 

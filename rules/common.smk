@@ -81,6 +81,11 @@ COLUMNS = [
 MERGING = bool(TRACING and SAMPLES and COLUMNS)
 FITS = plan.fits_of(CONFIG, DATASETS)  # (column, model) -> settings
 
+# The report: the feature that ranks the cells of which it shows some, and what its page is made of.
+OF_LIGHT = [column for column in COLUMNS if not column.endswith(f"_ch_{PC}")]
+RANKED_BY = next(iter(OF_LIGHT + COLUMNS), None)
+PAGE = [f"report/page.{ending}" for ending in ("html", "css", "js")]
+
 # What is drawn: the movie of a FOV, the channel laid over it, and the plots of a dataset.
 OVERLAY = f"{LAYOUT.overlay}.{CONFIG['pictures']['movie_format']}"
 LAID_OVER = [
@@ -123,15 +128,25 @@ def pictures():
     ]
 
 
+def for_report(plot):
+    """A plot as an output: those that a browser shows are in Snakemake's report."""
+    if not plot.endswith(".png"):
+        return plot
+    labels = {"dataset": "{dataset}", "plot": Path(plot).stem.replace("_", " ")}
+    return report(plot, category="Plots", labels=labels)
+
+
 def targets(_):
     """Every result the configuration asks for. Looked up by the run, not by each of its cluster jobs."""
     per_fov = [LAYOUT.frames(name) for name in IMAGES] + [LAYOUT.group()]
     if not COPY_ONLY:
         per_fov += [LAYOUT.frames(name, level=1) for name in IMAGES]
     if TRACING:
-        per_fov += [LAYOUT.cells, LAYOUT.traces]
+        per_fov += [LAYOUT.cells, LAYOUT.traces, LAYOUT.digest]
     per_dataset = [LAYOUT.record, LAYOUT.quality]
-    tidy = [f"{LAYOUT.tidy}.csv", f"{LAYOUT.tidy}.parquet"] if TRACING else []
+    tidy = []
+    if TRACING:
+        tidy += [f"{LAYOUT.tidy}.csv", f"{LAYOUT.tidy}.parquet", LAYOUT.report]
     per_sample = []
     if MERGING:
         per_sample += expand(LAYOUT.merged, column=COLUMNS, allow_missing=True)
@@ -283,6 +298,27 @@ def tidy_settings(wildcards):
     samples = plan.samples_by_fov(CONFIG, dataset)
     inspected_by_fov = inspected(dataset, dataset.fovs)
     return as_json({**tidied, "samples": samples, "inspected": inspected_by_fov})
+
+
+def fitted_tables(wildcards):
+    """For each fit the table of each sample."""
+    samples = samples_of(DATASETS[wildcards.dataset])
+    return [
+        LAYOUT.fitted.format(
+            dataset=wildcards.dataset, sample=sample, column=column, model=model
+        )
+        for column, model in FITS
+        for sample in samples
+    ]
+
+
+def report_settings(wildcards):
+    """What a report depends on besides its inputs; a model from a file counts with the file's content."""
+    settings = plan.report_settings(CONFIG, DATASETS[wildcards.dataset])
+    fits = [{"column": column, **fit} for (column, _), fit in FITS.items()]
+    files = [fit.pop("files", {}) for fit in fits]
+    settings |= {"columns": COLUMNS, "fits": fits, "files": files}
+    return as_json(settings | stage_settings(CONFIG, "report"))
 
 
 @cache

@@ -3,7 +3,17 @@ rule fit:
     input:
         table=LAYOUT.merged,
     output:
-        table=LAYOUT.fitted,
+        table=report(
+            LAYOUT.fitted,
+            caption="report/fits.rst",
+            category="Fits",
+            labels={
+                "dataset": "{dataset}",
+                "sample": "{sample}",
+                "feature": "{column}",
+                "model": "{model}",
+            },
+        ),
         checksums=LAYOUT.checksums("fit_{sample}_{column}_{model}", DATASET),
     log:
         LAYOUT.log("fit_{sample}_{column}_{model}", DATASET),

@@ -40,7 +40,7 @@ rule draw_plots:
         traces=of_all_fovs(LAYOUT.traces),
         cells=of_all_fovs(LAYOUT.cells),
     output:
-        plots=PLOTS,
+        plots=list(map(for_report, PLOTS)),
         checksums=LAYOUT.checksums("plots", DATASET),
     log:
         LAYOUT.log("plots", DATASET),

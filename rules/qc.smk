@@ -8,7 +8,12 @@ rule qc:
         ),
         frames=of_all_fovs(*(LAYOUT.frames(name) for name in RAW)),
     output:
-        quality=LAYOUT.quality,
+        quality=report(
+            LAYOUT.quality,
+            caption="report/checks.rst",
+            category="Checks of quality",
+            labels={"dataset": "{dataset}"},
+        ),
         checksums=LAYOUT.checksums("qc", DATASET),
     log:
         LAYOUT.log("qc", DATASET),

@@ -6,7 +6,7 @@ Cells that are not good are left out. The same tables give the same bytes: no da
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -14,13 +14,12 @@ import pandas as pd
 from pyama import job, store
 from pyama.curation import Flag, good_traces
 from pyama.files import whole
+from pyama.legend import colours, label_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7F7F7F", "#8C6D31")  # by sample
-UNITS = {"area": "px", "perimeter": "px", "centroid_x": "px", "centroid_y": "px", "particle_num": "spots"}
 STYLE = {
     "font.size": 11,
     "axes.titlesize": 11,
@@ -41,7 +40,7 @@ def trace_plot(tables: Mapping[str, pd.DataFrame], column: str, label: str) -> "
     tables: sample -> rows with `fov`, `cell`, `frame`, `hours` and the feature's column.
     """
     figure, panels = _panels(len(tables), sharey=True)
-    for panel, (sample, table), colour in zip(panels, tables.items(), _colours(len(tables)), strict=True):
+    for panel, (sample, table), colour in zip(panels, tables.items(), colours(len(tables)), strict=True):
         cells = [trace for _, trace in table.groupby(["fov", "cell"], sort=True)]
         x, y = (_broken(trace[name] for trace in cells) for name in ("hours", column))
         width = float(np.clip(8 / max(len(cells), 1) ** 0.5, 0.15, 0.8))
@@ -64,7 +63,7 @@ def count_plot(counts: Mapping[str, pd.DataFrame]) -> "Figure":
     figure, panels = _panels(len(counts), sharey=True)
     for panel, (title, table) in zip(panels, counts.items(), strict=True):
         lines = list(table.groupby("fov", sort=True))
-        for (fov, line), colour in zip(lines, _colours(len(lines)), strict=True):
+        for (fov, line), colour in zip(lines, colours(len(lines)), strict=True):
             panel.plot(line["hours"], line["cells"], color=colour, lw=1.4, label=f"FOV {fov}")
         panel.set_title(title)
         panel.set_ylim(bottom=0)
@@ -80,7 +79,7 @@ def distribution_plot(tables: Mapping[str, pd.DataFrame], labels: Mapping[str, s
     figure, panels = _panels(len(labels))
     for panel, (column, label) in zip(panels, labels.items(), strict=True):
         names = []
-        for at, ((sample, table), colour) in enumerate(zip(tables.items(), _colours(len(tables)), strict=True)):
+        for at, ((sample, table), colour) in enumerate(zip(tables.items(), colours(len(tables)), strict=True)):
             values = table.groupby(["fov", "cell"])[column].mean().dropna().to_numpy()
             names.append(f"{sample}\nn = {len(values)}")
             if len(values) >= FEWEST and np.ptp(values) > 0:
@@ -97,13 +96,6 @@ def distribution_plot(tables: Mapping[str, pd.DataFrame], labels: Mapping[str, s
         panel.set_ylabel(label.replace(": ", "\n"))
     figure.suptitle("mean over time of each cell; median and quartiles")
     return figure
-
-
-def _colours(n: int) -> Sequence[Any]:
-    """A colour for each of n things: those of COLOURS, or a range of shades where these are too few."""
-    from matplotlib import colormaps
-
-    return COLOURS[:n] if n <= len(COLOURS) else colormaps["viridis"](np.linspace(0, 0.95, n)).tolist()
 
 
 def _panels(n: int, **shared: bool) -> "tuple[Figure, list[Axes]]":
@@ -154,13 +146,6 @@ def typed(traces: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
 def count_cells(present: np.ndarray, fov: int, times_min: Sequence[float]) -> pd.DataFrame:
     """hours, fov, cells: how many cells are in each frame; present: (N, T) bool."""
     return pd.DataFrame({"hours": np.asarray(times_min, float) / 60, "fov": fov, "cells": present.sum(axis=0)})
-
-
-def label_of(column: str, channels: Mapping[str, str]) -> str:
-    """A feature's column in words: "intensity_total_ch_1" -> "GFP: intensity total"."""
-    feature, _, channel = column.rpartition("_ch_")
-    unit = f" ({UNITS[feature]})" if feature in UNITS else ""
-    return f"{channels[channel]}: {feature.replace('_', ' ')}{unit}"
 
 
 def main(

@@ -65,20 +65,20 @@ def extract_cell(
     origins: (n, 2) upper left corners of its crops. Features of a fluorescence channel are NaN in frames that the
     file did not hold.
     """
-    mask = _crop(get, paths.tracked(chosen.pc), cell)[0][frames] > 0
+    mask = read_crop(get, paths.tracked(chosen.pc), cell)[0][frames] > 0
     grown = features.grow_mask(mask, mask_margin)
     columns = []
     for channel, names in chosen.by_channel:
         if not names:
             continue
         if channel == chosen.pc:
-            image, missing = _crop(get, paths.pc(channel), cell) if chosen.plugins else (None, [])
+            image, missing = read_crop(get, paths.pc(channel), cell) if chosen.plugins else (None, [])
             values = features.phase_features(
                 names, mask, origins, image=None if image is None else np.rint(image[frames]), label=cell, frames=frames
             )
         else:
-            image, missing = _crop(get, paths.fl(channel), cell)
-            background, _ = _crop(get, paths.background(channel), cell)
+            image, missing = read_crop(get, paths.fl(channel), cell)
+            background, _ = read_crop(get, paths.background(channel), cell)
             values = features.fluorescence_features(
                 names,
                 np.rint(image[frames]),
@@ -94,7 +94,7 @@ def extract_cell(
     return columns
 
 
-def _crop(get: store.Get, name: str, cell: int) -> tuple[np.ndarray, list[int]]:
+def read_crop(get: store.Get, name: str, cell: int) -> tuple[np.ndarray, list[int]]:
     """A cell's crop (T, h, w) in counts, float64 (the mask: as it is), and the frames that the file did not hold."""
     crop, attributes = store.get_array(get, f"{name}/{cell}/0")
     if "scale" in attributes:

@@ -1,4 +1,4 @@
-"""processing_config.yaml: params and channels exactly as run, and the provenance of the data."""
+"""processing_config.yaml: params, channels and fits exactly as run, and the provenance of the data."""
 
 import platform
 from collections.abc import Mapping
@@ -27,7 +27,7 @@ def record_text(record: Mapping[str, Any]) -> str:
     """The file's content: the plan's record with the versions of the software added."""
     software = {"python": platform.python_version()} | {package: version(package) for package in PACKAGES}
     provenance = {**record["provenance"], "software": software}
-    ordered = {"params": record["params"], "channels": record["channels"], "provenance": provenance}
+    ordered = {**{key: record[key] for key in ("params", "channels", "fits")}, "provenance": provenance}
     return yaml.safe_dump(ordered, sort_keys=False, allow_unicode=True, width=120)
 
 

@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 from conftest import Checkout, small_config
 
 from pyama import kinetics
@@ -25,7 +26,7 @@ FITS = [
     {"channel": 1, "feature": "intensity_total", "model": "maturation", "parameters": {"beta": {"fixed": "5e-3"}}},
     {"channel": "mCherry", "feature": "intensity_total", "model": "mine.py:line"},
 ]
-AFTER_EXTRACTION = {"extract", "merge", "tidy", "qc", "fit"}
+AFTER_EXTRACTION = {"extract", "merge", "tidy", "qc", "fit", "digest", "write_report"}
 
 
 @pytest.fixture(scope="module")
@@ -66,6 +67,19 @@ def test_there_is_a_row_for_each_cell_and_its_curve_explains_what_it_says(finish
     assert line["slope_best"].iloc[-1] == pytest.approx(slope, rel=1e-4)
 
 
+def test_fits_are_recorded_as_they_were_run(finished):
+    record = yaml.safe_load((finished.folder / "results/small/processing_config.yaml").read_text())
+    maturation, line = record["fits"]
+    assert {maturation["column"], maturation["model"]} == {"intensity_total_ch_1", "maturation"}
+    assert maturation["parameters"]["beta"] == {"fixed": 5e-3}
+    assert set(maturation["parameters"]) == set(kinetics.MODELS["maturation"].parameters)
+    assert line == {
+        "column": "intensity_total_ch_2",
+        "model": "mine.py:line",
+        "parameters": {name: {"initial": 0.0, "bounds": [-1e7, 1e7]} for name in ("level", "slope")},
+    }
+
+
 def with_fit(finished, **changes):
     return {**finished.base, "fits": [{**FITS[0], **changes}, FITS[1]]}
 
@@ -81,7 +95,8 @@ def with_fit(finished, **changes):
     ids=["a parameter", "the model", "in other words"],
 )
 def test_a_change_of_a_fit_reruns_this_fit_only(finished, change, rules):
-    assert finished.planned(with_fit(finished, **change)) == rules
+    shown = {"record": 1, "write_report": 1} if rules else {}
+    assert finished.planned(with_fit(finished, **change)) == rules | shown
 
 
 def test_what_is_fitted_reruns_the_fits(finished):
@@ -95,7 +110,7 @@ def test_an_edit_of_a_model_reruns_its_fits_only(finished, source, count):
     before = path.read_text()
     try:
         path.write_text(before + "\n\ndef _added():\n    return 1\n")
-        assert finished.planned(finished.base) == {"fit": count}
+        assert finished.planned(finished.base) == {"fit": count, "write_report": 1}
     finally:
         path.write_text(before)
 

@@ -16,7 +16,7 @@ from formats import deepcell_label, deepcell_trk
 from pyama import overlaps, store
 from pyama.lineage import Division
 
-AFTER = {"crop": 1, "extract": 1, "merge": 1, "tidy": 1, "qc": 1}
+AFTER = {"crop": 1, "extract": 1, "merge": 1, "tidy": 1, "qc": 1, "digest": 1, "write_report": 1}
 APPLIED = {"apply_corrections": 1, "cache_corrected": 1, "index_corrected": 1}
 ZIP = "corrections/small_fov_000.zip"
 
@@ -120,7 +120,8 @@ def test_the_life_of_a_correction(done):
     changed = {name for name in differences(automatic, snapshot(done)) if name.startswith("fov_")}
     changed = {name for name in changed if "/exports/" not in name}
     assert {name.split("/")[1] for name in changed} == {
-        *("images.zarr", "cells.zarr", "small_fov_000_traces.csv", "small_fov_000_lineage.csv")
+        *("images.zarr", "cells.zarr", "small_fov_000_traces.csv", "small_fov_000_lineage.csv"),
+        "small_fov_000_digest.zip",
     }
     assert all("/seg_corrected_ch_0/" in name for name in changed if "images.zarr" in name)
     check_divided(done, tracked)
@@ -161,7 +162,8 @@ def test_the_life_of_a_correction(done):
     gone = {name for name in differences(previous, snapshot(done)) if "seg_corrected" not in name}
     tables = {name for name in gone if "/" not in name} - {"processing_config.yaml"}
     assert "# Missing FOVs: 0 (failed)" in (done.folder / "results/small/all_area_ch_0.csv").read_text()
-    of_fovs = {"fov_001/small_fov_001_traces.csv", "fov_000/small_fov_000_lineage.csv"}
+    of_fovs = {f"fov_001/small_fov_001_{end}" for end in ("traces.csv", "digest.zip")}
+    of_fovs |= {"fov_000/small_fov_000_lineage.csv"}
     assert gone - tables == {"processing_config.yaml", *of_fovs}
 
     # Taken away, everything is as before the first one.
@@ -169,7 +171,7 @@ def test_the_life_of_a_correction(done):
     assert done.planned(config) == AFTER
     outcome = done.run(done.base)
     assert outcome.code == 0, outcome.text
-    assert outcome.jobs == {**AFTER, "extract": 2, "record": 1}
+    assert outcome.jobs == {**AFTER, "extract": 2, "digest": 2, "record": 1}
     assert {name for name in differences(automatic, snapshot(done)) if "/exports/" not in name} == set()
     assert done.planned(done.base) == {}
 

@@ -86,6 +86,8 @@ def test_the_rest_is_merged_and_each_failure_named(marked, movies, tmp_path):
         assert (folder / name).read_text().splitlines()[1] == f"# Missing FOVs: {missing}"
         assert set(pd.read_csv(folder / name, comment="#").fov) <= {0}
     assert {(fov, "", "failed") for fov in range(1, len(FAULTS))} <= {*quality(checkout)}
+    page = (folder / "report.html").read_text("utf-8")
+    assert page.count('<span class="badge bad">failed</span>') == len(FAULTS) - 1
     for fov in range(len(FAULTS)):
         assert (folder / f"fov_{fov:03d}/small_fov_{fov:03d}_traces.csv").is_file() == (fov == 0)
 

@@ -19,7 +19,7 @@ from skimage.segmentation import find_boundaries
 
 import draw_overlay
 import draw_plots
-from pyama import draw, film, store
+from pyama import draw, film, legend, store
 from pyama.config import complete
 from pyama.errors import PyamaError
 
@@ -364,8 +364,8 @@ def test_cells_are_counted_by_fov_and_frame(finished):
 
 
 def test_many_samples_and_fovs_have_a_colour_each():
-    assert len({str(colour) for colour in draw_plots._colours(100)}) == 100
-    assert list(draw_plots._colours(2)) == list(draw_plots.COLOURS[:2])
+    assert len({str(colour) for colour in legend.colours(100)}) == 100
+    assert list(legend.colours(2)) == list(legend.COLOURS[:2])
 
 
 def test_tables_without_rows_are_drawn(tmp_path):

@@ -11,14 +11,15 @@ import pytest
 from conftest import Checkout, small_config
 from test_psf import spot
 
-TABLES = {"merge", "tidy", "qc"}
-EXTRACT = {"extract"} | TABLES
+REPORT = {"write_report"}
+TABLES = {"merge", "tidy", "qc"} | REPORT
+EXTRACT = {"extract", "digest"} | TABLES
 CROP = {"crop"} | EXTRACT
 TRACK = {"track", "cache", "index"} | CROP
 SEGMENT = {"segment", "background"} | TRACK
 BACKGROUND = {"background", "cache", "index"} | CROP
 EVERYTHING = {"copy"} | SEGMENT
-RECORD = {"record"}  # processing_config.yaml says what was run, so that it follows every change of the config
+RECORD = {"record"} | REPORT  # both say what was run, so that they follow every change of the config
 
 
 @pytest.fixture(scope="module")
@@ -81,13 +82,17 @@ def test_a_feature_reruns_extraction(done):
 
 
 def test_a_sample_is_merged_from_what_is_there(done):
-    assert done.planned({**done.base, "samples": [{"name": "a", "fovs": "0"}]}) == {"merge": 1, "tidy": 1}
+    assert done.planned({**done.base, "samples": [{"name": "a", "fovs": "0"}]}) == {
+        "merge": 1,
+        "tidy": 1,
+        "write_report": 1,
+    }
 
 
 def test_a_fit_is_made_from_what_is_there(done):
     fits = [{"channel": 1, "feature": "intensity_total", "model": "maturation"}]
     config = {**done.base, "samples": [{"name": "a", "fovs": "0"}], "fits": fits}
-    assert done.planned(config) == {"merge": 1, "fit": 1, "tidy": 1}
+    assert done.planned(config) == {"merge": 1, "fit": 1, "tidy": 1, "record": 1, "write_report": 1}
 
 
 def test_another_fov_runs_its_own_jobs_only(done):
@@ -144,9 +149,11 @@ def edited(path, text="\n\ndef _added():\n    return 1\n"):
         ("pyama/store.py", EVERYTHING),
         ("record_config.py", RECORD),
         ("index_images.py", {"index"}),
-        ("check_quality.py", {"qc"}),
-        ("tidy_traces.py", {"tidy"}),
-        ("pyama/curation.py", {"merge", "tidy"}),
+        ("check_quality.py", {"qc"} | REPORT),
+        ("tidy_traces.py", {"tidy"} | REPORT),
+        ("pyama/curation.py", {"merge", "tidy"} | REPORT),
+        ("digest_fov.py", {"digest"} | REPORT),
+        ("report/numbers.py", REPORT),
         ("demo/simulate.py", set()),
     ],
 )
@@ -157,11 +164,24 @@ def test_an_edit_reruns_the_stages_that_import_it(done, source, rules):
         assert done.planned(done.base) == {}
 
 
+def test_an_edit_of_the_page_reruns_the_report(done):
+    with edited(done.folder / "scripts/report/page.css", "\n"):
+        assert set(done.planned(done.base)) == REPORT
+
+
+@pytest.mark.parametrize(
+    ("report", "rules"), [({"size_mb": 5}, REPORT), ({"cells_per_fov": 3}, {"digest"} | REPORT)], ids=str
+)
+def test_a_change_of_the_report_reruns_no_stage(done, report, rules):
+    assert set(done.planned({**done.base, "report": report})) == rules
+
+
 @pytest.mark.parametrize(
     ("lost", "rules"),
     [
         ("small_fov_000_traces.csv", EXTRACT),
         ("cells.zarr", CROP),
+        ("small_fov_000_digest.zip", {"digest"} | REPORT),
         ("images.zarr/pc_ch_0/1", {"cache"}),
         ("images.zarr/zarr.json", {"index"}),
         ("images.zarr/seg_tracked_ch_0/0", TRACK),

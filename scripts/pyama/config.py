@@ -92,7 +92,7 @@ def stage_settings(config: Mapping[str, Any], stage: str) -> dict[str, Any]:
     """The settings that `stage` uses, by name. A plugin or method from a file counts with the file's content."""
     schema = load_schema()
     settings: dict[str, Any] = {}
-    for section in ("", "params", "pictures"):
+    for section in ("", "params", "pictures", "report"):
         values = config[section] if section else config
         properties = schema["properties"][section]["properties"] if section else schema["properties"]
         for key, declared in properties.items():

@@ -94,6 +94,8 @@ class Layout:
         self.shift_field = f"{self.results}/{SHIFT_FIELD}"
         self.movie = f"{self.dataset}/.movie.json"
         self.overlay = f"{self.fov}/{self.base}_overlay"  # and the ending of the movie's format
+        self.digest = f"{self.fov}/{self.base}_digest.zip"
+        self.report = f"{self.dataset}/report.html"
         self.pictures = f"{self.dataset}/pictures"
         self.preview = f"{self.dataset}/preview"
         self.preview_labels = f"{self.preview}/segmentations/{{parameters}}.zip"

@@ -465,6 +465,19 @@ def plot_settings(config: Mapping[str, Any], dataset: Dataset) -> dict[str, Any]
     }
 
 
+def report_settings(config: Mapping[str, Any], dataset: Dataset) -> dict[str, Any]:
+    """What the report of a dataset depends on besides the results."""
+    everything = sorted((*dataset.fovs, *dataset.failed))
+    return {
+        **plot_settings(config, dataset),
+        "name": dataset.name,
+        "failed": dataset.failed,
+        "fov_names": {str(fov): dataset.movie.fovs[fov]["name"] for fov in everything},
+        "used": [index for index in (dataset.pc, *dataset.fl) if index is not None],
+        "times_min": frame_times(dataset, everything[0], config["params"])[0],
+    }
+
+
 def preview_frames(config: Mapping[str, Any], dataset: Dataset) -> dict[str, Any]:
     """What a preview reads of one dataset, and from which file."""
     return {
@@ -503,6 +516,10 @@ def record_of(config: Mapping[str, Any], dataset: Dataset) -> dict[str, Any]:
     return {
         "params": {**config["params"], "z": config["z"], "plugins": config["plugins"], "chroma": config["chroma"]},
         "channels": channels,
+        "fits": [
+            {"column": column, **{key: settings[key] for key in ("model", "parameters")}}
+            for (column, _), settings in fits_of(config, {dataset.name: dataset}).items()
+        ],
         "provenance": {
             "input": {
                 "file": Path(dataset.path).name,

@@ -24,6 +24,14 @@ def code_digest(script: str) -> str:
     return digest.hexdigest()[:16]
 
 
+def text_digest(*files: str) -> str:
+    """Digest of files below scripts/ that are no Python, and that a script reads."""
+    digest = hashlib.sha256()
+    for file in files:
+        digest.update(file.encode() + b"\0" + (SCRIPTS / file).read_text(encoding="utf-8").encode() + b"\0")
+    return digest.hexdigest()[:16]
+
+
 def import_closure(script: str) -> list[Path]:
     """The script and every module of ours that it can import, lazily or not; paths relative to scripts/, sorted."""
     found: set[Path] = set()

@@ -26,12 +26,13 @@ FRAMES = {
     "extract": 20,
     "cache": 24,
     "overlay": 24,
+    "digest": 40,
     "preview_compare": 120,
     "corrections": 80,
     "export": 80,
 }  # bytes per pixel
 # A batch of cells; a picture.
-FIXED_MB = {"crop": 400, "extract": 200, "preview_compare": 400, "corrections": 400, "export": 800}
+FIXED_MB = {"crop": 400, "extract": 200, "digest": 200, "preview_compare": 400, "corrections": 400, "export": 800}
 CELLS_PER_MEGAPIXEL = 150  # in a well filled frame; what has more gets it at a second or third attempt
 ROW_BYTES = {"crop": 200, "extract": 400, "merge": 400}  # a row is one cell in one frame
 MINUTES_PER_MEGAPIXEL = {
@@ -44,6 +45,7 @@ MINUTES_PER_MEGAPIXEL = {
     "extract": 0.02,
     "cache": 0.005,
     "overlay": 0.01,
+    "digest": 0.005,
     "corrections": 0.05,
     "export": 0.05,
 }

@@ -1,0 +1,656 @@
+"""The report: it holds what the tables say, keeps its size, escapes what it is given, and does what is clicked."""
+
+import base64
+import json
+import re
+import zlib
+from html.parser import HTMLParser
+
+import cv2
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import yaml
+from browser import browser
+from conftest import Checkout, small_config
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from skimage.segmentation import find_boundaries
+from test_fit_workflow import LINE
+
+import crop_cells
+import digest_fov
+import write_report
+from pyama import store
+from report import digest, page
+
+HOSTILE = (
+    "<script>alert(1)</script>",
+    "</script><img src=x onerror=alert(1)>",
+    "\"quoted\" & 'quoted' {{ 7 * 7 }} ${1}",
+    "Zelle µ Ü 細胞",
+    "x" * 200,
+)
+
+
+class Parsed(HTMLParser):
+    """The elements of a page, what they load or point to, and the text in those that have an id."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.tags, self.addresses, self.ids, self._open = [], [], {}, None
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append(tag)
+        self._open = dict(attributes).get("id")
+        self.addresses += [value for name, value in attributes if name in ("src", "href")]
+
+    def handle_data(self, data):
+        if self._open:
+            self.ids[self._open] = self.ids.get(self._open, "") + data
+
+
+def carried(text):
+    """The data of a page, and a function that reads a table of its numbers as (rows, columns)."""
+    ids = Parsed(text).ids
+    data, arrays = (zlib.decompress(base64.b64decode(ids[name])) for name in ("data", "arrays"))
+
+    def rows(place):
+        start, n_rows, n_columns = place
+        low, step = np.frombuffer(arrays, "<f8", 2 * n_rows, start).reshape(2, n_rows, 1)
+        codes = np.frombuffer(arrays, "<i2", n_rows * n_columns, start + 16 * n_rows).reshape(n_rows, n_columns)
+        return np.where(codes == -32768, np.nan, low + (codes + 32767.0) * step)
+
+    def content(place):
+        return arrays[place[0] : place[0] + place[1]]
+
+    return json.loads(data), rows, content
+
+
+def picture(webp):
+    return cv2.cvtColor(cv2.imdecode(np.frombuffer(webp, np.uint8), cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
+
+
+# ------------------------------------------------------------------------------------------------------ pieces of it
+
+
+@given(
+    hnp.arrays(
+        np.float64,
+        hnp.array_shapes(min_dims=2, max_dims=2, max_side=6),
+        elements=st.floats(-1e9, 1e9) | st.sampled_from([np.nan, np.inf]),
+    )
+)
+def test_numbers_come_back_within_half_a_step(values):
+    block = page.Block()
+    block.add(b"before")
+    place = block.add_rows(values)
+    block.add(b"after")
+    text = f'<p id="data">{page.packed(b"{}")}</p><p id="arrays">{page.packed(block.content())}</p>'
+    _, rows, _ = carried(text)
+    for got, row in zip(rows(place), values, strict=True):
+        finite = np.isfinite(row)
+        np.testing.assert_array_equal(np.isfinite(got), finite)
+        if finite.any():
+            half = np.ptp(row[finite]) / 65534 / 2
+            np.testing.assert_allclose(got[finite], row[finite], atol=half * 1.01 + 1e-6, rtol=0)
+
+
+@given(st.integers(1, 400), st.integers(1, 400))
+def test_every_beginning_of_an_order_is_spread_evenly(n, taken):
+    order = digest.spread(n)
+    assert sorted(order) == list(range(n))
+    places = sorted(order[:taken])
+    assert max(np.diff([-1, *places, n])) <= 3 * n / min(taken, n) + 3
+
+
+def test_cells_are_taken_from_all_fovs_and_not_only_the_dim_ones():
+    """The first to be shown is the dimmest cell of a FOV; with room for one of each these are not all dim."""
+    cells = [{"cell": rank, "bytes": 300} for rank in digest.spread(40)]
+    digests = {fov: {"cells": cells} for fov in range(50)} | {50: {"problem": "x"}, 51: {"cells": []}}
+    there = {(fov, rank): 0 for fov in range(50) for rank in range(40)} | {(3, 7): 0}
+    chosen, left = write_report.within(write_report.cells_to_show(digests, there, 100), 50 * 511)
+    assert sorted(fov for fov, _ in chosen) == list(range(50))
+    assert left >= 0
+    ranks = np.array([of_cell["cell"] for _, of_cell in chosen])
+    assert np.histogram(ranks, bins=4, range=(0, 40))[0].min() >= 8
+    all_of_them, _ = write_report.within(write_report.cells_to_show(digests, there, 100), 1e9)
+    assert {(fov, of_cell["cell"]) for fov, of_cell in all_of_them} == set(there)
+
+
+def write_array(path, frames, kind=store.PIXELS, missing=()):
+    with store.writing(path, frames.shape, frames.dtype, kind, attributes={"missing_frames": list(missing)}) as append:
+        for frame in frames:
+            append(frame)
+    return store.open_frames(path)
+
+
+@pytest.fixture
+def two_cells(tmp_path):
+    """A FOV with two cells that move, light above a background, a frame without light; its digest and its arrays."""
+    rng = np.random.default_rng(0)
+    labels = np.zeros((6, 80, 100), np.uint16)
+    for frame in range(6):
+        labels[frame, 20:40, 20 + frame : 50 + frame] = 3
+        labels[frame, 50:62, 60:72] = 9 if frame > 1 else 0
+    pc = rng.integers(900, 1100, labels.shape).astype(np.uint16)
+    background = np.full(labels.shape, 100, np.float32)
+    fl = (100 + 50 * (labels == 3) + 400 * (labels == 9)).astype(np.uint16)
+    arrays = {
+        "pc_ch_0": write_array(tmp_path / "pc_ch_0/0", pc),
+        "fl_ch_1": write_array(tmp_path / "fl_ch_1/0", fl, missing=[5]),
+        "fl_background_ch_1": write_array(tmp_path / "fl_background_ch_1/0", background, store.SMOOTH),
+    }
+    tracked = write_array(tmp_path / "seg_tracked_ch_0/0", labels, store.LABELS)
+    crop_cells.write_cells(tracked, list(arrays.values()), tmp_path / "cells.zarr", crop_padding=5)
+    rows = [f"0,3,{frame},True,{50 * 600}" for frame in range(6)]
+    (tmp_path / "traces.csv").write_text("\n".join(["fov,cell,frame,good,total", *rows]) + "\n")
+    files = digest_fov.digest(
+        tmp_path / "cells.zarr",
+        tmp_path / "traces.csv",
+        arrays["pc_ch_0"].path,
+        tracked.path,
+        pc=0,
+        fl=[1],
+        column="total",
+        min_frames=5,
+        border_margin=2,
+        thumbnail_width=100,
+        cells_per_fov=5,
+        crop_frames=3,
+        crop_width=40,
+    )
+    return files, labels
+
+
+def test_a_digest_counts_what_the_filters_leave_out(two_cells):
+    known = json.loads(two_cells[0][digest.DIGEST])
+    assert {key: known[key] for key in ("tracked", "kept", "short", "border", "both")} == {
+        "tracked": 2,
+        "kept": 1,
+        "short": 1,
+        "border": 0,
+        "both": 0,
+    }
+    assert known["tracked_by_frame"] == [1, 1, 2, 2, 2, 2]
+    assert known["kept_by_frame"] == [1] * 6
+    assert [of_cell["cell"] for of_cell in known["cells"]] == [3]
+    assert known["cells"][0]["frames"] == [0, 2, 5]
+    for name, size in [("thumbnail.webp", known["bytes"]), ("cell_3.webp", known["cells"][0]["bytes"])]:
+        assert len(two_cells[0][name]) == size
+
+
+def test_outlines_lie_on_the_cells(two_cells):
+    files, labels = two_cells
+    frame = json.loads(files[digest.DIGEST])["frame"]
+    assert frame == 3
+    shown = picture(files[digest.THUMBNAIL]).astype(int)
+    assert shown.shape == (80, 100, 3)
+    colour = shown[..., 0] - shown[..., 2]  # of the outlines of kept cells; the rest is grey
+    border = find_boundaries(labels[frame], connectivity=1, mode="inner")
+    assert colour[border & (labels[frame] == 3)].mean() > 100
+    assert abs(colour[border & (labels[frame] == 9)]).mean() < 30
+    assert abs(colour[labels[frame] == 0]).mean() < 15
+
+
+def test_a_film_strip_shows_channels_and_frames(two_cells):
+    shown = picture(two_cells[0]["cell_3.webp"]).astype(int)
+    assert shown.shape == (2 * 40, 3 * 40, 3)
+    light = shown[40:].mean(axis=2)
+    # The window is 30 x 40 px: the light is the cell, 20 x 30, in the middle, white above a black background.
+    for at in range(2):
+        tile = light[:, 40 * at : 40 * (at + 1)]
+        assert tile[12:28, 7:33].mean() > 230
+        assert tile[:9].mean() < 20
+    assert abs(light[:, 80:] - digest_fov.NOT_THERE).max() < 8  # the file has no light in frame 5
+    ring = shown[:40, :40, 0] - shown[:40, :40, 2]
+    assert ring[9:12].max(axis=0)[8:32].mean() > 60  # the outline's upper edge; WebP has less of colours
+    assert abs(ring[:5]).mean() < 15
+
+
+def test_a_fov_of_which_nothing_can_be_read_is_no_failure(tmp_path, caplog):
+    nothing = {name: tmp_path / name for name in ("cells", "traces", "pc_frames", "tracked")}
+    digest_fov.main(str(tmp_path / "d.zip"), **nothing)
+    known = digest.read_digest(tmp_path / "d.zip")
+    assert set(known) == {"problem"}
+    assert "the report will not show this FOV" in caplog.text
+
+
+# -------------------------------------------------------------------------------------------------------- whole pages
+
+
+def results_in(folder, *, fovs=(0,), cells=2, columns=("area_ch_0",), n_frames=4, qc=(), broken=()):
+    """Results of the other stages, made up, as `write_report.build` takes them."""
+    folder.mkdir(exist_ok=True)
+    rows = [(fov, cell, frame) for fov in fovs for cell in range(cells) for frame in range(n_frames)]
+    table = {name: np.array([row[at] for row in rows], np.int64) for at, name in enumerate(("fov", "cell", "frame"))}
+    table["time_min"] = table["frame"] * 10.0
+    for at, column in enumerate(columns):
+        table[column] = 100.0 * at + table["cell"] * 10.0 + table["frame"]
+    pq.write_table(pa.table(table), folder / "t.parquet")
+    (folder / "qc.csv").write_text("\n".join(["fov,frame,check,value,limit", *qc]) + "\n")
+    record = {"params": {"min_frames": 3}, "channels": {}, "fits": [], "provenance": {}}
+    (folder / "record.yaml").write_text(yaml.safe_dump(record))
+    noise = np.random.default_rng(0).integers(0, 255, (64, 64, 3)).astype(np.uint8)
+    webp = digest_fov.as_webp(noise)
+    for fov in fovs:
+        known = {"tracked": cells + 3, "kept": cells, "short": 2, "border": 2, "both": 1, "frame": 1}
+        known |= {"tracked_by_frame": [cells] * n_frames, "kept_by_frame": [cells] * n_frames, "bytes": len(webp)}
+        shown = [{"cell": cell, "frames": [0, 2], "bytes": len(webp)} for cell in range(cells)]
+        with store.new_store(folder / f"{fov}.zip") as put:
+            put(digest.DIGEST, json.dumps({**known, "levels": [[0, 9]], "cells": shown}).encode())
+            for name in (digest.THUMBNAIL, *map(digest.strip_file, range(cells))):
+                put(name, webp)
+    for name in broken:
+        (folder / name).write_bytes(b"\xff\x00 no such thing")
+    return {
+        "digest_files": {fov: folder / f"{fov}.zip" for fov in fovs},
+        "tidy": folder / "t.parquet",
+        "quality": folder / "qc.csv",
+        "record": folder / "record.yaml",
+        "fit_tables": [],
+        "name": "made_up",
+        "fovs": list(fovs),
+        "failed": [],
+        "fov_names": {str(fov): f"Pos{fov}" for fov in fovs},
+        "samples": {"all": list(fovs)},
+        "channels": {"0": "Phase"},
+        "used": [0],
+        "columns": list(columns),
+        "fits": [],
+        "times_min": [10.0 * frame for frame in range(n_frames)],
+        "size_mb": 8.0,
+    }
+
+
+@pytest.mark.parametrize("size_mb", [3.0, 4.0])
+def test_the_page_keeps_its_size_and_says_of_how_many_it_shows_how_many(tmp_path, size_mb):
+    given_results = results_in(tmp_path / "r", fovs=range(60), cells=30)
+    text = write_report.build(**{**given_results, "size_mb": size_mb})
+    assert len(text.encode()) <= size_mb * 1e6
+    data, rows, _ = carried(text)
+    shown = len(data["cells"])
+    assert 60 <= shown < 1800
+    assert f"median of all {60 * 30:,} cells; band: 10 to 90 % of them; thin: {shown} of them" in text
+    assert len({cell["fov"] for cell in data["cells"]}) == 60
+    assert data["samples"][0]["cells"] == data["quantities"][0]["boxes"][0][-1] == 1800
+    # Median and spread are those of all cells, shown or not.
+    low, middle, high = (1.0 + 10 * np.percentile(range(30), share) for share in (10, 50, 90))
+    np.testing.assert_allclose(rows(data["features"][0]["samples"])[:, 1], [low, middle, high], rtol=1e-3)
+
+
+def test_many_samples_of_a_long_movie_are_thinned_out_rather_than_too_large(tmp_path):
+    fovs = range(40)
+    given_results = results_in(
+        tmp_path / "r", fovs=fovs, cells=3, n_frames=120, columns=[f"f{at}_ch_0" for at in range(30)]
+    )
+    samples = {f"s{fov}": [fov] for fov in fovs}
+    text = write_report.build(**{**given_results, "samples": samples, "size_mb": 3.0})
+    data, rows, _ = carried(text)
+    assert len(text.encode()) <= 3e6
+    every = data["frames"][1]
+    assert data["frames"] == list(range(0, 120, every))
+    assert every > 1
+    assert f"Every {every}th frame is drawn" in text
+    assert rows(data["features"][0]["samples"]).shape == (3 * 40, len(data["frames"]))
+
+
+def test_the_same_results_give_the_same_bytes_and_no_path(tmp_path):
+    one, other = (write_report.build(**results_in(tmp_path / name, fovs=range(3))) for name in "ab")
+    assert one == other
+    ids = Parsed(one).ids
+    unpacked = b"".join(zlib.decompress(base64.b64decode(ids[name])) for name in ("data", "arrays"))
+    assert str(tmp_path) not in one
+    assert str(tmp_path).encode() not in unpacked
+
+
+def hostile(folder):
+    made = results_in(folder, fovs=range(len(HOSTILE)), qc=[f'0,1,"{HOSTILE[1]}",1,2'])
+    made |= {"fov_names": {str(fov): name for fov, name in enumerate(HOSTILE)}, "name": HOSTILE[0]}
+    made |= {"channels": {"0": HOSTILE[1]}, "samples": {HOSTILE[2]: [0, 1], HOSTILE[1]: [2]}}
+    record = {"params": {HOSTILE[0]: HOSTILE[1]}, "provenance": {"input": {"file": HOSTILE[1]}, "time": {"from": "x"}}}
+    (folder / "record.yaml").write_text(yaml.safe_dump(record))
+    return write_report.build(**made)
+
+
+def test_names_from_files_are_text_and_nothing_else(tmp_path):
+    text, plain = hostile(tmp_path / "h"), write_report.build(**results_in(tmp_path / "p"))
+    tags, usual = Parsed(text).tags, Parsed(plain).tags
+    assert tags.count("script") == usual.count("script") == 4
+    assert tags.count("img") == 5  # thumbnails
+    assert "7 * 7" in text
+    assert all(address.startswith(("data:image/webp;base64,", "#")) for address in Parsed(text).addresses)
+
+
+@pytest.mark.parametrize(
+    ("what", "changes", "words"),
+    [
+        ("no cells", {"cells": 0}, ["<b>0</b> cells in the tables"]),
+        ("no features", {"columns": ()}, ["<b>2</b> cells in the tables"]),
+        ("one frame", {"n_frames": 1}, ["<b>1</b> frame</li>"]),
+        ("broken table", {"broken": ["t.parquet"]}, ["could not be read", "traces (Arrow"]),
+        ("broken pictures", {"fovs": (0, 1), "broken": ["1.zip"]}, ["pictures of FOV 1 (PyamaError)"]),
+        ("broken record", {"broken": ["record.yaml"]}, ["parameters and versions (UnicodeDecodeError)"]),
+        ("broken checks", {"broken": ["qc.csv"]}, ["findings of the checks (UnicodeDecodeError)"]),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_what_is_not_there_is_shown_and_not_raised(tmp_path, what, changes, words):
+    text = write_report.build(**results_in(tmp_path / "r", **changes))
+    for word in words:
+        assert word in text
+    carried(text)
+    assert ('id="problems"' in text) == what.startswith("broken")
+
+
+def test_failed_fovs_and_fovs_of_no_sample_are_listed(tmp_path):
+    made = results_in(tmp_path / "r", fovs=(0, 1, 3), qc=["2,,failed,,"])
+    made |= {"failed": [2], "fov_names": {str(fov): f"Pos{fov}" for fov in range(4)}, "samples": {"a": [0, 1]}}
+    text = write_report.build(**made)
+    assert re.search(r'data-fov="2">(?:(?!</button>).)*failed', text, re.DOTALL)
+    assert "<b>1</b> FOVs failed" in text
+    data, _, _ = carried(text)
+    assert [(sample["name"], sample["fovs"]) for sample in data["samples"]] == [("a", [0, 1]), ("no sample", [3])]
+
+
+def test_a_defect_of_the_report_fails_no_run(tmp_path, caplog):
+    write_report.main(str(tmp_path / "report.html"), nonsense=1)
+    assert "No report could be made (TypeError)" in (tmp_path / "report.html").read_text()
+    assert "no report" in caplog.text
+
+
+# ------------------------------------------------------------------------------------------------------ the workflow
+
+
+@pytest.fixture(scope="module")
+def finished(movies, tmp_path_factory):
+    """A run with two samples, a fit, and a cell that a person refused."""
+    checkout = Checkout(tmp_path_factory.mktemp("run"))
+    samples = [{"name": "a", "fovs": "0"}, {"name": "b", "fovs": "1"}]
+    (checkout.folder / "mine.py").write_text(LINE)
+    fits = [
+        {"channel": 2, "feature": "intensity_total", "model": "mine.py:line"},
+        {"channel": 1, "feature": "intensity_total", "model": "maturation"},
+    ]
+    checkout.base = small_config(movies, samples=samples, fits=fits)
+    (checkout.folder / "results").mkdir()
+    (checkout.folder / "results/curation.csv").write_text("dataset,fov,cell,good\nsmall,1,2,no\n")
+    outcome = checkout.run(checkout.base)
+    assert outcome.code == 0, outcome.text
+    checkout.page = checkout.folder / "results/small/report.html"
+    return checkout
+
+
+def tables_of(finished):
+    folder = finished.folder / "results/small"
+    return folder, pd.read_csv(folder / "small_traces.csv")
+
+
+def test_traces_on_the_page_are_those_of_the_table(finished):
+    _, table = tables_of(finished)
+    data, rows, content = carried(finished.page.read_text("utf-8"))
+    assert "problems" not in Parsed(finished.page.read_text("utf-8")).ids
+    places = [(cell["fov"], cell["cell"]) for cell in data["cells"]]
+    assert set(places) == set(zip(table.fov, table.cell, strict=True))  # a small experiment: all of them
+    assert (1, 2) not in places
+    times = rows(data["fov_times"])
+    for feature in data["features"]:
+        shown = rows(feature["cells"])
+        for place, row in zip(places, shown, strict=True):
+            of_cell = table[(table.fov == place[0]) & (table.cell == place[1])]
+            expected = np.full(8, np.nan)
+            expected[of_cell.frame] = of_cell[feature["column"]]
+            half = (np.nanmax(expected) - np.nanmin(expected)) / 65534 / 2
+            np.testing.assert_allclose(row, expected, atol=1.01 * half, rtol=1e-6)
+            at = times[data["fovs"].index(place[0])][of_cell.frame]
+            np.testing.assert_allclose(at, of_cell.time_min, atol=0.01)
+    for cell in data["cells"]:
+        strip = picture(content(cell["strip"]))
+        assert strip.shape == (3 * 64, 64 * len(cell["frames"]), 3)
+        assert strip.std() > 10
+
+
+def test_medians_spreads_and_distributions_are_those_of_the_table(finished):
+    _, table = tables_of(finished)
+    data, rows, _ = carried(finished.page.read_text("utf-8"))
+    assert [sample["fovs"] for sample in data["samples"]] == [[0], [1]]
+    for at, (feature, quantity) in enumerate(zip(data["features"], data["quantities"], strict=False)):
+        got = rows(feature["samples"])
+        for sample in range(2):
+            of_sample = table[table.fov == sample]
+            for which, share in enumerate((0.1, 0.5, 0.9)):
+                grouped = of_sample.groupby("frame")[feature["column"]]
+                expected = grouped.quantile(share)[grouped.count() >= 3]
+                row = got[3 * sample + which]
+                assert np.flatnonzero(np.isfinite(row)).tolist() == expected.index.tolist()
+                np.testing.assert_allclose(
+                    row[expected.index], expected, atol=np.ptp(expected) / 65534 + 1e-6, rtol=1e-6
+                )
+            means = of_sample.groupby("cell")[feature["column"]].mean()
+            expected = [*means.quantile([0.1, 0.25, 0.5, 0.75, 0.9]), len(means)]
+            np.testing.assert_allclose(quantity["boxes"][sample], expected, rtol=1e-5)
+        assert quantity["label"].startswith(data["features"][at]["label"])
+
+
+def test_fits_on_the_page_are_those_of_the_tables(finished):
+    folder, _ = tables_of(finished)
+    data, rows, _ = carried(finished.page.read_text("utf-8"))
+    fit = data["fits"][0]
+    fitted = pd.concat(
+        pd.read_csv(folder / f"{sample}_intensity_total_ch_2_fitted_line.csv", comment="#") for sample in "ab"
+    ).set_index(["fov", "cell"])
+    ends = rows(data["ends"]) / 60  # the small experiment is shown in minutes
+    curves = rows(fit["curves"])
+    drawn = 0
+    for cell, told, end, curve in zip(data["cells"], fit["cells"], ends, curves, strict=True):
+        row = fitted.loc[(cell["fov"], cell["cell"])]
+        assert told["flag"] == row["flag"]
+        names = {name: (value, low, high) for name, _, value, low, high, _ in told["parameters"]}
+        for name, values in names.items():
+            expected = [row[name], row[f"{name}_low"], row[f"{name}_high"]]
+            np.testing.assert_allclose(np.array(values, float), expected, rtol=1e-5)
+        if not row["success"]:
+            assert np.isnan(curve).all()
+            continue
+        drawn += 1
+        expected = row["level_best"] + row["slope_best"] * np.linspace(*end, len(curve))
+        np.testing.assert_allclose(curve, expected, atol=np.ptp(expected) / 1000 + 1e-3)
+    assert drawn
+    assert data["unit"] == "min"
+
+
+def test_what_was_left_out_is_counted_as_the_logs_and_a_person_say(finished):
+    data, _, _ = carried(finished.page.read_text("utf-8"))
+    _, table = tables_of(finished)
+    refused = 0
+    for card in data["cards"]:
+        log = (finished.folder / f"results/logs/small/fov_{card['fov']:03d}/extract.log").read_text()
+        tracked, short, border, both, kept = map(
+            int,
+            re.search(
+                r"(\d+) cells; left out: (\d+) in .* (\d+) within .* \((\d+) of them both\); kept: (\d+)", log
+            ).groups(),
+        )
+        assert (card["short"], card["border"], card["both"]) == (short - both, border - both, both)
+        good = table[table.fov == card["fov"]].cell.nunique()
+        assert (card["good"], card["refused"]) == (good, kept - good)
+        assert tracked == sum(card[key] for key in ("good", "short", "border", "both", "refused"))
+        refused += card["refused"]
+    assert refused == 1
+
+
+def test_parameters_and_versions_are_those_recorded(finished):
+    text = finished.page.read_text("utf-8")
+    record = yaml.safe_load((finished.folder / "results/small/processing_config.yaml").read_text())
+    assert re.search(r'class="changed"><td><code>border_margin</code></td><td>5 px <small>\(default 50\)', text)
+    assert f"snakemake&nbsp;{record['provenance']['software']['snakemake']}" in text
+    assert "model: maturation" in text
+
+
+def test_there_is_a_report_where_there_are_traces_and_else_none(finished):
+    config = finished.base
+    copied = {**config, "params": {**config["params"], "copy_only": True}, "fits": []}
+    assert not {"digest", "write_report"} & set(finished.run(copied, "-n", "--forceall", name="other.yaml").jobs)
+    bare = {**config, "channels": {"pc": {"channel": 0}}, "samples": [], "fits": []}
+    assert finished.run(bare, "-n", "--forceall", name="other.yaml").jobs["write_report"] == 1
+
+
+def test_snakemakes_own_report_has_it(finished):
+    import zipfile
+
+    outcome = finished.run(finished.base, "--report", "r.zip")
+    assert outcome.code == 0, outcome.text
+    with zipfile.ZipFile(finished.folder / "r.zip") as archive:
+        names = archive.namelist()
+        inside = [name for name in names if name.endswith("/report.html") and "/data/" in name]
+        assert [archive.read(name) for name in inside] == [finished.page.read_bytes()]
+        assert any(name.endswith("/qc.csv") for name in names)
+
+
+# ------------------------------------------------------------------------------------------------------- in a browser
+
+
+@pytest.fixture(scope="module")
+def opened(finished, tmp_path_factory):
+    with browser(tmp_path_factory.mktemp("profile")) as tab:
+        tab.open(finished.page)
+        yield tab
+
+
+def on_screen(tab, plot, x, y):
+    """Where a point of a plot is on the screen."""
+    return tab.value(f"""(() => {{
+        const plot = document.getElementById({json.dumps(plot)});
+        plot.scrollIntoView({{block: "center"}});
+        const [box, {{xaxis, yaxis}}] = [plot.getBoundingClientRect(), plot._fullLayout];
+        return [box.x + xaxis._offset + xaxis.d2p({x}), box.y + yaxis._offset + yaxis.d2p({y})];
+    }})()""")
+
+
+def chosen(tab):
+    return tab.value(
+        "[Number(document.getElementById('fov').value), "
+        "Number(document.getElementById('number').selectedOptions[0].textContent)]"
+    )
+
+
+def test_a_click_on_a_trace_shows_its_cell(opened, finished):
+    data, rows, _ = carried(finished.page.read_text("utf-8"))
+    which = [feature["column"] for feature in data["features"]].index("intensity_total_ch_2")
+    feature = data["features"][which]
+    opened.select("feature", which)
+    values, times = rows(feature["cells"]), rows(data["fov_times"])
+    last = np.where([told["flag"] == "ok" for told in data["fits"][0]["cells"]], values[:, -1], np.nan)
+    at = int(np.nanargmax(last))
+    cell = data["cells"][at]
+    opened.select("fov", 1 - cell["fov"])
+    assert chosen(opened) != [cell["fov"], cell["cell"]]
+    opened.click(*on_screen(opened, "plot-traces", times[data["fovs"].index(cell["fov"])][-1], last[at]))
+    opened.until(f"document.querySelector('#film img').alt === 'Film strip of FOV {cell['fov']}, cell {cell['cell']}'")
+    assert chosen(opened) == [cell["fov"], cell["cell"]]
+    size = opened.value(
+        "(async () => { const image = document.querySelector('#film img'); await image.decode();"
+        "return [image.naturalWidth, image.naturalHeight]; })()"
+    )
+    assert size == [64 * len(cell["frames"]), 3 * 64]
+    drawn = opened.value("Array.from(document.getElementById('plot-cell').data[0].y)")
+    np.testing.assert_allclose(drawn, values[at], rtol=1e-9)
+    assert opened.value("document.getElementById('plot-cell').data.length") == 2  # and its fit
+    assert "slope (counts/h)" in opened.value("document.getElementById('fits').textContent")
+    assert opened.value("document.querySelector('.card.chosen').dataset.fov") == str(cell["fov"])
+
+
+def test_cells_can_be_reached_by_keys_lists_and_pictures(opened):
+    opened.value("document.getElementById('fov').focus()")
+    opened.select("fov", 0)
+    first = chosen(opened)
+    opened.value("document.getElementById('number').focus()")
+    opened.press("ArrowDown")
+    opened.until(f"document.getElementById('number').selectedOptions[0].textContent !== '{first[1]}'")
+    second = chosen(opened)
+    assert f"FOV 0, cell {second[1]}" in opened.value("document.querySelector('#film img').alt")
+    opened.click_on("#previous")
+    assert chosen(opened) == first
+    opened.click_on('.card[data-fov="1"]')
+    opened.until("document.getElementById('fov').value === '1'")
+    assert "FOV 1" in opened.value("document.querySelector('#film img').alt")
+
+
+def test_a_point_of_the_distributions_shows_its_cell(opened):
+    x, y, cell = opened.value(
+        "(() => { const points = document.getElementById('plot-distribution').data.find((trace) =>"
+        "trace.type === 'scatter'); return [points.x[0], points.y[0], points.text[0]]; })()"
+    )
+    opened.click(*on_screen(opened, "plot-distribution", x, y))
+    opened.until(f"document.querySelector('#film img').alt === 'Film strip of {cell}'")
+
+
+def test_features_samples_and_scales_can_be_chosen(opened):
+    lines = opened.value("document.getElementById('plot-traces').data.length")
+    opened.click_on("#samples input")
+    assert opened.value("document.getElementById('plot-traces').data.length") == lines - 3  # lines, band, median
+    opened.click_on("#samples input")
+    opened.select("feature", 0)
+    assert "area" in opened.value("document.getElementById('plot-traces').layout.yaxis.title.text")
+    assert opened.value("document.getElementById('plot-cell').data.length") == 1  # no fit of areas
+    opened.click_on("#log")
+    assert opened.value("document.getElementById('plot-traces').layout.yaxis.type") == "log"
+    opened.click_on("#log")
+    for at in range(opened.value("document.getElementById('quantity').options.length")):
+        opened.select("quantity", at)
+
+
+def test_nothing_is_loaded_from_elsewhere_or_sent(opened, finished):
+    """Last of this page: what it asked for in all the tests above."""
+    asked = {address for address in opened.requests if not address.startswith(("blob:", "data:"))}
+    assert asked == {finished.page.resolve().as_uri(), "about:blank"} - ({"about:blank"} - asked)
+    assert opened.errors == []
+    buttons = opened.value("Array.from(document.querySelectorAll('.modebar-btn'), (button) => button.dataset.title)")
+    assert buttons
+    assert not [title for title in buttons if re.search("cloud|share|edit", title or "", re.IGNORECASE)]
+
+
+def test_it_fits_on_a_laptop_and_is_no_blank_page(opened, tmp_path):
+    opened.value("window.scrollTo(0, 0)")
+    assert opened.value("document.documentElement.scrollWidth") <= 1366
+    opened.screenshot(tmp_path / "page.png", whole=True)
+    shot = cv2.imread(str(tmp_path / "page.png"))
+    assert shot.shape[0] > 1500
+    of_plot = opened.value(
+        "(({x, y, width, height}) => [x, y, width, height])"
+        "(document.getElementById('plot-traces').getBoundingClientRect())"
+    )
+    x, y, width, height = map(int, of_plot)
+    colours = np.unique(shot[y : y + height, x : x + width].reshape(-1, 3), axis=0)
+    assert len(colours) > 50
+
+
+def test_hostile_names_run_nothing(tmp_path):
+    (tmp_path / "h.html").write_text(hostile(tmp_path / "r"), encoding="utf-8")
+    with browser(tmp_path / "profile") as tab:
+        tab.send("Page.addScriptToEvaluateOnNewDocument", source="window.alert = () => { window.struck = true; };")
+        tab.open(tmp_path / "h.html")
+        tab.click_on('.card[data-fov="1"]')
+        assert tab.value("window.struck") is None
+        assert tab.value("document.title").startswith(HOSTILE[0])
+        assert tab.value("Array.from(document.querySelectorAll('.card .name'), (name) => name.textContent)") == list(
+            HOSTILE
+        )
+        assert HOSTILE[1] in tab.value("document.getElementById('samples').textContent")
+        assert tab.value("document.querySelectorAll('script').length") == 5  # and the library's
+        assert tab.value("document.querySelectorAll('img').length") == 6  # thumbnails and a film strip
+        assert tab.errors == []
+
+
+def test_pages_with_little_on_them_open(tmp_path):
+    with browser(tmp_path / "profile") as tab:
+        for at, changes in enumerate([{"cells": 0}, {"n_frames": 1}, {"broken": ["0.zip"]}]):
+            path = tmp_path / f"{at}.html"
+            path.write_text(write_report.build(**results_in(tmp_path / f"r{at}", **changes)), encoding="utf-8")
+            tab.open(path)
+            assert tab.value("document.getElementById('trouble').hidden") is True
+        assert tab.errors == []
