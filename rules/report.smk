@@ -50,7 +50,7 @@ rule write_report:
         "../envs/pyama.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
+        mem_mb=4000,
         runtime=30,
     params:
         settings=report_settings,
