@@ -145,7 +145,7 @@ def test_the_page_word_by_word(cluster, config, expected):
     assert_same(cluster.results(), expected)
     submitted = cluster.jobs()
     assert len(cluster.fov_jobs()) == 2
-    assert len(submitted) == 2 + len({"merge", "tidy", "qc"})
+    assert len(submitted) == 2 + len({"merge", "tidy", "qc", "write_report"})
     assert {job["JobState"] for job in submitted.values()} == {"COMPLETED"}
     assert {job["NumCPUs"] for job in submitted.values()} == {"1"}
 
