@@ -256,7 +256,7 @@ def build(
     room -= room * FOR_THUMBNAILS - left
 
     of_frame = 2 * page.BASE64 * len(columns)  # bytes: two for a number
-    of_spreads = of_frame * len(numbers.SPREAD) * len(groups)
+    of_spreads = of_frame * numbers.SPREAD * len(groups)
     every = max(1, math.ceil(of_spreads * found.traces.n_frames / max(room * FOR_SPREADS, 1)))
     frames = np.arange(0, found.traces.n_frames, every)
     room -= of_spreads * len(frames)

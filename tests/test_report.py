@@ -275,12 +275,15 @@ def test_the_page_keeps_its_size_and_says_of_how_many_it_shows_how_many(tmp_path
     data, rows, _ = carried(text)
     shown = len(data["cells"])
     assert 60 <= shown < 1800
-    assert f"median of all {60 * 30:,} cells; band: 10 to 90 % of them; thin: {shown} of them" in text
+    assert (
+        f"mean of all {60 * 30:,} cells; dashed: their median; band: 10 to 90 % of them; thin: {shown} of them" in text
+    )
     assert len({cell["fov"] for cell in data["cells"]}) == 60
     assert data["samples"][0]["cells"] == data["quantities"][0]["boxes"][0][-1] == 1800
-    # Median and spread are those of all cells, shown or not.
+    # Mean and spread are those of all cells, shown or not.
     low, middle, high = (1.0 + 10 * np.percentile(range(30), share) for share in (10, 50, 90))
-    np.testing.assert_allclose(rows(data["features"][0]["samples"])[:, 1], [low, middle, high], rtol=1e-3)
+    mean = 1.0 + 10 * np.mean(range(30))
+    np.testing.assert_allclose(rows(data["features"][0]["samples"])[:, 1], [low, middle, high, mean], rtol=1e-3)
 
 
 def test_many_samples_of_a_long_movie_are_thinned_out_rather_than_too_large(tmp_path):
@@ -296,7 +299,7 @@ def test_many_samples_of_a_long_movie_are_thinned_out_rather_than_too_large(tmp_
     assert data["frames"] == list(range(0, 120, every))
     assert every > 1
     assert f"Every {every}th frame is drawn" in text
-    assert rows(data["features"][0]["samples"]).shape == (3 * 40, len(data["frames"]))
+    assert rows(data["features"][0]["samples"]).shape == (4 * 40, len(data["frames"]))
 
 
 def test_the_same_results_give_the_same_bytes_and_no_path(tmp_path):
@@ -414,7 +417,7 @@ def test_traces_on_the_page_are_those_of_the_table(finished):
         assert strip.std() > 10
 
 
-def test_medians_spreads_and_distributions_are_those_of_the_table(finished):
+def test_means_spreads_and_distributions_are_those_of_the_table(finished):
     _, table = tables_of(finished)
     data, rows, _ = carried(finished.page.read_text("utf-8"))
     assert [sample["fovs"] for sample in data["samples"]] == [[0], [1]]
@@ -422,10 +425,10 @@ def test_medians_spreads_and_distributions_are_those_of_the_table(finished):
         got = rows(feature["samples"])
         for sample in range(2):
             of_sample = table[table.fov == sample]
-            for which, share in enumerate((0.1, 0.5, 0.9)):
-                grouped = of_sample.groupby("frame")[feature["column"]]
-                expected = grouped.quantile(share)[grouped.count() >= 3]
-                row = got[3 * sample + which]
+            grouped = of_sample.groupby("frame")[feature["column"]]
+            for which, expected in enumerate([*map(grouped.quantile, (0.1, 0.5, 0.9)), grouped.mean()]):
+                expected = expected[grouped.count() >= 3]
+                row = got[4 * sample + which]
                 assert np.flatnonzero(np.isfinite(row)).tolist() == expected.index.tolist()
                 np.testing.assert_allclose(
                     row[expected.index], expected, atol=np.ptp(expected) / 65534 + 1e-6, rtol=1e-6
@@ -592,7 +595,7 @@ def test_a_point_of_the_distributions_shows_its_cell(opened):
 def test_features_samples_and_scales_can_be_chosen(opened):
     lines = opened.value("document.getElementById('plot-traces').data.length")
     opened.click_on("#samples input")
-    assert opened.value("document.getElementById('plot-traces').data.length") == lines - 3  # lines, band, median
+    assert opened.value("document.getElementById('plot-traces').data.length") == lines - 4  # lines, band, median, mean
     opened.click_on("#samples input")
     opened.select("feature", 0)
     assert "area" in opened.value("document.getElementById('plot-traces').layout.yaxis.title.text")

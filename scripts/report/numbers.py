@@ -1,4 +1,4 @@
-"""The numbers of the page: traces, their medians and spreads, distributions, fits.
+"""The numbers of the page: traces, their means and spreads, distributions, fits.
 
 Medians, spreads and distributions are those of all cells; single values only of the cells that the page shows.
 """
@@ -15,8 +15,9 @@ import numpy as np
 from pyama import kinetics, modelfree
 from report.page import Block
 
-FEWEST = 3  # cells in a frame for a median and a spread
-SPREAD = (10, 50, 90)  # percentiles
+FEWEST = 3  # cells in a frame for a mean and a spread
+PERCENTILES = (10, 50, 90)
+SPREAD = len(PERCENTILES) + 1  # numbers of a sample in a frame: these, and the mean
 BOX = (10, 25, 50, 75, 90)
 CURVE_POINTS = 64  # of a fit
 CELL_BITS = 32  # of a number that holds FOV and cell, those of the cell
@@ -92,12 +93,12 @@ def box(values: np.ndarray) -> list[float | None]:
 
 
 def summary(values: np.ndarray) -> np.ndarray:
-    """The percentiles SPREAD of (frames, cells), as (3, frames); NaN where there are fewer than FEWEST cells."""
-    found = np.full((len(SPREAD), len(values)), np.nan)
+    """PERCENTILES and mean of (frames, cells), as (SPREAD, frames); NaN where there are fewer than FEWEST cells."""
+    found = np.full((SPREAD, len(values)), np.nan)
     for frame, of_frame in enumerate(values):
         there = of_frame[np.isfinite(of_frame)]
         if len(there) >= FEWEST:
-            found[:, frame] = np.percentile(there, SPREAD)
+            found[:, frame] = *np.percentile(there, PERCENTILES), there.mean(dtype=np.float64)
     return found
 
 

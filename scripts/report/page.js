@@ -149,8 +149,8 @@ function start(report) {
     report.samples.forEach((sample, at) => {
       if (!chosen.samples.has(at)) return;
       const times = report.row(report.sample_times, at);
-      const [low, middle, high] = [0, 1, 2].map((which) => report.row(feature().samples, 3 * at + which));
-      const there = times.map((_, frame) => frame).filter((frame) => !Number.isNaN(middle[frame]));
+      const [low, median, high, mean] = [0, 1, 2, 3].map((which) => report.row(feature().samples, 4 * at + which));
+      const there = times.map((_, frame) => frame).filter((frame) => !Number.isNaN(mean[frame]));
       const back = [...there].reverse();
       const pick = (values, frames) => frames.map((frame) => values[frame]);
       traces.push({
@@ -158,10 +158,12 @@ function start(report) {
         y: [...pick(high, there), ...pick(low, back)], fill: "toself", fillcolor: `${sample.colour}38`,
         line: { width: 0 }, hoverinfo: "skip",
       });
-      traces.push({
-        type: "scatter", mode: there.length > 1 ? "lines" : "markers", x: pick(times, there), y: pick(middle, there),
-        line: { color: sample.colour, width: 3.5 }, marker: { color: sample.colour, size: 10 }, name: plain(sample.name),
-        hovertemplate: `median of ${sample.cells} cells<br>%{x:.4g}, %{y:.5g}<extra>%{fullData.name}</extra>`,
+      [["median", median, { width: 1.5, dash: "dash" }, 6], ["mean", mean, { width: 3.5 }, 10]].forEach(([what, values, line, size]) => {
+        traces.push({
+          type: "scatter", mode: there.length > 1 ? "lines" : "markers", x: pick(times, there), y: pick(values, there),
+          line: { color: sample.colour, ...line }, marker: { color: sample.colour, size }, name: plain(sample.name),
+          hovertemplate: `${what} of ${sample.cells} cells<br>%{x:.4g}, %{y:.5g}<extra>%{fullData.name}</extra>`,
+        });
       });
     });
     traces.push({
