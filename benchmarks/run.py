@@ -1,6 +1,7 @@
 """What the workflow costs: as a whole, by stage beside the plain way of each, and as FOVs, frames and cells get more.
 
-Usage: python benchmarks/run.py [PART ...]     (all parts without: workflow large plain fovs frames cells; 15 minutes)
+Usage: python benchmarks/run.py [PART ...]     (workflow, large, plain, fovs, frames, cells: all without, 15 minutes;
+                                                picture: only draws)
 
 Writes benchmarks/results.csv, benchmarks/scaling.csv and benchmarks/results.png; a part that was not run keeps the rows
 of its last run. CPU seconds are user + system of the whole process tree. Everything of a part is measured in one run on
@@ -161,7 +162,7 @@ def large(folder: Path) -> Iterator[Row]:
         ((cpu, peak),) = jobs(folder, stage)
         yield {"what": f"100 x 2048 x 2048, job {stage}", "cpu_s": cpu, "peak_mb": peak}
     cells = folder / "results/bench/fov_000/cells.zarr"
-    files = [path for path in cells.rglob("*") if path.is_file()]
+    files = [path for path in cells.rglob("*") if path.is_file() and not path.name.startswith(".")]
     n_arrays = sum(b'"array"' in path.read_bytes() for path in cells.rglob("zarr.json"))
     n_groups = sum(path.name == "zarr.json" for path in files) - n_arrays
     n_cells = len([path for path in (cells / "pc_ch_0").iterdir() if path.is_dir()])
@@ -194,9 +195,7 @@ def extracted(cells: Path) -> list[str]:
     settings |= {"particle_sigma": 1.5, "particle_threshold": 4.5}
     chosen = extract_features.Chosen(0, ((0, ("area", "aspect_ratio")), (1, tuple(FEATURES))))
     with store.open_store(cells) as get:
-        return list(
-            extract_features.table(get, 0, chosen, None, **settings, particle_sigma=1.5, particle_threshold=4.5)
-        )
+        return list(extract_features.table(get, 0, chosen, None, **settings))
 
 
 def plain_ways(folder: Path) -> Iterator[Row]:
@@ -335,22 +334,30 @@ def draw(results: list[Row], scaling: list[Row]) -> None:
     matplotlib.use("Agg")
     from matplotlib import pyplot as plt
 
-    figure, axes = plt.subplots(2, 3, figsize=(11, 5.5), layout="constrained")
-    work, ratio, first, second, third, legend = axes.ravel()
-    legend.axis("off")
+    plt.rcParams |= {"font.size": 9, "axes.titlesize": 9}
+    figure, axes = plt.subplots(2, 3, figsize=(10, 5), layout="constrained")
+    work, ratio, memory, first, second, third = axes.ravel()
 
     bars = [row for row in results if str(row["what"]).startswith("job ")][:7][::-1]
     names = [str(row["what"])[4:] for row in bars]
     start, whole = (np.array([float(row[key]) for row in bars]) for key in ("of_it_start_s", "cpu_s"))
     work.barh(names, whole, color="0.35", label="work")
     work.barh(names, start, color="0.75", label="start of the job")
-    work.set(xlabel="CPU s per FOV", title="60 frames of 1024 x 1024, 3 channels")
+    work.set(xlabel="CPU s per FOV", title="jobs of a FOV of 60 x 1024 x 1024, 3 channels")
     work.legend(frameon=False)
 
     bars = [row for row in results if row["part"] == "plain"][::-1]
     ratio.barh([str(row["what"]) for row in bars], [float(row["ratio"]) for row in bars], color="0.35")
     ratio.axvline(1, color="0.75")
-    ratio.set(xlabel="times faster than the plain way", title="the same answer, computed plainly")
+    ratio.set(xlabel="times faster", title="against the plain way of each")
+
+    for prefix, colour, offset in (("100 x 2048 x 2048, ", "0.75", 0.2), ("", "0.35", -0.2)):
+        rows = {str(row["what"]): row for row in results}
+        peaks = [float(rows[f"{prefix}job {name}"]["peak_mb"]) for name in names]
+        memory.barh(np.arange(len(names)) + offset, peaks, 0.4, color=colour, label="2048" if prefix else "1024")
+    memory.set_yticks(range(len(names)), names)
+    memory.set(xlabel="MB", title="peak memory of the jobs")
+    memory.legend(frameon=False, title="side of a frame")
 
     of = lambda part: [row for row in scaling if row["part"] == part]  # noqa: E731
     for axis, part, key, label in (
@@ -367,14 +374,18 @@ def draw(results: list[Row], scaling: list[Row]) -> None:
         rows = of("cells")
         third.plot([int(row["n"]) for row in rows], [float(row[f"{stage}_ms"]) for row in rows], style, label=stage)
     third.set(xscale="log", yscale="log", xlabel="cells per frame", title="CPU ms per frame of 2048 x 2048")
+    third.set_xticks([int(row["n"]) for row in of("cells")], [str(row["n"]) for row in of("cells")])
+    third.minorticks_off()
     third.legend(frameon=False)
     for axis in axes.flat:
         axis.spines[["top", "right"]].set_visible(False)
     total = next((row for row in results if row["what"] == "first run"), None)
     if total:
-        lines = [f"{float(total['cpu_s_per_fov']):.1f} CPU s per FOV of 60 x 1024 x 1024 x 3,", "everything included"]
-        lines += [f"{float(total['peak_mb']):.0f} MB at most in any job"]
-        legend.text(0, 0.5, "\n".join(lines), va="center", fontsize=11)
+        figure.suptitle(
+            f"{float(total['cpu_s_per_fov']):.1f} CPU s per FOV of 60 x 1024 x 1024 in 3 channels, everything included "
+            "(4 FOVs, 2 cores)",
+            fontsize=10,
+        )
     figure.savefig(ROOT / "benchmarks/results.png", dpi=90)
 
 
@@ -399,4 +410,6 @@ def main(chosen: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
+    if unknown := {*sys.argv[1:]} - {*PARTS, "picture"}:
+        sys.exit(f"no such part: {', '.join(sorted(unknown))}; there are {', '.join(PARTS)}, picture")
     main(sys.argv[1:] or list(PARTS))
