@@ -26,6 +26,7 @@ sys.path.insert(0, str(ROOT / "scripts"))
 
 from demo.nd2_writer import Channel, write_nd2
 from pyama import plan
+from pyama.config import complete
 from pyama.paths import Layout
 
 N_FRAMES, SIDE = 100, 2048
@@ -63,7 +64,7 @@ def prepare(folder: Path, n_fovs: int) -> Path:
         channels=[Channel(name) for name in ("Phase", "GFP", "RFP")],
     )
     inspect_movie = plan.inspect_movie
-    movie = inspect_movie(data)
+    movie = inspect_movie(data, {"axes": None, "allow_lossy": False})
     fovs = [
         {
             **movie.fovs[0],
@@ -75,9 +76,6 @@ def prepare(folder: Path, n_fovs: int) -> Path:
         for fov in range(n_fovs)
     ]
     data.write_bytes(bytes(1000))  # nothing can be learned from it any more
-    plan.inspect_movie = lambda path: replace(movie, fovs=fovs)
-    plan._look_at("big", str(data), Layout(str(folder / "results")))
-    plan.inspect_movie = inspect_movie
     features = ["intensity_total"]
     config = {
         "datasets": {"big": str(data)},
@@ -88,6 +86,9 @@ def prepare(folder: Path, n_fovs: int) -> Path:
         },
         "samples": [{"name": "control", "fovs": f"0-{n_fovs // 2 - 1}"}],
     }
+    plan.inspect_movie = lambda path, pyme: replace(movie, fovs=fovs)
+    plan._look_at("big", str(data), Layout(config["output_dir"]), complete(config)["pyme"])
+    plan.inspect_movie = inspect_movie
     (folder / "config.yaml").write_text(yaml.safe_dump(config))
     return folder / "config.yaml"
 

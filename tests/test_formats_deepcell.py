@@ -626,12 +626,13 @@ def test_the_stage_writes_labels_overlaps_and_lineage(tmp_path, caplog):
 
 
 def test_pickles_are_not_read():
-    """Nothing here unpickles: numpy is told so, and no module imports pickle."""
+    """Nothing here unpickles freely: numpy is told so, and the only unpickler is the one that knows a few names."""
     from pathlib import Path
 
-    for source in (Path(__file__).parents[1] / "scripts" / "formats").glob("*.py"):
+    for source in (Path(__file__).parents[1] / "scripts").rglob("*.py"):
         text = source.read_text()
-        assert "import pickle" not in text
+        assert "pickle.load" not in text
+        assert "Unpickler" not in text or source.name == "unpickling.py"
         assert "allow_pickle=True" not in text
         assert " eval(" not in text
         assert " exec(" not in text

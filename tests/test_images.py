@@ -67,7 +67,9 @@ def test_level_of_counts_is_scaled_over_the_whole_stack(tmp_path, monkeypatch):
     frames[1] += 2000
     frames[2] = 0
     planes = [frames[0], frames[1], None]
-    monkeypatch.setattr(copy_frames, "open_movie", lambda raw: nullcontext(lambda fov, at, channels, z: [planes[at]]))
+    monkeypatch.setattr(
+        copy_frames, "open_movie", lambda raw, pyme: nullcontext(lambda fov, at, channels, z: [planes[at]])
+    )
     copy_frames.copy_frames(
         tmp_path / "raw", [tmp_path / "pc_ch_0/0"], fov=0, channels=[0], shape=frames.shape, planes=[None]
     )

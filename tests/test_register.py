@@ -21,7 +21,19 @@ def test_shift_fields_rerun_from_the_background_on(movies, tmp_path):
     before = traces.read_bytes()
 
     aligned = {**config, "chroma": {"2": "a.sf"}}
-    later = {"register", "background", "cache", "index", "crop", "extract", "merge", "tidy", "qc"}
+    later = {
+        "register",
+        "background",
+        "cache",
+        "index",
+        "crop",
+        "extract",
+        "merge",
+        "tidy",
+        "qc",
+        "digest",
+        "write_report",
+    }
     outcome = checkout.run(aligned)
     assert outcome.code == 0, outcome.text
     assert set(outcome.jobs) == later | {"record"}
