@@ -54,10 +54,12 @@ JOBS = {
     "extract": "extract_features",
     "cache": "cache_levels",
     "index": "index_images",
+    "digest": "digest_fov, PIL.Image",
     "record": "record_config",
     "qc": "check_quality",
     "tidy": "tidy_traces",
     "merge_all": "merge_samples",
+    "report": "write_report, report.numbers",
 }
 COST = re.compile(r"CPU ([\d.]+) s, memory (\d+) MB$")
 FEATURES = ["intensity_total", "intensity_mean"]
