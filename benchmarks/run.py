@@ -346,7 +346,7 @@ def draw(results: list[Row], scaling: list[Row]) -> None:
     work.barh(names, whole, color="0.35", label="work")
     work.barh(names, start, color="0.75", label="start of the job")
     work.set(xlabel="CPU s per FOV", title="jobs of a FOV of 60 x 1024 x 1024, 3 channels")
-    work.legend(frameon=False)
+    work.legend(frameon=False, loc="lower right")
 
     bars = [row for row in results if row["part"] == "plain"][::-1]
     ratio.barh([str(row["what"]) for row in bars], [float(row["ratio"]) for row in bars], color="0.35")
