@@ -120,8 +120,8 @@ def of_fovs(template, dataset):
     ]
 
 
-def pictures():
-    """Every movie and plot."""
+def pictures(_):
+    """Every movie and plot. Looked up when asked for, as `targets` are."""
     processed = [dataset.name for dataset in DATASETS.values() if dataset.fovs]
     return expand(PLOTS, dataset=processed) + [
         movie for dataset in DATASETS.values() for movie in of_fovs(OVERLAY, dataset)
@@ -219,10 +219,12 @@ def stage(name, script):
     }
 
 
+digest_of = cache(rerun.code_digest)
+
+
 def code_digest(script):
     """A param: the code of a script by content. Read where a job needs it: most runs preview and export nothing."""
-    digest = cache(lambda: rerun.code_digest(script))
-    return lambda wildcards: digest()
+    return lambda wildcards: digest_of(script)
 
 
 def sample_traces(wildcards):
@@ -242,10 +244,6 @@ def of_all_fovs(*templates):
     ]
 
 
-def all_traces(wildcards):
-    return of_fovs(LAYOUT.traces, DATASETS[wildcards.dataset])
-
-
 def fit_settings(wildcards):
     return as_json(FITS[wildcards.column, wildcards.model])
 
@@ -258,11 +256,16 @@ def inspected(dataset, fovs):
     return curation.versions(paths)
 
 
+def of_merged(dataset, fovs, missing):
+    """What traces of several FOVs depend on besides the traces, a person's decisions among it."""
+    flags = FLAGS.get(dataset.name, [])
+    merged = plan.merge_settings(CONFIG, dataset, fovs, missing, flags)
+    return {**merged, "inspected": inspected(dataset, fovs)}
+
+
 def plot_settings(wildcards):
     dataset = DATASETS[wildcards.dataset]
-    flags = FLAGS.get(dataset.name, [])
-    shown = plan.merge_settings(CONFIG, dataset, dataset.fovs, dataset.failed, flags)
-    shown["inspected"] = inspected(dataset, dataset.fovs)
+    shown = of_merged(dataset, dataset.fovs, dataset.failed)
     plots = plan.plot_settings(CONFIG, dataset)
     return as_json({**shown, **plots, "columns": COLUMNS})
 
@@ -275,29 +278,24 @@ def decided(dataset, fov):
 
 def shift_field_settings(_):
     return as_json(
-        CONFIG["shift_field"]
-        | {"pyme": CONFIG["pyme"]}
-        | {"pixel_size_um": CONFIG["params"]["pixel_size_um"]}
+        {
+            **CONFIG["shift_field"],
+            "pyme": CONFIG["pyme"],
+            "pixel_size_um": CONFIG["params"]["pixel_size_um"],
+        }
     )
 
 
 def merge_settings(wildcards):
     dataset = DATASETS[wildcards.dataset]
     fovs, missing = plan.sample_fovs(CONFIG, dataset, wildcards.sample)
-    flags = FLAGS.get(dataset.name, [])
-    merged = plan.merge_settings(CONFIG, dataset, fovs, missing, flags)
-    return as_json(
-        {**merged, "columns": COLUMNS, "inspected": inspected(dataset, fovs)}
-    )
+    return as_json({**of_merged(dataset, fovs, missing), "columns": COLUMNS})
 
 
 def tidy_settings(wildcards):
     dataset = DATASETS[wildcards.dataset]
-    flags = FLAGS.get(dataset.name, [])
-    tidied = plan.merge_settings(CONFIG, dataset, dataset.fovs, dataset.failed, flags)
-    samples = plan.samples_by_fov(CONFIG, dataset)
-    inspected_by_fov = inspected(dataset, dataset.fovs)
-    return as_json({**tidied, "samples": samples, "inspected": inspected_by_fov})
+    tidied = of_merged(dataset, dataset.fovs, dataset.failed)
+    return as_json({**tidied, "samples": plan.samples_by_fov(CONFIG, dataset)})
 
 
 def fitted_tables(wildcards):

@@ -1,7 +1,7 @@
 # Pictures beside the numbers: a movie of each FOV with the cells' outlines and numbers, and plots of each dataset.
 rule pictures:
     input:
-        pictures(),
+        pictures,
     message:
         "Movies: {LAYOUT.fov}/; plots: {LAYOUT.pictures}/"
 

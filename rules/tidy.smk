@@ -1,7 +1,7 @@
 # The good traces of all FOVs together, with times and samples: one table for statistics.
 rule tidy:
     input:
-        traces=all_traces,
+        traces=of_all_fovs(LAYOUT.traces),
     output:
         csv=f"{LAYOUT.tidy}.csv",
         parquet=f"{LAYOUT.tidy}.parquet",
