@@ -69,20 +69,21 @@ def _codec(kind: str, itemsize: int) -> dict[str, Any]:
     return {"name": "blosc", "configuration": settings}
 
 
-def _encode(chunk: np.ndarray, kind: str) -> bytes:
-    """Compressed bytes of a chunk, followed by their CRC-32C."""
+def _encode(chunk: np.ndarray, kind: str) -> tuple[bytes, bytes]:
+    """Compressed bytes of a chunk, and their CRC-32C that follows them."""
     chunk = np.ascontiguousarray(chunk, dtype=chunk.dtype.newbyteorder("<"))
     if kind == LABELS:
-        packed = zstd.compress(chunk, 1)
+        packed = bytes(zstd.compress(chunk, 1))
     else:
         shuffle, level = _LZ4[kind]
         packed = blosc.compress(chunk, b"lz4", level, _SHUFFLES[shuffle], 0, chunk.itemsize)
-    return bytes(packed) + struct.pack("<I", google_crc32c.value(bytes(packed)))
+    return packed, struct.pack("<I", google_crc32c.value(packed))
 
 
-def _decode(data: bytes, codec: str, dtype: np.dtype, shape: tuple[int, ...], where: str) -> np.ndarray:
-    packed, checksum = data[:-4], data[-4:]
-    if len(data) < 4 or struct.pack("<I", google_crc32c.value(packed)) != checksum:
+def _decode(
+    packed: bytes, checksum: bytes, codec: str, dtype: np.dtype, shape: tuple[int, ...], where: str
+) -> np.ndarray:
+    if struct.pack("<I", google_crc32c.value(packed)) != checksum:
         raise PyamaError(f"{where}: damaged on disk (checksum differs); delete this folder and run again")
     plain = zstd.decompress(packed) if codec == "zstd" else blosc.decompress(packed)
     return np.frombuffer(plain, dtype.newbyteorder("<")).reshape(shape)
@@ -168,9 +169,10 @@ def writing(
                         part = frame[y : y + chunk[0], x : x + chunk[1]]
                         if part.shape != chunk:  # chunks at the far edges are stored in full, padded
                             part = np.pad(part, [(0, c - s) for c, s in zip(chunk, part.shape, strict=True)])
-                        data = _encode(part, kind)
-                        index.append((file.tell(), len(data)))
-                        file.write(data)
+                        packed, checksum = _encode(part, kind)
+                        index.append((file.tell(), len(packed) + len(checksum)))
+                        file.write(packed)
+                        file.write(checksum)
 
             yield append
             if len(index) != n_frames * rows * columns:
@@ -198,18 +200,16 @@ class Frames:
         _, height, width = self.shape
         rows, columns = math.ceil(height / self._chunk[0]), math.ceil(width / self._chunk[1])
         tiles = self._index.reshape(-1, rows, columns, 2)[frame]
-        start, end = int(tiles[0, 0, 0]), int(tiles[-1, -1].sum())
-        with open(self.path / SHARD_FILE, "rb") as file:  # a frame's tiles follow each other: one read
-            file.seek(start)
-            data = file.read(end - start)
         where = f"{self.path}, frame {frame}"
-        parts = [
-            [
-                _decode(data[at - start : at - start + n], self._codec, self.dtype, self._chunk, where)
-                for at, n in row.tolist()
+        with open(self.path / SHARD_FILE, "rb") as file:
+            file.seek(int(tiles[0, 0, 0]))  # a frame's tiles follow each other
+            parts = [
+                [
+                    _decode(file.read(n - 4), file.read(4), self._codec, self.dtype, self._chunk, where)
+                    for _, n in row.tolist()
+                ]
+                for row in tiles
             ]
-            for row in tiles
-        ]
         return parts[0][0] if rows == columns == 1 else np.block(parts)[:height, :width]
 
     def fingerprint(self, frame: int) -> bytes:
@@ -318,7 +318,7 @@ def put_array(put: Put, key: str, data: np.ndarray, kind: str, attributes: Mappi
     chunk = [max(1, n) for n in data.shape]
     put(f"{key}/{ARRAY_FILE}", _array_metadata(data.shape, data.dtype, chunk, kind, None, attributes or {}))
     if data.size:
-        put(f"{key}/{_chunk_name(data.ndim)}", _encode(data, kind))
+        put(f"{key}/{_chunk_name(data.ndim)}", b"".join(_encode(data, kind)))
 
 
 def get_array(get: Get, key: str) -> tuple[np.ndarray, dict[str, Any]]:
@@ -328,7 +328,7 @@ def get_array(get: Get, key: str) -> tuple[np.ndarray, dict[str, Any]]:
     if 0 in shape:
         return np.zeros(shape, dtype), metadata["attributes"]
     data = get(f"{key}/{_chunk_name(len(shape))}")
-    return _decode(data, metadata["codecs"][1]["name"], dtype, shape, key), metadata["attributes"]
+    return _decode(data[:-4], data[-4:], metadata["codecs"][1]["name"], dtype, shape, key), metadata["attributes"]
 
 
 def _chunk_name(n_axes: int) -> str:
