@@ -11,6 +11,7 @@ from functools import reduce
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 
 from formats import pyme_spool
@@ -91,9 +92,8 @@ def frame_statistics(image: np.ndarray, counts: np.ndarray) -> dict[str, float]:
     out of focus. Mean and contrast are of every eighth row: they are compared, not measured with.
     """
     rows = image[::8].astype(np.float32)
-    mean = float(rows.mean(dtype=np.float64))
-    steps = rows[:, 2:] - rows[:, :-2]
-    spread = float(steps.std(dtype=np.float64)) if steps.size else 0.0
+    mean = cv2.mean(rows)[0]
+    spread = float(cv2.meanStdDev(rows[:, 2:] - rows[:, :-2])[1][0, 0]) if image.shape[1] > 2 else 0.0
     lowest, highest = np.flatnonzero(counts)[[0, -1]].tolist()
     piled = int(counts[highest])
     piled = piled - int(counts[highest - 1] if highest else 0) if piled >= FEW else 0

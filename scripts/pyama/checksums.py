@@ -6,6 +6,7 @@ twentieth of SHA-256 on a machine without instructions for that; it is to notice
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
@@ -21,8 +22,10 @@ NOT_OURS = ".snakemake_timestamp"  # Snakemake puts it into folders
 def write(listing: Path, outputs: Iterable[Path]) -> None:
     """List every file of `outputs`, which may be folders, in `listing`."""
     root = results_of(listing)
-    files = sorted(file for output in outputs for file in _files(output))
-    lines = [f"{_checksum(file):08x} {file.stat().st_size} {file.relative_to(root).as_posix()}\n" for file in files]
+    # Names, not paths: there may be thousands.
+    names = [name for output in outputs for name in _files(output.relative_to(root).as_posix(), root)]
+    names.sort(key=lambda name: name.split("/"))
+    lines = ["{:08x} {} {}\n".format(*_checksum(f"{root}/{name}"), name) for name in names]
     write_text(listing, "".join(lines))
 
 
@@ -43,7 +46,7 @@ def differences(files: Mapping[Path, tuple[str, int]]) -> Iterator[tuple[Path, s
             now = file.stat().st_size
             if now < size:
                 yield file, f"truncated to {now} of {size} bytes"
-            elif now > size or f"{_checksum(file):08x}" != checksum:
+            elif now > size or f"{_checksum(file)[0]:08x}" != checksum:
                 yield file, "changed since it was written"
         except FileNotFoundError:
             yield file, "missing"
@@ -56,16 +59,23 @@ def results_of(listing: Path) -> Path:
     return next(folder for folder in listing.parents if folder.name == CHECKSUMS).parent
 
 
-def _files(output: Path) -> Iterator[Path]:
-    if output.is_dir():
-        yield from (file for file in output.rglob("*") if file.is_file() and file.name != NOT_OURS)
-    else:
-        yield output
+def _files(name: str, root: Path) -> Iterator[str]:
+    """A file, or all files in a folder, by their names below `root`."""
+    if not os.path.isdir(root / name):
+        yield name
+        return
+    with os.scandir(root / name) as entries:
+        for entry in entries:
+            if entry.is_dir():
+                yield from _files(f"{name}/{entry.name}", root)
+            elif entry.name != NOT_OURS:
+                yield f"{name}/{entry.name}"
 
 
-def _checksum(file: Path) -> int:
-    value = 0
-    with open(file, "rb") as content:
+def _checksum(file: Path | str) -> tuple[int, int]:
+    """CRC-32C and number of bytes."""
+    value, size = 0, 0
+    with open(file, "rb", buffering=0) as content:
         while block := content.read(BLOCK):
-            value = google_crc32c.extend(value, block)
-    return value
+            value, size = google_crc32c.extend(value, block), size + len(block)
+    return value, size

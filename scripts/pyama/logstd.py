@@ -127,10 +127,12 @@ def threshold(spread: np.ndarray, window: int, min_pixels: int) -> float:
     """
     n = window * window
     noise = math.sqrt(2 / (9 * (n - 1)))
-    n_finite = np.count_nonzero(spread)
-    if 2 * n_finite < spread.size:
-        return math.log(ROUNDING_STD) + _log_distance(BACKGROUND_SIGMAS * noise)
-    least = spread.min() if n_finite == spread.size else spread[spread > 0].min()
+    least = spread.min()
+    if least == 0:
+        finite = spread[spread > 0]
+        if 2 * finite.size < spread.size:
+            return math.log(ROUNDING_STD) + _log_distance(BACKGROUND_SIGMAS * noise)
+        least = finite.min()
     lowest, highest = log_std(np.array([least, spread.max()]), window).tolist()
     if lowest == highest:
         return highest
@@ -189,10 +191,10 @@ def _histogram(spread: np.ndarray, window: int, edges: np.ndarray) -> np.ndarray
     bounds = log_std(np.maximum(steps * [[1 - 1e-6], [1 + 1e-6]] - 1, 0.5), window)
     first, last = np.clip(np.searchsorted(edges, bounds, "right") - 1, 0, len(edges) - 2)
     clear = first == last
-    unclear = np.zeros(1 << 16, bool)
-    unclear[keys[~clear]] = True
+    unclear = np.zeros(1 << 16, np.uint8)
+    unclear[keys[~clear]] = 1
     counts = np.bincount(first[clear], pixels[keys[clear]], len(edges) - 1).astype(np.int64)
-    return counts + np.histogram(log_std(spread[np.take(unclear, key)], window), edges)[0]
+    return counts + np.histogram(log_std(spread[cv2.LUT(key, unclear).view(bool)], window), edges)[0]
 
 
 def _log_distance(distance: float) -> float:

@@ -671,7 +671,7 @@ def _open_nd2(path: Path) -> _Opened:
         planes = [np.array(pixels[:, :, channel], order="C") for channel in channels]
         # NIS-Elements stores zeros for a channel that it was told to skip at this time point. Cameras do not, but the
         # outer planes of confocal stacks may well be 0 (cluster.nd2)
-        return [plane if n_z > 1 or plane.any() else None for plane in planes]
+        return [plane if n_z > 1 or plane.max() > 0 else None for plane in planes]
 
     return _Opened(read, (n_fovs, n_frames, frames.n_channels, n_z), file.close)
 
