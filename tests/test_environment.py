@@ -1,6 +1,8 @@
 """The ways to install say the same: pip pins, conda environment, the rules that name it."""
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import yaml
@@ -101,3 +103,10 @@ def test_the_catalogue_finds_what_it_looks_for():
     page = (ROOT / "config/README.md").read_text()
     for name in re.findall(r"\]\(([^)#:]+)\)", page):
         assert (ROOT / "config" / name).exists(), name
+
+
+def test_a_library_keeps_to_the_threads_of_its_rule_whenever_it_is_imported():
+    for first, then in (("", "import cv2"), ("import cv2", "")):
+        code = f"from pyama import job\n{first}\njob.limit_threads(1)\n{then}\nimport cv2; print(cv2.getNumThreads())"
+        done = subprocess.run([sys.executable, "-c", code], cwd=ROOT / "scripts", capture_output=True, check=True)
+        assert int(done.stdout) == 1

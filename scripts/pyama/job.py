@@ -73,6 +73,7 @@ def running(snakemake: Any) -> Iterator[dict[str, Any]]:
 
 def limit_threads(threads: int) -> None:
     """Keep OpenCV to the rule's threads (BLAS is told by Snakemake through the environment)."""
+    os.environ["OPENCV_FOR_THREADS_NUM"] = str(threads)  # where it is imported later; its idle threads count too
     if "cv2" in sys.modules:
         sys.modules["cv2"].setNumThreads(threads)
 
