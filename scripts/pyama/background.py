@@ -29,6 +29,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from pyama import bits
+
 Float = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
@@ -100,12 +102,7 @@ def dilate(mask: Mask, radius: int) -> Mask:
     """
     if radius <= 0 or not mask.any():
         return mask
-    if radius > 32:  # the time of a dilation grows with the disk, that of distances does not
-        away = cv2.distanceTransform((~mask).view(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
-        return away <= radius
-    offsets = np.arange(-radius, radius + 1)
-    disk = (offsets[:, None] ** 2 + offsets**2 <= radius**2).astype(np.uint8)
-    return cv2.dilate(mask.view(np.uint8), disk).view(bool)
+    return bits.unpack(bits.dilate(bits.pack(mask), bits.disk(radius)), mask.shape[1]).view(bool)
 
 
 def _surface_through_means(means, hidden, half, factor, shape):
@@ -120,7 +117,8 @@ def _surface_through_means(means, hidden, half, factor, shape):
     surface, light = coarse
     remainder = means - _evaluate([surface], extent, means.shape)
     # Counts are whole numbers, and so is the median of pixels, half a count off in a quiet image.
-    medians = tile_quantiles(remainder, hidden | light, half, 0.5, overlap=True, bin_width=1 / factor**2)
+    bin_width = 0 if factor == _FACTOR else 1 / factor**2
+    medians = tile_quantiles(remainder, hidden | light, half, 0.5, overlap=True, bin_width=bin_width)
     sites = _usable(medians, 4 * half**2, means.size)
     if sites is None:
         return _evaluate([surface], shape)

@@ -12,6 +12,7 @@ from collections.abc import Callable
 import cv2
 import numpy as np
 
+from pyama import bits
 from pyama.errors import PyamaError
 
 BINS = 200
@@ -51,10 +52,10 @@ def segment_frame(
     spread = n2_variance(image, logstd_window_size)
     limit = threshold(spread, logstd_window_size, min_object_size)
     mask = (spread > _greatest_up_to(limit, logstd_window_size, int(spread.max()))).view(np.uint8)
-    mask = _morph(mask, cv2.dilate, cv2.erode, morph_size, morph_iterations)
+    mask = _morph(mask, bits.dilate, bits.erode, morph_size, morph_iterations)
     mask = remove_small(mask, min_object_size)
     mask = fill_holes(mask)
-    mask = _morph(mask, cv2.erode, cv2.dilate, morph_size, morph_iterations)
+    mask = _morph(mask, bits.erode, bits.dilate, morph_size, morph_iterations)
     return label_objects(mask, min_object_size, max_object_size)
 
 
@@ -215,21 +216,18 @@ def _background_peak(smooth: list[int], reach: int) -> int:
 
 
 def _morph(mask: np.ndarray, first: Callable, second: Callable, size: int, iterations: int) -> np.ndarray:
-    """`iterations` times `first`, then as often `second` (cv2.dilate, cv2.erode), with a disk `size` pixels wide.
+    """`iterations` times `first`, then as often `second` (bits.dilate, bits.erode), with a disk `size` pixels wide.
 
     Beyond the image everything goes on as it is at the edge, so that an object cut by the edge is treated as the
     whole object would be, and one beside the edge does not grow onto it.
     """
-    radius = size // 2
-    reach = 2 * radius * iterations
-    if reach == 0:
+    if size == 1 or iterations == 0:
         return mask
-    squares = np.arange(-radius, radius + 1) ** 2
-    disk = (squares[:, None] + squares <= radius * radius).astype(np.uint8)
-    padded = cv2.copyMakeBorder(mask, reach, reach, reach, reach, cv2.BORDER_REPLICATE)
-    for step in (first, second):
-        padded = step(padded, disk, iterations=iterations)
-    return np.ascontiguousarray(padded[reach:-reach, reach:-reach])
+    shape = bits.repeated(bits.disk(size // 2), iterations)
+    reach = 2 * (len(shape) - 1)
+    padded = bits.pack(cv2.copyMakeBorder(mask, reach, reach, reach, reach, cv2.BORDER_REPLICATE))
+    width = mask.shape[1]
+    return np.ascontiguousarray(bits.unpack(second(first(padded, shape), shape), reach + width)[reach:-reach, reach:])
 
 
 def fill_holes(mask: np.ndarray) -> np.ndarray:

@@ -58,7 +58,7 @@ class Block:
 
 def packed(content: bytes) -> str:
     """Bytes as text that the page unpacks. (zlib's format: the header of gzip's differs between systems.)"""
-    return base64.b64encode(zlib.compress(content, 9)).decode()
+    return base64.b64encode(zlib.compress(content, 6)).decode()
 
 
 def as_json(data: Mapping[str, Any]) -> bytes:
