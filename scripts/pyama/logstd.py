@@ -7,7 +7,7 @@ in a small window tells them apart without a model and without training.
 
 import math
 from bisect import bisect_right
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import cv2
 import numpy as np
@@ -70,25 +70,32 @@ def n2_variance(image: np.ndarray, window: int) -> np.ndarray:
         raise PyamaError(f"logstd_window_size: {window} is not an odd number from 3 to {MAX_WINDOW}")
     if image.dtype.kind not in "ui" or image.dtype.itemsize > 2:
         raise TypeError(f"an image of 8- or 16-bit integers is needed, not {image.dtype}")
-    n = window * window
+    n, half = window * window, window // 2
     low, high = int(image.min()), int(image.max())
     middle = (low + high) // 2  # counted from here, numbers are smallest
     highest = (n * (high - middle)) ** 2
     dtype = np.int32 if highest < 2**31 else np.float64
-    counts = np.subtract(image, middle, dtype=dtype, casting="unsafe")
-    s1 = _window_sum(counts, window)
-    np.multiply(counts, counts, out=counts)
-    spread = _window_sum(counts, window)
-    if highest >= 2**53:  # windows from 55; the sums themselves are exact
-        s1, spread = s1.astype(np.int64), spread.astype(np.int64)
-    spread *= n
-    np.multiply(s1, s1, out=s1)
-    spread -= s1
-    return spread
+    # int64 for windows from 55; the sums themselves are exact
+    result = np.empty(image.shape, np.int64 if highest >= 2**53 else dtype)
+    padded = cv2.copyMakeBorder(image, half, half, 0, 0, cv2.BORDER_REFLECT)
+    for rows in _strips(image):
+        counts = np.subtract(padded[rows.start : rows.stop + 2 * half], middle, dtype=dtype, casting="unsafe")
+        s1 = _window_sums(counts, window).astype(result.dtype, copy=False)
+        np.multiply(counts, counts, out=counts)
+        spread = np.multiply(_window_sums(counts, window), n, dtype=result.dtype, casting="unsafe")
+        np.subtract(spread, np.square(s1), out=result[rows])
+    return result
 
 
-def _window_sum(image: np.ndarray, window: int) -> np.ndarray:
-    return cv2.boxFilter(image, -1, (window, window), normalize=False, borderType=cv2.BORDER_REFLECT)
+def _window_sums(image: np.ndarray, window: int) -> np.ndarray:
+    """Sums of the windows that lie in the image from top to bottom; at its sides it is reflected."""
+    sums = cv2.boxFilter(image, -1, (window, window), normalize=False, borderType=cv2.BORDER_REFLECT)
+    return sums[window // 2 : -(window // 2)]
+
+
+def _strips(image: np.ndarray) -> Iterator[slice]:
+    """Some rows after the other: what is worked out of them in several steps stays in the processor's cache."""
+    return (slice(top, min(top + 64, len(image))) for top in range(0, len(image), 64))
 
 
 def log_std(spread: np.ndarray, window: int) -> np.ndarray:
@@ -180,10 +187,11 @@ def _histogram(spread: np.ndarray, window: int, edges: np.ndarray) -> np.ndarray
     hold an edge they are looked at one by one.
     """
     one = int(np.float32(1).view(np.uint32)) >> 13
-    key = (spread.astype(np.float32) + np.float32(1)).view(np.uint32)
-    key >>= 13
-    key -= one
-    key = key.astype(np.uint16)
+    key = np.empty(spread.shape, np.uint16)
+    for rows in _strips(spread):
+        digits = (spread[rows].astype(np.float32) + np.float32(1)).view(np.uint32)
+        digits >>= 13
+        np.subtract(digits, one, out=key[rows], casting="unsafe")
     pixels = cv2.calcHist([key], [0], None, [1 << 16], [0, 1 << 16]).ravel().astype(np.int64)
     pixels[0] = 0  # variance 0; the least other one is 1
     keys = np.flatnonzero(pixels)
