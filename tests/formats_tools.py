@@ -1,5 +1,7 @@
-"""What the tests of formats share: movies of cells that may lie over each other, with their masks as the truth."""
+"""What the tests of formats share: movies of cells that may lie over each other, with their masks as the truth; hostile
+pickles."""
 
+import os
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -117,3 +119,13 @@ def images_for(shape, names=("pc_ch_0", "fl_ch_1"), seed=0):
     """A stack of random counts for each name."""
     rng = np.random.default_rng(seed)
     return {name: Stack(rng.integers(0, 65536, shape, dtype=np.uint16)) for name in names}
+
+
+class Bomb:
+    """Pickled: a call of os.system that leaves the file `mark`."""
+
+    def __init__(self, mark):
+        self.mark = mark
+
+    def __reduce__(self):
+        return os.system, (f"touch '{self.mark}'",)

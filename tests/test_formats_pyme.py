@@ -3,7 +3,6 @@
 import base64
 import json
 import keyword
-import os
 import pickle
 import struct
 import time
@@ -14,7 +13,7 @@ import h5py
 import numpy as np
 import pandas as pd
 import pytest
-from formats_tools import images_for
+from formats_tools import Bomb, images_for
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -256,16 +255,6 @@ def test_hostile_spools(tmp_path):
             apart.inspect_movie(tmp_path / name, SEEN)
         assert "\n" not in str(raised.value)
     assert not (tmp_path / "ran").exists()
-
-
-class Bomb:
-    """Pickled: a call of os.system."""
-
-    def __init__(self, mark):
-        self.mark = mark
-
-    def __reduce__(self):
-        return os.system, (f"touch '{self.mark}'",)
 
 
 def test_damaged_frames_are_noticed(tmp_path):

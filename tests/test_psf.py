@@ -2,7 +2,6 @@
 
 import base64
 import json
-import os
 import pickle
 import types
 
@@ -10,6 +9,7 @@ import numpy as np
 import pytest
 import tifffile
 from conftest import small_config
+from formats_tools import Bomb
 
 from formats import pyme_metadata
 from pyama import plan, psf
@@ -47,14 +47,6 @@ def test_pickles_of_pyme(tmp_path, protocol, order):
     assert found.sigma_px == pytest.approx(1.5, rel=0.01)
     assert found.pixel_size_um == 0.107
     assert not np.allclose(spot(1.5)[0], spot(1.5)[4])  # so the sharp plane was found
-
-
-class Bomb:
-    def __init__(self, mark):
-        self.mark = mark
-
-    def __reduce__(self):
-        return os.system, (f"touch '{self.mark}'",)
 
 
 def test_bad_files(tmp_path):

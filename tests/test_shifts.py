@@ -1,7 +1,6 @@
 """Shift fields: read from every kind of file, applied, and estimated from beads, against displacements known before."""
 
 import json
-import os
 import pickle
 import sys
 import types
@@ -10,6 +9,7 @@ import numpy as np
 import pytest
 import tifffile
 from conftest import small_config
+from formats_tools import Bomb
 from scipy.interpolate import SmoothBivariateSpline
 from test_formats_pyme import spool
 
@@ -116,14 +116,6 @@ def test_pickled_splines(tmp_path):
     found = shift_in(tmp_path / "a.sf", allow_pickle=True)
     for model, d in zip(models, shifts.displacement(found, *PLACES), strict=True):  # PLACES go beyond the knots
         np.testing.assert_allclose(d, model.ev(*PLACES), rtol=1e-9, atol=1e-6)
-
-
-class Bomb:
-    def __init__(self, mark):
-        self.mark = mark
-
-    def __reduce__(self):
-        return os.system, (f"touch '{self.mark}'",)
 
 
 def test_hostile_fields(tmp_path):
