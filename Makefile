@@ -22,6 +22,8 @@ test-slurm: .venv/.done-dev .venv/.done-slurm
 	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed; found " + sys.version.split()[0] + ": try make PYTHON=python3.12") if sys.version_info < (3, 11) else 0'
 	$(PYTHON) -m venv .venv
 	$(PIP) -r requirements.txt
+	@# Else every job compiles them where PYTHONDONTWRITEBYTECODE is set: 0.04 s each
+	$(BIN)/python -m compileall -q scripts
 	@touch $@
 
 .venv/.done-dev: .venv/.done requirements-dev.txt
