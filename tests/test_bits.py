@@ -38,12 +38,12 @@ def test_a_disk_is_that_of_scikit_image(radius):
 
 @pytest.mark.parametrize("times", [1, 2, 3, 5])
 @pytest.mark.parametrize("radius", [0, 1, 3, 4])
-def test_a_repeated_shape_is_that_of_repeated_dilations(radius, times):
+def test_a_repeated_disk_is_that_of_repeated_dilations(radius, times):
     seed = np.zeros((61, 61), bool)
     seed[30, 30] = True
     for _ in range(times):
         seed = ndimage.binary_dilation(seed, disk(radius))
-    shape = as_shape(bits.repeated(bits.disk(radius), times))
+    shape = as_shape(bits.disk(radius, times))
     reach = len(shape) // 2
     np.testing.assert_array_equal(seed[30 - reach : 31 + reach, 30 - reach : 31 + reach], shape)
     assert seed.sum() == shape.sum()

@@ -6,6 +6,7 @@ Shapes are given by `half_widths`: how far they reach to both sides, in columns,
 
 import math
 from collections.abc import Sequence
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,25 +15,21 @@ Rows = NDArray[np.uint64]  # (H, ceil(W / 64)); column 0 is the lowest bit of th
 WORD = 64
 
 
-def disk(radius: int) -> list[int]:
-    """All pixels within `radius` (centre to centre)."""
-    return [math.isqrt(radius**2 - row**2) for row in range(radius + 1)]
-
-
-def repeated(half_widths: Sequence[int], times: int) -> list[int]:
-    """The shape that does at once what `half_widths` does in `times` (1 or more) dilations."""
-    result = list(half_widths)
+@cache
+def disk(radius: int, times: int = 1) -> tuple[int, ...]:
+    """All pixels within `radius` (centre to centre), or what `times` dilations with that shape reach."""
+    once = tuple(math.isqrt(radius**2 - row**2) for row in range(radius + 1))
+    shape = once
     for _ in range(times - 1):
-        last = len(half_widths) - 1
-        result = [
+        shape = tuple(
             max(
-                result[abs(row - other)] + half_widths[abs(other)]
-                for other in range(-last, last + 1)
-                if abs(row - other) < len(result)
+                shape[abs(row - other)] + once[abs(other)]
+                for other in range(-radius, radius + 1)
+                if abs(row - other) < len(shape)
             )
-            for row in range(len(result) + last)
-        ]
-    return result
+            for row in range(len(shape) + radius)
+        )
+    return shape
 
 
 def pack(mask: NDArray[np.bool_ | np.uint8]) -> Rows:

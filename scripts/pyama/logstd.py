@@ -231,7 +231,7 @@ def _morph(mask: np.ndarray, first: Callable, second: Callable, size: int, itera
     """
     if size == 1 or iterations == 0:
         return mask
-    shape = bits.repeated(bits.disk(size // 2), iterations)
+    shape = bits.disk(size // 2, iterations)
     reach = 2 * (len(shape) - 1)
     padded = bits.pack(cv2.copyMakeBorder(mask, reach, reach, reach, reach, cv2.BORDER_REPLICATE))
     width = mask.shape[1]
