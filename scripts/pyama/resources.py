@@ -15,7 +15,7 @@ from typing import Any
 
 from pyama.microscopy import Movie
 
-BASE_MB = 300  # Snakemake (155, and every cluster job has its own), interpreter and libraries of the script (75)
+BASE_MB = 400  # Snakemake (200, and every cluster job has its own), interpreter and libraries of the script (75)
 FRAMES = {
     "copy": 24,
     "segment": 60,
@@ -31,8 +31,16 @@ FRAMES = {
     "corrections": 80,
     "export": 80,
 }  # bytes per pixel
-# A batch of cells; a picture.
-FIXED_MB = {"crop": 400, "extract": 200, "digest": 200, "preview_compare": 400, "corrections": 400, "export": 800}
+# A batch of cells; a picture; pandas.
+FIXED_MB = {
+    "crop": 400,
+    "extract": 200,
+    "digest": 200,
+    "merge": 200,
+    "preview_compare": 400,
+    "corrections": 400,
+    "export": 800,
+}
 CELLS_PER_MEGAPIXEL = 150  # in a well filled frame; what has more gets it at a second or third attempt
 ROW_BYTES = {"crop": 200, "extract": 400, "merge": 400}  # a row is one cell in one frame
 MINUTES_PER_MEGAPIXEL = {
@@ -71,7 +79,7 @@ def merging(movie: Movie, fovs: Iterable[int]) -> Mapping[str, int]:
     """Megabytes and minutes to merge the traces of some FOVs: they are in memory together."""
     rows = sum(_rows(movie, fov) for fov in fovs)
     return {
-        "mem_mb": math.ceil(BASE_MB + ROW_BYTES["merge"] * rows / 1e6),
+        "mem_mb": math.ceil(BASE_MB + FIXED_MB["merge"] + ROW_BYTES["merge"] * rows / 1e6),
         "runtime": math.ceil(5 + MINUTES_PER_MILLION_ROWS * rows / 1e6),
     }
 
