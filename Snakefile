@@ -33,9 +33,11 @@ onerror:
     if workflow.is_main_process:
         failed = failures()
         finish_rest(failed)
+        faults = any(not failure.stopped for _, failure in failed)
+        remedy = "Correct the cause and run" if faults else "To go on, run"
         print(
             *findings(),
-            "\nNot everything is done. Correct the cause and run the same command again:",
+            f"\nNot everything is done. {remedy} the same command again{':' if failed else '.'}",
             *(f"  {failure}" for _, failure in failed),
             sep="\n",
             file=sys.stderr,

@@ -134,7 +134,7 @@ def test_stopped_and_started_again(undisturbed, tmp_path, with_signal):
             time.sleep(2)
     text = process.communicate(timeout=120)[0]
     assert process.returncode != 0
-    assert "run the same command again" in text
+    assert "Not everything is done. To go on, run the same command again" in text
     outcome = checkout.run(config)
     assert outcome.code == 0, outcome.text
     assert_same(results_of(checkout.folder / "results"), expected)
