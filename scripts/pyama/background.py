@@ -314,7 +314,8 @@ def _evaluate(surfaces: Sequence[Float], extent, shape=None) -> NDArray[np.float
         along_y.append(_pixel_basis(pixels_y, extent[0], surface.shape[0] - 3))
         basis_x = _pixel_basis(pixels_x, extent[1], surface.shape[1] - 3)
         along_x.append((surface - surface[0, 0]).astype(np.float32) @ basis_x.T)
-    return np.concatenate(along_y, axis=1) @ np.concatenate(along_x)
+    with np.errstate(invalid="ignore"):  # BLAS was seen to set this flag for finite numbers, with a right result
+        return np.concatenate(along_y, axis=1) @ np.concatenate(along_x)
 
 
 @lru_cache(maxsize=16)
