@@ -345,7 +345,9 @@ def draw(results: list[Row], scaling: list[Row]) -> None:
     start, whole = (np.array([float(row[key]) for row in bars]) for key in ("of_it_start_s", "cpu_s"))
     work.barh(names, whole, color="0.35", label="work")
     work.barh(names, start, color="0.75", label="start of the job")
-    work.set(xlabel="CPU s per FOV", title="jobs of a FOV of 60 x 1024 x 1024, 3 channels")
+    work.set(
+        xlabel="CPU s per FOV", title="jobs of a FOV of 60 x 1024 x 1024, 3 channels", xlim=(0, 1.25 * whole.max())
+    )
     work.legend(frameon=False, loc="lower right")
 
     bars = [row for row in results if row["part"] == "plain"][::-1]
