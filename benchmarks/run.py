@@ -355,9 +355,9 @@ def draw(results: list[Row], scaling: list[Row]) -> None:
     ratio.axvline(1, color="0.75")
     ratio.set(xlabel="times faster", title="against the plain way of each")
 
+    by_name = {str(row["what"]): row for row in results}
     for prefix, colour, offset in (("100 x 2048 x 2048, ", "0.75", 0.2), ("", "0.35", -0.2)):
-        rows = {str(row["what"]): row for row in results}
-        peaks = [float(rows[f"{prefix}job {name}"]["peak_mb"]) for name in names]
+        peaks = [float(by_name[f"{prefix}job {name}"]["peak_mb"]) for name in names]
         memory.barh(np.arange(len(names)) + offset, peaks, 0.4, color=colour, label="2048" if prefix else "1024")
     memory.set_yticks(range(len(names)), names)
     memory.set(xlabel="MB", title="peak memory of the jobs")

@@ -128,18 +128,15 @@ def test_cells_get_no_light_from_the_skew_of_the_noise():
     assert abs(np.mean(errors)) < 0.06
 
 
-def test_squares_of_pixels_as_large_as_cells_leave_free():
-    rng = np.random.default_rng(3)
+@pytest.mark.parametrize(("cells", "factor"), [(30, 4), (250, 2), (900, 1)])
+def test_squares_of_pixels_as_large_as_cells_leave_free(monkeypatch, cells, factor):
     true = oracles.smooth_background((512, 512), "lamp", 350, 700)
-    for cells, factor in ((30, 4), (250, 2), (900, 1)):
-        image, mask = oracles.simulated_frame(rng, true, cells)
-        covered = dilate(mask, 10)
-        seen = []
-        with pytest.MonkeyPatch.context() as patch:
-            means = background._means
-            patch.setattr(background, "_means", lambda *given: seen.append(given[2]) or means(*given))  # noqa: B023
-            estimate_background(image, covered, background_dilation=0)
-        assert seen[-1] == factor
+    image, mask = oracles.simulated_frame(np.random.default_rng(3), true, cells)
+    covered = dilate(mask, 10)
+    means, seen = background._means, []
+    monkeypatch.setattr(background, "_means", lambda *given: seen.append(given[2]) or means(*given))
+    estimate_background(image, covered, background_dilation=0)
+    assert seen[-1] == factor
 
 
 @pytest.mark.parametrize("factor", [1, 2, 4])

@@ -154,7 +154,7 @@ def _coarse_surface(means, hidden, block, extent):
 def _usable(sites, area, image_area):
     """The tiles with background enough, flat: quantile, y, x, weight (1 for a whole tile of background); or None.
 
-    sites: what `block_quantiles` or `tile_medians` gave. area: pixels of a tile.
+    sites: what `tile_quantiles` gave. area: values of a tile, image_area: of the image.
     """
     quantile, y, x, count = sites
     usable = count >= max(min(area, image_area) * _MIN_SHARE, 1)
