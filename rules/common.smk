@@ -1,5 +1,7 @@
 # Look-ups that the rules share: the checked configuration, the planned datasets, names, settings, resources.
+import atexit
 import gc
+import os
 import re
 import sys
 from functools import cache
@@ -28,8 +30,14 @@ from pyama.paths import ALL, DATASET, Layout
 from pyama.paths import background, corrected, fl, fov_text, labeled, pc
 from pyama.paths import registered, tracked
 
-# A plan is a million objects that live to the end: looking for garbage among them takes a fifth of planning.
+# A plan is a million objects that live to the end. Looking for garbage among them takes a fifth of planning, and at the
+# end as long again, where Python looks once more before it gives all memory back.
 gc.set_threshold(1_000_000, 20, 100)
+atexit.register(gc.freeze)
+
+# Snakemake imports pandas to look at params; its BLAS would start a thread per core, which all wait busily. (Jobs are
+# told their own number.)
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 try:
     refuse_repeated_keys(workflow.configfiles)

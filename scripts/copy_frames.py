@@ -72,7 +72,7 @@ def copy_frames(
                 of_frame = NO_STATISTICS
                 if present:
                     counts_of_frame = display.count_pixels(image)
-                    counts[channel] += counts_of_frame
+                    counts[channel][: len(counts_of_frame)] += counts_of_frame
                     of_frame = frame_statistics(image, counts_of_frame)
                 else:
                     missing[channel].append(frame)
@@ -84,7 +84,8 @@ def copy_frames(
 
 
 def frame_statistics(image: np.ndarray, counts: np.ndarray) -> dict[str, float]:
-    """What the checks of quality need to know of a (H, W) frame; `counts` is the number of its pixels by value.
+    """What the checks of quality need to know of a (H, W) frame; `counts` is the number of its pixels by value, up to
+    the highest.
 
     lowest, highest, mean: counts. at_highest: share of the pixels that have the highest value, less those one count
     below, which is above 0 only where a camera or a file format cut values off. contrast: standard deviation of the
@@ -94,7 +95,7 @@ def frame_statistics(image: np.ndarray, counts: np.ndarray) -> dict[str, float]:
     rows = image[::8].astype(np.float32)
     mean = cv2.mean(rows)[0]
     spread = float(cv2.meanStdDev(rows[:, 2:] - rows[:, :-2])[1][0, 0]) if image.shape[1] > 2 else 0.0
-    lowest, highest = np.flatnonzero(counts)[[0, -1]].tolist()
+    lowest, highest = int(np.argmax(counts > 0)), len(counts) - 1
     piled = int(counts[highest])
     piled = piled - int(counts[highest - 1] if highest else 0) if piled >= FEW else 0
     return {

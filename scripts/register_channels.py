@@ -25,7 +25,8 @@ def register_movie(source: Path, output: Path, shift: shifts.Shift, pixel_nm: fl
             image = frames.read(frame)
             if frames.present(frame):
                 image = shifts.shifted(image, places)
-                counts += display.count_pixels(image)
+                counts_of_frame = display.count_pixels(image)
+                counts[: len(counts_of_frame)] += counts_of_frame
             append(image)
         attributes["display_limits"] = display.limits_of_counts(counts)
     moved = np.hypot(*(place - here for place, here in zip(places, np.mgrid[: shape[0], : shape[1]], strict=True)))

@@ -3,8 +3,9 @@
 One frame of one channel at a time, on means of 4 x 4 pixels (of 2 x 2, or the pixels themselves, where cells leave
 few such squares free):
 
-1. A few quick rounds find where the background runs and where light shines that no mask covers (cells that were not
-   segmented, debris, all cells when there is no phase contrast). Such light is hidden like a cell.
+1. A quick round finds where the background runs and where light shines that no mask covers (cells that were not
+   segmented, debris, all cells when there is no phase contrast). Such light is hidden like a cell. A second round
+   follows where there is more than a little light, which has pulled at the surface it was found with.
 2. What is left over that first surface is measured by exact medians in tiles with 50 % overlap, and the surface
    through them is added.
 
@@ -44,8 +45,10 @@ _FINE_STIFFNESS = 1e-2
 _SLOPE_SHARE = 1e-2
 # Where the first fit turns sites down, in robust standard deviations above it. The first cuts are wide: they are made
 # on fits that the light still pulls up.
-_CUTS = (20, 10, 6, 6, 6)
+_CUTS = (20, 6, 6)
 _ROUNDS = 2
+# Share of the uncovered area in which the first round may find light without a second one.
+_LITTLE_LIGHT = 0.01
 # Side of the squares of pixels that are averaged, and the share of the free pixels that must lie in free squares.
 _FACTOR = 4
 _MIN_FREE = 0.85
@@ -114,8 +117,7 @@ def _surface_through_means(means, hidden, half, factor, shape):
     coarse = _coarse_surface(means, hidden, 2 * half, extent)
     if coarse is None:
         return None
-    surface, light = coarse
-    remainder = means - _evaluate([surface], extent, means.shape)
+    surface, remainder, light = coarse
     # Counts are whole numbers, and so is the median of pixels, half a count off in a quiet image.
     bin_width = 0 if factor == _FACTOR else 1 / factor**2
     medians = tile_quantiles(remainder, hidden | light, half, 0.5, overlap=True, bin_width=bin_width)
@@ -126,7 +128,7 @@ def _surface_through_means(means, hidden, half, factor, shape):
 
 
 def _coarse_surface(means, hidden, block, extent):
-    """First surface (coefficients) through means (h, w) float32, and the unsegmented light in them, (h, w) bool.
+    """First surface (coefficients) through means (h, w) float32, what they are above it, and where in them is light.
 
     None if no tile of `block` means has background enough.
     """
@@ -138,17 +140,25 @@ def _coarse_surface(means, hidden, block, extent):
         return None
     knot = 2 * block
     surface = _fit(*sites, extent, knot, _FIRST_STIFFNESS, reject_light=True)
+    residual = means - _evaluate([surface], extent, means.shape)
     for _ in range(_ROUNDS):
-        residual = means - _evaluate([surface], extent, means.shape)
         offset, spread = _mode_and_spread(residual[~hidden])
         # Covered light counts as well: where it is bright at the edge of what is covered, it reaches beyond.
-        light = residual > offset + 4 * max(spread, 0.5)
+        above = 4 * max(spread, 0.5)
+        light = residual > offset + above
         light = cv2.dilate(light.view(np.uint8), np.ones((3, 3), np.uint8)).view(bool)
         sites = _usable(tile_quantiles(residual, hidden | light, block, 0.5), area, means.size)
         if sites is None:
             return None
-        surface = surface + _fit(*sites, extent, knot, _COARSE_STIFFNESS)
-    return surface, light
+        step = _fit(*sites, extent, knot, _COARSE_STIFFNESS)
+        moved = _evaluate([step], extent, means.shape)
+        surface = surface + step
+        residual = residual - moved
+        # Enough, unless light has pulled at the surface, or it has moved by what would have been light.
+        little = np.count_nonzero(light & ~hidden) <= _LITTLE_LIGHT * np.count_nonzero(~hidden)
+        if little and max(moved.max() - offset, offset - moved.min()) <= above:
+            break
+    return surface, residual, light
 
 
 def _usable(sites, area, image_area):
@@ -223,7 +233,8 @@ def tile_quantiles(
 
 def _sum_2x2(values):
     """Sums of every 2 x 2 entries, nothing lying outside."""
-    padded = np.pad(values, 1)
+    padded = np.zeros([n + 2 for n in values.shape], values.dtype)
+    padded[1:-1, 1:-1] = values
     pairs = padded[:-1] + padded[1:]
     return pairs[:, :-1] + pairs[:, 1:]
 
@@ -280,7 +291,7 @@ def _fit(z, y, x, weight, extent, knot, stiffness, *, reject_light=False) -> Flo
     left, right = _PAIRS
     offset = around[left] - around[right]
     place = (first + (around[right] + offset * size)[:, None]).ravel()
-    product = design[left] * design[right]
+    product = np.concatenate([design[: last + 1] * design[last] for last in range(16)])  # as `_PAIRS` are ordered
     penalty = stiffness * _bending(*intervals, knot / spacing[0], knot / spacing[1])
 
     centre = float(z[0])  # numbers are then small

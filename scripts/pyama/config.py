@@ -39,7 +39,8 @@ LARGE = 2**53  # whole numbers beyond are not the same as floating-point numbers
 @cache
 def load_schema() -> dict[str, Any]:
     """The schema as a dictionary."""
-    return yaml.safe_load(SCHEMA_FILE.read_text(encoding="utf-8"))
+    # In C where PyYAML was built with it: a tenth of the time.
+    return yaml.load(SCHEMA_FILE.read_bytes(), getattr(yaml, "CSafeLoader", yaml.SafeLoader))
 
 
 def complete(raw: Mapping[str, Any]) -> dict[str, Any]:

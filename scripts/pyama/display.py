@@ -16,8 +16,10 @@ SAMPLES = 256  # about as many rows and columns of a background, which is smooth
 
 
 def count_pixels(image: np.ndarray) -> np.ndarray:
-    """Number of pixels of each value of a (H, W) uint16 image: (65536,) int64, exact up to 16 million of one value."""
-    return cv2.calcHist([image], [0], None, [COUNTS], [0, COUNTS]).ravel().astype(np.int64)
+    """Number of pixels of each value of a (H, W) uint16 image, from 0 to the highest there is: (n,) int64, exact up to
+    16 million of one value."""
+    n = int(image.max()) + 1
+    return cv2.calcHist([image], [0], None, [n], [0, n]).ravel().astype(np.int64)
 
 
 def limits_of_counts(counts: np.ndarray) -> tuple[int, int]:
