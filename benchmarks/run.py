@@ -1,6 +1,6 @@
 """What the workflow costs: as a whole, by stage beside the plain way of each, and as FOVs, frames and cells get more.
 
-Usage: python benchmarks/run.py [PART ...]     (workflow, large, plain, fovs, frames, cells: all without, 15 minutes;
+Usage: python benchmarks/run.py [PART ...]     (workflow, large, plain, fovs, frames, cells: all without, 30 minutes;
                                                 picture: only draws)
 
 Writes benchmarks/results.csv, benchmarks/scaling.csv and benchmarks/results.png; a part that was not run keeps the rows
@@ -254,7 +254,7 @@ def plain_ways(folder: Path) -> Iterator[Row]:
 def fovs(folder: Path) -> Iterator[Row]:
     """The whole workflow on FOVs of 6 frames of 128 x 128, where a job is little more than its start."""
     planes = simulated(6, 128, 3)
-    for n in (4, 20, 100):
+    for n in (4, 40, 400):
         (folder / str(n)).mkdir()
         _, cost = run_workflow(folder / str(n), planes, n_fovs=n, n_frames=6)
         yield {"n": n, **cost, "per_one_ms": 1000 * cost["cpu_s"] / n}

@@ -102,15 +102,15 @@ def _batches(cells: Cells) -> Iterator[list[int]]:
 def _collect(channel: store.Frames, cells: Cells, batch: Sequence[int]) -> list[np.ndarray]:
     """Pixels of the cells of a batch in the frames where they are present: (n_present, h, w) each, channel's dtype."""
     rows = np.array(batch)
-    pixels = [np.empty((int(cells.valid[cell].sum()), *cells.windows[cell]), channel.dtype) for cell in batch]
-    filled = [0] * len(batch)
-    for frame in np.flatnonzero(cells.valid[rows].any(axis=0)).tolist():
+    valid = cells.valid[rows]
+    origins, windows = cells.origins[rows].tolist(), cells.windows[rows].tolist()
+    pixels = [np.empty((np.count_nonzero(valid[at]), *windows[at]), channel.dtype) for at in range(len(batch))]
+    free = [iter(of_cell) for of_cell in pixels]
+    for frame in np.flatnonzero(valid.any(axis=0)).tolist():
         image = channel.read(frame)
-        for at in np.flatnonzero(cells.valid[rows, frame]).tolist():
-            y, x = cells.origins[rows[at], frame].tolist()
-            height, width = cells.windows[rows[at]].tolist()
-            pixels[at][filled[at]] = image[y : y + height, x : x + width]
-            filled[at] += 1
+        for at in np.flatnonzero(valid[:, frame]).tolist():
+            (y, x), (height, width) = origins[at][frame], windows[at]
+            next(free[at])[:] = image[y : y + height, x : x + width]
     return pixels
 
 
