@@ -130,7 +130,7 @@ def _put_cell(put: store.Put, name: str, channel: store.Frames, cells: Cells, ce
         kind, attributes = store.PIXELS, {"scale": SCALE, "offset": 0}
         missing = channel.attributes.get("missing_frames")
         if missing:
-            attributes["missing_frames"] = missing
+            attributes["missing_frames"] = tuple(missing)
     store.put_array(put, f"{key}/0", _over_all_frames(crop, valid), kind, attributes)
     store.put_array(put, f"{key}/1", _over_all_frames(shown, valid), store.DISPLAY)
 

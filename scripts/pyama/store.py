@@ -21,6 +21,7 @@ import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,7 @@ blosc, zstd = _import_codecs("blosc", "zstd")
 blosc.use_threads = False  # with them blosc puts blocks down in the order in which they happen to finish
 
 ARRAY_FILE = "zarr.json"
+NO_ATTRIBUTES = group_metadata({})
 SHARD_FILE = "c/0/0/0"  # the only shard of an image array
 CHUNK_FILE = "c.0"  # first part of the only chunk of a crop array; one ".0" more per further axis
 AXES = ("t", "y", "x")
@@ -266,14 +268,15 @@ def new_store(path: Path) -> Iterator[Put]:
                 yield lambda key, content: archive.writestr(zipfile.ZipInfo(key, (1980, 1, 1, 0, 0, 0)), content)
         else:
             partial.mkdir()
-            folders: set[str] = set()
+            root = str(partial)
+            folders = {""}
 
             def put(key: str, content: bytes) -> None:
                 folder, _, name = key.rpartition("/")
                 if folder not in folders:
-                    os.makedirs(partial / folder, exist_ok=True)
+                    os.makedirs(f"{root}/{folder}", exist_ok=True)
                     folders.add(folder)
-                with open(f"{partial}/{folder}/{name}", "wb", buffering=0) as file:
+                with open(f"{root}/{folder}/{name}", "wb", buffering=0) as file:
                     file.write(content)
 
             yield put
@@ -310,15 +313,20 @@ def _folder_reader(path: Path) -> Get:
 
 def put_group(put: Put, key: str, attributes: Mapping[str, Any] | None = None) -> None:
     """Write a group's metadata; `key` "" is the root."""
-    put(f"{key}/{ARRAY_FILE}".lstrip("/"), group_metadata(attributes or {}))
+    put(f"{key}/{ARRAY_FILE}".lstrip("/"), group_metadata(attributes) if attributes else NO_ATTRIBUTES)
 
 
 def put_array(put: Put, key: str, data: np.ndarray, kind: str, attributes: Mapping[str, Any] | None = None) -> None:
-    """Write an array of any shape as one chunk: two files."""
-    chunk = [max(1, n) for n in data.shape]
-    put(f"{key}/{ARRAY_FILE}", _array_metadata(data.shape, data.dtype, chunk, kind, None, attributes or {}))
+    """Write an array of any shape as one chunk: two files. Attributes are numbers, texts, or tuples of them."""
+    put(f"{key}/{ARRAY_FILE}", _metadata_of_one_chunk(data.shape, data.dtype, kind, tuple((attributes or {}).items())))
     if data.size:
         put(f"{key}/{_chunk_name(data.ndim)}", b"".join(_encode(data, kind)))
+
+
+@lru_cache(maxsize=32)
+def _metadata_of_one_chunk(shape: tuple[int, ...], dtype: np.dtype, kind: str, attributes: tuple) -> bytes:
+    """The same for the crops of a cell in several channels."""
+    return _array_metadata(shape, dtype, [max(1, n) for n in shape], kind, None, dict(attributes))
 
 
 def get_array(get: Get, key: str) -> tuple[np.ndarray, dict[str, Any]]:
