@@ -185,6 +185,14 @@ def test_without_any_mask(cells, limit):
     assert rms(estimate_background(image, None) - true) < limit
 
 
+@pytest.mark.parametrize(("kind", "low", "high"), [("vignette", 800, 1400), ("cos4", 350, 1400)])
+def test_dim_cells_without_any_mask(kind, low, high):
+    """Cells of 20 to 100 counts, where the noise of a pixel is 20 to 40: they pull at the first surface."""
+    true = oracles.smooth_background((512, 512), kind, low, high)
+    image, _ = oracles.simulated_frame(np.random.default_rng(8), true, 60, light=(20, 100))
+    assert rms(estimate_background(image, None) - true) < 1.5
+
+
 def test_cells_on_most_of_the_frame():
     true = oracles.smooth_background((512, 512), "vignette", 350, 700)
     image, mask = oracles.simulated_frame(np.random.default_rng(6), true, 400)
