@@ -5,7 +5,8 @@ few such squares free):
 
 1. A quick round finds where the background runs and where light shines that no mask covers (cells that were not
    segmented, debris, all cells when there is no phase contrast). Such light is hidden like a cell. A second round
-   follows where there is more than a little light, which has pulled at the surface it was found with.
+   follows where there is more than a little light, which has pulled at the surface it was found with, and where the
+   first round has moved the surface.
 2. What is left over that first surface is measured by exact medians in tiles with 50 % overlap, and the surface
    through them is added.
 
@@ -47,8 +48,10 @@ _SLOPE_SHARE = 1e-2
 # on fits that the light still pulls up.
 _CUTS = (20, 6, 6)
 _ROUNDS = 2
-# Share of the uncovered area in which the first round may find light without a second one.
+# One round is enough where it finds light on no more than this share of the uncovered area, and moves the surface
+# nowhere by more than so many standard deviations of the noise.
 _LITTLE_LIGHT = 0.01
+_STILL = 1.5
 # Side of the squares of pixels that are averaged, and the share of the free pixels that must lie in free squares.
 _FACTOR = 4
 _MIN_FREE = 0.85
@@ -144,8 +147,8 @@ def _coarse_surface(means, hidden, block, extent):
     for _ in range(_ROUNDS):
         offset, spread = _mode_and_spread(residual[~hidden])
         # Covered light counts as well: where it is bright at the edge of what is covered, it reaches beyond.
-        above = 4 * max(spread, 0.5)
-        light = residual > offset + above
+        noise = max(spread, 0.5)
+        light = residual > offset + 4 * noise
         light = cv2.dilate(light.view(np.uint8), np.ones((3, 3), np.uint8)).view(bool)
         sites = _usable(tile_quantiles(residual, hidden | light, block, 0.5), area, means.size)
         if sites is None:
@@ -154,9 +157,8 @@ def _coarse_surface(means, hidden, block, extent):
         moved = _evaluate([step], extent, means.shape)
         surface = surface + step
         residual = residual - moved
-        # Enough, unless light has pulled at the surface, or it has moved by what would have been light.
         little = np.count_nonzero(light & ~hidden) <= _LITTLE_LIGHT * np.count_nonzero(~hidden)
-        if little and max(moved.max() - offset, offset - moved.min()) <= above:
+        if little and max(moved.max() - offset, offset - moved.min()) <= _STILL * noise:
             break
     return surface, residual, light
 
