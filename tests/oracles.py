@@ -119,6 +119,15 @@ def pyama_labels(image):
     Its three iterations are done one by one: scipy 1.17 with `iterations=3` writes outside its memory where the image
     is smaller than the structuring element.
     """
+    mask = pyama_filled_mask(image)
+    square = np.ones((7, 7))
+    for step in [ndimage.binary_erosion] * 3 + [ndimage.binary_dilation] * 6 + [ndimage.binary_erosion] * 3:
+        mask = step(mask, square)
+    return measure.label(mask, connectivity=1)
+
+
+def pyama_filled_mask(image):
+    """What PyAMA 5a552bf takes for foreground, filled; it is opened and closed next."""
     image = image.astype(np.float32)
     mean = ndimage.uniform_filter(image, size=3)
     variance = ndimage.uniform_filter(image * image, size=3) - mean * mean
@@ -127,11 +136,7 @@ def pyama_labels(image):
     std *= np.float32(0.5)
     counts, edges = np.histogram(std.ravel(), bins=200)
     mode = ((edges[:-1] + edges[1:]) * 0.5)[np.argmax(counts)]
-    mask = ndimage.binary_fill_holes(std > mode + 3 * np.std(std.ravel()[std.ravel() <= mode]))
-    square = np.ones((7, 7))
-    for step in [ndimage.binary_erosion] * 3 + [ndimage.binary_dilation] * 6 + [ndimage.binary_erosion] * 3:
-        mask = step(mask, square)
-    return measure.label(mask, connectivity=1)
+    return ndimage.binary_fill_holes(std > mode + 3 * np.std(std.ravel()[std.ravel() <= mode]))
 
 
 def box_iou(a, b):

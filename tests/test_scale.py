@@ -1,18 +1,14 @@
 """Many FOVs and many files: what is planned without opening a file, and what runs when a file is added."""
 
 import os
-import sys
 
 import pytest
-from conftest import ROOT, Checkout, small_config
+import scale
+from conftest import Checkout, small_config
 from test_crash import assert_same, results_of
 
 from demo.make_demo import write_experiment
 from demo.simulate import simulate
-
-sys.path.insert(0, str(ROOT / "benchmarks"))
-
-import scale
 
 PER_FOV = {"copy", "segment", "track", "background", "crop", "extract", "cache", "index"}
 
