@@ -18,8 +18,9 @@ from hypothesis.extra import numpy as hnp
 from demo import nd2_writer
 from demo.czi_writer import Subblock, movie_xml, write_czi, write_subblocks
 from demo.nd2_writer import Channel, Position, write_nd2
+from pyama import stamps
 from pyama.errors import PyamaError
-from pyama.microscopy import Movie, _as_uint16, _minutes_since_start, inspect_movie, open_movie
+from pyama.microscopy import Movie, _as_uint16, inspect_movie, open_movie
 
 DATA = Path(os.environ.get("PYAMA_TEST_DATA", Path(__file__).parents[2] / "shared" / "data"))
 PHASE, GFP = Channel("Phase"), Channel("GFP", (0, 255, 0), 488, 525)
@@ -105,7 +106,9 @@ def assert_planes(path: Path, images: np.ndarray, gone: set[tuple[int, ...]] = f
 def test_movie_says_what_was_written(tmp_path, write):
     path = write(tmp_path / name_for(write), pixels(2, 3))
     movie = inspect_movie(path)
-    place = {"height": HEIGHT, "width": WIDTH, "times_min": [0.0, 10.0, 20.0], "senseless_stamps": [], "missing": []}
+    place = {"height": HEIGHT, "width": WIDTH, "senseless_stamps": [], "missing": []}
+    # the second FOV is imaged a second after the first
+    times = [[0.0, 10.0, 20.0], [0.016667, 10.016667, 20.016667]]
     names = ["Pos000", "Pos001"] if write is nd2_file else ["P1", "P2"]
     assert movie == Movie(
         format=path.suffix[1:],
@@ -115,7 +118,7 @@ def test_movie_says_what_was_written(tmp_path, write):
         channels=["Phase", "GFP"],
         pixel_size_um=0.65,
         period_min=10.0,
-        fovs=[{"name": name, **place} for name in names],
+        fovs=[{"name": name, "times_min": of_fov, **place} for name, of_fov in zip(names, times, strict=True)],
     )
     assert Movie(**json.loads(json.dumps(asdict(movie)))) == movie
 
@@ -241,7 +244,7 @@ def test_a_pixel_size_of_one_micrometre_is_believed(tmp_path, write):
 
 
 @WRITERS
-def test_times_are_relative_to_each_fovs_first_frame(tmp_path, write):
+def test_times_count_from_the_first_frame_of_the_file(tmp_path, write):
     """Uneven stamps that do not start at 0, another pace in each FOV."""
     seconds = np.array([[100.25, 160.5, 400.125], [101.75, 190.5, 420.0]])
     options = (
@@ -250,7 +253,7 @@ def test_times_are_relative_to_each_fovs_first_frame(tmp_path, write):
         else {"times_s": lambda fov, frame: seconds[fov, frame], "attach_times": False}
     )
     movie = inspect_movie(write(tmp_path / name_for(write), pixels(2, 3), **options))
-    assert [fov["times_min"] for fov in movie.fovs] == [pytest.approx((row - row[0]) / 60, abs=1e-6) for row in seconds]
+    assert [fov["times_min"] for fov in movie.fovs] == [pytest.approx((row - 100.25) / 60, abs=1e-6) for row in seconds]
 
 
 @WRITERS
@@ -284,7 +287,7 @@ def test_missing_planes_never_shift_others(tmp_path, write):
     path = write(tmp_path / name_for(write), images, plane=lambda *i: None if i in gone else images[i])
     assert_planes(path, images, gone)
     movie = inspect_movie(path)
-    assert movie.fovs[1]["times_min"] == [0.0, 10.0, 20.0, 30.0, 40.0]
+    assert movie.fovs[1]["times_min"] == pytest.approx(10 * np.arange(5) + 1 / 60, abs=1e-6)
 
 
 @WRITERS
@@ -297,7 +300,8 @@ def test_acquisition_stopped_in_the_middle_of_a_time_point(tmp_path, write):
     movie = inspect_movie(path)
     assert movie.n_frames == 4
     assert [fov["missing"] for fov in movie.fovs] == [[], [[3, 0], [3, 1]], [[3, 0], [3, 1]]]
-    assert [fov["times_min"] for fov in movie.fovs] == [[0.0, 10.0, 20.0, 30.0]] * 3
+    for fov in range(3):
+        assert movie.fovs[fov]["times_min"] == pytest.approx(10 * np.arange(4) + fov / 60, abs=1e-6)
     assert_planes(path, images[:, :4], {(fov, 3, c, 0) for fov in (1, 2) for c in range(2)})
 
 
@@ -435,7 +439,7 @@ def test_nd2_loops_in_any_order(tmp_path, loops):
     images = pixels(3, 4, 2, 2 if "Z" in loops else 1)
     path = nd2_file(tmp_path / "a.nd2", images, loops=loops)
     assert_planes(path, images)
-    assert inspect_movie(path).fovs[2]["times_min"] == [0.0, 10.0, 20.0, 30.0]
+    assert inspect_movie(path).fovs[2]["times_min"] == pytest.approx(10 * np.arange(4) + 2 / 60, abs=1e-6)
     with nd2.ND2File(path) as file:
         axes = list(file.sizes)
         theirs = file.asarray()
@@ -720,10 +724,89 @@ def test_czi_colour_channel_beside_a_grey_one(tmp_path):
             read(0, 0, [0, 1], None)
 
 
-def test_czi_attached_stamps_come_first(tmp_path):
-    images = pixels(2, 3)
-    path = czi_file(tmp_path / "a.czi", images, times_s=lambda fov, frame: 7.0 + frame * (60.0 + 5 * fov))
-    assert [fov["times_min"] for fov in inspect_movie(path).fovs] == [[0.0, 1.0, 2.0]] * 2
+def test_czi_stamps_of_several_scenes_are_those_of_their_subblocks(tmp_path):
+    """The attached list has one stamp per time point: that of the first scene."""
+    path = czi_file(tmp_path / "a.czi", pixels(2, 3), times_s=lambda fov, frame: 7.0 + 1500 * fov + 60.0 * frame)
+    assert [fov["times_min"] for fov in inspect_movie(path).fovs] == [[0.0, 1.0, 2.0], [25.0, 26.0, 27.0]]
+
+
+def scenes(images: np.ndarray, taken_s) -> list[Subblock]:
+    """Scenes of `images` (P, T, C, Z, H, W), channel 0, each with the stamp taken_s(fov, frame) or None."""
+    return [
+        Subblock({"S": f, "T": t}, images[f, t, 0, 0], x=500 * f, taken_s=taken_s(f, t))
+        for f, t in np.ndindex(images.shape[:2])
+    ]
+
+
+def xml_with_offsets(*offsets: float, announced: int | None = None) -> bytes:
+    xml = movie_xml(["a"], {}, 1.0, None).decode()
+    listed = f"<T><Positions><List><Offsets>{' '.join(map(str, offsets))}</Offsets></List></Positions></T>"
+    size = "" if announced is None else f"<SizeT>{announced}</SizeT>"
+    return xml.replace("<Dimensions>", f"{size}<Dimensions>{listed if offsets else ''}").encode()
+
+
+def test_czi_stamps_that_only_some_scenes_have(tmp_path):
+    """Scene 1 takes the list, which is on another clock; that it has no stamps of its own is said."""
+    path = tmp_path / "a.czi"
+    tiles = scenes(pixels(3, 3), lambda f, t: None if f == 1 else 100.0 + 900 * f + 60 * t)
+    write_subblocks(path, tiles, xml=xml_with_offsets(), times_s=[5.0, 65.0, 125.0])
+    fovs = inspect_movie(path).fovs
+    assert [fov["times_min"] for fov in fovs] == [[0.0, 1.0, 2.0], [0.0, 1.0, 2.0], [30.0, 31.0, 32.0]]
+    assert [fov["senseless_stamps"] for fov in fovs] == [[], [0, 1, 2], []]
+    write_subblocks(path, tiles, xml=xml_with_offsets())
+    fovs = inspect_movie(path).fovs
+    assert [fov["times_min"] for fov in fovs] == [[0.0, 1.0, 2.0], None, [30.0, 31.0, 32.0]]
+    assert [fov["senseless_stamps"] for fov in fovs] == [[], [0, 1, 2], []]
+
+
+@pytest.mark.parametrize("same", [True, False])
+def test_czi_subblocks_whose_stamps_are_useless(tmp_path, same):
+    """A list serves all scenes then."""
+    path = tmp_path / "a.czi"
+    tiles = scenes(pixels(2, 3), lambda f, t: 7.0 if same else None)
+    write_subblocks(path, tiles, xml=xml_with_offsets(), times_s=[5.0, 65.0, 125.0])
+    for fov in inspect_movie(path).fovs:
+        assert (fov["times_min"], fov["senseless_stamps"]) == ([0.0, 1.0, 2.0], [])
+
+
+@pytest.mark.parametrize("n_fovs", [1, 2])
+def test_czi_list_that_cannot_be_used_is_reported(tmp_path, n_fovs):
+    path = tmp_path / "a.czi"
+    tiles = scenes(pixels(n_fovs, 4), lambda f, t: None)
+    listed = [1951.3, 1951.3, 2005.3, 1951.3]
+    write_subblocks(path, tiles, xml=xml_with_offsets(), times_s=listed)
+    for fov in inspect_movie(path).fovs:
+        assert (fov["times_min"], fov["senseless_stamps"]) == (None, [1, 3])
+    # the metadata list the times too
+    write_subblocks(path, tiles, xml=xml_with_offsets(0, 30, 60.5, 90), times_s=listed)
+    for fov in inspect_movie(path).fovs:
+        assert fov["times_min"] == pytest.approx(np.array([0, 30, 60.5, 90]) / 60, abs=1e-6)
+        assert fov["senseless_stamps"] == [1, 3]
+
+
+@pytest.mark.parametrize(
+    ("listed", "announced", "times", "bad"),
+    [
+        ([0, 60, 120], None, None, [3]),  # too short: a stamp is missing
+        ([0, 60, 120, 180, 240, 300], 6, [0.0, 1.0, 2.0, 3.0], []),  # stopped after 4 of 6
+        ([0, 60, 120, 180, 240, 300], None, None, [0, 1, 2, 3]),  # what stands for what?
+        ([0, 1, 60, 61, 120, 121, 180, 181], 4, None, [0, 1, 2, 3]),  # two channels: so it seems
+    ],
+)
+def test_czi_lists_of_other_lengths(tmp_path, listed, announced, times, bad):
+    path = tmp_path / "a.czi"
+    tiles = scenes(pixels(1, 4), lambda f, t: None)
+    write_subblocks(path, tiles, xml=xml_with_offsets(announced=announced), times_s=listed)
+    fov = inspect_movie(path).fovs[0]
+    assert (fov["times_min"], fov["senseless_stamps"]) == (times, bad)
+
+
+@pytest.mark.parametrize("offsets", ["0 a 2 3", "0 5 5 6", "0 1 2", ""])
+def test_czi_offsets_that_make_no_sense_are_none(tmp_path, offsets):
+    path = tmp_path / "a.czi"
+    xml = xml_with_offsets(1).replace(b"<Offsets>1<", f"<Offsets>{offsets}<".encode())
+    write_subblocks(path, scenes(pixels(1, 4), lambda f, t: None), xml=xml)
+    assert inspect_movie(path).fovs[0]["times_min"] is None
 
 
 def test_czi_stamps_of_the_subblocks(tmp_path):
@@ -878,16 +961,16 @@ def test_other_pixels_are_refused(dtype):
 
 
 @given(
-    stamps=st.lists(st.floats(0.01, 1e4), min_size=1, max_size=20),
+    steps=st.lists(st.floats(0.01, 1e4), min_size=1, max_size=20),
     start=st.floats(-1e6, 1e6),
     data=st.data(),
 )
-def test_times_of_frames(stamps, start, data):
+def test_times_of_frames(steps, start, data):
     """Rising stamps come back in minutes; frames that do not exist lie between or beyond them, in order."""
-    seconds = start + np.cumsum(stamps)
+    seconds = start + np.cumsum(steps)
     taken = np.array(data.draw(st.lists(st.booleans(), min_size=len(seconds), max_size=len(seconds))))
     known = np.where(taken, seconds, np.nan)
-    minutes = _minutes_since_start(known, taken)
+    (minutes,) = stamps.minutes_since_first(known[None], taken[None])
     if taken.sum() < min(2, len(taken)):
         assert minutes is None
         return
@@ -902,6 +985,34 @@ def test_times_of_frames(stamps, start, data):
 @pytest.mark.parametrize("bad", [np.nan, np.inf, 0.0])
 @pytest.mark.parametrize("place", [1, 2])
 def test_one_bad_stamp_spoils_all(bad, place):
-    stamps = np.array([1.0, 2.0, 3.0])
-    stamps[place] = bad
-    assert _minutes_since_start(stamps, np.ones(3, bool)) is None
+    seconds = np.array([[1.0, 2.0, 3.0], [1.5, 2.5, 3.5]])
+    seconds[0, place] = bad
+    taken = np.ones((2, 3), bool)
+    assert stamps.minutes_since_first(seconds, taken) == [None, [0.0, 0.016667, 0.033333]]
+    assert stamps.senseless(seconds, taken) == [[place], []]
+
+
+@given(
+    steps=st.lists(st.floats(0.01, 1e4), min_size=2, max_size=12),
+    starts=st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=4),
+    data=st.data(),
+)
+def test_times_of_fovs_at_one_pace(steps, starts, data):
+    """FOVs that start at any time, overlapping or not, and lack frames: one of them has all, and all pause with it."""
+    seconds = np.array(starts)[:, None] + np.cumsum([0.0, *steps])
+    taken = np.array([[data.draw(st.booleans()) or fov == 0 for _ in seconds[0]] for fov in range(len(starts))])
+    taken[:, data.draw(st.integers(0, len(steps)))] = True
+    minutes = stamps.minutes_since_first(np.where(taken, seconds, np.nan), taken)
+    np.testing.assert_allclose(minutes, (seconds - seconds[taken].min()) / 60, atol=2e-6)
+
+
+def test_a_file_whose_first_frame_is_of_no_fov():
+    seconds = np.array([[np.nan, 70.0, 130.0], [np.nan, 75.0, np.nan]])
+    minutes = stamps.minutes_since_first(seconds, np.isfinite(seconds))
+    np.testing.assert_allclose(minutes, np.array([[0, 60, 120], [5, 65, 125]]) / 60, atol=1e-6)
+
+
+def test_a_fov_without_stamps_beside_others():
+    seconds = np.array([[1.0, 2.0], [np.nan, np.nan]])
+    assert stamps.senseless(seconds, np.ones((2, 2), bool)) == [[], [0, 1]]
+    assert stamps.senseless(seconds[1:], np.ones((1, 2), bool)) == [[]]

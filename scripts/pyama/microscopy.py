@@ -30,6 +30,7 @@ from typing import IO, TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from formats import pyama_folder, pyme_spool
+from pyama import stamps
 from pyama.errors import PyamaError
 
 if TYPE_CHECKING:
@@ -63,8 +64,9 @@ class Movie:
     """What planning learns from one file; survives JSON as `Movie(**json.loads(json.dumps(asdict(movie))))`.
 
     `fovs` has one dict per FOV in file order: `name`; `height`, `width` in pixels; `times_min`, one time per frame
-    in minutes since frame 0, or None; `senseless_stamps`, the frames whose time stamps make no sense; `missing`, the
-    [frame, channel] pairs that lack at least one Z plane.
+    in minutes since the first frame of the file, whatever FOV that is of, or None; `senseless_stamps`, the frames whose
+    time stamps are missing or make no sense (then `times_min` is not from these); `missing`, the [frame, channel] pairs
+    that lack at least one Z plane.
     ND2 gap images (a channel that NIS-Elements was told to skip at a time point is stored as zeros) are seen only
     when read: they are not in `missing`, but read as None (in files with one Z plane).
     """
@@ -256,48 +258,15 @@ def _pixel_size_um(value_um: Any) -> float | None:
     return round(size, 9) if size is not None and 1e-3 <= size <= 1e3 else None
 
 
-def _minutes_since_start(stamps_s: np.ndarray, taken: np.ndarray) -> list[float] | None:
-    """Return the time of every frame in minutes since frame 0, or None if the stamps make no sense.
-
-    stamps_s (T,) float64 seconds since any moment; taken (T,) bool, the frames that exist. The stamps of existing
-    frames must be finite and rise; frames that do not exist get a time between, or beyond, their neighbours'.
-    """
-    frames = np.flatnonzero(taken)
-    stamps = stamps_s[frames]
-    if not len(frames) or not np.isfinite(stamps).all() or not (np.diff(stamps) > 0).all():
-        return None
-    if len(frames) < len(taken):
-        if len(frames) < 2:
-            return None
-        step = float(np.median(np.diff(stamps) / np.diff(frames)))
-        every = np.arange(len(taken))
-        before, after = np.minimum(every - frames[0], 0), np.maximum(every - frames[-1], 0)
-        stamps = np.interp(every, frames, stamps) + step * (before + after)
-    # a microminute is finer than any stamp, and keeps the JSON of long movies short
-    return np.round((stamps - stamps[0]) / 60.0, 6).tolist()
-
-
-def _senseless_stamps(stamps_s: np.ndarray, taken: np.ndarray) -> list[int]:
-    """Return the frames whose stamp is missing or not after all before, where any has a stamp; arguments as above.
-
-    With one of them the file's times are not used at all: which of them are right nobody knows.
-    """
-    known = taken & np.isfinite(stamps_s)
-    if not known.any():
-        return []
-    before = np.maximum.accumulate(np.r_[-np.inf, np.where(known, stamps_s, -np.inf)])[:-1]
-    return np.flatnonzero(taken & ~(known & (stamps_s > before))).tolist()
-
-
 def _inspect_spool(path: Path, settings: Mapping[str, Any]) -> Movie:
     spool = pyme_spool.inspect(path, settings)
-    taken = np.ones(spool.sizes["T"], bool)
+    stamps_s, taken = spool.stamps_s[None], np.ones((1, spool.sizes["T"]), bool)
     place = {
         "name": "FOV 0",
         "height": spool.shape[0],
         "width": spool.shape[1],
-        "times_min": _minutes_since_start(spool.stamps_s, taken),
-        "senseless_stamps": _senseless_stamps(spool.stamps_s, taken),
+        "times_min": stamps.minutes_since_first(stamps_s, taken)[0],
+        "senseless_stamps": stamps.senseless(stamps_s, taken)[0],
         "missing": [],
     }
     return Movie(
@@ -571,7 +540,8 @@ def _inspect_nd2(path: Path) -> Movie:
         channels = [name or f"C{i}" for i, name in enumerate(names or [None] * frames.n_channels)]
 
         n_fovs, n_frames, n_z = layout.present.shape
-        stamps = _nd2_stamps_s(file, layout)
+        stamps_s, taken = _nd2_stamps_s(file, layout), layout.present.any(axis=2)
+        times_min, senseless = stamps.minutes_since_first(stamps_s, taken), stamps.senseless(stamps_s, taken)
         points = [loop.parameters.points for loop in file.experiment if loop.type == "XYPosLoop"]
         fovs = []
         for fov in range(n_fovs):
@@ -581,8 +551,8 @@ def _inspect_nd2(path: Path) -> Movie:
                     "name": (points[0][fov].name if points else None) or f"FOV {fov}",
                     "height": frames.height,
                     "width": frames.width,
-                    "times_min": _minutes_since_start(stamps[fov], layout.present[fov].any(axis=1)),
-                    "senseless_stamps": _senseless_stamps(stamps[fov], layout.present[fov].any(axis=1)),
+                    "times_min": times_min[fov],
+                    "senseless_stamps": senseless[fov],
                     "missing": [[frame, channel] for frame in gone for channel in range(len(channels))],
                 }
             )
@@ -964,7 +934,7 @@ def _inspect_czi(path: Path) -> Movie:
         )
     n_fovs, n_frames, _, n_z = layout.row.shape
     names = {scene.get("Index"): scene.get("Name") for scene in root.iterfind(".//Dimensions/S/Scenes/Scene")}
-    stamps, readable = _czi_stamps_s(path, layout)
+    times_min, senseless = _czi_times(path, layout, root)
     fovs = []
     for fov in range(n_fovs):
         gone = (layout.row[fov] < 0).any(axis=2)
@@ -973,8 +943,8 @@ def _inspect_czi(path: Path) -> Movie:
                 "name": names.get(str(layout.scenes[fov])) or f"FOV {fov}",
                 "height": layout.sizes[fov][0],
                 "width": layout.sizes[fov][1],
-                "times_min": _minutes_since_start(stamps[fov], readable[fov]),
-                "senseless_stamps": _senseless_stamps(stamps[fov], readable[fov]),
+                "times_min": times_min[fov],
+                "senseless_stamps": senseless[fov],
                 "missing": np.argwhere(gone).tolist(),
             }
         )
@@ -1018,32 +988,94 @@ def _czi_channel_names(root: Element, ids: list[int]) -> list[str]:
     return [by_place[place] if place < len(by_place) and by_place[place] else f"C{i}" for i, place in enumerate(places)]
 
 
-def _czi_stamps_s(path: Path, layout: _CziLayout) -> tuple[np.ndarray, np.ndarray]:
-    """Return (F, T) float64 seconds: when each frame was taken, NaN where unknown; and (F, T) bool: which frames exist.
+def _czi_times(path: Path, layout: _CziLayout, root: Element) -> tuple[list[list[float] | None], list[list[int]]]:
+    """Return the times of the frames of each FOV in minutes, and the frames whose stamps make no sense: see `Movie`.
 
-    The attached list of time stamps has one per time point and is one read. A subblock's own stamp needs a read per
-    FOV and frame, so these are looked up only where there is no such list; one that is damaged counts as not there.
+    A CZI has stamps in three places: in each subblock, in an attached list, in a list in the metadata. The lists have
+    one per time point. They are enough for one FOV; of several, each was taken at a time of its own, which its
+    subblocks say. Where some FOVs have stamps in their subblocks and others none that can be used, these take a list's.
     """
     n_fovs, n_frames = layout.row.shape[:2]
-    stamps = np.full((n_fovs, n_frames), np.nan)
     planes = layout.row.reshape(n_fovs, n_frames, -1)
     taken = (planes >= 0).any(axis=2)
+    anywhere = taken.any(axis=0)
+    announced = root.findtext(".//Information/Image/SizeT") or ""
+    own, readable = np.full(taken.shape, np.nan), taken
     with open(path, "rb") as file:
         attached = _czi_attached_stamps(file)
-        if len(attached) == n_frames and (np.diff(attached) > 0).all():
-            stamps[:] = attached
-            return stamps, taken
-        first = np.take_along_axis(planes, (planes >= 0).argmax(axis=2)[..., None], axis=2)[..., 0]
-        for fov, frame in np.argwhere(first >= 0):
+        listed = [_of_frames(each, layout, announced) for each in (attached, _czi_offsets(root))]
+        if n_fovs > 1 or not stamps.usable(listed[0], anywhere):
+            own, readable = _czi_subblock_stamps(file, layout.tiles, planes)
+    shared = next((each for each in listed if stamps.usable(each, anywhere)), None)
+    good = [stamps.usable(own[fov], readable[fov]) for fov in range(n_fovs)]
+    senseless = stamps.senseless(own, readable)
+    if shared is not None and not any(good):
+        # what processing leaves in subblocks are stamps that are all the same, or none
+        own, readable = np.tile(shared, (n_fovs, 1)), taken
+        senseless = [[] for _ in senseless]
+    elif shared is not None:
+        first = min(float(np.nanmin(own[fov])) for fov in range(n_fovs) if good[fov])
+        for fov in np.flatnonzero(~np.array(good)):
+            own[fov], readable[fov] = first + shared - shared[anywhere][0], taken[fov]
+    if len(attached) and not any(good) and not any(senseless):
+        # the attached list was to be used, and may not have been
+        bad = set(stamps.senseless(listed[0][None], anywhere[None])[0])
+        bad = bad if np.isfinite(listed[0]).any() else set(range(n_frames))
+        senseless = [[frame for frame in np.flatnonzero(row).tolist() if frame in bad] for row in taken]
+    return stamps.minutes_since_first(own, readable), senseless
+
+
+def _of_frames(listed: np.ndarray, layout: _CziLayout, announced: str) -> np.ndarray:
+    """Return the stamp of each frame (T,) s of a list with one stamp per time point; NaN where it has none.
+
+    It may have one for each frame of the file, or for each time point `announced`. Of one that is longer nobody knows
+    what its entries stand for.
+    """
+    n_frames = layout.row.shape[1]
+    if announced == str(len(listed)) and len(listed) >= layout.first_frame + n_frames:
+        listed = listed[layout.first_frame :][:n_frames]
+    if len(listed) > n_frames:
+        listed = listed[:0]
+    return np.pad(listed.astype(float), (0, n_frames - len(listed)), constant_values=np.nan)
+
+
+def _czi_offsets(root: Element) -> np.ndarray:
+    """Return the seconds of the time points that the metadata list, float64; empty where they list none."""
+    text = root.findtext(".//Dimensions/T/Positions/List/Offsets") or ""
+    try:
+        return np.array([float(number) for number in text.replace(",", " ").replace(";", " ").split()])
+    except ValueError:
+        return np.zeros(0)
+
+
+def _czi_subblock_stamps(file: IO[bytes], tiles: _Tiles, planes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return (F, T) float64 seconds: when each frame was taken, NaN where unknown; (F, T) bool: frames that are there.
+
+    planes (F, T, n): rows of tiles, -1 where there is none. This needs a read per FOV and frame, so the first and last
+    frame of each FOV are looked at before all. A subblock that is damaged counts as not there.
+    """
+    there = (planes >= 0).any(axis=2)
+    found = np.full(there.shape, np.nan)
+    first = np.take_along_axis(planes, (planes >= 0).argmax(axis=2)[..., None], axis=2)[..., 0]
+
+    def look(places: np.ndarray) -> None:
+        for fov, frame in places:
             try:
-                stamp = _czi_subblock_stamp(file, layout.tiles, int(first[fov, frame]))
+                stamp = _czi_subblock_stamp(file, tiles, int(first[fov, frame]))
             except ValueError:
-                taken[fov, frame] = False
-                continue
-            if stamp is None:
-                break
-            stamps[fov, frame] = stamp
-    return stamps, taken
+                there[fov, frame] = False
+            else:
+                found[fov, frame] = np.nan if stamp is None else stamp
+
+    ends = np.zeros_like(there)
+    every = np.arange(there.shape[1])
+    for fov, row in enumerate(there):
+        ends[fov, every[row][:1]] = ends[fov, every[row][-1:]] = True
+    rest = np.argwhere(there & ~ends)
+    look(np.argwhere(ends))
+    if np.isfinite(found).any():
+        look(rest)
+    return found, there
 
 
 def _czi_attached_stamps(file: IO[bytes]) -> np.ndarray:
