@@ -910,7 +910,7 @@ def test_real_czi_against_aicspylibczi(name):
 
 
 def test_real_czi_times_and_names():
-    """The attached list says the same as the subblocks' own stamps; a file with neither has no times."""
+    """The attached list says the same as the subblocks' own stamps; a file with neither has its metadata's."""
     from aicspylibczi import CziFile
 
     path = real("czi/CellDivision_T3_Z5_CH2_X240_Y170.czi")
@@ -921,7 +921,10 @@ def test_real_czi_times_and_names():
         taken.append(np.datetime64(xml.split("<AcquisitionTime>")[1].split("Z<")[0]))
     minutes = (np.array(taken) - taken[0]) / np.timedelta64(1, "m")
     assert inspect_movie(path).fovs[0]["times_min"] == pytest.approx(minutes, abs=0.01)
-    assert inspect_movie(real("czi/LLS7_small.czi")).fovs[0]["times_min"] is None
+    # here they stand in the metadata alone
+    path = real("czi/LLS7_small.czi")
+    offsets = CziFile(path).meta.findtext(".//T/Positions/List/Offsets").split()
+    assert inspect_movie(path).fovs[0]["times_min"] == pytest.approx(np.array(offsets, float) / 60, abs=1e-6)
     assert [fov["name"] for fov in inspect_movie(real("czi/WellD6-7_S2.czi")).fovs] == ["D6", "D7"]
 
 
