@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from pyama import job, paths, store
+from pyama import job, paths, store, timechecks
 from pyama.files import write_text
 
 COLUMNS = ("fov", "frame", "check", "value", "limit")
@@ -79,17 +79,27 @@ def check_fovs(arrays: Mapping[int, store.Frames], *, qc_brightness: float) -> R
             yield Finding(fov, None, f"brightness_{arrays[fov].path.parent.name}", level / usual, qc_brightness)
 
 
-def check_times(fov: int, times_min: Sequence[float], senseless: Sequence[int], qc_interval: float) -> Rows:
-    """Frames whose stamp in the file is missing or not after the one before, and frames after a gap.
+def check_times(
+    fov: int,
+    times_min: Sequence[float],
+    senseless: Sequence[int],
+    qc_interval: float,
+    assumed: Sequence[tuple[str, float, float | None]] = (),
+) -> Rows:
+    """Frames whose stamp in the file is missing or not after the one before; frames after a gap; times that are guessed.
 
-    times_min: the times that are used; where a stamp is `senseless` these are not the file's.
+    times_min: the times that are used; where a stamp is `senseless` these are not from the stamps. One row where no
+    frame has a stamp. assumed: see timechecks.assumed.
     """
-    for frame in senseless:
-        yield Finding(fov, frame, "time_order")
-    steps = np.diff(np.array(times_min, float))
-    usual = _median(steps)
-    for frame in np.flatnonzero(steps > qc_interval * usual).tolist():
-        yield Finding(fov, frame + 1, "time_gap", steps[frame] / usual, qc_interval)
+    if senseless and len(senseless) == len(times_min):
+        yield Finding(fov, None, "time_order", len(senseless), 0)
+    else:
+        for frame in senseless:
+            yield Finding(fov, frame, "time_order")
+    for check, value, limit in assumed:
+        yield Finding(fov, None, check, value, limit)
+    for frame, value in timechecks.gaps(times_min, qc_interval):
+        yield Finding(fov, frame, "time_gap", value, qc_interval)
 
 
 # ------------------------------------------------------------------------------------------------------ cells as found
@@ -195,6 +205,7 @@ def main(
     traces: Mapping[int, str],
     *,
     times_min: Mapping[str, Sequence[float]],
+    times_assumed: Mapping[str, Sequence[tuple[str, float, float | None]]],
     senseless_stamps: Mapping[str, Sequence[int]],
     failed: Sequence[int],
     qc_saturation: float,
@@ -207,7 +218,8 @@ def main(
     found = [Finding(fov, None, "failed") for fov in failed]
     channels: dict[str, dict[int, store.Frames]] = {}
     for fov, arrays in frames.items():
-        found += check_times(fov, times_min[str(fov)], senseless_stamps[str(fov)], qc_interval)
+        key = str(fov)
+        found += check_times(fov, times_min[key], senseless_stamps[key], qc_interval, times_assumed[key])
         for array in map(store.open_frames, map(Path, arrays)):
             name = array.path.parent.name
             channels.setdefault(name, {})[fov] = array

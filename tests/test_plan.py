@@ -31,6 +31,8 @@ def test_times_come_from_the_mapping_then_stamps_then_period_then_interval():
     assert plan.frame_times(periodic, 0, TIME) == ([0, 2.5, 5, 7.5, 10], "file period")
     # Five frames planned, four taken: the last step goes on.
     assert plan.frame_times(DATASET, 1, TIME) == ([0, 5, 11, 15, 20], "file time stamps")
+    still = replace(DATASET.movie, n_frames=1, fovs=[FOV, {**FOV, "times_min": [25.0]}])
+    assert plan.frame_times(replace(DATASET, movie=still), 1, TIME) == ([25.0], "file time stamps")
     mapped = {**TIME, "time_mapping": {"0": 3, "2": 7}}
     assert plan.frame_times(DATASET, 1, mapped) == ([3, 5, 7, 9, 11], "time_mapping")
     assert plan.frame_times(DATASET, 1, {**TIME, "time_mapping": {"1": 0}})[0] == [-10, 0, 10, 20, 30]

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 import check_quality
 import copy_frames
-from pyama import store
+from pyama import store, timechecks
 
 LIMITS = {"qc_saturation": 1e-4, "qc_brightness": 2.0, "qc_contrast": 2.0}
 OF_CELLS = {"qc_count": 1.5, "qc_size": 5.0, "qc_vanish": 0.8}
@@ -117,6 +117,66 @@ def test_times():
     assert rows([0, 5, 10, 15.5, 20]) == rows([0.0]) == rows([]) == []
     assert rows([0, 5, 10, 15], senseless=[2]) == [(2, "time_order")]
     assert rows([0, 5, 10, 40, 45]) == [(3, "time_gap")]
+
+
+def of_steps(*steps):
+    """Frames after a gap, of a movie with these intervals."""
+    return [frame for frame, _ in timechecks.gaps(np.cumsum([0.0, *steps]).tolist(), 3.0)]
+
+
+def test_a_planned_change_of_the_interval_is_no_gap():
+    assert of_steps(*[1] * 9, *[10] * 8) == []
+    assert of_steps(*[10] * 8, *[1] * 9, *[60] * 3) == []
+    assert of_steps(*[1] * 30, *[10] * 4) == []
+    rng = np.random.default_rng(0)
+    assert of_steps(*rng.uniform(0.9, 1.1, 20), *rng.uniform(9, 11, 12)) == []
+
+
+def test_gaps_in_a_movie_with_two_intervals():
+    assert of_steps(*[1] * 9, *[10] * 4, 45, *[10] * 4) == [14]
+    assert of_steps(*[1] * 4, 8, *[1] * 4, *[10] * 9) == [5]  # shorter than the later interval
+    assert of_steps(*[1] * 9, 45, *[10] * 8) == [10]  # where the interval changes
+    assert of_steps(*[1] * 9, 25, *[10] * 8) == []
+    assert of_steps(*[5] * 9, 30, 30, *[5] * 9) == [10, 11]  # two pauses are no plan
+    assert of_steps(*[1] * 9, 10, 10) == [10, 11]
+
+
+@given(st.lists(st.floats(1.0, 1.4), min_size=1, max_size=30), st.integers(0, 40), st.floats(5, 100))
+def test_a_pause_anywhere(steps, at, pause):
+    at = min(at, len(steps))
+    found = of_steps(*steps[:at], pause, *steps[at:])
+    assert found == ([at + 1] if len(steps) > 1 else [])
+    assert of_steps(*steps) == []
+
+
+def assumed(source, place, others=False, times=(0.0, 10.0, 20.0)):
+    place = {"times_min": None, "senseless_stamps": [], **place}
+    return [row[0] for row in timechecks.assumed(times, source, place, others)]
+
+
+def test_times_that_are_guesses():
+    """An interval that the file does not say, or says while its stamps, or other FOVs', say something else."""
+    known = {"times_min": [25.0, 35.0, 45.0]}
+    assert assumed("file time stamps", known, others=True) == []
+    assert assumed("frame_interval", {}) == ["time_assumed"]
+    assert assumed("file period", {}) == []
+    assert assumed("file period", {"senseless_stamps": [2]}) == ["time_assumed"]
+    assert assumed("file period", {}, others=True) == ["time_assumed"]
+    assert assumed("frame_interval", {}, times=[0.0]) == []
+
+
+def test_time_mapping_of_fovs_that_began_at_different_times():
+    assert assumed("time_mapping", {"times_min": [0.5, 10.5, 20.5]}) == []
+    assert assumed("time_mapping", {"times_min": [25.0, 35.0, 45.0]}) == ["time_mapping"]
+    assert assumed("time_mapping", {}) == []
+
+
+def test_a_fov_without_stamps_is_one_row():
+    rows = list(check_quality.check_times(4, [0, 5, 10], [0, 1, 2], 3.0, [("time_assumed", 5.0, None)]))
+    assert [(row.fov, row.frame, row.check, row.value) for row in rows] == [
+        (4, None, "time_order", 3),
+        (4, None, "time_assumed", 5.0),
+    ]
 
 
 def cells(n_cells=12, n_frames=20, area=300):

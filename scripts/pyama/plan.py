@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from formats import pyama_folder
-from pyama import preview, shifts
+from pyama import preview, shifts, timechecks
 from pyama.apart import call, inspect_movie
 from pyama.config import digests, expand_fovs, fovs_of
 from pyama.curation import Flag
@@ -70,10 +70,11 @@ def _without(dataset: Dataset, failed: set[int]) -> Dataset:
 
 
 def frame_times(dataset: Dataset, fov: int, settings: Mapping[str, Any]) -> tuple[list[float], str]:
-    """Minutes since the FOV's first frame, one per frame, and where they come from.
+    """Minutes since the file's first frame, of whatever FOV, one per frame, and where they come from.
 
-    In this order: `time_mapping`, the file's time stamps, the file's period, `frame_interval`. Frames between two
-    named in `time_mapping` are interpolated; beyond the last one its last step goes on.
+    In this order: `time_mapping`, the file's time stamps, the file's period, `frame_interval`. Without stamps the FOV
+    is taken to begin with the file. Frames between two named in `time_mapping` are interpolated; beyond the last one
+    its last step goes on.
     """
     n_frames = dataset.movie.n_frames
     mapping = settings["time_mapping"]
@@ -83,8 +84,8 @@ def frame_times(dataset: Dataset, fov: int, settings: Mapping[str, Any]) -> tupl
         ), "time_mapping"
     stamps = dataset.movie.fovs[fov]["times_min"]
     period = dataset.movie.period_min
-    if stamps is not None and len(stamps) > 1:
-        step = period or (stamps[-1] - stamps[0]) / (len(stamps) - 1)
+    if stamps is not None and len(stamps) >= min(n_frames, 2):
+        step = period or (stamps[-1] - stamps[0]) / max(len(stamps) - 1, 1)
         return stamps + [stamps[-1] + step * k for k in range(1, n_frames - len(stamps) + 1)], "file time stamps"
     if period:
         return [period * frame for frame in range(n_frames)], "file period"
@@ -318,8 +319,15 @@ def samples_by_fov(config: Mapping[str, Any], dataset: Dataset) -> dict[str, str
 
 def quality_settings(config: Mapping[str, Any], dataset: Dataset) -> dict[str, Any]:
     """What the checks of quality look at besides the results."""
+    places = dataset.movie.fovs
+    with_stamps = {fov for fov, place in enumerate(places) if place["times_min"] is not None}
+    times = {fov: frame_times(dataset, fov, config["params"]) for fov in dataset.fovs}
     return {
-        "times_min": {str(fov): frame_times(dataset, fov, config["params"])[0] for fov in dataset.fovs},
+        "times_min": {str(fov): times[fov][0] for fov in dataset.fovs},
+        "times_assumed": {
+            str(fov): list(timechecks.assumed(*times[fov], places[fov], bool(with_stamps - {fov})))
+            for fov in dataset.fovs
+        },
         "senseless_stamps": {str(fov): dataset.movie.fovs[fov]["senseless_stamps"] for fov in dataset.fovs},
         "failed": dataset.failed,
     }

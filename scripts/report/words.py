@@ -22,6 +22,8 @@ CHECKS = {
     "low_contrast": "frames less sharp than their neighbours: focus",
     "time_order": "time stamps of the file that are missing or go backwards",
     "time_gap": "a pause between two frames",
+    "time_assumed": "times are guessed from an interval in minutes (value): the file has none that can be used",
+    "time_mapping": "time_mapping gives all FOVs the same times, but this one began later (value: minutes)",
     "no_cells": "no cell at all",
     "cell_count": "the number of cells jumps",
     "cell_size": "a cell far above the usual size: perhaps several in one",
