@@ -86,7 +86,7 @@ def check_times(
     qc_interval: float,
     assumed: Sequence[tuple[str, float, float | None]] = (),
 ) -> Rows:
-    """Frames whose stamp in the file is missing or not after the one before; frames after a gap; times that are guessed.
+    """Frames whose stamp in the file is missing or not after the one before; frames after a gap; guessed times.
 
     times_min: the times that are used; where a stamp is `senseless` these are not from the stamps. One row where no
     frame has a stamp. assumed: see timechecks.assumed.

@@ -22,6 +22,9 @@ def multiscales(name: str, scales: Mapping[str, Any]) -> dict[str, Any]:
     step = (times[-1] - times[0]) / (len(times) - 1) if len(times) > 1 else 1.0
     space = {"type": "space", "unit": "micrometer"} if pixel else {"type": "space"}
     channel = name.rsplit("_", 1)[1]
+    transformations: list[dict[str, Any]] = [{"type": "scale", "scale": [step, pixel or 1.0, pixel or 1.0]}]
+    if times and times[0]:  # times count from the first frame of the file, which may be another FOV's
+        transformations.append({"type": "translation", "translation": [times[0], 0.0, 0.0]})
     image: dict[str, Any] = {
         "name": f"{name} ({scales['channels'].get(channel, '')})",
         "axes": [
@@ -29,12 +32,7 @@ def multiscales(name: str, scales: Mapping[str, Any]) -> dict[str, Any]:
             {"name": "y", **space},
             {"name": "x", **space},
         ],
-        "datasets": [
-            {
-                "path": "0",
-                "coordinateTransformations": [{"type": "scale", "scale": [step, pixel or 1.0, pixel or 1.0]}],
-            }
-        ],
+        "datasets": [{"path": "0", "coordinateTransformations": transformations}],
     }
     ome: dict[str, Any] = {"version": "0.5", "multiscales": [image]}
     if paths.is_labels(name):

@@ -1,7 +1,8 @@
 """Merged tables: the traces of all FOVs of a sample, one table per feature, in the form that PyAMA reads.
 
-Rows whose `good` is False are left out. Times are minutes since the first frame of each FOV. FOVs of the sample that
-are not there are named in a comment above the table.
+Rows whose `good` is False are left out. Times are minutes since the first frame of the file, whatever FOV that is of:
+each row has its own, and FOVs seldom share one. FOVs of the sample that are not there are named in a comment above the
+table.
 """
 
 from collections.abc import Mapping, Sequence

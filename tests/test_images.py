@@ -127,7 +127,7 @@ def test_a_channel_that_fails_costs_only_its_display_level(tmp_path, caplog):
 @settings(max_examples=10, deadline=None)
 @given(
     pixel=st.sampled_from([None, 0.65]),
-    times=st.sampled_from([[0.0], [0.0, 10.0], [0.0, 1.0, 9.0]]),
+    times=st.sampled_from([[0.0], [25.0], [0.0, 10.0], [0.0, 1.0, 9.0], [25.0, 26.0, 34.0]]),
     name=st.sampled_from(["pc_ch_0", "fl_ch_1", "seg_labeled_ch_0", "fl_background_ch_1"]),
 )
 def test_metadata_is_valid_ome_ngff(tmp_path_factory, pixel, times, name):
@@ -145,7 +145,9 @@ def test_metadata_is_valid_ome_ngff(tmp_path_factory, pixel, times, name):
     image = (ImageLabel if is_labels else Image).from_zarr(group)
     (multiscale,) = image.attributes.ome.multiscales
     assert [axis.name for axis in multiscale.axes] == ["t", "y", "x"]
-    scale = multiscale.datasets[0].coordinateTransformations[0].scale
+    scale, *further = multiscale.datasets[0].coordinateTransformations
+    scale = scale.scale
+    assert [list(each.translation) for each in further] == ([[times[0], 0, 0]] if times[0] else [])
     step = (times[-1] - times[0]) / (len(times) - 1) if len(times) > 1 else 1
     assert list(scale) == [step, pixel or 1, pixel or 1]
     assert root.attrs["times_min"] == times
