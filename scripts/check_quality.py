@@ -79,6 +79,15 @@ def check_fovs(arrays: Mapping[int, store.Frames], *, qc_brightness: float) -> R
             yield Finding(fov, None, f"brightness_{arrays[fov].path.parent.name}", level / usual, qc_brightness)
 
 
+def check_stacks(arrays: Mapping[int, store.Frames]) -> Rows:
+    """FOVs of which a channel is taken in fewer z planes than in others; the highest value of fewer planes is lower."""
+    taken = {fov: len(frames.attributes.get("z_planes", ())) for fov, frames in arrays.items()}
+    most = max(taken.values(), default=0)
+    for fov, n_planes in taken.items():
+        if n_planes < most:
+            yield Finding(fov, None, f"z_planes_{arrays[fov].path.parent.name}", n_planes, most)
+
+
 def check_times(
     fov: int,
     times_min: Sequence[float],
@@ -237,6 +246,7 @@ def main(
             found += check_traces(fov, len(areas), Path(traces[fov]).read_text("utf-8"), qc_negative=qc_negative)
     for arrays_of_channel in channels.values():
         found += check_fovs(arrays_of_channel, qc_brightness=qc_brightness)
+        found += check_stacks(arrays_of_channel)
     write_text(Path(output), as_csv(found))
     job.log.info("%d findings in %d FOVs", len(found), len(frames) + len(failed))
 

@@ -2,7 +2,7 @@
 
 Planes that are not in the file are written as zeros and listed in the array's attribute `missing_frames`; nothing
 is shifted into their place. The attribute `frame_statistics` holds what the checks of quality need to know,
-`display_limits` what the display level needs.
+`display_limits` what the display level needs, `z_planes` the planes of which the highest value was taken.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 
 from formats import pyme_spool
-from pyama import display, job, store
+from pyama import display, job, store, zstacks
 from pyama.microscopy import open_movie
 
 FEW = 10  # pixels that may have the highest value of a frame by chance
@@ -35,7 +35,37 @@ def copy_frames(
     """Copy `channels` of one FOV, each (T, H, W) uint16, to `outputs`, one frame in memory at a time.
 
     Of several z `planes` the highest value of each pixel is taken; [None] stands for a file without z. Returns the
-    frames that the file does not hold, by channel.
+    frames that the file does not hold, by channel; one that lacks some of the planes that its channel is taken in is
+    one of them, and where that is seen only in later frames, the copy is made a second time.
+    """
+    sizes = {"fov": fov, "channels": channels, "shape": shape, "planes": planes, "pyme": pyme}
+    states = {channel: np.full((shape[0], len(planes)), zstacks.ABSENT, np.int8) for channel in channels}
+    try:
+        return _copy_once(raw, outputs, states, known=0, **sizes)
+    except _SeenTooLate:
+        job.log.info("planes that the first frames lack were found in later ones: the copy is made a second time")
+        return _copy_once(raw, outputs, states, known=shape[0], **sizes)
+
+
+class _SeenTooLate(Exception):
+    """A frame was copied that lacks a plane, as later frames show."""
+
+
+def _copy_once(
+    raw: Path,
+    outputs: Sequence[Path],
+    states: Mapping[int, np.ndarray],
+    *,
+    known: int,
+    fov: int,
+    channels: Sequence[int],
+    shape: Sequence[int],
+    planes: Sequence[int | None],
+    pyme: Mapping[str, Any],
+) -> dict[int, list[int]]:
+    """As `copy_frames`, or raise _SeenTooLate and leave no outputs.
+
+    states: by channel (T, Z), see zstacks; of these the first `known` frames are filled in, the others here.
     """
     n_frames, height, width = shape
     missing: dict[int, list[int]] = {channel: [] for channel in channels}
@@ -45,6 +75,8 @@ def copy_frames(
     counts = {channel: np.zeros(display.COUNTS, np.int64) for channel in channels}
     limits: dict[int, list[int]] = {channel: [] for channel in channels}
     blank = np.zeros((height, width), np.uint16)
+    stacked = len(planes) > 1
+    taken: dict[int, list[int]] = {channel: [] for channel in channels}
     with ExitStack() as stack:
         read = stack.enter_context(open_movie(raw, pyme))
         appends = [
@@ -58,7 +90,8 @@ def copy_frames(
                         "missing_frames": missing[channel],
                         "frame_statistics": statistics[channel],
                         "display_limits": limits[channel],
-                    },
+                    }
+                    | ({"z_planes": taken[channel]} if stacked else {}),
                 )
             )
             for output, channel in zip(outputs, channels, strict=True)
@@ -67,6 +100,10 @@ def copy_frames(
             stacks = zip(*(read(fov, frame, channels, plane) for plane in planes), strict=True)
             for append, channel, images in zip(appends, channels, stacks, strict=True):
                 present = [image for image in images if image is not None]
+                if stacked:
+                    states[channel][frame] = [zstacks.state_of(image) for image in images]
+                    if zstacks.incomplete(states[channel][: max(known, frame + 1)])[frame]:
+                        present = []
                 image = reduce(np.maximum, present) if present else blank
                 append(image)
                 of_frame = NO_STATISTICS
@@ -80,6 +117,10 @@ def copy_frames(
                     statistics[channel][name].append(value)
         for channel in channels:
             limits[channel] += display.limits_of_counts(counts[channel])
+            if stacked:
+                if missing[channel] != np.flatnonzero(zstacks.incomplete(states[channel])).tolist():
+                    raise _SeenTooLate
+                taken[channel] += [planes[at] for at in zstacks.planes_taken(states[channel])]
     return missing
 
 
