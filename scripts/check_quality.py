@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from pyama import job, paths, store, timechecks
+from pyama import exposure, job, paths, store, timechecks
 from pyama.files import write_text
 
 COLUMNS = ("fov", "frame", "check", "value", "limit")
@@ -68,6 +68,15 @@ def check_frames(
     if qc_contrast is not None:
         contrast = np.where(blank, np.nan, statistics["contrast"])
         yield from _far_from_neighbours(fov, f"low_contrast_{name}", contrast, qc_contrast, only_low=True)
+
+
+def check_exposure(fov: int, frames: store.Frames, qc_exposure: float) -> Rows:
+    """Frames of a fluorescence channel from which on everything is brighter or darker by one factor (value)."""
+    statistics = _statistics(frames)
+    shown = np.flatnonzero(statistics["lowest"] < statistics["highest"])
+    levels = (statistics[key][shown] for key in ("low", "floor", "mean"))
+    for at, factor in exposure.steps(*levels, qc_exposure):
+        yield Finding(fov, int(shown[at]), f"exposure_step_{frames.path.parent.name}", factor, qc_exposure)
 
 
 def check_fovs(arrays: Mapping[int, store.Frames], *, qc_brightness: float) -> Rows:
@@ -222,6 +231,7 @@ def main(
     qc_contrast: float,
     qc_interval: float,
     qc_negative: float,
+    qc_exposure: float,
     **of_cells: Any,
 ) -> None:
     found = [Finding(fov, None, "failed") for fov in failed]
@@ -239,6 +249,8 @@ def main(
                 qc_brightness=qc_brightness,
                 qc_contrast=qc_contrast if paths.is_phase_contrast(name) else None,
             )
+            if not paths.is_phase_contrast(name):
+                found += check_exposure(fov, array, qc_exposure)
         if fov in cells:
             with store.open_store(Path(cells[fov])) as get:
                 areas = store.get_array(get, "metadata/areas")[0]

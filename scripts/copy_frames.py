@@ -15,11 +15,19 @@ import cv2
 import numpy as np
 
 from formats import pyme_spool
-from pyama import display, job, store, zstacks
+from pyama import display, exposure, job, store, zstacks
 from pyama.microscopy import open_movie
 
 FEW = 10  # pixels that may have the highest value of a frame by chance
-NO_STATISTICS = {"mean": None, "lowest": None, "highest": None, "at_highest": None, "contrast": None}
+NO_STATISTICS = {
+    "mean": None,
+    "lowest": None,
+    "highest": None,
+    "at_highest": None,
+    "contrast": None,
+    "low": None,
+    "floor": None,
+}
 
 
 def copy_frames(
@@ -131,12 +139,13 @@ def frame_statistics(image: np.ndarray, counts: np.ndarray) -> dict[str, float]:
     lowest, highest, mean: counts. at_highest: share of the pixels that have the highest value, less those one count
     below, which is above 0 only where a camera or a file format cut values off. contrast: standard deviation of the
     difference of pixels two columns apart, by the mean, which falls to a half and less when a phase-contrast image is
-    out of focus. Mean and contrast are of every eighth row: they are compared, not measured with.
+    out of focus. low, floor: see exposure.levels. Mean and contrast are of every eighth row: they are compared, not measured with.
     """
     rows = image[::8].astype(np.float32)
     mean = cv2.mean(rows)[0]
     spread = float(cv2.meanStdDev(rows[:, 2:] - rows[:, :-2])[1][0, 0]) if image.shape[1] > 2 else 0.0
     lowest, highest = int(np.argmax(counts > 0)), len(counts) - 1
+    low, floor = exposure.levels(counts)
     piled = int(counts[highest])
     piled = piled - int(counts[highest - 1] if highest else 0) if piled >= FEW else 0
     return {
@@ -145,6 +154,8 @@ def frame_statistics(image: np.ndarray, counts: np.ndarray) -> dict[str, float]:
         "highest": highest,
         "at_highest": round(max(piled, 0) / image.size, 9),
         "contrast": round(spread / mean, 6) if mean else 0.0,
+        "low": round(low, 3),
+        "floor": round(floor, 3),
     }
 
 
