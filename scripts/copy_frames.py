@@ -139,7 +139,8 @@ def frame_statistics(image: np.ndarray, counts: np.ndarray) -> dict[str, float]:
     lowest, highest, mean: counts. at_highest: share of the pixels that have the highest value, less those one count
     below, which is above 0 only where a camera or a file format cut values off. contrast: standard deviation of the
     difference of pixels two columns apart, by the mean, which falls to a half and less when a phase-contrast image is
-    out of focus. low, floor: see exposure.levels. Mean and contrast are of every eighth row: they are compared, not measured with.
+    out of focus. Mean and contrast are of every eighth row: they are compared, not measured with. low, floor: see
+    exposure.levels.
     """
     rows = image[::8].astype(np.float32)
     mean = cv2.mean(rows)[0]

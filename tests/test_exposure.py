@@ -45,15 +45,22 @@ def growing(frame):
 
 
 @pytest.mark.parametrize("level", [15.0, 60.0, 2000.0])
-@pytest.mark.parametrize("light", [growing, lambda frame: 200.0, lambda frame: 0.0], ids=["growing", "steady", "none"])
+@pytest.mark.parametrize("light", [growing, lambda frame: 200.0], ids=["growing", "steady"])
 @pytest.mark.parametrize("factor", [0.5, 1.5, 2.0, 4.0])
 def test_an_exposure_that_changes_and_stays(level, light, factor):
     ((frame, by),) = found(movie(light, lambda t: factor if t >= STEP else 1.0, background_level=level))
     assert frame == STEP
-    # noise, all there is above a dim background without cells, grows with the root of the light
-    assert (
-        by == pytest.approx(factor, rel=0.2) if light(5) else min(factor, factor**0.4) < by < max(factor, factor**0.4)
-    )
+    assert by == pytest.approx(factor, rel=0.2)
+
+
+@pytest.mark.parametrize("level", [15.0, 60.0, 2000.0])
+@pytest.mark.parametrize("factor", [0.5, 2.0, 4.0])
+def test_an_exposure_that_changes_where_there_are_no_cells(level, factor):
+    """Noise, all there is above a dim background, grows with the root of the light."""
+    ((frame, by),) = found(movie(lambda t: 0.0, lambda t: factor if t >= STEP else 1.0, background_level=level))
+    assert frame == STEP
+    low, high = sorted((factor**0.4, factor**1.1))
+    assert low < by < high
 
 
 def test_an_exposure_that_returns():
@@ -118,13 +125,13 @@ def test_frames_that_are_missing_or_blank_are_passed_over(tmp_path):
 
 @given(st.lists(st.integers(0, 900), min_size=1, max_size=400))
 def test_levels_are_quantiles(values):
-    """Values below which a tenth and a thousandth of the pixels lie, each value spread over itself and half beside it."""
+    """A tenth and a thousandth of the pixels lie below, if those of one value are spread evenly around it."""
     counts = np.bincount(values)
     spread = np.sort(np.concatenate([value + (np.arange(n) + 0.5) / n - 0.5 for value, n in enumerate(counts) if n]))
     for level, share in zip(exposure.levels(counts), (0.1, 0.001), strict=True):
         assert abs(int(np.searchsorted(spread, level)) - share * len(values)) <= 1
 
 
-@pytest.mark.parametrize("n_frames", range(5))
-def test_short_movies(n_frames):
-    assert found(list(movie(growing, lambda t: 2.0 ** (t % 2)))[:n_frames]) == [] if n_frames else True
+@pytest.mark.parametrize("n_frames", [1, 2, 3])
+def test_movies_that_are_too_short_to_tell(n_frames):
+    assert found(list(movie(growing, lambda t: 2.0 if t else 1.0))[:n_frames]) == []

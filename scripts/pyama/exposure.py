@@ -1,7 +1,7 @@
 """A fluorescence channel whose exposure or lamp was changed during the movie: the whole frame by one factor, to stay.
 
-What else changes brightness is not this: bleaching is gradual; cells that light up leave the background as it is; a lamp
-that flickers is back in the next frame; a medium that shines adds the same to all pixels.
+What else changes brightness is not this: bleaching is gradual; cells that light up leave the background as it is; a
+lamp that flickers is back in the next frame; a medium that shines adds the same to all pixels.
 """
 
 from __future__ import annotations
