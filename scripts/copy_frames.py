@@ -165,7 +165,9 @@ def main(raw: str, outputs: Sequence[str], **plan: Any) -> None:
     job.log.info("copied %d frames of %d channels", plan["shape"][0], len(missing))
     for channel, frames in missing.items():
         if frames:
-            job.log.warning("channel %d: %d frames are not in the file: %s", channel, len(frames), frames)
+            job.log.warning(
+                "channel %d: %d frames are not, or not wholly, in the file: %s", channel, len(frames), frames
+            )
 
 
 if __name__ == "__main__":

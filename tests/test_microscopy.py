@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import warnings
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -336,6 +337,7 @@ def test_names_are_kept_as_they_are(tmp_path, write):
 # ------------------------------------------------------------------------------------------------- files that fail
 
 
+LFS = b"version https://git-lfs.example/spec/v1\noid sha256:4d7a214614ab2935c943f9e0\nsize 12345\n"
 BROKEN = {
     "missing.nd2": (None, "does not exist"),
     "missing.czi": (None, "does not exist"),
@@ -345,7 +347,12 @@ BROKEN = {
     "noending": (b"II*\0" + bytes(100), "unknown ending"),
     "tiff.nd2": (b"II*\0" + bytes(100), "is not a readable ND2 file: it is a TIFF file; name a file written by NIS"),
     "archive.czi": (b"PK\x03\x04" + bytes(99), "is not a readable CZI file: it is a ZIP archive; name a file"),
-    "text.czi": (b"fov,cell,frame\n", "is not a readable CZI file: it is something else"),
+    "text.czi": (b"fov,cell,frame\n", "it is something else (text that begins with 'fov,cell,frame')"),
+    "bytes.czi": (bytes(8) + b"ab", "it is something else (it begins with the bytes 00 00 00 00 00 00 00 00)"),
+    "lfs.nd2": (LFS, "it is a Git LFS pointer, which stands for a file that was not downloaded; fetch the file itself"),
+    "lfs.czi": (LFS, "not downloaded; fetch the file itself with `git lfs pull`"),
+    "lfs.h5": (LFS, "it is a Git LFS pointer"),
+    "annex.czi": (b"/annex/objects/MD5-s1--0", "it is a git-annex pointer"),
     "page.czi": (b"<html>not found</html>", "is not a readable CZI file: it is a web page"),
     "old.nd2": (b"\0\0\0\x0cjP  \r\n\x87\n" + bytes(100), "JPEG 2000 kind; open it in NIS-Elements and save it"),
     "onlymagic.nd2": (b"\xda\xce\xbe\x0a", "is not a readable ND2 file: the index at its end is missing"),
@@ -514,8 +521,27 @@ def test_nd2_period_is_the_declared_one_or_the_measured_one(tmp_path, monkeypatc
 def test_nd2_with_more_frames_than_its_loops_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(nd2_writer, "_experiment", lambda *_: None)
     path = nd2_file(tmp_path / "a.nd2", pixels(1, 3))
-    with pytest.raises(PyamaError, match="holds frame 2 although its loops"):
+    with pytest.raises(PyamaError, match="holds 3 images, and it has no loops, which say"):
         inspect_movie(path)
+
+
+def test_nd2_with_more_frames_than_its_loops_say(tmp_path, monkeypatch):
+    experiment = nd2_writer._experiment
+    fewer = {"P": 2, "T": 2, "Z": 1}
+    monkeypatch.setattr(nd2_writer, "_experiment", lambda loops, sizes, *rest: experiment(loops, fewer, *rest))
+    with pytest.raises(PyamaError, match="holds 6 images, and its loops announce 2 time points x 2 positions x 1 Z pl"):
+        inspect_movie(nd2_file(tmp_path / "a.nd2", pixels(2, 3)))
+
+
+@pytest.mark.parametrize("name", ["SLxImageAttributes", "uiWidth", "uiComp", "Points", "SLxExperiment"])
+def test_nd2_that_lacks_a_part_of_its_metadata(tmp_path, name):
+    """What Python says of it is for programmers."""
+    path = nd2_file(tmp_path / "a.nd2", pixels(2, 3))
+    name = name.encode("utf-16-le")
+    path.write_bytes(path.read_bytes().replace(name, b"Q\0" + name[2:]))
+    with pytest.raises(PyamaError, match="not a readable ND2 file") as caught:
+        inspect_movie(path)
+    assert not re.search("NoneType|object|attribute|chunkmap|codec|buffer", str(caught.value))
 
 
 def test_nd2_frames_beyond_the_end_of_the_file_are_missing(tmp_path):

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from pyama import damage
 from pyama.errors import PyamaError
 
 STACK = re.compile(r"_fov_(\d+)_(pc|fl)_ch_(\d+)\.npy$")
@@ -116,6 +117,9 @@ def opened(path: Path) -> Opened:
 
 
 def _open(file: Path) -> np.ndarray:
+    with open(file, "rb") as opened:
+        if pointer := damage.pointer(opened.read(64)):
+            raise PyamaError(f"'{file}' is {pointer[0]}; {pointer[1]}")
     try:
         stack = np.load(file, mmap_mode="r", allow_pickle=False)
     except (ValueError, EOFError, SyntaxError) as error:

@@ -30,7 +30,7 @@ from typing import IO, TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from formats import pyama_folder, pyme_spool
-from pyama import stamps
+from pyama import damage, stamps
 from pyama.errors import PyamaError
 
 if TYPE_CHECKING:
@@ -162,7 +162,7 @@ def _kind_of(path: Path) -> str:
         raise PyamaError(f"'{path}' is a folder; name the {expected} file itself")
     try:
         with open(path, "rb") as file:
-            head = file.read(16)
+            head = file.read(64)
     except FileNotFoundError:
         raise PyamaError(f"'{path}' does not exist; correct the path") from None
     except OSError as error:
@@ -181,7 +181,9 @@ def _kind_of(path: Path) -> str:
         remedy = "open it in NIS-Elements and save it as a present-day ND2"
     else:
         names = (name for magic, name in OTHER_MAGICS.items() if head.startswith(magic))
-        reason = f"it is {next(names, 'something else')}"
+        reason = f"it is {next(names, f'something else ({damage.begins_with(head)})')}"
+        if pointer := damage.pointer(head):
+            reason, remedy = f"it is {pointer[0]}", pointer[1]
     raise PyamaError(f"'{path}' is not a readable {expected} file: {reason}; {remedy}")
 
 
@@ -199,13 +201,10 @@ def _reader_errors(path: Path, kind: str, place: str = "") -> Iterator[None]:
             # before any pixel is read; the cause stays attached for the log
             if place and isinstance(error, MemoryError):
                 raise
-            reason = " ".join(str(error).split())[:200] or type(error).__name__
-            if isinstance(error, KeyError):
-                reason = f"it lacks {reason}"
-            elif isinstance(error, MemoryError):
-                reason = "it asks for more memory than there is"
             remedy = f"copy it again from the microscope, or open it in {MAKER[kind]} and save it anew"
-            raise PyamaError(f"'{path}' is not a readable {kind} file: {place}{reason}; {remedy}") from error
+            raise PyamaError(
+                f"'{path}' is not a readable {kind} file: {place}{damage.reason(error)}; {remedy}"
+            ) from error
 
 
 def _left(file: IO[bytes]) -> int:
@@ -320,6 +319,7 @@ ND2_TREES = {
     *(b"ImageAttributes!", b"ImageMetadata!", b"ImageMetadataSeq|0!"),
 }
 ND2_READ = (b"ImageDataSeq|", b"CustomData|AcqTimesCache!", *ND2_TREES)
+ND2_AXES = {"T": "time points", "P": "positions", "Z": "Z planes"}
 ND2_MANY = 100  # chunks of one kind whose names are looked at; those of frames may be hundreds of thousands
 
 
@@ -410,16 +410,20 @@ def _nd2_layout(opened: Any, file: IO[bytes]) -> tuple[_Nd2Layout, _Nd2Frames]:
         raise ValueError("it holds no images")
     _refuse_damaged_index(opened._rdr.chunkmap, listed, frames, file)
 
+    announced = " x ".join(f"{count} {ND2_AXES[axis]}" for axis, count in zip(axes, counts, strict=True))
     numbers = np.array(list(listed), dtype=np.int64)
     promised = math.prod(counts)
     if numbers.max() >= promised:
-        raise ValueError(f"it holds frame {numbers.max()} although its loops {axes or '(none)'} end at {promised - 1}")
+        loops = (
+            f"its loops announce {announced}" if counts else "it has no loops, which say what is a time or a position"
+        )
+        raise ValueError(f"it holds {numbers.max() + 1} images, and {loops}")
     position = dict(zip(axes, np.unravel_index(numbers, counts), strict=True)) if counts else {}
     index = tuple(position.get(axis, np.zeros_like(numbers)) for axis in "PTZ")
     n_z = counts[axes.index("Z")] if "Z" in axes else 1
     shape = (int(index[0].max()) + 1, int(index[1].max()) + 1, n_z)
     if math.prod(shape) > 1000 * len(numbers) + 100_000:
-        raise ValueError(f"it holds {len(numbers)} frames although its loops {axes} say {' x '.join(map(str, counts))}")
+        raise ValueError(f"it holds {len(numbers)} images, and its loops announce {announced}")
     starts = np.full(shape, -1, dtype=np.int64)
     starts[index] = list(listed.values())
     return _Nd2Layout(axes, counts, starts), frames
@@ -665,6 +669,11 @@ CZI_UNUSABLE_PIXELS = {
 
 CZI_PLAIN, CZI_ZSTD0, CZI_ZSTD1 = 0, 5, 6
 CZI_LETTERS = "STCZBVHIR"
+CZI_FIELDS = {
+    **{"S": "scene", "T": "time point", "C": "channel", "Z": "Z plane", "pixel_type": "pixel type"},
+    **{"Xstart": "x position", "Ystart": "y position", "Xsize": "width", "Ysize": "height"},
+    **{"Xstored": "stored width", "Ystored": "stored height"},
+}
 CZI_MANY_PIXELS = 1 << 29  # of one tile; more is damage
 
 
@@ -844,7 +853,8 @@ def _subblock(file: IO[bytes], tiles: _Tiles, row: int) -> tuple[int, int, int, 
         raise ValueError(f"the header of the subblock at byte {position} is damaged") from None
     different = [name for name in own if name not in ("position", "pyramid") and own[name] != tiles.columns[name][row]]
     if different:
-        raise _Contradiction(f"the subblock at byte {position} does not say the same as the directory: {different[0]}")
+        field = CZI_FIELDS.get(different[0], different[0])
+        raise _Contradiction(f"the subblock at byte {position} and the directory give it another {field}")
     begin = position + 32 + first
     return begin, n_metadata, begin + n_metadata, n_pixels
 

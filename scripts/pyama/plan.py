@@ -7,6 +7,7 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -94,8 +95,12 @@ def frame_times(dataset: Dataset, fov: int, settings: Mapping[str, Any]) -> tupl
 
 def _mapped_times(mapping: dict[int, float], n_frames: int, settings: Mapping[str, Any]) -> list[float]:
     known = sorted(mapping.items())
-    if any(later[1] <= earlier[1] for earlier, later in zip(known, known[1:], strict=False)):
-        raise PyamaError("params.time_mapping: times do not increase from frame to frame")
+    for earlier, later in pairwise(known):
+        if later[1] <= earlier[1]:
+            raise PyamaError(
+                f"params.time_mapping: times do not increase: frame {later[0]} ({later[1]:g} min) is not after "
+                f"frame {earlier[0]} ({earlier[1]:g} min)"
+            )
     times = []
     for frame in range(n_frames):
         before = [pair for pair in known if pair[0] <= frame]
