@@ -1041,6 +1041,12 @@ def test_a_file_whose_first_frame_is_of_no_fov():
     np.testing.assert_allclose(minutes, np.array([[0, 60, 120], [5, 65, 125]]) / 60, atol=1e-6)
 
 
+def test_a_first_frame_whose_stamp_cannot_be_read_is_the_first_all_the_same():
+    seconds = np.array([[np.nan, 70.0, 130.0], [15.0, 75.0, 135.0]])
+    minutes = stamps.minutes_since_first(seconds, np.isfinite(seconds), np.ones((2, 3), bool))
+    np.testing.assert_allclose(minutes, np.array([[0, 60, 120], [5, 65, 125]]) / 60, atol=1e-6)
+
+
 def test_a_fov_without_stamps_beside_others():
     seconds = np.array([[1.0, 2.0], [np.nan, np.nan]])
     assert stamps.senseless(seconds, np.ones((2, 2), bool)) == [[], [0, 1]]

@@ -760,6 +760,27 @@ def _columns(entries: np.ndarray) -> tuple[dict[str, np.ndarray], bool]:
     return found, bool((names == b"S").any())
 
 
+def _columns_of_one(head: bytes, n_dims: int) -> dict[str, int]:
+    """Return what `_columns` does for the one entry in a subblock's header, in a tenth of the time."""
+    _, pixel_type, position, _, compression, pyramid = struct.unpack_from("<2siqiiB", head, 16)
+    found = {"pixel_type": pixel_type, "position": position, "compression": compression, "pyramid": pyramid}
+    found |= dict.fromkeys(
+        (*CZI_LETTERS, *(letter + field for letter in "XY" for field in ("start", "size", "stored"))), 0
+    )
+    for at in range(48, 48 + 20 * n_dims, 20):
+        name, start, size, _, stored = struct.unpack_from("<4siifi", head, at)
+        letter = name.rstrip(b"\0").decode("latin-1")
+        if letter in ("X", "Y"):
+            found[letter + "start"] += start
+            found[letter + "size"] += size
+            found[letter + "stored"] += stored
+        elif letter in tuple(CZI_LETTERS):
+            found[letter] += start
+        elif letter != "M":
+            raise ValueError("its directory of subblocks is damaged")
+    return found
+
+
 def _read_tiles(file: IO[bytes]) -> _Tiles:
     """Read the directory of subblocks, and keep those of full resolution.
 
@@ -848,7 +869,7 @@ def _subblock(file: IO[bytes], tiles: _Tiles, row: int) -> tuple[int, int, int, 
     if min(n_metadata, n_attached, n_pixels) < 0 or not (rest == 0 or (0 < rest < 32 and length % 32 == 0)):
         raise ValueError(f"the header of the subblock at byte {position} is damaged")
     try:
-        own, _ = _columns(np.frombuffer(head, entry, 1, 16))
+        own = _columns_of_one(head, n_dims)
     except ValueError:
         raise ValueError(f"the header of the subblock at byte {position} is damaged") from None
     different = [name for name in own if name not in ("position", "pyramid") and own[name] != tiles.columns[name][row]]
@@ -1032,7 +1053,7 @@ def _czi_times(path: Path, layout: _CziLayout, root: Element) -> tuple[list[list
         bad = set(stamps.senseless(listed[0][None], anywhere[None])[0])
         bad = bad if np.isfinite(listed[0]).any() else set(range(n_frames))
         senseless = [[frame for frame in np.flatnonzero(row).tolist() if frame in bad] for row in taken]
-    return stamps.minutes_since_first(own, readable), senseless
+    return stamps.minutes_since_first(own, readable, taken), senseless
 
 
 def _of_frames(listed: np.ndarray, layout: _CziLayout, announced: str) -> np.ndarray:
@@ -1062,20 +1083,22 @@ def _czi_subblock_stamps(file: IO[bytes], tiles: _Tiles, planes: np.ndarray) -> 
     """Return (F, T) float64 seconds: when each frame was taken, NaN where unknown; (F, T) bool: frames that are there.
 
     planes (F, T, n): rows of tiles, -1 where there is none. This needs a read per FOV and frame, so the first and last
-    frame of each FOV are looked at before all. A subblock that is damaged counts as not there.
+    frame of each FOV are looked at before all. A frame of which all subblocks are damaged counts as not there.
     """
     there = (planes >= 0).any(axis=2)
     found = np.full(there.shape, np.nan)
-    first = np.take_along_axis(planes, (planes >= 0).argmax(axis=2)[..., None], axis=2)[..., 0]
 
     def look(places: np.ndarray) -> None:
         for fov, frame in places:
-            try:
-                stamp = _czi_subblock_stamp(file, tiles, int(first[fov, frame]))
-            except ValueError:
-                there[fov, frame] = False
-            else:
+            there[fov, frame] = False
+            for row in planes[fov, frame][planes[fov, frame] >= 0].tolist():
+                try:
+                    stamp = _czi_subblock_stamp(file, tiles, row)
+                except ValueError:
+                    continue
                 found[fov, frame] = np.nan if stamp is None else stamp
+                there[fov, frame] = True
+                break
 
     ends = np.zeros_like(there)
     every = np.arange(there.shape[1])

@@ -11,12 +11,15 @@ def usable(stamps_s: np.ndarray, taken: np.ndarray) -> bool:
     return bool(len(stamps) and np.isfinite(stamps).all() and (np.diff(stamps) > 0).all())
 
 
-def minutes_since_first(stamps_s: np.ndarray, taken: np.ndarray) -> list[list[float] | None]:
+def minutes_since_first(
+    stamps_s: np.ndarray, taken: np.ndarray, there: np.ndarray | None = None
+) -> list[list[float] | None]:
     """Return the times of the frames of each FOV in minutes since the first frame of the file, None where unknown.
 
-    stamps_s (F, T) float64 seconds since any one moment; taken (F, T) bool, the frames that exist. A FOV has times if
-    its stamps are usable (see above). Frames that do not exist get a time between, or beyond, their neighbours': at the
-    pace of the FOV with most frames, since a pause of the microscope is a pause of all FOVs.
+    stamps_s (F, T) float64 seconds since any one moment; taken (F, T) bool, the frames that exist or, where `there`
+    tells of these, those whose stamp can be read. A FOV has times if its stamps are usable (see above). Other frames
+    get a time between, or beyond, their neighbours': at the pace of the FOV with most frames, since a pause of the
+    microscope is a pause of all FOVs.
     """
     good = [fov for fov in range(len(stamps_s)) if usable(stamps_s[fov], taken[fov])]
     if not good:
@@ -33,9 +36,10 @@ def minutes_since_first(stamps_s: np.ndarray, taken: np.ndarray) -> list[list[fl
             seconds[fov] = own
     if not seconds:
         return [None] * len(stamps_s)
-    begun = [own[taken[fov]][0] for fov, own in seconds.items()]
+    there = taken if there is None else there
+    begun = [own[there[fov]][0] for fov, own in seconds.items()]
     # frame 0 may have been taken in no FOV
-    start = min(begun) if any(taken[fov][0] for fov in seconds) else min(own[0] for own in seconds.values())
+    start = min(begun) if any(there[fov][0] for fov in seconds) else min(own[0] for own in seconds.values())
     return [
         # a microminute is finer than any stamp, and keeps the JSON of long movies short
         np.round((seconds[fov] - start) / 60.0, 6).tolist() if fov in seconds else None
