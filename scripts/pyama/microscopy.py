@@ -1027,8 +1027,8 @@ def _czi_times(path: Path, layout: _CziLayout, root: Element) -> tuple[list[list
     subblocks say. Where some FOVs have stamps in their subblocks and others none that can be used, these take a list's.
     """
     n_fovs, n_frames = layout.row.shape[:2]
-    planes = layout.row.reshape(n_fovs, n_frames, -1)
-    taken = (planes >= 0).any(axis=2)
+    order, bounds = _czi_tiles_by_frame(layout)
+    taken = np.diff(bounds).reshape(n_fovs, n_frames) > 0
     anywhere = taken.any(axis=0)
     announced = root.findtext(".//Information/Image/SizeT") or ""
     own, readable = np.full(taken.shape, np.nan), taken
@@ -1036,7 +1036,7 @@ def _czi_times(path: Path, layout: _CziLayout, root: Element) -> tuple[list[list
         attached = _czi_attached_stamps(file)
         listed = [_of_frames(each, layout, announced) for each in (attached, _czi_offsets(root))]
         if n_fovs > 1 or not stamps.usable(listed[0], anywhere):
-            own, readable = _czi_subblock_stamps(file, layout.tiles, planes)
+            own, readable = _czi_subblock_stamps(file, layout.tiles, order, bounds, taken)
     shared = next((each for each in listed if stamps.usable(each, anywhere)), None)
     good = [stamps.usable(own[fov], readable[fov]) for fov in range(n_fovs)]
     senseless = stamps.senseless(own, readable)
@@ -1054,6 +1054,18 @@ def _czi_times(path: Path, layout: _CziLayout, root: Element) -> tuple[list[list
         bad = bad if np.isfinite(listed[0]).any() else set(range(n_frames))
         senseless = [[frame for frame in np.flatnonzero(row).tolist() if frame in bad] for row in taken]
     return stamps.minutes_since_first(own, readable, taken), senseless
+
+
+def _czi_tiles_by_frame(layout: _CziLayout) -> tuple[np.ndarray, np.ndarray]:
+    """Return rows of the tiles by FOV, frame, channel and z, (n,) int64, and where each frame begins, (F T + 1,).
+
+    All tiles, also those of planes that are not wholly in the file: when they were taken is known all the same.
+    """
+    n_fovs, n_frames = layout.row.shape[:2]
+    columns = layout.tiles.columns
+    place = np.searchsorted(layout.scenes, columns["S"]) * n_frames + columns["T"] - layout.first_frame
+    order = np.lexsort((columns["Z"], columns["C"], place))
+    return order, np.searchsorted(place[order], np.arange(n_fovs * n_frames + 1))
 
 
 def _of_frames(listed: np.ndarray, layout: _CziLayout, announced: str) -> np.ndarray:
@@ -1079,19 +1091,23 @@ def _czi_offsets(root: Element) -> np.ndarray:
         return np.zeros(0)
 
 
-def _czi_subblock_stamps(file: IO[bytes], tiles: _Tiles, planes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _czi_subblock_stamps(
+    file: IO[bytes], tiles: _Tiles, order: np.ndarray, bounds: np.ndarray, taken: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """Return (F, T) float64 seconds: when each frame was taken, NaN where unknown; (F, T) bool: frames that are there.
 
-    planes (F, T, n): rows of tiles, -1 where there is none. This needs a read per FOV and frame, so the first and last
-    frame of each FOV are looked at before all. A frame of which all subblocks are damaged counts as not there.
+    order, bounds: see `_czi_tiles_by_frame`; taken (F, T) bool: frames that have tiles. This needs a read per FOV and
+    frame, so the first and last frame of each FOV are looked at before all. A frame of which all subblocks are damaged
+    counts as not there.
     """
-    there = (planes >= 0).any(axis=2)
+    there = taken.copy()
     found = np.full(there.shape, np.nan)
 
     def look(places: np.ndarray) -> None:
         for fov, frame in places:
             there[fov, frame] = False
-            for row in planes[fov, frame][planes[fov, frame] >= 0].tolist():
+            at = fov * there.shape[1] + frame
+            for row in order[bounds[at] : bounds[at + 1]].tolist():
                 try:
                     stamp = _czi_subblock_stamp(file, tiles, row)
                 except ValueError:
