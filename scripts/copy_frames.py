@@ -1,7 +1,8 @@
 """Stage 1, copying: the frames of one FOV from a microscopy file into images.zarr, one array per channel.
 
 Planes that are not in the file are written as zeros and listed in the array's attribute `missing_frames`; nothing
-is shifted into their place. The attribute `frame_statistics` holds what the checks of quality need to know,
+is shifted into their place. Pixels on which a mosaic has no tile, and blank borders, are zeros that the attribute
+`uncovered` names (see pyama.coverage). The attribute `frame_statistics` holds what the checks of quality need to know,
 `display_limits` what the display level needs.
 """
 
@@ -15,7 +16,8 @@ import cv2
 import numpy as np
 
 from formats import pyme_spool
-from pyama import display, job, store
+from pyama import coverage, display, job, store
+from pyama.coverage import Boxes
 from pyama.microscopy import open_movie
 
 FEW = 10  # pixels that may have the highest value of a frame by chance
@@ -45,6 +47,15 @@ def copy_frames(
     counts = {channel: np.zeros(display.COUNTS, np.int64) for channel in channels}
     limits: dict[int, list[int]] = {channel: [] for channel in channels}
     blank = np.zeros((height, width), np.uint16)
+    uncovered: dict[int, list[Boxes]] = {channel: [] for channel in channels}
+    attributes: dict[int, dict[str, Any]] = {
+        channel: {
+            "missing_frames": missing[channel],
+            "frame_statistics": statistics[channel],
+            "display_limits": limits[channel],
+        }
+        for channel in channels
+    }
     with ExitStack() as stack:
         read = stack.enter_context(open_movie(raw, pyme))
         appends = [
@@ -54,11 +65,7 @@ def copy_frames(
                     (n_frames, height, width),
                     np.uint16,
                     store.PIXELS,
-                    attributes={
-                        "missing_frames": missing[channel],
-                        "frame_statistics": statistics[channel],
-                        "display_limits": limits[channel],
-                    },
+                    attributes=attributes[channel],
                 )
             )
             for output, channel in zip(outputs, channels, strict=True)
@@ -66,26 +73,36 @@ def copy_frames(
         for frame in range(n_frames):
             stacks = zip(*(read(fov, frame, channels, plane) for plane in planes), strict=True)
             for append, channel, images in zip(appends, channels, stacks, strict=True):
-                present = [image for image in images if image is not None]
-                image = reduce(np.maximum, present) if present else blank
-                append(image)
+                present = [plane for plane, image in zip(planes, images, strict=True) if image is not None]
+                image, without_data = blank, ()
                 of_frame = NO_STATISTICS
                 if present:
+                    without_tile = [read.uncovered(fov, frame, channel, plane) for plane in present]
+                    images = map(coverage.blanked, (image for image in images if image is not None), without_tile)
+                    image = reduce(np.maximum, images)
                     counts_of_frame = display.count_pixels(image)
+                    known = coverage.common(without_tile, image.shape)
+                    without_data = coverage.find(image, int(counts_of_frame[0]), known)
+                    counts_of_frame[0] -= coverage.area_of(without_data)
                     counts[channel][: len(counts_of_frame)] += counts_of_frame
-                    of_frame = frame_statistics(image, counts_of_frame)
-                else:
+                    of_frame = frame_statistics(image, counts_of_frame, without_data)
+                append(image)
+                uncovered[channel].append(without_data)
+                if not present:
                     missing[channel].append(frame)
                 for name, value in of_frame.items():
                     statistics[channel][name].append(value)
         for channel in channels:
             limits[channel] += display.limits_of_counts(counts[channel])
+            spans = coverage.as_attribute(uncovered[channel])
+            if spans:
+                attributes[channel][coverage.ATTRIBUTE] = spans
     return missing
 
 
-def frame_statistics(image: np.ndarray, counts: np.ndarray) -> dict[str, float]:
+def frame_statistics(image: np.ndarray, counts: np.ndarray, uncovered: Boxes = ()) -> dict[str, float]:
     """What the checks of quality need to know of a (H, W) frame; `counts` is the number of its pixels by value, up to
-    the highest.
+    the highest. Of pixels that are `uncovered` nothing is told, nor are they counted.
 
     lowest, highest, mean: counts. at_highest: share of the pixels that have the highest value, less those one count
     below, which is above 0 only where a camera or a file format cut values off. contrast: standard deviation of the
@@ -93,8 +110,12 @@ def frame_statistics(image: np.ndarray, counts: np.ndarray) -> dict[str, float]:
     out of focus. Mean and contrast are of every eighth row: they are compared, not measured with.
     """
     rows = image[::8].astype(np.float32)
-    mean = cv2.mean(rows)[0]
-    spread = float(cv2.meanStdDev(rows[:, 2:] - rows[:, :-2])[1][0, 0]) if image.shape[1] > 2 else 0.0
+    mask = beside = None
+    if uncovered:
+        covered = ~coverage.mask_of(uncovered, image.shape)[::8]
+        mask, beside = covered.view(np.uint8), (covered[:, 2:] & covered[:, :-2]).view(np.uint8)
+    mean = cv2.mean(rows, mask)[0]
+    spread = float(cv2.meanStdDev(rows[:, 2:] - rows[:, :-2], mask=beside)[1][0, 0]) if image.shape[1] > 2 else 0.0
     lowest, highest = int(np.argmax(counts > 0)), len(counts) - 1
     piled = int(counts[highest])
     piled = piled - int(counts[highest - 1] if highest else 0) if piled >= FEW else 0
@@ -102,7 +123,7 @@ def frame_statistics(image: np.ndarray, counts: np.ndarray) -> dict[str, float]:
         "mean": round(mean, 3),
         "lowest": lowest,
         "highest": highest,
-        "at_highest": round(max(piled, 0) / image.size, 9),
+        "at_highest": round(max(piled, 0) / (image.size - coverage.area_of(uncovered)), 9),
         "contrast": round(spread / mean, 6) if mean else 0.0,
     }
 
