@@ -237,38 +237,28 @@ def rotated(degrees, shape=(300, 320)):
 
 @st.composite
 def unions_of_tiles(draw):
-    """Where rectangles with sides of 40 px and more lie in an image; some of it remains uncovered."""
-    shape = draw(st.tuples(st.integers(120, 200), st.integers(120, 200)))
-    covered = np.zeros(shape, bool)
-    step = draw(st.integers(40, 60))
-    for y in range(0, shape[0], step):
-        for x in range(0, shape[1], step):
-            if draw(st.booleans()):
-                covered[y : y + step, x : x + step] = True
-    return covered
+    """Which pixels lie in the tiles of a mosaic that lacks some, but not all."""
+    rows, columns, step = draw(st.integers(1, 4)), draw(st.integers(1, 4)), draw(st.integers(40, 60))
+    tiles = draw(st.lists(st.booleans(), min_size=rows * columns, max_size=rows * columns).filter(any))
+    return np.kron(np.reshape(tiles, (rows, columns)), np.ones((step, step), bool))
 
 
 @settings(max_examples=60, deadline=None)
 @given(covered=unions_of_tiles(), zeros=st.sampled_from([0, 0.05, 0.3]), seed=st.integers(0, 99))
 def test_tiles_are_seen_by_their_edges(covered, zeros, seed):
-    """Blank areas are what is left of the zeros when squares of 15 px, which may reach over the edge, are laid in."""
+    """What is seen is what remains of the zeros when only squares of 15 px may hold them, which may reach over the
+    edge: scipy's opening; zeros that are data inside the tiles are not it."""
     rng = np.random.default_rng(seed)
     image = np.where(covered & (rng.random(covered.shape) >= zeros), 300, 0).astype(np.uint16)
     found = coverage.seen_in(image)
-    padded = np.pad(image == 0, 20, constant_values=True)
-    opened = ndimage.binary_opening(padded, np.ones((15, 15)), border_value=1)[20:-20, 20:-20]
-    labels, n = ndimage.label(opened, np.ones((3, 3)))
-    large = [label for label in range(1, n + 1) if np.count_nonzero(labels == label) >= 120]
-    expected = np.isin(labels, large)
-    if not covered.any() or covered.all():
+    if covered.all():
         assert found is None
         return
-    assert found is not None
-    # sides of slivers at the rim of the image are shorter than what counts as straight
+    padded = np.pad(image == 0, 20, constant_values=True)
+    opened = ndimage.binary_opening(padded, np.ones((15, 15)), border_value=1)[20:-20, 20:-20]
     assert not (found & ~opened).any()
-    remainder = expected & ~found
-    assert remainder.mean() < 0.02
-    assert np.count_nonzero(found & covered) <= 0.002 * covered.size
+    assert found[~covered].all()
+    assert np.count_nonzero(found & covered) <= 0.001 * covered.size
 
 
 @pytest.mark.parametrize("degrees", [0.2, -0.7, 3, 17, -41, 45])
@@ -288,7 +278,7 @@ def test_borders_of_any_width_also_beside_zeros_that_are_data(width, zeros):
     gone[:width] = gone[:, -width:] = True
     found = coverage.mask_of(coverage.find(image, np.count_nonzero(image == 0)), shape)
     assert (found & gone).sum() == gone.sum()
-    assert (found & ~gone).sum() <= 0.002 * gone.size
+    assert (found & ~gone).sum() <= (0.004 if zeros > 0.7 else 0.001) * gone.size
 
 
 @pytest.mark.parametrize("zeros", [0.01, 0.3, 0.6, 0.9, 0.99, 0.999, 0.9999])
@@ -385,7 +375,7 @@ def phase_contrast(shape=(190, 220), seed=5):
 def test_logstd_ends_where_data_end_as_at_the_edge_of_the_image(part, window):
     image = phase_contrast()
     alone = logstd.segment_frame(np.ascontiguousarray(image[part]), logstd_window_size=window)
-    assert alone.max() > 3
+    assert alone.max() >= 3
     uncovered = np.ones(image.shape, bool)
     uncovered[part] = False
     found = logstd.segment_frame(np.where(uncovered, 0, image), uncovered, logstd_window_size=window)

@@ -10,6 +10,7 @@ without an offset measured, which are scattered or lie between things with round
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any
@@ -28,6 +29,9 @@ SOLID = 15
 STRAIGHT = 32
 STRAIGHT_SHARE = 0.8
 ROUGHNESS = 1.0
+# It holds more pixels than would be 0 together by chance, with this probability in a frame, given the share of zeros
+# elsewhere in it.
+CHANCE = 1e-6
 
 
 # ---------------------------------------------------------------------------------------------------- boxes and masks
@@ -126,7 +130,7 @@ def find(image: np.ndarray, n_zeros: int, known: Boxes = ()) -> Boxes:
 
     n_zeros: how many pixels of the image are 0. An image without many pays nothing for being looked at.
     """
-    if n_zeros - area_of(known) < _smallest(image.shape):
+    if n_zeros - area_of(known) < min(STRAIGHT, *image.shape):
         return known
     seen = seen_in(image)
     if seen is None:
@@ -137,11 +141,6 @@ def find(image: np.ndarray, n_zeros: int, known: Boxes = ()) -> Boxes:
 def _solid(shape: Sequence[int]) -> int:
     """Width of the squares that a blank area is made of, odd, in an image of this shape."""
     return min(SOLID, min(shape) // 8 * 2 + 1)
-
-
-def _smallest(shape: Sequence[int]) -> int:
-    """Pixels of the smallest blank area: a border one pixel wide is one."""
-    return min(SOLID**2, *shape)
 
 
 def seen_in(image: np.ndarray) -> np.ndarray | None:
@@ -156,10 +155,15 @@ def seen_in(image: np.ndarray) -> np.ndarray | None:
     square = np.ones((solid, solid), np.uint8)
     areas = np.ascontiguousarray(cv2.morphologyEx(zeros, cv2.MORPH_OPEN, square, borderValue=1)[inside])
     n, labels, table, _ = cv2.connectedComponentsWithStats(areas, connectivity=8, ltype=cv2.CV_32S)
+    n_zeros, n_in_areas = (np.count_nonzero(mask) for mask in (zeros[inside], areas))
+    if n_in_areas == image.size:
+        return None
+    scattered = (n_zeros - n_in_areas) / (image.size - n_in_areas)
+    smallest = max(long, math.log(CHANCE / image.size) / math.log(scattered) if scattered else 0)
     blank = np.zeros(n, bool)
     for label in range(1, n):
         x, y, width, height, area = table[label].tolist()
-        if _smallest(image.shape) <= area < image.size:
+        if area >= smallest:
             rows = slice(max(y - 2, 0), y + height + 2)
             columns = slice(max(x - 2, 0), x + width + 2)
             blank[label] = _straight_edged(labels[rows, columns] != label, long)
