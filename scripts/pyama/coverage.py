@@ -174,9 +174,10 @@ def _may_be_seen(image: np.ndarray, solid: int, long: int) -> bool:
     """Whether there can be a blank area, at little cost: a square of zeros holds a smaller one of a grid, and an area
     that is too narrow for a square lies along the edge of the image."""
     block = (solid + 1) // 2
-    rows, columns = (side // block for side in image.shape)
-    highest = image[: rows * block].reshape(rows, block, -1).max(axis=1)
-    highest = highest[:, : columns * block].reshape(rows, columns, block).max(axis=2)
+    highest = image
+    for _ in range(2):  # of rows, then of columns, which are rows of the transposed image: numpy is fastest along them
+        n = len(highest) // block
+        highest = np.ascontiguousarray(highest[: n * block].reshape(n, block, -1).max(axis=1).T)
     if not highest.all():
         return True
     edges = (image[0], image[-1], image[:, 0], image[:, -1])
