@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from pyama import exposure, job, paths, store, timechecks
+from pyama import coverage, exposure, job, paths, store, timechecks
 from pyama.files import write_text
 
 COLUMNS = ("fov", "frame", "check", "value", "limit")
@@ -54,6 +54,7 @@ def check_frames(
     present = np.isfinite(statistics["mean"])
     if not present.all():  # one row, since a channel that was taken in every tenth frame only is nothing unusual
         yield Finding(fov, None, f"missing_{name}", np.count_nonzero(~present), 0)
+    yield from check_coverage(fov, frames, present)
     blank = present & (statistics["lowest"] == statistics["highest"])
     for frame in np.flatnonzero(blank).tolist():
         yield Finding(fov, frame, f"blank_{name}", statistics["highest"][frame])
@@ -77,6 +78,21 @@ def check_exposure(fov: int, frames: store.Frames, qc_exposure: float) -> Rows:
     levels = (statistics[key][shown] for key in ("low", "floor", "mean"))
     for at, factor in exposure.steps(*levels, qc_exposure):
         yield Finding(fov, int(shown[at]), f"exposure_step_{frames.path.parent.name}", factor, qc_exposure)
+
+
+def check_coverage(fov: int, frames: store.Frames, present: np.ndarray) -> Rows:
+    """Share of the pixels that hold no data: the largest of all frames where all lack some, else of each such frame."""
+    uncovered = coverage.by_frame(frames.attributes)
+    shares = {
+        frame: coverage.area_of(boxes.tolist()) / (frames.shape[1] * frames.shape[2])
+        for frame, boxes in uncovered.items()
+    }
+    check = f"uncovered_{frames.path.parent.name}"
+    if shares and len(shares) == np.count_nonzero(present):
+        yield Finding(fov, None, check, max(shares.values()), 0)
+        return
+    for frame, share in shares.items():
+        yield Finding(fov, frame, check, share, 0)
 
 
 def check_fovs(arrays: Mapping[int, store.Frames], *, qc_brightness: float) -> Rows:

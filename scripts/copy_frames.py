@@ -1,7 +1,8 @@
 """Stage 1, copying: the frames of one FOV from a microscopy file into images.zarr, one array per channel.
 
 Planes that are not in the file are written as zeros and listed in the array's attribute `missing_frames`; nothing
-is shifted into their place. The attribute `frame_statistics` holds what the checks of quality need to know,
+is shifted into their place. Pixels on which a mosaic has no tile, and blank borders, are zeros that the attribute
+`uncovered` names (see pyama.coverage). The attribute `frame_statistics` holds what the checks of quality need to know,
 `display_limits` what the display level needs, `z_planes` the planes of which the highest value was taken.
 """
 
@@ -15,7 +16,8 @@ import cv2
 import numpy as np
 
 from formats import pyme_spool
-from pyama import display, exposure, job, store, zstacks
+from pyama import coverage, display, exposure, job, store, zstacks
+from pyama.coverage import Boxes
 from pyama.microscopy import open_movie
 
 FEW = 10  # pixels that may have the highest value of a frame by chance
@@ -85,6 +87,16 @@ def _copy_once(
     blank = np.zeros((height, width), np.uint16)
     stacked = len(planes) > 1
     taken: dict[int, list[int]] = {channel: [] for channel in channels}
+    uncovered: dict[int, list[Boxes]] = {channel: [] for channel in channels}
+    attributes: dict[int, dict[str, Any]] = {
+        channel: {
+            "missing_frames": missing[channel],
+            "frame_statistics": statistics[channel],
+            "display_limits": limits[channel],
+        }
+        | ({"z_planes": taken[channel]} if stacked else {})
+        for channel in channels
+    }
     with ExitStack() as stack:
         read = stack.enter_context(open_movie(raw, pyme))
         appends = [
@@ -94,12 +106,7 @@ def _copy_once(
                     (n_frames, height, width),
                     np.uint16,
                     store.PIXELS,
-                    attributes={
-                        "missing_frames": missing[channel],
-                        "frame_statistics": statistics[channel],
-                        "display_limits": limits[channel],
-                    }
-                    | ({"z_planes": taken[channel]} if stacked else {}),
+                    attributes=attributes[channel],
                 )
             )
             for output, channel in zip(outputs, channels, strict=True)
@@ -107,19 +114,26 @@ def _copy_once(
         for frame in range(n_frames):
             stacks = zip(*(read(fov, frame, channels, plane) for plane in planes), strict=True)
             for append, channel, images in zip(appends, channels, stacks, strict=True):
-                present = [image for image in images if image is not None]
+                present = [plane for plane, image in zip(planes, images, strict=True) if image is not None]
                 if stacked:
                     states[channel][frame] = [zstacks.state_of(image) for image in images]
                     if zstacks.incomplete(states[channel][: max(known, frame + 1)])[frame]:
                         present = []
-                image = reduce(np.maximum, present) if present else blank
-                append(image)
+                image, without_data = blank, ()
                 of_frame = NO_STATISTICS
                 if present:
+                    without_tile = [read.uncovered(fov, frame, channel, plane) for plane in present]
+                    images = map(coverage.blanked, (image for image in images if image is not None), without_tile)
+                    image = reduce(np.maximum, images)
                     counts_of_frame = display.count_pixels(image)
+                    of_tiles = coverage.common(without_tile, image.shape)
+                    without_data = coverage.find(image, int(counts_of_frame[0]), of_tiles)
+                    counts_of_frame[0] -= coverage.area_of(without_data)
                     counts[channel][: len(counts_of_frame)] += counts_of_frame
-                    of_frame = frame_statistics(image, counts_of_frame)
-                else:
+                    of_frame = frame_statistics(image, counts_of_frame, without_data)
+                append(image)
+                uncovered[channel].append(without_data)
+                if not present:
                     missing[channel].append(frame)
                 for name, value in of_frame.items():
                     statistics[channel][name].append(value)
@@ -129,12 +143,15 @@ def _copy_once(
                 if missing[channel] != np.flatnonzero(zstacks.incomplete(states[channel])).tolist():
                     raise _SeenTooLate
                 taken[channel] += [planes[at] for at in zstacks.planes_taken(states[channel])]
+            spans = coverage.as_attribute(uncovered[channel])
+            if spans:
+                attributes[channel][coverage.ATTRIBUTE] = spans
     return missing
 
 
-def frame_statistics(image: np.ndarray, counts: np.ndarray) -> dict[str, float]:
+def frame_statistics(image: np.ndarray, counts: np.ndarray, uncovered: Boxes = ()) -> dict[str, float]:
     """What the checks of quality need to know of a (H, W) frame; `counts` is the number of its pixels by value, up to
-    the highest.
+    the highest. Of pixels that are `uncovered` nothing is told, nor are they counted.
 
     lowest, highest, mean: counts. at_highest: share of the pixels that have the highest value, less those one count
     below, which is above 0 only where a camera or a file format cut values off. contrast: standard deviation of the
@@ -143,8 +160,12 @@ def frame_statistics(image: np.ndarray, counts: np.ndarray) -> dict[str, float]:
     exposure.levels.
     """
     rows = image[::8].astype(np.float32)
-    mean = cv2.mean(rows)[0]
-    spread = float(cv2.meanStdDev(rows[:, 2:] - rows[:, :-2])[1][0, 0]) if image.shape[1] > 2 else 0.0
+    mask = beside = None
+    if uncovered:
+        covered = ~coverage.mask_of(uncovered, image.shape)[::8]
+        mask, beside = covered.view(np.uint8), (covered[:, 2:] & covered[:, :-2]).view(np.uint8)
+    mean = cv2.mean(rows, mask)[0]
+    spread = float(cv2.meanStdDev(rows[:, 2:] - rows[:, :-2], mask=beside)[1][0, 0]) if image.shape[1] > 2 else 0.0
     lowest, highest = int(np.argmax(counts > 0)), len(counts) - 1
     low, floor = exposure.levels(counts)
     piled = int(counts[highest])
@@ -153,7 +174,7 @@ def frame_statistics(image: np.ndarray, counts: np.ndarray) -> dict[str, float]:
         "mean": round(mean, 3),
         "lowest": lowest,
         "highest": highest,
-        "at_highest": round(max(piled, 0) / image.size, 9),
+        "at_highest": round(max(piled, 0) / (image.size - coverage.area_of(uncovered)), 9),
         "contrast": round(spread / mean, 6) if mean else 0.0,
         "low": round(low, 3),
         "floor": round(floor, 3),

@@ -5,13 +5,13 @@ for background; the mask and the background are channels of their own. Pixel val
 (attributes `scale`, `offset`), from which raw counts come back exactly.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from pyama import display, job, overlaps, paths, store
+from pyama import coverage, display, job, overlaps, paths, store
 
 SCALE = 65535
 BATCH_BYTES = 192 << 20  # pixels of so many cells are collected in one pass over the frames
@@ -66,7 +66,11 @@ def write_cells(tracked: store.Frames, channels: Sequence[store.Frames], output:
     with store.new_store(output) as put:
         store.put_group(put, "")
         n_frames, height, width = tracked.shape
-        store.put_group(put, "metadata", {"frames": n_frames, "height": height, "width": width})
+        image = {"frames": n_frames, "height": height, "width": width}
+        for channel in channels:
+            if paths.is_phase_contrast(channel.path.parent.name):
+                image |= coverage.same(channel.attributes)
+        store.put_group(put, "metadata", image)
         for name, data in (
             ("cell_ids", cells.ids),
             ("bboxes", cells.bboxes),
@@ -77,10 +81,11 @@ def write_cells(tracked: store.Frames, channels: Sequence[store.Frames], output:
             store.put_array(put, f"metadata/{name}", data, store.LABELS)
         for name in names:
             store.put_group(put, name)
+        uncovered = [coverage.by_frame(channel.attributes) for channel in (tracked, *channels)]
         for batch in _batches(cells):
-            for name, channel in zip(names, (tracked, *channels), strict=True):
+            for name, channel, boxes in zip(names, (tracked, *channels), uncovered, strict=True):
                 for cell, pixels in zip(batch, _collect(channel, cells, batch), strict=True):
-                    _put_cell(put, name, channel, cells, cell, pixels)
+                    _put_cell(put, name, channel, cells, cell, pixels, boxes)
     return cells
 
 
@@ -114,8 +119,19 @@ def _collect(channel: store.Frames, cells: Cells, batch: Sequence[int]) -> list[
     return pixels
 
 
-def _put_cell(put: store.Put, name: str, channel: store.Frames, cells: Cells, cell: int, pixels: np.ndarray) -> None:
-    """Write both levels of one cell in one channel, over all frames: 0 where the cell is absent."""
+def _put_cell(
+    put: store.Put,
+    name: str,
+    channel: store.Frames,
+    cells: Cells,
+    cell: int,
+    pixels: np.ndarray,
+    uncovered: Mapping[int, np.ndarray],
+) -> None:
+    """Write both levels of one cell in one channel, over all frames: 0 where the cell is absent.
+
+    uncovered: boxes (n, 4) of the channel that hold no data, by frame.
+    """
     valid = cells.valid[cell]
     key = f"{name}/{cells.ids[cell]}"
     store.put_group(put, key)
@@ -131,8 +147,25 @@ def _put_cell(put: store.Put, name: str, channel: store.Frames, cells: Cells, ce
         missing = channel.attributes.get("missing_frames")
         if missing:
             attributes["missing_frames"] = tuple(missing)
+        boxes = _boxes_in_crops(uncovered, cells, cell)
+        if boxes:
+            attributes[coverage.ATTRIBUTE] = boxes
     store.put_array(put, f"{key}/0", _over_all_frames(crop, valid), kind, attributes)
     store.put_array(put, f"{key}/1", _over_all_frames(shown, valid), store.DISPLAY)
+
+
+def _boxes_in_crops(
+    uncovered: Mapping[int, np.ndarray], cells: Cells, cell: int
+) -> tuple[tuple[int, int, int, int, int], ...]:
+    """Parts of a cell's crops that hold no data, in pixels of the crop: (frame, y0, x0, y1, x1) each, half-open."""
+    found = []
+    size = np.tile(cells.windows[cell], 2)
+    for frame in np.flatnonzero(cells.valid[cell]).tolist() if uncovered else ():
+        if frame in uncovered:
+            boxes = np.clip(uncovered[frame] - np.tile(cells.origins[cell, frame], 2), 0, size)
+            boxes = boxes[(boxes[:, :2] < boxes[:, 2:]).all(axis=1)]
+            found += [(frame, *box) for box in boxes.tolist()]
+    return tuple(found)
 
 
 def _over_all_frames(present: np.ndarray, valid: np.ndarray) -> np.ndarray:

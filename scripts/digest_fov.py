@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from extract_features import on_border, read_crop, too_short
+from extract_features import near_edge, read_crop, too_short
 from pyama import display, draw, job, paths, store
 from report.digest import DIGEST, THUMBNAIL, spread, strip_file
 
@@ -62,11 +62,11 @@ def tiles_of(
     """
     rows = []
     for name, below in [(paths.pc(pc), None), *((paths.fl(channel), paths.background(channel)) for channel in fl)]:
-        images, missing = read_crop(get, name, cell)
+        images, attributes = read_crop(get, name, cell)
         images = images[frames]
         if below:
             images = images - read_crop(get, below, cell)[0][frames]
-        images[np.isin(frames, missing)] = np.nan
+        images[np.isin(frames, attributes.get("missing_frames", []))] = np.nan
         rows.append([tile(image, width) for image in images])
     masks = read_crop(get, paths.tracked(pc), cell)[0][frames]
     return np.array(rows), np.array([tile(mask, width) for mask in masks]) > 0.5
@@ -168,9 +168,8 @@ def digest(
         ids, valid, bboxes = (
             store.get_array(get, f"metadata/{name}")[0] for name in ("cell_ids", "valid_frames", "bboxes")
         )
-        image = json.loads(get("metadata/zarr.json"))["attributes"]
         short = too_short(valid, min_frames)
-        border = on_border(valid, bboxes, (image["height"], image["width"]), border_margin)
+        border = near_edge(get, ids, valid, bboxes, pc, border_margin)
         means, kept_by_frame = read_traces(traces, column, valid.shape[1])
         frame, picture = thumbnail(
             store.open_frames(pc_frames), store.open_frames(tracked), list(means), thumbnail_width

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from pyama import background, display, job, store
+from pyama import background, coverage, display, job, store
 
 
 def estimate_movie(
@@ -22,7 +22,7 @@ def estimate_movie(
 
     `labeled` holds the cells to leave out, None where there is no phase-contrast channel. A frame without any
     background to see (or that the file did not hold) takes the estimate of the frame before, or of the first one
-    after it that has any; returns these frames of each channel.
+    after it that has any; returns these frames of each channel. Where a frame is uncovered its background is 0.
     """
     channels = [store.open_frames(source) for source in sources]
     labels = store.open_frames(labeled) if labeled else None
@@ -30,7 +30,8 @@ def estimate_movie(
     borrowed: list[list[int]] = [[] for _ in channels]
     latest: list[np.ndarray | None] = [None for _ in channels]
     waiting = [0 for _ in channels]  # frames at the start that have no estimate yet
-    attributes: list[dict[str, Any]] = [{} for _ in channels]
+    attributes: list[dict[str, Any]] = [coverage.same(channel.attributes) for channel in channels]
+    written = [0 for _ in channels]
     counts = [np.zeros(display.STEPS * display.COUNTS, np.int64) for _ in channels]
     with ExitStack() as stack:
         appends = [
@@ -40,7 +41,8 @@ def estimate_movie(
 
         def put(at: int, estimate: np.ndarray) -> None:
             np.add.at(counts[at], display.sample_smooth(estimate), 1)
-            appends[at](estimate)
+            appends[at](coverage.blanked(estimate, coverage.of_frame(attributes[at], written[at])))
+            written[at] += 1
 
         for frame in range(shape[0]):
             covered = background.dilate(labels.read(frame) > 0, background_dilation) if labels else None
@@ -48,9 +50,8 @@ def estimate_movie(
                 estimate = None
                 if channel.present(frame):
                     image = channel.read(frame)
-                    estimate = background.estimate_background(
-                        image, covered, tile_size=tile_size, background_dilation=0
-                    )
+                    hidden = _with_uncovered(covered, channel, frame)
+                    estimate = background.estimate_background(image, hidden, tile_size=tile_size, background_dilation=0)
                 if estimate is None:
                     borrowed[at].append(frame)
                     if latest[at] is None:
@@ -67,9 +68,20 @@ def estimate_movie(
                 name = channel.path.parent.name
                 job.log.warning("%s: no frame shows background; taken from the darkest parts", name)
             for frame in range(waiting[at]):
-                put(at, background.estimate_background(channel.read(frame), None, tile_size=tile_size))
+                image, hidden = channel.read(frame), _with_uncovered(None, channel, frame)
+                estimate = background.estimate_background(image, hidden, tile_size=tile_size, background_dilation=0)
+                put(at, background.dark_level(image, hidden) if estimate is None else estimate)
             attributes[at]["display_limits"] = display.limits_of_smooth(counts[at])
     return borrowed
+
+
+def _with_uncovered(mask: np.ndarray | None, frames: store.Frames, frame: int) -> np.ndarray | None:
+    """A mask (H, W) bool, or None for an empty one, with the pixels of a frame that hold no data."""
+    boxes = coverage.of_frame(frames.attributes, frame)
+    if not boxes:
+        return mask
+    uncovered = coverage.mask_of(boxes, frames.shape[1:])
+    return uncovered if mask is None else mask | uncovered
 
 
 def main(

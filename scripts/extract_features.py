@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from pyama import features, job, lineage, paths, store
+from pyama import coverage, features, job, lineage, paths, store
 from pyama.files import write_text
 
 BASE_COLUMNS = (
@@ -50,6 +50,37 @@ def on_border(valid: np.ndarray, bboxes: np.ndarray, shape: Sequence[int], borde
     return (outside.any(axis=-1) & valid).any(axis=1)
 
 
+def near_edge(
+    get: store.Get, ids: np.ndarray, valid: np.ndarray, bboxes: np.ndarray, pc: int, border_margin: int
+) -> np.ndarray:
+    """Which cells, (N,) bool, have a pixel within `border_margin` of the edge of the image, or of pixels of the
+    phase-contrast channel `pc` that hold no data, in any frame. ids (N,), valid (N, T), bboxes (N, T, 4)."""
+    image = json.loads(get("metadata/zarr.json"))["attributes"]
+    found = on_border(valid, bboxes, (image["height"], image["width"]), border_margin)
+    uncovered = coverage.by_frame(image)
+    if not uncovered or not border_margin:
+        return found
+    origins, _ = store.get_array(get, "metadata/crop_origins")
+    for frame, boxes in uncovered.items():
+        low, high = boxes[:, :2] - border_margin, boxes[:, 2:] + border_margin
+        for row in np.flatnonzero(valid[:, frame] & ~found).tolist():
+            box = bboxes[row, frame]
+            near = np.flatnonzero(((box[:2] < high) & (box[2:] > low)).all(axis=1))
+            if len(near):
+                mask, _ = read_crop(get, paths.tracked(pc), int(ids[row]))
+                places = np.argwhere(mask[frame] > 0) + origins[row, frame]
+                found[row] = any(((places >= low[at]) & (places < high[at])).all(axis=1).any() for at in near)
+    return found
+
+
+def without_data(attributes: Mapping[str, Any], mask: np.ndarray, frames: np.ndarray) -> np.ndarray:
+    """In which of the `frames` (n,) of a crop the file holds nothing of a pixel in the mask (n, h, w): (n,) bool."""
+    found = np.isin(frames, attributes.get("missing_frames", []))
+    for frame, y0, x0, y1, x1 in attributes.get(coverage.ATTRIBUTE, ()):
+        found |= (frames == frame) & mask[:, y0:y1, x0:x1].any(axis=(1, 2))
+    return found
+
+
 def extract_cell(
     get: store.Get,
     cell: int,
@@ -63,7 +94,7 @@ def extract_cell(
     """Feature columns of one cell, (n,) float64 each, over the n `frames` in which it is present.
 
     origins: (n, 2) upper left corners of its crops. Features of a fluorescence channel are NaN in frames that the
-    file did not hold.
+    file did not hold, and where a pixel of the cell holds no data there: no total is right without it.
     """
     mask = read_crop(get, paths.tracked(chosen.pc), cell)[0][frames] > 0
     grown = features.grow_mask(mask, mask_margin)
@@ -72,12 +103,12 @@ def extract_cell(
         if not names:
             continue
         if channel == chosen.pc:
-            image, missing = read_crop(get, paths.pc(channel), cell) if chosen.plugins else (None, [])
+            image, attributes = read_crop(get, paths.pc(channel), cell) if chosen.plugins else (None, {})
             values = features.phase_features(
                 names, mask, origins, image=None if image is None else np.rint(image[frames]), label=cell, frames=frames
             )
         else:
-            image, missing = read_crop(get, paths.fl(channel), cell)
+            image, attributes = read_crop(get, paths.fl(channel), cell)
             background, _ = read_crop(get, paths.background(channel), cell)
             values = features.fluorescence_features(
                 names,
@@ -89,17 +120,17 @@ def extract_cell(
                 frames=frames,
                 **settings,
             )
-        absent = np.isin(frames, missing)
+        absent = without_data(attributes, mask if channel == chosen.pc else grown, frames)
         columns += [np.where(absent, np.nan, values[name]) for name in names]
     return columns
 
 
-def read_crop(get: store.Get, name: str, cell: int) -> tuple[np.ndarray, list[int]]:
-    """A cell's crop (T, h, w) in counts, float64 (the mask: as it is), and the frames that the file did not hold."""
+def read_crop(get: store.Get, name: str, cell: int) -> tuple[np.ndarray, dict[str, Any]]:
+    """A cell's crop (T, h, w) in counts, float64 (the mask: as it is), and its attributes."""
     crop, attributes = store.get_array(get, f"{name}/{cell}/0")
     if "scale" in attributes:
         crop = crop * float(attributes["scale"]) + float(attributes["offset"])
-    return crop, attributes.get("missing_frames", [])
+    return crop, attributes
 
 
 def table(
@@ -119,9 +150,8 @@ def table(
     ids, valid, bboxes, origins = (
         store.get_array(get, f"metadata/{name}")[0] for name in ("cell_ids", "valid_frames", "bboxes", "crop_origins")
     )
-    image = json.loads(get("metadata/zarr.json"))["attributes"]
     short = too_short(valid, min_frames)
-    border = on_border(valid, bboxes, (image["height"], image["width"]), border_margin)
+    border = near_edge(get, ids, valid, bboxes, chosen.pc, border_margin)
     kept = ~short & ~border
     job.log.info(
         "%d cells; left out: %d in fewer than min_frames = %d frames, %d within border_margin = %d px of the edge "

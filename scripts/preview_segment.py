@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 
 from formats import pyme_spool
-from pyama import job, preview, store
+from pyama import coverage, job, preview, store
 from pyama.microscopy import open_movie
-from segment_cells import Segment, checked, segmenter
+from segment_cells import Segment, label_frame, segmenter
 
 
 def segment_frames(
@@ -33,7 +33,10 @@ def segment_frames(
             image = preview.read_frame(read, fov, frame, channel, planes)
             if image is None:
                 continue
-            labels = checked(segment(image), image.shape, frame)
+            tiles = [read.uncovered(fov, frame, channel, plane) for plane in planes]
+            n_zeros = np.count_nonzero(image == 0)
+            uncovered = coverage.find(image, n_zeros, coverage.common(tiles, image.shape))
+            labels = label_frame(segment, image, uncovered, frame)
             counts.append(int(labels.max(initial=0)))
             dtype = np.uint16 if counts[-1] <= np.iinfo(np.uint16).max else np.uint32
             store.put_array(put, f"{fov}/{frame}", labels.astype(dtype), store.LABELS)

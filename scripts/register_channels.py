@@ -1,6 +1,7 @@
 """Between copying and background: fluorescence frames laid over the phase contrast by their channel's shift field.
 
-What moved in from beyond the edge repeats the pixel at the edge. Frames that the file did not hold stay blank and
+What moved in from beyond the edge holds no data: it is 0, and the attribute `uncovered` says so (see pyama.coverage).
+Frames that the file did not hold stay blank and
 listed in `missing_frames`.
 """
 
@@ -10,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from pyama import display, job, shifts, store
+from pyama import coverage, display, job, shifts, store
 
 
 def register_movie(source: Path, output: Path, shift: shifts.Shift, pixel_nm: float) -> float:
@@ -20,15 +21,31 @@ def register_movie(source: Path, output: Path, shift: shifts.Shift, pixel_nm: fl
     places = shifts.sources(shift, shape, pixel_nm, source.parent.name)
     attributes: dict[str, Any] = {"missing_frames": frames.attributes.get("missing_frames", [])}
     counts = np.zeros(display.COUNTS, np.int64)
+    # a pixel reaches half a pixel beyond its middle
+    beyond = np.logical_or.reduce(
+        [(place < -0.5) | (place > side - 0.5) for place, side in zip(places, shape, strict=True)]
+    )
+    uncovered: list[coverage.Boxes] = []
+    latest: tuple[coverage.Boxes, coverage.Boxes] = ((), coverage.boxes_of(beyond))  # boxes before and after the shift
     with store.writing(output, frames.shape, np.uint16, store.PIXELS, attributes=attributes) as append:
         for frame in range(frames.shape[0]):
             image = frames.read(frame)
             if frames.present(frame):
-                image = shifts.shifted(image, places)
+                boxes = tuple(coverage.of_frame(frames.attributes, frame))
+                if boxes != latest[0]:
+                    # without data is also what lies between a pixel with and one without
+                    mask = coverage.mask_of(boxes, shape).astype(np.uint16) * 65535
+                    latest = boxes, coverage.boxes_of((shifts.shifted(mask, places) > 0) | beyond)
+                image = coverage.blanked(shifts.shifted(image, places), latest[1])
                 counts_of_frame = display.count_pixels(image)
+                counts_of_frame[0] -= coverage.area_of(latest[1])
                 counts[: len(counts_of_frame)] += counts_of_frame
             append(image)
+            uncovered.append(latest[1] if frames.present(frame) else ())
         attributes["display_limits"] = display.limits_of_counts(counts)
+        spans = coverage.as_attribute(uncovered)
+        if spans:
+            attributes[coverage.ATTRIBUTE] = spans
     moved = np.hypot(*(place - here for place, here in zip(places, np.mgrid[: shape[0], : shape[1]], strict=True)))
     return float(moved.max())
 

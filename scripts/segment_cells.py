@@ -5,13 +5,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 
-from pyama import job, plugins, store
+from pyama import coverage, job, plugins, store
 from pyama.errors import PyamaError
 from pyama.recipe import LABELS, read_recipe
 
-Segment = Callable[[np.ndarray], np.ndarray]  # (H, W) uint16 -> (H, W) labels
+Segment = Callable[..., np.ndarray]
+"""segment(image, uncovered): (H, W) uint16 -> (H, W) labels; uncovered, if given: (H, W) bool, pixels without data."""
 
 
 def segmenter(method: str, settings: Mapping[str, Any], recipe: str | None = None) -> Segment:
@@ -22,9 +24,15 @@ def segmenter(method: str, settings: Mapping[str, Any], recipe: str | None = Non
     if recipe:
         prepare = read_recipe(recipe)
         if prepare.makes == LABELS:
-            return lambda image: in_raster_order(prepare.run(image))
+            return _covered_part(lambda image: in_raster_order(prepare.run(image)))
         segment = segmenter(method, settings)
-        return lambda image: segment(np.rint(np.clip(prepare.run(image), 0, 65535)).astype(np.uint16))
+
+        def prepared(image: np.ndarray, uncovered: np.ndarray | None = None) -> np.ndarray:
+            if uncovered is not None:
+                image = coverage.continued(image, uncovered, mirrored=True)
+            return segment(np.rint(np.clip(prepare.run(image), 0, 65535)).astype(np.uint16), uncovered)
+
+        return prepared
     if method == "logstd":
         from pyama import logstd
 
@@ -32,12 +40,55 @@ def segmenter(method: str, settings: Mapping[str, Any], recipe: str | None = Non
     if method == "pyama":
         from pyama import legacy
 
-        return legacy.segment_frame
+        return _covered_part(legacy.segment_frame)
     if method == "cellpose":
         from pyama.cellpose_method import cellpose_segmenter
 
-        return cellpose_segmenter(settings["min_object_size"])
-    return plugins.load_function(method, "segmentation_method")
+        return _covered_part(cellpose_segmenter(settings["min_object_size"]))
+    return _covered_part(plugins.load_function(method, "segmentation_method"))
+
+
+def _covered_part(label: Callable[[np.ndarray], np.ndarray]) -> Segment:
+    """`label` for images with pixels without data: it sees the image mirrored there, and what it finds there is cut
+    off; pieces of a region that this leaves are regions of their own."""
+
+    def segment(image: np.ndarray, uncovered: np.ndarray | None = None) -> np.ndarray:
+        if uncovered is None:
+            return label(image)
+        labels = label(coverage.continued(image, uncovered, mirrored=True))
+        return without(checked(labels, image.shape), uncovered)
+
+    return segment
+
+
+def without(labels: np.ndarray, uncovered: np.ndarray) -> np.ndarray:
+    """The regions less the pixels that are uncovered, 4-connected pieces apart, numbered 1..N in raster order."""
+    kept = np.where(uncovered, 0, labels).astype(np.int64)
+    highest = int(labels.max(initial=0))
+    for cut in np.unique(labels[uncovered & (labels > 0)]).tolist():
+        n, pieces = cv2.connectedComponents((kept == cut).view(np.uint8), connectivity=4, ltype=cv2.CV_32S)
+        kept[pieces > 1] = highest + pieces[pieces > 1]
+        highest += n
+    return in_raster_order(kept)
+
+
+def label_frame(segment: Segment, image: np.ndarray, boxes: coverage.Boxes, frame: int) -> np.ndarray:
+    """Labels of a frame (H, W), none where it is uncovered (`boxes`).
+
+    The method gets the smallest rectangle with all that is covered: within borders without data it finds just what it
+    would in a frame that ends there.
+    """
+    if not boxes:
+        return checked(segment(image), image.shape, frame)
+    uncovered = coverage.mask_of(boxes, image.shape)
+    labels = np.zeros(image.shape, np.int64)
+    y, x = (np.flatnonzero(~uncovered.all(axis=axis)) for axis in (1, 0))
+    if len(y):
+        part = np.s_[y[0] : y[-1] + 1, x[0] : x[-1] + 1]
+        inside = np.ascontiguousarray(uncovered[part])
+        image = np.ascontiguousarray(image[part])
+        labels[part] = checked(segment(image, inside) if inside.any() else segment(image), image.shape, frame)
+    return labels
 
 
 def in_raster_order(labels: np.ndarray) -> np.ndarray:
@@ -68,7 +119,8 @@ def _write_labels(frames: store.Frames, output: Path, segment: Segment, dtype: t
     with store.writing(output, frames.shape, dtype, store.LABELS, attributes=attributes) as append:
         for frame in range(n_frames):
             if frames.present(frame):
-                labels = checked(segment(frames.read(frame)), (height, width), frame)
+                boxes = coverage.of_frame(frames.attributes, frame)
+                labels = label_frame(segment, frames.read(frame), boxes, frame)
             else:
                 labels = np.zeros((height, width), dtype)
             highest = int(labels.max(initial=0))
@@ -80,12 +132,13 @@ def _write_labels(frames: store.Frames, output: Path, segment: Segment, dtype: t
     return counts
 
 
-def checked(labels: Any, shape: tuple[int, int], frame: int) -> np.ndarray:
+def checked(labels: Any, shape: tuple[int, int], frame: int | None = None) -> np.ndarray:
     """What a method returned, if it is a label image."""
     labels = np.asarray(labels)
     if labels.shape != shape or labels.dtype.kind not in "iu" or labels.min(initial=0) < 0:
+        place = "" if frame is None else f"frame {frame}: "
         raise PyamaError(
-            f"segmentation_method: frame {frame}: expected labels of shape {shape} (integers from 0), "
+            f"segmentation_method: {place}expected labels of shape {shape} (integers from 0), "
             f"got {labels.dtype} of shape {labels.shape}"
         )
     return labels

@@ -1,7 +1,10 @@
 """playNano's bundles and GIFs: what is in them, without the program (tests/peers asks the program itself)."""
 
 import json
+import os
 import pickle
+import subprocess
+import sys
 import zipfile
 
 import h5py
@@ -154,6 +157,34 @@ def test_a_constant_movie_is_black_with_its_times(tmp_path, value):
         assert picture[100:400].max() <= 8
         assert picture[:40].max() > 200  # the time
     assert np.abs(pictures[0][:40] - pictures[1][:40]).max() > 200
+
+
+def test_memory_does_not_grow_with_the_movie(tmp_path):
+    """A frame more is a frame in memory no longer: 60 against 12, of 300 kB each when they are encoded."""
+    program = """
+import resource, sys
+from pathlib import Path
+import numpy as np
+from formats import gif
+from formats_tools import Stack
+class Noise(Stack):
+    def read(self, t):
+        return np.random.default_rng(t).integers(0, 60000, self.shape[1:], dtype=np.uint16)
+n = int(sys.argv[1])
+look = {"pixel_size_um": 0.65, "gif_fps": 5, "gif_scale_bar_um": None}
+stack = Noise(np.broadcast_to(np.uint16(0), (n, 512, 512)))
+gif.write_gif(Path(sys.argv[2]), stack, None, "fl_ch_1", times_min=list(range(n)), **look)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+    paths = {"PYTHONPATH": os.pathsep.join(sys.path)}
+    used = {}
+    for n in (12, 60):
+        command = [sys.executable, "-c", program, str(n), str(tmp_path / "m.gif")]
+        done = subprocess.run(command, env=os.environ | paths, capture_output=True, text=True, check=True)
+        used[n] = int(done.stdout) / 1024
+    size = (tmp_path / "m.gif").stat().st_size / 2**20
+    assert size > 15  # MB, all frames together
+    assert used[60] - used[12] < size / 4
 
 
 def test_dark_to_bright_and_the_bar(tmp_path):

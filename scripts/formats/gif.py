@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from formats.fov import Fov
-from pyama import display, job, overlaps
+from pyama import display, film, job, overlaps
 from pyama.files import whole
 
 if TYPE_CHECKING:
@@ -47,9 +47,9 @@ def write_gif(
     low, high = display.limits_of_counts(counts)
     table = display.to_bytes(np.arange(1 << 16), low, high)
     pictures = _pictures(frames, labels, table, times_min, bar, scale, name)
-    with whole(path) as partial:
-        duration = int(1000 / gif_fps)
-        next(pictures).save(partial, "GIF", save_all=True, append_images=pictures, duration=duration, loop=0)
+    with whole(path) as partial, film.gif(partial, int(1000 / gif_fps)) as append:
+        for picture in pictures:
+            append(picture)
 
 
 def scale_bar(wanted_um: float | None, pixel_size_um: float | None, width: int) -> tuple[float, str] | None:
@@ -95,7 +95,7 @@ def _pictures(
             left, top = 10 * unit, size[1] - 22 * unit
             draw.rectangle([left, top, left + bar[0] * scale, top + 5 * unit], "white")
             draw.text((left, top - 30 * unit), bar[1], "white", font)
-        yield picture
+        yield picture.convert("P", palette=Image.Palette.ADAPTIVE)  # the colours that suit this frame best
 
 
 def colour_table(name: str) -> np.ndarray:

@@ -88,6 +88,13 @@ def estimate_background(
     return None
 
 
+def dark_level(image: NDArray[np.uint16], hidden: Mask | None) -> NDArray[np.float32]:
+    """The lower quartile of a frame (H, W) everywhere, less what is `hidden`: a guess where `estimate_background` sees
+    nothing but light. 0 where all is hidden."""
+    values = image if hidden is None else image[~hidden]
+    return np.full(image.shape, np.quantile(values, 0.25) if values.size else 0, np.float32)
+
+
 def _means(image, covered, factor):
     """Means of squares of factor x factor pixels, float32, and whether any pixel of a square is covered, bool; the
     last rows and columns are left out where they do not fill a square."""

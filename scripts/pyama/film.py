@@ -11,12 +11,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 
 from pyama.errors import PyamaError
 from pyama.files import whole
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 Append = Callable[[np.ndarray], None]  # (H, W, 3) uint8, red, green, blue
 
@@ -33,8 +37,33 @@ def filming(path: Path, shape: tuple[int, int], speed: int, colours: np.ndarray)
 
 
 @contextmanager
+def gif(path: Path, duration_ms: int) -> Iterator[Callable[[Image], None]]:
+    """Write a GIF that repeats for ever: `with gif(...) as append: append(image)`, with one image in memory.
+
+    Images have a palette (mode P); one that is not that of the first image is stored with the image.
+    """
+    from PIL import GifImagePlugin
+
+    first: list[bytes] = []
+    with open(path, "wb") as file:
+
+        def append(image: Image) -> None:
+            colours = image.palette.tobytes()
+            if not first:
+                first.append(colours)
+                file.writelines(GifImagePlugin.getheader(image.copy(), info={"loop": 0, "optimize": False})[0])
+            own = {"include_color_table": True} if colours != first[0] else {}
+            parts = GifImagePlugin.getdata(image, duration=duration_ms, **own)
+            file.writelines(parts)
+            parts.clear()  # Pillow keeps it in a class that refers to itself, which Python does away with late
+
+        yield append
+        file.write(b";")
+
+
+@contextmanager
 def _gif(path: Path, shape: tuple[int, int], speed: int, colours: np.ndarray) -> Iterator[Append]:
-    from PIL import GifImagePlugin, Image
+    from PIL import Image
 
     table = _nearest(colours)
     palette = np.resize(colours, (256, 3)).tobytes()
@@ -44,17 +73,14 @@ def _gif(path: Path, shape: tuple[int, int], speed: int, colours: np.ndarray) ->
         image.putpalette(palette)
         return image
 
-    with open(path, "wb") as file:
-        blank = indexed(np.zeros(shape, np.uint8))
-        file.writelines(GifImagePlugin.getheader(blank, info={"loop": 0, "optimize": False})[0])
+    # In hundredths of a second, which is all that a GIF knows.
+    with gif(path, round(100 / speed) * 10) as append_image:
 
         def append(picture: np.ndarray) -> None:
             r, g, b = np.moveaxis(picture >> 2, -1, 0)
-            # In hundredths of a second, which is all that a GIF knows.
-            file.writelines(GifImagePlugin.getdata(indexed(table[r, g, b]), duration=round(100 / speed) * 10))
+            append_image(indexed(table[r, g, b]))
 
         yield append
-        file.write(b";")
 
 
 def _nearest(colours: np.ndarray) -> np.ndarray:

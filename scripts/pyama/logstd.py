@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 import cv2
 import numpy as np
 
-from pyama import bits
+from pyama import bits, coverage
 from pyama.errors import PyamaError
 
 BINS = 200
@@ -28,6 +28,7 @@ MAX_WINDOW = 101
 
 def segment_frame(
     image: np.ndarray,
+    uncovered: np.ndarray | None = None,
     *,
     logstd_window_size: int = 3,
     morph_size: int = 7,
@@ -37,8 +38,9 @@ def segment_frame(
 ) -> np.ndarray:
     """Label the cells of one phase-contrast frame.
 
-    `image`: (H, W) of any integer dtype up to 16 bits. Returns (H, W) labels, 0 = background, 1..N the 4-connected
-    objects in raster order of their first pixel; uint16, or uint32 when there are more than 65,535 objects.
+    `image`: (H, W) of any integer dtype up to 16 bits. `uncovered`: (H, W) bool, pixels without data, where the image
+    ends as at its own edge. Returns (H, W) labels, 0 = background, 1..N the 4-connected objects in raster order of
+    their first pixel; uint16, or uint32 when there are more than 65,535 objects.
 
     Foreground is where the log-STD exceeds `threshold`. It is closed, freed of objects smaller than `min_object_size`
     pixels, filled, and opened; closing and opening use a disk `morph_size` pixels wide, `morph_iterations` times.
@@ -49,13 +51,17 @@ def segment_frame(
     """
     if morph_size < 1 or morph_size % 2 == 0:
         raise PyamaError(f"morph_size: {morph_size} has no centre pixel; use an odd number from 1")
+    if uncovered is not None:
+        image = coverage.continued(image, uncovered, mirrored=True)
     spread = n2_variance(image, logstd_window_size)
+    if uncovered is not None:
+        spread[uncovered] = 0
     limit = threshold(spread, logstd_window_size, min_object_size)
     mask = (spread > _greatest_up_to(limit, logstd_window_size, int(spread.max()))).view(np.uint8)
-    mask = _morph(mask, bits.dilate, bits.erode, morph_size, morph_iterations)
+    mask = _morph(mask, bits.dilate, bits.erode, morph_size, morph_iterations, uncovered)
     mask = remove_small(mask, min_object_size)
-    mask = fill_holes(mask)
-    mask = _morph(mask, bits.erode, bits.dilate, morph_size, morph_iterations)
+    mask = fill_holes(mask) if uncovered is None else _fill_holes_of(mask, uncovered)
+    mask = _morph(mask, bits.erode, bits.dilate, morph_size, morph_iterations, uncovered)
     return label_objects(mask, min_object_size, max_object_size)
 
 
@@ -223,25 +229,45 @@ def _background_peak(smooth: list[int], reach: int) -> int:
     return highest
 
 
-def _morph(mask: np.ndarray, first: Callable, second: Callable, size: int, iterations: int) -> np.ndarray:
+def _morph(
+    mask: np.ndarray,
+    first: Callable,
+    second: Callable,
+    size: int,
+    iterations: int,
+    uncovered: np.ndarray | None,
+) -> np.ndarray:
     """`iterations` times `first`, then as often `second` (bits.dilate, bits.erode), with a disk `size` pixels wide.
 
-    Beyond the image everything goes on as it is at the edge, so that an object cut by the edge is treated as the
-    whole object would be, and one beside the edge does not grow onto it.
+    Beyond the image, and where it is uncovered, everything goes on as it is at the edge, so that an object cut by the
+    edge is treated as the whole object would be, and one beside the edge does not grow onto it.
     """
     if size == 1 or iterations == 0:
         return mask
+    if uncovered is not None:
+        mask = coverage.continued(mask, uncovered, mirrored=False)
     shape = bits.disk(size // 2, iterations)
     reach = 2 * (len(shape) - 1)
     padded = bits.pack(cv2.copyMakeBorder(mask, reach, reach, reach, reach, cv2.BORDER_REPLICATE))
     width = mask.shape[1]
-    return np.ascontiguousarray(bits.unpack(second(first(padded, shape), shape), reach + width)[reach:-reach, reach:])
+    mask = np.ascontiguousarray(bits.unpack(second(first(padded, shape), shape), reach + width)[reach:-reach, reach:])
+    if uncovered is not None:
+        mask[uncovered] = 0
+    return mask
 
 
 def fill_holes(mask: np.ndarray) -> np.ndarray:
     """Fill background that is not 4-connected to the image border. (H, W) uint8 0/1 -> the same."""
     outlines, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     return cv2.drawContours(mask.copy(), outlines, -1, 1, cv2.FILLED)
+
+
+def _fill_holes_of(mask: np.ndarray, uncovered: np.ndarray) -> np.ndarray:
+    """As `fill_holes`, where uncovered pixels (0 in the mask) are outside, as is all beyond the image's border."""
+    holes = fill_holes(mask) - mask
+    _, labels = cv2.connectedComponents(holes, connectivity=4, ltype=cv2.CV_32S)
+    open_ones = np.unique(labels[uncovered])
+    return mask | (holes & ~np.isin(labels, open_ones))
 
 
 def remove_small(mask: np.ndarray, min_size: int) -> np.ndarray:

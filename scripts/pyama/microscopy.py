@@ -25,19 +25,29 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, NamedTuple
+from typing import IO, TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 
 from formats import pyama_folder, pyme_spool
 from pyama import damage, stamps
+from pyama.coverage import Boxes, outside_tiles
 from pyama.errors import PyamaError
 
 if TYPE_CHECKING:
     from xml.etree.ElementTree import Element
 
-ReadPlanes = Callable[[int, int, Sequence[int], int | None], list[np.ndarray | None]]
-"""read(fov, frame, channels, z): one (H, W) uint16 plane per channel, None where the file has no such plane."""
+
+class ReadPlanes(Protocol):
+    """read(fov, frame, channels, z): one (H, W) uint16 plane per channel, None where the file has no such plane.
+
+    read.uncovered(fov, frame, channel, z): boxes of the pixels on which no tile of a mosaic lies (see pyama.coverage).
+    """
+
+    uncovered: Callable[[int, int, int, int | None], Boxes]
+
+    def __call__(self, fov: int, frame: int, channels: Sequence[int], z: int | None) -> list[np.ndarray | None]: ...
+
 
 KINDS = {".nd2": "ND2", ".czi": "CZI", ".h5": "PYME"}
 ND2_MAGIC = b"\xda\xce\xbe\x0a"
@@ -113,7 +123,7 @@ def open_movie(path: Path, pyme: Mapping[str, Any] = pyme_spool.DEFAULTS) -> Ite
             opened = _Opened(*pyme_spool.opened(path, pyme))
         else:
             opened = {"ND2": _open_nd2, "CZI": _open_czi, "PyAMA": pyama_folder.opened}[kind](path)
-        read_raw, shape, close = opened
+        read_raw, shape, close, uncovered = _Opened(*opened)
     n_fovs, n_frames, n_channels, n_z = shape
 
     def read(fov: int, frame: int, channels: Sequence[int], z: int | None) -> list[np.ndarray | None]:
@@ -131,6 +141,7 @@ def open_movie(path: Path, pyme: Mapping[str, Any] = pyme_spool.DEFAULTS) -> Ite
             for plane, channel in zip(planes, channels, strict=True)
         ]
 
+    read.uncovered = lambda fov, frame, channel, z: uncovered(fov, frame, channel, z or 0)
     try:
         yield read
     finally:
@@ -146,11 +157,13 @@ class _Contradiction(ValueError):
 
 
 class _Opened(NamedTuple):
-    """A file open for reading: its planes as stored, the sizes (FOVs, frames, channels, z), and how to close it."""
+    """A file open for reading: its planes as stored, the sizes (FOVs, frames, channels, z), how to close it, and which
+    pixels of a plane (fov, frame, channel, z) have no tile."""
 
     read: Callable[[int, int, Sequence[int], int], list[np.ndarray | None]]
     shape: tuple[int, int, int, int]
     close: Callable[[], None]
+    uncovered: Callable[[int, int, int, int], Boxes] = lambda *_: ()
 
 
 def _kind_of(path: Path) -> str:
@@ -1175,6 +1188,19 @@ def _open_czi(path: Path) -> _Opened:
     libczi = LibCzi(path)
     dims = [columns[letter] for letter in "STCZ"]
 
+    def tiles_of(row: int) -> np.ndarray:
+        """The rows of all tiles of the plane that this one belongs to."""
+        return np.flatnonzero(np.logical_and.reduce([column == column[row] for column in dims]))
+
+    def uncovered(fov: int, frame: int, channel: int, z: int) -> Boxes:
+        row = int(layout.row[fov, frame, channel, z])
+        if layout.boxes[fov] is None or row < 0:
+            return ()
+        left, top, width, height = layout.boxes[fov]
+        boxes = (layout.tiles.box(int(tile)) for tile in tiles_of(row))
+        tiles = tuple((y - top, x - left, y - top + h, x - left + w) for x, y, w, h in boxes)
+        return outside_tiles(tiles, (height, width))
+
     def read_plane(fov: int, frame: int, channel: int, z: int) -> np.ndarray | None:
         row = int(layout.row[fov, frame, channel, z])
         if row < 0:
@@ -1191,7 +1217,7 @@ def _open_czi(path: Path) -> _Opened:
             if plane is not None:
                 return plane
         else:
-            for tile in np.flatnonzero(np.logical_and.reduce([column == column[row] for column in dims])):
+            for tile in tiles_of(row):
                 _subblock(file, layout.tiles, int(tile))
         name, dtype = CZI_PIXELS[kind]
         return libczi.read(
@@ -1210,7 +1236,7 @@ def _open_czi(path: Path) -> _Opened:
         file.close()
 
     n_fovs, n_frames, n_channels, n_z = layout.row.shape
-    return _Opened(read, (n_fovs, n_frames, n_channels, n_z), close)
+    return _Opened(read, (n_fovs, n_frames, n_channels, n_z), close, uncovered)
 
 
 def _read_czi_plane(file: IO[bytes], tiles: _Tiles, row: int) -> np.ndarray | None:
