@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from pyama import job, paths, store
+from pyama import job, left_out, paths, store
 from pyama.files import write_text
 
 COLUMNS = ("fov", "frame", "check", "value", "limit")
@@ -116,6 +116,12 @@ def check_cells(fov: int, areas: np.ndarray, *, qc_count: float, qc_size: float,
             yield Finding(fov, frame, "cells_vanish", gone / counts[frame - 1], qc_vanish)
 
 
+def check_left_out(fov: int, labeled: store.Frames, *, qc_dropped: float) -> Rows:
+    """Frames, or a FOV, of whose foreground much was left out as too large or too small to be a cell."""
+    for frame, share in left_out.large_shares(labeled.attributes[left_out.ATTRIBUTE], qc_dropped):
+        yield Finding(fov, frame, "dropped_area", share, qc_dropped)
+
+
 def check_traces(fov: int, n_cells: int, text: str, *, qc_negative: float) -> Rows:
     """Everything left out by the filters; fluorescence below the background.
 
@@ -193,6 +199,7 @@ def main(
     frames: Mapping[int, Sequence[str]],
     cells: Mapping[int, str],
     traces: Mapping[int, str],
+    labeled: Mapping[int, str],
     *,
     times_min: Mapping[str, Sequence[float]],
     senseless_stamps: Mapping[str, Sequence[int]],
@@ -202,6 +209,7 @@ def main(
     qc_contrast: float,
     qc_interval: float,
     qc_negative: float,
+    qc_dropped: float,
     **of_cells: Any,
 ) -> None:
     found = [Finding(fov, None, "failed") for fov in failed]
@@ -218,6 +226,8 @@ def main(
                 qc_brightness=qc_brightness,
                 qc_contrast=qc_contrast if paths.is_phase_contrast(name) else None,
             )
+        if fov in labeled:
+            found += check_left_out(fov, store.open_frames(Path(labeled[fov])), qc_dropped=qc_dropped)
         if fov in cells:
             with store.open_store(Path(cells[fov])) as get:
                 areas = store.get_array(get, "metadata/areas")[0]
@@ -237,6 +247,7 @@ if __name__ == "__main__":
             {fov: snakemake.input.frames[at :: len(fovs)] for at, fov in enumerate(fovs)},
             dict(zip(fovs, snakemake.input.get("cells", []), strict=False)),
             dict(zip(fovs, snakemake.input.get("traces", []), strict=False)),
+            dict(zip(fovs, snakemake.input.get("labeled", []), strict=False)),
             **settings,
             **json.loads(snakemake.params.plan),
         )

@@ -7,11 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from pyama import job, plugins, store
+from pyama import job, left_out, plugins, store
 from pyama.errors import PyamaError
 from pyama.recipe import LABELS, read_recipe
 
-Segment = Callable[[np.ndarray], np.ndarray]  # (H, W) uint16 -> (H, W) labels
+# (H, W) uint16 -> (H, W) labels, alone or with what was left out because of its size, (H, W) uint8 as in `left_out`.
+Segment = Callable[[np.ndarray], np.ndarray | tuple[np.ndarray, np.ndarray]]
 
 
 def segmenter(method: str, settings: Mapping[str, Any], recipe: str | None = None) -> Segment:
@@ -26,9 +27,7 @@ def segmenter(method: str, settings: Mapping[str, Any], recipe: str | None = Non
         segment = segmenter(method, settings)
         return lambda image: segment(np.rint(np.clip(prepare.run(image), 0, 65535)).astype(np.uint16))
     if method == "logstd":
-        from pyama import logstd
-
-        return partial(logstd.segment_frame, **settings)
+        return partial(_by_log_std, **settings)
     if method == "pyama":
         from pyama import legacy
 
@@ -38,6 +37,13 @@ def segmenter(method: str, settings: Mapping[str, Any], recipe: str | None = Non
 
         return cellpose_segmenter(settings["min_object_size"])
     return plugins.load_function(method, "segmentation_method")
+
+
+def _by_log_std(image: np.ndarray, **settings: int) -> tuple[np.ndarray, np.ndarray]:
+    from pyama import logstd
+
+    rejected = np.zeros(image.shape, np.uint8)
+    return logstd.segment_frame(image, rejected=rejected, **settings), rejected
 
 
 def in_raster_order(labels: np.ndarray) -> np.ndarray:
@@ -52,7 +58,8 @@ def in_raster_order(labels: np.ndarray) -> np.ndarray:
 def segment_movie(source: Path, output: Path, segment: Segment) -> list[int]:
     """Label every frame of a (T, H, W) array; frames that the file did not hold get no cells.
 
-    Labels are uint16, or uint32 when a frame has more than 65,535. Returns the number of cells per frame.
+    Labels are uint16, or uint32 when a frame has more than 65,535. Returns the number of cells per frame. Where the
+    method tells which regions it left out, the array's attributes tell it (`left_out`).
     """
     frames = store.open_frames(source)
     try:
@@ -65,30 +72,45 @@ def _write_labels(frames: store.Frames, output: Path, segment: Segment, dtype: t
     n_frames, height, width = frames.shape
     counts = []
     attributes: dict[str, Any] = {}
+    counted: list[dict[str, int | None]] = []
+    shown = left_out.middle_frame(frames)
     with store.writing(output, frames.shape, dtype, store.LABELS, attributes=attributes) as append:
         for frame in range(n_frames):
             if frames.present(frame):
-                labels = checked(segment(frames.read(frame)), (height, width), frame)
+                labels, rejected = checked(segment(frames.read(frame)), (height, width), frame)
             else:
-                labels = np.zeros((height, width), dtype)
+                labels, rejected = np.zeros((height, width), dtype), np.zeros((height, width), np.uint8)
             highest = int(labels.max(initial=0))
             if highest > np.iinfo(dtype).max:
                 raise OverflowError
             counts.append(highest)
             append(labels.astype(dtype))
+            counted.append(left_out.count(labels, rejected))
+            if frame == shown and rejected is not None:
+                attributes[left_out.SHOWN] = left_out.to_show(frame, rejected)
         attributes["display_limits"] = [0, max(counts)]
+        attributes[left_out.ATTRIBUTE] = left_out.by_frame(counted)
     return counts
 
 
-def checked(labels: Any, shape: tuple[int, int], frame: int) -> np.ndarray:
-    """What a method returned, if it is a label image."""
+def checked(result: Any, shape: tuple[int, int], frame: int) -> tuple[np.ndarray, np.ndarray | None]:
+    """What a method returned, if it is a label image, and what it left out, if it says so."""
+    labels, rejected = left_out.parts(result)
     labels = np.asarray(labels)
     if labels.shape != shape or labels.dtype.kind not in "iu" or labels.min(initial=0) < 0:
         raise PyamaError(
             f"segmentation_method: frame {frame}: expected labels of shape {shape} (integers from 0), "
             f"got {labels.dtype} of shape {labels.shape}"
         )
-    return labels
+    if rejected is None:
+        return labels, None
+    rejected = np.asarray(rejected)
+    if rejected.shape != shape or rejected.dtype.kind not in "iu" or not set(np.unique(rejected).tolist()) <= {0, 1, 2}:
+        raise PyamaError(
+            f"segmentation_method: frame {frame}: what was left out must have shape {shape} and be 0, 1 (too small) or "
+            f"2 (too large), got {rejected.dtype} of shape {rejected.shape}"
+        )
+    return labels, rejected.astype(np.uint8, copy=False)
 
 
 def main(source: str, output: str, segmentation_method: str, recipe: str | None = None, **settings: Any) -> None:
@@ -98,6 +120,8 @@ def main(source: str, output: str, segmentation_method: str, recipe: str | None 
     empty = [frame for frame, count in enumerate(counts) if not count]
     if empty:
         job.log.warning("no cells in frames %s", empty)
+    by_frame = store.open_frames(Path(output)).attributes[left_out.ATTRIBUTE]
+    job.log.info("left out by size: %s", left_out.described(by_frame))
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ import numpy as np
 
 from pyama import bits
 from pyama.errors import PyamaError
+from pyama.left_out import TOO_LARGE, TOO_SMALL
 
 BINS = 200
 # A STD below this (in counts) is what rounding to whole counts makes of a background without resolvable noise:
@@ -34,6 +35,7 @@ def segment_frame(
     morph_iterations: int = 3,
     min_object_size: int = 50,
     max_object_size: int = 10000,
+    rejected: np.ndarray | None = None,
 ) -> np.ndarray:
     """Label the cells of one phase-contrast frame.
 
@@ -42,7 +44,8 @@ def segment_frame(
 
     Foreground is where the log-STD exceeds `threshold`. It is closed, freed of objects smaller than `min_object_size`
     pixels, filled, and opened; closing and opening use a disk `morph_size` pixels wide, `morph_iterations` times.
-    Objects of `min_object_size` to `max_object_size` pixels (both inclusive) are kept.
+    Objects of `min_object_size` to `max_object_size` pixels (both inclusive) are kept. `rejected` (H, W) uint8, all 0,
+    is marked with TOO_SMALL and TOO_LARGE where others are, except for small ones that the opening would remove anyway.
     A window of 5 finds cells whose texture is hardly above the camera noise; in images of high contrast it takes in
     their halos. Cells that are nearer to each other than the closing reaches (18 pixels by default) run together.
     Raises PyamaError for a window or disk that has no centre pixel, or a window too wide for exact sums.
@@ -53,10 +56,10 @@ def segment_frame(
     limit = threshold(spread, logstd_window_size, min_object_size)
     mask = (spread > _greatest_up_to(limit, logstd_window_size, int(spread.max()))).view(np.uint8)
     mask = _morph(mask, bits.dilate, bits.erode, morph_size, morph_iterations)
-    mask = remove_small(mask, min_object_size)
+    mask = remove_small(mask, min_object_size, rejected, _opened(morph_size, morph_iterations))
     mask = fill_holes(mask)
     mask = _morph(mask, bits.erode, bits.dilate, morph_size, morph_iterations)
-    return label_objects(mask, min_object_size, max_object_size)
+    return label_objects(mask, min_object_size, max_object_size, rejected)
 
 
 def n2_variance(image: np.ndarray, window: int) -> np.ndarray:
@@ -238,24 +241,40 @@ def _morph(mask: np.ndarray, first: Callable, second: Callable, size: int, itera
     return np.ascontiguousarray(bits.unpack(second(first(padded, shape), shape), reach + width)[reach:-reach, reach:])
 
 
+def _opened(size: int, iterations: int) -> int:
+    """Pixels of the smallest object that the opening leaves."""
+    if size == 1 or iterations == 0:
+        return 1
+    widths = [2 * half + 1 for half in bits.disk(size // 2, iterations)]
+    return 2 * sum(widths) - widths[0]
+
+
 def fill_holes(mask: np.ndarray) -> np.ndarray:
     """Fill background that is not 4-connected to the image border. (H, W) uint8 0/1 -> the same."""
     outlines, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     return cv2.drawContours(mask.copy(), outlines, -1, 1, cv2.FILLED)
 
 
-def remove_small(mask: np.ndarray, min_size: int) -> np.ndarray:
-    """Clear the 4-connected objects of fewer than `min_size` pixels. (H, W) uint8 0/1 -> the same."""
+def remove_small(mask: np.ndarray, min_size: int, rejected: np.ndarray | None = None, least: int = 1) -> np.ndarray:
+    """Clear the 4-connected objects of fewer than `min_size` pixels. (H, W) uint8 0/1 -> the same.
+
+    Those of at least `least` pixels are marked in `rejected`.
+    """
     pixels, owner, area = _components(mask)
     kept = mask.copy()
     kept.ravel()[pixels[area[owner] < min_size]] = 0
+    if rejected is not None and ((area >= least) & (area < min_size)).any():
+        rejected.ravel()[pixels[((area >= least) & (area < min_size))[owner]]] = TOO_SMALL
     return kept
 
 
-def label_objects(mask: np.ndarray, min_size: int = 1, max_size: int | None = None) -> np.ndarray:
+def label_objects(
+    mask: np.ndarray, min_size: int = 1, max_size: int | None = None, rejected: np.ndarray | None = None
+) -> np.ndarray:
     """Label the 4-connected objects of `min_size` to `max_size` pixels (inclusive) 1..N in raster order.
 
-    (H, W) uint8 0/1 -> (H, W) uint16, or uint32 when more than 65,535 objects are kept.
+    (H, W) uint8 0/1 -> (H, W) uint16, or uint32 when more than 65,535 objects are kept. The others are marked in
+    `rejected`, and nothing within those that are kept is.
     """
     pixels, owner, area = _components(mask)
     keep = area >= max(min_size, 1)
@@ -264,6 +283,9 @@ def label_objects(mask: np.ndarray, min_size: int = 1, max_size: int | None = No
     dtype = np.uint16 if np.count_nonzero(keep) <= 65535 else np.uint32
     labels = np.zeros(mask.shape, dtype)
     labels.ravel()[pixels] = np.where(keep, np.cumsum(keep), 0).astype(dtype)[owner]
+    if rejected is not None and (not keep[1:].all() or rejected.any()):
+        why = np.where(area < min_size, TOO_SMALL, TOO_LARGE)
+        rejected.ravel()[pixels] = np.where(keep, 0, why).astype(np.uint8)[owner]
     return labels
 
 

@@ -23,6 +23,8 @@ CHECKS = {
     "time_order": "time stamps of the file that are missing or go backwards",
     "time_gap": "a pause between two frames",
     "no_cells": "no cell at all",
+    "dropped_area": "much of what was segmented is left out as too large or too small (max_object_size, "
+    "min_object_size): perhaps cells that run together",
     "cell_count": "the number of cells jumps",
     "cell_size": "a cell far above the usual size: perhaps several in one",
     "cells_vanish": "most traces end here",
@@ -110,6 +112,7 @@ def cards(
                 "failed": fov not in digests,
                 "problem": known.get("problem", ""),
                 "frame": known["frame"],
+                "left_out": known.get("left_out"),
                 "tracked": known["tracked"],
                 "good": good.get(fov, 0),
                 "short": known["short"] - known["both"],
@@ -120,6 +123,20 @@ def cards(
             }
         )
     return made
+
+
+def left_out(of_fovs: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """Regions that segmentation left out as too large and too small, in all frames, and their share of the foreground.
+
+    FOVs whose method does not tell count as if it had left out nothing.
+    """
+    told = [card["left_out"] for card in of_fovs if card["left_out"]]
+    sums = {key: sum(one[key] for one in told) for key in ("foreground", "too_large", "too_small")}
+    return {
+        "too_large": sum(one["too_large_regions"] for one in told),
+        "too_small": sum(one["too_small_regions"] for one in told),
+        "percent": 100 * (sums["too_large"] + sums["too_small"]) / max(sums["foreground"], 1),
+    }
 
 
 def totals(of_fovs: Sequence[Mapping[str, Any]]) -> dict[str, int]:
