@@ -41,7 +41,7 @@ def thumbnail(
     picture = draw.grey_picture(draw.resize(display.to_bytes(image, *draw.levels([image])), shape))
     if shown and shown["frame"] == frame:
         gone = draw.resize_labels(left_out.drawable(shown, image.shape), shape)
-        draw.draw_outlines(picture, gone, draw.colour_table(2, left_out.COLOURS))
+        draw.draw_outlines(picture, gone, left_out.colours())
     labels = draw.resize_labels(labels, shape)
     areas = np.bincount(labels.ravel())[1:]
     broad = bool((areas > 0).any()) and np.median(areas[areas > 0]) >= BROAD**2

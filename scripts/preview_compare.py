@@ -32,6 +32,7 @@ LOST_COLOUR = (255, 60, 200)
 LEFT_OUT = {  # in `left_out.COLOURS`
     left_out.TOO_LARGE: "left out: larger than max_object_size",
     left_out.TOO_SMALL: "left out: smaller than min_object_size",
+    left_out.TOO_NARROW: "left out: too narrow for morph_size, morph_iterations",
 }
 SAME_IOU = 0.5
 TILE, GAP = 256, 8  # px: side of one small picture, and the space between two
@@ -128,13 +129,9 @@ def _left_out(counted: Sequence[Mapping[str, int | None]]) -> dict[str, float]:
     """Regions that were left out, and their share of the foreground; NaN where the method does not tell."""
     sums = left_out.totals(left_out.by_frame(counted))
     if sums is None:
-        return dict.fromkeys(("too_large", "too_small", "left_out_percent"), math.nan)
-    area = sums["too_large"] + sums["too_small"]
-    return {
-        "too_large": sums["too_large_regions"],
-        "too_small": sums["too_small_regions"],
-        "left_out_percent": _percent(area, sums["foreground"]),
-    }
+        return dict.fromkeys((*left_out.LIMITS, "left_out_percent"), math.nan)
+    regions = {reason: sums[f"{reason}_regions"] for reason in left_out.LIMITS}
+    return {**regions, "left_out_percent": _percent(sums["left_out"], sums["foreground"])}
 
 
 def _percent(part: float, of: float) -> float:
@@ -187,9 +184,7 @@ def detail(frames: Iterable[Sequence[np.ndarray]]) -> tuple[int, int, int]:
 def _draw_left_out(picture: np.ndarray, rejected: np.ndarray | None, width: int = 1) -> None:
     """Draw the outlines of what was left out; (H, W) of any size."""
     if rejected is not None and rejected.any():
-        draw.draw_outlines(
-            picture, draw.resize_labels(rejected, picture.shape[:2]), draw.colour_table(2, left_out.COLOURS), width
-        )
+        draw.draw_outlines(picture, draw.resize_labels(rejected, picture.shape[:2]), left_out.colours(), width)
 
 
 def draw_whole(
@@ -297,8 +292,8 @@ def _shares(*keys: str) -> Show:
     return lambda total, present: "" if present else " / ".join(_number(key, "%")(total, present) for key in keys)
 
 
-def _too_large_or_small(total: Mapping[str, float], _: bool) -> str:
-    return " / ".join(_number(key, "")(total, False).strip() for key in ("too_large", "too_small"))
+def _left_out_regions(total: Mapping[str, float], _: bool) -> str:
+    return " / ".join(_number(key, "")(total, False).strip() for key in left_out.LIMITS)
 
 
 def _cells(total: Mapping[str, float], present: bool) -> str:
@@ -311,7 +306,7 @@ NUMBERS: Sequence[tuple[str, Show]] = (  # what stands above each column
     ("median area", _number("median_area", "px")),
     ("largest area", _number("largest_area", "px")),
     ("empty frames", _number("empty_frames_percent", "%")),
-    ("too large / small", _too_large_or_small),
+    ("large/small/narrow", _left_out_regions),
     ("same cells", _shares("same_percent")),
     ("merged / split", _shares("merged_percent", "split_percent")),
     ("new / lost", _shares("new_percent", "lost_percent")),

@@ -105,10 +105,14 @@ def checked(result: Any, shape: tuple[int, int], frame: int) -> tuple[np.ndarray
     if rejected is None:
         return labels, None
     rejected = np.asarray(rejected)
-    if rejected.shape != shape or rejected.dtype.kind not in "iu" or not set(np.unique(rejected).tolist()) <= {0, 1, 2}:
+    if (
+        rejected.shape != shape
+        or rejected.dtype.kind not in "iu"
+        or not set(np.unique(rejected).tolist()) <= {0, *left_out.REASONS}
+    ):
         raise PyamaError(
-            f"segmentation_method: frame {frame}: what was left out must have shape {shape} and be 0, 1 (too small) or "
-            f"2 (too large), got {rejected.dtype} of shape {rejected.shape}"
+            f"segmentation_method: frame {frame}: what was left out must have shape {shape} and be 0, 1 (too small), "
+            f"2 (too large) or 3 (too narrow), got {rejected.dtype} of shape {rejected.shape}"
         )
     return labels, rejected.astype(np.uint8, copy=False)
 

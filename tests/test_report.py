@@ -380,7 +380,7 @@ def test_what_is_not_there_is_shown_and_not_raised(tmp_path, what, changes, word
     assert ('id="problems"' in text) == what.startswith("broken")
 
 
-NONE_LEFT_OUT = {"foreground": 900, "too_large": 0, "too_small": 0, "too_large_regions": 0, "too_small_regions": 0}
+NONE_LEFT_OUT = {"foreground": 900, "left_out": 0, **dict.fromkeys(left_out.DETAILS, 0)}
 
 
 @pytest.mark.parametrize("by_size", [None, NONE_LEFT_OUT])
@@ -390,14 +390,14 @@ def test_nothing_found_is_said_where_nothing_was(tmp_path, by_size):
     assert 'id="by-size"' not in text
 
 
-@pytest.mark.parametrize("reason", ["too_large", "too_small"])
+@pytest.mark.parametrize("reason", left_out.LIMITS)
 def test_regions_that_were_left_out_are_said_even_where_no_check_strikes(tmp_path, reason):
-    by_size = NONE_LEFT_OUT | {reason: 90, f"{reason}_regions": 7}
+    by_size = NONE_LEFT_OUT | {reason: 90, f"{reason}_regions": 7, "left_out": 90}
     text = write_report.build(**results_in(tmp_path / "r", by_size=by_size, fovs=(0, 1)))
     assert "the checks found nothing" not in text
     summary = re.search(r'id="by-size">(.*?)</li>', text).group(1)
     assert "<b>10 %</b>" in summary
-    assert f"(<b>14</b>, <code>{reason.replace('too_large', 'max').replace('too_small', 'min')}_object_size" in summary
+    assert f"<b>14</b> regions {reason.replace('_', ' ')} (<code>{left_out.LIMITS[reason]}</code>)" in summary
 
 
 def test_failed_fovs_and_fovs_of_no_sample_are_listed(tmp_path):

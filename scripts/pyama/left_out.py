@@ -1,7 +1,7 @@
 """Regions that segmentation found and left out because of their size: what is recorded, and what the checks say of it.
 
-On dense cells that run together the regions above `max_object_size` can be nearly all of the cells. They are counted in
-each frame, and those of one frame are kept to be drawn.
+On dense cells that run together the regions above `max_object_size` can be nearly all of the cells; of small cells the
+opening can leave nothing. They are counted in each frame, and those of one frame are kept to be drawn.
 """
 
 from __future__ import annotations
@@ -14,10 +14,11 @@ import numpy as np
 
 from pyama import overlaps, store
 
-TOO_SMALL, TOO_LARGE = 1, 2  # in an image of what was left out; 0: not left out
-REASONS = {TOO_LARGE: "too_large", TOO_SMALL: "too_small"}
+TOO_SMALL, TOO_LARGE, TOO_NARROW = 1, 2, 3  # in an image of what was left out; 0: not left out
+REASONS = {TOO_LARGE: "too_large", TOO_SMALL: "too_small", TOO_NARROW: "too_narrow"}
+LIMITS = {"too_large": "max_object_size", "too_small": "min_object_size", "too_narrow": "morph_size x morph_iterations"}
 DETAILS = [name for reason in REASONS.values() for name in (reason, f"{reason}_regions")]
-COLOURS = {TOO_LARGE: (70, 110, 255), TOO_SMALL: (255, 255, 255)}
+COLOURS = {TOO_LARGE: (70, 110, 255), TOO_SMALL: (255, 255, 255), TOO_NARROW: (190, 120, 255)}
 ATTRIBUTE, SHOWN = "left_out", "left_out_shown"  # of the array of labels
 MOST = 0.5  # share of the frames above which a row for the whole FOV says it
 
@@ -30,8 +31,8 @@ def parts(result: Any) -> tuple[Any, np.ndarray | None]:
 def count(labels: np.ndarray, rejected: np.ndarray | None) -> dict[str, int | None]:
     """Pixels and regions of one frame that were left out.
 
-    labels (H, W): the cells. rejected (H, W) uint8: TOO_SMALL, TOO_LARGE or 0; None: the method does not tell.
-    Returns foreground: pixels of both together; too_large, too_small: pixels; too_large_regions, too_small_regions:
+    labels (H, W): the cells. rejected (H, W) uint8: one of REASONS or 0; None: the method does not tell.
+    Returns foreground: pixels of both together; too_large, too_small, too_narrow: pixels; too_large_regions and so on:
     numbers of 4-connected regions; None where the method does not tell.
     """
     counted: dict[str, int | None] = {"foreground": int(np.count_nonzero(labels))}
@@ -53,10 +54,11 @@ def by_frame(counted: Sequence[Mapping[str, int | None]]) -> dict[str, list[int 
 
 
 def totals(of_frames: Mapping[str, Sequence[int | None]]) -> dict[str, int] | None:
-    """The sums over all frames; None where the method does not tell what it leaves out."""
+    """The sums over all frames, and left_out: pixels for any reason; None where the method does not tell."""
     if None in of_frames["too_large"]:
         return None
-    return {name: sum(values) for name, values in of_frames.items()}
+    sums = {name: sum(values) for name, values in of_frames.items()}
+    return sums | {"left_out": sum(sums[reason] for reason in REASONS.values())}
 
 
 def described(of_frames: Mapping[str, Sequence[int | None]]) -> str:
@@ -64,14 +66,15 @@ def described(of_frames: Mapping[str, Sequence[int | None]]) -> str:
     sums = totals(of_frames)
     if sums is None:
         return "the method does not tell"
-    if not (sums["too_large"] or sums["too_small"]):
+    if not sums["left_out"]:
         return "nothing"
-    share = 100 * (sums["too_large"] + sums["too_small"]) / sums["foreground"]
-    return (
-        f"{share:.1f} % of the foreground of all frames; "
-        f"{sums['too_large_regions']} regions too large (max_object_size), "
-        f"{sums['too_small_regions']} too small (min_object_size)"
+    regions = ", ".join(
+        f"{sums[f'{reason}_regions']} {reason.replace('_', ' ')} ({limit})"
+        for reason, limit in LIMITS.items()
+        if sums[reason]
     )
+    share = 100 * sums["left_out"] / sums["foreground"]
+    return f"{share:.1f} % of the foreground of all frames; regions: {regions}"
 
 
 def middle_frame(frames: store.Frames) -> int:
@@ -88,11 +91,16 @@ def to_show(frame: int, rejected: np.ndarray) -> dict[str, Any]:
 
 
 def drawable(shown: Mapping[str, Any], shape: tuple[int, int]) -> np.ndarray:
-    """(H, W) uint8: TOO_SMALL, TOO_LARGE or 0."""
+    """(H, W) uint8: one of REASONS or 0."""
     flat = np.zeros(shape[0] * shape[1], np.uint8)
     for code, reason in REASONS.items():
         flat[overlaps.to_pixels(shown[reason])] = code
     return flat.reshape(shape)
+
+
+def colours() -> np.ndarray:
+    """(4, 3) uint8: the colour of each reason, as `draw.draw_outlines` takes them."""
+    return np.uint8([COLOURS.get(code, (0, 0, 0)) for code in range(max(COLOURS) + 1)])
 
 
 def large_shares(of_frames: Mapping[str, Sequence[int | None]], limit: float) -> list[tuple[int | None, float]]:
@@ -105,7 +113,7 @@ def large_shares(of_frames: Mapping[str, Sequence[int | None]], limit: float) ->
     foreground = np.array(of_frames["foreground"], float)
     if not foreground.any():
         return []
-    gone = np.add(*(np.array([value or 0 for value in of_frames[reason]], float) for reason in REASONS.values()))
+    gone = sum(np.array([value or 0 for value in of_frames[reason]], float) for reason in REASONS.values())
     shares = gone / np.maximum(foreground, np.median(foreground[foreground > 0]))
     frames = np.flatnonzero(shares > limit)
     if len(frames) > MOST * np.count_nonzero(foreground):

@@ -14,7 +14,7 @@ import numpy as np
 
 from pyama import bits
 from pyama.errors import PyamaError
-from pyama.left_out import TOO_LARGE, TOO_SMALL
+from pyama.left_out import TOO_LARGE, TOO_NARROW, TOO_SMALL
 
 BINS = 200
 # A STD below this (in counts) is what rounding to whole counts makes of a background without resolvable noise:
@@ -25,6 +25,8 @@ ROUNDING_STD = math.sqrt(1 / 4 + 1 / 12)
 BACKGROUND_SIGMAS = 3
 VALLEY_SIGMAS = 8
 MAX_WINDOW = 101
+# Objects of a mask: positions of their pixels in the flat image, the object of each of these, the area of each object.
+Objects = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
 def segment_frame(
@@ -45,7 +47,8 @@ def segment_frame(
     Foreground is where the log-STD exceeds `threshold`. It is closed, freed of objects smaller than `min_object_size`
     pixels, filled, and opened; closing and opening use a disk `morph_size` pixels wide, `morph_iterations` times.
     Objects of `min_object_size` to `max_object_size` pixels (both inclusive) are kept. `rejected` (H, W) uint8, all 0,
-    is marked with TOO_SMALL and TOO_LARGE where others are, except for small ones that the opening would remove anyway.
+    is marked where others are: TOO_LARGE, TOO_SMALL (unless the opening would remove it anyway), or TOO_NARROW for one
+    of at least `min_object_size` pixels of which the opening leaves nothing.
     A window of 5 finds cells whose texture is hardly above the camera noise; in images of high contrast it takes in
     their halos. Cells that are nearer to each other than the closing reaches (18 pixels by default) run together.
     Raises PyamaError for a window or disk that has no centre pixel, or a window too wide for exact sums.
@@ -56,10 +59,14 @@ def segment_frame(
     limit = threshold(spread, logstd_window_size, min_object_size)
     mask = (spread > _greatest_up_to(limit, logstd_window_size, int(spread.max()))).view(np.uint8)
     mask = _morph(mask, bits.dilate, bits.erode, morph_size, morph_iterations)
-    mask = remove_small(mask, min_object_size, rejected, _opened(morph_size, morph_iterations))
+    objects = _components(mask)
+    mask = remove_small(mask, objects, min_object_size)
     mask = fill_holes(mask)
     mask = _morph(mask, bits.erode, bits.dilate, morph_size, morph_iterations)
-    return label_objects(mask, min_object_size, max_object_size, rejected)
+    labels = label_objects(mask, min_object_size, max_object_size, rejected)
+    if rejected is not None:
+        _mark_vanished(objects, mask, rejected, min_object_size, bits.disk_area(morph_size // 2, morph_iterations))
+    return labels
 
 
 def n2_variance(image: np.ndarray, window: int) -> np.ndarray:
@@ -241,31 +248,33 @@ def _morph(mask: np.ndarray, first: Callable, second: Callable, size: int, itera
     return np.ascontiguousarray(bits.unpack(second(first(padded, shape), shape), reach + width)[reach:-reach, reach:])
 
 
-def _opened(size: int, iterations: int) -> int:
-    """Pixels of the smallest object that the opening leaves."""
-    if size == 1 or iterations == 0:
-        return 1
-    widths = [2 * half + 1 for half in bits.disk(size // 2, iterations)]
-    return 2 * sum(widths) - widths[0]
-
-
 def fill_holes(mask: np.ndarray) -> np.ndarray:
     """Fill background that is not 4-connected to the image border. (H, W) uint8 0/1 -> the same."""
     outlines, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     return cv2.drawContours(mask.copy(), outlines, -1, 1, cv2.FILLED)
 
 
-def remove_small(mask: np.ndarray, min_size: int, rejected: np.ndarray | None = None, least: int = 1) -> np.ndarray:
-    """Clear the 4-connected objects of fewer than `min_size` pixels. (H, W) uint8 0/1 -> the same.
-
-    Those of at least `least` pixels are marked in `rejected`.
-    """
-    pixels, owner, area = _components(mask)
+def remove_small(mask: np.ndarray, objects: Objects, min_size: int) -> np.ndarray:
+    """Clear the objects of fewer than `min_size` pixels. (H, W) uint8 0/1 -> the same."""
+    pixels, owner, area = objects
     kept = mask.copy()
     kept.ravel()[pixels[area[owner] < min_size]] = 0
-    if rejected is not None and ((area >= least) & (area < min_size)).any():
-        rejected.ravel()[pixels[((area >= least) & (area < min_size))[owner]]] = TOO_SMALL
     return kept
+
+
+def _mark_vanished(objects: Objects, opened: np.ndarray, rejected: np.ndarray, min_size: int, least: int) -> None:
+    """Mark in `rejected` the objects of which the opened mask has no pixel.
+
+    TOO_SMALL: those below `min_size`, of at least `least` pixels; TOO_NARROW: the larger ones.
+    """
+    pixels, owner, area = objects
+    found = np.zeros(len(area), bool)
+    found[owner[opened.ravel()[pixels].view(bool)]] = True
+    why = np.where(area >= min_size, TOO_NARROW, np.where(area >= least, TOO_SMALL, 0)).astype(np.uint8)
+    why[found] = 0
+    if why[1:].any():
+        code = why[owner]
+        rejected.ravel()[pixels[code > 0]] = code[code > 0]
 
 
 def label_objects(
@@ -274,7 +283,7 @@ def label_objects(
     """Label the 4-connected objects of `min_size` to `max_size` pixels (inclusive) 1..N in raster order.
 
     (H, W) uint8 0/1 -> (H, W) uint16, or uint32 when more than 65,535 objects are kept. The others are marked in
-    `rejected`, and nothing within those that are kept is.
+    `rejected`.
     """
     pixels, owner, area = _components(mask)
     keep = area >= max(min_size, 1)
@@ -283,13 +292,13 @@ def label_objects(
     dtype = np.uint16 if np.count_nonzero(keep) <= 65535 else np.uint32
     labels = np.zeros(mask.shape, dtype)
     labels.ravel()[pixels] = np.where(keep, np.cumsum(keep), 0).astype(dtype)[owner]
-    if rejected is not None and (not keep[1:].all() or rejected.any()):
+    if rejected is not None and not keep[1:].all():
         why = np.where(area < min_size, TOO_SMALL, TOO_LARGE)
         rejected.ravel()[pixels] = np.where(keep, 0, why).astype(np.uint8)[owner]
     return labels
 
 
-def _components(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _components(mask: np.ndarray) -> Objects:
     """The 4-connected objects of (H, W) uint8 0/1, numbered from 1 in raster order: positions of all their pixels in
     the flat image, the object of each of these, and the area of each object (0 for number 0)."""
     n, labels = cv2.connectedComponentsWithAlgorithm(mask, 4, cv2.CV_32S, cv2.CCL_SAUF)

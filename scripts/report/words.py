@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 
 from pyama.config import load_schema
+from pyama.left_out import LIMITS
 
 # What the checks of qc.csv mean, by the beginning of their names.
 CHECKS = {
@@ -23,8 +24,8 @@ CHECKS = {
     "time_order": "time stamps of the file that are missing or go backwards",
     "time_gap": "a pause between two frames",
     "no_cells": "no cell at all",
-    "dropped_area": "much of what was segmented is left out as too large or too small (max_object_size, "
-    "min_object_size): perhaps cells that run together",
+    "dropped_area": "much of what was segmented is left out: too large, as cells that run together "
+    "(max_object_size), too small (min_object_size) or too narrow (morph_size, morph_iterations)",
     "cell_count": "the number of cells jumps",
     "cell_size": "a cell far above the usual size: perhaps several in one",
     "cells_vanish": "most traces end here",
@@ -125,17 +126,21 @@ def cards(
     return made
 
 
-def left_out(of_fovs: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-    """Regions that segmentation left out as too large and too small, in all frames, and their share of the foreground.
+def left_out(of_fovs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """What segmentation left out because of its size, in all frames.
 
+    percent: of the foreground; regions: for each reason that struck it, the parameter, and the number of regions.
     FOVs whose method does not tell count as if it had left out nothing.
     """
     told = [card["left_out"] for card in of_fovs if card["left_out"]]
-    sums = {key: sum(one[key] for one in told) for key in ("foreground", "too_large", "too_small")}
+    regions = [
+        (reason.replace("_", " "), limit, sum(one[f"{reason}_regions"] for one in told))
+        for reason, limit in LIMITS.items()
+    ]
+    foreground = sum(one["foreground"] for one in told)
     return {
-        "too_large": sum(one["too_large_regions"] for one in told),
-        "too_small": sum(one["too_small_regions"] for one in told),
-        "percent": 100 * (sums["too_large"] + sums["too_small"]) / max(sums["foreground"], 1),
+        "percent": 100 * sum(one["left_out"] for one in told) / max(foreground, 1),
+        "regions": [row for row in regions if row[2]],
     }
 
 
