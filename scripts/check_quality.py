@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from pyama import job, left_out, paths, store
+from pyama import job, left_out, paths, stage_movement, store
 from pyama.files import write_text
 
 COLUMNS = ("fov", "frame", "check", "value", "limit")
@@ -68,6 +68,18 @@ def check_frames(
     if qc_contrast is not None:
         contrast = np.where(blank, np.nan, statistics["contrast"])
         yield from _far_from_neighbours(fov, f"low_contrast_{name}", contrast, qc_contrast, only_low=True)
+
+
+def check_stage(fov: int, arrays: Sequence[store.Frames], *, qc_stage_shift: float) -> Rows:
+    """Jumps of the stage, in pixels, other than it drifts; no value: too far to be measured.
+
+    arrays: all channels of the FOV. Without phase contrast several have been looked at: that with most to go by counts.
+    """
+    movements = [
+        array.attributes[stage_movement.ATTRIBUTE] for array in arrays if stage_movement.ATTRIBUTE in array.attributes
+    ]
+    for frame, size in stage_movement.jumps(stage_movement.best_measured(movements), qc_stage_shift):
+        yield Finding(fov, frame, "stage_shift", size, qc_stage_shift)
 
 
 def check_fovs(arrays: Mapping[int, store.Frames], *, qc_brightness: float) -> Rows:
@@ -210,13 +222,16 @@ def main(
     qc_interval: float,
     qc_negative: float,
     qc_dropped: float,
+    qc_stage_shift: float,
     **of_cells: Any,
 ) -> None:
     found = [Finding(fov, None, "failed") for fov in failed]
     channels: dict[str, dict[int, store.Frames]] = {}
     for fov, arrays in frames.items():
         found += check_times(fov, times_min[str(fov)], senseless_stamps[str(fov)], qc_interval)
-        for array in map(store.open_frames, map(Path, arrays)):
+        opened = [store.open_frames(Path(array)) for array in arrays]
+        found += check_stage(fov, opened, qc_stage_shift=qc_stage_shift)
+        for array in opened:
             name = array.path.parent.name
             channels.setdefault(name, {})[fov] = array
             found += check_frames(

@@ -2,7 +2,7 @@
 
 Planes that are not in the file are written as zeros and listed in the array's attribute `missing_frames`; nothing
 is shifted into their place. The attribute `frame_statistics` holds what the checks of quality need to know,
-`display_limits` what the display level needs.
+`stage_movement` how far each frame is displaced, `display_limits` what the display level needs.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 
 from formats import pyme_spool
-from pyama import display, job, store
+from pyama import display, job, paths, stage_movement, store
 from pyama.microscopy import open_movie
 
 FEW = 10  # pixels that may have the highest value of a frame by chance
@@ -42,6 +42,14 @@ def copy_frames(
     statistics: dict[int, dict[str, list[Any]]] = {
         channel: {name: [] for name in NO_STATISTICS} for channel in channels
     }
+    names = [output.parent.name for output in outputs]
+    looked_at = [name for name in names if paths.is_phase_contrast(name)] or names
+    followers = {
+        channel: stage_movement.follower() for channel, name in zip(channels, names, strict=True) if name in looked_at
+    }
+    movement: dict[int, dict[str, list[Any]]] = {
+        channel: {name: [] for name in stage_movement.NAMES} for channel in followers
+    }
     counts = {channel: np.zeros(display.COUNTS, np.int64) for channel in channels}
     limits: dict[int, list[int]] = {channel: [] for channel in channels}
     blank = np.zeros((height, width), np.uint16)
@@ -58,6 +66,7 @@ def copy_frames(
                         "missing_frames": missing[channel],
                         "frame_statistics": statistics[channel],
                         "display_limits": limits[channel],
+                        **({stage_movement.ATTRIBUTE: movement[channel]} if channel in movement else {}),
                     },
                 )
             )
@@ -78,6 +87,10 @@ def copy_frames(
                     missing[channel].append(frame)
                 for name, value in of_frame.items():
                     statistics[channel][name].append(value)
+                if channel in followers:
+                    moved = followers[channel](frame, image if present else None)
+                    for name, value in moved.items():
+                        movement[channel][name].append(value)
         for channel in channels:
             limits[channel] += display.limits_of_counts(counts[channel])
     return missing

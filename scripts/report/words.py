@@ -23,6 +23,7 @@ CHECKS = {
     "low_contrast": "frames less sharp than their neighbours: focus",
     "time_order": "time stamps of the file that are missing or go backwards",
     "time_gap": "a pause between two frames",
+    "stage_shift": "the whole picture jumps by so many pixels (no value: too far to tell): tracks end or mix",
     "no_cells": "no cell at all",
     "dropped_area": "much of what was segmented is left out: too large, as cells that run together "
     "(max_object_size), too small (min_object_size) or too narrow (morph_size, morph_iterations)",
