@@ -39,12 +39,12 @@ def thumbnail(
     image, labels = pc.read(frame), tracked.read(frame)
     shape = draw.picture_shape(*image.shape, width)
     picture = draw.grey_picture(draw.resize(display.to_bytes(image, *draw.levels([image])), shape))
-    if shown and shown["frame"] == frame:
-        gone = draw.resize_labels(left_out.drawable(shown, image.shape), shape)
-        draw.draw_outlines(picture, gone, left_out.colours())
     labels = draw.resize_labels(labels, shape)
     areas = np.bincount(labels.ravel())[1:]
     broad = bool((areas > 0).any()) and np.median(areas[areas > 0]) >= BROAD**2
+    if shown and shown["frame"] == frame:
+        gone = draw.resize_labels(left_out.drawable(shown, image.shape), shape)
+        draw.draw_outlines(picture, gone, left_out.colours(), 2 if broad else 1)
     colours = draw.colour_table(len(areas), dict.fromkeys(kept, KEPT))
     draw.draw_outlines(picture, labels, colours, 2 if broad else 1)
     return frame, picture

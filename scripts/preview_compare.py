@@ -36,7 +36,7 @@ LEFT_OUT = {  # in `left_out.COLOURS`
 }
 SAME_IOU = 0.5
 TILE, GAP = 256, 8  # px: side of one small picture, and the space between two
-LEFT, TOP, BOTTOM, LEGEND = 170, 315, 110, 1700  # px: margins with text, and the width of the legend
+LEFT, TOP, BOTTOM, LEGEND = 170, 315, 110, 2000  # px: margins with text, and the width of the legend
 CELLS_ACROSS = 12  # widths of a typical cell in a detail
 LEAST_DETAIL = 96  # px
 COARSE = 4  # px between the pixels that say where to look
@@ -306,7 +306,7 @@ NUMBERS: Sequence[tuple[str, Show]] = (  # what stands above each column
     ("median area", _number("median_area", "px")),
     ("largest area", _number("largest_area", "px")),
     ("empty frames", _number("empty_frames_percent", "%")),
-    ("large/small/narrow", _left_out_regions),
+    ("left out", _left_out_regions),
     ("same cells", _shares("same_percent")),
     ("merged / split", _shares("merged_percent", "split_percent")),
     ("new / lost", _shares("new_percent", "lost_percent")),

@@ -1,7 +1,9 @@
 """What segmentation leaves out because of its size is counted, reported and drawn; nothing else is."""
 
+import cv2
 import numpy as np
 import pytest
+from conftest import real_file
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
@@ -218,3 +220,19 @@ def test_cells_of_which_the_opening_leaves_nothing_are_told():
     rejected[:] = 0
     assert logstd.segment_frame(image, morph_iterations=1, rejected=rejected).max() == len(narrow)
     assert not rejected.any()
+
+
+@pytest.mark.parametrize("number", ["01", "07"])
+def test_dense_real_cells_are_told(tmp_path, number):
+    """Of T98G cells, marked by hand, the default keeps a tenth; the regions above `max_object_size` hold the others."""
+    import tifffile
+
+    image = tifffile.imread(real_file(f"t98g/{number}_phase.tif"))
+    cells = cv2.imread(str(real_file(f"t98g/{number}_cells.png")), cv2.IMREAD_UNCHANGED)
+    segment = segment_cells.segmenter("logstd", SETTINGS | {"min_object_size": 50, "max_object_size": 10000})
+    labels, rejected = segment(image)
+    kept, gone = (np.count_nonzero(mask[cells > 0]) for mask in (labels, rejected))
+    assert gone > 3 * kept
+    labeled = segmented(tmp_path, [image], segment)
+    (row,) = check_quality.check_left_out(0, labeled, qc_dropped=0.2)
+    assert row.value > 0.6
