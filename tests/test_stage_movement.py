@@ -192,3 +192,18 @@ def test_without_phase_contrast_what_there_is_is_measured(tmp_path, monkeypatch)
     arrays = copied(tmp_path, monkeypatch, [fl(1), fl(2)], {1: dark, 2: frames})
     rows = list(check_quality.check_stage(0, arrays, qc_stage_shift=LIMIT))
     assert [(row.frame, row.check) for row in rows] == [(5, "stage_shift")]
+
+
+@pytest.mark.parametrize("jump", [(0, 60), (-60, 60)])
+def test_a_jump_by_the_distance_of_the_cells_is_found(jump):
+    """Cells on a grid, each then in the place of its neighbour; they are told apart by 2 px of disorder."""
+    rng = np.random.default_rng(0)
+    scene = np.full((768, 768), 3000.0)
+    y, x = np.mgrid[:768, :768]
+    for at_y in range(30, 768, 60):
+        for at_x in range(30, 768, 60):
+            off_y, off_x = rng.normal(0, 2, 2)
+            scene[(y - at_y - off_y) ** 2 + (x - at_x - off_x) ** 2 <= 14**2] -= 800
+    images = [(scene + rng.normal(0, 55, scene.shape)).astype(np.uint16) for _ in range(8)]
+    found = stage_movement.jumps(measured(seen(images, {4: jump})), LIMIT)
+    assert [(frame, round(size / np.hypot(*jump), 1)) for frame, size in found] == [(4, 1.0)]
