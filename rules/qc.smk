@@ -2,7 +2,11 @@
 rule qc:
     input:
         **(
-            {"cells": of_all_fovs(LAYOUT.cells), "traces": of_all_fovs(LAYOUT.traces)}
+            {
+                "cells": of_all_fovs(LAYOUT.cells),
+                "traces": of_all_fovs(LAYOUT.traces),
+                "labeled": of_all_fovs(LAYOUT.frames(labeled(PC))),
+            }
             if TRACING
             else {}
         ),

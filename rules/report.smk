@@ -3,6 +3,7 @@ rule digest:
     input:
         pc=LAYOUT.frames(pc(PC)),
         tracked=final_labels,
+        labeled=LAYOUT.frames(labeled(PC)),
         cells=LAYOUT.cells,
         traces=LAYOUT.traces,
     output:

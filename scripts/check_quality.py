@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from pyama import coverage, exposure, job, paths, store, timechecks
+from pyama import coverage, exposure, job, left_out, paths, stage_movement, store, timechecks
 from pyama.files import write_text
 
 COLUMNS = ("fov", "frame", "check", "value", "limit")
@@ -95,6 +95,18 @@ def check_coverage(fov: int, frames: store.Frames, present: np.ndarray) -> Rows:
         yield Finding(fov, frame, check, share, 0)
 
 
+def check_stage(fov: int, arrays: Sequence[store.Frames], *, qc_stage_shift: float) -> Rows:
+    """Jumps of the stage, in pixels, other than it drifts; no value: too far to be measured.
+
+    arrays: all channels of the FOV. Without phase contrast several have been looked at: that with most to go by counts.
+    """
+    movements = [
+        array.attributes[stage_movement.ATTRIBUTE] for array in arrays if stage_movement.ATTRIBUTE in array.attributes
+    ]
+    for frame, size in stage_movement.jumps(stage_movement.best_measured(movements), qc_stage_shift):
+        yield Finding(fov, frame, "stage_shift", size, qc_stage_shift)
+
+
 def check_fovs(arrays: Mapping[int, store.Frames], *, qc_brightness: float) -> Rows:
     """FOVs that are much darker or brighter than the others in one channel."""
     levels = {fov: _median(_statistics(frames)["mean"]) for fov, frames in arrays.items()}
@@ -158,6 +170,12 @@ def check_cells(fov: int, areas: np.ndarray, *, qc_count: float, qc_size: float,
         gone = np.count_nonzero(last == frame - 1)
         if gone >= MIN_CELLS and gone >= qc_vanish * counts[frame - 1]:
             yield Finding(fov, frame, "cells_vanish", gone / counts[frame - 1], qc_vanish)
+
+
+def check_left_out(fov: int, labeled: store.Frames, *, qc_dropped: float) -> Rows:
+    """Frames, or a FOV, of whose foreground much was left out as too large or too small to be a cell."""
+    for frame, share in left_out.large_shares(labeled.attributes[left_out.ATTRIBUTE], qc_dropped):
+        yield Finding(fov, frame, "dropped_area", share, qc_dropped)
 
 
 def check_traces(fov: int, n_cells: int, text: str, *, qc_negative: float) -> Rows:
@@ -237,6 +255,7 @@ def main(
     frames: Mapping[int, Sequence[str]],
     cells: Mapping[int, str],
     traces: Mapping[int, str],
+    labeled: Mapping[int, str],
     *,
     times_min: Mapping[str, Sequence[float]],
     times_assumed: Mapping[str, Sequence[tuple[str, float, float | None]]],
@@ -248,6 +267,8 @@ def main(
     qc_interval: float,
     qc_negative: float,
     qc_exposure: float,
+    qc_dropped: float,
+    qc_stage_shift: float,
     **of_cells: Any,
 ) -> None:
     found = [Finding(fov, None, "failed") for fov in failed]
@@ -255,7 +276,9 @@ def main(
     for fov, arrays in frames.items():
         key = str(fov)
         found += check_times(fov, times_min[key], senseless_stamps[key], qc_interval, times_assumed[key])
-        for array in map(store.open_frames, map(Path, arrays)):
+        opened = [store.open_frames(Path(array)) for array in arrays]
+        found += check_stage(fov, opened, qc_stage_shift=qc_stage_shift)
+        for array in opened:
             name = array.path.parent.name
             channels.setdefault(name, {})[fov] = array
             found += check_frames(
@@ -267,6 +290,8 @@ def main(
             )
             if not paths.is_phase_contrast(name):
                 found += check_exposure(fov, array, qc_exposure)
+        if fov in labeled:
+            found += check_left_out(fov, store.open_frames(Path(labeled[fov])), qc_dropped=qc_dropped)
         if fov in cells:
             with store.open_store(Path(cells[fov])) as get:
                 areas = store.get_array(get, "metadata/areas")[0]
@@ -287,6 +312,7 @@ if __name__ == "__main__":
             {fov: snakemake.input.frames[at :: len(fovs)] for at, fov in enumerate(fovs)},
             dict(zip(fovs, snakemake.input.get("cells", []), strict=False)),
             dict(zip(fovs, snakemake.input.get("traces", []), strict=False)),
+            dict(zip(fovs, snakemake.input.get("labeled", []), strict=False)),
             **settings,
             **json.loads(snakemake.params.plan),
         )

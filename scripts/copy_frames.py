@@ -3,7 +3,8 @@
 Planes that are not in the file are written as zeros and listed in the array's attribute `missing_frames`; nothing
 is shifted into their place. Pixels on which a mosaic has no tile, and blank borders, are zeros that the attribute
 `uncovered` names (see pyama.coverage). The attribute `frame_statistics` holds what the checks of quality need to know,
-`display_limits` what the display level needs, `z_planes` the planes of which the highest value was taken.
+`stage_movement` how far each frame is displaced, `display_limits` what the display level needs, `z_planes` the planes
+of which the highest value was taken.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,7 +17,7 @@ import cv2
 import numpy as np
 
 from formats import pyme_spool
-from pyama import coverage, display, exposure, job, store, zstacks
+from pyama import coverage, display, exposure, job, paths, stage_movement, store, zstacks
 from pyama.coverage import Boxes
 from pyama.microscopy import open_movie
 
@@ -82,6 +83,14 @@ def _copy_once(
     statistics: dict[int, dict[str, list[Any]]] = {
         channel: {name: [] for name in NO_STATISTICS} for channel in channels
     }
+    names = [output.parent.name for output in outputs]
+    looked_at = [name for name in names if paths.is_phase_contrast(name)] or names
+    followers = {
+        channel: stage_movement.follower() for channel, name in zip(channels, names, strict=True) if name in looked_at
+    }
+    movement: dict[int, dict[str, list[Any]]] = {
+        channel: {name: [] for name in stage_movement.NAMES} for channel in followers
+    }
     counts = {channel: np.zeros(display.COUNTS, np.int64) for channel in channels}
     limits: dict[int, list[int]] = {channel: [] for channel in channels}
     blank = np.zeros((height, width), np.uint16)
@@ -95,6 +104,7 @@ def _copy_once(
             "display_limits": limits[channel],
         }
         | ({"z_planes": taken[channel]} if stacked else {})
+        | ({stage_movement.ATTRIBUTE: movement[channel]} if channel in movement else {})
         for channel in channels
     }
     with ExitStack() as stack:
@@ -137,6 +147,10 @@ def _copy_once(
                     missing[channel].append(frame)
                 for name, value in of_frame.items():
                     statistics[channel][name].append(value)
+                if channel in followers:
+                    moved = followers[channel](frame, covered_picture(image, without_data) if present else None)
+                    for name, value in moved.items():
+                        movement[channel][name].append(value)
         for channel in channels:
             limits[channel] += display.limits_of_counts(counts[channel])
             if stacked:
@@ -147,6 +161,13 @@ def _copy_once(
             if spans:
                 attributes[channel][coverage.ATTRIBUTE] = spans
     return missing
+
+
+def covered_picture(image: np.ndarray, uncovered: Boxes) -> np.ndarray:
+    """The frame (H, W) mirrored where it is uncovered, so that the edge of what was imaged is no structure in it."""
+    if not uncovered:
+        return image
+    return coverage.continued(image, coverage.mask_of(uncovered, image.shape), mirrored=True)
 
 
 def frame_statistics(image: np.ndarray, counts: np.ndarray, uncovered: Boxes = ()) -> dict[str, float]:

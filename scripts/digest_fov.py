@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from extract_features import near_edge, read_crop, too_short
-from pyama import display, draw, job, paths, store
+from pyama import display, draw, job, left_out, paths, store
 from report.digest import DIGEST, THUMBNAIL, spread, strip_file
 
 KEPT = (255, 190, 0)  # outlines of cells that are in the traces; those of others are dark
@@ -28,16 +28,23 @@ QUALITY, EFFORT = 60, 2  # of WebP; the usual effort of 4 takes twice the time t
 # ---------------------------------------------------------------------------------------------------------- pictures
 
 
-def thumbnail(pc: store.Frames, tracked: store.Frames, kept: Sequence[int], width: int) -> tuple[int, np.ndarray]:
-    """The middle one of the frames that the file holds, and its picture (h, w, 3) uint8, with the cells' outlines."""
-    present = [frame for frame in range(pc.shape[0]) if pc.present(frame)] or [0]
-    frame = present[len(present) // 2]
+def thumbnail(
+    pc: store.Frames, tracked: store.Frames, kept: Sequence[int], width: int, shown: Mapping[str, Any] | None = None
+) -> tuple[int, np.ndarray]:
+    """The middle one of the frames that the file holds, and its picture (h, w, 3) uint8, with the cells' outlines.
+
+    shown: what segmentation left out of this frame, as `left_out.to_show` gives it, for outlines in other colours.
+    """
+    frame = left_out.middle_frame(pc)
     image, labels = pc.read(frame), tracked.read(frame)
     shape = draw.picture_shape(*image.shape, width)
     picture = draw.grey_picture(draw.resize(display.to_bytes(image, *draw.levels([image])), shape))
     labels = draw.resize_labels(labels, shape)
     areas = np.bincount(labels.ravel())[1:]
     broad = bool((areas > 0).any()) and np.median(areas[areas > 0]) >= BROAD**2
+    if shown and shown["frame"] == frame:
+        gone = draw.resize_labels(left_out.drawable(shown, image.shape), shape)
+        draw.draw_outlines(picture, gone, left_out.colours(), 2 if broad else 1)
     colours = draw.colour_table(len(areas), dict.fromkeys(kept, KEPT))
     draw.draw_outlines(picture, labels, colours, 2 if broad else 1)
     return frame, picture
@@ -142,6 +149,7 @@ def digest(
     traces: Path,
     pc_frames: Path,
     tracked: Path,
+    labeled: Path,
     *,
     pc: int,
     fl: Sequence[int],
@@ -157,6 +165,7 @@ def digest(
 
     tracked, kept, short, border, both: numbers of cells, and of those that each filter left out (`both`: both did);
     tracked_by_frame, kept_by_frame: numbers of cells, one for each frame;
+    left_out: what segmentation left out because of its size, in all frames, as `left_out.totals`;
     frame, bytes: the one on the thumbnail, and the size of its file;
     levels: of each channel, phase contrast first, the counts that are black and white in the film strips;
     cells: for each film strip `cell`, `frames` and `bytes`, in the order in which they are to be shown.
@@ -171,8 +180,13 @@ def digest(
         short = too_short(valid, min_frames)
         border = near_edge(get, ids, valid, bboxes, pc, border_margin)
         means, kept_by_frame = read_traces(traces, column, valid.shape[1])
+        by_size = store.open_frames(labeled).attributes
         frame, picture = thumbnail(
-            store.open_frames(pc_frames), store.open_frames(tracked), list(means), thumbnail_width
+            store.open_frames(pc_frames),
+            store.open_frames(tracked),
+            list(means),
+            thumbnail_width,
+            by_size.get(left_out.SHOWN),
         )
         files[THUMBNAIL] = as_webp(picture)
         frames_of = {
@@ -189,6 +203,7 @@ def digest(
         "short": int(short.sum()),
         "border": int(border.sum()),
         "both": int((short & border).sum()),
+        "left_out": left_out.totals(by_size[left_out.ATTRIBUTE]),
         "tracked_by_frame": valid.sum(axis=0).tolist(),
         "kept_by_frame": kept_by_frame,
         "frame": frame,
@@ -221,6 +236,7 @@ if __name__ == "__main__":
             traces=Path(snakemake.input.traces),
             pc_frames=Path(snakemake.input.pc),
             tracked=Path(snakemake.input.tracked),
+            labeled=Path(snakemake.input.labeled),
             **json.loads(snakemake.params.channels),
             **settings,
         )

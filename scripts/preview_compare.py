@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 
 from formats import pyme_spool
-from pyama import display, draw, job, preview, store
+from pyama import display, draw, job, left_out, preview, store
 from pyama.errors import PyamaError
 from pyama.files import whole, write_text
 from pyama.microscopy import open_movie
@@ -29,9 +29,14 @@ FATES = {  # in the colours of Okabe and Ito (2008), which colour-blind readers 
     NEW: ((0, 200, 130), "no cell at present"),
 }
 LOST_COLOUR = (255, 60, 200)
+LEFT_OUT = {  # in `left_out.COLOURS`
+    left_out.TOO_LARGE: "left out: larger than max_object_size",
+    left_out.TOO_SMALL: "left out: smaller than min_object_size",
+    left_out.TOO_NARROW: "left out: too narrow for morph_size, morph_iterations",
+}
 SAME_IOU = 0.5
 TILE, GAP = 256, 8  # px: side of one small picture, and the space between two
-LEFT, TOP, BOTTOM, LEGEND = 170, 290, 70, 1700  # px: margins with text, and the width of the legend
+LEFT, TOP, BOTTOM, LEGEND = 170, 315, 110, 2000  # px: margins with text, and the width of the legend
 CELLS_ACROSS = 12  # widths of a typical cell in a detail
 LEAST_DETAIL = 96  # px
 COARSE = 4  # px between the pixels that say where to look
@@ -49,10 +54,13 @@ class Comparison:
     same: int  # present cells of which a region covers the same pixels, by intersection over union >= SAME_IOU
     split: int  # present cells that fell into several parts
     lost: np.ndarray  # labels of the present cells of which no pixel is left
+    left_out: Mapping[str, int | None]  # as left_out.count
 
 
-def compare(reference: np.ndarray, labels: np.ndarray) -> Comparison:
+def compare(reference: np.ndarray, labels: np.ndarray, rejected: np.ndarray | None = None) -> Comparison:
     """Compare two label images (H, W) of a frame; `reference` is that of the present parameters.
+
+    rejected: (H, W) uint8, what was left out beside the labels, as in `left_out`; None where the method does not tell.
 
     A region has merged cells when more than half of the pixels of each of two or more present cells lie in it. A
     present cell is split when more than half of each of two or more regions lie in it.
@@ -77,6 +85,7 @@ def compare(reference: np.ndarray, labels: np.ndarray) -> Comparison:
         len(np.unique(old[pixels >= SAME_IOU * union])),
         int((parts > 1).sum()),
         lost,
+        left_out.count(labels, rejected),
     )
 
 
@@ -112,7 +121,17 @@ def numbers(comparisons: Sequence[Comparison]) -> dict[str, float]:
         "new_percent": _percent((fates == NEW).sum(), cells),
         "lost_percent": _percent(sum(len(found.lost) for found in comparisons), present),
         "empty_frames_percent": _percent(sum(not found.areas.any() for found in comparisons), len(comparisons)),
+        **_left_out([found.left_out for found in comparisons]),
     }
+
+
+def _left_out(counted: Sequence[Mapping[str, int | None]]) -> dict[str, float]:
+    """Regions that were left out, and their share of the foreground; NaN where the method does not tell."""
+    sums = left_out.totals(left_out.by_frame(counted))
+    if sums is None:
+        return dict.fromkeys((*left_out.LIMITS, "left_out_percent"), math.nan)
+    regions = {reason: sums[f"{reason}_regions"] for reason in left_out.LIMITS}
+    return {**regions, "left_out_percent": _percent(sums["left_out"], sums["foreground"])}
 
 
 def _percent(part: float, of: float) -> float:
@@ -162,12 +181,22 @@ def detail(frames: Iterable[Sequence[np.ndarray]]) -> tuple[int, int, int]:
 # ------------------------------------------------------------------------------------------------------------- picture
 
 
-def draw_whole(grey: np.ndarray, labels: np.ndarray, place: tuple[int, int, int]) -> np.ndarray:
-    """The whole frame (H, W) uint8 with the present outlines and the square of the detail: (TILE or less, ., 3)."""
+def _draw_left_out(picture: np.ndarray, rejected: np.ndarray | None, width: int = 1) -> None:
+    """Draw the outlines of what was left out; (H, W) of any size."""
+    if rejected is not None and rejected.any():
+        draw.draw_outlines(picture, draw.resize_labels(rejected, picture.shape[:2]), left_out.colours(), width)
+
+
+def draw_whole(
+    grey: np.ndarray, labels: np.ndarray, place: tuple[int, int, int], rejected: np.ndarray | None = None
+) -> np.ndarray:
+    """The whole frame (H, W) uint8 with the present outlines, those of what was left out, and the square of the detail:
+    (TILE or less, ., 3)."""
     shape = draw.picture_shape(*grey.shape, TILE)
     picture = draw.grey_picture(draw.resize(grey, shape))
     small = draw.resize_labels(labels, shape)
     draw.draw_outlines(picture, small, np.tile(np.uint8(FATES[SAME][0]), (int(small.max(initial=0)) + 1, 1)))
+    _draw_left_out(picture, rejected)
     scale = shape[1] / grey.shape[1]
     y0, x0, y1, x1 = (round(at * scale) for at in (place[0], place[1], place[0] + place[2], place[1] + place[2]))
     cv2.rectangle(picture, (x0, y0), (min(x1, shape[1]) - 1, min(y1, shape[0]) - 1), draw.WHITE, 2)
@@ -175,14 +204,21 @@ def draw_whole(grey: np.ndarray, labels: np.ndarray, place: tuple[int, int, int]
 
 
 def draw_detail(
-    grey: np.ndarray, reference: np.ndarray, labels: np.ndarray, found: Comparison, place: tuple[int, int, int]
+    grey: np.ndarray,
+    reference: np.ndarray,
+    labels: np.ndarray,
+    found: Comparison,
+    place: tuple[int, int, int],
+    rejected: np.ndarray | None = None,
 ) -> np.ndarray:
-    """A square of a frame with the outlines of one set, in the colours of their fates: (TILE, TILE, 3) uint8."""
+    """A square of a frame with the outlines of one set, in the colours of their fates, and of what it left out:
+    (TILE, TILE, 3) uint8."""
     y, x, side = place
     square = np.s_[y : y + side, x : x + side]
     picture = draw.grey_picture(draw.resize(grey[square], (TILE, TILE)))
     lost = draw.resize_labels(np.where(np.isin(reference[square], found.lost), reference[square], 0), (TILE, TILE))
     dots = np.add.outer(np.arange(TILE), np.arange(TILE)) % 6 < 3
+    _draw_left_out(picture, None if rejected is None else rejected[square], 2)
     picture[draw.borders(lost, 2) & dots] = LOST_COLOUR
     colours = np.uint8([FATES[fate][0] for fate in found.fates.tolist()])
     draw.draw_outlines(picture, draw.resize_labels(labels[square], (TILE, TILE)), colours, 2)
@@ -236,11 +272,14 @@ def assemble(
     box(LEFT + step - GAP / 2, 44, step, TOP - 44 + step * len(rows), fill=False, lw=3, edgecolor="black")
     for row, (label, _) in enumerate(rows):
         write(LEFT - 10, TOP + row * step + TILE / 2, label, ha="right", va="center")
-    x = LEFT
-    for colour, name in [*FATES.values(), (LOST_COLOUR, "dotted: a present cell that is lost")]:
-        box(x, height - BOTTOM + 20, 26, 26, facecolor=np.array(colour) / 255, edgecolor="black", lw=1)
-        write(x + 36, height - BOTTOM + 33, name, va="center")
-        x += 70 + 11 * len(name)
+    of_cells = [*FATES.values(), (LOST_COLOUR, "dotted: a present cell that is lost")]
+    of_others = [(left_out.COLOURS[code], name) for code, name in LEFT_OUT.items()]
+    for line, entries in enumerate((of_cells, of_others)):
+        x, y = LEFT, height - BOTTOM + 20 + 40 * line
+        for colour, name in entries:
+            box(x, y, 26, 26, facecolor=np.array(colour) / 255, edgecolor="black", lw=1)
+            write(x + 36, y + 13, name, va="center")
+            x += 70 + 11 * len(name)
     with whole(output) as partial:
         figure.savefig(partial, format="png", dpi=dpi, metadata={"Software": None})
 
@@ -253,6 +292,10 @@ def _shares(*keys: str) -> Show:
     return lambda total, present: "" if present else " / ".join(_number(key, "%")(total, present) for key in keys)
 
 
+def _left_out_regions(total: Mapping[str, float], _: bool) -> str:
+    return " / ".join(_number(key, "")(total, False).strip() for key in left_out.LIMITS)
+
+
 def _cells(total: Mapping[str, float], present: bool) -> str:
     change = total["cells_change_percent"]
     return f"{total['cells']}" + ("" if present or not math.isfinite(change) else f"  ({change:+.0f} %)")
@@ -263,6 +306,7 @@ NUMBERS: Sequence[tuple[str, Show]] = (  # what stands above each column
     ("median area", _number("median_area", "px")),
     ("largest area", _number("largest_area", "px")),
     ("empty frames", _number("empty_frames_percent", "%")),
+    ("left out", _left_out_regions),
     ("same cells", _shares("same_percent")),
     ("merged / split", _shares("merged_percent", "split_percent")),
     ("new / lost", _shares("new_percent", "lost_percent")),
@@ -305,6 +349,15 @@ def main(
         def labels(fov: int, frame: int) -> list[np.ndarray]:
             return [store.get_array(get, f"{fov}/{frame}")[0] for get in gets]
 
+        told = [set(map(tuple, json.loads(get("zarr.json"))["attributes"][left_out.ATTRIBUTE])) for get in gets]
+
+        def rejected(fov: int, frame: int) -> list[np.ndarray | None]:
+            name = f"{fov}/{frame}_{left_out.ATTRIBUTE}"
+            return [
+                store.get_array(get, name)[0] if (fov, frame) in told_by_set else None
+                for get, told_by_set in zip(gets, told, strict=True)
+            ]
+
         places = {fov: detail(labels(*at) for at in held if at[0] == fov) for fov, _ in held}
         for (fov, frame), time in zip(frames, times_min, strict=True):
             if (fov, frame) not in held:
@@ -312,11 +365,12 @@ def main(
             image = preview.read_frame(read, fov, frame, channel, planes)
             grey = display.to_bytes(image, *draw.levels([image]))
             first, *others = labels(fov, frame)
-            tiles = [draw_whole(grey, first, places[fov])]
+            gone = rejected(fov, frame)
+            tiles = [draw_whole(grey, first, places[fov], gone[0])]
             for at, found_by_set in enumerate((first, *others)):
-                found = compare(first, found_by_set)
+                found = compare(first, found_by_set, gone[at])
                 comparisons[at].append(found)
-                tiles.append(draw_detail(grey, first, found_by_set, found, places[fov]))
+                tiles.append(draw_detail(grey, first, found_by_set, found, places[fov], gone[at]))
                 by_frame.append({**sets[at], "present": not at, "fov": fov, "frame": frame, **numbers([found])})
             rows.append((f"FOV {fov}\nframe {frame}\n{draw.clock(time)}", tiles))
     totals = [numbers(found) for found in comparisons]

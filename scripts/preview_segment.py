@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from formats import pyme_spool
-from pyama import coverage, job, preview, store
+from pyama import coverage, job, left_out, preview, store
 from pyama.microscopy import open_movie
 from segment_cells import Segment, label_frame, segmenter
 
@@ -24,10 +24,10 @@ def segment_frames(
 ) -> list[int]:
     """Label `frames` (FOV, frame) of a channel; arrays "{fov}/{frame}", (H, W), in a store at `output`.
 
-    A frame that the file does not hold is left out; the store's attribute `frames` lists the others. Returns their
-    numbers of cells.
+    A frame that the file does not hold is left out; the store's attribute `frames` lists the others. Where the method
+    tells what it left out, that is beside the labels, and listed in `left_out`. Returns the numbers of cells.
     """
-    counts, labeled = [], []
+    counts, labeled, told = [], [], []
     with store.new_store(output) as put, open_movie(raw, pyme) as read:
         for fov, frame in frames:
             image = preview.read_frame(read, fov, frame, channel, planes)
@@ -36,12 +36,15 @@ def segment_frames(
             tiles = [read.uncovered(fov, frame, channel, plane) for plane in planes]
             n_zeros = np.count_nonzero(image == 0)
             uncovered = coverage.find(image, n_zeros, coverage.common(tiles, image.shape))
-            labels = label_frame(segment, image, uncovered, frame)
+            labels, rejected = label_frame(segment, image, uncovered, frame)
             counts.append(int(labels.max(initial=0)))
             dtype = np.uint16 if counts[-1] <= np.iinfo(np.uint16).max else np.uint32
             store.put_array(put, f"{fov}/{frame}", labels.astype(dtype), store.LABELS)
+            if rejected is not None:
+                store.put_array(put, f"{fov}/{frame}_{left_out.ATTRIBUTE}", rejected, store.LABELS)
+                told.append((fov, frame))
             labeled.append((fov, frame))
-        store.put_group(put, "", {"frames": labeled})
+        store.put_group(put, "", {"frames": labeled, left_out.ATTRIBUTE: told})
     return counts
 
 

@@ -8,12 +8,13 @@ from typing import Any
 import cv2
 import numpy as np
 
-from pyama import coverage, job, plugins, store
+from pyama import coverage, job, left_out, plugins, store
 from pyama.errors import PyamaError
 from pyama.recipe import LABELS, read_recipe
 
-Segment = Callable[..., np.ndarray]
-"""segment(image, uncovered): (H, W) uint16 -> (H, W) labels; uncovered, if given: (H, W) bool, pixels without data."""
+Segment = Callable[..., np.ndarray | tuple[np.ndarray, np.ndarray]]
+"""segment(image, uncovered): (H, W) uint16 -> (H, W) labels, alone or with what was left out because of its size,
+(H, W) uint8 as in `left_out`; uncovered, if given: (H, W) bool, pixels without data."""
 
 
 def segmenter(method: str, settings: Mapping[str, Any], recipe: str | None = None) -> Segment:
@@ -34,9 +35,7 @@ def segmenter(method: str, settings: Mapping[str, Any], recipe: str | None = Non
 
         return prepared
     if method == "logstd":
-        from pyama import logstd
-
-        return partial(logstd.segment_frame, **settings)
+        return partial(_by_log_std, **settings)
     if method == "pyama":
         from pyama import legacy
 
@@ -55,8 +54,9 @@ def _covered_part(label: Callable[[np.ndarray], np.ndarray]) -> Segment:
     def segment(image: np.ndarray, uncovered: np.ndarray | None = None) -> np.ndarray:
         if uncovered is None:
             return label(image)
-        labels = label(coverage.continued(image, uncovered, mirrored=True))
-        return without(checked(labels, image.shape), uncovered)
+        labels, rejected = checked(label(coverage.continued(image, uncovered, mirrored=True)), image.shape)
+        labels = without(labels, uncovered)
+        return labels if rejected is None else (labels, np.where(uncovered, np.uint8(0), rejected))
 
     return segment
 
@@ -72,8 +72,10 @@ def without(labels: np.ndarray, uncovered: np.ndarray) -> np.ndarray:
     return in_raster_order(kept)
 
 
-def label_frame(segment: Segment, image: np.ndarray, boxes: coverage.Boxes, frame: int) -> np.ndarray:
-    """Labels of a frame (H, W), none where it is uncovered (`boxes`).
+def label_frame(
+    segment: Segment, image: np.ndarray, boxes: coverage.Boxes, frame: int
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Labels of a frame (H, W), none where it is uncovered (`boxes`), and what the method left out, if it says so.
 
     The method gets the smallest rectangle with all that is covered: within borders without data it finds just what it
     would in a frame that ends there.
@@ -81,14 +83,27 @@ def label_frame(segment: Segment, image: np.ndarray, boxes: coverage.Boxes, fram
     if not boxes:
         return checked(segment(image), image.shape, frame)
     uncovered = coverage.mask_of(boxes, image.shape)
-    labels = np.zeros(image.shape, np.int64)
+    labels, rejected = np.zeros(image.shape, np.int64), np.zeros(image.shape, np.uint8)
     y, x = (np.flatnonzero(~uncovered.all(axis=axis)) for axis in (1, 0))
     if len(y):
         part = np.s_[y[0] : y[-1] + 1, x[0] : x[-1] + 1]
         inside = np.ascontiguousarray(uncovered[part])
         image = np.ascontiguousarray(image[part])
-        labels[part] = checked(segment(image, inside) if inside.any() else segment(image), image.shape, frame)
-    return labels
+        found = segment(image, inside) if inside.any() else segment(image)
+        labels[part], left = checked(found, image.shape, frame)
+        if left is None:
+            return labels, None
+        rejected[part] = left
+    return labels, rejected
+
+
+def _by_log_std(
+    image: np.ndarray, uncovered: np.ndarray | None = None, **settings: int
+) -> tuple[np.ndarray, np.ndarray]:
+    from pyama import logstd
+
+    rejected = np.zeros(image.shape, np.uint8)
+    return logstd.segment_frame(image, uncovered, rejected=rejected, **settings), rejected
 
 
 def in_raster_order(labels: np.ndarray) -> np.ndarray:
@@ -103,7 +118,8 @@ def in_raster_order(labels: np.ndarray) -> np.ndarray:
 def segment_movie(source: Path, output: Path, segment: Segment) -> list[int]:
     """Label every frame of a (T, H, W) array; frames that the file did not hold get no cells.
 
-    Labels are uint16, or uint32 when a frame has more than 65,535. Returns the number of cells per frame.
+    Labels are uint16, or uint32 when a frame has more than 65,535. Returns the number of cells per frame. Where the
+    method tells which regions it left out, the array's attributes tell it (`left_out`).
     """
     frames = store.open_frames(source)
     try:
@@ -116,32 +132,51 @@ def _write_labels(frames: store.Frames, output: Path, segment: Segment, dtype: t
     n_frames, height, width = frames.shape
     counts = []
     attributes: dict[str, Any] = {}
+    counted: list[dict[str, int | None]] = []
+    shown = left_out.middle_frame(frames)
     with store.writing(output, frames.shape, dtype, store.LABELS, attributes=attributes) as append:
         for frame in range(n_frames):
             if frames.present(frame):
                 boxes = coverage.of_frame(frames.attributes, frame)
-                labels = label_frame(segment, frames.read(frame), boxes, frame)
+                labels, rejected = label_frame(segment, frames.read(frame), boxes, frame)
             else:
-                labels = np.zeros((height, width), dtype)
+                labels, rejected = np.zeros((height, width), dtype), np.zeros((height, width), np.uint8)
             highest = int(labels.max(initial=0))
             if highest > np.iinfo(dtype).max:
                 raise OverflowError
             counts.append(highest)
             append(labels.astype(dtype))
+            counted.append(left_out.count(labels, rejected))
+            if frame == shown and rejected is not None:
+                attributes[left_out.SHOWN] = left_out.to_show(frame, rejected)
         attributes["display_limits"] = [0, max(counts)]
+        attributes[left_out.ATTRIBUTE] = left_out.by_frame(counted)
     return counts
 
 
-def checked(labels: Any, shape: tuple[int, int], frame: int | None = None) -> np.ndarray:
-    """What a method returned, if it is a label image."""
+def checked(result: Any, shape: tuple[int, int], frame: int | None = None) -> tuple[np.ndarray, np.ndarray | None]:
+    """What a method returned, if it is a label image, and what it left out, if it says so."""
+    labels, rejected = left_out.parts(result)
+    place = "" if frame is None else f"frame {frame}: "
     labels = np.asarray(labels)
     if labels.shape != shape or labels.dtype.kind not in "iu" or labels.min(initial=0) < 0:
-        place = "" if frame is None else f"frame {frame}: "
         raise PyamaError(
             f"segmentation_method: {place}expected labels of shape {shape} (integers from 0), "
             f"got {labels.dtype} of shape {labels.shape}"
         )
-    return labels
+    if rejected is None:
+        return labels, None
+    rejected = np.asarray(rejected)
+    if (
+        rejected.shape != shape
+        or rejected.dtype.kind not in "iu"
+        or not set(np.unique(rejected).tolist()) <= {0, *left_out.REASONS}
+    ):
+        raise PyamaError(
+            f"segmentation_method: {place}what was left out must have shape {shape} and be 0, 1 (too small), "
+            f"2 (too large) or 3 (too narrow), got {rejected.dtype} of shape {rejected.shape}"
+        )
+    return labels, rejected.astype(np.uint8, copy=False)
 
 
 def main(source: str, output: str, segmentation_method: str, recipe: str | None = None, **settings: Any) -> None:
@@ -151,6 +186,8 @@ def main(source: str, output: str, segmentation_method: str, recipe: str | None 
     empty = [frame for frame, count in enumerate(counts) if not count]
     if empty:
         job.log.warning("no cells in frames %s", empty)
+    by_frame = store.open_frames(Path(output)).attributes[left_out.ATTRIBUTE]
+    job.log.info("left out by size: %s", left_out.described(by_frame))
 
 
 if __name__ == "__main__":

@@ -206,6 +206,7 @@ def text_of(
     return {
         "cards": cards,
         "totals": words.totals(cards),
+        "left_out": words.left_out(cards),
         "checks": words.checks(found.findings),
         "findings": found.findings[:MOST_FINDINGS],
         "n_findings": len(found.findings),

@@ -191,7 +191,7 @@ def test_numbers_of_nothing_are_not_numbers():
     numbers = preview_compare.numbers([nothing])
     assert (numbers["cells"], numbers["empty_frames_percent"]) == (0, 100)
     assert np.isnan([numbers["median_area"], numbers["merged_percent"], numbers["same_percent"]]).all()
-    assert preview_compare.table([numbers]).splitlines()[1] == "1,0,NaN,NaN,NaN,NaN,NaN,NaN,NaN,NaN,100"
+    assert preview_compare.table([numbers]).splitlines()[1] == "1,0,NaN,NaN,NaN,NaN,NaN,NaN,NaN,NaN,100,NaN,NaN,NaN,NaN"
 
 
 # ------------------------------------------------------------------------------------------------------------ picture

@@ -24,7 +24,7 @@ from test_fit_workflow import LINE
 import crop_cells
 import digest_fov
 import write_report
-from pyama import store
+from pyama import left_out, store
 from report import digest, page
 
 HOSTILE = (
@@ -149,11 +149,26 @@ def two_cells(tmp_path):
     crop_cells.write_cells(tracked, list(arrays.values()), tmp_path / "cells.zarr", crop_padding=5)
     rows = [f"0,3,{frame},True,{50 * 600}" for frame in range(6)]
     (tmp_path / "traces.csv").write_text("\n".join(["fov,cell,frame,good,total", *rows]) + "\n")
+    rejected = np.zeros(labels.shape[1:], np.uint8)
+    rejected[4:16, 60:90], rejected[66:76, 4:20] = left_out.TOO_LARGE, left_out.TOO_SMALL
+    with store.writing(
+        tmp_path / "seg_labeled_ch_0/0",
+        labels.shape,
+        labels.dtype,
+        store.LABELS,
+        attributes={
+            left_out.ATTRIBUTE: left_out.by_frame([left_out.count(frame, rejected) for frame in labels]),
+            left_out.SHOWN: left_out.to_show(3, rejected),
+        },
+    ) as append:
+        for frame in labels:
+            append(frame)
     files = digest_fov.digest(
         tmp_path / "cells.zarr",
         tmp_path / "traces.csv",
         arrays["pc_ch_0"].path,
         tracked.path,
+        tmp_path / "seg_labeled_ch_0/0",
         pc=0,
         fl=[1],
         column="total",
@@ -197,6 +212,20 @@ def test_outlines_lie_on_the_cells(two_cells):
     assert abs(colour[labels[frame] == 0]).mean() < 15
 
 
+def test_what_was_left_out_is_counted_and_outlined(two_cells):
+    files, _ = two_cells
+    known = json.loads(files[digest.DIGEST])
+    assert known["left_out"]["too_large"] == 6 * 12 * 30
+    assert (known["left_out"]["too_large_regions"], known["left_out"]["too_small_regions"]) == (6, 6)
+    image = picture(files[digest.THUMBNAIL]).astype(int)
+    blue = image[..., 2] - image[..., 0] > 60
+    shown = np.zeros(image.shape[:2], bool)
+    shown[4:16, 60:90] = True
+    assert blue[find_boundaries(shown, mode="inner")].mean() > 0.5
+    assert blue[~shown].mean() < 0.02
+    assert image[66, 6:18].min() > 170  # white: too small
+
+
 def test_a_film_strip_shows_channels_and_frames(two_cells):
     shown = picture(two_cells[0]["cell_3.webp"]).astype(int)
     assert shown.shape == (2 * 40, 3 * 40, 3)
@@ -213,7 +242,7 @@ def test_a_film_strip_shows_channels_and_frames(two_cells):
 
 
 def test_a_fov_of_which_nothing_can_be_read_is_no_failure(tmp_path, caplog):
-    nothing = {name: tmp_path / name for name in ("cells", "traces", "pc_frames", "tracked")}
+    nothing = {name: tmp_path / name for name in ("cells", "traces", "pc_frames", "tracked", "labeled")}
     digest_fov.main(str(tmp_path / "d.zip"), **nothing)
     known = digest.read_digest(tmp_path / "d.zip")
     assert set(known) == {"problem"}
@@ -223,7 +252,7 @@ def test_a_fov_of_which_nothing_can_be_read_is_no_failure(tmp_path, caplog):
 # -------------------------------------------------------------------------------------------------------- whole pages
 
 
-def results_in(folder, *, fovs=(0,), cells=2, columns=("area_ch_0",), n_frames=4, qc=(), broken=()):
+def results_in(folder, *, by_size=None, fovs=(0,), cells=2, columns=("area_ch_0",), n_frames=4, qc=(), broken=()):
     """Results of the other stages, made up, as `write_report.build` takes them."""
     folder.mkdir(exist_ok=True)
     rows = [(fov, cell, frame) for fov in fovs for cell in range(cells) for frame in range(n_frames)]
@@ -240,6 +269,7 @@ def results_in(folder, *, fovs=(0,), cells=2, columns=("area_ch_0",), n_frames=4
     for fov in fovs:
         known = {"tracked": cells + 3, "kept": cells, "short": 2, "border": 2, "both": 1, "frame": 1}
         known |= {"tracked_by_frame": [cells] * n_frames, "kept_by_frame": [cells] * n_frames, "bytes": len(webp)}
+        known |= {"left_out": by_size}
         shown = [{"cell": cell, "frames": [0, 2], "bytes": len(webp)} for cell in range(cells)]
         with store.new_store(folder / f"{fov}.zip") as put:
             put(digest.DIGEST, json.dumps({**known, "levels": [[0, 9]], "cells": shown}).encode())
@@ -348,6 +378,26 @@ def test_what_is_not_there_is_shown_and_not_raised(tmp_path, what, changes, word
         assert word in text
     carried(text)
     assert ('id="problems"' in text) == what.startswith("broken")
+
+
+NONE_LEFT_OUT = {"foreground": 900, "left_out": 0, **dict.fromkeys(left_out.DETAILS, 0)}
+
+
+@pytest.mark.parametrize("by_size", [None, NONE_LEFT_OUT])
+def test_nothing_found_is_said_where_nothing_was(tmp_path, by_size):
+    text = write_report.build(**results_in(tmp_path / "r", by_size=by_size))
+    assert "the checks found nothing" in text
+    assert 'id="by-size"' not in text
+
+
+@pytest.mark.parametrize("reason", left_out.LIMITS)
+def test_regions_that_were_left_out_are_said_even_where_no_check_strikes(tmp_path, reason):
+    by_size = NONE_LEFT_OUT | {reason: 90, f"{reason}_regions": 7, "left_out": 90}
+    text = write_report.build(**results_in(tmp_path / "r", by_size=by_size, fovs=(0, 1)))
+    assert "the checks found nothing" not in text
+    summary = re.search(r'id="by-size">(.*?)</li>', text).group(1)
+    assert "<b>10 %</b>" in summary
+    assert f"<b>14</b> regions {reason.replace('_', ' ')} (<code>{left_out.LIMITS[reason]}</code>)" in summary
 
 
 def test_failed_fovs_and_fovs_of_no_sample_are_listed(tmp_path):

@@ -32,6 +32,14 @@ def disk(radius: int, times: int = 1) -> tuple[int, ...]:
     return shape
 
 
+def disk_area(radius: int, times: int) -> int:
+    """Pixels of the smallest object that an opening leaves, `times` times with that disk; 1 if it leaves all."""
+    if times == 0:
+        return 1
+    widths = [2 * half + 1 for half in disk(radius, times)]
+    return 2 * sum(widths) - widths[0]
+
+
 def pack(mask: NDArray[np.bool_ | np.uint8]) -> Rows:
     """(H, W) bool, or uint8 that is 0 or 1."""
     packed = np.packbits(mask, axis=1, bitorder="little")

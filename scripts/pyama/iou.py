@@ -12,6 +12,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
+from pyama import phantoms
 from pyama.errors import PyamaError
 
 SETTLED = 3  # frames
@@ -112,15 +113,18 @@ def track(
     its neighbour that comes back as soon as their boxes overlap (simulated crowded cells, 20 % missed: 115 of 200
     tracks whole instead of 171).
 
-    With `split_touching`, tracks that run together into one region are kept apart (see `_merged` and `_divide`).
-    Without, one of them ends and the other takes the whole region.
+    With `split_touching`, tracks that run together into one region are kept apart (see `_merged` and `_divide`), except
+    for those that turn out to have ended (see `phantoms`). Without, one of them ends and the other takes the whole
+    region.
     """
     if iou not in ("box", "mask"):
         raise PyamaError(f"iou: {iou!r} is not one of 'box', 'mask'")
     recent: deque[_Frame] = deque(maxlen=max_gap + 1)
-    mappings = []
-    n_tracks = 0
+    mappings: list[Mapping] = []
+    divisions: list[phantoms.Division] = []
+    n_tracks = width = 0
     for image in frames:
+        width = image.shape[1]
         runs = _runs(image)
         label, area, bbox = _table(runs, image.shape[1])
         keep = np.ones(label.size, bool)
@@ -151,7 +155,10 @@ def track(
             for region, members in _merged(recent[0], frame):
                 before = [_pixels(recent[0].runs, member) for member in members]
                 parts = _divide(_pixels(frame.runs, region), before, image.shape)
-                mapping_parts += zip(parts, recent[0].ids[members].tolist(), strict=True)
+                tracks = recent[0].ids[members].tolist()
+                mapping_parts += zip(parts, tracks, strict=True)
+                sizes = [part.size for part in parts]
+                divisions.append(phantoms.Division(len(mappings), int(label[region]), tracks, sizes))
                 recent[0].unclaimed[members] = False
                 label, frame = _take_apart(label, frame, region, parts, recent[0], members, image.shape[1])
         new = np.flatnonzero(frame.ids == 0)
@@ -160,6 +167,29 @@ def track(
         recent.appendleft(frame)
         whole = label > 0
         mappings.append(Mapping(label[whole], frame.ids[whole], mapping_parts))
+    return _without_phantoms(mappings, divisions, width)
+
+
+def _without_phantoms(mappings: list[Mapping], divisions: Sequence[phantoms.Division], width: int) -> list[Mapping]:
+    """The mappings without tracks that had ended (`phantoms`); those of other frames are the same objects."""
+    divided = {track for division in divisions for track in division.tracks}
+    last_whole = {
+        track: frame for frame, mapping in enumerate(mappings) for track in divided.intersection(mapping.ids.tolist())
+    }
+    gone = phantoms.find_phantoms(divisions, last_whole)
+    for division in divisions:
+        if not any(division.frame >= gone.get(track, len(mappings)) for track in division.tracks):
+            continue
+        labels, ids, parts = mappings[division.frame]
+        pixels = {track: part for part, track in parts}
+        kept = phantoms.give_back(division, [pixels[track] for track in division.tracks], gone, width)
+        others = [part for part in parts if part[1] not in division.tracks]
+        if len(kept) > 1:
+            mappings[division.frame] = Mapping(labels, ids, others + kept)
+        else:  # one cell again, as the region was found
+            at = np.searchsorted(labels, division.label)
+            whole = np.insert(labels, at, division.label), np.insert(ids, at, kept[0][1])
+            mappings[division.frame] = Mapping(*whole, others)
     return mappings
 
 

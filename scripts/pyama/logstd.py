@@ -14,6 +14,7 @@ import numpy as np
 
 from pyama import bits, coverage
 from pyama.errors import PyamaError
+from pyama.left_out import TOO_LARGE, TOO_NARROW, TOO_SMALL
 
 BINS = 200
 # A STD below this (in counts) is what rounding to whole counts makes of a background without resolvable noise:
@@ -24,6 +25,8 @@ ROUNDING_STD = math.sqrt(1 / 4 + 1 / 12)
 BACKGROUND_SIGMAS = 3
 VALLEY_SIGMAS = 8
 MAX_WINDOW = 101
+# Objects of a mask: positions of their pixels in the flat image, the object of each of these, the area of each object.
+Objects = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
 def segment_frame(
@@ -35,6 +38,7 @@ def segment_frame(
     morph_iterations: int = 3,
     min_object_size: int = 50,
     max_object_size: int = 10000,
+    rejected: np.ndarray | None = None,
 ) -> np.ndarray:
     """Label the cells of one phase-contrast frame.
 
@@ -44,7 +48,9 @@ def segment_frame(
 
     Foreground is where the log-STD exceeds `threshold`. It is closed, freed of objects smaller than `min_object_size`
     pixels, filled, and opened; closing and opening use a disk `morph_size` pixels wide, `morph_iterations` times.
-    Objects of `min_object_size` to `max_object_size` pixels (both inclusive) are kept.
+    Objects of `min_object_size` to `max_object_size` pixels (both inclusive) are kept. `rejected` (H, W) uint8, all 0,
+    is marked where others are: TOO_LARGE, TOO_SMALL (unless the opening would remove it anyway), or TOO_NARROW for one
+    of at least `min_object_size` pixels of which the opening leaves nothing.
     A window of 5 finds cells whose texture is hardly above the camera noise; in images of high contrast it takes in
     their halos. Cells that are nearer to each other than the closing reaches (18 pixels by default) run together.
     Raises PyamaError for a window or disk that has no centre pixel, or a window too wide for exact sums.
@@ -59,10 +65,14 @@ def segment_frame(
     limit = threshold(spread, logstd_window_size, min_object_size)
     mask = (spread > _greatest_up_to(limit, logstd_window_size, int(spread.max()))).view(np.uint8)
     mask = _morph(mask, bits.dilate, bits.erode, morph_size, morph_iterations, uncovered)
-    mask = remove_small(mask, min_object_size)
+    objects = _components(mask)
+    mask = remove_small(mask, objects, min_object_size)
     mask = fill_holes(mask) if uncovered is None else _fill_holes_of(mask, uncovered)
     mask = _morph(mask, bits.erode, bits.dilate, morph_size, morph_iterations, uncovered)
-    return label_objects(mask, min_object_size, max_object_size)
+    labels = label_objects(mask, min_object_size, max_object_size, rejected)
+    if rejected is not None:
+        _mark_vanished(objects, mask, rejected, min_object_size, bits.disk_area(morph_size // 2, morph_iterations))
+    return labels
 
 
 def n2_variance(image: np.ndarray, window: int) -> np.ndarray:
@@ -270,18 +280,36 @@ def _fill_holes_of(mask: np.ndarray, uncovered: np.ndarray) -> np.ndarray:
     return mask | (holes & ~np.isin(labels, open_ones))
 
 
-def remove_small(mask: np.ndarray, min_size: int) -> np.ndarray:
-    """Clear the 4-connected objects of fewer than `min_size` pixels. (H, W) uint8 0/1 -> the same."""
-    pixels, owner, area = _components(mask)
+def remove_small(mask: np.ndarray, objects: Objects, min_size: int) -> np.ndarray:
+    """Clear the objects of fewer than `min_size` pixels. (H, W) uint8 0/1 -> the same."""
+    pixels, owner, area = objects
     kept = mask.copy()
     kept.ravel()[pixels[area[owner] < min_size]] = 0
     return kept
 
 
-def label_objects(mask: np.ndarray, min_size: int = 1, max_size: int | None = None) -> np.ndarray:
+def _mark_vanished(objects: Objects, opened: np.ndarray, rejected: np.ndarray, min_size: int, least: int) -> None:
+    """Mark in `rejected` the objects of which the opened mask has no pixel.
+
+    TOO_SMALL: those below `min_size`, of at least `least` pixels; TOO_NARROW: the larger ones.
+    """
+    pixels, owner, area = objects
+    found = np.zeros(len(area), bool)
+    found[owner[opened.ravel()[pixels].view(bool)]] = True
+    why = np.where(area >= min_size, TOO_NARROW, np.where(area >= least, TOO_SMALL, 0)).astype(np.uint8)
+    why[found] = 0
+    if why[1:].any():
+        code = why[owner]
+        rejected.ravel()[pixels[code > 0]] = code[code > 0]
+
+
+def label_objects(
+    mask: np.ndarray, min_size: int = 1, max_size: int | None = None, rejected: np.ndarray | None = None
+) -> np.ndarray:
     """Label the 4-connected objects of `min_size` to `max_size` pixels (inclusive) 1..N in raster order.
 
-    (H, W) uint8 0/1 -> (H, W) uint16, or uint32 when more than 65,535 objects are kept.
+    (H, W) uint8 0/1 -> (H, W) uint16, or uint32 when more than 65,535 objects are kept. The others are marked in
+    `rejected`.
     """
     pixels, owner, area = _components(mask)
     keep = area >= max(min_size, 1)
@@ -290,10 +318,13 @@ def label_objects(mask: np.ndarray, min_size: int = 1, max_size: int | None = No
     dtype = np.uint16 if np.count_nonzero(keep) <= 65535 else np.uint32
     labels = np.zeros(mask.shape, dtype)
     labels.ravel()[pixels] = np.where(keep, np.cumsum(keep), 0).astype(dtype)[owner]
+    if rejected is not None and not keep[1:].all():
+        why = np.where(area < min_size, TOO_SMALL, TOO_LARGE)
+        rejected.ravel()[pixels] = np.where(keep, 0, why).astype(np.uint8)[owner]
     return labels
 
 
-def _components(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _components(mask: np.ndarray) -> Objects:
     """The 4-connected objects of (H, W) uint8 0/1, numbered from 1 in raster order: positions of all their pixels in
     the flat image, the object of each of these, and the area of each object (0 for number 0)."""
     n, labels = cv2.connectedComponentsWithAlgorithm(mask, 4, cv2.CV_32S, cv2.CCL_SAUF)

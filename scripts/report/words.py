@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 
 from pyama.config import load_schema
+from pyama.left_out import LIMITS
 
 # What the checks of qc.csv mean, by the beginning of their names.
 CHECKS = {
@@ -26,7 +27,10 @@ CHECKS = {
     "time_gap": "a pause between two frames",
     "time_assumed": "times are guessed from an interval in minutes (value): the file has none that can be used",
     "time_mapping": "time_mapping gives all FOVs the same times, but this one began later (value: minutes)",
+    "stage_shift": "the whole picture jumps by so many pixels (no value: too far to tell): tracks end or mix",
     "no_cells": "no cell at all",
+    "dropped_area": "much of what was segmented is left out: too large, as cells that run together "
+    "(max_object_size), too small (min_object_size) or too narrow (morph_size, morph_iterations)",
     "cell_count": "the number of cells jumps",
     "cell_size": "a cell far above the usual size: perhaps several in one",
     "cells_vanish": "most traces end here",
@@ -114,6 +118,7 @@ def cards(
                 "failed": fov not in digests,
                 "problem": known.get("problem", ""),
                 "frame": known["frame"],
+                "left_out": known.get("left_out"),
                 "tracked": known["tracked"],
                 "good": good.get(fov, 0),
                 "short": known["short"] - known["both"],
@@ -124,6 +129,24 @@ def cards(
             }
         )
     return made
+
+
+def left_out(of_fovs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """What segmentation left out because of its size, in all frames.
+
+    percent: of the foreground; regions: for each reason that struck it, the parameter, and the number of regions.
+    FOVs whose method does not tell count as if it had left out nothing.
+    """
+    told = [card["left_out"] for card in of_fovs if card["left_out"]]
+    regions = [
+        (reason.replace("_", " "), limit, sum(one[f"{reason}_regions"] for one in told))
+        for reason, limit in LIMITS.items()
+    ]
+    foreground = sum(one["foreground"] for one in told)
+    return {
+        "percent": 100 * sum(one["left_out"] for one in told) / max(foreground, 1),
+        "regions": [row for row in regions if row[2]],
+    }
 
 
 def totals(of_fovs: Sequence[Mapping[str, Any]]) -> dict[str, int]:
