@@ -68,9 +68,12 @@ def test_level_of_counts_is_scaled_over_the_whole_stack(tmp_path, monkeypatch):
     frames[1] += 2000
     frames[2] = 0
     planes = [frames[0], frames[1], None]
-    monkeypatch.setattr(
-        copy_frames, "open_movie", lambda raw, pyme: nullcontext(lambda fov, at, channels, z: [planes[at]])
-    )
+
+    def read(fov, at, channels, z):
+        return [planes[at]]
+
+    read.uncovered = lambda fov, at, channel, z: ()
+    monkeypatch.setattr(copy_frames, "open_movie", lambda raw, pyme: nullcontext(read))
     copy_frames.copy_frames(
         tmp_path / "raw", [tmp_path / "pc_ch_0/0"], fov=0, channels=[0], shape=frames.shape, planes=[None]
     )

@@ -361,7 +361,11 @@ def test_a_frame_that_turns_out_to_be_missing_is_left_out(tmp_path, monkeypatch,
 
     @contextmanager
     def opened(path, _):
-        yield lambda fov, frame, channels, z: [None if frame == 3 else experiment.plane(fov, frame, 0)]
+        def read(fov, frame, channels, z):
+            return [None if frame == 3 else experiment.plane(fov, frame, 0)]
+
+        read.uncovered = lambda fov, frame, channel, z: ()
+        yield read
 
     for module in (preview_segment, preview_compare):
         monkeypatch.setattr(module, "open_movie", opened)
