@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from zarr.codecs import BloscCodec, BytesCodec, Crc32cCodec, GzipCodec, ShardingCodec, TransposeCodec, ZstdCodec
 
 import cache_levels
+import check_quality
 from pyama import store
 from pyama.errors import PyamaError
 
@@ -158,7 +159,9 @@ def test_values_that_would_change_are_refused_in_one_line(tmp_path, name, value,
     write(tmp_path / name / "0", data)
     frames = store.open_frames(tmp_path / name / "0")
     frames.read(2)
-    with pytest.raises(PyamaError, match=rf"{name}/0, frame 3: values that uint\d+ cannot hold .*; write whole") as line:
+    with pytest.raises(
+        PyamaError, match=rf"{name}/0, frame 3: values that uint\d+ cannot hold .*; write whole"
+    ) as line:
         frames.read(3)
     assert "\n" not in str(line.value)
     assert "damaged" not in str(line.value)
@@ -226,3 +229,16 @@ def test_the_display_level_of_an_array_without_our_attributes(tmp_path):
             expected = np.clip((halved - low) / (high - low), 0, 1) * 255
             assert np.abs(shown - expected).max() < 12  # clipped before or after the mean
             assert np.abs(shown - expected).mean() < 3
+
+
+def test_the_checks_of_an_array_without_our_attributes(tmp_path):
+    """A blank and a repeated frame are found, as in an array that was copied."""
+    data = np.random.default_rng(0).integers(100, 900, (6, 40, 60), dtype=np.uint16)
+    data[2], data[4] = 100, data[3]
+    write(tmp_path / "fl_ch_1/0", data)
+    settings = {"qc_saturation": 0.5, "qc_brightness": 1.5, "qc_contrast": None}
+    found = check_quality.check_frames(0, store.open_frames(tmp_path / "fl_ch_1/0"), **settings)
+    assert {(row.frame, row.check, row.value) for row in found if "brightness" not in row.check} == {
+        (2, "blank_fl_ch_1", 100),
+        (4, "duplicate_fl_ch_1", 3),
+    }

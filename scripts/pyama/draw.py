@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import cv2
 import numpy as np
 
+from pyama import display
+
 if TYPE_CHECKING:
     from PIL.ImageFont import FreeTypeFont
 
@@ -44,9 +46,7 @@ def resize_labels(labels: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
 def levels(images: Iterable[np.ndarray], low: float = 0.5, high: float = 99.7) -> tuple[int, int]:
     """Counts at two percentiles of all pixels of some frames, each (H, W) uint16; (0, 0) without a frame."""
     counts = sum((np.bincount(image.ravel(), minlength=1 << 16) for image in images), np.zeros(1 << 16, np.int64))
-    cumulated = np.cumsum(counts)
-    black, white = np.searchsorted(cumulated, np.array([low, high]) / 100 * cumulated[-1])
-    return int(black), int(white)
+    return display.limits_of_counts(counts, low, high)
 
 
 def borders(labels: np.ndarray, width: int = 1) -> np.ndarray:
