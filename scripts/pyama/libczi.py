@@ -7,6 +7,7 @@ So that is a child, and its end one error that names the plane.
 from __future__ import annotations
 
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -20,6 +21,8 @@ from typing import IO, Any
 import numpy as np
 
 from pyama import apart
+
+log = logging.getLogger("pyama")
 
 SECONDS = 300  # for one plane
 MEGABYTES = 8000  # a mosaic of 30,000 x 30,000 pixels, twice
@@ -44,6 +47,7 @@ class LibCzi:
         Raises ValueError with what the library said or what became of the child.
         """
         if self._child is None:
+            log.info("%s reads the planes of %s", self._library, self._path.name)
             self._errors = tempfile.TemporaryFile()  # noqa: SIM115
             command = [sys.executable, "-m", "pyama.libczi", self._library, str(self._path)]
             pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": self._errors}
