@@ -31,6 +31,7 @@ import numpy as np
 
 from formats import pyama_folder, pyme_spool
 from pyama.errors import PyamaError
+from pyama.nd2_internals import chunk_map, load_chunk
 
 if TYPE_CHECKING:
     from xml.etree.ElementTree import Element
@@ -402,10 +403,10 @@ def _nd2_file(path: Path) -> Any:
         file.seek(begin)
         n_frames = file.read(length).count(b"ImageDataSeq|")
         opened = nd2.ND2File(file)
-        if n_frames != sum(name.startswith(b"ImageDataSeq|") for name in opened._rdr.chunkmap):
+        if n_frames != sum(name.startswith(b"ImageDataSeq|") for name in chunk_map(opened)):
             raise ValueError("its index is damaged: it names a frame twice")
-        for name in opened._rdr.chunkmap.keys() & ND2_TREES:
-            data = opened._rdr._load_chunk(name)
+        for name in chunk_map(opened).keys() & ND2_TREES:
+            data = load_chunk(opened, name)
             if data.startswith(b"<"):
                 # nd2 tries one encoding after the other, and an XML library that may be any of two
                 for encoding in ("utf-8", "utf-16-le", "utf-16-be"):
@@ -434,12 +435,12 @@ def _nd2_layout(opened: Any, file: IO[bytes]) -> tuple[_Nd2Layout, _Nd2Frames]:
     size = os.fstat(file.fileno()).st_size
     listed = {
         int(name[13:-1]): start if start < size else -1
-        for name, (start, _) in opened._rdr.chunkmap.items()
+        for name, (start, _) in chunk_map(opened).items()
         if name.startswith(b"ImageDataSeq|")
     }
     if not listed or max(listed.values()) < 0:
         raise ValueError("it holds no images")
-    _refuse_damaged_index(opened._rdr.chunkmap, listed, frames, file)
+    _refuse_damaged_index(chunk_map(opened), listed, frames, file)
 
     numbers = np.array(list(listed), dtype=np.int64)
     promised = math.prod(counts)
@@ -617,9 +618,9 @@ def _nd2_stamps_s(file: Any, layout: _Nd2Layout) -> np.ndarray:
     chunk = b"CustomData|AcqTimesCache!"
     n_fovs, n_frames, _ = layout.present.shape
     stamps = np.full((n_fovs, n_frames), np.nan)
-    if chunk not in file._rdr.chunkmap:
+    if chunk not in chunk_map(file):
         return stamps
-    raw = file._rdr._load_chunk(chunk)
+    raw = load_chunk(file, chunk)
     times_ms = np.frombuffer(raw, dtype="<f8", count=len(raw) // 8)
     numbers = np.broadcast_to(
         layout.sequence(P=np.arange(n_fovs)[:, None], T=np.arange(n_frames)[None, :], Z=0), stamps.shape
