@@ -732,8 +732,8 @@ OTHERS = {
         tile._replace(pixels=tile.pixels.astype(np.uint8)) if tile.dims["C"] else tile for tile in czi_of(images)
     ],
     "dimensions that some subblocks do not name": lambda images: [
-        tile._replace(dims={"S": tile.dims["S"], "T": tile.dims["T"]}) if not tile.dims["C"] else tile
-        for tile in czi_of(images)
+        tile._replace(dims={letter: at for letter, at in tile.dims.items() if letter != "C" or tile.dims["T"]})
+        for tile in czi_of(images[:, :, :1])
     ],
     "very many subblocks": lambda images: [
         Subblock({"S": s, "T": t, "C": c}, images[s, t % 2, c, :2, :3].copy(), x=100 * s)
@@ -767,6 +767,24 @@ def test_czi_pixels_come_from_aicspylibczi_and_what_it_cannot_from_pylibczirw(tm
                     np.testing.assert_array_equal(plane, tile.pixels)
         assert started == [library], name
         started.clear()
+
+
+@pytest.mark.parametrize("letter", "STC")
+@pytest.mark.parametrize("compress", [False, True])
+def test_czi_planes_that_do_not_name_a_dimension_are_never_taken_for_others(tmp_path, letter, compress):
+    """Both libraries give one plane for another without a word."""
+    images = pixels(2, 2)[:, :, :, 0]
+    path = tmp_path / "a.czi"
+    tiles = [
+        tile._replace(dims={name: at for name, at in tile.dims.items() if name != letter or at})
+        for tile in czi_of(images)
+    ]
+    write_subblocks(path, tiles, xml=movie_xml(["a", "b"], {}, 1.0, 1.0), compress=compress)
+    if not compress:
+        assert_planes(path, images[:, :, :, None])
+        return
+    with open_movie(path) as read, pytest.raises(PyamaError, match=f"do not name dimension {letter}"):
+        read(0, 0, [0], None)
 
 
 def test_czi_with_an_absurd_index_is_refused(tmp_path):

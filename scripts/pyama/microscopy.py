@@ -705,13 +705,13 @@ class _Tiles(NamedTuple):
 
     columns: by name, (n,) int64: `position`, the byte where the subblock's segment begins; `pixel_type`;
     `compression`; the index in each dimension by its letter, 0 where the dimension is absent; Xstart, Ystart, Xsize,
-    Ysize: where the pixels belong on the canvas. uniform: all subblocks, those of pyramids included, name the same
-    dimensions.
+    Ysize: where the pixels belong on the canvas. sometimes: the dimensions that some subblocks name
+    and others do not, those of pyramids included.
     """
 
     columns: dict[str, np.ndarray]
     has_scenes: bool
-    uniform: bool
+    sometimes: frozenset[str]
 
     def box(self, row: int) -> tuple[int, int, int, int]:
         """Return x, y, width and height of a tile."""
@@ -798,7 +798,8 @@ def _read_tiles(file: IO[bytes]) -> _Tiles:
     left, offset = struct.unpack_from("<i", raw)[0], 128
     parts: list[dict[str, np.ndarray]] = []
     has_scenes = False
-    named: set[tuple[bytes, ...] | None] = set()
+    ever: set[str] = set()
+    always = {*CZI_LETTERS, *"XYM"}
     while left > 0:
         if offset + 32 > len(raw):
             raise ValueError("its directory of subblocks is cut off")
@@ -816,7 +817,13 @@ def _read_tiles(file: IO[bytes]) -> _Tiles:
         parts.append(part)
         has_scenes |= scenes
         names = run["dims"]["name"]
-        named.add(tuple(names[0].tolist()) if (names == names[0]).all() else None)
+        alike = names[:1] if (names == names[0]).all() else names
+        for letter in CZI_LETTERS + "XYM":
+            there = (alike == letter.encode()).any(axis=1)
+            if there.any():
+                ever.add(letter)
+            if not there.all():
+                always.discard(letter)
     if not parts:
         raise ValueError("it holds no images")
     # what is left is padding: entries there would be planes lost
@@ -825,9 +832,9 @@ def _read_tiles(file: IO[bytes]) -> _Tiles:
     columns = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     # subblocks of a pyramid store fewer pixels than they cover
     full = (columns["Xstored"] == columns["Xsize"]) & (columns["Ystored"] == columns["Ysize"])
-    uniform = len(named) == 1 and None not in named
-    everything = _Tiles(columns, has_scenes, uniform)
-    tiles = _Tiles({name: column[full] for name, column in columns.items()}, has_scenes, uniform)
+    sometimes = frozenset(ever - always)
+    everything = _Tiles(columns, has_scenes, sometimes)
+    tiles = _Tiles({name: column[full] for name, column in columns.items()}, has_scenes, sometimes)
     if not full.any() or (tiles.columns["Xsize"] < 1).any() or (tiles.columns["Ysize"] < 1).any():
         raise ValueError("it holds no images")
     if (tiles.columns["Xsize"] * tiles.columns["Ysize"] > CZI_MANY_PIXELS).any():
@@ -1102,7 +1109,7 @@ def _czi_library(layout: _CziLayout) -> str:
     ordinary = (
         len(set(layout.sizes)) == 1
         and layout.boxes.count(None) == len(layout.boxes)
-        and layout.tiles.uniform
+        and not layout.tiles.sometimes
         and len(np.unique(columns["pixel_type"])) == 1
         and len(columns["position"]) <= CZI_MANY_SUBBLOCKS
     )
@@ -1117,6 +1124,8 @@ def _open_czi(path: Path) -> _Opened:
     file = open(path, "rb")  # noqa: SIM115
     libczi = LibCzi(path, _czi_library(layout))
     dims = [columns[letter] for letter in "STCZ"]
+    # To both libraries a subblock that does not name a dimension is one of every index in it.
+    vague = [letter for letter in "STCZ" if letter in layout.tiles.sometimes and len(np.unique(columns[letter])) > 1]
 
     def read_plane(fov: int, frame: int, channel: int, z: int) -> np.ndarray | None:
         row = int(layout.row[fov, frame, channel, z])
@@ -1136,6 +1145,10 @@ def _open_czi(path: Path) -> _Opened:
         else:
             for tile in np.flatnonzero(np.logical_and.reduce([column == column[row] for column in dims])):
                 _subblock(file, layout.tiles, int(tile))
+        if vague:
+            raise ValueError(
+                f"some of its compressed planes do not name dimension {vague[0]}: no library tells them apart"
+            )
         name, dtype = CZI_PIXELS[kind]
         return libczi.read(
             box or layout.tiles.box(row),
