@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import zipfile
 
 import numpy as np
 import pytest
@@ -12,7 +13,8 @@ from zarr.codecs import BloscCodec, BytesCodec, Crc32cCodec, GzipCodec, Sharding
 
 import cache_levels
 import check_quality
-from pyama import store
+import verify_results
+from pyama import checksums, store
 from pyama.errors import PyamaError
 
 SHAPE = (7, 20, 30)
@@ -242,3 +244,43 @@ def test_the_checks_of_an_array_without_our_attributes(tmp_path):
         (2, "blank_fl_ch_1", 100),
         (4, "duplicate_fl_ch_1", 3),
     }
+
+
+def _with_another_byte(content):
+    return content[:40] + bytes([content[40] ^ 1]) + content[41:]
+
+
+@pytest.mark.parametrize("name", ["cells.zarr", "cells.zarr.zip", "fl_ch_1"])
+def test_verify_reads_what_we_wrote_through_zarr_python(tmp_path, name):
+    """An array that our own writer put there wrong, with the checksums of what it wrote."""
+    data = numbers(np.uint16)
+    path = tmp_path / "results" / name
+    if name == "fl_ch_1":
+        path = path / "0"
+        with store.writing(path, data.shape, data.dtype, store.PIXELS) as append:
+            for image in data:
+                append(image)
+    else:
+        with store.new_store(path) as put:
+            store.put_group(put, "")
+            store.put_array(put, "a/0", data, store.PIXELS)
+            store.put_array(put, "a/1", np.array(3), store.LABELS)
+            store.put_array(put, "b/0", data[:0], store.PIXELS)
+    listing = tmp_path / "results/checksums/a/job.txt"
+    checksums.write(listing, [path])
+    assert verify_results.verify(tmp_path / "results", [path]) == []
+    key = "" if name == "fl_ch_1" else "a/0"
+    if path.suffix == ".zip":
+        with zipfile.ZipFile(path) as archive:
+            files = {file: archive.read(file) for file in archive.namelist()}
+        with store.new_store(path) as put:
+            for file, content in files.items():
+                put(file, _with_another_byte(content) if file == "a/0/c.0.0.0" else content)
+    else:
+        chunk = path / ("c/0/0/0" if name == "fl_ch_1" else "a/0/c.0.0.0")
+        chunk.write_bytes(_with_another_byte(chunk.read_bytes()))
+    (line,) = verify_results.verify(tmp_path / "results", [path])
+    assert line.endswith(": changed since it was written")
+    checksums.write(listing, [path])
+    (line,) = verify_results.verify(tmp_path / "results", [path])
+    assert line.startswith(f"{path / key}: zarr-python cannot read it: ")

@@ -2,12 +2,14 @@
 
 `pyama.store` reads its own layout and hands everything else to this module: arrays without shards or checksums, with
 other codecs, chunks of many frames, chunks that were left out because they hold the fill value. zarr-python is imported
-here alone, and only then: no job on our own arrays pays for it.
+here alone, and only when it is needed: no job on our own arrays pays for it. `verify` reads all arrays here.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
+import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -83,6 +85,34 @@ def read_array(store: Path, key: str) -> tuple[np.ndarray, dict[str, Any]]:
             return np.asarray(array[...]), array.attrs.asdict()
         finally:
             place.close()
+
+
+def unreadable(store: Path) -> Iterator[tuple[str, str]]:
+    """Read every chunk of every array of a store, a folder or one zip file: name and reason of those that fail."""
+    import zarr
+
+    place = zarr.storage.ZipStore(store, mode="r") if store.suffix == ".zip" else zarr.storage.LocalStore(store)
+    try:
+        for key in _array_keys(store):
+            try:
+                array = zarr.open_array(place, path=key, mode="r", zarr_format=3)
+                step = array.chunks[0] if array.shape else 1
+                for begin in range(0, array.shape[0] if array.shape else 1, step):
+                    array[begin : begin + step] if array.shape else array[...]
+            except Exception as error:
+                yield key, " ".join(str(error).split())[:200] or type(error).__name__
+    finally:
+        place.close()
+
+
+def _array_keys(store: Path) -> list[str]:
+    """The arrays of a store by the names of their folders, sorted; "" for a store that is one array."""
+    if store.suffix == ".zip":
+        with zipfile.ZipFile(store) as archive:
+            texts = {name: archive.read(name) for name in archive.namelist() if name.rpartition("/")[2] == "zarr.json"}
+    else:
+        texts = {file.relative_to(store).as_posix(): file.read_bytes() for file in store.rglob("zarr.json")}
+    return sorted(name.rpartition("/")[0] for name, text in texts.items() if json.loads(text)["node_type"] == "array")
 
 
 def _dtype(name: str, stored: np.dtype) -> np.dtype:
