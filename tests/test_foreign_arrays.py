@@ -202,12 +202,11 @@ def test_arrays_of_cells_zarr_in_any_layout(tmp_path_factory, shape, dtype, layo
     path = tmp_path_factory.mktemp("store") / ("cells.zarr.zip" if zipped else "cells.zarr")
     place = zarr.storage.ZipStore(path, mode="w") if zipped else zarr.storage.LocalStore(path)
     chunks = tuple(max(1, n // 2) for n in shape)
-    options = {"compressors": GzipCodec()} if layout == "gzip" else {}
+    options = {"attributes": {"scale": 2}, **({"compressors": GzipCodec()} if layout == "gzip" else {})}
     if layout == "sharded":
         options["shards"] = tuple(2 * n for n in chunks)
     array = zarr.create_array(place, name="fl_ch_1/7/0", shape=data.shape, dtype=dtype, chunks=chunks, **options)
     array[...] = data
-    array.attrs["scale"] = 2
     place.close()
     with store.open_store(path) as get:
         found, attributes = store.get_array(get, "fl_ch_1/7/0")
