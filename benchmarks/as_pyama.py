@@ -2,7 +2,7 @@
 
 Each stage's operations on one frame or stack in the order of that description, with scipy and scikit-image as they are
 called there, without reading, writing and starts. The program itself calls less: for reading, segmentation, tracking,
-background and extraction of the same movie it took 57.6 CPU seconds per FOV, this takes some 105 (run.py, REAL_PYAMA).
+background and extraction of a like movie it took 57.6 CPU seconds per FOV (run.py, REAL_PYAMA_S), this takes some 105.
 So these numbers say what the plain way of each stage costs, and nothing of PyAMA. The background is `like_pyama` of
 tests/oracles_background.py.
 """

@@ -23,7 +23,9 @@ def copy(frames: np.ndarray, path: Path, shuffle: str = "bitshuffle") -> None:
     """(T, H, W) into an array of zarr-python, one frame per chunk, each a file, with our codecs."""
     codecs = as_ours(frames.dtype, shuffle)
     chunks = (1, *frames.shape[1:])
-    array = zarr.create_array(path, shape=frames.shape, dtype=frames.dtype, chunks=chunks, compressors=codecs)
+    array = zarr.create_array(
+        path, shape=frames.shape, dtype=frames.dtype, chunks=chunks, compressors=codecs, overwrite=True
+    )
     for frame, image in enumerate(frames):
         array[frame] = image
 
