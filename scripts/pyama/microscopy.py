@@ -4,12 +4,12 @@
 of (fov, frame, channel, z), each counted from 0 in the order of the file, whatever loops, scenes or ids the file
 itself uses. A plane that the file does not hold is reported and read as None; it never moves another plane.
 
-The metadata of an ND2 go through the package `nd2`. Its frames, and the planes of a CZI that are stored as they are or
-with zstd, are read here: before a plane is taken for one, what the file says of it in one place (index, directory) is
-compared with what it says in another (the chunk's or subblock's own header, lengths against size and pixel type), so
-that damage is noticed instead of planes shifted, and no length from a file is believed before memory is asked for.
-Mosaics and planes compressed in other ways go through `pyama.libczi`, after the same checks. The libraries' own checks
-do not suffice: of 15,000 damaged files 2 % gave other pixels or times without a word, and 17 ended the process.
+The metadata of an ND2 go through the package `nd2`. Its frames, and the uncompressed planes of a CZI, are read here;
+compressed planes and mosaics of a CZI go through `pyama.libczi`. Before a plane is taken for one, what the file says of
+it in one place (index, directory) is compared with what it says in another (the chunk's or subblock's own header,
+lengths against size and pixel type), so that damage is noticed instead of planes shifted, and no length from a file is
+believed before memory is asked for. The libraries' own checks do not suffice: of 15,000 damaged files 2 % gave other
+pixels or times without a word, and 17 ended the process.
 """
 
 from __future__ import annotations
