@@ -1,4 +1,6 @@
-"""The stages without an oracle in tests/, written plainly with zarr-python and scikit-image, to compare costs with."""
+"""The stages without an oracle in tests/, written plainly with zarr-python and scikit-image, to compare costs with.
+
+Arrays have our codecs: LZ4 against zarr-python's own choice, zstd, would compare codecs."""
 
 from __future__ import annotations
 
@@ -8,11 +10,22 @@ from pathlib import Path
 import numpy as np
 import zarr
 from skimage import measure, transform
+from zarr.codecs import BloscCodec, Crc32cCodec
 
 
-def copy(frames: np.ndarray, path: Path) -> None:
-    """(T, H, W) uint16 into an array of zarr-python, one frame per chunk, compressed as it does by itself."""
-    array = zarr.create_array(path, shape=frames.shape, dtype=frames.dtype, chunks=(1, *frames.shape[1:]))
+def as_ours(dtype: np.dtype, shuffle: str = "bitshuffle") -> list[BloscCodec | Crc32cCodec]:
+    """The codecs of our arrays (pyama.store), so that the two ways do the same work."""
+    codec = BloscCodec(cname="lz4", clevel=1, shuffle=shuffle, typesize=dtype.itemsize, blocksize=0)
+    return [codec, Crc32cCodec()]
+
+
+def copy(frames: np.ndarray, path: Path, shuffle: str = "bitshuffle") -> None:
+    """(T, H, W) into an array of zarr-python, one frame per chunk, each a file, with our codecs."""
+    codecs = as_ours(frames.dtype, shuffle)
+    chunks = (1, *frames.shape[1:])
+    array = zarr.create_array(
+        path, shape=frames.shape, dtype=frames.dtype, chunks=chunks, compressors=codecs, overwrite=True
+    )
     for frame, image in enumerate(frames):
         array[frame] = image
 
@@ -21,7 +34,7 @@ def display_level(frames: np.ndarray, path: Path) -> None:
     """8 bit at half resolution between the 1st and the 99th percentile."""
     low, high = np.percentile(frames, [1, 99])
     shown = transform.downscale_local_mean(np.clip((frames - low) / (high - low), 0, 1) * 255, (1, 2, 2))
-    copy(shown.round().astype(np.uint8), path)
+    copy(shown.round().astype(np.uint8), path, "noshuffle")
 
 
 def crop(labels: np.ndarray, channels: Sequence[np.ndarray], path: Path, padding: int = 5) -> None:
@@ -41,7 +54,8 @@ def crop(labels: np.ndarray, channels: Sequence[np.ndarray], path: Path, padding
             x = int(np.clip(box[1] - padding, 0, shape[1] - width))
             crops[:, frame] = [channel[frame, y : y + height, x : x + width] for channel in channels]
         for at, pixels in enumerate(crops / 65535):
-            root.create_array(f"{at}/{cell}/0", data=pixels, chunks=pixels.shape)
+            codecs = as_ours(pixels.dtype)
+            root.create_array(f"{at}/{cell}/0", data=pixels, chunks=pixels.shape, compressors=codecs)
 
 
 def extract(labels: np.ndarray, light: np.ndarray, background: np.ndarray) -> list[tuple[float, ...]]:

@@ -19,7 +19,7 @@ def cache_level(source: Path, output: Path) -> None:
     """Write the display level of one (T, H, W) array: (T, H/2, W/2) uint8."""
     frames = store.open_frames(source)
     is_labels = paths.is_labels(source.parent.name)
-    low, high = frames.attributes["display_limits"]
+    low, high = display.limits_of_movie(frames)
     n_frames, height, width = frames.shape
     shape = (n_frames, max(1, height // 2), max(1, width // 2))
     with store.writing(output, shape, np.uint8, store.DISPLAY, tile=TILE) as append:

@@ -207,9 +207,13 @@ def check_traces(fov: int, n_cells: int, text: str, *, qc_negative: float) -> Ro
 
 def _statistics(frames: store.Frames) -> dict[str, np.ndarray]:
     """Statistics of every frame, (T,) float64 each, NaN where the file did not hold it."""
+    statistics = frames.attributes.get("frame_statistics")
+    if statistics is None:
+        from pyama.frame_statistics import statistics_of  # OpenCV: for arrays that were not copied here alone
+
+        statistics = statistics_of(frames)
     return {
-        name: np.array([np.nan if value is None else value for value in values])
-        for name, values in frames.attributes["frame_statistics"].items()
+        name: np.array([np.nan if value is None else value for value in values]) for name, values in statistics.items()
     }
 
 

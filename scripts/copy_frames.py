@@ -13,24 +13,13 @@ from functools import reduce
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 
 from formats import pyme_spool
-from pyama import coverage, display, exposure, job, paths, stage_movement, store, zstacks
+from pyama import coverage, display, job, paths, stage_movement, store, zstacks
 from pyama.coverage import Boxes
+from pyama.frame_statistics import NO_STATISTICS, frame_statistics
 from pyama.microscopy import open_movie
-
-FEW = 10  # pixels that may have the highest value of a frame by chance
-NO_STATISTICS = {
-    "mean": None,
-    "lowest": None,
-    "highest": None,
-    "at_highest": None,
-    "contrast": None,
-    "low": None,
-    "floor": None,
-}
 
 
 def copy_frames(
@@ -168,38 +157,6 @@ def covered_picture(image: np.ndarray, uncovered: Boxes) -> np.ndarray:
     if not uncovered:
         return image
     return coverage.continued(image, coverage.mask_of(uncovered, image.shape), mirrored=True)
-
-
-def frame_statistics(image: np.ndarray, counts: np.ndarray, uncovered: Boxes = ()) -> dict[str, float]:
-    """What the checks of quality need to know of a (H, W) frame; `counts` is the number of its pixels by value, up to
-    the highest. Of pixels that are `uncovered` nothing is told, nor are they counted.
-
-    lowest, highest, mean: counts. at_highest: share of the pixels that have the highest value, less those one count
-    below, which is above 0 only where a camera or a file format cut values off. contrast: standard deviation of the
-    difference of pixels two columns apart, by the mean, which falls to a half and less when a phase-contrast image is
-    out of focus. Mean and contrast are of every eighth row: they are compared, not measured with. low, floor: see
-    exposure.levels.
-    """
-    rows = image[::8].astype(np.float32)
-    mask = beside = None
-    if uncovered:
-        covered = ~coverage.mask_of(uncovered, image.shape)[::8]
-        mask, beside = covered.view(np.uint8), (covered[:, 2:] & covered[:, :-2]).view(np.uint8)
-    mean = cv2.mean(rows, mask)[0]
-    spread = float(cv2.meanStdDev(rows[:, 2:] - rows[:, :-2], mask=beside)[1][0, 0]) if image.shape[1] > 2 else 0.0
-    lowest, highest = int(np.argmax(counts > 0)), len(counts) - 1
-    low, floor = exposure.levels(counts)
-    piled = int(counts[highest])
-    piled = piled - int(counts[highest - 1] if highest else 0) if piled >= FEW else 0
-    return {
-        "mean": round(mean, 3),
-        "lowest": lowest,
-        "highest": highest,
-        "at_highest": round(max(piled, 0) / (image.size - coverage.area_of(uncovered)), 9),
-        "contrast": round(spread / mean, 6) if mean else 0.0,
-        "low": round(low, 3),
-        "floor": round(floor, 3),
-    }
 
 
 def main(raw: str, outputs: Sequence[str], **plan: Any) -> None:

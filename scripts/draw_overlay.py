@@ -43,7 +43,7 @@ def film_cells(
     if light:
         greens = draw.levels((_shine(light, frame) for frame in _some(light[0])), *FL_LEVELS)
     hues = dict(zip(kept, draw.cell_colours(kept).tolist(), strict=True))
-    bar = draw.scale_bar(pixel_size_um * width / shape[1], shape[1]) if pixel_size_um else None
+    bar = draw.scale_bar(pixel_size_um and pixel_size_um * width / shape[1], shape[1])
     cell_width = _cell_width(draw.resize_labels(tracked.read(frame), shape) for frame in _some(tracked))
     outline = 2 if cell_width >= BROAD else 1
     size = int(np.clip(cell_width / 2, SMALLEST_NUMBER, LARGEST_NUMBER))

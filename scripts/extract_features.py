@@ -129,7 +129,7 @@ def read_crop(get: store.Get, name: str, cell: int) -> tuple[np.ndarray, dict[st
     """A cell's crop (T, h, w) in counts, float64 (the mask: as it is), and its attributes."""
     crop, attributes = store.get_array(get, f"{name}/{cell}/0")
     if "scale" in attributes:
-        crop = crop * float(attributes["scale"]) + float(attributes["offset"])
+        crop = crop * float(attributes["scale"]) + float(attributes.get("offset", 0))
     return crop, attributes
 
 

@@ -1,8 +1,8 @@
 """processing_config.yaml: params, channels and fits exactly as run, and the provenance of the data."""
 
 import platform
-from collections.abc import Mapping
-from importlib.metadata import version
+from collections.abc import Iterable, Mapping
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -11,21 +11,36 @@ import yaml
 from pyama import job
 from pyama.files import write_text
 
-PACKAGES = (
-    "snakemake",
-    "numpy",
-    "scipy",
-    "scikit-image",
-    "opencv-python-headless",
-    "numcodecs",
-    "nd2",
-    "pylibCZIrw",
-)
+# What the stages of every run import; a test compares this with the imports.
+EVERY_RUN = ("snakemake", "numpy", "scipy", "opencv-python-headless", "numcodecs", "google-crc32c", "pandas", "pyarrow")
+EVERY_RUN += ("pyyaml", "jsonschema", "pillow", "plotly", "jinja2")
+# What some import, by the format of the input and by the methods of segmentation and tracking.
+READERS = {"nd2": ("nd2",), "czi": ("aicspylibczi", "pylibCZIrw"), "pyme": ("h5py",)}
+METHODS = {"cellpose": ("cellpose",), "btrack": ("btrack",)}
+
+
+def packages_of(record: Mapping[str, Any]) -> set[str]:
+    """The packages that this run imports. (Which of the two for CZI has read the planes is in the log of `copy`.)"""
+    params = record["params"]
+    methods = (params.get("segmentation_method"), params.get("tracking_method"))
+    found = {*EVERY_RUN, *READERS.get(record["provenance"]["input"]["format"], ())}
+    return found.union(*(METHODS.get(method, ()) for method in methods))
+
+
+def versions(packages: Iterable[str]) -> dict[str, str | None]:
+    """Their versions in the environment of this job, sorted by name; None for one that is not installed."""
+    found: dict[str, str | None] = {}
+    for package in sorted(packages, key=str.lower):
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = None
+    return found
 
 
 def record_text(record: Mapping[str, Any]) -> str:
     """The file's content: the plan's record with the versions of the software added."""
-    software = {"python": platform.python_version()} | {package: version(package) for package in PACKAGES}
+    software = {"python": platform.python_version(), **versions(packages_of(record))}
     provenance = {**record["provenance"], "software": software}
     ordered = {**{key: record[key] for key in ("params", "channels", "fits")}, "provenance": provenance}
     return yaml.safe_dump(ordered, sort_keys=False, allow_unicode=True, width=120)

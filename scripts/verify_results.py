@@ -1,9 +1,12 @@
-"""Reads every result and says what is missing, truncated or changed since the workflow wrote it."""
+"""Reads every result and says what is missing, truncated or changed since the workflow wrote it.
+
+Arrays are read once more through zarr-python: what we wrote must be Zarr to others, too.
+"""
 
 from collections.abc import Sequence
 from pathlib import Path
 
-from pyama import checksums, job
+from pyama import checksums, foreign_arrays, job
 from pyama.errors import PyamaError
 from pyama.paths import CHECKSUMS
 
@@ -23,11 +26,21 @@ def verify(results: Path, targets: Sequence[Path]) -> list[str]:
             continue
         made = {place for file in files for place in (file, *file.parents) if place in unlisted}
         if made:
-            wrong += [f"{file}: {what}" for file, what in checksums.differences(files)]
+            differences = dict(checksums.differences(files))
+            wrong += [f"{file}: {what}" for file, what in differences.items()]
+            if not differences:
+                wrong += [line for target in sorted(made) for line in _unreadable(target)]
         for target in made:
             del unlisted[target]
     wrong += [f"{target}: not made yet, or its checksums were lost" for target in unlisted]
     return wrong
+
+
+def _unreadable(target: Path) -> list[str]:
+    """The arrays of a store that zarr-python cannot read, a line each; none where `target` is no store."""
+    if not ((target / "zarr.json").is_file() or target.name.endswith(".zarr.zip")):
+        return []
+    return [f"{target / key}: zarr-python cannot read it: {why}" for key, why in foreign_arrays.unreadable(target)]
 
 
 def main(results: str, targets: Sequence[str]) -> None:

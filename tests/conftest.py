@@ -13,7 +13,7 @@ import yaml
 
 ROOT = Path(__file__).parents[1]
 REAL_FILES = Path(os.environ.get("PYAMA_TEST_DATA", ROOT.parent / "shared" / "data"))
-PARTS = ("Snakefile", "rules", "scripts", "config", "envs", "profiles")
+PARTS = ("Snakefile", "pyproject.toml", "rules", "scripts", "config", "envs", "profiles")
 
 
 def real_file(name):

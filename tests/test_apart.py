@@ -132,7 +132,7 @@ def test_what_becomes_of_a_plane_in_libczi(tmp_path, monkeypatch):
     (tmp_path / "pylibCZIrw/czi.py").write_text(LIBRARY)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     monkeypatch.setattr(libczi, "SECONDS", 20)
-    library = libczi.LibCzi(tmp_path / "a.czi")
+    library = libczi.LibCzi(tmp_path / "a.czi", "pylibCZIrw")
 
     def read(frame):
         pixels = library.read((0, 0, 3, 2), np.dtype(np.uint16), plane={"T": frame})

@@ -1,4 +1,4 @@
-"""What the benchmark takes for PyAMA's work is that: against the oracles of the tests, which state it on their own."""
+"""What the benchmark writes after PyAMA's description gives its results: against the oracles of the tests."""
 
 import as_pyama
 import numpy as np

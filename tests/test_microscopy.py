@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import subprocess
 import warnings
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -726,6 +727,94 @@ def test_czi_of_many_planes(tmp_path):
     with open_movie(path) as read:
         for frame in (0, 999, 1000, 1001, 4095, 4096, 4097, 4499):
             assert read(0, frame, [0], None)[0].tolist() == [[frame, frame]]
+
+
+def czi_of(images: np.ndarray, **changes) -> list[Subblock]:
+    """A subblock per plane of `images` (S, T, C, H, W), scenes side by side."""
+    return [
+        Subblock({"S": s, "T": t, "C": c}, images[s, t, c], x=1000 * s, **changes)
+        for s, t, c in np.ndindex(images.shape[:3])
+    ]
+
+
+def _with_pyramid(images: np.ndarray) -> list[Subblock]:
+    small = [tile._replace(pixels=tile.pixels[::2, ::2].copy(), shrink=2) for tile in czi_of(images)]
+    return [tile for pair in zip(czi_of(images), small, strict=True) for tile in pair]
+
+
+ORDINARY = {
+    "scenes": czi_of,
+    "no scenes": lambda images: [
+        tile._replace(dims={"T": tile.dims["T"], "C": tile.dims["C"]}) for tile in czi_of(images[:1])
+    ],
+    "one tile each, numbered": lambda images: [tile._replace(dims={**tile.dims, "M": 0}) for tile in czi_of(images)],
+    "a pyramid on each plane": _with_pyramid,
+    "scenes that lie on each other": lambda images: [tile._replace(x=0) for tile in czi_of(images)],
+    "a stage that moves": lambda images: [tile._replace(y=3 * tile.dims["T"]) for tile in czi_of(images)],
+    "planes missing": lambda images: czi_of(images)[:-3],
+}
+OTHERS = {
+    "scenes of different size": lambda images: [
+        tile._replace(pixels=tile.pixels[: 8 + 2 * tile.dims["S"]].copy()) for tile in czi_of(images)
+    ],
+    "tiles": lambda images: list(mosaic(images)),
+    "channels of different type": lambda images: [
+        tile._replace(pixels=tile.pixels.astype(np.uint8)) if tile.dims["C"] else tile for tile in czi_of(images)
+    ],
+    "dimensions that some subblocks do not name": lambda images: [
+        tile._replace(dims={letter: at for letter, at in tile.dims.items() if letter != "C" or tile.dims["T"]})
+        for tile in czi_of(images[:, :, :1])
+    ],
+    "very many subblocks": lambda images: [
+        Subblock({"S": s, "T": t, "C": c}, images[s, t % 2, c, :2, :3].copy(), x=100 * s)
+        for s, t, c in np.ndindex(2, 1001, 2)
+    ],
+}
+
+
+@pytest.mark.parametrize("library", ["aicspylibczi", "pylibCZIrw"])
+def test_czi_pixels_come_from_aicspylibczi_and_what_it_cannot_from_pylibczirw(tmp_path, monkeypatch, library):
+    """Compressed with zstd, so that a library has to undo it; the planes are compared with what was written."""
+    started = []
+    start = subprocess.Popen
+
+    def popen(command, **options):
+        started.append(command[3])
+        return start(command, **options)
+
+    monkeypatch.setattr(subprocess, "Popen", popen)
+    images = pixels(2, 2)[:, :, :, 0]
+    for name, layout in (ORDINARY if library == "aicspylibczi" else OTHERS).items():
+        path = tmp_path / "a.czi"
+        tiles = layout(images)
+        write_subblocks(path, tiles, xml=movie_xml(["a", "b"], {}, 1.0, 1.0), compress=True)
+        with open_movie(path) as read:
+            if name == "tiles":
+                np.testing.assert_array_equal(read(1, 1, [1], None)[0], images[1, 1, 1])
+            for tile in tiles if name != "tiles" else ():
+                if tile.shrink == 1 and tile.dims["T"] in (0, 1, 1000):
+                    plane = read(tile.dims.get("S", 0), tile.dims["T"], [tile.dims.get("C", 0)], None)[0]
+                    np.testing.assert_array_equal(plane, tile.pixels)
+        assert started == [library], name
+        started.clear()
+
+
+@pytest.mark.parametrize("letter", "STC")
+@pytest.mark.parametrize("compress", [False, True])
+def test_czi_planes_that_do_not_name_a_dimension_are_never_taken_for_others(tmp_path, letter, compress):
+    """Both libraries give one plane for another without a word."""
+    images = pixels(2, 2)[:, :, :, 0]
+    path = tmp_path / "a.czi"
+    tiles = [
+        tile._replace(dims={name: at for name, at in tile.dims.items() if name != letter or at})
+        for tile in czi_of(images)
+    ]
+    write_subblocks(path, tiles, xml=movie_xml(["a", "b"], {}, 1.0, 1.0), compress=compress)
+    if not compress:
+        assert_planes(path, images[:, :, :, None])
+        return
+    with open_movie(path) as read, pytest.raises(PyamaError, match=f"do not name dimension {letter}"):
+        read(0, 0, [0], None)
 
 
 def test_czi_with_an_absurd_index_is_refused(tmp_path):

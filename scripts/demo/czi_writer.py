@@ -211,9 +211,14 @@ def _write_subblock(file: IO[bytes], subblock: Subblock, compress: bool) -> byte
 
 
 def _zstd1(pixels: np.ndarray) -> bytes:
-    """Return uint16 pixels as "zstd1": a header that says the low bytes come before the high bytes, then zstd."""
+    """Return uint8 or uint16 pixels as "zstd1": a header, then zstd.
+
+    For uint16 the header says that the low bytes of all pixels come before their high bytes.
+    """
     from numcodecs.zstd import Zstd
 
+    if pixels.dtype == np.uint8:
+        return b"\x01" + bytes(Zstd(level=1).encode(np.ascontiguousarray(pixels)))
     split = np.ascontiguousarray(pixels, "<u2").view(np.uint8).reshape(-1, 2).T
     return b"\x03\x01\x01" + bytes(Zstd(level=1).encode(np.ascontiguousarray(split)))
 

@@ -20,7 +20,7 @@ def btrack_track(frames: Iterable[np.ndarray], max_gap: int) -> list[Mapping]:
         from btrack.models import MotionModel
     except ImportError:
         raise PyamaError(
-            "params.tracking_method: btrack is not installed; run `.venv/bin/pip install btrack`"
+            "params.tracking_method: btrack is not installed; run `.venv/bin/pip install btrack==0.6.5`"
         ) from None
     objects, places, labels_of = [], [], []
     shape = (1, 1)

@@ -6,8 +6,15 @@ attribute `display_limits`: so the level itself is made in one reading.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import cv2
 import numpy as np
+
+from pyama import paths
+
+if TYPE_CHECKING:
+    from pyama import store
 
 LOW, HIGH = 1.0, 99.0  # percentiles that become black and white
 COUNTS = 1 << 16
@@ -22,11 +29,11 @@ def count_pixels(image: np.ndarray) -> np.ndarray:
     return cv2.calcHist([image], [0], None, [n], [0, n]).ravel().astype(np.int64)
 
 
-def limits_of_counts(counts: np.ndarray) -> tuple[int, int]:
-    """Values at the two percentiles, from a histogram with one bin per value."""
+def limits_of_counts(counts: np.ndarray, low: float = LOW, high: float = HIGH) -> tuple[int, int]:
+    """Values at two percentiles, from a histogram with one bin per value: the lowest that so many do not exceed."""
     cumulated = np.cumsum(counts)
-    low, high = np.searchsorted(cumulated, np.array([LOW, HIGH]) / 100 * cumulated[-1])
-    return int(low), int(high)
+    black, white = np.searchsorted(cumulated, np.array([low, high]) / 100 * cumulated[-1])
+    return int(black), int(white)
 
 
 def sample_smooth(image: np.ndarray) -> np.ndarray:
@@ -43,13 +50,32 @@ def limits_of_smooth(counts: np.ndarray) -> tuple[float, float]:
 
 def limits(values: np.ndarray) -> tuple[float, float]:
     """Values at the two percentiles, of (..., H, W) uint16 or float32."""
-    ranks = [int(share / 100 * (values.size - 1)) for share in (LOW, HIGH)]
     if values.dtype == np.uint16:
-        counts = count_pixels(values.reshape(-1, values.shape[-1]))
-        low, high = np.searchsorted(np.cumsum(counts), ranks, side="right")
+        low, high = limits_of_counts(count_pixels(values.reshape(-1, values.shape[-1])))
     else:  # numpy sorts numbers of 32 bits in less time than it takes to find single ranks of them
+        ranks = np.ceil(np.array([LOW, HIGH]) / 100 * values.size).astype(np.intp) - 1
         low, high = np.sort(values, axis=None)[ranks]
     return float(low), float(high)
+
+
+def limits_of_movie(frames: store.Frames) -> tuple[float, float]:
+    """What becomes black and white of an array of images.zarr: 0 and the highest label, or the two percentiles.
+
+    They are an attribute of arrays that the workflow made. For an array that somebody else put there all frames that
+    the file had are read.
+    """
+    if "display_limits" in frames.attributes:
+        low, high = frames.attributes["display_limits"]
+        return low, high
+    images = (frames.read(frame) for frame in range(frames.shape[0]) if frames.present(frame))
+    if paths.is_labels(frames.path.parent.name):
+        return 0, max((int(image.max()) for image in images), default=0)
+    smooth = frames.dtype.kind == "f"
+    counts = np.zeros(STEPS * COUNTS if smooth else COUNTS, np.int64)
+    for image in images:
+        values = sample_smooth(image) if smooth else image.ravel()
+        counts += np.bincount(values, minlength=len(counts))
+    return limits_of_smooth(counts) if smooth else limits_of_counts(counts)
 
 
 def to_bytes(images: np.ndarray, low: float, high: float) -> np.ndarray:

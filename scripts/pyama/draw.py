@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import cv2
 import numpy as np
 
+from pyama import display
+
 if TYPE_CHECKING:
     from PIL.ImageFont import FreeTypeFont
 
@@ -44,9 +46,7 @@ def resize_labels(labels: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
 def levels(images: Iterable[np.ndarray], low: float = 0.5, high: float = 99.7) -> tuple[int, int]:
     """Counts at two percentiles of all pixels of some frames, each (H, W) uint16; (0, 0) without a frame."""
     counts = sum((np.bincount(image.ravel(), minlength=1 << 16) for image in images), np.zeros(1 << 16, np.int64))
-    cumulated = np.cumsum(counts)
-    black, white = np.searchsorted(cumulated, np.array([low, high]) / 100 * cumulated[-1])
-    return int(black), int(white)
+    return display.limits_of_counts(counts, low, high)
 
 
 def borders(labels: np.ndarray, width: int = 1) -> np.ndarray:
@@ -110,7 +110,7 @@ def tops(labels: np.ndarray) -> dict[int, tuple[float, float]]:
 
 
 @cache
-def font(size: int) -> FreeTypeFont:
+def font(size: float) -> FreeTypeFont:
     """DejaVu Sans, which comes with matplotlib: the same on every system."""
     from matplotlib import get_data_path
     from PIL import ImageFont
@@ -161,11 +161,19 @@ def clock(minutes: float) -> str:
     return f"{'-' if minutes < 0 and whole else ''}{whole // 60}:{whole % 60:02d} h"
 
 
-def scale_bar(um_per_pixel: float, width: int) -> tuple[int, str]:
-    """Length in pixels and label of a bar of 1, 2 or 5 times a power of ten, near a sixth of a picture's width."""
+def scale_bar(um_per_pixel: float | None, width: int, wanted_um: float | None = None) -> tuple[int, str] | None:
+    """Length in pixels and label of the bar in a picture of this width: 1, 2 or 5 times a power of ten, near a sixth.
+
+    wanted_um: the length instead of that, 0 for no bar. None where the pixel size is not known, or no bar is wanted or
+    fits into the picture.
+    """
+    if not um_per_pixel or wanted_um == 0:
+        return None
     longest = um_per_pixel * width / 5
     power = 10.0 ** math.floor(math.log10(longest))
-    length = max((step * power for step in (2, 5) if step * power <= longest), default=power)
+    length = wanted_um or max((step * power for step in (2, 5) if step * power <= longest), default=power)
+    if length >= um_per_pixel * width:
+        return None
     label = f"{length:g} µm" if length >= 1 else f"{length * 1000:g} nm"
     return round(length / um_per_pixel), label
 

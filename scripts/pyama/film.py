@@ -26,43 +26,18 @@ Append = Callable[[np.ndarray], None]  # (H, W, 3) uint8, red, green, blue
 
 
 @contextmanager
-def filming(path: Path, shape: tuple[int, int], speed: int, colours: np.ndarray) -> Iterator[Append]:
+def filming(path: Path, shape: tuple[int, int], speed: float, colours: np.ndarray) -> Iterator[Append]:
     """Write a movie, whole or not at all: `with filming(...) as append: append(picture)`.
 
-    The ending of `path` (.gif or .mp4) is the format; shape: H, W, both even; speed: frames per second; colours:
-    (N, 3) uint8, at most 256, the nearest of which a GIF shows for every pixel. Memory: one frame.
+    The ending of `path` (.gif or .mp4) is the format; shape: H, W, both even for MP4; speed: frames per second;
+    colours: (N, 3) uint8, at most 256, the nearest of which a GIF shows for every pixel. Memory: one frame.
     """
     with whole(path) as partial, (_gif if path.suffix == ".gif" else _mp4)(partial, shape, speed, colours) as append:
         yield append
 
 
 @contextmanager
-def gif(path: Path, duration_ms: int) -> Iterator[Callable[[Image], None]]:
-    """Write a GIF that repeats for ever: `with gif(...) as append: append(image)`, with one image in memory.
-
-    Images have a palette (mode P); one that is not that of the first image is stored with the image.
-    """
-    from PIL import GifImagePlugin
-
-    first: list[bytes] = []
-    with open(path, "wb") as file:
-
-        def append(image: Image) -> None:
-            colours = image.palette.tobytes()
-            if not first:
-                first.append(colours)
-                file.writelines(GifImagePlugin.getheader(image.copy(), info={"loop": 0, "optimize": False})[0])
-            own = {"include_color_table": True} if colours != first[0] else {}
-            parts = GifImagePlugin.getdata(image, duration=duration_ms, **own)
-            file.writelines(parts)
-            parts.clear()  # Pillow keeps it in a class that refers to itself, which Python does away with late
-
-        yield append
-        file.write(b";")
-
-
-@contextmanager
-def _gif(path: Path, shape: tuple[int, int], speed: int, colours: np.ndarray) -> Iterator[Append]:
+def _gif(path: Path, shape: tuple[int, int], speed: float, colours: np.ndarray) -> Iterator[Append]:
     from PIL import Image
 
     table = _nearest(colours)
@@ -94,7 +69,7 @@ def _nearest(colours: np.ndarray) -> np.ndarray:
 
 
 @contextmanager
-def _mp4(path: Path, shape: tuple[int, int], speed: int, colours: np.ndarray) -> Iterator[Append]:
+def _mp4(path: Path, shape: tuple[int, int], speed: float, colours: np.ndarray) -> Iterator[Append]:
     named = path.with_name(path.name + ".mp4")  # the container is chosen by the name's ending
     code = cv2.VideoWriter_fourcc(*"mp4v")
     writer = cv2.VideoWriter(str(named), cv2.CAP_FFMPEG, code, float(speed), shape[::-1])

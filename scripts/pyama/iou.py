@@ -4,7 +4,6 @@ Both the tables of regions and the comparison of masks work on horizontal runs o
 hundred times fewer than pixels, so that nothing loops over pixels or over pairs of cells in Python.
 """
 
-import itertools
 from collections import deque
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
@@ -16,7 +15,6 @@ from pyama import phantoms
 from pyama.errors import PyamaError
 
 SETTLED = 3  # frames
-FEW_PAIRS = 8  # of which 256 choices can be made
 
 
 class Mapping(NamedTuple):
@@ -359,9 +357,8 @@ def _expand(lo: np.ndarray, hi: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def _assign(i: np.ndarray, j: np.ndarray, gain: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The pairs (i, j) of the one-to-one assignment with the largest total gain; all gains are above 0.
 
-    Solved for each connected component of the graph of pairs, which is exact. Nearly all are of one pair; of the
-    others nearly all are so small that every choice of pairs can be tried, without the 0.4 s that importing an
-    optimiser takes.
+    Solved for each connected component of the graph of pairs, which is exact and keeps the matrices small. Nearly all
+    are of one pair, and need no solving.
     """
     alone = (np.bincount(i)[i] == 1) & (np.bincount(j)[j] == 1) if i.size else np.ones(0, bool)
     matched = [np.flatnonzero(alone)]
@@ -369,8 +366,7 @@ def _assign(i: np.ndarray, j: np.ndarray, gain: np.ndarray) -> tuple[np.ndarray,
     component = _components(i[rest], j[rest])
     order = np.argsort(component, kind="stable")
     for part in np.split(rest[order], np.flatnonzero(np.diff(component[order])) + 1) if rest.size else ():
-        solve = _try_all if part.size <= FEW_PAIRS else _hungarian
-        matched.append(part[solve(i[part], j[part], gain[part])])
+        matched.append(part[_hungarian(i[part], j[part], gain[part])])
     chosen = np.concatenate(matched)
     return i[chosen], j[chosen]
 
@@ -392,21 +388,9 @@ def _lowest(group: np.ndarray, value: np.ndarray) -> np.ndarray:
     return lowest[group]
 
 
-def _try_all(i: np.ndarray, j: np.ndarray, gain: np.ndarray) -> list[int]:
-    """Positions of the pairs with the largest total gain, none of them sharing i or j."""
-    pairs = list(zip(i.tolist(), j.tolist(), gain.tolist(), strict=True))
-    best: tuple[float, list[int]] = (0.0, [])
-    for n in range(1, len(pairs) + 1):
-        for choice in itertools.combinations(range(len(pairs)), n):
-            of_i, of_j, gains = zip(*(pairs[k] for k in choice), strict=True)
-            if len({*of_i}) == len({*of_j}) == n and sum(gains) > best[0]:
-                best = sum(gains), list(choice)
-    return best[1]
-
-
 def _hungarian(i: np.ndarray, j: np.ndarray, gain: np.ndarray) -> np.ndarray:
-    """The same as `_try_all`, for many pairs."""
-    from scipy.optimize import linear_sum_assignment
+    """Positions of the pairs with the largest total gain, none of them sharing i or j."""
+    from scipy.optimize import linear_sum_assignment  # half a second, which movies without contested regions save
 
     rows, a = np.unique(i, return_inverse=True)
     columns, b = np.unique(j, return_inverse=True)

@@ -34,7 +34,6 @@ def running(snakemake: Any) -> Iterator[dict[str, Any]]:
     Yields the stage's settings. Everything logged goes to the rule's log file, which starts with the settings and
     ends with the time taken or the reason of the failure. A failure is one line on the terminal; the traceback of
     a defect, or of a crash in a library, stands in the log. What was written is listed in the output `checksums`.
-    The process ends with the block.
     """
     log_file = Path(snakemake.log[0])
     log_file.parent.mkdir(parents=True, exist_ok=True)
@@ -64,11 +63,6 @@ def running(snakemake: Any) -> Iterator[dict[str, Any]]:
         log.exception("%s%s", FAILED, reason)
         _give_up(f"{snakemake.rule}, {place}: {reason} (details in {log_file})")
     log.info("%s %.1f s; %s", DONE, time.perf_counter() - started, _cost())
-    # The outputs are there. To take the interpreter and its libraries apart would cost a fifth of what starting did.
-    logging.shutdown()
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(0)
 
 
 def limit_threads(threads: int) -> None:

@@ -1,17 +1,20 @@
-"""Zeiss' library (pylibCZIrw) in a process of its own, one plane at a time.
+"""Read planes of a CZI with aicspylibczi, or with Zeiss' own pylibCZIrw, in a child process, one plane at a time.
 
-It is needed for mosaics and for JPEG XR, and some damaged JPEG XR end the process that decodes them (a division by
-zero). So that is a child, and its end one error that names the plane.
+Some damaged files end the process that decodes them (a division by zero in JPEG XR, memory that was never asked for).
+So that is a child, and its end one error that names the plane.
 """
 
 from __future__ import annotations
 
 import json
+import logging
 import os
 import subprocess
 import sys
 import tempfile
 import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
@@ -19,15 +22,22 @@ import numpy as np
 
 from pyama import apart
 
+log = logging.getLogger("pyama")
+
 SECONDS = 300  # for one plane
 MEGABYTES = 8000  # a mosaic of 30,000 x 30,000 pixels, twice
 
+PIXELS = {"Gray8": np.uint8, "Gray16": np.uint16}
+
+Read = Callable[..., np.ndarray]
+
 
 class LibCzi:
-    """A file as the library reads it; the child starts at the first plane that is asked for."""
+    """A file as `library`, one of LIBRARIES, reads it; the child starts at the first plane that is asked for."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, library: str) -> None:
         self._path = path
+        self._library = library
         self._child: subprocess.Popen[bytes] | None = None
         self._errors: IO[bytes] | None = None
 
@@ -37,8 +47,9 @@ class LibCzi:
         Raises ValueError with what the library said or what became of the child.
         """
         if self._child is None:
+            log.info("%s reads the planes of %s", self._library, self._path.name)
             self._errors = tempfile.TemporaryFile()  # noqa: SIM115
-            command = [sys.executable, "-m", "pyama.libczi", str(self._path)]
+            command = [sys.executable, "-m", "pyama.libczi", self._library, str(self._path)]
             pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": self._errors}
             self._child = subprocess.Popen(command, env=apart.environment(), **pipes)
         child = self._child
@@ -80,23 +91,55 @@ class LibCzi:
             self._child = None
 
 
-def _serve(path: str, requests: IO[bytes], answers: IO[bytes]) -> None:
-    """Answer each line of arguments to `CziReader.read` with a line of JSON and, unless it has an error, the pixels."""
+@contextmanager
+def _aicspylibczi(path: str) -> Iterator[Read]:
+    from aicspylibczi import CziFile
+
+    file = CziFile(path)
+    letters = set(file.dims)  # no other dimension may be named
+
+    def read(roi: list[int], plane: dict[str, int], scene: int | None, **_: Any) -> np.ndarray:
+        # With every dimension named, a plane that is not there is an error. Otherwise the next one takes its place.
+        where = {letter: at for letter, at in {**plane, "S": scene}.items() if letter in letters and at is not None}
+        pixels, _ = file.read_image(**where, cores=1)
+        return pixels.reshape(pixels.shape[-2:]) if pixels.size == roi[2] * roi[3] else pixels
+
+    yield read
+
+
+@contextmanager
+def _pylibczirw(path: str) -> Iterator[Read]:
     from pylibCZIrw import czi
 
     with czi.open_czi(path) as document:
+        yield lambda **where: document.read(**where)[..., 0]
+
+
+LIBRARIES = {"aicspylibczi": _aicspylibczi, "pylibCZIrw": _pylibczirw}
+
+
+def _serve(library: str, path: str, requests: IO[bytes], answers: IO[bytes]) -> None:
+    """Answer each line of JSON with a line of JSON and, unless it has an error, the pixels.
+
+    A request: `roi` [x, y, width, height]; `plane`, the indices T, C, Z; `scene`, or null where the file has none;
+    `pixel_type`, Gray8 or Gray16.
+    """
+    with LIBRARIES[library](path) as read:
         for line in requests:
-            arguments = json.loads(line)
+            where = json.loads(line)
             try:
-                pixels = document.read(**arguments)[..., 0]
-                if pixels.shape != (arguments["roi"][3], arguments["roi"][2]):
+                pixels = read(**where)
+                if pixels.shape != (where["roi"][3], where["roi"][2]):
                     raise ValueError(f"{pixels.shape} pixels came back")
+                if "pixel_type" in where and pixels.dtype != PIXELS[where["pixel_type"]]:
+                    raise ValueError(f"{pixels.dtype} pixels came back")
             except Exception as error:
                 answers.write(
                     json.dumps({"error": " ".join(str(error).split()) or type(error).__name__}).encode() + b"\n"
                 )
             else:
-                answers.write(b"{}\n" + pixels.tobytes())
+                answers.write(b"{}\n")
+                answers.write(np.ascontiguousarray(pixels).data.cast("B"))
             answers.flush()
 
 
@@ -104,4 +147,4 @@ if __name__ == "__main__":
     apart.bound_memory(MEGABYTES)
     pipe = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what libraries print is no answer
-    _serve(sys.argv[1], sys.stdin.buffer, pipe)
+    _serve(sys.argv[1], sys.argv[2], sys.stdin.buffer, pipe)

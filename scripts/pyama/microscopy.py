@@ -4,12 +4,12 @@
 of (fov, frame, channel, z), each counted from 0 in the order of the file, whatever loops, scenes or ids the file
 itself uses. A plane that the file does not hold is reported and read as None; it never moves another plane.
 
-The metadata of an ND2 go through the package `nd2`. Its frames, and the planes of a CZI that are stored as they are or
-with zstd, are read here: before a plane is taken for one, what the file says of it in one place (index, directory) is
-compared with what it says in another (the chunk's or subblock's own header, lengths against size and pixel type), so
-that damage is noticed instead of planes shifted, and no length from a file is believed before memory is asked for.
-Mosaics and planes compressed in other ways go through `pyama.libczi`, after the same checks. The libraries' own checks
-do not suffice: of 15,000 damaged files 2 % gave other pixels or times without a word, and 17 ended the process.
+The metadata of an ND2 go through the package `nd2`. Its frames, and the uncompressed planes of a CZI, are read here;
+compressed planes and mosaics of a CZI go through `pyama.libczi`. Before a plane is taken for one, what the file says of
+it in one place (index, directory) is compared with what it says in another (the chunk's or subblock's own header,
+lengths against size and pixel type), so that damage is noticed instead of planes shifted, and no length from a file is
+believed before memory is asked for. The libraries' own checks do not suffice: of 15,000 damaged files 2 % gave other
+pixels or times without a word, and 17 ended the process.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ from formats import pyama_folder, pyme_spool
 from pyama import damage, stamps
 from pyama.coverage import Boxes, outside_tiles
 from pyama.errors import PyamaError
+from pyama.nd2_internals import chunk_map, load_chunk
 
 if TYPE_CHECKING:
     from xml.etree.ElementTree import Element
@@ -384,10 +385,10 @@ def _nd2_file(path: Path) -> Any:
         file.seek(begin)
         n_frames = file.read(length).count(b"ImageDataSeq|")
         opened = nd2.ND2File(file)
-        if n_frames != sum(name.startswith(b"ImageDataSeq|") for name in opened._rdr.chunkmap):
+        if n_frames != sum(name.startswith(b"ImageDataSeq|") for name in chunk_map(opened)):
             raise ValueError("its index is damaged: it names a frame twice")
-        for name in opened._rdr.chunkmap.keys() & ND2_TREES:
-            data = opened._rdr._load_chunk(name)
+        for name in chunk_map(opened).keys() & ND2_TREES:
+            data = load_chunk(opened, name)
             if data.startswith(b"<"):
                 # nd2 tries one encoding after the other, and an XML library that may be any of two
                 for encoding in ("utf-8", "utf-16-le", "utf-16-be"):
@@ -416,12 +417,12 @@ def _nd2_layout(opened: Any, file: IO[bytes]) -> tuple[_Nd2Layout, _Nd2Frames]:
     size = os.fstat(file.fileno()).st_size
     listed = {
         int(name[13:-1]): start if start < size else -1
-        for name, (start, _) in opened._rdr.chunkmap.items()
+        for name, (start, _) in chunk_map(opened).items()
         if name.startswith(b"ImageDataSeq|")
     }
     if not listed or max(listed.values()) < 0:
         raise ValueError("it holds no images")
-    _refuse_damaged_index(opened._rdr.chunkmap, listed, frames, file)
+    _refuse_damaged_index(chunk_map(opened), listed, frames, file)
 
     announced = " x ".join(f"{count} {ND2_AXES[axis]}" for axis, count in zip(axes, counts, strict=True))
     numbers = np.array(list(listed), dtype=np.int64)
@@ -604,9 +605,9 @@ def _nd2_stamps_s(file: Any, layout: _Nd2Layout) -> np.ndarray:
     chunk = b"CustomData|AcqTimesCache!"
     n_fovs, n_frames, _ = layout.present.shape
     stamps = np.full((n_fovs, n_frames), np.nan)
-    if chunk not in file._rdr.chunkmap:
+    if chunk not in chunk_map(file):
         return stamps
-    raw = file._rdr._load_chunk(chunk)
+    raw = load_chunk(file, chunk)
     times_ms = np.frombuffer(raw, dtype="<f8", count=len(raw) // 8)
     numbers = np.broadcast_to(
         layout.sequence(P=np.arange(n_fovs)[:, None], T=np.arange(n_frames)[None, :], Z=0), stamps.shape
@@ -680,7 +681,7 @@ CZI_UNUSABLE_PIXELS = {
 }
 
 
-CZI_PLAIN, CZI_ZSTD0, CZI_ZSTD1 = 0, 5, 6
+CZI_PLAIN = 0
 CZI_LETTERS = "STCZBVHIR"
 CZI_FIELDS = {
     **{"S": "scene", "T": "time point", "C": "channel", "Z": "Z plane", "pixel_type": "pixel type"},
@@ -688,6 +689,7 @@ CZI_FIELDS = {
     **{"Xstored": "stored width", "Ystored": "stored height"},
 }
 CZI_MANY_PIXELS = 1 << 29  # of one tile; more is damage
+CZI_MANY_SUBBLOCKS = 4000  # aicspylibczi takes 0.55 ms per thousand and plane to find one, pylibCZIrw 0.04
 
 
 class _Tiles(NamedTuple):
@@ -695,11 +697,13 @@ class _Tiles(NamedTuple):
 
     columns: by name, (n,) int64: `position`, the byte where the subblock's segment begins; `pixel_type`;
     `compression`; the index in each dimension by its letter, 0 where the dimension is absent; Xstart, Ystart, Xsize,
-    Ysize: where the pixels belong on the canvas.
+    Ysize: where the pixels belong on the canvas. sometimes: the dimensions that some subblocks name
+    and others do not, those of pyramids included.
     """
 
     columns: dict[str, np.ndarray]
     has_scenes: bool
+    sometimes: frozenset[str]
 
     def box(self, row: int) -> tuple[int, int, int, int]:
         """Return x, y, width and height of a tile."""
@@ -807,6 +811,8 @@ def _read_tiles(file: IO[bytes]) -> _Tiles:
     left, offset = struct.unpack_from("<i", raw)[0], 128
     parts: list[dict[str, np.ndarray]] = []
     has_scenes = False
+    ever: set[str] = set()
+    always = {*CZI_LETTERS, *"XYM"}
     while left > 0:
         if offset + 32 > len(raw):
             raise ValueError("its directory of subblocks is cut off")
@@ -823,6 +829,14 @@ def _read_tiles(file: IO[bytes]) -> _Tiles:
         part, scenes = _columns(run)
         parts.append(part)
         has_scenes |= scenes
+        names = run["dims"]["name"]
+        alike = names[:1] if (names == names[0]).all() else names
+        for letter in CZI_LETTERS + "XYM":
+            there = (alike == letter.encode()).any(axis=1)
+            if there.any():
+                ever.add(letter)
+            if not there.all():
+                always.discard(letter)
     if not parts:
         raise ValueError("it holds no images")
     # what is left is padding: entries there would be planes lost
@@ -831,8 +845,9 @@ def _read_tiles(file: IO[bytes]) -> _Tiles:
     columns = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     # subblocks of a pyramid store fewer pixels than they cover
     full = (columns["Xstored"] == columns["Xsize"]) & (columns["Ystored"] == columns["Ysize"])
-    everything = _Tiles(columns, has_scenes)
-    tiles = _Tiles({name: column[full] for name, column in columns.items()}, has_scenes)
+    sometimes = frozenset(ever - always)
+    everything = _Tiles(columns, has_scenes, sometimes)
+    tiles = _Tiles({name: column[full] for name, column in columns.items()}, has_scenes, sometimes)
     if not full.any() or (tiles.columns["Xsize"] < 1).any() or (tiles.columns["Ysize"] < 1).any():
         raise ValueError("it holds no images")
     if (tiles.columns["Xsize"] * tiles.columns["Ysize"] > CZI_MANY_PIXELS).any():
@@ -1179,14 +1194,32 @@ def _czi_subblock_stamp(file: IO[bytes], tiles: _Tiles, row: int) -> float | Non
         return None
 
 
+def _czi_library(layout: _CziLayout) -> str:
+    """Return which library reads the pixels of this file: aicspylibczi, or pylibCZIrw for what it cannot.
+
+    It is killed by scenes of different size, puts no tiles together, and searches all subblocks for every plane.
+    """
+    columns = layout.tiles.columns
+    ordinary = (
+        len(set(layout.sizes)) == 1
+        and layout.boxes.count(None) == len(layout.boxes)
+        and not layout.tiles.sometimes
+        and len(np.unique(columns["pixel_type"])) == 1
+        and len(columns["position"]) <= CZI_MANY_SUBBLOCKS
+    )
+    return "aicspylibczi" if ordinary else "pylibCZIrw"
+
+
 def _open_czi(path: Path) -> _Opened:
     from pyama.libczi import LibCzi
 
     layout = _czi_layout(path)
     columns = layout.tiles.columns
     file = open(path, "rb")  # noqa: SIM115
-    libczi = LibCzi(path)
+    libczi = LibCzi(path, _czi_library(layout))
     dims = [columns[letter] for letter in "STCZ"]
+    # To both libraries a subblock that does not name a dimension is one of every index in it.
+    vague = [letter for letter in "STCZ" if letter in layout.tiles.sometimes and len(np.unique(columns[letter])) > 1]
 
     def tiles_of(row: int) -> np.ndarray:
         """The rows of all tiles of the plane that this one belongs to."""
@@ -1219,6 +1252,10 @@ def _open_czi(path: Path) -> _Opened:
         else:
             for tile in tiles_of(row):
                 _subblock(file, layout.tiles, int(tile))
+        if vague:
+            raise ValueError(
+                f"some of its compressed planes do not name dimension {vague[0]}: no library tells them apart"
+            )
         name, dtype = CZI_PIXELS[kind]
         return libczi.read(
             box or layout.tiles.box(row),
@@ -1240,52 +1277,13 @@ def _open_czi(path: Path) -> _Opened:
 
 
 def _read_czi_plane(file: IO[bytes], tiles: _Tiles, row: int) -> np.ndarray | None:
-    """Return the pixels (height, width) of a subblock; None if they are compressed in a way that libCZI must undo."""
+    """Return the pixels (height, width) of a subblock; None if they are compressed, which a library has to undo."""
     _, _, begin, length = _subblock(file, tiles, row)
     compression = int(tiles.columns["compression"][row])
     _, _, width, height = tiles.box(row)
     dtype = np.dtype(CZI_PIXELS[int(tiles.columns["pixel_type"][row])][1]).newbyteorder("<")
-    if compression == CZI_PLAIN:
-        _refuse_other_length(length, height, width * dtype.itemsize)
-    elif compression not in (CZI_ZSTD0, CZI_ZSTD1):
+    if compression != CZI_PLAIN:
         return None
+    _refuse_other_length(length, height, width * dtype.itemsize)
     file.seek(begin)
-    if compression == CZI_PLAIN:
-        return np.fromfile(file, dtype, height * width).reshape(height, width)
-    stored = file.read(length)
-    skipped, split = 0, False
-    if compression == CZI_ZSTD1:
-        # a header: its length, and perhaps that the low bytes of all pixels come before their high bytes
-        skipped = 3 if stored[:2] == b"\3\1" else 1
-        split = skipped == 3 and bool(stored[2] & 1)
-        if skipped == 1 and stored[:1] != b"\1":
-            raise ValueError("its compressed pixels are damaged")
-    data = _unzstd(stored[skipped:], height * width * dtype.itemsize)
-    if split and dtype.itemsize == 2:
-        data = np.ascontiguousarray(data.reshape(2, -1).T).reshape(-1)
-    return data.view(dtype).reshape(height, width)
-
-
-def _unzstd(frame: bytes, n_bytes: int) -> np.ndarray:
-    """Return the (n_bytes,) uint8 that a zstd frame holds; ValueError if it is damaged or holds another number.
-
-    The number stands in the frame's header (RFC 8878, section 3.1.1.1), after a magic number, a byte of flags, and
-    fields whose presence the flags tell.
-    """
-    from numcodecs.zstd import decompress
-
-    if len(frame) < 18 or frame[:4] != b"\x28\xb5\x2f\xfd":
-        raise ValueError("its compressed pixels are damaged")
-    flags = frame[4]
-    single = flags >> 5 & 1
-    at = 5 + (not single) + (0, 1, 2, 4)[flags & 3]
-    length = (single, 2, 4, 8)[flags >> 6]
-    holds = int.from_bytes(frame[at : at + length], "little") + (256 if length == 2 else 0)
-    if length and holds != n_bytes:
-        raise ValueError(f"{holds} bytes of compressed pixels where {n_bytes} are announced")
-    pixels = np.empty(n_bytes, np.uint8)
-    try:
-        decompress(frame, pixels)
-    except RuntimeError:
-        raise ValueError("its compressed pixels are damaged") from None
-    return pixels
+    return np.fromfile(file, dtype, height * width).reshape(height, width)

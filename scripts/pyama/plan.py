@@ -21,6 +21,7 @@ from pyama.files import is_file, write_text
 from pyama.microscopy import Movie
 from pyama.paths import Layout
 from pyama.rerun import code_digest
+from pyama.workflow_version import workflow_version
 
 SAMPLE_BYTES = 1 << 16
 PIXEL_TOLERANCE = 0.01  # by which the pixels of a PSF may differ from the movie's
@@ -534,6 +535,7 @@ def record_of(config: Mapping[str, Any], dataset: Dataset) -> dict[str, Any]:
             for (column, _), settings in fits_of(config, {dataset.name: dataset}).items()
         ],
         "provenance": {
+            "workflow": workflow_version(),
             "input": {
                 "file": Path(dataset.path).name,
                 "format": movie.format,

@@ -1,22 +1,21 @@
 """Zarr 3 arrays and groups, written and read frame by frame.
 
 The layout is ordinary Zarr format 3 that zarr-python and every other reader opens. It is written here rather than
-through zarr-python for three reasons, each measured: a shard is streamed (zarr-python holds a whole shard in memory,
-so that a movie of any length in one file per array would not fit), an array appears under its name only when it is
-complete, and a job does not pay the import of zarr (0.6 CPU-seconds per job).
+through zarr-python for three reasons, each measured (docs/libraries.md): a shard is streamed (zarr-python holds a whole
+shard in memory, so that a movie of any length in one file per array would not fit), an array appears under its name
+only when it is complete, and a frame costs a third to a half.
 
 Images: one chunk per frame (and tile), all chunks of an array in one shard, its index at the end.
 Crops: one chunk per array. Every chunk carries a CRC-32C, so that damage is noticed when it is read.
+Arrays of any other layout that stand in the place of ours are read through zarr-python (pyama.foreign_arrays).
 """
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import math
 import os
 import struct
-import sys
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -27,26 +26,12 @@ from typing import Any
 
 import google_crc32c
 import numpy as np
+from numcodecs import blosc, zstd
 
 from pyama.errors import PyamaError
 from pyama.files import whole
 from pyama.groups import as_bytes, group_metadata
 
-
-def _import_codecs(*names: str) -> list[Any]:
-    """Codecs of numcodecs without the package's own import, which looks through all that is installed for further
-    codecs: a fifth of what a job costs before it does anything. Whoever imports the package later gets it whole."""
-    bare = "numcodecs" not in sys.modules
-    if bare:
-        sys.modules["numcodecs"] = importlib.util.module_from_spec(importlib.util.find_spec("numcodecs"))
-    try:
-        return [importlib.import_module(f"numcodecs.{name}") for name in names]
-    finally:
-        if bare:
-            del sys.modules["numcodecs"]
-
-
-blosc, zstd = _import_codecs("blosc", "zstd")
 blosc.use_threads = False  # with them blosc puts blocks down in the order in which they happen to finish
 
 ARRAY_FILE = "zarr.json"
@@ -58,7 +43,7 @@ AXES = ("t", "y", "x")
 # By what an array holds. Noisy pixels need their bits shuffled to shrink at all, smooth surfaces only their bytes; LZ4
 # then leaves 3 to 12 % more than zstd and takes a third to a half of its time, at writing and at every reading. Labels
 # shrink 300-fold with zstd.
-PIXELS, SMOOTH, LABELS, DISPLAY = "pixels", "smooth", "labels", "display"
+_KINDS = PIXELS, SMOOTH, LABELS, DISPLAY = "pixels", "smooth", "labels", "display"
 _LZ4 = {PIXELS: ("bitshuffle", 1), SMOOTH: ("shuffle", 5), DISPLAY: ("noshuffle", 1)}  # shuffle, level
 _SHUFFLES = {"noshuffle": blosc.NOSHUFFLE, "shuffle": blosc.SHUFFLE, "bitshuffle": blosc.BITSHUFFLE}
 
@@ -188,74 +173,122 @@ def writing(
 
 @dataclass(frozen=True)
 class Frames:
-    """An image array on disk. `read(t)` gives frame t as (H, W); `present(t)` says whether the file had it."""
+    """An image array on disk.
+
+    `read(t)` gives frame t as (H, W). `fingerprint(t)` is the same for the same pixels, and cheaper than to read them.
+    `present(t)` says whether the file had the frame.
+    """
 
     path: Path
     shape: tuple[int, int, int]
     dtype: np.dtype
     attributes: dict[str, Any]
-    _chunk: tuple[int, int]
-    _codec: str
-    _index: np.ndarray
-
-    def read(self, frame: int) -> np.ndarray:
-        _, height, width = self.shape
-        rows, columns = math.ceil(height / self._chunk[0]), math.ceil(width / self._chunk[1])
-        tiles = self._index.reshape(-1, rows, columns, 2)[frame]
-        where = f"{self.path}, frame {frame}"
-        with open(self.path / SHARD_FILE, "rb") as file:
-            file.seek(int(tiles[0, 0, 0]))  # a frame's tiles follow each other
-            parts = [
-                [
-                    _decode(file.read(n - 4), file.read(4), self._codec, self.dtype, self._chunk, where)
-                    for _, n in row.tolist()
-                ]
-                for row in tiles
-            ]
-        return parts[0][0] if rows == columns == 1 else np.block(parts)[:height, :width]
-
-    def fingerprint(self, frame: int) -> bytes:
-        """Lengths and checksums of a frame's chunks, which are the same for the same pixels; nothing is decoded."""
-        chunks = self._index.reshape(self.shape[0], -1, 2)[frame].tolist()
-        with open(self.path / SHARD_FILE, "rb") as file:
-            parts = []
-            for at, size in chunks:
-                file.seek(at + size - 4)
-                parts.append(struct.pack("<Q", size) + file.read(4))
-        return b"".join(parts)
+    read: Callable[[int], np.ndarray]
+    fingerprint: Callable[[int], bytes]
 
     def present(self, frame: int) -> bool:
         return frame not in self.attributes.get("missing_frames", ())
 
 
 def open_frames(path: Path) -> Frames:
-    """Open an image array that `writing` wrote. Raises PyamaError when it is absent or damaged."""
+    """Open an image array, of whatever layout. Raises PyamaError when it is absent or damaged."""
     path = Path(path)
     try:
         metadata = json.loads((path / ARRAY_FILE).read_bytes())
-        sharding = metadata["codecs"][0]["configuration"]
-        shape = tuple(metadata["shape"])
-        grid = metadata["chunk_grid"]["configuration"]["chunk_shape"]
-        chunk = tuple(sharding["chunk_shape"][1:])
-        count = grid[0] * (grid[1] // chunk[0]) * (grid[2] // chunk[1])
-        with open(path / SHARD_FILE, "rb") as file:
-            file.seek(-16 * count - 4, os.SEEK_END)
-            table, checksum = file.read(16 * count), file.read(4)
+        index = _read_index(path, metadata) if _is_own_stack(metadata) else None
     except FileNotFoundError:
         raise PyamaError(f"{path}: this array is missing; run the workflow again") from None
-    except (OSError, ValueError, KeyError, IndexError, TypeError):
+    except (OSError, ValueError):
         raise PyamaError(f"{path}: damaged on disk; delete this folder and run again") from None
+    return _open_foreign(path) if index is None else _open_own(path, metadata, index)
+
+
+def _is_own_stack(metadata: Any) -> bool:
+    """Whether the metadata are those that `writing` writes, whatever the attributes."""
+    try:
+        shape, dtype = metadata["shape"], np.dtype(metadata["data_type"])
+        chunk = metadata["codecs"][0]["configuration"]["chunk_shape"]
+        shard = metadata["chunk_grid"]["configuration"]["chunk_shape"]
+        if shard != [shape[0], *(-(-n // c) * c for n, c in zip(shape[1:], chunk[1:], strict=True))] or chunk[0] != 1:
+            return False
+        own = [json.loads(_array_metadata(shape, dtype, chunk, kind, shard, {})) for kind in _KINDS]
+    except (LookupError, TypeError, ValueError, ZeroDivisionError):
+        return False
+    return {**metadata, "attributes": {}} in own
+
+
+def _read_index(path: Path, metadata: Mapping[str, Any]) -> np.ndarray | None:
+    """Where the chunks begin and their lengths, (n, 2) uint64; None where they do not follow each other as ours do.
+
+    (Other writers put them in another order, and leave out chunks that hold 0 only.)
+    """
+    grid = metadata["chunk_grid"]["configuration"]["chunk_shape"]
+    chunk = metadata["codecs"][0]["configuration"]["chunk_shape"]
+    count = math.prod(n // c for n, c in zip(grid, chunk, strict=True))
+    with open(path / SHARD_FILE, "rb") as file:
+        file.seek(-16 * count - 4, os.SEEK_END)
+        table, checksum = file.read(16 * count), file.read(4)
     if struct.pack("<I", google_crc32c.value(table)) != checksum:
         raise PyamaError(f"{path}: damaged on disk (checksum differs); delete this folder and run again")
     index = np.frombuffer(table, "<u8").reshape(count, 2)
-    codec = sharding["codecs"][1]["name"]
-    return Frames(path, shape, np.dtype(metadata["data_type"]), metadata["attributes"], chunk, codec, index)
+    ends = np.cumsum(index[:, 1])
+    return index if np.array_equal(index[:, 0], ends - index[:, 1]) else None
+
+
+def _open_own(path: Path, metadata: Mapping[str, Any], index: np.ndarray) -> Frames:
+    n_frames, height, width = metadata["shape"]
+    sharding = metadata["codecs"][0]["configuration"]
+    chunk, codec = tuple(sharding["chunk_shape"][1:]), sharding["codecs"][1]["name"]
+    dtype = np.dtype(metadata["data_type"])
+    rows, columns = math.ceil(height / chunk[0]), math.ceil(width / chunk[1])
+    tiles = index.reshape(n_frames, rows, columns, 2)
+
+    def read(frame: int) -> np.ndarray:
+        where = f"{path}, frame {frame}"
+        with open(path / SHARD_FILE, "rb") as file:
+            file.seek(int(tiles[frame, 0, 0, 0]))
+            parts = [
+                [_decode(file.read(n - 4), file.read(4), codec, dtype, chunk, where) for _, n in row.tolist()]
+                for row in tiles[frame]
+            ]
+        return parts[0][0] if rows == columns == 1 else np.block(parts)[:height, :width]
+
+    def fingerprint(frame: int) -> bytes:
+        """Lengths and checksums of the chunks; nothing is decoded."""
+        with open(path / SHARD_FILE, "rb") as file:
+            parts = []
+            for at, size in tiles[frame].reshape(-1, 2).tolist():
+                file.seek(at + size - 4)
+                parts.append(struct.pack("<Q", size) + file.read(4))
+        return b"".join(parts)
+
+    return Frames(path, (n_frames, height, width), dtype, metadata["attributes"], read, fingerprint)
+
+
+def _open_foreign(path: Path) -> Frames:
+    from pyama import foreign_arrays
+
+    shape, dtype, attributes, read = foreign_arrays.open_stack(path)
+    return Frames(path, shape, dtype, attributes, read, lambda frame: foreign_arrays.fingerprint(read(frame)))
 
 
 # -------------------------------------------------------------------------------------------------------------- crops
 
 Put = Callable[[str, bytes], None]  # (key, content): writes one file of a store
-Get = Callable[[str], bytes]  # key -> content
+
+
+@dataclass(frozen=True)
+class Get:
+    """A store of many small files, open for reading: `get(key)` gives the content of one."""
+
+    path: Path
+    read: Callable[[str], bytes]
+
+    def __call__(self, key: str) -> bytes:
+        try:
+            return self.read(key)
+        except (OSError, KeyError, zipfile.BadZipFile):
+            raise PyamaError(f"{self.path}/{key}: missing or damaged; delete {self.path} and run again") from None
 
 
 @contextmanager
@@ -284,7 +317,7 @@ def new_store(path: Path) -> Iterator[Put]:
 
 @contextmanager
 def open_store(path: Path) -> Iterator[Get]:
-    """Read a store that `new_store` wrote."""
+    """Open a store for reading, a folder or one zip file."""
     with ExitStack() as stack:
         try:
             if path.suffix == ".zip":
@@ -293,17 +326,10 @@ def open_store(path: Path) -> Iterator[Get]:
                 read = _folder_reader(path)
         except (OSError, zipfile.BadZipFile):
             raise PyamaError(f"{path}: missing or damaged; delete it and run again") from None
-
-        def get(key: str) -> bytes:
-            try:
-                return read(key)
-            except (OSError, KeyError, zipfile.BadZipFile):
-                raise PyamaError(f"{path}/{key}: missing or damaged; delete {path} and run again") from None
-
-        yield get
+        yield Get(path, read)
 
 
-def _folder_reader(path: Path) -> Get:
+def _folder_reader(path: Path) -> Callable[[str], bytes]:
     def read(key: str) -> bytes:
         with open(f"{path}/{key}", "rb") as file:
             return file.read()
@@ -330,13 +356,40 @@ def _metadata_of_one_chunk(shape: tuple[int, ...], dtype: np.dtype, kind: str, a
 
 
 def get_array(get: Get, key: str) -> tuple[np.ndarray, dict[str, Any]]:
-    """Read an array that `put_array` wrote, and its attributes."""
-    metadata = json.loads(get(f"{key}/{ARRAY_FILE}"))
+    """Read an array, of whatever layout, and its attributes."""
+    try:
+        metadata = json.loads(get(f"{key}/{ARRAY_FILE}"))
+    except ValueError:
+        raise PyamaError(f"{get.path}/{key}: damaged on disk; delete {get.path} and run again") from None
+    if not _is_own_array(metadata):
+        from pyama import foreign_arrays
+
+        return foreign_arrays.read_array(get.path, key)
     shape, dtype = tuple(metadata["shape"]), np.dtype(metadata["data_type"])
     if 0 in shape:
         return np.zeros(shape, dtype), metadata["attributes"]
     data = get(f"{key}/{_chunk_name(len(shape))}")
-    return _decode(data[:-4], data[-4:], metadata["codecs"][1]["name"], dtype, shape, key), metadata["attributes"]
+    where = f"{get.path}/{key}"
+    return _decode(data[:-4], data[-4:], metadata["codecs"][1]["name"], dtype, shape, where), metadata["attributes"]
+
+
+def _is_own_array(metadata: Any) -> bool:
+    """Whether the metadata are those that `put_array` writes, whatever shape and attributes."""
+    try:
+        shape = metadata["shape"]
+        if metadata["chunk_grid"]["configuration"]["chunk_shape"] != [max(1, n) for n in shape]:
+            return False
+        own = _own_metadata(len(shape), metadata["data_type"])
+    except (LookupError, TypeError, ValueError):
+        return False
+    grid = {**metadata["chunk_grid"], "configuration": {"chunk_shape": [1] * len(shape)}}
+    return {**metadata, "shape": [1] * len(shape), "chunk_grid": grid, "attributes": {}} in own
+
+
+@lru_cache(maxsize=32)
+def _own_metadata(n_axes: int, dtype: str) -> list[dict[str, Any]]:
+    """The metadata of arrays of one number, of every kind. (A cell's shape is its own: theirs would be made anew.)"""
+    return [json.loads(_metadata_of_one_chunk((1,) * n_axes, np.dtype(dtype), kind, ())) for kind in _KINDS]
 
 
 def _chunk_name(n_axes: int) -> str:

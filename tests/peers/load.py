@@ -4,6 +4,7 @@ import json
 import os
 import sys
 import warnings
+from pathlib import Path
 
 
 def geff(path):
@@ -233,6 +234,17 @@ def pyme_write(folder):
     with open(f"{folder}/rounded.pzf", "wb") as file:
         file.write(quantized)
     return {"frames": frames.tolist(), "rounded": PZFFormat.loads(quantized)[0][:, :, 0].tolist()}
+
+
+def btrack(folder):
+    """For each frame label -> ID, as `tracking_method: btrack` gives them for folder/labels.npy (T, H, W)."""
+    import numpy as np
+
+    sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
+    from pyama.btrack_method import btrack_track
+
+    frames = np.load(f"{folder}/labels.npy")
+    return [dict(zip(m.labels.tolist(), m.ids.tolist(), strict=True)) for m in btrack_track(frames, max_gap=3)]
 
 
 if __name__ == "__main__":

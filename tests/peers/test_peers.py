@@ -234,3 +234,26 @@ def test_pyme_recipes(tmp_path, name):
     np.testing.assert_array_equal(found, expected)
     spread = psf.read_spread(tmp_path / "own.psf")
     assert (spread.sigma_px, spread.pixel_size_um) == (pytest.approx(2.0, abs=0.001), 0.07)
+
+
+def test_btrack_itself_tracks_cells_that_wander_are_missed_and_come_late(tmp_path):
+    """Three cells in straight lines, one missed in frames 4 and 5, one from frame 3 on; labels change every frame."""
+    rng = np.random.default_rng(0)
+    labels = np.zeros((12, 150, 150), np.uint16)
+    truth = []
+    for frame, image in enumerate(labels):
+        places = {"a": (20 + 3 * frame, 20), "b": (80, 120 - 4 * frame), "late": (120, 30 + 2 * frame)}
+        if frame in (4, 5):
+            del places["a"]
+        if frame < 3:
+            del places["late"]
+        numbers = rng.permutation(np.arange(1, 9))[: len(places)].tolist()
+        for number, (y, x) in zip(numbers, places.values(), strict=True):
+            image[y - 8 : y + 8, x - 8 : x + 8] = number
+        truth.append(dict(zip(numbers, places, strict=True)))
+    np.save(tmp_path / "labels.npy", labels)
+    found = peer("btrack", "btrack", tmp_path)
+    assert [{int(label) for label in frame} for frame in found] == [set(frame) for frame in truth]
+    pairs = {(cell, truth[at][int(label)]) for at, frame in enumerate(found) for label, cell in frame.items()}
+    assert len(pairs) == len({cell for cell, _ in pairs}) == len({name for _, name in pairs}) == 3
+    assert {name: cell for cell, name in pairs}["late"] == 3
