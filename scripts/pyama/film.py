@@ -11,16 +11,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 
 from pyama.errors import PyamaError
 from pyama.files import whole
-
-if TYPE_CHECKING:
-    from PIL.Image import Image
 
 Append = Callable[[np.ndarray], None]  # (H, W, 3) uint8, red, green, blue
 
@@ -38,7 +34,7 @@ def filming(path: Path, shape: tuple[int, int], speed: float, colours: np.ndarra
 
 @contextmanager
 def _gif(path: Path, shape: tuple[int, int], speed: float, colours: np.ndarray) -> Iterator[Append]:
-    from PIL import Image
+    from PIL import GifImagePlugin, Image
 
     table = _nearest(colours)
     palette = np.resize(colours, (256, 3)).tobytes()
@@ -48,14 +44,17 @@ def _gif(path: Path, shape: tuple[int, int], speed: float, colours: np.ndarray) 
         image.putpalette(palette)
         return image
 
-    # In hundredths of a second, which is all that a GIF knows.
-    with gif(path, round(100 / speed) * 10) as append_image:
+    with open(path, "wb") as file:
+        blank = indexed(np.zeros(shape, np.uint8))
+        file.writelines(GifImagePlugin.getheader(blank, info={"loop": 0, "optimize": False})[0])
 
         def append(picture: np.ndarray) -> None:
             r, g, b = np.moveaxis(picture >> 2, -1, 0)
-            append_image(indexed(table[r, g, b]))
+            # In hundredths of a second, which is all that a GIF knows.
+            file.writelines(GifImagePlugin.getdata(indexed(table[r, g, b]), duration=round(100 / speed) * 10))
 
         yield append
+        file.write(b";")
 
 
 def _nearest(colours: np.ndarray) -> np.ndarray:
