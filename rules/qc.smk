@@ -1,12 +1,12 @@
-# Checks that make silent wrongness loud: a row for each frame or FOV that a person should look at.
 rule qc:
+    """Check a dataset: one row in qc.csv per frame or FOV that a person should look at."""
     input:
         **(
             {"cells": of_all_fovs(LAYOUT.cells), "traces": of_all_fovs(LAYOUT.traces)}
-            if TRACING
+            if EXPERIMENT.tracing
             else {}
         ),
-        frames=of_all_fovs(*(LAYOUT.frames(name) for name in RAW)),
+        frames=of_all_fovs(*(LAYOUT.frames(name) for name in ARRAYS.raw)),
     output:
         quality=report(
             LAYOUT.quality,
@@ -21,14 +21,12 @@ rule qc:
         LAYOUT.benchmark("qc", DATASET)
     conda:
         "../envs/pyama.yaml"
-    threads: 1
     resources:
         mem_mb=2000,
         runtime=30,
     params:
-        **stage("qc", "check_quality.py"),
-        fovs=planned(lambda dataset, _: dataset.fovs),
-        plan=planned(lambda dataset, _: as_json(plan.quality_settings(CONFIG, dataset))),
+        settings=settings_of("qc"),
+        code=code_of("check_quality.py"),
     message:
         "Checking {wildcards.dataset}"
     script:

@@ -7,7 +7,6 @@ they cost no second look at the pixels.
 
 import csv
 import io
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -231,12 +230,11 @@ def main(
 
 if __name__ == "__main__":
     with job.running(snakemake) as settings:
-        fovs = snakemake.params.fovs
+        fovs = settings.pop("fovs")
         main(
             snakemake.output.quality,
             {fov: snakemake.input.frames[at :: len(fovs)] for at, fov in enumerate(fovs)},
             dict(zip(fovs, snakemake.input.get("cells", []), strict=False)),
             dict(zip(fovs, snakemake.input.get("traces", []), strict=False)),
             **settings,
-            **json.loads(snakemake.params.plan),
         )

@@ -222,6 +222,5 @@ if __name__ == "__main__":
             traces=Path(snakemake.input.traces),
             pc_frames=Path(snakemake.input.pc),
             tracked=Path(snakemake.input.tracked),
-            **json.loads(snakemake.params.channels),
             **settings,
         )
