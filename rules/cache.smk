@@ -41,3 +41,7 @@ if PC is not None:
             LAYOUT.log("cache_corrected"),
         benchmark:
             LAYOUT.benchmark("cache_corrected")
+
+    internals.explain(
+        workflow, "Make a small 8-bit copy of corrected labels, for viewers."
+    )

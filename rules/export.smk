@@ -36,8 +36,10 @@ for name in FORMATS:
         script:
             "../scripts/export_fov.py"
 
+    internals.explain(workflow, f"Write one FOV as {name}.")
+
     rule:
-        """Target: this format of every FOV."""
+        """Target: a format of every FOV."""
         name:
             name
         input:
@@ -45,14 +47,20 @@ for name in FORMATS:
         message:
             f"All of {name} is there"
 
+    internals.explain(workflow, f"Target: every FOV as {name}.")
+
 
 for name in GROUPS:
 
     rule:
-        """Target: these formats of every FOV."""
+        """Target: formats of every FOV."""
         name:
             name
         input:
             exports_to(*formats_of(name)),
         message:
             f"All of {name} is there"
+
+    internals.explain(
+        workflow, f"Target: every FOV as {' and as '.join(formats_of(name))}."
+    )

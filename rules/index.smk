@@ -40,3 +40,7 @@ if PC is not None:
             LAYOUT.log("index_corrected"),
         benchmark:
             LAYOUT.benchmark("index_corrected")
+
+    internals.explain(
+        workflow, "Write the group metadata of corrected labels, for viewers."
+    )

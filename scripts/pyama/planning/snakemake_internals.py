@@ -51,6 +51,11 @@ def run_stages_within_a_cluster_job(workflow: Any) -> None:
         workflow.localrules(*(rule.name for rule in workflow.rules))
 
 
+def explain(workflow: Any, text: str) -> None:
+    """Say in --list-rules what the rule defined last is for, where no docstring can: Snakemake takes it literally."""
+    list(workflow.rules)[-1].docstring = text
+
+
 def hide_progress() -> None:
     """Leave "5 of 5 steps (100%) done" out of what this process prints."""
     from snakemake.logging import logger
@@ -104,7 +109,14 @@ def leave_state_as_it_is() -> None:
                     (path / part.name).symlink_to(part)
         initialise(self, *args, warn_only=warn_only, path=path, **options)
 
+    delete_locks = FilePersistence._delete_locks
+
+    def deleted_locks(self: Any) -> None:
+        if os.path.isdir(self._lockdir) and os.listdir(self._lockdir):  # else --unlock would delete an empty folder
+            delete_locks(self)
+
     FilePersistence.__init__ = initialised
+    FilePersistence._delete_locks = deleted_locks
 
 
 # ------------------------------------------------------------------------------------------------------ provenance
