@@ -94,7 +94,7 @@ def plan_experiment(written: Mapping[str, Any], without: Mapping[str, Sequence[i
 
 
 def _refuse_no_folder(results: Path) -> None:
-    """Raise PyamaError where the results would lie below a file. (Whether a folder can be written, the run finds out.)"""
+    """Raise PyamaError where the results would lie below a file. Whether a folder can be written, the run finds out."""
     there = next((place for place in (results, *results.parents) if place.exists()), None)
     if there is not None and not there.is_dir():
         raise PyamaError(f"output_dir: cannot write to {str(results)!r} ({str(there)!r} is a file); name a folder")
