@@ -1,5 +1,16 @@
-# From time-lapse microscopy to single-cell traces. The stages stand in rules/, in their order; what they compute
-# stands in scripts/; what a user may change stands in config/config.yaml.
+# From time-lapse microscopy to single-cell traces.
+#
+#   ND2, CZI ... -- copy --+-- segment -- track --+------------------+-- crop -- extract --+-- merge -- fit
+#                          |      |               |                  |                     |
+#                          |      |               +-- corrections ---+                     +-- tidy -- report
+#                          |      |               (where there are)  |                     |
+#                          |      +------------------- background ---+                     +-- qc, pictures
+#                          +-- (register) --------------+
+#                                                                              cache, index, exports: of the images
+#
+# The stages stand in rules/, what they compute in scripts/, what is decided before any job in scripts/pyama/planning/,
+# and what a user may change in config/config.yaml. `snakemake --list-target-rules` tells what one may ask for,
+# `snakemake --list-rules` every rule.
 from snakemake.utils import min_version
 
 min_version("9.20")
@@ -17,26 +28,27 @@ include: "rules/common.smk"
 
 
 rule all:
+    """Target of a run that names no other: every result that the config asks for."""
     default_target: True
     input:
         targets,
     message:
-        f"All results are there: {LAYOUT.results}"
+        "The rest is done" if WITHOUT else f"All results are there: {LAYOUT.results}"
 
 
 onsuccess:
-    if workflow.is_main_process:
+    if internals.is_main_process(workflow) and not WITHOUT:
         print("".join(f"{line}\n" for line in findings()), end="", file=sys.stderr)
 
 
 onerror:
-    if workflow.is_main_process:
+    if internals.is_main_process(workflow):
         failed = failures()
         finish_rest(failed)
         faults = any(not failure.stopped for _, failure in failed)
         remedy = "Correct the cause and run" if faults else "To go on, run"
         print(
-            *findings(),
+            *([] if WITHOUT else findings()),  # the run that failed says them, once
             f"\nNot everything is done. {remedy} the same command again{':' if failed else '.'}",
             *(f"  {failure}" for _, failure in failed),
             sep="\n",
@@ -44,19 +56,12 @@ onerror:
         )
 
 
+# ---------------------------------------------------------------------------------- before a run, where asked for
+
+
 if PC is not None:
 
     include: "rules/preview.smk"
-
-
-include: "rules/record.smk"
-include: "rules/copy.smk"
-
-
-if PC is not None:
-
-    include: "rules/segment.smk"
-    include: "rules/track.smk"
 
 
 if CONFIG["shift_field"]["beads"]:
@@ -64,12 +69,29 @@ if CONFIG["shift_field"]["beads"]:
     include: "rules/shift_field.smk"
 
 
-if SHIFTS:
+# --------------------------------------------------------------------------------------- from the file to images
+
+
+include: "rules/record.smk"
+include: "rules/copy.smk"
+
+
+if EXPERIMENT.shifts:
 
     include: "rules/register.smk"
 
 
-if FL:
+# ------------------------------------------------------------------------------------- from images to cells' traces
+
+
+if PC is not None:
+
+    include: "rules/segment.smk"
+    include: "rules/track.smk"
+    include: "rules/corrections.smk"
+
+
+if EXPERIMENT.fl:
 
     include: "rules/background.smk"
 
@@ -80,34 +102,38 @@ if PC is not None:
     include: "rules/extract.smk"
 
 
+# ------------------------------------------------------------------------------------------ images for viewers
+
+
 include: "rules/cache.smk"
 include: "rules/index.smk"
 
 
-if PC is not None:
-
-    include: "rules/corrections.smk"
+# ------------------------------------------------------------------------------------- tables of whole datasets
 
 
 include: "rules/qc.smk"
 
 
-if TRACING:
+if EXPERIMENT.tracing:
 
     include: "rules/tidy.smk"
 
 
-if MERGING:
+if EXPERIMENT.merging:
 
     include: "rules/merge.smk"
 
 
-if FITS:
+if EXPERIMENT.fits:
 
     include: "rules/fit.smk"
 
 
-if TRACING:
+# -------------------------------------------------------------------------- what one looks at, and hands on
+
+
+if EXPERIMENT.tracing:
 
     include: "rules/report.smk"
     include: "rules/pictures.smk"
@@ -117,7 +143,4 @@ include: "rules/export.smk"
 include: "rules/verify.smk"
 
 
-# A cluster job runs its stages as a workstation does. The Slurm plugin would start a Snakemake of its own for each,
-# which takes several times as long as a stage of a small FOV.
-if workflow.remote_exec:
-    workflow.localrules(*(rule.name for rule in workflow.rules))
+internals.run_stages_within_a_cluster_job(workflow)

@@ -25,9 +25,9 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "scripts"))
 
 from demo.nd2_writer import Channel, write_nd2
-from pyama import plan
 from pyama.config import complete
 from pyama.paths import Layout
+from pyama.planning import datasets
 
 N_FRAMES, SIDE = 100, 2048
 MOST_DONE = 3000  # FOVs: with more, pretending that everything is done takes too long
@@ -63,7 +63,7 @@ def prepare(folder: Path, n_fovs: int) -> Path:
         **{"n_fovs": 1, "n_frames": N_FRAMES, "height": 16, "width": 16},
         channels=[Channel(name) for name in ("Phase", "GFP", "RFP")],
     )
-    inspect_movie = plan.inspect_movie
+    inspect_movie = datasets.inspect_movie
     movie = inspect_movie(data, {"axes": None, "allow_lossy": False})
     fovs = [
         {
@@ -86,9 +86,10 @@ def prepare(folder: Path, n_fovs: int) -> Path:
         },
         "samples": [{"name": "control", "fovs": f"0-{n_fovs // 2 - 1}"}],
     }
-    plan.inspect_movie = lambda path, pyme: replace(movie, fovs=fovs)
-    plan._look_at("big", str(data), Layout(config["output_dir"]), complete(config)["pyme"])
-    plan.inspect_movie = inspect_movie
+    datasets.inspect_movie = lambda path, pyme: replace(movie, fovs=fovs)
+    completed = complete(config)
+    datasets.write_notes(Layout(config["output_dir"]), datasets.plan_datasets(completed).values())
+    datasets.inspect_movie = inspect_movie
     (folder / "config.yaml").write_text(yaml.safe_dump(config))
     return folder / "config.yaml"
 

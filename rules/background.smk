@@ -1,11 +1,17 @@
-# Stage 4: what each fluorescence frame would look like without cells.
 rule background:
+    """Estimate the background of each fluorescence frame, from what lies outside the segmented cells."""
     input:
-        fl=expand(LAYOUT.frames("{channel}"), channel=ALIGNED, allow_missing=True),
-        labeled=[LAYOUT.frames(name) for name in LABELED],
+        fl=expand(
+            LAYOUT.frames("{channel}"), channel=ARRAYS.aligned, allow_missing=True
+        ),
+        labeled=[LAYOUT.frames(name) for name in ARRAYS.labeled],
     output:
         background=directory(
-            expand(LAYOUT.frames("{channel}"), channel=BACKGROUNDS, allow_missing=True)
+            expand(
+                LAYOUT.frames("{channel}"),
+                channel=ARRAYS.backgrounds,
+                allow_missing=True,
+            )
         ),
         checksums=LAYOUT.checksums("background"),
     log:
@@ -14,12 +20,12 @@ rule background:
         LAYOUT.benchmark("background")
     conda:
         "../envs/pyama.yaml"
-    threads: 1
     resources:
         mem_mb=memory("background"),
         runtime=runtime("background"),
     params:
-        **stage("background", "estimate_background.py"),
+        settings=settings_of("background"),
+        code=code_of("estimate_background.py"),
     message:
         "Estimating background of {wildcards.dataset} FOV {wildcards.fov}"
     script:

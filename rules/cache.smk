@@ -1,11 +1,13 @@
-# Stage 7: small 8-bit copies of all images, for viewers.
 rule cache:
+    """Make a small 8-bit copy of every image of a FOV, for viewers."""
     input:
-        frames=[LAYOUT.frames(name) for name in IMAGES],
+        frames=[LAYOUT.frames(name) for name in ARRAYS.images],
     output:
         levels=directory(
             expand(
-                LAYOUT.frames("{channel}", level=1), channel=IMAGES, allow_missing=True
+                LAYOUT.frames("{channel}", level=1),
+                channel=ARRAYS.images,
+                allow_missing=True,
             )
         ),
         checksums=LAYOUT.checksums("cache"),
@@ -15,13 +17,31 @@ rule cache:
         LAYOUT.benchmark("cache")
     conda:
         "../envs/pyama.yaml"
-    threads: 1
     resources:
         mem_mb=memory("cache"),
         runtime=runtime("cache"),
     params:
-        **stage("cache", "cache_levels.py"),
+        settings=settings_of("cache"),
+        code=code_of("cache_levels.py"),
     message:
         "Making display levels of {wildcards.dataset} FOV {wildcards.fov}"
     script:
         "../scripts/cache_levels.py"
+
+
+if PC is not None:
+
+    use rule cache as cache_corrected with:
+        input:
+            frames=[LAYOUT.frames(corrected(PC))],
+        output:
+            levels=[directory(LAYOUT.frames(corrected(PC), level=1))],
+            checksums=LAYOUT.checksums("cache_corrected"),
+        log:
+            LAYOUT.log("cache_corrected"),
+        benchmark:
+            LAYOUT.benchmark("cache_corrected")
+
+    internals.explain(
+        workflow, "Make a small 8-bit copy of corrected labels, for viewers."
+    )

@@ -1,4 +1,5 @@
-# Look-ups that the rules share: the checked configuration, the planned datasets, names, settings, resources.
+# What all rules share: the config, read and checked; and look-ups that turn a job's wildcards into arguments of what
+# decides, which is plain Python in scripts/pyama/planning/.
 import atexit
 import gc
 import os
@@ -7,31 +8,26 @@ import sys
 from functools import cache
 from pathlib import Path
 
-# Not workflow.basedir, which in a module is the folder of the workflow that uses it.
+# This workflow's own scripts/, also where another workflow uses it as a module (there workflow.basedir is the other's
+# folder). All else that Snakemake does not document stands in planning/snakemake_internals.py, which lies there.
 sys.path.insert(
     0, workflow.current_basedir.join("../scripts").get_path_or_uri(secret_free=True)
 )
 
-from formats.registry import (
-    CELLS,
-    EARLIER,
-    FORMATS,
-    GROUPS,
-    LABELS,
-    LABELS_IF_ANY,
-    TRACES,
-    formats_of,
-)
-from pyama import clock, corrections, curation, lock, plan, preview, remainder, rerun
-from pyama import resources, summary
-from pyama.config import as_json, complete, refuse_repeated_keys, stage_settings
+from formats.registry import FORMATS, GROUPS, formats_of
+from pyama import clock, lock, preview, remainder, rerun, resources, summary
+from pyama.config import refuse_repeated_keys
 from pyama.errors import PyamaError
-from pyama.paths import ALL, DATASET, Layout
-from pyama.paths import background, corrected, fl, fov_text, labeled, pc
-from pyama.paths import registered, tracked
+from pyama.paths import ALL, DATASET, background, corrected, fl, fov_text
+from pyama.paths import labeled, pc, registered, tracked
+from pyama.planning import corrections, exports, job_settings, samples
+from pyama.planning import snakemake_internals as internals
+from pyama.planning import targets as planned
+from pyama.planning.datasets import write_notes
+from pyama.planning.experiment import plan_experiment
 
-# A plan is a million objects that live to the end. Looking for garbage among them takes a fifth of planning, and at the
-# end as long again, where Python looks once more before it gives all memory back.
+# Planning creates about a million long-lived objects; cyclic garbage collection over them costs a fifth of the time, and
+# as long again when Python ends.
 gc.set_threshold(1_000_000, 20, 100)
 atexit.register(gc.freeze)
 
@@ -41,416 +37,135 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 try:
     refuse_repeated_keys(workflow.configfiles)
-    CONFIG = complete(config)
-    LAYOUT = Layout(CONFIG["output_dir"], CONFIG["params"]["cells_store"])
-    WITHOUT = remainder.left_out()
-    LOCKED_AT = (
-        lock.hold(Path(LAYOUT.results))
-        if workflow.is_main_process
-        and not workflow.output_settings.dryrun
-        and not WITHOUT
-        else 0
-    )
-    DATASETS = plan.plan_datasets(CONFIG, WITHOUT)
-    CONFIG["params"] |= plan.spot_size(CONFIG, DATASETS)
-    SHIFTS = plan.shifts_of(CONFIG, DATASETS)  # channel -> shift field
-    FLAGS = curation.read_curation(
-        Path(LAYOUT.curation),
-        {name: len(dataset.movie.fovs) for name, dataset in DATASETS.items()},
-    )
-    CORRECTIONS = corrections.find(CONFIG, DATASETS)  # (dataset, fov) -> file
+    WITHOUT = (
+        remainder.left_out()
+    )  # FOVs that failed, in the second run that does without them
+    EXPERIMENT = plan_experiment(config, WITHOUT)
 except PyamaError as error:
     sys.exit(str(error))  # one line per mistake, before any job
 
+CONFIG, LAYOUT, DATASETS = EXPERIMENT.config, EXPERIMENT.layout, EXPERIMENT.datasets
+ARRAYS, PC = EXPERIMENT.arrays, EXPERIMENT.pc
 
-PC, FL = plan.channels_of(DATASETS)
-COPY_ONLY = CONFIG["params"]["copy_only"]
-TRACING = PC is not None and not COPY_ONLY
+BEGAN = 0.0  # when this run began, by the clock of the file system of its results
 
-if workflow.is_main_process and not workflow.output_settings.dryrun:
-    corrections.forget(LAYOUT, DATASETS, CORRECTIONS)
+internals.compare_with_records()
+internals.leave_state_as_it_is()
+if WITHOUT:
+    internals.hide_progress()
 
-# Names of the arrays in images.zarr, in the order of the stages that make them.
-RAW = ([pc(PC)] if PC is not None else []) + [fl(channel) for channel in FL]
-ALIGNED = [registered(channel) if channel in SHIFTS else fl(channel) for channel in FL]
-LABELED = [labeled(PC)] if PC is not None else []
-TRACKED = [tracked(PC)] if PC is not None else []
-BACKGROUNDS = [background(channel) for channel in FL]
-REGISTERED = [registered(channel) for channel in SHIFTS]
-IMAGES = RAW if COPY_ONLY else RAW + REGISTERED + LABELED + TRACKED + BACKGROUNDS
 
-# What is merged: samples, and the columns of the traces.
-SAMPLES = [sample["name"] for sample in CONFIG["samples"]]
-COLUMNS = [
-    f"{feature}_ch_{channel}"
-    for channel, features in plan.features_of(CONFIG, PC, FL)
-    for feature in features
-]
-MERGING = bool(TRACING and SAMPLES and COLUMNS)
-FITS = plan.fits_of(CONFIG, DATASETS)  # (column, model) -> settings
+def begin():
+    """What a run does before it plans its jobs, and a command that only reads does not."""
+    global BEGAN
+    try:
+        if not WITHOUT:  # else the run that failed holds the lock and waits
+            BEGAN = lock.hold(Path(LAYOUT.results))
+            clock.bring_back(map(Path, planned.all_targets(EXPERIMENT)), BEGAN)
+        write_notes(LAYOUT, DATASETS.values())
+        corrections.forget(LAYOUT, DATASETS, EXPERIMENT.corrections)
+    except PyamaError as error:
+        sys.exit(str(error))
 
-# The report: the feature that ranks the cells of which it shows some, and what its page is made of.
-OF_LIGHT = [column for column in COLUMNS if not column.endswith(f"_ch_{PC}")]
-RANKED_BY = next(iter(OF_LIGHT + COLUMNS), None)
-PAGE = [f"report/page.{ending}" for ending in ("html", "css", "js")]
 
-# What is drawn: the movie of a FOV, the channel laid over it, and the plots of a dataset.
-OVERLAY = f"{LAYOUT.overlay}.{CONFIG['pictures']['movie_format']}"
-LAID_OVER = [
-    name
-    for channel in plan.laid_over(CONFIG, FL)
-    for name in (ALIGNED[FL.index(channel)], background(channel))
-]
-PLOTS = expand(
-    f"{LAYOUT.pictures}/{{plot}}.{{ending}}",
-    plot=[
-        "cells",
-        *(["distributions"] if COLUMNS else []),
-        *map("traces_{}".format, COLUMNS),
-    ],
-    ending=["png", "pdf"],
-    allow_missing=True,
-)
+internals.before_execution(workflow, begin)
 
 
 wildcard_constraints:
     dataset="|".join(map(re.escape, DATASETS)),
-    sample="|".join(map(re.escape, SAMPLES)),
-    column="|".join(map(re.escape, COLUMNS)),
+    sample="|".join(map(re.escape, EXPERIMENT.samples)),
+    column="|".join(map(re.escape, EXPERIMENT.columns)),
     model=r"\w+",
     fov=r"\d\d\d+",
 
 
-def of_fovs(template, dataset):
-    """A path of each FOV of a dataset."""
-    return [
-        template.format(dataset=dataset.name, fov=fov_text(fov)) for fov in dataset.fovs
-    ]
+# ------------------------------------------------------------------------------------- params: what a job is told
 
 
-def pictures(_):
-    """Every movie and plot. Looked up when asked for, as `targets` are."""
-    processed = [dataset.name for dataset in DATASETS.values() if dataset.fovs]
-    return expand(PLOTS, dataset=processed) + [
-        movie for dataset in DATASETS.values() for movie in of_fovs(OVERLAY, dataset)
-    ]
-
-
-def for_report(plot):
-    """A plot as an output: those that a browser shows are in Snakemake's report."""
-    if not plot.endswith(".png"):
-        return plot
-    labels = {"dataset": "{dataset}", "plot": Path(plot).stem.replace("_", " ")}
-    return report(plot, category="Plots", labels=labels)
-
-
-def targets(_):
-    """Every result the configuration asks for. Looked up by the run, not by each of its cluster jobs."""
-    per_fov = [LAYOUT.frames(name) for name in IMAGES] + [LAYOUT.group()]
-    if not COPY_ONLY:
-        per_fov += [LAYOUT.frames(name, level=1) for name in IMAGES]
-    if TRACING:
-        per_fov += [LAYOUT.cells, LAYOUT.traces, LAYOUT.digest]
-    per_dataset = [LAYOUT.record, LAYOUT.quality]
-    tidy = []
-    if TRACING:
-        tidy += [f"{LAYOUT.tidy}.csv", f"{LAYOUT.tidy}.parquet", LAYOUT.report]
-    per_sample = []
-    if MERGING:
-        per_sample += expand(LAYOUT.merged, column=COLUMNS, allow_missing=True)
-    for column, model in FITS:
-        per_sample += expand(
-            LAYOUT.fitted, column=column, model=model, allow_missing=True
-        )
-    found = []
-    for dataset in DATASETS.values():
-        of_dataset = per_dataset + (tidy if dataset.fovs else [])
-        found += [target.format(dataset=dataset.name) for target in of_dataset]
-        for sample in samples_of(dataset):
-            found += [
-                target.format(dataset=dataset.name, sample=sample)
-                for target in per_sample
-            ]
-        for target in per_fov:
-            found += of_fovs(target, dataset)
-        for fov in map(fov_text, dataset.fovs):
-            found += [
-                target.format(dataset=dataset.name, fov=fov)
-                for target in corrected_targets(dataset.name, fov)
-            ]
-    for name in CONFIG["exports"]:
-        found += export_targets(*formats_of(name))
-    return found
-
-
-def samples_of(dataset):
-    """Names of the samples that have an FOV in this dataset."""
-    return [name for name in SAMPLES if plan.sample_fovs(CONFIG, dataset, name)[0]]
-
-
-def failures():
-    """What failed in this run: the wildcards of each job that did, and how."""
-    jobs = sorted(
-        (job for job in workflow.dag.needrun_jobs() if job.log),
-        key=lambda job: job.log[0],
-    )
-    found = [
-        (job.wildcards_dict, summary.failure(job.log[0], LOCKED_AT)) for job in jobs
-    ]
-    return [(wildcards, failure) for wildcards, failure in found if failure]
-
-
-def finish_rest(failed):
-    """Merge and check what is complete, where nothing but failed FOVs keeps that from being done."""
-    jobs = list(workflow.dag.needrun_jobs())
-    fovs = remainder.to_leave_out(
-        waiting=[job.wildcards_dict for job in jobs],
-        failed=[wildcards for wildcards, failure in failed if not failure.stopped],
-    )
-    forced = workflow.dag_settings.forceall or workflow.dag_settings.forcerun
-    if fovs and not forced and any(job.rule.name == "all" for job in jobs):
-        remainder.finish_without(fovs)
-
-
-def findings():
-    """What the checks of quality found: a line for each dataset."""
-    return summary.findings(
-        LAYOUT.quality.format(dataset=dataset) for dataset in DATASETS
-    )
-
-
-def stage(name, script):
-    """Everything a stage's result depends on besides its inputs: its settings, and its code by content."""
-    return {
-        "settings": as_json(stage_settings(CONFIG, name)),
-        "code": code_digest(script),
-    }
-
-
-digest_of = cache(rerun.code_digest)
-
-
-def code_digest(script):
-    """A param: the code of a script by content. Read where a job needs it: most runs preview and export nothing."""
-    return lambda wildcards: digest_of(script)
-
-
-def sample_traces(wildcards):
-    fovs, _ = plan.sample_fovs(CONFIG, DATASETS[wildcards.dataset], wildcards.sample)
-    return [
-        LAYOUT.traces.format(dataset=wildcards.dataset, fov=fov_text(fov))
-        for fov in fovs
-    ]
-
-
-def of_all_fovs(*templates):
-    """An input: these paths of each FOV of the job's dataset."""
-    return lambda wildcards: [
-        path
-        for template in templates
-        for path in of_fovs(template, DATASETS[wildcards.dataset])
-    ]
-
-
-def fit_settings(wildcards):
-    return as_json(FITS[wildcards.column, wildcards.model])
-
-
-def inspected(dataset, fovs):
-    """The tables of inspected traces that there are, with what tells when one has changed."""
-    paths = (
-        LAYOUT.inspected.format(dataset=dataset.name, fov=fov_text(fov)) for fov in fovs
-    )
-    return curation.versions(paths)
-
-
-def of_merged(dataset, fovs, missing):
-    """What traces of several FOVs depend on besides the traces, a person's decisions among it."""
-    flags = FLAGS.get(dataset.name, [])
-    merged = plan.merge_settings(CONFIG, dataset, fovs, missing, flags)
-    return {**merged, "inspected": inspected(dataset, fovs)}
-
-
-def plot_settings(wildcards):
-    dataset = DATASETS[wildcards.dataset]
-    shown = of_merged(dataset, dataset.fovs, dataset.failed)
-    plots = plan.plot_settings(CONFIG, dataset)
-    return as_json({**shown, **plots, "columns": COLUMNS})
-
-
-def decided(dataset, fov):
-    """What a person decided on the cells of a FOV."""
-    flags = [flag for flag in FLAGS.get(dataset.name, []) if flag[0] == fov]
-    return as_json({"flags": flags, "inspected": inspected(dataset, [fov])})
-
-
-def shift_field_settings(_):
-    return as_json(
-        {
-            **CONFIG["shift_field"],
-            "pyme": CONFIG["pyme"],
-            "pixel_size_um": CONFIG["params"]["pixel_size_um"],
-        }
-    )
-
-
-def merge_settings(wildcards):
-    dataset = DATASETS[wildcards.dataset]
-    fovs, missing = plan.sample_fovs(CONFIG, dataset, wildcards.sample)
-    return as_json({**of_merged(dataset, fovs, missing), "columns": COLUMNS})
-
-
-def tidy_settings(wildcards):
-    dataset = DATASETS[wildcards.dataset]
-    tidied = of_merged(dataset, dataset.fovs, dataset.failed)
-    return as_json({**tidied, "samples": plan.samples_by_fov(CONFIG, dataset)})
-
-
-def fitted_tables(wildcards):
-    """For each fit the table of each sample."""
-    samples = samples_of(DATASETS[wildcards.dataset])
-    return [
-        LAYOUT.fitted.format(
-            dataset=wildcards.dataset, sample=sample, column=column, model=model
-        )
-        for column, model in FITS
-        for sample in samples
-    ]
-
-
-def report_settings(wildcards):
-    """What a report depends on besides its inputs; a model from a file counts with the file's content."""
-    settings = plan.report_settings(CONFIG, DATASETS[wildcards.dataset])
-    fits = [{"column": column, **fit} for (column, _), fit in FITS.items()]
-    files = [fit.pop("files", {}) for fit in fits]
-    settings |= {"columns": COLUMNS, "fits": fits, "files": files}
-    return as_json(settings | stage_settings(CONFIG, "report"))
+def settings_of(job):
+    """All that a job's result depends on besides its inputs and its code, as JSON: planning/job_settings.py."""
+    return lambda wildcards: job_settings.settings_of(EXPERIMENT, job, wildcards)
 
 
 @cache
-def preview_space():
-    """The sets of segmentation parameters that a preview tries. (Only a preview pays for importing pandas.)"""
-    from pandas import DataFrame
-    from snakemake.utils import Paramspace
-
-    return Paramspace(
-        DataFrame(preview.parameter_sets(CONFIG)),
-        filename_params="*",
-        filename_sep=",",
-        single_wildcard="parameters",
+def digest_of(*sources):
+    return ",".join(
+        (
+            rerun.code_digest(source)
+            if source.endswith(".py")
+            else rerun.text_digest(source)
+        )
+        for source in sources
     )
 
 
-def preview_labels(wildcards):
-    return [
-        LAYOUT.preview_labels.format(dataset=wildcards.dataset, parameters=tried)
-        for tried in preview_space().instance_patterns
+def code_of(*sources):
+    """The code of a script and of all it imports, by content. Read where a job needs it: most runs export nothing."""
+    return lambda wildcards: digest_of(*sources)
+
+
+# ---------------------------------------------------------------------- inputs that more than the rule decides about
+
+
+def of_all_fovs(*templates):
+    """These paths of each FOV of the job's dataset."""
+    return lambda wildcards: [
+        path
+        for template in templates
+        for path in planned.of_fovs(template, DATASETS[wildcards.dataset])
     ]
 
 
-def preview_segment_settings(wildcards):
-    tried = preview_space().instance(wildcards)
-    return as_json(
-        stage_settings(CONFIG, "segment")
-        | {key: int(value) for key, value in tried.items()}
-        | plan.preview_frames(CONFIG, DATASETS[wildcards.dataset])
-    )
-
-
-def preview_compare_settings(wildcards):
-    return as_json(plan.preview_comparison(CONFIG, DATASETS[wildcards.dataset]))
-
-
-def corrected_targets(dataset, fov):
-    """What a FOV with corrected labels has besides."""
-    if (dataset, fov) not in CORRECTIONS:
-        return []
-    name = corrected(PC)
-    return [LAYOUT.frames(name), LAYOUT.frames(name, level=1), LAYOUT.group(name)] + [
-        LAYOUT.lineage
-    ]
-
-
-def correction(wildcards):
-    return CORRECTIONS.get((wildcards.dataset, wildcards.fov), [])
+def is_corrected(wildcards):
+    return (wildcards.dataset, wildcards.fov) in EXPERIMENT.corrections
 
 
 def final_labels(wildcards):
     """The tracked labels, or what a person made of them."""
-    return LAYOUT.frames((corrected if correction(wildcards) else tracked)(PC))
+    return LAYOUT.frames((corrected if is_corrected(wildcards) else tracked)(PC))
 
 
 def lineage_table(wildcards):
-    return LAYOUT.lineage if correction(wildcards) else []
+    return LAYOUT.lineage if is_corrected(wildcards) else []
 
 
-def export_inputs(name):
-    """What a format is made of. Where there are no cells the job gets no labels, and says so."""
-    earlier = [array for array in IMAGES if array not in RAW + TRACKED]
-    inputs = {"channels": [LAYOUT.frames(array) for array in RAW]}
-    if EARLIER in FORMATS[name].needs:
-        inputs["earlier"] = [LAYOUT.frames(array) for array in earlier]
-    if TRACING and {LABELS, LABELS_IF_ANY} & {*FORMATS[name].needs}:
-        inputs |= {"labels": final_labels, "lineage_table": lineage_table}
-    if TRACING and CELLS in FORMATS[name].needs:
-        inputs["cells"] = LAYOUT.cells
-    if TRACING and TRACES in FORMATS[name].needs:
-        inputs["traces"] = LAYOUT.traces
-    return inputs
-
-
-def export_paths(name):
-    light = [fl(channel) for channel in FL]
-    stands_for = {"{array}": IMAGES, "{raw}": RAW, "{light}": light}
+def traces_of_sample(wildcards):
+    dataset = DATASETS[wildcards.dataset]
+    fovs, _ = samples.sample_fovs(CONFIG, dataset, wildcards.sample)
     return [
-        f"{LAYOUT.fov}/{path.format(base=LAYOUT.base, array=array, raw=array, light=array)}"
-        for path in FORMATS[name].outputs
-        for array in next(
-            (stands_for[word] for word in stands_for if word in path), [""]
+        LAYOUT.traces.format(dataset=dataset.name, fov=fov_text(fov)) for fov in fovs
+    ]
+
+
+def fitted_tables(wildcards):
+    return planned.fitted_tables(EXPERIMENT, DATASETS[wildcards.dataset])
+
+
+def segmentations_to_compare(wildcards):
+    return [
+        LAYOUT.preview_labels.format(
+            dataset=wildcards.dataset, parameters=preview.spelled(tried)
         )
+        for tried in preview.parameter_sets(CONFIG)
     ]
 
 
-def export_outputs(name):
-    paths = export_paths(name)
-    return list(map(directory, paths)) if FORMATS[name].folder else paths
+# ----------------------------------------------------------------------------- targets, looked up when asked for
 
 
-def export_settings(name):
-    """What a format depends on besides its inputs: params, and some of what the plan knows of the FOV."""
-
-    def look_up(dataset, fov):
-        known = CONFIG["params"] | plan.scales(dataset, fov, CONFIG["params"])
-        known["source"] = dataset.identity
-        known["steps"] = {
-            step: stage_settings(CONFIG, step)
-            for step in ("segment", "track", "background")
-        }
-        return as_json({key: known[key] for key in FORMATS[name].settings})
-
-    return planned(look_up)
+def targets(_):
+    return planned.all_targets(EXPERIMENT)
 
 
-def export_targets(*names):
-    return [
-        path.format(dataset=dataset.name, fov=fov_text(fov))
-        for dataset in DATASETS.values()
-        for fov in dataset.fovs
-        for name in names
-        for path in export_paths(name)
-    ]
+def pictures(_):
+    return planned.pictures(EXPERIMENT)
 
 
-def exports(*names):
-    """An input: these formats of every FOV. Looked up when asked for: listing them costs a large dataset seconds."""
-    return lambda _: export_targets(*names)
+def exports_to(*names):
+    return lambda _: exports.export_targets(EXPERIMENT, *names)
 
 
-def planned(look_up):
-    """A param or resource that comes from the plan: look_up(dataset, fov) for the job's dataset and FOV."""
-    return lambda wildcards: look_up(
-        DATASETS[wildcards.dataset], int(wildcards.get("fov", 0))
-    )
+# ------------------------------------------------------------------------------------------------------- resources
 
 
 def memory(stage):
@@ -480,11 +195,47 @@ def merging(resource):
 
     def look_up(wildcards, attempt):
         dataset = DATASETS[wildcards.dataset]
-        fovs, _ = plan.sample_fovs(CONFIG, dataset, wildcards.sample)
+        fovs, _ = samples.sample_fovs(CONFIG, dataset, wildcards.sample)
         return attempt * resources.merging(dataset.movie, fovs)[resource]
 
     return look_up
 
 
-if LOCKED_AT:
-    clock.bring_back(map(Path, targets(None)), LOCKED_AT)
+# ---------------------------------------------------------------------------------------------- the end of a run
+
+
+def findings():
+    """What the checks of quality found: a line for each dataset."""
+    return summary.findings(
+        LAYOUT.quality.format(dataset=dataset) for dataset in DATASETS
+    )
+
+
+def failures():
+    """What failed in this run: the wildcards of each job that did, and how."""
+    jobs = sorted(
+        (job for job in internals.jobs_to_do(workflow) if job.log),
+        key=lambda job: job.log[0],
+    )
+    found = [(job.wildcards_dict, summary.failure(job.log[0], BEGAN)) for job in jobs]
+    return [(wildcards, failure) for wildcards, failure in found if failure]
+
+
+def finish_rest(failed):
+    """Merge and check what is complete, where nothing but failed FOVs keeps that from being done."""
+    jobs = internals.jobs_to_do(workflow)
+    fovs = remainder.to_leave_out(
+        waiting=[job.wildcards_dict for job in jobs],
+        failed=[wildcards for wildcards, failure in failed if not failure.stopped],
+    )
+    everything = any(job.rule.name == "all" for job in jobs)
+    if fovs and everything and not internals.is_forced(workflow):
+        remainder.finish_without(fovs)
+
+
+def for_report(plot):
+    """A plot as an output: those that a browser shows are in Snakemake's report."""
+    if not plot.endswith(".png"):
+        return plot
+    labels = {"dataset": "{dataset}", "plot": Path(plot).stem.replace("_", " ")}
+    return report(plot, category="Plots", labels=labels)

@@ -1,10 +1,10 @@
-# Stage 1: the frames of one FOV from the microscope's file into images.zarr.
-# The file is a param, with the identity of its content: as an input, one whose date lies in the future (a microscope's
+# The microscope's file is among the settings, with the identity of its content: as an input, one whose date lies in the future (a microscope's
 # clock that is ahead) would make Snakemake refuse what was copied from it.
 rule copy:
+    """Copy the frames of one FOV from the microscope's file into images.zarr."""
     output:
         frames=directory(
-            expand(LAYOUT.frames("{channel}"), channel=RAW, allow_missing=True)
+            expand(LAYOUT.frames("{channel}"), channel=ARRAYS.raw, allow_missing=True)
         ),
         checksums=LAYOUT.checksums("copy"),
     log:
@@ -13,18 +13,12 @@ rule copy:
         LAYOUT.benchmark("copy")
     conda:
         "../envs/pyama.yaml"
-    threads: 1
     resources:
         mem_mb=memory("copy"),
         runtime=runtime("copy"),
     params:
-        **stage("copy", "copy_frames.py"),
-        raw=planned(lambda dataset, _: dataset.path),
-        fov=lambda wildcards: int(wildcards.fov),
-        channels=[index for index in (PC, *FL) if index is not None],
-        shape=planned(plan.shape),
-        planes=planned(lambda dataset, _: plan.planes(dataset, CONFIG["z"])),
-        identity=planned(lambda dataset, _: dataset.identity),
+        settings=settings_of("copy"),
+        code=code_of("copy_frames.py"),
     message:
         "Copying {wildcards.dataset} FOV {wildcards.fov}"
     script:

@@ -1,10 +1,10 @@
-# Between tracking and cropping: labels that a person corrected, for the FOVs that have a file in `corrections`. Cells are
-# then cropped by these; without the file they are cropped by the tracked ones again (final_labels in common.smk).
+# Cells are cropped by the corrected labels where there are any, and by the tracked ones again once the file is taken
+# away (final_labels in common.smk). The file is among the settings, with the identity of its content.
 rule apply_corrections:
+    """Apply the labels that a person corrected to a FOV that has a file in the folder `corrections`."""
     input:
-        correction=correction,
-        channels=[LAYOUT.frames(name) for name in RAW],
-        tracked=LAYOUT.frames(tracked(PC)),
+        channels=rules.copy.output.frames,
+        tracked=rules.track.output.tracked,
     output:
         corrected=directory(LAYOUT.frames(corrected(PC))),
         lineage=LAYOUT.lineage,
@@ -15,40 +15,13 @@ rule apply_corrections:
         LAYOUT.benchmark("apply_corrections")
     conda:
         "../envs/pyama.yaml"
-    threads: 1
     resources:
         mem_mb=memory("corrections"),
         runtime=runtime("corrections"),
     params:
-        **stage("corrections", "apply_corrections.py"),
-        fov=lambda wildcards: int(wildcards.fov),
-        identity=lambda wildcards: plan.content_identity(correction(wildcards)),
+        settings=settings_of("corrections"),
+        code=code_of("apply_corrections.py"),
     message:
         "Applying the corrections of {wildcards.dataset} FOV {wildcards.fov}"
     script:
         "../scripts/apply_corrections.py"
-
-
-# As for the other images: a display level, and the metadata that opens them in viewers.
-use rule cache as cache_corrected with:
-    input:
-        frames=[LAYOUT.frames(corrected(PC))],
-    output:
-        levels=[directory(LAYOUT.frames(corrected(PC), level=1))],
-        checksums=LAYOUT.checksums("cache_corrected"),
-    log:
-        LAYOUT.log("cache_corrected"),
-    benchmark:
-        LAYOUT.benchmark("cache_corrected")
-
-
-use rule index as index_corrected with:
-    input:
-        frames=[LAYOUT.frames(corrected(PC))],
-    output:
-        channels=[LAYOUT.group(corrected(PC))],
-        checksums=LAYOUT.checksums("index_corrected"),
-    log:
-        LAYOUT.log("index_corrected"),
-    benchmark:
-        LAYOUT.benchmark("index_corrected")

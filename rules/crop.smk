@@ -1,8 +1,11 @@
-# Stage 5: every cell's own small movie, in all channels.
 rule crop:
+    """Cut out every cell's own small movie, in all channels, along its final labels."""
     input:
         tracked=final_labels,
-        channels=[LAYOUT.frames(name) for name in [pc(PC)] + ALIGNED + BACKGROUNDS],
+        channels=[
+            LAYOUT.frames(name)
+            for name in (pc(PC), *ARRAYS.aligned, *ARRAYS.backgrounds)
+        ],
     output:
         cells=(
             LAYOUT.cells if LAYOUT.cells.endswith(".zip") else directory(LAYOUT.cells)
@@ -14,12 +17,12 @@ rule crop:
         LAYOUT.benchmark("crop")
     conda:
         "../envs/pyama.yaml"
-    threads: 1
     resources:
         mem_mb=memory("crop"),
         runtime=runtime("crop"),
     params:
-        **stage("crop", "crop_cells.py"),
+        settings=settings_of("crop"),
+        code=code_of("crop_cells.py"),
     message:
         "Cropping cells of {wildcards.dataset} FOV {wildcards.fov}"
     script:

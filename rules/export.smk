@@ -1,14 +1,23 @@
-# Formats of other programs, for each a rule that makes it and a target of its name: snakemake --cores N ome_tiff. What they
-# are, and what they are made of, stands in scripts/formats/registry.py.
+# What the formats are, and what they are made of, stands in scripts/formats/registry.py.
 for name in FORMATS:
 
     rule:
+        """Write one FOV in a format of another program."""
         name:
             f"export_{name}"
         input:
-            **export_inputs(name),
+            **exports.export_inputs(EXPERIMENT, name),
+            **(
+                {"labels": final_labels, "lineage_table": lineage_table}
+                if exports.needs_labels(EXPERIMENT, name)
+                else {}
+            ),
         output:
-            files=export_outputs(name),
+            files=(
+                list(map(directory, exports.export_paths(EXPERIMENT, name)))
+                if FORMATS[name].folder
+                else exports.export_paths(EXPERIMENT, name)
+            ),
             checksums=LAYOUT.checksums(f"export_{name}"),
         log:
             LAYOUT.log(f"export_{name}"),
@@ -16,36 +25,42 @@ for name in FORMATS:
             LAYOUT.benchmark(f"export_{name}")
         conda:
             "../envs/pyama.yaml"
-        threads: 1
         resources:
             mem_mb=memory("export"),
             runtime=runtime("export"),
         params:
-            settings=export_settings(name),
-            code=code_digest("export_fov.py"),
-            format_code=code_digest(f"formats/{FORMATS[name].module or name}.py"),
-            format=name,
-            base=lambda wildcards: LAYOUT.base.format(**wildcards),
+            settings=settings_of(f"export:{name}"),
+            code=code_of("export_fov.py", f"formats/{FORMATS[name].module or name}.py"),
         message:
             f"Exporting {{wildcards.dataset}} FOV {{wildcards.fov}}: {name}"
         script:
             "../scripts/export_fov.py"
 
+    internals.explain(workflow, f"Write one FOV as {name}.")
+
     rule:
+        """Target: a format of every FOV."""
         name:
             name
         input:
-            exports(name),
+            exports_to(name),
         message:
             f"All of {name} is there"
+
+    internals.explain(workflow, f"Target: every FOV as {name}.")
 
 
 for name in GROUPS:
 
     rule:
+        """Target: formats of every FOV."""
         name:
             name
         input:
-            exports(*formats_of(name)),
+            exports_to(*formats_of(name)),
         message:
             f"All of {name} is there"
+
+    internals.explain(
+        workflow, f"Target: every FOV as {' and as '.join(formats_of(name))}."
+    )

@@ -1,7 +1,7 @@
-# Stage 6: features of every cell in every frame, filtered, as a table.
 rule extract:
+    """Measure the features of every cell in every frame, leave out what the filters say, and write the table."""
     input:
-        cells=LAYOUT.cells,
+        cells=rules.crop.output.cells,
         lineage=lineage_table,
     output:
         traces=LAYOUT.traces,
@@ -12,15 +12,12 @@ rule extract:
         LAYOUT.benchmark("extract")
     conda:
         "../envs/pyama.yaml"
-    threads: 1
     resources:
         mem_mb=memory("extract"),
         runtime=runtime("extract"),
     params:
-        **stage("extract", "extract_features.py"),
-        fov=lambda wildcards: int(wildcards.fov),
-        pc=PC,
-        features=as_json(plan.features_of(CONFIG, PC, FL)),
+        settings=settings_of("extract"),
+        code=code_of("extract_features.py"),
     message:
         "Extracting traces of {wildcards.dataset} FOV {wildcards.fov}"
     script:

@@ -1,5 +1,5 @@
-# Kinetics: a model fitted to every trace of a merged table, one row per cell.
 rule fit:
+    """Fit a model to every trace of a merged table: one row per cell."""
     input:
         table=LAYOUT.merged,
     output:
@@ -21,13 +21,12 @@ rule fit:
         LAYOUT.benchmark("fit_{sample}_{column}_{model}", DATASET)
     conda:
         "../envs/pyama.yaml"
-    threads: 1
     resources:
         mem_mb=4000,
         runtime=60,
     params:
-        settings=fit_settings,
-        code=code_digest("fit_traces.py"),
+        settings=settings_of("fit"),
+        code=code_of("fit_traces.py"),
     message:
         "Fitting {wildcards.model} to {wildcards.column} of {wildcards.sample} of {wildcards.dataset}"
     script:

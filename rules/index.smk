@@ -1,11 +1,13 @@
-# The group metadata of images.zarr, with OME-NGFF, once its arrays are there: viewers open it with axes and scales.
 # No other rule writes above its own array, so that jobs of one FOV never write the same file.
 rule index:
+    """Write the group metadata of images.zarr, from its arrays, so that viewers open them with axes and scales."""
     input:
-        frames=[LAYOUT.frames(name) for name in IMAGES],
+        frames=[LAYOUT.frames(name) for name in ARRAYS.images],
     output:
         root=LAYOUT.group(),
-        channels=expand(LAYOUT.group("{channel}"), channel=IMAGES, allow_missing=True),
+        channels=expand(
+            LAYOUT.group("{channel}"), channel=ARRAYS.images, allow_missing=True
+        ),
         checksums=LAYOUT.checksums("index"),
     log:
         LAYOUT.log("index"),
@@ -14,14 +16,31 @@ rule index:
     localrule: True
     conda:
         "../envs/pyama.yaml"
-    threads: 1
     resources:
         mem_mb=500,
         runtime=5,
     params:
-        **stage("index", "index_images.py"),
-        scales=planned(lambda *job: as_json(plan.scales(*job, CONFIG["params"]))),
+        settings=settings_of("index"),
+        code=code_of("index_images.py"),
     message:
         "Indexing images of {wildcards.dataset} FOV {wildcards.fov}"
     script:
         "../scripts/index_images.py"
+
+
+if PC is not None:
+
+    use rule index as index_corrected with:
+        input:
+            frames=[LAYOUT.frames(corrected(PC))],
+        output:
+            channels=[LAYOUT.group(corrected(PC))],
+            checksums=LAYOUT.checksums("index_corrected"),
+        log:
+            LAYOUT.log("index_corrected"),
+        benchmark:
+            LAYOUT.benchmark("index_corrected")
+
+    internals.explain(
+        workflow, "Write the group metadata of corrected labels, for viewers."
+    )

@@ -1,9 +1,9 @@
-# The traces of all FOVs of a sample together: one table per feature, with times.
 rule merge:
+    """Merge the traces of all FOVs of a sample, with times: one table per feature."""
     input:
-        traces=sample_traces,
+        traces=traces_of_sample,
     output:
-        tables=expand(LAYOUT.merged, column=COLUMNS, allow_missing=True),
+        tables=expand(LAYOUT.merged, column=EXPERIMENT.columns, allow_missing=True),
         checksums=LAYOUT.checksums("merge_{sample}", DATASET),
     log:
         LAYOUT.log("merge_{sample}", DATASET),
@@ -11,13 +11,12 @@ rule merge:
         LAYOUT.benchmark("merge_{sample}", DATASET)
     conda:
         "../envs/pyama.yaml"
-    threads: 1
     resources:
         mem_mb=merging("mem_mb"),
         runtime=merging("runtime"),
     params:
-        settings=merge_settings,
-        code=code_digest("merge_samples.py"),
+        settings=settings_of("merge"),
+        code=code_of("merge_samples.py"),
     message:
         "Merging sample {wildcards.sample} of {wildcards.dataset}"
     script:

@@ -1,5 +1,5 @@
-# Pictures beside the numbers: a movie of each FOV with the cells' outlines and numbers, and plots of each dataset.
 rule pictures:
+    """Target: a movie of each FOV with the cells' outlines and numbers, and plots of each dataset."""
     input:
         pictures,
     message:
@@ -7,13 +7,14 @@ rule pictures:
 
 
 rule draw_overlay:
+    """Film a FOV in phase contrast with the outlines and numbers of its cells."""
     input:
         pc=LAYOUT.frames(pc(PC)),
         tracked=final_labels,
-        traces=LAYOUT.traces,
-        fl=[LAYOUT.frames(name) for name in LAID_OVER],
+        traces=rules.extract.output.traces,
+        fl=[LAYOUT.frames(name) for name in ARRAYS.laid_over],
     output:
-        movie=OVERLAY,
+        movie=planned.overlay(EXPERIMENT),
         checksums=LAYOUT.checksums("overlay"),
     log:
         LAYOUT.log("overlay"),
@@ -21,14 +22,12 @@ rule draw_overlay:
         LAYOUT.benchmark("overlay")
     conda:
         "../envs/pyama.yaml"
-    threads: 1
     resources:
         mem_mb=memory("overlay"),
         runtime=runtime("overlay"),
     params:
-        **stage("overlay", "draw_overlay.py"),
-        scales=planned(lambda *job: as_json(plan.scales(*job, CONFIG["params"]))),
-        decided=planned(decided),
+        settings=settings_of("overlay"),
+        code=code_of("draw_overlay.py"),
     message:
         "Filming the cells of {wildcards.dataset} FOV {wildcards.fov}"
     script:
@@ -36,11 +35,12 @@ rule draw_overlay:
 
 
 rule draw_plots:
+    """Plot the traces of a dataset, their distributions and the numbers of cells."""
     input:
         traces=of_all_fovs(LAYOUT.traces),
         cells=of_all_fovs(LAYOUT.cells),
     output:
-        plots=list(map(for_report, PLOTS)),
+        plots=list(map(for_report, planned.plots(LAYOUT, EXPERIMENT.columns))),
         checksums=LAYOUT.checksums("plots", DATASET),
     log:
         LAYOUT.log("plots", DATASET),
@@ -48,13 +48,12 @@ rule draw_plots:
         LAYOUT.benchmark("plots", DATASET)
     conda:
         "../envs/pyama.yaml"
-    threads: 1
     resources:
         mem_mb=4000,
         runtime=30,
     params:
-        settings=plot_settings,
-        code=code_digest("draw_plots.py"),
+        settings=settings_of("plots"),
+        code=code_of("draw_plots.py"),
     message:
         "Plotting the traces of {wildcards.dataset}"
     script:

@@ -1,6 +1,7 @@
-# Before the run: what other segmentation parameters would make of a few frames, as a picture to look at. Reads these
-# frames from the microscope's file, which is a param with the identity of its content, and touches no results.
+# Reads the frames from the microscope's file, which is among the settings with the identity of its content, and touches
+# no results.
 rule preview:
+    """Target: a picture of what other segmentation parameters would make of a few frames."""
     input:
         expand(f"{LAYOUT.preview}/preview.png", dataset=DATASETS),
     message:
@@ -8,23 +9,22 @@ rule preview:
 
 
 rule preview_segment:
+    """Segment the frames of a preview with one set of parameters."""
     output:
         labels=LAYOUT.preview_labels,
+        checksums=LAYOUT.checksums("preview_{parameters}", DATASET),
     log:
         LAYOUT.log("preview/{parameters}", DATASET),
     benchmark:
         LAYOUT.benchmark("preview/{parameters}", DATASET)
     conda:
         "../envs/pyama.yaml"
-    threads: 1
     resources:
         mem_mb=largest_fov_memory("segment"),
         runtime=10,
     params:
-        settings=preview_segment_settings,
-        code=code_digest("preview_segment.py"),
-        raw=planned(lambda dataset, _: dataset.path),
-        identity=planned(lambda dataset, _: dataset.identity),
+        settings=settings_of("preview_segment"),
+        code=code_of("preview_segment.py"),
     message:
         "Trying {wildcards.parameters} on frames of {wildcards.dataset}"
     script:
@@ -32,27 +32,26 @@ rule preview_segment:
 
 
 rule preview_compare:
+    """Draw and count what the sets of parameters of a preview make of the same frames."""
     input:
-        labels=preview_labels,
+        labels=segmentations_to_compare,
     output:
         picture=f"{LAYOUT.preview}/preview.png",
         sets=f"{LAYOUT.preview}/preview.csv",
         frames=f"{LAYOUT.preview}/preview_frames.csv",
+        checksums=LAYOUT.checksums("preview_compare", DATASET),
     log:
         LAYOUT.log("preview/compare", DATASET),
     benchmark:
         LAYOUT.benchmark("preview/compare", DATASET)
     conda:
         "../envs/pyama.yaml"
-    threads: 1
     resources:
         mem_mb=largest_fov_memory("preview_compare"),
         runtime=10,
     params:
-        settings=preview_compare_settings,
-        code=code_digest("preview_compare.py"),
-        raw=planned(lambda dataset, _: dataset.path),
-        identity=planned(lambda dataset, _: dataset.identity),
+        settings=settings_of("preview_compare"),
+        code=code_of("preview_compare.py"),
     message:
         "Comparing the parameters tried on {wildcards.dataset}"
     script:

@@ -1,5 +1,5 @@
-# Checks that make silent wrongness loud: a row for each frame or FOV that a person should look at.
 rule qc:
+    """Check a dataset: one row in qc.csv per frame or FOV that a person should look at."""
     input:
         **(
             {
@@ -7,10 +7,10 @@ rule qc:
                 "traces": of_all_fovs(LAYOUT.traces),
                 "labeled": of_all_fovs(LAYOUT.frames(labeled(PC))),
             }
-            if TRACING
+            if EXPERIMENT.tracing
             else {}
         ),
-        frames=of_all_fovs(*(LAYOUT.frames(name) for name in RAW)),
+        frames=of_all_fovs(*(LAYOUT.frames(name) for name in ARRAYS.raw)),
     output:
         quality=report(
             LAYOUT.quality,
@@ -25,14 +25,12 @@ rule qc:
         LAYOUT.benchmark("qc", DATASET)
     conda:
         "../envs/pyama.yaml"
-    threads: 1
     resources:
         mem_mb=2000,
         runtime=30,
     params:
-        **stage("qc", "check_quality.py"),
-        fovs=planned(lambda dataset, _: dataset.fovs),
-        plan=planned(lambda dataset, _: as_json(plan.quality_settings(CONFIG, dataset))),
+        settings=settings_of("qc"),
+        code=code_of("check_quality.py"),
     message:
         "Checking {wildcards.dataset}"
     script:

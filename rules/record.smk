@@ -1,5 +1,5 @@
-# What was run, on what: params and channels as the stages used them, and where the data came from.
 rule record:
+    """Record params and channels as the stages use them, and where the data came from, in processing_config.yaml."""
     output:
         record=LAYOUT.record,
         checksums=LAYOUT.checksums("record", DATASET),
@@ -10,13 +10,12 @@ rule record:
     localrule: True
     conda:
         "../envs/pyama.yaml"
-    threads: 1
     resources:
         mem_mb=500,
         runtime=5,
     params:
-        settings=planned(lambda dataset, _: as_json(plan.record_of(CONFIG, dataset))),
-        code=code_digest("record_config.py"),
+        settings=settings_of("record"),
+        code=code_of("record_config.py"),
     message:
         "Recording the configuration of {wildcards.dataset}"
     script:

@@ -1,12 +1,12 @@
-# Between copying and background: fluorescence frames laid over the phase contrast, for channels with a shift field.
 rule register:
+    """Lay the fluorescence frames over the phase contrast, for channels that have a shift field."""
     input:
-        fl=[LAYOUT.frames(fl(channel)) for channel in SHIFTS],
+        fl=[LAYOUT.frames(fl(channel)) for channel in EXPERIMENT.shifts],
     output:
         registered=directory(
             expand(
                 LAYOUT.frames("{channel}"),
-                channel=map(registered, SHIFTS),
+                channel=ARRAYS.registered,
                 allow_missing=True,
             )
         ),
@@ -17,15 +17,12 @@ rule register:
         LAYOUT.benchmark("register")
     conda:
         "../envs/pyama.yaml"
-    threads: 1
     resources:
         mem_mb=memory("register"),
         runtime=runtime("register"),
     params:
-        settings=planned(
-            lambda dataset, _: as_json(plan.register_settings(CONFIG, dataset, SHIFTS))
-        ),
-        code=code_digest("register_channels.py"),
+        settings=settings_of("register"),
+        code=code_of("register_channels.py"),
     message:
         "Registering channels of {wildcards.dataset} FOV {wildcards.fov}"
     script:

@@ -1,11 +1,11 @@
-# The report: for each FOV what is shown of it, for each dataset the page that opens in a browser.
 rule digest:
+    """Choose and shrink what the report shows of a FOV."""
     input:
         pc=LAYOUT.frames(pc(PC)),
         tracked=final_labels,
         labeled=LAYOUT.frames(labeled(PC)),
-        cells=LAYOUT.cells,
-        traces=LAYOUT.traces,
+        cells=rules.crop.output.cells,
+        traces=rules.extract.output.traces,
     output:
         digest=LAYOUT.digest,
         checksums=LAYOUT.checksums("digest"),
@@ -15,13 +15,12 @@ rule digest:
         LAYOUT.benchmark("digest")
     conda:
         "../envs/pyama.yaml"
-    threads: 1
     resources:
         mem_mb=memory("digest"),
         runtime=runtime("digest"),
     params:
-        **stage("digest", "digest_fov.py"),
-        channels=as_json({"pc": PC, "fl": FL, "column": RANKED_BY}),
+        settings=settings_of("digest"),
+        code=code_of("digest_fov.py"),
     message:
         "Digesting {wildcards.dataset} FOV {wildcards.fov} for the report"
     script:
@@ -29,11 +28,12 @@ rule digest:
 
 
 rule write_report:
+    """Write the report of a dataset, a page that opens in a browser, from tables and digests."""
     input:
         digests=of_all_fovs(LAYOUT.digest),
-        traces=f"{LAYOUT.tidy}.parquet",
-        quality=LAYOUT.quality,
-        record=LAYOUT.record,
+        traces=rules.tidy.output.parquet,
+        quality=rules.qc.output.quality,
+        record=rules.record.output.record,
         fits=fitted_tables,
     output:
         report=report(
@@ -49,14 +49,14 @@ rule write_report:
         LAYOUT.benchmark("report", DATASET)
     conda:
         "../envs/pyama.yaml"
-    threads: 1
     resources:
         mem_mb=4000,
         runtime=30,
     params:
-        settings=report_settings,
-        code=code_digest("write_report.py"),
-        page=rerun.text_digest(*PAGE),
+        settings=settings_of("report"),
+        code=code_of(
+            "write_report.py", "report/page.html", "report/page.css", "report/page.js"
+        ),
     message:
         "Writing the report of {wildcards.dataset}: {output.report}"
     script:

@@ -1,5 +1,5 @@
-# Stage 2: where the cells are in each phase-contrast frame.
 rule segment:
+    """Segment the cells in each phase-contrast frame."""
     input:
         pc=LAYOUT.frames(pc(PC)),
     output:
@@ -11,12 +11,12 @@ rule segment:
         LAYOUT.benchmark("segment")
     conda:
         "../envs/pyama.yaml"
-    threads: 1
     resources:
         mem_mb=memory("segment"),
         runtime=runtime("segment"),
     params:
-        **stage("segment", "segment_cells.py"),
+        settings=settings_of("segment"),
+        code=code_of("segment_cells.py"),
     message:
         "Segmenting {wildcards.dataset} FOV {wildcards.fov}"
     script:

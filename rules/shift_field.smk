@@ -1,6 +1,6 @@
-# On request, before a run: shift fields from pictures of beads, for `chroma` in the config. Reads the file of the beads,
-# which is a param with the identity of its content.
+# Reads the file of the beads, which is among the settings with the identity of its content.
 rule shift_field:
+    """Target: shift fields from pictures of beads, for `chroma` in the config."""
     output:
         field=LAYOUT.shift_field,
         checksums=LAYOUT.checksums("shift_field", ALL),
@@ -10,14 +10,12 @@ rule shift_field:
         LAYOUT.benchmark("shift_field", ALL)
     conda:
         "../envs/pyama.yaml"
-    threads: 1
     resources:
         mem_mb=4000,
         runtime=30,
     params:
-        settings=shift_field_settings,
-        code=code_digest("estimate_shift_field.py"),
-        identity=lambda wildcards: plan.content_identity(CONFIG["shift_field"]["beads"]),
+        settings=settings_of("shift_field"),
+        code=code_of("estimate_shift_field.py"),
     message:
         "Estimating shift fields from beads"
     script:

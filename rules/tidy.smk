@@ -1,5 +1,5 @@
-# The good traces of all FOVs together, with times and samples: one table for statistics.
 rule tidy:
+    """Put the good traces of all FOVs of a dataset, with times and samples, into one table for statistics."""
     input:
         traces=of_all_fovs(LAYOUT.traces),
     output:
@@ -12,13 +12,12 @@ rule tidy:
         LAYOUT.benchmark("tidy", DATASET)
     conda:
         "../envs/pyama.yaml"
-    threads: 1
     resources:
         mem_mb=2000,
         runtime=30,
     params:
-        settings=tidy_settings,
-        code=code_digest("tidy_traces.py"),
+        settings=settings_of("tidy"),
+        code=code_of("tidy_traces.py"),
     message:
         "Putting all traces of {wildcards.dataset} into one table"
     script:

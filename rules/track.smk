@@ -1,7 +1,7 @@
-# Stage 3: the same label for the same cell in all frames.
 rule track:
+    """Give a cell the same label in all frames."""
     input:
-        labeled=LAYOUT.frames(labeled(PC)),
+        labeled=rules.segment.output.labeled,
     output:
         tracked=directory(LAYOUT.frames(tracked(PC))),
         checksums=LAYOUT.checksums("track"),
@@ -11,12 +11,12 @@ rule track:
         LAYOUT.benchmark("track")
     conda:
         "../envs/pyama.yaml"
-    threads: 1
     resources:
         mem_mb=memory("track"),
         runtime=runtime("track"),
     params:
-        **stage("track", "track_cells.py"),
+        settings=settings_of("track"),
+        code=code_of("track_cells.py"),
     message:
         "Tracking {wildcards.dataset} FOV {wildcards.fov}"
     script:

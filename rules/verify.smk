@@ -1,17 +1,17 @@
-# Not part of a run: `snakemake --cores 1 verify` reads all results and says what is not as it was written.
 # It leaves no file behind, not even a benchmark, so that it is never up to date.
 rule verify:
+    """Target: read all results and say what is not as it was written."""
     log:
         LAYOUT.log("verify", ALL),
     localrule: True
     conda:
         "../envs/pyama.yaml"
-    threads: 1
     resources:
         mem_mb=500,
         runtime=600,
     params:
-        **stage("verify", "verify_results.py"),
+        settings=settings_of("verify"),
+        code=code_of("verify_results.py"),
         results=LAYOUT.results,
         targets=targets,
     message:

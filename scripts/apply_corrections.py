@@ -115,12 +115,11 @@ def main(correction: str, channels: Sequence[str], tracked: str, corrected: str,
 
 
 if __name__ == "__main__":
-    with job.running(snakemake):
+    with job.running(snakemake) as settings:
         main(
-            snakemake.input.correction,
-            snakemake.input.channels,
-            snakemake.input.tracked,
-            snakemake.output.corrected,
-            snakemake.output.lineage,
-            snakemake.params.fov,
+            channels=snakemake.input.channels,
+            tracked=snakemake.input.tracked,
+            corrected=snakemake.output.corrected,
+            table=snakemake.output.lineage,
+            **settings,
         )

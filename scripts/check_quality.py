@@ -7,7 +7,6 @@ they cost no second look at the pixels.
 
 import csv
 import io
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -310,7 +309,7 @@ def main(
 
 if __name__ == "__main__":
     with job.running(snakemake) as settings:
-        fovs = snakemake.params.fovs
+        fovs = settings.pop("fovs")
         main(
             snakemake.output.quality,
             {fov: snakemake.input.frames[at :: len(fovs)] for at, fov in enumerate(fovs)},
@@ -318,5 +317,4 @@ if __name__ == "__main__":
             dict(zip(fovs, snakemake.input.get("traces", []), strict=False)),
             dict(zip(fovs, snakemake.input.get("labeled", []), strict=False)),
             **settings,
-            **json.loads(snakemake.params.plan),
         )

@@ -171,12 +171,4 @@ def main(raw: str, outputs: Sequence[str], **plan: Any) -> None:
 
 if __name__ == "__main__":
     with job.running(snakemake) as settings:
-        main(
-            snakemake.params.raw,
-            snakemake.output.frames,
-            fov=snakemake.params.fov,
-            channels=snakemake.params.channels,
-            shape=snakemake.params.shape,
-            planes=snakemake.params.planes,
-            **settings,
-        )
+        main(outputs=snakemake.output.frames, **settings)

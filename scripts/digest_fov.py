@@ -237,6 +237,5 @@ if __name__ == "__main__":
             pc_frames=Path(snakemake.input.pc),
             tracked=Path(snakemake.input.tracked),
             labeled=Path(snakemake.input.labeled),
-            **json.loads(snakemake.params.channels),
             **settings,
         )

@@ -4,7 +4,6 @@ Cells that are in the traces have a colour of their own, the same in all frames,
 table; the others, which a filter left out, are grey. Two passes: a few frames for the grey levels, then one at a time.
 """
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -138,7 +137,5 @@ if __name__ == "__main__":
             snakemake.input.fl,
             snakemake.input.traces,
             snakemake.output.movie,
-            json.loads(snakemake.params.scales),
-            **json.loads(snakemake.params.decided),
             **settings,
         )

@@ -52,5 +52,5 @@ def main(name: str, fov: Fov, outputs: Sequence[str]) -> None:
 if __name__ == "__main__":
     with job.running(snakemake) as settings:
         given = {key: snakemake.input.get(key) for key in GIVEN}
-        fov = gather(snakemake.params.base, settings, **{key: value for key, value in given.items() if value})
-        main(snakemake.params.format, fov, snakemake.output.files)
+        there = {key: value for key, value in given.items() if value}
+        main(settings["format"], gather(settings["base"], settings["settings"], **there), snakemake.output.files)

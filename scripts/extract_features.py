@@ -207,9 +207,6 @@ if __name__ == "__main__":
         main(
             snakemake.input.cells,
             snakemake.output.traces,
-            snakemake.params.fov,
-            snakemake.params.pc,
-            json.loads(snakemake.params.features),
-            snakemake.input.get("lineage") or None,
+            lineage_table=snakemake.input.get("lineage") or None,
             **settings,
         )

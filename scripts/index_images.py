@@ -3,7 +3,6 @@
 Light on purpose: it imports no array library.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -50,5 +49,5 @@ def main(root: str | None, groups: Sequence[str], scales: Mapping[str, Any]) -> 
 
 
 if __name__ == "__main__":
-    with job.running(snakemake):
-        main(snakemake.output.get("root"), snakemake.output.channels, json.loads(snakemake.params.scales))
+    with job.running(snakemake) as settings:
+        main(snakemake.output.get("root"), snakemake.output.channels, settings["scales"])

@@ -386,10 +386,9 @@ def main(
 if __name__ == "__main__":
     with job.running(snakemake) as settings:
         main(
-            snakemake.params.raw,
-            snakemake.input.labels,
-            snakemake.output.picture,
-            snakemake.output.sets,
-            snakemake.output.frames,
+            stores=snakemake.input.labels,
+            picture=snakemake.output.picture,
+            table_of_sets=snakemake.output.sets,
+            table_of_frames=snakemake.output.frames,
             **settings,
         )

@@ -68,4 +68,4 @@ def main(
 
 if __name__ == "__main__":
     with job.running(snakemake) as settings:
-        main(snakemake.params.raw, snakemake.output.labels, **settings)
+        main(output=snakemake.output.labels, **settings)

@@ -52,4 +52,4 @@ def main(output: str, record: Mapping[str, Any]) -> None:
 
 if __name__ == "__main__":
     with job.running(snakemake) as settings:
-        main(snakemake.output.record, settings)
+        main(snakemake.output.record, **settings)

@@ -79,6 +79,5 @@ if __name__ == "__main__":
             snakemake.input.traces,
             snakemake.output.csv,
             snakemake.output.parquet,
-            dataset=snakemake.wildcards.dataset,
             **settings,
         )

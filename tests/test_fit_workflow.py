@@ -9,7 +9,7 @@ from conftest import Checkout, small_config
 from pyama import kinetics
 from pyama.config import complete
 from pyama.errors import PyamaError
-from pyama.plan import plan_datasets
+from pyama.planning.datasets import plan_datasets
 
 LINE = """
 import numpy as np

@@ -5,10 +5,14 @@ from dataclasses import replace
 
 import pytest
 
-from pyama import plan
 from pyama.config import complete
 from pyama.errors import PyamaError
 from pyama.microscopy import Movie
+from pyama.paths import Layout
+from pyama.planning import datasets
+from pyama.planning.channels import planes
+from pyama.planning.dataset import Dataset
+from pyama.planning.frame_times import frame_times
 
 FOV = {"name": "A1", "height": 100, "width": 120, "times_min": None, "senseless_stamps": [], "missing": []}
 MOVIE = Movie(
@@ -21,26 +25,26 @@ MOVIE = Movie(
     period_min=None,
     fovs=[FOV, {**FOV, "name": "A2", "times_min": [0.0, 5.0, 11.0, 15.0]}],
 )
-DATASET = plan.Dataset("a", "a.nd2", MOVIE, "0", (0, 1), 0, (1,))
+DATASET = Dataset("a", "a.nd2", MOVIE, "0", (0, 1), 0, (1,))
 TIME = {"time_mapping": None, "frame_interval": 10.0}
 
 
 def test_times_come_from_the_mapping_then_stamps_then_period_then_interval():
-    assert plan.frame_times(DATASET, 0, TIME) == ([0, 10, 20, 30, 40], "frame_interval")
+    assert frame_times(DATASET, 0, TIME) == ([0, 10, 20, 30, 40], "frame_interval")
     periodic = replace(DATASET, movie=replace(MOVIE, period_min=2.5))
-    assert plan.frame_times(periodic, 0, TIME) == ([0, 2.5, 5, 7.5, 10], "file period")
+    assert frame_times(periodic, 0, TIME) == ([0, 2.5, 5, 7.5, 10], "file period")
     # Five frames planned, four taken: the last step goes on.
-    assert plan.frame_times(DATASET, 1, TIME) == ([0, 5, 11, 15, 20], "file time stamps")
+    assert frame_times(DATASET, 1, TIME) == ([0, 5, 11, 15, 20], "file time stamps")
     still = replace(DATASET.movie, n_frames=1, fovs=[FOV, {**FOV, "times_min": [25.0]}])
-    assert plan.frame_times(replace(DATASET, movie=still), 1, TIME) == ([25.0], "file time stamps")
+    assert frame_times(replace(DATASET, movie=still), 1, TIME) == ([25.0], "file time stamps")
     mapped = {**TIME, "time_mapping": {"0": 3, "2": 7}}
-    assert plan.frame_times(DATASET, 1, mapped) == ([3, 5, 7, 9, 11], "time_mapping")
-    assert plan.frame_times(DATASET, 1, {**TIME, "time_mapping": {"1": 0}})[0] == [-10, 0, 10, 20, 30]
+    assert frame_times(DATASET, 1, mapped) == ([3, 5, 7, 9, 11], "time_mapping")
+    assert frame_times(DATASET, 1, {**TIME, "time_mapping": {"1": 0}})[0] == [-10, 0, 10, 20, 30]
 
 
 def test_a_mapping_that_runs_backwards_is_refused():
     with pytest.raises(PyamaError, match="time_mapping: times do not increase"):
-        plan.frame_times(DATASET, 0, {**TIME, "time_mapping": {"0": 3, "2": 2}})
+        frame_times(DATASET, 0, {**TIME, "time_mapping": {"0": 3, "2": 2}})
 
 
 @pytest.fixture
@@ -53,13 +57,17 @@ def planned(tmp_path, monkeypatch):
         opened.append(path.name)
         return MOVIE
 
-    monkeypatch.setattr(plan, "inspect_movie", inspect)
+    monkeypatch.setattr(datasets, "inspect_movie", inspect)
     (tmp_path / "a.nd2").write_bytes(bytes(range(256)) * 8192)
 
-    def run(channels=None, **config):
+    def run(channels=None, *, noting=False, **config):
         channels = channels or {"pc": {"channel": "Phase"}}
         config = {"params": {"min_frames": 1, "border_margin": 0}, **config}
-        return plan.plan_datasets(complete({"datasets": {"a": "a.nd2"}, "channels": channels, **config}))
+        completed = complete({"datasets": {"a": "a.nd2"}, "channels": channels, **config})
+        planned = datasets.plan_datasets(completed)
+        if noting:
+            datasets.write_notes(Layout(completed["output_dir"]), planned.values())
+        return planned
 
     run.opened = opened
     return run
@@ -70,8 +78,14 @@ def test_channels_by_name_and_number(planned):
     assert (dataset.pc, dataset.fl, dataset.fovs) == (0, (2, 1), (0, 1))
 
 
-def test_a_file_is_opened_once_until_it_changes(planned, tmp_path):
-    first = planned()["a"]
+def test_planning_writes_nothing(planned, tmp_path):
+    assert planned() == planned()
+    assert planned.opened == ["a.nd2"] * 2
+    assert [path.name for path in tmp_path.iterdir()] == ["a.nd2"]
+
+
+def test_a_file_that_a_run_has_noted_is_not_opened_until_it_changes(planned, tmp_path):
+    first = replace(planned(noting=True)["a"], note="")
     assert planned()["a"] == first
     assert planned.opened == ["a.nd2"]
     os.utime(tmp_path / "a.nd2", (1, 1))
@@ -82,7 +96,7 @@ def test_a_file_is_opened_once_until_it_changes(planned, tmp_path):
 
 
 def test_a_damaged_note_of_the_last_look_is_no_harm(planned, tmp_path):
-    first = planned()
+    first = planned(noting=True)
     (tmp_path / "results/a/.movie.json").write_text("{")
     assert planned() == first
 
@@ -127,11 +141,11 @@ def test_what_the_file_cannot_give_is_one_line(planned, config, line):
 
 
 def test_z_planes_must_be_chosen(planned, monkeypatch):
-    monkeypatch.setattr(plan, "inspect_movie", lambda *_: replace(MOVIE, n_z=3))
+    monkeypatch.setattr(datasets, "inspect_movie", lambda *_: replace(MOVIE, n_z=3))
     with pytest.raises(PyamaError, match="datasets.a: 'a.nd2' has 3 z planes; choose one with `z: 0`"):
         planned()
-    assert plan.planes(planned(z="max")["a"], "max") == [0, 1, 2]
-    assert plan.planes(planned(z=2)["a"], 2) == [2]
+    assert planes(planned(z="max")["a"], "max") == [0, 1, 2]
+    assert planes(planned(z=2)["a"], 2) == [2]
 
 
 def test_every_dataset_is_checked(planned):

@@ -17,9 +17,11 @@ from test_plan import DATASET, MOVIE
 
 import preview_compare
 import preview_segment
-from pyama import draw, logstd, plan, preview, store
+from pyama import draw, logstd, preview, store
 from pyama.config import complete
 from pyama.errors import PyamaError
+from pyama.planning import job_settings
+from pyama.planning.datasets import plan_datasets
 
 PARAMETERS = preview.PARAMETERS
 
@@ -395,9 +397,9 @@ def test_real_files(tmp_path, name, z):
     wanted = {"vary": {"morph_iterations": [1]}}
     written = {"datasets": {"a": str(path)}, "channels": {"pc": {"channel": 0}}, "z": z, "params": params}
     completed = complete({**written, "preview": wanted})
-    (dataset,) = plan.plan_datasets(completed).values()
-    chosen = plan.preview_frames(completed, dataset)
-    comparison = plan.preview_comparison(completed, dataset)
+    (dataset,) = plan_datasets(completed).values()
+    chosen = job_settings.preview_frames(completed, dataset)
+    comparison = job_settings.preview_comparison(completed, dataset)
     stores = []
     for at, tried in enumerate(comparison["sets"]):
         stores.append(f"{at}.zip")

@@ -12,9 +12,11 @@ from conftest import small_config
 from formats_tools import Bomb
 
 from formats import pyme_metadata
-from pyama import plan, psf
+from pyama import psf
 from pyama.config import complete
 from pyama.errors import PyamaError
+from pyama.planning.calibration import spot_size
+from pyama.planning.datasets import plan_datasets
 
 
 def spot(sigma, shape=(9, 31, 31), background=0.02, noise=0.0):
@@ -92,13 +94,13 @@ def test_it_sets_the_size_of_the_spots(movies, tmp_path):
     for size, said in ((0.65, None), (0.66, "params.psf: .* has pixels of 0.66 um, .* of 0.65 um")):
         path.write_bytes(pickle.dumps((spot(1.7).T.astype(float), types.SimpleNamespace(x=size))))
         config = complete(small_config(movies, params={"psf": str(path)}, output_dir=str(tmp_path / "results")))
-        datasets = plan.plan_datasets(config)
+        datasets = plan_datasets(config)
         if said is None:
-            assert plan.spot_size(config, datasets) == {"particle_sigma": pytest.approx(1.7, rel=0.01)}
+            assert spot_size(config, datasets) == {"particle_sigma": pytest.approx(1.7, rel=0.01)}
         else:
             with pytest.raises(PyamaError, match=said):
-                plan.spot_size(config, datasets)
-    assert plan.spot_size(complete(small_config(movies)), datasets) == {}
+                spot_size(config, datasets)
+    assert spot_size(complete(small_config(movies)), datasets) == {}
     with pytest.raises(PyamaError, match=r"params\.psf: the file 'no\.psf' does not exist"):
         complete(small_config(movies, params={"psf": "no.psf"}))
     assert json.dumps(config["params"]["particle_sigma"]) == "1.5"

@@ -16,9 +16,11 @@ from test_formats_pyme import spool
 import estimate_shift_field
 from formats import pyme_metadata, pyme_spool
 from formats.hdf5 import new_file
-from pyama import apart, plan, shifts, spots
+from pyama import apart, shifts, spots
 from pyama.config import complete
 from pyama.errors import PyamaError
+from pyama.planning.calibration import shifts_of
+from pyama.planning.datasets import plan_datasets
 
 NM = 100.0  # size of a pixel
 LIN3 = {"x0": 700.0, "mx": 40.0, "my": -90.0, "mx2": 15.0, "my2": -9.0, "mxy": 20.0}
@@ -213,9 +215,9 @@ def test_what_a_config_may_say_wrong(movies, tmp_path, monkeypatch, chroma, cont
     both = {"shiftModel": "a.lin2Model", "Chan02.X": content, "Chan02.Y": content}
     (tmp_path / "a.sf").write_bytes(content if isinstance(content, bytes) else json.dumps(both).encode())
     config = complete(small_config(movies, chroma=chroma))
-    datasets = plan.plan_datasets(config)
+    datasets = plan_datasets(config)
     with pytest.raises(PyamaError) as raised:
-        plan.shifts_of(config, datasets)
+        shifts_of(config, datasets)
     assert str(raised.value).startswith(said)
     assert "\n" not in str(raised.value)
 

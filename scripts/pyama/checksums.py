@@ -1,6 +1,7 @@
 """What every job wrote: sizes and checksums of its files, so that damage and changes are noticed later.
 
-A list has a line for each file: CRC-32C, bytes, path below the folder of all results. CRC-32C because it costs a
+A list has a line for each file: checksum, bytes, path below the folder of all results; and a first line that says what
+they were made from (see pyama.provenance). The checksum is a CRC-32C (see `_checksum`), because it costs a
 twentieth of SHA-256 on a machine without instructions for that; it is to notice accidents, not forgers.
 """
 
@@ -16,17 +17,27 @@ from pyama.files import write_text
 from pyama.paths import CHECKSUMS
 
 BLOCK = 1 << 20
+RECORD = "# "  # what the first line begins with
 NOT_OURS = ".snakemake_timestamp"  # Snakemake puts it into folders
 
 
-def write(listing: Path, outputs: Iterable[Path]) -> None:
-    """List every file of `outputs`, which may be folders, in `listing`."""
+def lines_of(listing: Path, outputs: Iterable[Path]) -> dict[str, list[str]]:
+    """A line for every file of each of `outputs`, which may be folders; by the outputs' names below all results."""
     root = results_of(listing)
-    # Names, not paths: there may be thousands.
-    names = [name for output in outputs for name in _files(output.relative_to(root).as_posix(), root)]
-    names.sort(key=lambda name: name.split("/"))
-    lines = ["{:08x} {} {}\n".format(*_checksum(f"{root}/{name}"), name) for name in names]
-    write_text(listing, "".join(lines))
+    found = {}
+    for output in outputs:
+        name = output.relative_to(root).as_posix()
+        # Names, not paths: there may be thousands.
+        names = sorted(_files(name, root), key=lambda file: file.split("/"))
+        found[name] = ["{:08x} {} {}\n".format(*_checksum(f"{root}/{file}"), file) for file in names]
+    return found
+
+
+def write(listing: Path, lines: Mapping[str, Iterable[str]], record: str) -> None:
+    """Write a list: `record`, which is one line, then the lines of all outputs, sorted by the names of the files."""
+    of_all = [line for of_output in lines.values() for line in of_output]
+    of_all.sort(key=lambda line: line.split(" ", 2)[2].split("/"))
+    write_text(listing, f"{RECORD}{record}\n" + "".join(of_all))
 
 
 def read(listing: Path) -> dict[Path, tuple[str, int]]:
@@ -34,8 +45,9 @@ def read(listing: Path) -> dict[Path, tuple[str, int]]:
     root = results_of(listing)
     files = {}
     for line in listing.read_text(encoding="utf-8").splitlines():
-        checksum, size, name = line.split(" ", 2)
-        files[root / name] = checksum, int(size)
+        if not line.startswith(RECORD):
+            checksum, size, name = line.split(" ", 2)
+            files[root / name] = checksum, int(size)
     return files
 
 
@@ -73,9 +85,14 @@ def _files(name: str, root: Path) -> Iterator[str]:
 
 
 def _checksum(file: Path | str) -> tuple[int, int]:
-    """CRC-32C and number of bytes."""
-    value, size = 0, 0
+    """CRC-32C of the content with its last four bytes once more, and number of bytes of the content.
+
+    Every chunk of Zarr that ends with a CRC-32C of its own has the same CRC-32C as a whole; the bytes that are repeated,
+    which are that sum, tell such chunks apart.
+    """
+    value, size, last = 0, 0, b""
     with open(file, "rb", buffering=0) as content:
         while block := content.read(BLOCK):
             value, size = google_crc32c.extend(value, block), size + len(block)
-    return value, size
+            last = block[-4:] if len(block) >= 4 else (last + block)[-4:]
+    return google_crc32c.extend(value, last), size

@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import csv
 import logging
-import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -97,19 +95,6 @@ def good_traces(
         keep = [whole_cells.get((fov, cell), decided.get((cell, frame), now)) for fov, cell, frame, now in rows]
         kept = table[pd.Series(keep, table.index, dtype=bool)]
         yield kept.assign(time_min=pd.Series(times, dtype=float)[kept["frame"]].to_numpy())
-
-
-def versions(tables: Iterable[str]) -> dict[str, list[int]]:
-    """Size and time of modification of those of these tables that exist.
-
-    For the settings of a rule. As its input, a table saved by a computer whose clock is ahead would stop Snakemake.
-    """
-    found = {}
-    for table in tables:
-        with suppress(FileNotFoundError):
-            status = os.stat(table)
-            found[table] = [status.st_size, status.st_mtime_ns]
-    return found
 
 
 def _inspected(path: Path) -> dict[tuple[int, int], bool]:

@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from pyama import checksums, lock
+from pyama import checksums, lock, provenance
 from pyama.errors import PyamaError
 from pyama.paths import LOGS
 
@@ -33,7 +33,8 @@ def running(snakemake: Any) -> Iterator[dict[str, Any]]:
 
     Yields the stage's settings. Everything logged goes to the rule's log file, which starts with the settings and
     ends with the time taken or the reason of the failure. A failure is one line on the terminal; the traceback of
-    a defect, or of a crash in a library, stands in the log. What was written is listed in the output `checksums`.
+    a defect, or of a crash in a library, stands in the log. What was written, and what from, is listed in the output
+    `checksums`.
     """
     log_file = Path(snakemake.log[0])
     log_file.parent.mkdir(parents=True, exist_ok=True)
@@ -51,7 +52,9 @@ def running(snakemake: Any) -> Iterator[dict[str, Any]]:
     try:
         yield settings
         if listing := snakemake.output.get("checksums"):
-            checksums.write(Path(listing), (Path(output) for output in snakemake.output if output != listing))
+            root = checksums.results_of(Path(listing))
+            record = provenance.record_of(dict(snakemake.params.items()), provenance.digests_of(root, snakemake.input))
+            provenance.write(Path(listing), record, (Path(out) for out in snakemake.output if out != listing))
     except KeyboardInterrupt:
         log.error("%s%s", FAILED, STOPPED)
         sys.exit(130)

@@ -35,6 +35,16 @@ def parameter_sets(config: Mapping[str, Any]) -> list[dict[str, int]]:
     return sets
 
 
+def spelled(tried: Mapping[str, int]) -> str:
+    """A set of parameters as it stands in the name of a file."""
+    return ",".join(f"{key}~{value}" for key, value in tried.items())
+
+
+def parameters_of(text: str) -> dict[str, int]:
+    """The set of parameters that `spelled` made a text of."""
+    return {key: int(value) for key, value in (pair.split("~") for pair in text.split(","))}
+
+
 def _around(key: str, present: Mapping[str, int]) -> list[int]:
     """Two values of a parameter near its present one, one on each side where the range allows it."""
     value = present[key]

@@ -1,4 +1,4 @@
-"""Which FOVs have labels that a person corrected, and what is left of corrections that were taken away."""
+"""Find the labels that a person corrected, and remove what was made of corrections that were taken away."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 from pyama.errors import PyamaError
 from pyama.files import remove
 from pyama.paths import Layout, corrected, fov_text
-from pyama.plan import Dataset
+from pyama.planning.dataset import Dataset
 
 SUFFIXES = (".zip", ".trk")
 STAGES = ("apply_corrections", "cache_corrected", "index_corrected")
@@ -57,3 +57,4 @@ def _outputs(layout: Layout, pc: int) -> Iterator[str]:
     for stage in STAGES:
         yield layout.log(stage)
         yield layout.benchmark(stage)
+        yield layout.checksums(stage)

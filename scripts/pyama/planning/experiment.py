@@ -1,0 +1,100 @@
+"""The config, its datasets, and what follows from them: what every decision of planning is made from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pyama.config import complete
+from pyama.curation import Flag, read_curation
+from pyama.errors import PyamaError
+from pyama.paths import Layout
+from pyama.planning import corrections
+from pyama.planning.calibration import shifts_of, spot_size
+from pyama.planning.channels import Arrays, arrays_of, channels_of, features_of
+from pyama.planning.dataset import Dataset
+from pyama.planning.datasets import plan_datasets
+from pyama.planning.fits import fits_of
+from pyama.shifts import Shift
+
+
+@dataclass(frozen=True, eq=False)
+class Experiment:
+    """All that is planned from; looked up once, when the workflow is read."""
+
+    config: Mapping[str, Any]  # checked and complete
+    layout: Layout
+    datasets: Mapping[str, Dataset]
+    pc: int | None
+    fl: tuple[int, ...]
+    arrays: Arrays
+    shifts: Mapping[int, Shift]  # by fluorescence channel
+    flags: Mapping[str, Sequence[Flag]]  # rows of curation.csv, by dataset
+    corrections: corrections.Found
+    columns: tuple[str, ...]  # of the traces: {feature}_ch_{channel}
+    fits: Mapping[tuple[str, str], Mapping[str, Any]]  # (column, name of the model) -> settings
+
+    @property
+    def copy_only(self) -> bool:
+        """Whether nothing but copying is asked for."""
+        return self.config["params"]["copy_only"]
+
+    @property
+    def tracing(self) -> bool:
+        """Whether there will be traces of cells."""
+        return self.pc is not None and not self.copy_only
+
+    @property
+    def samples(self) -> list[str]:
+        """Names of all samples."""
+        return [sample["name"] for sample in self.config["samples"]]
+
+    @property
+    def merging(self) -> bool:
+        """Whether there will be merged tables."""
+        return bool(self.tracing and self.samples and self.columns)
+
+    @property
+    def ranked_by(self) -> str | None:
+        """The column by which the report ranks the cells of which it shows some: the first of fluorescence."""
+        of_light = [column for column in self.columns if not column.endswith(f"_ch_{self.pc}")]
+        return next(iter([*of_light, *self.columns]), None)
+
+
+def plan_experiment(written: Mapping[str, Any], without: Mapping[str, Sequence[int]] | None = None) -> Experiment:
+    """Check a config as Snakemake read it, look at its files, and resolve everything. Changes no file.
+
+    without: FOVs by dataset that failed, and that this run does without. Raises PyamaError, a line per mistake.
+    """
+    config = complete(written)
+    _refuse_no_folder(Path(config["output_dir"]))
+    layout = Layout(config["output_dir"], config["params"]["cells_store"])
+    datasets = plan_datasets(config, without)
+    config["params"] |= spot_size(config, datasets)
+    pc, fl = channels_of(datasets)
+    shifts = shifts_of(config, datasets)
+    n_fovs = {name: len(dataset.movie.fovs) for name, dataset in datasets.items()}
+    return Experiment(
+        config=config,
+        layout=layout,
+        datasets=datasets,
+        pc=pc,
+        fl=fl,
+        arrays=arrays_of(config, pc, fl, shifts),
+        shifts=shifts,
+        flags=read_curation(Path(layout.curation), n_fovs),
+        corrections=corrections.find(config, datasets),
+        columns=tuple(
+            f"{feature}_ch_{channel}" for channel, features in features_of(config, pc, fl) for feature in features
+        ),
+        fits=fits_of(config, datasets),
+    )
+
+
+def _refuse_no_folder(results: Path) -> None:
+    """Raise PyamaError where the results would lie below a file. Whether a folder can be written, the run finds out."""
+    there = next((place for place in (results, *results.parents) if place.exists()), None)
+    if there is not None and not there.is_dir():
+        raise PyamaError(f"output_dir: cannot write to {str(results)!r} ({str(there)!r} is a file); name a folder")
