@@ -118,6 +118,7 @@ def test_pickled_splines(tmp_path):
         np.testing.assert_allclose(d, model.ev(*PLACES), rtol=1e-9, atol=1e-6)
 
 
+@pytest.mark.torture
 def test_hostile_fields(tmp_path):
     """A call in a pickle, wherever it stands; numbers and sizes that make no sense: one line, and nothing done."""
     bomb = Bomb(tmp_path / "ran")
