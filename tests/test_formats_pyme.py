@@ -358,6 +358,7 @@ entries = st.dictionaries(st.lists(words, min_size=1, max_size=3).map(".".join),
 )
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(entries)
 def test_metadata_come_back(metadata):

@@ -294,6 +294,7 @@ def test_the_same_pictures_are_the_same_bytes(finished):
     assert {path: path.read_bytes() for path in made} == before
 
 
+@pytest.mark.slow
 def test_mp4_is_the_same_bytes_in_another_process(tmp_path):
     code = "import sys; from test_pictures import *; film_of(Path(sys.argv[1]), pictures(12, (266, 320)))"
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(SCRIPTS), str(Path(__file__).parent)])}

@@ -286,6 +286,7 @@ def test_the_page_keeps_its_size_and_says_of_how_many_it_shows_how_many(tmp_path
     np.testing.assert_allclose(rows(data["features"][0]["samples"])[:, 1], [low, middle, high, mean], rtol=1e-3)
 
 
+@pytest.mark.slow
 def test_many_samples_of_a_long_movie_are_thinned_out_rather_than_too_large(tmp_path):
     fovs = range(40)
     given_results = results_in(
@@ -645,6 +646,7 @@ def test_it_fits_on_a_laptop_and_is_no_blank_page(opened, tmp_path):
     assert len(colours) > 50
 
 
+@pytest.mark.browser
 def test_hostile_names_run_nothing(tmp_path):
     (tmp_path / "h.html").write_text(hostile(tmp_path / "r"), encoding="utf-8")
     with browser(tmp_path / "profile") as tab:
@@ -662,6 +664,7 @@ def test_hostile_names_run_nothing(tmp_path):
         assert tab.errors == []
 
 
+@pytest.mark.browser
 def test_pages_with_little_on_them_open(tmp_path):
     with browser(tmp_path / "profile") as tab:
         for at, changes in enumerate([{"cells": 0}, {"n_frames": 1}, {"broken": ["0.zip"]}]):

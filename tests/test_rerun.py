@@ -23,6 +23,7 @@ for module in list(sys.modules.values()):
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("script", STAGES)
 def test_closure_holds_every_module_that_python_imports(script):
     listed = subprocess.run(
