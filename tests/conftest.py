@@ -93,11 +93,11 @@ class Checkout:
         (self.folder / name).write_text(config if isinstance(config, str) else yaml.safe_dump(config))
         return name
 
-    def run(self, config, *arguments, name="my.yaml", cores=2):
+    def run(self, config, *arguments, name="my.yaml", cores=2, python=PYTHON):
         """Run `snakemake --cores N --configfile FILE`; `config` None leaves the file as it is."""
         if config is not None:
             self.configure(config, name)
-        command = [PYTHON, "-m", "snakemake", "--cores", str(cores), *arguments, "--configfile", name]
+        command = [python, "-m", "snakemake", "--cores", str(cores), *arguments, "--configfile", name]
         done = subprocess.run(command, cwd=self.folder, capture_output=True, text=True, check=False)
         return Outcome(done.returncode, done.stdout + done.stderr)
 

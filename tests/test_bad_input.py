@@ -1,7 +1,7 @@
 """Mistakes at the command line: one line that names key or file and the remedy, before any job, nothing touched."""
 
 import pytest
-from conftest import Checkout, small_config
+from conftest import PYTHON, Checkout, small_config
 
 PLUGIN = "def span(image, mask, context):\n    return float(image[mask].max() - image[mask].min()) + context.frame\n\n"
 
@@ -96,8 +96,9 @@ def test_a_key_that_stands_twice_and_a_bomb_of_aliases(movies, checkout):
 
 def test_names_of_folders_may_be_anything_else(movies, tmp_path):
     checkout = Checkout(tmp_path / "a workflow's (µ) [folder]")
+    (checkout.folder / ".venv").symlink_to(PYTHON.parents[1])  # so that the interpreter's path is no plain one either
     config = small_config(movies, output_dir="résultats 1/数据 ; $HOME", fovs="0", params={"copy_only": True})
-    outcome = checkout.run(config)
+    outcome = checkout.run(config, python=checkout.folder / ".venv/bin/python")
     assert outcome.code == 0, outcome.text
     folder = checkout.folder / "résultats 1/数据 ; $HOME/small/fov_000/images.zarr"
     assert (folder / "pc_ch_0/0/zarr.json").exists()
