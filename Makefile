@@ -30,8 +30,10 @@ test-slurm: .venv/dev/.done .venv/.done-slurm
 # The tests' packages lie on top of .venv in an environment of their own, so that .venv stays what a user has.
 .venv/dev/.done: .venv/.done requirements-dev.txt
 	$(BIN)/python -m venv --clear .venv/dev
-	$(BIN)/python -c 'import site; print(*site.getsitepackages(), sep="\n")' \
-		>"$$($(DEV)/python -c 'import site; print(site.getsitepackages()[0])')/user.pth"
+	@# Relative, since Python reads these files in the encoding of the locale
+	$(DEV)/python -c 'import os, site, sys; own = site.getsitepackages()[0]; \
+		user = os.path.relpath(own.replace(sys.prefix, os.path.dirname(sys.prefix)), own); \
+		print(user, file=open(own + "/user.pth", "w"))'
 	$(DEV)/python $(PIP) -r requirements-dev.txt
 	@touch $@
 
@@ -48,10 +50,10 @@ demo: demo/.done
 	$(BIN)/python scripts/demo/score_demo.py demo results
 
 test: demo/.done
-	$(DEV)/python -m pytest -n 2 --dist loadfile
+	$(DEV)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 test-fast:
-	$(DEV)/python -m pytest -n 2 --dist loadfile -m unit
+	$(DEV)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m unit
 
 PEERS := $(patsubst tests/peers/%.txt,.venv/peers/%/.done,$(wildcard tests/peers/*.txt))
 

@@ -39,12 +39,16 @@ LEVELS = {
 
 
 def pytest_collection_modifyitems(items):
-    """Give a test that names no level the one of its file."""
+    """Give a test that names no level the one of its file; files that run the workflow come first.
+
+    Two processes that take one file after the other are done at the same time if small ones are left for the end.
+    """
     level_of = {f"test_{name}.py": level for level, names in LEVELS.items() for name in names.split()}
     for item in items:
         named = any(mark.name in (*LEVELS, "browser") for mark in item.iter_markers())
         if not named and item.path.name in level_of:
             item.add_marker(level_of[item.path.name])
+    items.sort(key=lambda item: level_of.get(item.path.name) == "unit")
 
 
 def pytest_runtest_setup(item):
