@@ -202,7 +202,11 @@ def test_fields_that_make_no_sense():
             {"x0": 1e6, "mx": 0, "my": 0},
             "chroma.2: 'a.sf': it moves things by 1538 px in ",
         ),
-        ({"1": "b.sf"}, LIN2, "chroma.1: the file 'b.sf' does not exist; `snakemake shift_field` makes one from beads"),
+        (
+            {"1": "b.sf"},
+            LIN2,
+            "chroma.1: the file 'b.sf' does not exist; `snakemake --cores 1 shift_field` makes one from beads",
+        ),
         ({"0": "a.sf"}, LIN2, "chroma.0: channel 0 is not among channels.fl"),
         ({"GFP": "a.sf", "1": "a.sf"}, LIN2, "chroma.GFP: channel 1 is named twice"),
         ({"X": "a.sf"}, LIN2, "chroma.X: no channel of"),
