@@ -43,9 +43,8 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 # Snakemake writes the interpreter's path into shell commands without quotes. One with a space, as below "My Documents",
 # is found by its name instead.
 if shlex.quote(sys.executable) != sys.executable:
-    os.environ["PATH"] = os.pathsep.join(
-        [os.path.dirname(sys.executable), os.environ["PATH"]]
-    )
+    folders = [os.path.dirname(sys.executable), *os.get_exec_path()]
+    os.environ.update(PATH=os.pathsep.join(folders))
     sys.executable = os.path.basename(sys.executable)
 
 try:
