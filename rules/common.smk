@@ -4,6 +4,7 @@ import atexit
 import gc
 import os
 import re
+import shlex
 import sys
 from functools import cache
 from pathlib import Path
@@ -34,6 +35,13 @@ atexit.register(gc.freeze)
 # Snakemake imports pandas to look at params; its BLAS would start a thread per core, which all wait busily. (Jobs are
 # told their own number.)
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
+# Snakemake writes the interpreter's path into shell commands without quotes. One with a space, as below "My Documents",
+# is found by its name instead.
+if shlex.quote(sys.executable) != sys.executable:
+    folders = [os.path.dirname(sys.executable), *os.get_exec_path()]
+    os.environ.update(PATH=os.pathsep.join(folders))
+    sys.executable = os.path.basename(sys.executable)
 
 try:
     refuse_repeated_keys(workflow.configfiles)

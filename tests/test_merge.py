@@ -117,6 +117,7 @@ def test_mistakes_in_curation(tmp_path, rows, reason):
         read_curation(path, {"d": 2})
 
 
+@pytest.mark.workflow
 def test_the_tidy_table_says_the_same_as_csv_and_parquet(movies, tmp_path):
     checkout = Checkout(tmp_path)
     config = small_config(movies, samples=[{"name": "a", "fovs": "0"}, {"name": "b", "fovs": "0-1"}])

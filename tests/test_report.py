@@ -286,6 +286,7 @@ def test_the_page_keeps_its_size_and_says_of_how_many_it_shows_how_many(tmp_path
     np.testing.assert_allclose(rows(data["features"][0]["samples"])[:, 1], [low, middle, high, mean], rtol=1e-3)
 
 
+@pytest.mark.slow
 def test_many_samples_of_a_long_movie_are_thinned_out_rather_than_too_large(tmp_path):
     fovs = range(40)
     given_results = results_in(
@@ -393,6 +394,7 @@ def tables_of(finished):
     return folder, pd.read_csv(folder / "small_traces.csv")
 
 
+@pytest.mark.workflow
 def test_traces_on_the_page_are_those_of_the_table(finished):
     _, table = tables_of(finished)
     data, rows, content = carried(finished.page.read_text("utf-8"))
@@ -417,6 +419,7 @@ def test_traces_on_the_page_are_those_of_the_table(finished):
         assert strip.std() > 10
 
 
+@pytest.mark.workflow
 def test_means_spreads_and_distributions_are_those_of_the_table(finished):
     _, table = tables_of(finished)
     data, rows, _ = carried(finished.page.read_text("utf-8"))
@@ -439,6 +442,7 @@ def test_means_spreads_and_distributions_are_those_of_the_table(finished):
         assert quantity["label"].startswith(data["features"][at]["label"])
 
 
+@pytest.mark.workflow
 def test_fits_on_the_page_are_those_of_the_tables(finished):
     folder, _ = tables_of(finished)
     data, rows, _ = carried(finished.page.read_text("utf-8"))
@@ -466,6 +470,7 @@ def test_fits_on_the_page_are_those_of_the_tables(finished):
     assert data["unit"] == "min"
 
 
+@pytest.mark.workflow
 def test_what_was_left_out_is_counted_as_the_logs_and_a_person_say(finished):
     data, _, _ = carried(finished.page.read_text("utf-8"))
     _, table = tables_of(finished)
@@ -486,6 +491,7 @@ def test_what_was_left_out_is_counted_as_the_logs_and_a_person_say(finished):
     assert refused == 1
 
 
+@pytest.mark.workflow
 def test_parameters_and_versions_are_those_recorded(finished):
     text = finished.page.read_text("utf-8")
     record = yaml.safe_load((finished.folder / "results/small/processing_config.yaml").read_text())
@@ -494,6 +500,7 @@ def test_parameters_and_versions_are_those_recorded(finished):
     assert "model: maturation" in text
 
 
+@pytest.mark.workflow
 def test_there_is_a_report_where_there_are_traces_and_else_none(finished):
     config = finished.base
     copied = {**config, "params": {**config["params"], "copy_only": True}, "fits": []}
@@ -502,6 +509,7 @@ def test_there_is_a_report_where_there_are_traces_and_else_none(finished):
     assert finished.run(bare, "-n", "--forceall", name="other.yaml").jobs["write_report"] == 1
 
 
+@pytest.mark.workflow
 def test_snakemakes_own_report_has_it(finished):
     import zipfile
 
@@ -541,6 +549,7 @@ def chosen(tab):
     )
 
 
+@pytest.mark.browser
 def test_a_click_on_a_trace_shows_its_cell(opened, finished):
     data, rows, _ = carried(finished.page.read_text("utf-8"))
     which = [feature["column"] for feature in data["features"]].index("intensity_total_ch_2")
@@ -567,6 +576,7 @@ def test_a_click_on_a_trace_shows_its_cell(opened, finished):
     assert opened.value("document.querySelector('.card.chosen').dataset.fov") == str(cell["fov"])
 
 
+@pytest.mark.browser
 def test_cells_can_be_reached_by_keys_lists_and_pictures(opened):
     opened.value("document.getElementById('fov').focus()")
     opened.select("fov", 0)
@@ -583,6 +593,7 @@ def test_cells_can_be_reached_by_keys_lists_and_pictures(opened):
     assert "FOV 1" in opened.value("document.querySelector('#film img').alt")
 
 
+@pytest.mark.browser
 def test_a_point_of_the_distributions_shows_its_cell(opened):
     x, y, cell = opened.value(
         "(() => { const points = document.getElementById('plot-distribution').data.find((trace) =>"
@@ -592,6 +603,7 @@ def test_a_point_of_the_distributions_shows_its_cell(opened):
     opened.until(f"document.querySelector('#film img').alt === 'Film strip of {cell}'")
 
 
+@pytest.mark.browser
 def test_features_samples_and_scales_can_be_chosen(opened):
     lines = opened.value("document.getElementById('plot-traces').data.length")
     opened.click_on("#samples input")
@@ -607,6 +619,7 @@ def test_features_samples_and_scales_can_be_chosen(opened):
         opened.select("quantity", at)
 
 
+@pytest.mark.browser
 def test_nothing_is_loaded_from_elsewhere_or_sent(opened, finished):
     """Last of this page: what it asked for in all the tests above."""
     asked = {address for address in opened.requests if not address.startswith(("blob:", "data:"))}
@@ -617,6 +630,7 @@ def test_nothing_is_loaded_from_elsewhere_or_sent(opened, finished):
     assert not [title for title in buttons if re.search("cloud|share|edit", title or "", re.IGNORECASE)]
 
 
+@pytest.mark.browser
 def test_it_fits_on_a_laptop_and_is_no_blank_page(opened, tmp_path):
     opened.value("window.scrollTo(0, 0)")
     assert opened.value("document.documentElement.scrollWidth") <= 1366
@@ -632,6 +646,7 @@ def test_it_fits_on_a_laptop_and_is_no_blank_page(opened, tmp_path):
     assert len(colours) > 50
 
 
+@pytest.mark.browser
 def test_hostile_names_run_nothing(tmp_path):
     (tmp_path / "h.html").write_text(hostile(tmp_path / "r"), encoding="utf-8")
     with browser(tmp_path / "profile") as tab:
@@ -649,6 +664,7 @@ def test_hostile_names_run_nothing(tmp_path):
         assert tab.errors == []
 
 
+@pytest.mark.browser
 def test_pages_with_little_on_them_open(tmp_path):
     with browser(tmp_path / "profile") as tab:
         for at, changes in enumerate([{"cells": 0}, {"n_frames": 1}, {"broken": ["0.zip"]}]):

@@ -70,6 +70,7 @@ def test_damage_of_every_kind_and_back(done):
             assert (folder / path.relative_to(done.folder / "aside/small")).read_bytes() == path.read_bytes()
 
 
+@pytest.mark.unit
 @settings(max_examples=60, deadline=None)
 @given(content=st.binary(min_size=1, max_size=300), at=st.integers(0, 299), change=st.integers(1, 255), data=st.data())
 def test_any_changed_byte_or_length_is_noticed(tmp_path_factory, content, at, change, data):
