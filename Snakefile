@@ -94,6 +94,7 @@ include: "rules/qc.smk"
 
 if TRACING:
 
+    include: "rules/curation.smk"
     include: "rules/tidy.smk"
 
 

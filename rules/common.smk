@@ -22,7 +22,8 @@ from formats.registry import (
     TRACES,
     formats_of,
 )
-from pyama import clock, corrections, curation, lock, plan, preview, remainder, rerun
+from pyama import clock, corrections, curation, decisions, lock, plan, preview
+from pyama import remainder, rerun
 from pyama import resources, summary
 from pyama.config import as_json, complete, refuse_repeated_keys, stage_settings
 from pyama.errors import PyamaError
@@ -54,11 +55,11 @@ try:
     DATASETS = plan.plan_datasets(CONFIG, WITHOUT)
     CONFIG["params"] |= plan.spot_size(CONFIG, DATASETS)
     SHIFTS = plan.shifts_of(CONFIG, DATASETS)  # channel -> shift field
-    FLAGS = curation.read_curation(
-        Path(LAYOUT.curation),
-        {name: len(dataset.movie.fovs) for name, dataset in DATASETS.items()},
-    )
+    FLAGS = curation.read_curation(Path(LAYOUT.curation), plan.shapes(DATASETS))
     CORRECTIONS = corrections.find(CONFIG, DATASETS)  # (dataset, fov) -> file
+    if plan.traced(CONFIG, DATASETS) and workflow.is_main_process:
+        writing = not workflow.output_settings.dryrun
+        decisions.remember(LAYOUT, DATASETS.values(), FLAGS, write=writing)
 except PyamaError as error:
     sys.exit(str(error))  # one line per mistake, before any job
 
@@ -69,6 +70,7 @@ TRACING = PC is not None and not COPY_ONLY
 
 if workflow.is_main_process and not workflow.output_settings.dryrun:
     corrections.forget(LAYOUT, DATASETS, CORRECTIONS)
+    decisions.forget(LAYOUT, DATASETS.values(), FLAGS)
 
 # Names of the arrays in images.zarr, in the order of the stages that make them.
 RAW = ([pc(PC)] if PC is not None else []) + [fl(channel) for channel in FL]
@@ -173,6 +175,7 @@ def targets(_):
             ]
         for target in per_fov:
             found += of_fovs(target, dataset)
+        found += decided_tables(dataset.name, dataset.fovs)
         for fov in map(fov_text, dataset.fovs):
             found += [
                 target.format(dataset=dataset.name, fov=fov)
@@ -213,10 +216,16 @@ def finish_rest(failed):
 
 
 def findings():
-    """What the checks of quality found: a line for each dataset."""
-    return summary.findings(
-        LAYOUT.quality.format(dataset=dataset) for dataset in DATASETS
-    )
+    """What the checks of quality found, and what became of a person's decisions: a line for each dataset."""
+    tables = [
+        decided_tables(dataset.name, dataset.fovs) for dataset in DATASETS.values()
+    ]
+    return [
+        *summary.findings(
+            LAYOUT.quality.format(dataset=dataset) for dataset in DATASETS
+        ),
+        *summary.decisions(dict(zip(DATASETS, tables))),
+    ]
 
 
 def stage(name, script):
@@ -256,32 +265,38 @@ def fit_settings(wildcards):
     return as_json(FITS[wildcards.column, wildcards.model])
 
 
-def inspected(dataset, fovs):
-    """The tables of inspected traces that there are, with what tells when one has changed."""
-    paths = (
-        LAYOUT.inspected.format(dataset=dataset.name, fov=fov_text(fov)) for fov in fovs
-    )
-    return curation.versions(paths)
+@cache
+def decided(dataset, fov):
+    """What a person decided on the cells of a FOV; "" for nothing."""
+    found = decisions.decided(LAYOUT, DATASETS[dataset], fov, FLAGS)
+    return as_json(found) if found else ""
 
 
-def of_merged(dataset, fovs, missing):
-    """What traces of several FOVs depend on besides the traces, a person's decisions among it."""
-    flags = FLAGS.get(dataset.name, [])
-    merged = plan.merge_settings(CONFIG, dataset, fovs, missing, flags)
-    return {**merged, "inspected": inspected(dataset, fovs)}
+def decided_tables(dataset, fovs):
+    """The tables of decisions of those of these FOVs on which a person decided something."""
+    return [
+        LAYOUT.decisions.format(dataset=dataset, fov=fov_text(fov))
+        for fov in fovs
+        if TRACING and decided(dataset, fov)
+    ]
+
+
+def decisions_of(wildcards):
+    """An input: the tables of decisions of the job's FOV, of its sample, or of its dataset."""
+    dataset = DATASETS[wildcards.dataset]
+    if wildcards.get("fov"):
+        return decided_tables(dataset.name, [int(wildcards.fov)])
+    if wildcards.get("sample"):
+        fovs, _ = plan.sample_fovs(CONFIG, dataset, wildcards.sample)
+        return decided_tables(dataset.name, fovs)
+    return decided_tables(dataset.name, dataset.fovs)
 
 
 def plot_settings(wildcards):
     dataset = DATASETS[wildcards.dataset]
-    shown = of_merged(dataset, dataset.fovs, dataset.failed)
+    shown = plan.merge_settings(CONFIG, dataset, dataset.fovs, dataset.failed)
     plots = plan.plot_settings(CONFIG, dataset)
     return as_json({**shown, **plots, "columns": COLUMNS})
-
-
-def decided(dataset, fov):
-    """What a person decided on the cells of a FOV."""
-    flags = [flag for flag in FLAGS.get(dataset.name, []) if flag[0] == fov]
-    return as_json({"flags": flags, "inspected": inspected(dataset, [fov])})
 
 
 def shift_field_settings(_):
@@ -297,12 +312,13 @@ def shift_field_settings(_):
 def merge_settings(wildcards):
     dataset = DATASETS[wildcards.dataset]
     fovs, missing = plan.sample_fovs(CONFIG, dataset, wildcards.sample)
-    return as_json({**of_merged(dataset, fovs, missing), "columns": COLUMNS})
+    merged = plan.merge_settings(CONFIG, dataset, fovs, missing)
+    return as_json({**merged, "columns": COLUMNS})
 
 
 def tidy_settings(wildcards):
     dataset = DATASETS[wildcards.dataset]
-    tidied = of_merged(dataset, dataset.fovs, dataset.failed)
+    tidied = plan.merge_settings(CONFIG, dataset, dataset.fovs, dataset.failed)
     return as_json({**tidied, "samples": plan.samples_by_fov(CONFIG, dataset)})
 
 

@@ -2,6 +2,7 @@
 rule merge:
     input:
         traces=sample_traces,
+        decisions=decisions_of,
     output:
         tables=expand(LAYOUT.merged, column=COLUMNS, allow_missing=True),
         checksums=LAYOUT.checksums("merge_{sample}", DATASET),

@@ -11,6 +11,7 @@ rule draw_overlay:
         pc=LAYOUT.frames(pc(PC)),
         tracked=final_labels,
         traces=LAYOUT.traces,
+        decisions=decisions_of,
         fl=[LAYOUT.frames(name) for name in LAID_OVER],
     output:
         movie=OVERLAY,
@@ -28,7 +29,6 @@ rule draw_overlay:
     params:
         **stage("overlay", "draw_overlay.py"),
         scales=planned(lambda *job: as_json(plan.scales(*job, CONFIG["params"]))),
-        decided=planned(decided),
     message:
         "Filming the cells of {wildcards.dataset} FOV {wildcards.fov}"
     script:
@@ -39,6 +39,7 @@ rule draw_plots:
     input:
         traces=of_all_fovs(LAYOUT.traces),
         cells=of_all_fovs(LAYOUT.cells),
+        decisions=decisions_of,
     output:
         plots=list(map(for_report, PLOTS)),
         checksums=LAYOUT.checksums("plots", DATASET),

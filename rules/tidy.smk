@@ -2,6 +2,7 @@
 rule tidy:
     input:
         traces=of_all_fovs(LAYOUT.traces),
+        decisions=decisions_of,
     output:
         csv=f"{LAYOUT.tidy}.csv",
         parquet=f"{LAYOUT.tidy}.parquet",

@@ -23,12 +23,12 @@ import yaml
 from formats.registry import FORMATS, LABELS, TRACES, formats_of
 from pyama.errors import PyamaError
 from pyama.files import is_file
-from pyama.paths import BENCHMARKS, CHECKSUMS, LOGS, SHIFT_FIELD
+from pyama.paths import BENCHMARKS, CHECKSUMS, LOGS, PLACES, SHIFT_FIELD
 from pyama.plugins import mistake_in
 from pyama.recipe import read_recipe
 
 SCHEMA_FILE = Path(__file__).parents[2] / "config" / "schema.yaml"
-RESERVED_NAMES = (LOGS, BENCHMARKS, CHECKSUMS, SHIFT_FIELD)  # our own beside the datasets' folders
+RESERVED_NAMES = (LOGS, BENCHMARKS, CHECKSUMS, PLACES, SHIFT_FIELD)  # our own beside the datasets' folders
 SCIENTIFIC = re.compile(r"[+-]?[0-9.]+[eE][+-]?[0-9]+")  # 1e-5, which YAML takes for text
 DEVICES = ("con", "prn", "aux", "nul", *(f"{port}{number}" for port in ("com", "lpt") for number in range(10)))
 MANY_VALUES = 1_000_000  # in one config; aliases of aliases (YAML's & and *) make any number from a few lines

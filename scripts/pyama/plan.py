@@ -14,7 +14,6 @@ from formats import pyama_folder
 from pyama import preview, shifts
 from pyama.apart import call, inspect_movie
 from pyama.config import digests, expand_fovs, fovs_of
-from pyama.curation import Flag
 from pyama.errors import PyamaError
 from pyama.files import is_file, write_text
 from pyama.microscopy import Movie
@@ -274,6 +273,16 @@ def shape(dataset: Dataset, fov: int) -> list[int]:
     return [dataset.movie.n_frames, dataset.movie.fovs[fov]["height"], dataset.movie.fovs[fov]["width"]]
 
 
+def shapes(datasets: Mapping[str, Dataset]) -> dict[str, list[list[int]]]:
+    """[T, H, W] of every FOV of each dataset, processed or not."""
+    return {name: [shape(dataset, fov) for fov in range(len(dataset.movie.fovs))] for name, dataset in datasets.items()}
+
+
+def traced(config: Mapping[str, Any], datasets: Mapping[str, Dataset]) -> bool:
+    """Whether the run makes traces of cells."""
+    return channels_of(datasets)[0] is not None and not config["params"]["copy_only"]
+
+
 def planes(dataset: Dataset, z: int | str | None) -> list[int | None]:
     """The z planes to take the maximum of; [None] for a file without z."""
     if dataset.movie.n_z == 1:
@@ -297,13 +306,12 @@ def sample_fovs(config: Mapping[str, Any], dataset: Dataset, sample: str) -> tup
 
 
 def merge_settings(
-    config: Mapping[str, Any], dataset: Dataset, fovs: Sequence[int], missing: Sequence[int], flags: Sequence[Flag]
+    config: Mapping[str, Any], dataset: Dataset, fovs: Sequence[int], missing: Sequence[int]
 ) -> dict[str, Any]:
-    """What tables merged from the traces of `fovs` depend on besides: times, a person's decisions, missing FOVs."""
+    """What tables merged from the traces of `fovs` depend on besides: times, missing FOVs."""
     return {
         "times_min": [frame_times(dataset, fov, config["params"])[0] for fov in fovs],
         "missing": {str(fov): "failed" if fov in dataset.failed else "not among fovs" for fov in missing},
-        "flags": [flag for flag in flags if flag[0] in fovs],
     }
 
 
