@@ -26,7 +26,8 @@ rule all:
 
 onsuccess:
     if workflow.is_main_process:
-        print("".join(f"{line}\n" for line in findings()), end="", file=sys.stderr)
+        said = [*findings(), *leftovers.line(left_over(), LAYOUT, set_aside())]
+        print("".join(f"{line}\n" for line in said), end="", file=sys.stderr)
 
 
 onerror:
@@ -116,6 +117,7 @@ if TRACING:
 
 include: "rules/export.smk"
 include: "rules/verify.smk"
+include: "rules/set_aside.smk"
 
 
 # A cluster job runs its stages as a workstation does. The Slurm plugin would start a Snakemake of its own for each,

@@ -3,6 +3,7 @@ import atexit
 import gc
 import os
 import re
+import shlex
 import sys
 from functools import cache
 from pathlib import Path
@@ -22,7 +23,16 @@ from formats.registry import (
     TRACES,
     formats_of,
 )
-from pyama import clock, corrections, curation, decisions, lock, plan, preview
+from pyama import (
+    clock,
+    corrections,
+    curation,
+    decisions,
+    leftovers,
+    lock,
+    plan,
+    preview,
+)
 from pyama import remainder, rerun
 from pyama import resources, summary
 from pyama.config import as_json, complete, refuse_repeated_keys, stage_settings
@@ -226,6 +236,18 @@ def findings():
         ),
         *summary.decisions(dict(zip(DATASETS, tables))),
     ]
+
+
+def left_over():
+    """What lies in the results and does not belong to this configuration."""
+    return leftovers.find(LAYOUT, CONFIG, DATASETS, targets(None))
+
+
+def set_aside():
+    """The command that moves this away: the user's own, with one target more."""
+    words = rerun.command()
+    at = words.index("snakemake") + 1 if "snakemake" in words else 1
+    return shlex.join([*words[:at], "set_aside", *words[at:]])
 
 
 def stage(name, script):

@@ -85,7 +85,9 @@ def test_damage_of_every_kind_and_back(done):
         "small/fov_000/images.zarr/seg_tracked_ch_0/0": "not made yet, or its checksums were lost",
     }
     assert "Traceback" not in outcome.text
-    assert re.search(rf"^verify: {len(of_cells) + 4} files or results are not as written; run the", outcome.text, re.MULTILINE)
+    assert re.search(
+        rf"^verify: {len(of_cells) + 4} files or results are not as written; run the", outcome.text, re.MULTILINE
+    )
     assert [path for path in sorted(done.folder.rglob("results/*")) if "logs" not in path.parts] == [
         path for path in before if "logs" not in path.parts
     ]
