@@ -114,6 +114,10 @@ if TRACING:
     include: "rules/report.smk"
     include: "rules/pictures.smk"
 
+else:
+
+    include: "rules/report_images.smk"
+
 
 include: "rules/export.smk"
 include: "rules/verify.smk"

@@ -158,15 +158,16 @@ def for_report(plot):
 
 def targets(_):
     """Every result the configuration asks for. Looked up by the run, not by each of its cluster jobs."""
-    per_fov = [LAYOUT.frames(name) for name in IMAGES] + [LAYOUT.group()]
+    per_fov = [LAYOUT.frames(name) for name in IMAGES]
+    per_fov += [LAYOUT.group(), LAYOUT.digest]
     if not COPY_ONLY:
         per_fov += [LAYOUT.frames(name, level=1) for name in IMAGES]
     if TRACING:
-        per_fov += [LAYOUT.cells, LAYOUT.traces, LAYOUT.digest]
+        per_fov += [LAYOUT.cells, LAYOUT.traces]
     per_dataset = [LAYOUT.record, LAYOUT.quality]
-    tidy = []
+    tidy = [LAYOUT.report]
     if TRACING:
-        tidy += [f"{LAYOUT.tidy}.csv", f"{LAYOUT.tidy}.parquet", LAYOUT.report]
+        tidy += [f"{LAYOUT.tidy}.csv", f"{LAYOUT.tidy}.parquet"]
     per_sample = []
     if MERGING:
         per_sample += expand(LAYOUT.merged, column=COLUMNS, allow_missing=True)
