@@ -272,8 +272,8 @@ def test_missing_frames_and_unknown_pixel_size(tmp_path, caplog):
     names = [str(tmp_path / name) for name in ("pc", "seg")]
     scales = {"times_min": [0, 5, 10], "pixel_size_um": None}
     output = tmp_path / "a.gif"
-    wanted = {"inspected": {}, "flags": [], "movie_width": 200, "movie_speed": 5}
-    draw_overlay.main(*names, [], str(tmp_path / "a_traces.csv"), str(output), scales, **wanted)
+    wanted = {"decisions": [], "scales": scales, "movie_width": 200, "movie_speed": 5}
+    draw_overlay.main(*names, [], str(tmp_path / "a_traces.csv"), str(output), **wanted)
     shown = decoded(output)
     assert [(frame == 255).all(axis=-1).any() for frame in shown] == [True] * 3  # time, and "not in the file"
     assert (shown[1] == 0).all(axis=-1).mean() > 0.8
