@@ -20,16 +20,16 @@ PYTHON = ROOT / ".venv/bin/python"
 # The level of the tests in tests/test_NAME.py, unless a mark on one says otherwise; pyproject.toml says what each is.
 LEVELS = {
     "unit": """
-        apart background bits clock config config_fuzz crop environment features fitting formats_deepcell
+        apart background bits clock config config_fuzz crop curation environment features fitting formats_deepcell
         formats_playnano formats_pyama formats_pyme formats_tracks images kinetics levels lock merge methods
         microscopy missing pictures plan preview psf quality recipe report rerun segmentation shifts simulate store
-        touching tracking
+        touching tracking userpaths
     """,
     "slow": """
         benchmarks
     """,
     "workflow": """
-        bad_input commands crash fit_workflow formats_corrections isolation module peers pyme_workflow register
+        bad_input commands crash fit_workflow formats_corrections isolation leftovers module peers pyme_workflow register
         reruns scale slurm verify workflow
     """,
     "torture": """

@@ -274,8 +274,8 @@ def test_missing_frames_and_unknown_pixel_size(tmp_path, caplog):
     names = [str(tmp_path / name) for name in ("pc", "seg")]
     scales = {"times_min": [0, 5, 10], "pixel_size_um": None}
     output = tmp_path / "a.gif"
-    wanted = {"inspected": {}, "flags": [], "movie_width": 200, "movie_speed": 5}
-    draw_overlay.main(*names, [], str(tmp_path / "a_traces.csv"), str(output), scales, **wanted)
+    wanted = {"decisions": [], "scales": scales, "movie_width": 200, "movie_speed": 5}
+    draw_overlay.main(*names, [], str(tmp_path / "a_traces.csv"), str(output), **wanted)
     shown = decoded(output)
     assert [(frame == 255).all(axis=-1).any() for frame in shown] == [True] * 3  # time, and "not in the file"
     assert (shown[1] == 0).all(axis=-1).mean() > 0.8
@@ -393,7 +393,7 @@ def test_a_cell_that_a_person_refused_is_dark_and_in_no_plot(finished):
     try:
         outcome = finished.run(finished.config, "pictures")
         assert outcome.code == 0, outcome.text
-        assert outcome.jobs == {"draw_overlay": 1, "draw_plots": 1, "pictures": 1}
+        assert outcome.jobs == {"apply_curation": 1, "draw_overlay": 1, "draw_plots": 1, "pictures": 1}
         shown = decoded(fov_of(finished, 0) / "small_fov_000_overlay.gif")[0]
         tracked = store.open_frames(fov_of(finished, 0) / "images.zarr/seg_tracked_ch_0/0")
         labels = draw.resize_labels(tracked.read(0), shown.shape[:2])

@@ -23,6 +23,7 @@ from test_fit_workflow import LINE
 
 import crop_cells
 import digest_fov
+import digest_images
 import write_report
 from pyama import store
 from report import digest, page
@@ -312,6 +313,69 @@ def test_the_same_results_give_the_same_bytes_and_no_path(tmp_path):
     assert str(tmp_path).encode() not in unpacked
 
 
+def light(folder, *, fovs=(0, 1), missing=(), with_background=True):
+    """Results without cells, as `write_report.build` takes them, and the arrays that they were made of."""
+    made = results_in(folder, fovs=fovs, n_frames=4)
+    arrays = {}
+    for fov in fovs:
+        frames = np.full((4, 60, 90), 100 * (fov + 1), np.uint16) + np.arange(4, dtype=np.uint16)[:, None, None] * 7
+        frames[:, 20:30, 20:30] += 500
+        means = [None if frame in missing else float(frames[frame].mean()) for frame in range(4)]
+        statistics = {"frame_statistics": {"mean": means}, "missing_frames": list(missing)}
+        path, background = folder / f"{fov}/fl_ch_1/0", folder / f"{fov}/fl_background_ch_1/0"
+        for at, values, kind, known in (
+            (path, frames, store.PIXELS, statistics),
+            (background, np.full(frames.shape, 90.0, np.float32), store.SMOOTH, {"display_limits": [89.5, 90.5]}),
+        ):
+            with store.writing(at, values.shape, values.dtype, kind, attributes=known) as append:
+                for frame in values:
+                    append(frame)
+        backgrounds = [str(background)] if with_background else []
+        digest_images.main(str(folder / f"{fov}.zip"), [str(path)], backgrounds, thumbnail_width=90)
+        arrays[fov] = frames
+    return made | {"tidy": None, "columns": [], "channels": {"1": "GFP"}, "used": [1]}, arrays
+
+
+def test_a_page_of_images_alone(tmp_path):
+    made, arrays = light(tmp_path / "r", missing=[0], with_background=True)
+    text = write_report.build(**made)
+    parsed = Parsed(text)
+    assert "script" not in parsed.tags
+    assert parsed.tags.count("img") == 2
+    assert {"fovs", "images", "checks", "parameters"} <= set(re.findall(r'<section id="([\w-]+)"', text))
+    assert not {"traces", "left-out", "distributions"} & set(re.findall(r'<section id="([\w-]+)"', text))
+    for address in parsed.addresses:
+        assert address.startswith("data:image/webp;base64,") or f'id="{address[1:]}"' in text
+    rows = re.findall(r"<tr><td class=\"number\">(\d)</td><td>GFP</td>(.*?)</tr>", text)
+    assert [int(fov) for fov, _ in rows] == [0, 1]
+    for fov, cells in rows:
+        of_fov = arrays[int(fov)]
+        expected = ["3 of 4", f"{of_fov[1].mean():.1f}", f"{of_fov[3].mean():.1f}", "89.5 to 90.5"]
+        assert re.findall(r">([^<]+)</td>", cells) == expected
+    shown = picture(base64.b64decode(next(a for a in parsed.addresses if "base64" in a).partition("base64,")[2]))
+    assert shown.shape == (60, 90, 3)
+    assert shown[22:28, 22:28].mean() > 240
+    assert shown[:15].mean() < 15
+    assert "<b>4</b> frames" in text
+    assert "cells tracked" not in text
+
+
+def test_a_page_of_images_of_which_nothing_can_be_read(tmp_path, caplog):
+    made, _ = light(tmp_path / "r", fovs=(0,))
+    digest_images.main(str(tmp_path / "r/0.zip"), [str(tmp_path / "none/fl_ch_1/0")], [], thumbnail_width=90)
+    assert "no pictures: PyamaError" in write_report.build(**made)
+    (tmp_path / "r/0.zip").write_bytes(b"no zip")
+    assert "could not be read" in write_report.build(**made)
+
+
+def test_a_page_of_images_keeps_its_size(tmp_path):
+    made, _ = light(tmp_path / "r", fovs=range(20))
+    room = len(write_report.build(**made).encode()) - 300
+    text = write_report.build(**{**made, "size_mb": room / 1e6})
+    assert len(text.encode()) <= room
+    assert 0 < Parsed(text).tags.count("img") < 20
+
+
 def hostile(folder):
     made = results_in(folder, fovs=range(len(HOSTILE)), qc=[f'0,1,"{HOSTILE[1]}",1,2'])
     made |= {"fov_names": {str(fov): name for fov, name in enumerate(HOSTILE)}, "name": HOSTILE[0]}
@@ -501,10 +565,13 @@ def test_parameters_and_versions_are_those_recorded(finished):
 
 
 @pytest.mark.workflow
-def test_there_is_a_report_where_there_are_traces_and_else_none(finished):
+def test_there_is_a_report_where_there_are_no_traces_too(finished):
     config = finished.base
     copied = {**config, "params": {**config["params"], "copy_only": True}, "fits": []}
-    assert not {"digest", "write_report"} & set(finished.run(copied, "-n", "--forceall", name="other.yaml").jobs)
+    jobs = finished.run(copied, "-n", "--forceall", name="other.yaml").jobs
+    assert jobs["digest_images"] == 2
+    assert jobs["write_report"] == 1
+    assert "digest" not in jobs
     bare = {**config, "channels": {"pc": {"channel": 0}}, "samples": [], "fits": []}
     assert finished.run(bare, "-n", "--forceall", name="other.yaml").jobs["write_report"] == 1
 
