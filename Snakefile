@@ -52,7 +52,7 @@ onerror:
         faults = any(not failure.stopped for _, failure in failed)
         remedy = "Correct the cause and run" if faults else "To go on, run"
         print(
-            *findings(),
+            *([] if WITHOUT else findings()),  # the run that failed says them, once
             f"\nNot everything is done. {remedy} the same command again{':' if failed else '.'}",
             *(f"  {failure}" for _, failure in failed),
             sep="\n",

@@ -69,7 +69,10 @@ def test_the_rest_is_merged_and_each_failure_named(marked, movies, tmp_path):
     config["datasets"] = {"small": str(marked)}
     outcome = checkout.run(config)
     assert outcome.code != 0
+    assert "All results are there" not in outcome.text
+    assert "(100%) done" not in outcome.text
     lines = outcome.text.strip().splitlines()
+    assert sum(line.startswith("results/small/qc.csv: ") for line in lines) == 1
     at = next(i for i, line in enumerate(lines) if line.startswith("Not everything is done"))
     failed = sorted(line for line in lines[at:] if line.startswith("  segment: "))
     assert len(failed) == len(FAULTS) - 1

@@ -9,6 +9,7 @@ from typing import Any
 
 from pyama.config import complete
 from pyama.curation import Flag, read_curation
+from pyama.errors import PyamaError
 from pyama.paths import Layout
 from pyama.planning import corrections
 from pyama.planning.calibration import shifts_of, spot_size
@@ -68,6 +69,7 @@ def plan_experiment(written: Mapping[str, Any], without: Mapping[str, Sequence[i
     without: FOVs by dataset that failed, and that this run does without. Raises PyamaError, a line per mistake.
     """
     config = complete(written)
+    _refuse_no_folder(Path(config["output_dir"]))
     layout = Layout(config["output_dir"], config["params"]["cells_store"])
     datasets = plan_datasets(config, without)
     config["params"] |= spot_size(config, datasets)
@@ -88,3 +90,10 @@ def plan_experiment(written: Mapping[str, Any], without: Mapping[str, Sequence[i
         ),
         fits=fits_of(config, datasets),
     )
+
+
+def _refuse_no_folder(results: Path) -> None:
+    """Raise PyamaError where the results would lie below a file. Whether a folder can be written, the run finds out."""
+    there = next((place for place in (results, *results.parents) if place.exists()), None)
+    if there is not None and not there.is_dir():
+        raise PyamaError(f"output_dir: cannot write to {str(results)!r} ({str(there)!r} is a file); name a folder")
