@@ -29,8 +29,8 @@ LEVELS = {
         benchmarks
     """,
     "workflow": """
-        bad_input commands crash fit_workflow formats_corrections isolation leftovers module peers provenance pyme_workflow
-        reading register reruns scale slurm verify workflow
+        bad_input commands crash fit_workflow formats_corrections isolation leftovers module peers provenance
+        pyme_workflow reading register reruns scale slurm verify workflow
     """,
     "torture": """
         fuzz

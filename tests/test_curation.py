@@ -329,6 +329,8 @@ def test_decisions_survive_another_segmentation(movies, tmp_path):
     user = curation.read_bytes()
     planned = checkout.run(None, "-n")
     assert set(planned.jobs) == {"apply_curation", "merge", "tidy", "write_report"}
+    for arguments in (["--summary"], ["--list-changes", "params"], ["--lint"]):
+        assert checkout.run(None, *arguments).code == 0
     assert not (tmp_path / "results/curation_places").exists()
     size = int(pd.read_csv(tidy).groupby("cell").area_ch_0.median().median())
     smaller = {**config, "params": {**config["params"], "min_object_size": size}}

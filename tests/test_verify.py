@@ -108,7 +108,7 @@ def test_any_changed_byte_or_length_is_noticed(tmp_path_factory, content, at, ch
     file, listing = folder / "a/b c.bin", folder / "checksums/a/job.txt"
     file.parent.mkdir()
     file.write_bytes(content)
-    checksums.write(listing, [file.parent])
+    checksums.write(listing, checksums.lines_of(listing, [file.parent]), "{}")
     assert list(checksums.differences(checksums.read(listing))) == []
     other = bytearray(content)
     other[at % len(content)] ^= change

@@ -31,16 +31,21 @@ def decided(experiment: Experiment, dataset: Dataset, fov: int) -> dict[str, Any
     """
     tables = _inspected(experiment, dataset.name, fov)
     files = {table: f"FOV {fov}: {digest}" for table, digest in digests(tables).items()}
-    return {"flags": _flags(experiment, dataset.name, fov), "inspected": tables, "files": files}
+    return {"flags": _flags(experiment, dataset.name).get(fov, []), "inspected": tables, "files": files}
 
 
 def is_decided_on(experiment: Experiment, dataset: Dataset, fov: int) -> bool:
     """Whether a person decided something on the cells of a FOV."""
-    return bool(_flags(experiment, dataset.name, fov) or _inspected(experiment, dataset.name, fov))
+    return fov in _flags(experiment, dataset.name) or bool(_inspected(experiment, dataset.name, fov))
 
 
-def _flags(experiment: Experiment, dataset: str, fov: int) -> list[Flag]:
-    return [flag for flag in experiment.flags.get(dataset, ()) if flag.fov == fov]
+@cache
+def _flags(experiment: Experiment, dataset: str) -> dict[int, list[Flag]]:
+    """The rows of curation.csv on a dataset, by FOV."""
+    by_fov: dict[int, list[Flag]] = {}
+    for flag in experiment.flags.get(dataset, ()):
+        by_fov.setdefault(flag.fov, []).append(flag)
+    return by_fov
 
 
 @cache
@@ -87,11 +92,11 @@ def remember(experiment: Experiment) -> None:
 def _remember_all(experiment: Experiment, *, write: bool) -> None:
     mistakes = []
     for dataset in experiment.datasets.values() if experiment.tracing else ():
-        cells: dict[int, list[int]] = {}
-        for flag in experiment.flags.get(dataset.name, ()):
-            if flag.frame is None:
-                assert flag.cell is not None
-                cells.setdefault(flag.fov, []).append(flag.cell)
+        cells = {}
+        for fov, flags in _flags(experiment, dataset.name).items():
+            named = [flag.cell for flag in flags if flag.frame is None and flag.cell is not None]
+            if named:
+                cells[fov] = named
         folder = Path(experiment.layout.results) / PLACES / dataset.name
         for path in folder.glob("fov_*.csv") if write else ():
             if int(path.stem.removeprefix("fov_")) not in cells:
