@@ -12,7 +12,7 @@ rule preview_segment:
     """Segment the frames of a preview with one set of parameters."""
     output:
         labels=LAYOUT.preview_labels,
-        checksums=LAYOUT.checksums("preview/{parameters}", DATASET),
+        checksums=LAYOUT.checksums("preview_{parameters}", DATASET),
     log:
         LAYOUT.log("preview/{parameters}", DATASET),
     benchmark:
@@ -39,7 +39,7 @@ rule preview_compare:
         picture=f"{LAYOUT.preview}/preview.png",
         sets=f"{LAYOUT.preview}/preview.csv",
         frames=f"{LAYOUT.preview}/preview_frames.csv",
-        checksums=LAYOUT.checksums("preview/compare", DATASET),
+        checksums=LAYOUT.checksums("preview_compare", DATASET),
     log:
         LAYOUT.log("preview/compare", DATASET),
     benchmark:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cache, lru_cache
 from pathlib import Path
@@ -107,21 +108,30 @@ def as_listed(root: Path, path: str | Path) -> bool:
 
 def _listings(root: Path, inputs: Iterable[str | Path]) -> Iterator[tuple[str, Path]]:
     """The list in which each input stands. The jobs of a FOV, and those of a dataset, have a folder of lists."""
-    stages: list[str] = []  # the one that had the last input first: what many FOVs have is made by one stage
     for path in inputs:
         try:
             name = Path(path).relative_to(root).as_posix()
         except ValueError:
             continue
         folder = Path(root, CHECKSUMS, *_place(name))
-        for stage in [*stages, *sorted(file.name for file in folder.glob("*.txt") if file.name not in stages)]:
+        kind = re.sub(r"fov_\d+", "", name)
+        for stage in _candidates(folder, kind):
             record = read(folder / stage)
             if record is not None and name in record["outputs"]:
-                if stage in stages:
-                    stages.remove(stage)
-                stages.insert(0, stage)
+                _stage_of[kind] = stage
                 yield name, folder / stage
                 break
+
+
+_stage_of: dict[str, str] = {}  # which list held an input of this kind last: what many FOVs have is made by one stage
+
+
+def _candidates(folder: Path, kind: str) -> Iterator[str]:
+    """Names of the lists in a folder, the likeliest first; looks into the folder only where that one is wrong."""
+    likely = _stage_of.get(kind)
+    if likely:
+        yield likely
+    yield from sorted(file.name for file in folder.glob("*.txt") if file.name != likely)
 
 
 def _place(name: str) -> list[str]:
