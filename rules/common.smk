@@ -71,10 +71,10 @@ def begin():
         if not WITHOUT:  # else the run that failed holds the lock and waits
             BEGAN = lock.hold(Path(LAYOUT.results))
             clock.bring_back(map(Path, planned.all_targets(EXPERIMENT)), BEGAN)
-        decisions.remember(EXPERIMENT)
+        write_notes(LAYOUT, DATASETS.values())
+        decisions.remember(EXPERIMENT)  # before anything of the results is removed
         decisions.forget(EXPERIMENT)
         corrections.forget(LAYOUT, DATASETS, EXPERIMENT.corrections)
-        write_notes(LAYOUT, DATASETS.values())
     except PyamaError as error:
         sys.exit(str(error))
 
