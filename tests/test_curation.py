@@ -1,6 +1,8 @@
 """A person's decisions: read strictly, tied to places, found again after a new segmentation or reported."""
 
+import os
 import re
+import time
 
 import numpy as np
 import pandas as pd
@@ -359,3 +361,14 @@ def test_decisions_survive_another_segmentation(movies, tmp_path):
     assert not (folder / "fov_000/small_fov_000_decisions.csv").exists()
     assert not list((tmp_path / "results/curation_places").rglob("*.csv"))
     assert checkout.run(None, "verify").code == 0
+
+    # An inspected table counts by its content: of another date, even of a clock that is ahead, it is the same table.
+    inspected = folder / "fov_000/small_fov_000_traces_inspected.csv"
+    table = pd.read_csv(folder / "fov_000/small_fov_000_traces.csv")
+    table.assign(good=table.good & (table.cell != cells[0])).to_csv(inspected, index=False)
+    outcome = checkout.run(None)
+    assert set(outcome.jobs) == {"apply_curation", "merge", "tidy", "write_report"}
+    assert set(pd.read_csv(tidy).cell) == set(cells[1:])
+    ahead = time.time() + 1e6
+    os.utime(inspected, (ahead, ahead))
+    assert checkout.run(None).jobs == {}
