@@ -1,37 +1,44 @@
 # make setup   the environment, in .venv
 # make demo    a small simulated experiment through the whole workflow
 # make test    all tests            make lint    formatters and linters
+# make test-fast  those that run no workflow, in a minute
 # make bench   what each stage costs    make torture kills runs 200 times and compares; 50,000 damaged files
 # make test-peers reads what is exported with other programs, in environments of their own
 # make slurm   the environment with the Slurm plugin                 make test-slurm starts a real Slurm here and tests with it
 # make lock    new pins (maintainers)
-.PHONY: setup slurm demo test test-peers test-slurm torture lint bench lock clean
+.PHONY: setup slurm demo test test-fast test-peers test-slurm torture lint bench lock clean
 .DELETE_ON_ERROR:
 
 PYTHON ?= python3
 BIN := .venv/bin
-PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes
+DEV := .venv/dev/bin
+PIP := -m pip install --quiet --disable-pip-version-check --require-hashes
 
 setup: .venv/.done
-test test-peers torture lint: .venv/.done-dev
-bench: .venv/.done-dev
+test test-fast test-peers torture lint bench: .venv/dev/.done
 slurm: .venv/.done-slurm
-test-slurm: .venv/.done-dev .venv/.done-slurm
+test-slurm: .venv/dev/.done .venv/.done-slurm
 
 .venv/.done: requirements.txt
 	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed; found " + sys.version.split()[0] + ": try make PYTHON=python3.12") if sys.version_info < (3, 11) else 0'
 	$(PYTHON) -m venv .venv
-	$(PIP) -r requirements.txt
+	$(BIN)/python $(PIP) -r requirements.txt
 	@# Else every job compiles them where PYTHONDONTWRITEBYTECODE is set: 0.04 s each
 	$(BIN)/python -m compileall -q scripts
 	@touch $@
 
-.venv/.done-dev: .venv/.done requirements-dev.txt
-	$(PIP) -r requirements-dev.txt
+# The tests' packages lie on top of .venv in an environment of their own, so that .venv stays what a user has.
+.venv/dev/.done: .venv/.done requirements-dev.txt
+	$(BIN)/python -m venv --clear .venv/dev
+	@# Relative, since Python reads these files in the encoding of the locale
+	$(DEV)/python -c 'import os, site, sys; own = site.getsitepackages()[0]; \
+		user = os.path.relpath(own.replace(sys.prefix, os.path.dirname(sys.prefix)), own); \
+		print(user, file=open(own + "/user.pth", "w"))'
+	$(DEV)/python $(PIP) -r requirements-dev.txt
 	@touch $@
 
 .venv/.done-slurm: .venv/.done requirements-slurm.txt
-	$(PIP) -r requirements-slurm.txt
+	$(BIN)/python $(PIP) -r requirements-slurm.txt
 	@touch $@
 
 demo/.done: .venv/.done scripts/demo/*.py scripts/pyama/microscopy.py
@@ -43,7 +50,10 @@ demo: demo/.done
 	$(BIN)/python scripts/demo/score_demo.py demo results
 
 test: demo/.done
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(DEV)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+
+test-fast:
+	$(DEV)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m unit
 
 PEERS := $(patsubst tests/peers/%.txt,.venv/peers/%/.done,$(wildcard tests/peers/*.txt))
 
@@ -60,23 +70,22 @@ PEERS := $(patsubst tests/peers/%.txt,.venv/peers/%/.done,$(wildcard tests/peers
 	@touch $@
 
 test-peers: $(PEERS)
-	$(BIN)/python -m pytest -rs tests/peers
+	$(DEV)/python -m pytest -rs tests/peers
 
 test-slurm:
-	.ci/slurm run $(BIN)/python -m pytest tests/test_slurm.py
+	.ci/slurm run $(DEV)/python -m pytest tests/test_slurm.py
 
 torture:
-	PYAMA_KILLS=200 $(BIN)/python -m pytest -s tests/test_crash.py -k random
-	PYAMA_FUZZ=5000 $(BIN)/python -m pytest -s tests/test_fuzz.py -k damaged
+	PYAMA_KILLS=200 PYAMA_FUZZ=5000 $(DEV)/python -m pytest -s -m torture
 
 lint: demo/.done
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
-	$(BIN)/snakefmt --check Snakefile rules
+	$(DEV)/ruff check .
+	$(DEV)/ruff format --check .
+	$(DEV)/snakefmt --check Snakefile rules
 	$(BIN)/snakemake --lint
 
 bench:
-	$(BIN)/python benchmarks/run.py
+	$(DEV)/python benchmarks/run.py
 
 lock:
 	$(PYTHON) -m venv .venv/lock

@@ -38,7 +38,11 @@ rule all:
 
 onsuccess:
     if internals.is_main_process(workflow) and not WITHOUT:
-        print("".join(f"{line}\n" for line in findings()), end="", file=sys.stderr)
+        print(
+            "".join(f"{line}\n" for line in [*findings(), *left_over()]),
+            end="",
+            file=sys.stderr,
+        )
 
 
 onerror:
@@ -117,6 +121,7 @@ include: "rules/qc.smk"
 
 if EXPERIMENT.tracing:
 
+    include: "rules/curation.smk"
     include: "rules/tidy.smk"
 
 
@@ -138,9 +143,14 @@ if EXPERIMENT.tracing:
     include: "rules/report.smk"
     include: "rules/pictures.smk"
 
+else:
+
+    include: "rules/report_images.smk"
+
 
 include: "rules/export.smk"
 include: "rules/verify.smk"
+include: "rules/set_aside.smk"
 
 
 internals.run_stages_within_a_cluster_job(workflow)

@@ -30,6 +30,7 @@ import numpy as np
 import yaml
 
 ROOT = Path(__file__).parents[1]
+PYTHON = str(ROOT / ".venv/bin/python")  # what is measured runs as it does for a user
 sys.path[:0] = [str(ROOT / "scripts"), str(ROOT / "tests")]
 
 import as_pyama
@@ -113,7 +114,7 @@ def run_workflow(folder: Path, planes: np.ndarray, **size: int) -> tuple[list[st
         "params": {"min_frames": min(30, size["n_frames"])},
     }
     (folder / "config.yaml").write_text(yaml.safe_dump(config))
-    command = [sys.executable, "-m", "snakemake", "--cores", "2", "--configfile", str(folder / "config.yaml")]
+    command = [PYTHON, "-m", "snakemake", "--cores", "2", "--configfile", str(folder / "config.yaml")]
     started = time.perf_counter()
     cpu = cpu_of(command, cwd=ROOT, stderr=subprocess.DEVNULL)
     return command, {
@@ -148,7 +149,7 @@ def workflow(folder: Path) -> Iterator[Row]:
         # What Snakemake puts above a script, and the script's imports.
         start = f"import snakemake.iocontainers, snakemake.logging, {imports}"
         environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}
-        starts = [cpu_of([sys.executable, "-c", start], cwd=ROOT / "scripts", env=environment) for _ in range(3)]
+        starts = [cpu_of([PYTHON, "-c", start], cwd=ROOT / "scripts", env=environment) for _ in range(3)]
         costs = jobs(folder, stage)
         yield {
             "what": f"job {stage.partition('_')[0]}",
@@ -301,7 +302,7 @@ def frames(folder: Path) -> Iterator[Row]:
         run_workflow(folder / str(n), planes, n_fovs=1, n_frames=n)
         costs = [jobs(folder / str(n), stage)[0] for stage in list(JOBS)[:7]]
         start = f"import snakemake.iocontainers, snakemake.logging, {JOBS['crop']}"
-        started = min(cpu_of([sys.executable, "-c", start], cwd=ROOT / "scripts") for _ in range(3))
+        started = min(cpu_of([PYTHON, "-c", start], cwd=ROOT / "scripts") for _ in range(3))
         work = sum(cpu for cpu, _ in costs) - len(costs) * started
         yield {"n": n, "cpu_s": work, "per_one_ms": 1000 * work / n, "peak_mb": max(peak for _, peak in costs)}
 

@@ -22,6 +22,7 @@ import numpy as np
 import yaml
 
 ROOT = Path(__file__).parents[1]
+PYTHON = str(ROOT / ".venv/bin/python")  # what is measured runs as it does for a user
 sys.path.insert(0, str(ROOT / "scripts"))
 
 from demo.nd2_writer import Channel, write_nd2
@@ -110,11 +111,11 @@ def measure(command: list[str]) -> dict[str, float]:
 def rows(n_fovs: int, folder: Path) -> list[dict[str, object]]:
     config = prepare(folder, n_fovs)
     options = ["--cores", "1", "--directory", str(folder), "--configfile", str(config)]
-    run = [sys.executable, "-m", "snakemake", *options]
+    run = [PYTHON, "-m", "snakemake", *options]
     one = f"{folder}/results/big/fov_000/big_fov_000_traces.csv"
     measured = {PLAN: measure([*run, "-n"]), ONE: measure([*run, "-n", one])}
     if n_fovs <= MOST_DONE:
-        measure([sys.executable, "-c", PRETEND, *options, "--touch", "--cores", "10000"])  # few rounds of scheduling
+        measure([PYTHON, "-c", PRETEND, *options, "--touch", "--cores", "10000"])  # few rounds of scheduling
         measured[DONE] = measure(run)
     return [{"fovs": n_fovs, "what": what, **figures} for what, figures in measured.items()]
 

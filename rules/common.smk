@@ -4,6 +4,7 @@ import atexit
 import gc
 import os
 import re
+import shlex
 import sys
 from functools import cache
 from pathlib import Path
@@ -20,7 +21,8 @@ from pyama.config import refuse_repeated_keys
 from pyama.errors import PyamaError
 from pyama.paths import ALL, DATASET, background, corrected, fl, fov_text
 from pyama.paths import labeled, pc, registered, tracked
-from pyama.planning import corrections, exports, job_settings, samples
+from pyama.planning import corrections, decisions, exports, job_settings
+from pyama.planning import leftovers, samples
 from pyama.planning import snakemake_internals as internals
 from pyama.planning import targets as planned
 from pyama.planning.datasets import write_notes
@@ -34,6 +36,13 @@ atexit.register(gc.freeze)
 # Snakemake imports pandas to look at params; its BLAS would start a thread per core, which all wait busily. (Jobs are
 # told their own number.)
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
+# Snakemake writes the interpreter's path into shell commands without quotes. One with a space, as below "My Documents",
+# is found by its name instead.
+if shlex.quote(sys.executable) != sys.executable:
+    folders = [os.path.dirname(sys.executable), *os.get_exec_path()]
+    os.environ.update(PATH=os.pathsep.join(folders))
+    sys.executable = os.path.basename(sys.executable)
 
 try:
     refuse_repeated_keys(workflow.configfiles)
@@ -63,12 +72,22 @@ def begin():
             BEGAN = lock.hold(Path(LAYOUT.results))
             clock.bring_back(map(Path, planned.all_targets(EXPERIMENT)), BEGAN)
         write_notes(LAYOUT, DATASETS.values())
+        decisions.remember(EXPERIMENT)  # before anything of the results is removed
+        decisions.forget(EXPERIMENT)
         corrections.forget(LAYOUT, DATASETS, EXPERIMENT.corrections)
     except PyamaError as error:
         sys.exit(str(error))
 
 
-internals.before_execution(workflow, begin)
+def rehearse():
+    """What a dry run does instead: it tells of the mistakes that the run would stop at, and changes nothing."""
+    try:
+        decisions.refuse_absent(EXPERIMENT)
+    except PyamaError as error:
+        sys.exit(str(error))
+
+
+internals.before_execution(workflow, begin, rehearse)
 
 
 wildcard_constraints:
@@ -137,6 +156,11 @@ def traces_of_sample(wildcards):
     ]
 
 
+def decisions_of(wildcards):
+    """The tables of a person's decisions on the job's FOV, its sample or its dataset."""
+    return decisions.tables_for(EXPERIMENT, wildcards)
+
+
 def fitted_tables(wildcards):
     return planned.fitted_tables(EXPERIMENT, DATASETS[wildcards.dataset])
 
@@ -191,11 +215,11 @@ def runtime(stage):
 
 
 def merging(resource):
-    """Megabytes or minutes that merging a sample may need, more at every further attempt."""
+    """Megabytes or minutes that the traces of a FOV, or of a sample, may need, more at every further attempt."""
 
     def look_up(wildcards, attempt):
         dataset = DATASETS[wildcards.dataset]
-        fovs, _ = samples.sample_fovs(CONFIG, dataset, wildcards.sample)
+        fovs = samples.fovs_for(CONFIG, dataset, wildcards)
         return attempt * resources.merging(dataset.movie, fovs)[resource]
 
     return look_up
@@ -205,10 +229,19 @@ def merging(resource):
 
 
 def findings():
-    """What the checks of quality found: a line for each dataset."""
-    return summary.findings(
-        LAYOUT.quality.format(dataset=dataset) for dataset in DATASETS
-    )
+    """What the checks of quality found, and what became of a person's decisions: a line for each dataset."""
+    tables = {
+        name: decisions.tables(EXPERIMENT, dataset, dataset.fovs)
+        for name, dataset in DATASETS.items()
+    }
+    qualities = [LAYOUT.quality.format(dataset=name) for name in DATASETS]
+    return [*summary.findings(qualities), *summary.decisions(tables)]
+
+
+def left_over():
+    """What lies in the results and does not belong to this configuration: a line, where there is something."""
+    found = leftovers.find(EXPERIMENT)
+    return leftovers.line(found, LAYOUT.results, rerun.command())
 
 
 def failures():

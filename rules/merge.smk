@@ -2,6 +2,7 @@ rule merge:
     """Merge the traces of all FOVs of a sample, with times: one table per feature."""
     input:
         traces=traces_of_sample,
+        decisions=decisions_of,
     output:
         tables=expand(LAYOUT.merged, column=EXPERIMENT.columns, allow_missing=True),
         checksums=LAYOUT.checksums("merge_{sample}", DATASET),

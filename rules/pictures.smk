@@ -12,6 +12,7 @@ rule draw_overlay:
         pc=LAYOUT.frames(pc(PC)),
         tracked=final_labels,
         traces=rules.extract.output.traces,
+        decisions=decisions_of,
         fl=[LAYOUT.frames(name) for name in ARRAYS.laid_over],
     output:
         movie=planned.overlay(EXPERIMENT),
@@ -39,6 +40,7 @@ rule draw_plots:
     input:
         traces=of_all_fovs(LAYOUT.traces),
         cells=of_all_fovs(LAYOUT.cells),
+        decisions=decisions_of,
     output:
         plots=list(map(for_report, planned.plots(LAYOUT, EXPERIMENT.columns))),
         checksums=LAYOUT.checksums("plots", DATASET),

@@ -2,6 +2,7 @@ rule tidy:
     """Put the good traces of all FOVs of a dataset, with times and samples, into one table for statistics."""
     input:
         traces=of_all_fovs(LAYOUT.traces),
+        decisions=decisions_of,
     output:
         csv=f"{LAYOUT.tidy}.csv",
         parquet=f"{LAYOUT.tidy}.parquet",

@@ -14,6 +14,7 @@ rule verify:
         code=code_of("verify_results.py"),
         results=LAYOUT.results,
         targets=targets,
+        command=rerun.command(),
     message:
         "Reading all results in {LAYOUT.results}"
     script:

@@ -6,7 +6,6 @@ says why: a report never costs the run its data.
 """
 
 import csv
-import io
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,13 +15,12 @@ import numpy as np
 
 from extract_features import near_edge, read_crop, too_short
 from pyama import display, draw, job, left_out, paths, store
-from report.digest import DIGEST, THUMBNAIL, spread, strip_file
+from report.digest import DIGEST, THUMBNAIL, as_webp, spread, strip_file
 
 KEPT = (255, 190, 0)  # outlines of cells that are in the traces; those of others are dark
 PC_LEVELS, FL_LEVEL = (0.5, 99.7), 99.8  # percentiles of the shown pixels; light is black at 0
 BROAD = 12  # px: cells at least as wide get an outline of two pixels
 NOT_THERE = 96  # grey of a plane that the file does not hold
-QUALITY, EFFORT = 60, 2  # of WebP; the usual effort of 4 takes twice the time to save 4 % of the bytes
 
 
 # ---------------------------------------------------------------------------------------------------------- pictures
@@ -105,14 +103,6 @@ def strip(tiles: np.ndarray, masks: np.ndarray, greys: Sequence[tuple[float, flo
                 picture[draw.borders(mask.astype(np.uint8))] = KEPT
         rows.append(np.concatenate(pictures, axis=1))
     return np.concatenate(rows)
-
-
-def as_webp(picture: np.ndarray) -> bytes:
-    from PIL import Image
-
-    buffer = io.BytesIO()
-    Image.fromarray(picture).save(buffer, "WEBP", quality=QUALITY, method=EFFORT)
-    return buffer.getvalue()
 
 
 # -------------------------------------------------------------------------------------------------------------- cells

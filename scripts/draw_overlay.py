@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from pyama import display, draw, film, job, store
-from pyama.curation import Flag, good_traces
+from pyama.curation import good_traces
 
 SOME = 9
 FL_LEVELS = (80.0, 99.9)  # percentiles: most of a fluorescence frame is background, and stays black
@@ -106,13 +106,11 @@ def main(
     fl: Sequence[str],
     traces: str,
     output: str,
+    decisions: Sequence[str],
     scales: Mapping[str, Any],
-    *,
-    inspected: Iterable[str],
-    flags: Sequence[Flag],
     **settings: int,
 ) -> None:
-    (table,) = good_traces([traces], [scales["times_min"]], inspected, flags)
+    (table,) = good_traces([traces], [scales["times_min"]], decisions)
     kept = sorted(set(table["cell"].tolist()))
     film_cells(
         store.open_frames(Path(pc)),
@@ -137,5 +135,6 @@ if __name__ == "__main__":
             snakemake.input.fl,
             snakemake.input.traces,
             snakemake.output.movie,
+            snakemake.input.decisions,
             **settings,
         )

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from pyama import job, store
-from pyama.curation import Flag, good_traces
+from pyama.curation import good_traces
 from pyama.files import whole
 from pyama.legend import colours, label_of
 
@@ -152,6 +152,7 @@ def main(
     traces: Sequence[str],
     cells: Sequence[str],
     outputs: Sequence[str],
+    decisions: Sequence[str],
     *,
     columns: Sequence[str],
     channels: Mapping[str, str],
@@ -159,13 +160,11 @@ def main(
     fovs: Sequence[int],
     times_min: Sequence[Sequence[float]],
     missing: Mapping[str, str],
-    inspected: Iterable[str],
-    flags: Sequence[Flag],
 ) -> None:
     import matplotlib
 
     logging.getLogger("fontTools").setLevel(logging.WARNING)  # it tells what it leaves out of every PDF's fonts
-    good = good_traces(traces, times_min, inspected, flags)
+    good = good_traces(traces, times_min, decisions)
     tables = {fov: typed(table, columns) for fov, table in zip(fovs, good, strict=True)}
     tracked, kept = [], []
     for fov, path, times in zip(fovs, cells, times_min, strict=True):
@@ -192,4 +191,10 @@ def main(
 
 if __name__ == "__main__":
     with job.running(snakemake) as settings:
-        main(snakemake.input.traces, snakemake.input.cells, snakemake.output.plots, **settings)
+        main(
+            snakemake.input.traces,
+            snakemake.input.cells,
+            snakemake.output.plots,
+            snakemake.input.decisions,
+            **settings,
+        )

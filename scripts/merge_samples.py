@@ -11,7 +11,7 @@ from pathlib import Path
 import pandas as pd
 
 from pyama import job
-from pyama.curation import Flag, good_traces
+from pyama.curation import good_traces
 from pyama.files import write_text
 
 
@@ -38,16 +38,15 @@ def header(missing: Mapping[str, str]) -> str:
 def main(
     traces: Sequence[str],
     outputs: Sequence[str],
+    decisions: Sequence[str],
     *,
     columns: Sequence[str],
     times_min: Sequence[Sequence[float]],
     missing: Mapping[str, str],
-    inspected: Mapping[str, Sequence[int]],
-    flags: Sequence[Flag],
 ) -> None:
     if missing:
         job.log.warning("missing FOVs of this sample: %s", missing)
-    tables = list(good_traces(traces, times_min, inspected, flags))
+    tables = list(good_traces(traces, times_min, decisions))
     for column, output in zip(columns, outputs, strict=True):
         merged = merge_traces(tables, column)
         text = merged.to_csv(index=False, float_format="%.6f", na_rep="NaN", lineterminator="\n")
@@ -58,4 +57,4 @@ def main(
 
 if __name__ == "__main__":
     with job.running(snakemake) as settings:
-        main(snakemake.input.traces, snakemake.output.tables, **settings)
+        main(snakemake.input.traces, snakemake.output.tables, snakemake.input.decisions, **settings)

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pyama import job
-from pyama.curation import Flag, good_traces
+from pyama.curation import good_traces
 from pyama.files import whole
 
 WHOLE_NUMBERS = ("fov", "cell", "frame", "bbox_x0", "bbox_y0", "bbox_x1", "bbox_y1")
@@ -44,20 +44,19 @@ def main(
     traces: Sequence[str],
     csv: str,
     parquet: str,
+    decisions: Sequence[str],
     *,
     dataset: str,
     samples: Mapping[str, str],
     times_min: Sequence[Sequence[float]],
     missing: Mapping[str, str],
-    inspected: Mapping[str, Sequence[int]],
-    flags: Sequence[Flag],
 ) -> None:
     n_rows = 0
     writer = None
     # A FOV that a person corrected has columns more than others.
     columns = dict.fromkeys(column for path in traces for column in pd.read_csv(path, nrows=0).columns)
     with whole(Path(csv)) as csv_partial, whole(Path(parquet)) as parquet_partial:
-        for good in good_traces(traces, times_min, inspected, flags):
+        for good in good_traces(traces, times_min, decisions):
             part = tidy(good.reindex(columns=[*columns, "time_min"]), dataset, samples)
             part.to_csv(csv_partial, mode="a", header=not writer, index=False, na_rep="NaN", lineterminator="\n")
             schema = _schema(list(part.columns))
@@ -79,5 +78,6 @@ if __name__ == "__main__":
             snakemake.input.traces,
             snakemake.output.csv,
             snakemake.output.parquet,
+            snakemake.input.decisions,
             **settings,
         )

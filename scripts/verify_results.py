@@ -3,6 +3,7 @@
 Arrays are read once more through zarr-python: what we wrote must be Zarr to others, too.
 """
 
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,12 +12,13 @@ from pyama.errors import PyamaError
 from pyama.paths import CHECKSUMS
 
 
-def verify(results: Path, targets: Sequence[Path]) -> list[str]:
+def verify(results: Path, targets: Sequence[Path]) -> tuple[list[str], list[Path]]:
     """What the jobs that made `targets` (files and folders below `results`) wrote and is not so any more, a line each.
 
-    Results that nothing asks for any longer are not looked at.
+    Besides, one target of each such job that is there, so that Snakemake makes it anew only when told to. Results that
+    nothing asks for any longer are not looked at.
     """
-    wrong = []
+    wrong, to_force = [], []
     unlisted = dict.fromkeys(targets)
     for listing in sorted((results / CHECKSUMS).rglob("*.txt")):
         try:
@@ -24,16 +26,18 @@ def verify(results: Path, targets: Sequence[Path]) -> list[str]:
         except ValueError:
             wrong.append(f"{listing}: damaged")
             continue
-        made = {place for file in files for place in (file, *file.parents) if place in unlisted}
+        made = {place: None for file in files for place in (file, *file.parents) if place in unlisted}
         if made:
             differences = dict(checksums.differences(files))
-            wrong += [f"{file}: {what}" for file, what in differences.items()]
+            lines = [f"{file}: {what}" for file, what in differences.items()]
             if not differences:
-                wrong += [line for target in sorted(made) for line in _unreadable(target)]
+                lines = [line for target in sorted(made) for line in _unreadable(target)]
+            wrong += lines
+            to_force += [target for target in made if target.exists()][:1] if lines else []
         for target in made:
             del unlisted[target]
     wrong += [f"{target}: not made yet, or its checksums were lost" for target in unlisted]
-    return wrong
+    return wrong, [*to_force, *(target for target in unlisted if target.exists())]
 
 
 def _unreadable(target: Path) -> list[str]:
@@ -43,18 +47,24 @@ def _unreadable(target: Path) -> list[str]:
     return [f"{target / key}: zarr-python cannot read it: {why}" for key, why in foreign_arrays.unreadable(target)]
 
 
-def main(results: str, targets: Sequence[str]) -> None:
-    wrong = verify(Path(results), [Path(target) for target in targets])
+def remedy(command: Sequence[str], to_force: Sequence[Path]) -> str:
+    """The command that makes results new: as it was given, without the word verify."""
+    words = [word for word in command if word != "verify"]
+    return shlex.join([*words, *(["--forcerun", *map(str, to_force)] if to_force else [])])
+
+
+def main(results: str, targets: Sequence[str], command: Sequence[str]) -> None:
+    wrong, to_force = verify(Path(results), [Path(target) for target in targets])
     for line in wrong:
         job.log.error("%s", line)
         print(line, flush=True)
     if wrong:
-        raise PyamaError(
-            f"{len(wrong)} results are not as they were written; delete what is named above and run snakemake again"
-        )
+        print(f"This command makes new what is named above:\n  {remedy(command, to_force)}", flush=True)
+        files = "1 file or result is" if len(wrong) == 1 else f"{len(wrong)} files or results are"
+        raise PyamaError(f"{files} not as written; run the command above")
     print(f"All {len(targets)} results are as they were written.", flush=True)
 
 
 if __name__ == "__main__":
     with job.running(snakemake):
-        main(snakemake.params.results, snakemake.params.targets)
+        main(snakemake.params.results, snakemake.params.targets, snakemake.params.command)

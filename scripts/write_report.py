@@ -24,6 +24,7 @@ OTHERS = "no sample"  # FOVs that belong to none
 MOST_FINDINGS = 300  # rows of qc.csv on the page
 # Shares of the room: thumbnails; medians and spreads, for which long movies of many samples are thinned out.
 FOR_THUMBNAILS, FOR_SPREADS = 1 / 3, 1 / 4
+TAG_BYTES = 150  # of a thumbnail, besides the picture
 CELL_BYTES = 300  # of a shown cell, besides its numbers and its pictures
 
 
@@ -52,21 +53,22 @@ def tolerant(problems: list[str], what: str) -> Iterator[None]:
 
 def gather(
     digest_files: Mapping[int, Path],
-    tidy: Path,
+    tidy: Path | None,
     quality: Path,
     record: Path,
     fit_tables: Sequence[Path],
     fits: Sequence[Mapping[str, Any]],
     n_frames: int,
 ) -> Results:
-    """Read the results. fit_tables: for each of the fits, of each sample."""
+    """Read the results. tidy: None where there are no cells. fit_tables: for each of the fits, of each sample."""
     found = Results(digest_files)
     with tolerant(found.problems, "parameters and versions"):
         found.record = yaml.safe_load(record.read_text(encoding="utf-8"))
     with tolerant(found.problems, "findings of the checks"):
         found.findings = words.read_findings(quality)
-    with tolerant(found.problems, "traces"):
-        found.traces = numbers.read_traces(tidy, n_frames)
+    if tidy:
+        with tolerant(found.problems, "traces"):
+            found.traces = numbers.read_traces(tidy, n_frames)
     for fov, path in digest_files.items():
         found.digests[fov] = {"problem": "not readable"}
         with tolerant(found.problems, f"pictures of FOV {fov}"):
@@ -223,7 +225,7 @@ def text_of(
 
 def build(
     digest_files: Mapping[int, Path],
-    tidy: Path,
+    tidy: Path | None,
     quality: Path,
     record: Path,
     fit_tables: Sequence[Path],
@@ -239,22 +241,30 @@ def build(
     size_mb: float,
     **of_fovs: Any,
 ) -> str:
-    """The page. used: channels that are processed, phase contrast first. times_min: of the frames of the first FOV."""
+    """The page. used: channels that are processed, phase contrast first. times_min: of the frames of the first FOV.
+
+    tidy: the table of all traces; None without cells (no phase contrast, or copied only): images, background, checks.
+    """
     found = gather(digest_files, tidy, quality, record, fit_tables, fits, len(times_min))
     in_none = sorted({*fovs}.difference(*samples.values()))
     groups = {**samples, **({OTHERS: in_none} if in_none else {})}
     labels = {column: legend.label_of(column, channels) for column in columns}
     text = text_of(found, labels, fovs=fovs, samples=samples, times_min=times_min, **of_fovs)
-    text |= {"name": name, "channels": [channels[str(channel)] for channel in used], "library": page.library()}
+    text |= {"name": name, "channels": [channels[str(channel)] for channel in used], "cells": tidy is not None}
+    text |= {"library": page.library() if tidy else "", "images": words.images(found.digests, channels)}
     render, cards = page.renderer(), text["cards"]
     room = size_mb * 1e6 - len(render(**text, data="", arrays="", shown=0, pictured=0, every=1))
 
-    pictured, left = within(fovs_to_picture(cards, found.digests), room * FOR_THUMBNAILS)
+    for_thumbnails = room * FOR_THUMBNAILS if tidy else room - TAG_BYTES * len(cards)
+    pictured, left = within(fovs_to_picture(cards, found.digests), for_thumbnails)
     for card in cards:
         if card["fov"] in pictured:
             with store.open_store(digest_files[card["fov"]]) as get:
                 card["thumbnail"] = page.as_source(get(digest.THUMBNAIL))
-    room -= room * FOR_THUMBNAILS - left
+    if not tidy:
+        job.log.info("no cells; %d of %d thumbnails", len(pictured), len(cards))
+        return render(**text, data="", arrays="", shown=0, pictured=len(pictured), every=1)
+    room -= for_thumbnails - left
 
     of_frame = 2 * page.BASE64 * len(columns)  # bytes: two for a number
     of_spreads = of_frame * numbers.SPREAD * len(groups)
@@ -287,9 +297,9 @@ if __name__ == "__main__":
         main(
             snakemake.output.report,
             digest_files=dict(zip(settings["fovs"], map(Path, snakemake.input.digests), strict=True)),
-            tidy=Path(snakemake.input.traces),
+            tidy=Path(snakemake.input.traces) if snakemake.input.get("traces") else None,
             quality=Path(snakemake.input.quality),
             record=Path(snakemake.input.record),
-            fit_tables=list(map(Path, snakemake.input.fits)),
+            fit_tables=list(map(Path, snakemake.input.get("fits", []))),
             **settings,
         )

@@ -4,7 +4,6 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +13,47 @@ import yaml
 ROOT = Path(__file__).parents[1]
 REAL_FILES = Path(os.environ.get("PYAMA_TEST_DATA", ROOT.parent / "shared" / "data"))
 PARTS = ("Snakefile", "pyproject.toml", "rules", "scripts", "config", "envs", "profiles")
+# What `make setup` installs, and nothing else. The tests run in .venv/dev, which adds pytest and the peers' libraries;
+# whatever a user would start runs with this one, so that a package that only the tests have hides no failure.
+PYTHON = ROOT / ".venv/bin/python"
+
+# The level of the tests in tests/test_NAME.py, unless a mark on one says otherwise; pyproject.toml says what each is.
+LEVELS = {
+    "unit": """
+        apart background bits clock config coverage exposure foreign_arrays left_out phantoms stage_movement
+        versions zstacks config_fuzz crop curation environment features fitting formats_deepcell
+        formats_playnano formats_pyama formats_pyme formats_tracks images kinetics levels lock merge methods
+        microscopy missing pictures plan preview psf quality recipe report rerun segmentation shifts simulate store
+        touching tracking userpaths
+    """,
+    "slow": """
+        benchmarks
+    """,
+    "workflow": """
+        bad_input commands crash fit_workflow formats_corrections isolation leftovers module peers provenance
+        pyme_workflow reading register reruns scale slurm times_workflow verify workflow
+    """,
+    "torture": """
+        fuzz
+    """,
+}
+
+
+def pytest_collection_modifyitems(items):
+    """Give a test that names no level the one of its file; files that run the workflow come first.
+
+    Two processes that take one file after the other are done at the same time if small ones are left for the end.
+    """
+    level_of = {f"test_{name}.py": level for level, names in LEVELS.items() for name in names.split()}
+    for item in items:
+        named = any(mark.name in (*LEVELS, "browser") for mark in item.iter_markers())
+        if not named and item.path.name in level_of:
+            item.add_marker(level_of[item.path.name])
+    items.sort(key=lambda item: level_of.get(item.path.name) == "unit")
+
+
+def pytest_runtest_setup(item):
+    Checkout.allowed = item.get_closest_marker("unit") is None
 
 
 def real_file(name):
@@ -41,7 +81,10 @@ class Outcome:
 class Checkout:
     """A copy of the workflow in a folder of its own, with its own results and Snakemake state."""
 
+    allowed = True
+
     def __init__(self, folder):
+        assert self.allowed, "a test that runs the workflow takes seconds: mark it `workflow`, not `unit`"
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
         for part in PARTS:
@@ -55,11 +98,11 @@ class Checkout:
         (self.folder / name).write_text(config if isinstance(config, str) else yaml.safe_dump(config))
         return name
 
-    def run(self, config, *arguments, name="my.yaml", cores=2):
+    def run(self, config, *arguments, name="my.yaml", cores=2, python=PYTHON):
         """Run `snakemake --cores N --configfile FILE`; `config` None leaves the file as it is."""
         if config is not None:
             self.configure(config, name)
-        command = [sys.executable, "-m", "snakemake", "--cores", str(cores), *arguments, "--configfile", name]
+        command = [python, "-m", "snakemake", "--cores", str(cores), *arguments, "--configfile", name]
         done = subprocess.run(command, cwd=self.folder, capture_output=True, text=True, check=False)
         return Outcome(done.returncode, done.stdout + done.stderr)
 

@@ -124,6 +124,7 @@ def open_czi(path):
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no signals")
 def test_what_becomes_of_a_plane_in_libczi(tmp_path, monkeypatch):
     """A stand-in for the library that does what damaged files make of it; the child is started anew where it ended."""

@@ -25,6 +25,7 @@ def test_dilation_is_that_of_a_disk(mask, radius):
     np.testing.assert_array_equal(dilate(mask, radius), oracles.grown(mask, radius))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("radius", [10, 32, 33, 50])
 def test_dilation_by_large_disks(radius):
     mask = np.random.default_rng(radius).random((150, 130)) < 3e-4
@@ -55,6 +56,7 @@ def test_quantiles_and_centroids_of_tiles_are_exact(frame, block, q, overlap):
         np.testing.assert_array_equal(values, expected)
 
 
+@pytest.mark.slow
 @settings(max_examples=80, deadline=None)
 @given(covered_images(), st.integers(1, 9), st.sampled_from([1, 1 / 4, 1 / 16]))
 def test_medians_of_grouped_data(frame, block, bin_width):
@@ -113,6 +115,7 @@ def test_backgrounds_are_found_to_a_count_over_the_whole_frame(kind, low, high):
     assert rms(error[rim]) < 2
 
 
+@pytest.mark.slow
 def test_better_than_pyama_where_pyama_can():
     true = oracles.smooth_background((1024, 1024), "vignette", 836, 1406)
     image, mask = oracles.simulated_frame(np.random.default_rng(2), true, 75)
@@ -128,6 +131,7 @@ def test_cells_get_no_light_from_the_skew_of_the_noise():
     assert abs(np.mean(errors)) < 0.06
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("cells", "factor"), [(30, 4), (250, 2), (900, 1)])
 def test_squares_of_pixels_as_large_as_cells_leave_free(monkeypatch, cells, factor):
     true = oracles.smooth_background((512, 512), "lamp", 350, 700)
@@ -177,6 +181,7 @@ def test_light_that_no_mask_covers():
     assert rms(estimate_background(image + missed, mask) - true) < 1.5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("cells", "limit"), [(30, 1.2), (120, 1.6), (250, 4)])
 def test_without_any_mask(cells, limit):
     """Cells on 5 to 40 % of the frame."""
@@ -193,6 +198,7 @@ def test_dim_cells_without_any_mask(kind, low, high):
     assert rms(estimate_background(image, None) - true) < 1.5
 
 
+@pytest.mark.slow
 def test_cells_on_most_of_the_frame():
     true = oracles.smooth_background((512, 512), "vignette", 350, 700)
     image, mask = oracles.simulated_frame(np.random.default_rng(6), true, 400)

@@ -1,7 +1,7 @@
 """Mistakes at the command line: one line that names key or file and the remedy, before any job, nothing touched."""
 
 import pytest
-from conftest import Checkout, small_config
+from conftest import PYTHON, Checkout, small_config
 
 PLUGIN = "def span(image, mask, context):\n    return float(image[mask].max() - image[mask].min()) + context.frame\n\n"
 
@@ -54,7 +54,12 @@ def test_a_line_for_each_mistake_and_nothing_outside(movies, tmp_path):
     config = small_config(movies, params={"min_iou": 7, "\u202eevil\x1b[31m": 1, "morph_size": 10**30})
     config["datasets"] = {"../../escaped": "x.nd2", "a" * 200: "x.nd2", "con": "x.nd2", "b\n": "x.nd2"}
     config["samples"] = [{"name": "../escaped", "fovs": "0"}, {"name": "{fov}", "fovs": "0"}]
-    before = {path for path in tmp_path.rglob("*") if ".snakemake" not in path.parts}
+
+    def files():
+        own = {".snakemake", "__pycache__"}  # kept by Snakemake, and by Python unless it is told not to
+        return {path for path in tmp_path.rglob("*") if not own & {*path.parts}}
+
+    before = files()
     outcome = checkout.run(config)
     assert outcome.code != 0
     assert lines_of(outcome) == [
@@ -71,8 +76,7 @@ def test_a_line_for_each_mistake_and_nothing_outside(movies, tmp_path):
     ):
         assert sum(line.startswith(start) for line in lines) == 1, start
     assert len(lines) == 7
-    after = {path for path in tmp_path.rglob("*") if ".snakemake" not in path.parts}
-    assert after - before == {checkout.folder / "my.yaml"}
+    assert files() - before == {checkout.folder / "my.yaml"}
 
 
 def test_a_key_that_stands_twice_and_a_bomb_of_aliases(movies, checkout):
@@ -92,8 +96,9 @@ def test_a_key_that_stands_twice_and_a_bomb_of_aliases(movies, checkout):
 
 def test_names_of_folders_may_be_anything_else(movies, tmp_path):
     checkout = Checkout(tmp_path / "a workflow's (µ) [folder]")
+    (checkout.folder / ".venv").symlink_to(PYTHON.parents[1])  # so that the interpreter's path is no plain one either
     config = small_config(movies, output_dir="résultats 1/数据 ; $HOME", fovs="0", params={"copy_only": True})
-    outcome = checkout.run(config)
+    outcome = checkout.run(config, python=checkout.folder / ".venv/bin/python")
     assert outcome.code == 0, outcome.text
     folder = checkout.folder / "résultats 1/数据 ; $HOME/small/fov_000/images.zarr"
     assert (folder / "pc_ch_0/0/zarr.json").exists()

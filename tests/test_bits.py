@@ -52,6 +52,7 @@ def test_a_repeated_disk_is_that_of_repeated_dilations(radius, times):
 HALF_WIDTHS = st.lists(st.integers(0, 150), min_size=1, max_size=12).map(lambda reaches: sorted(reaches, reverse=True))
 
 
+@pytest.mark.slow
 @settings(max_examples=80, deadline=None)
 @given(MASKS, HALF_WIDTHS)
 def test_dilation(mask, half_widths):
@@ -59,6 +60,7 @@ def test_dilation(mask, half_widths):
     np.testing.assert_array_equal(got, ndimage.binary_dilation(mask, as_shape(half_widths)))
 
 
+@pytest.mark.slow
 @settings(max_examples=80, deadline=None)
 @given(MASKS, HALF_WIDTHS)
 def test_erosion_within_a_margin(mask, half_widths):

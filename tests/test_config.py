@@ -118,6 +118,7 @@ trees = st.recursive(
 )
 
 
+@pytest.mark.torture
 @settings(max_examples=150, deadline=None)
 @given(key=st.sampled_from([*config.load_schema()["properties"], "other"]), value=trees)
 def test_any_value_anywhere_is_accepted_or_one_line_each(key, value):

@@ -134,12 +134,14 @@ def check(raw):
     return complete
 
 
+@pytest.mark.torture
 @settings(max_examples=1500, deadline=None, derandomize=True)
 @given(damaged())
 def test_a_damaged_config_is_completed_or_refused_in_lines(raw):
     check(raw)
 
 
+@pytest.mark.torture
 @settings(max_examples=300, deadline=None, derandomize=True)
 @given(st.text(max_size=60) | st.binary(max_size=60), st.integers(0, 10**6))
 def test_a_damaged_file_is_completed_or_refused_in_lines(junk, place):
@@ -194,6 +196,7 @@ def test_every_mistake_has_a_line():
         assert sum(line.startswith(start) for line in lines) == 1, start
 
 
+@pytest.mark.torture
 def test_a_bomb_of_aliases_is_refused():
     """Nine lists of nine times the one before: 400 million values in 500 bytes."""
     text = "a0: &a0 [x, x, x, x, x, x, x, x, x]\n"

@@ -14,7 +14,7 @@ import time
 
 import psutil
 import pytest
-from conftest import Checkout, Outcome, small_config
+from conftest import PYTHON, Checkout, Outcome, small_config
 
 KILLS = int(os.environ.get("PYAMA_KILLS", "4"))
 
@@ -32,7 +32,7 @@ def results_of(folder):
 
 
 def start(checkout, config):
-    command = [sys.executable, "-m", "snakemake", "--cores", "2", "--configfile", checkout.configure(config)]
+    command = [PYTHON, "-m", "snakemake", "--cores", "2", "--configfile", checkout.configure(config)]
     return subprocess.Popen(
         command,
         cwd=checkout.folder,
@@ -81,6 +81,7 @@ def assert_same(results, expected):
     assert [name for name in expected if results[name] != expected[name]] == []
 
 
+@pytest.mark.torture
 def test_killed_at_random_instants_and_started_again(undisturbed, tmp_path):
     expected, duration, config = undisturbed
     rng = random.Random(os.environ.get("PYAMA_KILL_SEED", "1"))
@@ -227,7 +228,7 @@ def test_too_little_memory_then_enough(undisturbed, tmp_path):
     checkout = Checkout(tmp_path)
     limit = 400 << 20  # bytes of address space: not enough for the libraries of some stages
     starved = subprocess.run(
-        [sys.executable, "-m", "snakemake", "--cores", "2", "--configfile", checkout.configure(config)],
+        [PYTHON, "-m", "snakemake", "--cores", "2", "--configfile", checkout.configure(config)],
         cwd=checkout.folder,
         capture_output=True,
         text=True,

@@ -50,6 +50,7 @@ def crop(folder: Path, tracked, raw, background, padding=5, name="cells.zarr"):
     return zarr.open_group(zarr.storage.ZipStore(path) if name.endswith(".zip") else path, mode="r")
 
 
+@pytest.mark.slow
 @settings(max_examples=20, deadline=None)
 @given(seed=st.integers(0, 10_000), padding=st.integers(0, 30), n_cells=st.integers(0, 6))
 def test_crops_are_the_raw_pixels_around_each_cell(tmp_path_factory, seed, padding, n_cells):

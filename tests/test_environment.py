@@ -1,12 +1,13 @@
 """The ways to install say the same: pip pins, conda environment, the rules that name it."""
 
+import ast
+import json
 import re
 import subprocess
-import sys
 from pathlib import Path
 
 import yaml
-from conftest import PARTS
+from conftest import PARTS, PYTHON
 
 ROOT = Path(__file__).parents[1]
 
@@ -40,6 +41,44 @@ def test_test_pins_agree_with_run_time_pins():
     assert set(wanted("requirements-slurm.in")) <= set(slurm)
 
 
+def asked(code, *arguments):
+    """What a Python program prints in the environment of the user's."""
+    done = subprocess.run([PYTHON, "-c", code, *arguments], capture_output=True, text=True, check=True)
+    return json.loads(done.stdout)
+
+
+def test_the_environment_of_the_user_holds_what_requirements_name_and_nothing_else():
+    """What runs there in the tests then runs for whoever typed `make setup`."""
+    code = "import importlib.metadata as m, json; print(json.dumps([d.name for d in m.distributions()]))"
+    installed = {re.sub(r"[-_.]+", "-", name).lower() for name in asked(code)}
+    named = {*pins("requirements.txt"), "pip", "setuptools"}
+    if (PYTHON.parents[1] / ".done-slurm").exists():
+        named |= {*pins("requirements-slurm.txt")}
+    assert installed - {re.sub(r"[-_.]+", "-", name).lower() for name in named} == set(), (
+        "`make setup` did not install these; without them tests may fail: `make clean`, then once more"
+    )
+    assert {name.lower() for name in wanted("requirements.in")} <= installed
+
+
+def test_whatever_a_script_imports_is_there_for_the_user():
+    """Also what only one function imports, and no test may reach."""
+    optional = {"cellpose", "btrack", "msvcrt"}  # docs/plugins.md; Windows
+    names = set()
+    for source in (ROOT / "scripts").rglob("*.py"):
+        for node in ast.walk(ast.parse(source.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                names |= {alias.name.partition(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom):
+                names.add(node.module.partition(".")[0])
+    own = {path.stem for path in (ROOT / "scripts").iterdir()}
+    names = sorted(names - own - optional)
+    assert len(names) > 30
+    code = (
+        "import sys, json, importlib.util as u; print(json.dumps([n for n in sys.argv[1:] if u.find_spec(n) is None]))"
+    )
+    assert asked(code, *names) == []
+
+
 def test_every_pin_has_hashes_and_no_host_is_named():
     for name in ("requirements.txt", "requirements-dev.txt", "requirements-slurm.txt"):
         text = (ROOT / name).read_text()
@@ -55,8 +94,10 @@ def test_every_rule_names_a_script_an_environment_and_its_costs():
         if rule.name == "common.smk":
             continue
         text = rule.read_text()
-        for word in ("log:", "benchmark:", "threads:", "mem_mb=", "runtime=", "conda:", "message:", "script:"):
-            assert word in text or (rule.name, word) == ("verify.smk", "benchmark:"), f"{rule.name}: {word}"
+        for word in ("log:", "benchmark:", "mem_mb=", "runtime=", "conda:", "message:", "script:"):
+            assert word in text or (word == "benchmark:" and rule.name in ("verify.smk", "set_aside.smk")), (
+                f"{rule.name}: {word}"
+            )
         for kind, place in re.findall(r'(conda|script):\s+"\.\./(.+)"', text):
             assert (ROOT / place).is_file(), f"{rule.name}: {kind} {place}"
 
@@ -108,5 +149,5 @@ def test_the_catalogue_finds_what_it_looks_for():
 def test_a_library_keeps_to_the_threads_of_its_rule_whenever_it_is_imported():
     for first, then in (("", "import cv2"), ("import cv2", "")):
         code = f"from pyama import job\n{first}\njob.limit_threads(1)\n{then}\nimport cv2; print(cv2.getNumThreads())"
-        done = subprocess.run([sys.executable, "-c", code], cwd=ROOT / "scripts", capture_output=True, check=True)
+        done = subprocess.run([PYTHON, "-c", code], cwd=ROOT / "scripts", capture_output=True, check=True)
         assert int(done.stdout) == 1

@@ -35,6 +35,7 @@ def one_frame(*rows):
 # shape
 
 
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None)
 @given(STACKS)
 @example(one_frame("#"))

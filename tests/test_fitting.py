@@ -31,6 +31,7 @@ def decays(n, times, seed=0):
     return kinetics.exponential_decay(times, 0.0, **truth) + rng.normal(0, 30, (n, len(times)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("model", "times", "values"),
     [
@@ -151,6 +152,7 @@ def covered(fits, truth, name):
     return np.mean((fits.low[name] <= true)[ok] & (true <= fits.high[name])[ok])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("model", "times", "noise", "correlated"),
     [

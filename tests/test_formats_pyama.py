@@ -25,6 +25,7 @@ def exported(movies, tmp_path_factory):
     return checkout
 
 
+@pytest.mark.workflow
 def test_the_tree_of_the_documentation(exported):
     folder = exported.folder / "results/small"
     for fov in ("000", "001"):
@@ -39,6 +40,7 @@ def test_the_tree_of_the_documentation(exported):
     assert {"params", "channels"} <= set(yaml.safe_load((folder / "processing_config.yaml").read_text()))
 
 
+@pytest.mark.workflow
 def test_the_access_examples_of_the_documentation(exported, experiment):
     """The examples as they stand there, with the name of the movie in the place of `sample`."""
     folder = exported.folder / "results/small/fov_000"
@@ -79,6 +81,7 @@ def test_the_access_examples_of_the_documentation(exported, experiment):
     assert seen == sum(len(np.unique(frame)) - 1 for frame in seg_data)
 
 
+@pytest.mark.workflow
 def test_such_a_folder_is_input(exported):
     """The traces are those of the ND2 that the folder was made from."""
     config = {**exported.base, "datasets": {"moved": "results/small"}, "output_dir": "again"}
@@ -128,6 +131,7 @@ def test_crops_are_the_images_in_their_boxes(tmp_path_factory, movie, padding):
                 np.testing.assert_array_equal(part, backgrounds["fl_ch_1"].array[frame, y0:y1, x0:x1])
 
 
+@pytest.mark.slow
 def test_the_same_cells_are_the_same_bytes(tmp_path):
     import time
 

@@ -224,6 +224,7 @@ def test_other_files_of_this_ending(tmp_path):
         inspect_movie(tmp_path / "d.h5")
 
 
+@pytest.mark.torture
 def test_hostile_spools(tmp_path):
     """Sizes that no memory holds, links to other files, a pickle that would run a command: one line, nothing done."""
     cases = {}
@@ -357,6 +358,7 @@ entries = st.dictionaries(st.lists(words, min_size=1, max_size=3).map(".".join),
 )
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(entries)
 def test_metadata_come_back(metadata):
@@ -469,6 +471,7 @@ def test_spools_come_back(tmp_path_factory, shape, missing):
                 np.testing.assert_array_equal(light, content.channels["fl_ch_1"].array[t])
 
 
+@pytest.mark.slow
 def test_the_same_images_are_the_same_bytes(tmp_path):
     names = [f"f.{ending}" for ending in ("h5", "tif", "json", "md", "xml")]
     for folder in ("a", "b"):

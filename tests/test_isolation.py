@@ -109,6 +109,7 @@ def test_the_rest_is_merged_and_each_failure_named(marked, movies, tmp_path):
     assert checkout.run(None, "-n").jobs == {}
 
 
+@pytest.mark.unit
 def test_stopping_is_no_failure_to_work_around():
     """What FOVs a run may do without: those in which a job failed, where no other FOV waits."""
     fov = [{"dataset": "a", "fov": "000"}, {"dataset": "a", "fov": "011"}, {"dataset": "b", "fov": "002"}]

@@ -3,11 +3,10 @@
 import errno
 import os
 import subprocess
-import sys
 import time
 
 import pytest
-from conftest import ROOT, Checkout, small_config
+from conftest import PYTHON, ROOT, Checkout, small_config
 
 from pyama import lock
 from pyama.errors import PyamaError
@@ -29,7 +28,7 @@ def elsewhere(take, folder):
     """Another process that takes a lock, says so, and holds it until its input ends."""
     code = f"import sys; from pathlib import Path; from pyama import lock; lock.{take}(Path(sys.argv[1]))"
     return subprocess.Popen(
-        [sys.executable, "-c", f"{code}; print('holding', flush=True); sys.stdin.read()", folder],
+        [PYTHON, "-c", f"{code}; print('holding', flush=True); sys.stdin.read()", folder],
         env={**os.environ, "PYTHONPATH": str(ROOT / "scripts")},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -68,10 +67,16 @@ def test_a_file_system_without_locks_keeps_nothing_from_running(tmp_path, monkey
 
     monkeypatch.setattr(fcntl, "flock", flock)
     monkeypatch.setattr(lock, "PATIENCE_S", 0.1)
-    lock.hold(tmp_path)
+    started = lock.hold(tmp_path)
     lock.join(tmp_path)
+    assert started == (tmp_path / ".lock").stat().st_mtime
+    assert (tmp_path / ".lock").read_text() == str(os.getpid())
+    # Nothing is held, neither the run's lock nor a share of the jobs': whoever has locks there is not kept waiting.
+    other = elsewhere("hold", tmp_path)
+    assert other.communicate("", timeout=30) == ("holding\n", "")
 
 
+@pytest.mark.workflow
 def test_a_look_at_the_plan_takes_no_lock_and_needs_none(movies, tmp_path):
     checkout = Checkout(tmp_path)
     config = small_config(movies)

@@ -413,6 +413,7 @@ def small_files(tmp_path_factory) -> dict[str, bytes]:
     }
 
 
+@pytest.mark.torture
 @pytest.mark.parametrize("suffix", [".nd2", ".czi"])
 @settings(
     max_examples=150,

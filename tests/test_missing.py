@@ -34,6 +34,7 @@ def write_movie(path, experiment):
         write_nd2(path, plane_of(experiment), **size, height=experiment.height, channels=channels)
 
 
+@pytest.mark.workflow
 @pytest.mark.parametrize("name", ["gaps.nd2", "gaps.czi"])
 def test_an_acquisition_with_gaps(experiment, movies, tmp_path, name):
     checkout = Checkout(tmp_path)

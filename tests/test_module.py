@@ -2,11 +2,10 @@
 
 import re
 import subprocess
-import sys
 
 import pytest
 import yaml
-from conftest import ROOT, Checkout, Outcome, small_config
+from conftest import PYTHON, ROOT, Checkout, Outcome, small_config
 from test_crash import assert_same, results_of
 
 # Besides what docs/cluster.md tells the author of another workflow to write.
@@ -43,7 +42,7 @@ COUNT = "open(snakemake.output[0], 'w').write(str(len(open(snakemake.input[0]).r
 
 
 def snakemake(folder, *arguments):
-    command = [sys.executable, "-m", "snakemake", "--cores", "2", *map(str, arguments)]
+    command = [PYTHON, "-m", "snakemake", "--cores", "2", *map(str, arguments)]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     return Outcome(done.returncode, done.stdout + done.stderr)
 

@@ -225,6 +225,7 @@ def traces_of(finished, fov):
     return pd.read_csv(fov_of(finished, fov) / f"small_fov_{fov:03d}_traces.csv")
 
 
+@pytest.mark.workflow
 def test_movies_and_plots_are_there(finished, experiment):
     assert finished.outcome.jobs["draw_overlay"] == 2
     assert finished.outcome.jobs["draw_plots"] == 1
@@ -240,6 +241,7 @@ def test_movies_and_plots_are_there(finished, experiment):
         assert not re.search(rb"CreationDate|Producer|Creator|/Type3", content)
 
 
+@pytest.mark.workflow
 @pytest.mark.parametrize("fov", [0, 1])
 def test_the_movie_shows_each_cell_in_its_colour(finished, experiment, fov):
     frames = decoded(fov_of(finished, fov) / f"small_fov_{fov:03d}_overlay.gif")
@@ -272,8 +274,8 @@ def test_missing_frames_and_unknown_pixel_size(tmp_path, caplog):
     names = [str(tmp_path / name) for name in ("pc", "seg")]
     scales = {"times_min": [0, 5, 10], "pixel_size_um": None}
     output = tmp_path / "a.gif"
-    wanted = {"inspected": {}, "flags": [], "movie_width": 200, "movie_speed": 5}
-    draw_overlay.main(*names, [], str(tmp_path / "a_traces.csv"), str(output), scales, **wanted)
+    wanted = {"decisions": [], "scales": scales, "movie_width": 200, "movie_speed": 5}
+    draw_overlay.main(*names, [], str(tmp_path / "a_traces.csv"), str(output), **wanted)
     shown = decoded(output)
     assert [(frame == 255).all(axis=-1).any() for frame in shown] == [True] * 3  # time, and "not in the file"
     assert (shown[1] == 0).all(axis=-1).mean() > 0.8
@@ -281,6 +283,7 @@ def test_missing_frames_and_unknown_pixel_size(tmp_path, caplog):
     assert "no scale bar" in caplog.text
 
 
+@pytest.mark.workflow
 def test_the_same_pictures_are_the_same_bytes(finished):
     folder = finished.folder / "results/small"
     made = [*folder.glob("pictures/*"), *folder.glob("fov_*/*_overlay.gif")]
@@ -291,6 +294,7 @@ def test_the_same_pictures_are_the_same_bytes(finished):
     assert {path: path.read_bytes() for path in made} == before
 
 
+@pytest.mark.slow
 def test_mp4_is_the_same_bytes_in_another_process(tmp_path):
     code = "import sys; from test_pictures import *; film_of(Path(sys.argv[1]), pictures(12, (266, 320)))"
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(SCRIPTS), str(Path(__file__).parent)])}
@@ -299,6 +303,7 @@ def test_mp4_is_the_same_bytes_in_another_process(tmp_path):
     assert (tmp_path / "a.mp4").read_bytes() == (tmp_path / "b.mp4").read_bytes()
 
 
+@pytest.mark.workflow
 @pytest.mark.parametrize(
     ("changes", "rules"),
     [
@@ -311,6 +316,7 @@ def test_a_change_draws_what_shows_it(finished, changes, rules):
     assert set(outcome.jobs) == rules | {"pictures"}
 
 
+@pytest.mark.workflow
 def test_a_run_draws_nothing(finished):
     jobs = finished.run(finished.config, "-n", "--forceall").jobs
     assert jobs["segment"] == 2
@@ -356,6 +362,7 @@ def test_distributions_are_of_means_over_time():
         np.testing.assert_allclose(points[2 * at + 1], means.median())
 
 
+@pytest.mark.workflow
 def test_cells_are_counted_by_fov_and_frame(finished):
     counts = draw_plots.count_cells(np.array([[1, 1, 0], [1, 0, 0]], bool), 4, [0, 30, 60])
     assert counts.to_dict("list") == {"hours": [0, 0.5, 1], "fov": [4] * 3, "cells": [2, 1, 0]}
@@ -378,6 +385,7 @@ def test_tables_without_rows_are_drawn(tmp_path):
     assert np.ptp(cv2.imread(str(tmp_path / "a.png"))) == 255
 
 
+@pytest.mark.workflow
 def test_a_cell_that_a_person_refused_is_dark_and_in_no_plot(finished):
     gone = int(traces_of(finished, 0)["cell"].iloc[0])
     curation = finished.folder / "results/curation.csv"
@@ -385,7 +393,7 @@ def test_a_cell_that_a_person_refused_is_dark_and_in_no_plot(finished):
     try:
         outcome = finished.run(finished.config, "pictures")
         assert outcome.code == 0, outcome.text
-        assert outcome.jobs == {"draw_overlay": 1, "draw_plots": 1, "pictures": 1}
+        assert outcome.jobs == {"apply_curation": 1, "draw_overlay": 1, "draw_plots": 1, "pictures": 1}
         shown = decoded(fov_of(finished, 0) / "small_fov_000_overlay.gif")[0]
         tracked = store.open_frames(fov_of(finished, 0) / "images.zarr/seg_tracked_ch_0/0")
         labels = draw.resize_labels(tracked.read(0), shown.shape[:2])

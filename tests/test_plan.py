@@ -155,5 +155,7 @@ def test_every_dataset_is_checked(planned):
 
 
 def test_filters_are_not_checked_where_nothing_is_filtered(planned):
-    planned({"fl": [{"channel": 1}]}, params={"min_frames": 6})
-    planned(params={"min_frames": 6, "copy_only": True})
+    light = planned({"fl": [{"channel": 1}]}, params={"min_frames": 6})["a"]
+    assert (light.pc, light.fl, light.fovs, light.movie.n_frames) == (None, (1,), (0, 1), 5)
+    copied = planned(params={"min_frames": 6, "copy_only": True})["a"]
+    assert (copied.pc, copied.fl, copied.fovs, copied.movie.n_frames) == (0, (), (0, 1), 5)

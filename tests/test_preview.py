@@ -144,6 +144,7 @@ def test_more_frames_than_fit_on_a_picture():
     assert line.startswith("preview: 26 frames are too many for a picture; allowed: at most 24")
 
 
+@pytest.mark.workflow
 def test_frames_are_read_as_the_copy_stage_would():
     stack = {0: np.uint16([[1, 9]]), 1: None, 2: np.uint16([[4, 2]])}
     read = lambda fov, frame, channels, z: [stack[z]]  # noqa: E731
@@ -265,6 +266,7 @@ def previewed(movies, tmp_path_factory):
     return checkout
 
 
+@pytest.mark.workflow
 def test_nothing_but_the_preview_is_written(previewed):
     results = previewed.folder / "results"
     assert previewed.outcome.jobs == {"preview": 1, "preview_segment": 6, "preview_compare": 2}
@@ -278,6 +280,7 @@ def test_nothing_but_the_preview_is_written(previewed):
         }
 
 
+@pytest.mark.workflow
 @pytest.mark.parametrize("name", ["small", "czi"])
 def test_numbers_are_those_of_plain_segmentation(previewed, experiment, name):
     with open(previewed.folder / f"results/{name}/preview/preview_frames.csv", newline="") as file:
@@ -307,6 +310,7 @@ def test_numbers_are_those_of_plain_segmentation(previewed, experiment, name):
         assert {key: float(row[key]) for key in numbers} == pytest.approx(numbers, abs=0.005)
 
 
+@pytest.mark.workflow
 def test_totals_are_those_of_the_frames(previewed):
     def read(name):
         with open(previewed.folder / "results/small/preview" / name, newline="") as file:
@@ -321,6 +325,7 @@ def test_totals_are_those_of_the_frames(previewed):
         assert [row[key] for key in PARAMETERS] == [mine[0][key] for key in PARAMETERS]
 
 
+@pytest.mark.workflow
 def test_the_picture_has_a_row_for_each_frame_and_a_column_for_each_set(previewed):
     picture = cv2.imread(str(previewed.folder / "results/small/preview/preview.png"))
     tile, step = preview_compare.TILE, preview_compare.TILE + preview_compare.GAP
@@ -334,6 +339,7 @@ def test_the_picture_has_a_row_for_each_frame_and_a_column_for_each_set(previewe
         assert (picture[-preview_compare.BOTTOM :] == colour[::-1]).all(axis=-1).sum() > 200
 
 
+@pytest.mark.workflow
 def test_the_same_preview_is_the_same_bytes(previewed):
     folder = previewed.folder / "results/small/preview"
     before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
@@ -343,6 +349,7 @@ def test_the_same_preview_is_the_same_bytes(previewed):
     assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
 
 
+@pytest.mark.workflow
 def test_another_value_tries_only_itself(previewed):
     wanted = previewed.config["preview"]
     more = {**wanted, "vary": {**wanted["vary"], "morph_size": [5, 9]}}
@@ -351,6 +358,7 @@ def test_another_value_tries_only_itself(previewed):
     assert outcome.jobs == {"preview": 1, "preview_segment": 2, "preview_compare": 2}
 
 
+@pytest.mark.workflow
 def test_a_run_knows_nothing_of_the_preview(previewed):
     outcome = previewed.run(previewed.config, "-n")
     assert outcome.jobs["segment"] == 4

@@ -89,6 +89,7 @@ def test_bad_files(tmp_path):
     assert not (tmp_path / "ran").exists()
 
 
+@pytest.mark.slow
 def test_it_sets_the_size_of_the_spots(movies, tmp_path):
     path = tmp_path / "a.psf"
     for size, said in ((0.65, None), (0.66, "params.psf: .* has pixels of 0.66 um, .* of 0.65 um")):

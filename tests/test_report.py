@@ -23,6 +23,7 @@ from test_fit_workflow import LINE
 
 import crop_cells
 import digest_fov
+import digest_images
 import write_report
 from pyama import left_out, store
 from report import digest, page
@@ -316,6 +317,7 @@ def test_the_page_keeps_its_size_and_says_of_how_many_it_shows_how_many(tmp_path
     np.testing.assert_allclose(rows(data["features"][0]["samples"])[:, 1], [low, middle, high, mean], rtol=1e-3)
 
 
+@pytest.mark.slow
 def test_many_samples_of_a_long_movie_are_thinned_out_rather_than_too_large(tmp_path):
     fovs = range(40)
     given_results = results_in(
@@ -339,6 +341,69 @@ def test_the_same_results_give_the_same_bytes_and_no_path(tmp_path):
     unpacked = b"".join(zlib.decompress(base64.b64decode(ids[name])) for name in ("data", "arrays"))
     assert str(tmp_path) not in one
     assert str(tmp_path).encode() not in unpacked
+
+
+def light(folder, *, fovs=(0, 1), missing=(), with_background=True):
+    """Results without cells, as `write_report.build` takes them, and the arrays that they were made of."""
+    made = results_in(folder, fovs=fovs, n_frames=4)
+    arrays = {}
+    for fov in fovs:
+        frames = np.full((4, 60, 90), 100 * (fov + 1), np.uint16) + np.arange(4, dtype=np.uint16)[:, None, None] * 7
+        frames[:, 20:30, 20:30] += 500
+        means = [None if frame in missing else float(frames[frame].mean()) for frame in range(4)]
+        statistics = {"frame_statistics": {"mean": means}, "missing_frames": list(missing)}
+        path, background = folder / f"{fov}/fl_ch_1/0", folder / f"{fov}/fl_background_ch_1/0"
+        for at, values, kind, known in (
+            (path, frames, store.PIXELS, statistics),
+            (background, np.full(frames.shape, 90.0, np.float32), store.SMOOTH, {"display_limits": [89.5, 90.5]}),
+        ):
+            with store.writing(at, values.shape, values.dtype, kind, attributes=known) as append:
+                for frame in values:
+                    append(frame)
+        backgrounds = [str(background)] if with_background else []
+        digest_images.main(str(folder / f"{fov}.zip"), [str(path)], backgrounds, thumbnail_width=90)
+        arrays[fov] = frames
+    return made | {"tidy": None, "columns": [], "channels": {"1": "GFP"}, "used": [1]}, arrays
+
+
+def test_a_page_of_images_alone(tmp_path):
+    made, arrays = light(tmp_path / "r", missing=[0], with_background=True)
+    text = write_report.build(**made)
+    parsed = Parsed(text)
+    assert "script" not in parsed.tags
+    assert parsed.tags.count("img") == 2
+    assert {"fovs", "images", "checks", "parameters"} <= set(re.findall(r'<section id="([\w-]+)"', text))
+    assert not {"traces", "left-out", "distributions"} & set(re.findall(r'<section id="([\w-]+)"', text))
+    for address in parsed.addresses:
+        assert address.startswith("data:image/webp;base64,") or f'id="{address[1:]}"' in text
+    rows = re.findall(r"<tr><td class=\"number\">(\d)</td><td>GFP</td>(.*?)</tr>", text)
+    assert [int(fov) for fov, _ in rows] == [0, 1]
+    for fov, cells in rows:
+        of_fov = arrays[int(fov)]
+        expected = ["3 of 4", f"{of_fov[1].mean():.1f}", f"{of_fov[3].mean():.1f}", "89.5 to 90.5"]
+        assert re.findall(r">([^<]+)</td>", cells) == expected
+    shown = picture(base64.b64decode(next(a for a in parsed.addresses if "base64" in a).partition("base64,")[2]))
+    assert shown.shape == (60, 90, 3)
+    assert shown[22:28, 22:28].mean() > 240
+    assert shown[:15].mean() < 15
+    assert "<b>4</b> frames" in text
+    assert "cells tracked" not in text
+
+
+def test_a_page_of_images_of_which_nothing_can_be_read(tmp_path, caplog):
+    made, _ = light(tmp_path / "r", fovs=(0,))
+    digest_images.main(str(tmp_path / "r/0.zip"), [str(tmp_path / "none/fl_ch_1/0")], [], thumbnail_width=90)
+    assert "no pictures: PyamaError" in write_report.build(**made)
+    (tmp_path / "r/0.zip").write_bytes(b"no zip")
+    assert "could not be read" in write_report.build(**made)
+
+
+def test_a_page_of_images_keeps_its_size(tmp_path):
+    made, _ = light(tmp_path / "r", fovs=range(20))
+    room = len(write_report.build(**made).encode()) - 300
+    text = write_report.build(**{**made, "size_mb": room / 1e6})
+    assert len(text.encode()) <= room
+    assert 0 < Parsed(text).tags.count("img") < 20
 
 
 def hostile(folder):
@@ -443,6 +508,7 @@ def tables_of(finished):
     return folder, pd.read_csv(folder / "small_traces.csv")
 
 
+@pytest.mark.workflow
 def test_traces_on_the_page_are_those_of_the_table(finished):
     _, table = tables_of(finished)
     data, rows, content = carried(finished.page.read_text("utf-8"))
@@ -467,6 +533,7 @@ def test_traces_on_the_page_are_those_of_the_table(finished):
         assert strip.std() > 10
 
 
+@pytest.mark.workflow
 def test_means_spreads_and_distributions_are_those_of_the_table(finished):
     _, table = tables_of(finished)
     data, rows, _ = carried(finished.page.read_text("utf-8"))
@@ -489,6 +556,7 @@ def test_means_spreads_and_distributions_are_those_of_the_table(finished):
         assert quantity["label"].startswith(data["features"][at]["label"])
 
 
+@pytest.mark.workflow
 def test_fits_on_the_page_are_those_of_the_tables(finished):
     folder, _ = tables_of(finished)
     data, rows, _ = carried(finished.page.read_text("utf-8"))
@@ -516,6 +584,7 @@ def test_fits_on_the_page_are_those_of_the_tables(finished):
     assert data["unit"] == "min"
 
 
+@pytest.mark.workflow
 def test_what_was_left_out_is_counted_as_the_logs_and_a_person_say(finished):
     data, _, _ = carried(finished.page.read_text("utf-8"))
     _, table = tables_of(finished)
@@ -536,6 +605,7 @@ def test_what_was_left_out_is_counted_as_the_logs_and_a_person_say(finished):
     assert refused == 1
 
 
+@pytest.mark.workflow
 def test_parameters_and_versions_are_those_recorded(finished):
     text = finished.page.read_text("utf-8")
     record = yaml.safe_load((finished.folder / "results/small/processing_config.yaml").read_text())
@@ -544,14 +614,19 @@ def test_parameters_and_versions_are_those_recorded(finished):
     assert "model: maturation" in text
 
 
-def test_there_is_a_report_where_there_are_traces_and_else_none(finished):
+@pytest.mark.workflow
+def test_there_is_a_report_where_there_are_no_traces_too(finished):
     config = finished.base
     copied = {**config, "params": {**config["params"], "copy_only": True}, "fits": []}
-    assert not {"digest", "write_report"} & set(finished.run(copied, "-n", "--forceall", name="other.yaml").jobs)
+    jobs = finished.run(copied, "-n", "--forceall", name="other.yaml").jobs
+    assert jobs["digest_images"] == 2
+    assert jobs["write_report"] == 1
+    assert "digest" not in jobs
     bare = {**config, "channels": {"pc": {"channel": 0}}, "samples": [], "fits": []}
     assert finished.run(bare, "-n", "--forceall", name="other.yaml").jobs["write_report"] == 1
 
 
+@pytest.mark.workflow
 def test_snakemakes_own_report_has_it(finished):
     import zipfile
 
@@ -591,6 +666,7 @@ def chosen(tab):
     )
 
 
+@pytest.mark.browser
 def test_a_click_on_a_trace_shows_its_cell(opened, finished):
     data, rows, _ = carried(finished.page.read_text("utf-8"))
     which = [feature["column"] for feature in data["features"]].index("intensity_total_ch_2")
@@ -617,6 +693,7 @@ def test_a_click_on_a_trace_shows_its_cell(opened, finished):
     assert opened.value("document.querySelector('.card.chosen').dataset.fov") == str(cell["fov"])
 
 
+@pytest.mark.browser
 def test_cells_can_be_reached_by_keys_lists_and_pictures(opened):
     opened.value("document.getElementById('fov').focus()")
     opened.select("fov", 0)
@@ -633,6 +710,7 @@ def test_cells_can_be_reached_by_keys_lists_and_pictures(opened):
     assert "FOV 1" in opened.value("document.querySelector('#film img').alt")
 
 
+@pytest.mark.browser
 def test_a_point_of_the_distributions_shows_its_cell(opened):
     x, y, cell = opened.value(
         "(() => { const points = document.getElementById('plot-distribution').data.find((trace) =>"
@@ -642,6 +720,7 @@ def test_a_point_of_the_distributions_shows_its_cell(opened):
     opened.until(f"document.querySelector('#film img').alt === 'Film strip of {cell}'")
 
 
+@pytest.mark.browser
 def test_features_samples_and_scales_can_be_chosen(opened):
     lines = opened.value("document.getElementById('plot-traces').data.length")
     opened.click_on("#samples input")
@@ -657,6 +736,7 @@ def test_features_samples_and_scales_can_be_chosen(opened):
         opened.select("quantity", at)
 
 
+@pytest.mark.browser
 def test_nothing_is_loaded_from_elsewhere_or_sent(opened, finished):
     """Last of this page: what it asked for in all the tests above."""
     asked = {address for address in opened.requests if not address.startswith(("blob:", "data:"))}
@@ -667,6 +747,7 @@ def test_nothing_is_loaded_from_elsewhere_or_sent(opened, finished):
     assert not [title for title in buttons if re.search("cloud|share|edit", title or "", re.IGNORECASE)]
 
 
+@pytest.mark.browser
 def test_it_fits_on_a_laptop_and_is_no_blank_page(opened, tmp_path):
     opened.value("window.scrollTo(0, 0)")
     assert opened.value("document.documentElement.scrollWidth") <= 1366
@@ -682,6 +763,7 @@ def test_it_fits_on_a_laptop_and_is_no_blank_page(opened, tmp_path):
     assert len(colours) > 50
 
 
+@pytest.mark.browser
 def test_hostile_names_run_nothing(tmp_path):
     (tmp_path / "h.html").write_text(hostile(tmp_path / "r"), encoding="utf-8")
     with browser(tmp_path / "profile") as tab:
@@ -699,6 +781,7 @@ def test_hostile_names_run_nothing(tmp_path):
         assert tab.errors == []
 
 
+@pytest.mark.browser
 def test_pages_with_little_on_them_open(tmp_path):
     with browser(tmp_path / "profile") as tab:
         for at, changes in enumerate([{"cells": 0}, {"n_frames": 1}, {"broken": ["0.zip"]}]):

@@ -2,10 +2,10 @@
 
 import re
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from conftest import PYTHON
 
 from pyama import rerun
 
@@ -24,10 +24,11 @@ for module in list(sys.modules.values()):
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("script", STAGES)
 def test_closure_holds_every_module_that_python_imports(script):
     listed = subprocess.run(
-        [sys.executable, "-c", IMPORT_AND_LIST, SCRIPTS, script], capture_output=True, text=True, check=True
+        [PYTHON, "-c", IMPORT_AND_LIST, SCRIPTS, script], capture_output=True, text=True, check=True
     ).stdout.split()
     closure = {path.as_posix() for path in rerun.import_closure(script)}
     assert set(listed) <= closure

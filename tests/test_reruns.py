@@ -8,7 +8,7 @@ import time
 from types import SimpleNamespace
 
 import pytest
-from conftest import Checkout, small_config
+from conftest import PYTHON, Checkout, small_config
 from test_psf import spot
 
 REPORT = {"write_report"}
@@ -232,9 +232,6 @@ def test_a_change_and_its_run_agree_with_the_plan(done):
 
 def test_lint_finds_nothing(done):
     command = ["snakemake", "--lint", "--configfile", done.configure(done.base)]
-    import sys
 
-    lint = subprocess.run(
-        [sys.executable, "-m", *command], cwd=done.folder, capture_output=True, text=True, check=False
-    )
+    lint = subprocess.run([PYTHON, "-m", *command], cwd=done.folder, capture_output=True, text=True, check=False)
     assert lint.returncode == 0, lint.stdout + lint.stderr

@@ -2,13 +2,13 @@
 
 import math
 import subprocess
-import sys
 from fractions import Fraction
 
 import cv2
 import numpy as np
 import oracles
 import pytest
+from conftest import PYTHON
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
@@ -324,5 +324,5 @@ def test_segmenting_needs_no_scipy():
         "import sys; from pyama import legacy, logstd; print([m for m in sys.modules if m[:5] in ('scipy', 'skima')])"
     )
     path = str(logstd.__file__).rsplit("pyama", 1)[0]
-    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=path, check=True)
+    ran = subprocess.run([PYTHON, "-c", code], capture_output=True, text=True, cwd=path, check=True)
     assert ran.stdout.strip() == "[]"

@@ -120,6 +120,7 @@ def test_pickled_splines(tmp_path):
         np.testing.assert_allclose(d, model.ev(*PLACES), rtol=1e-9, atol=1e-6)
 
 
+@pytest.mark.torture
 def test_hostile_fields(tmp_path):
     """A call in a pickle, wherever it stands; numbers and sizes that make no sense: one line, and nothing done."""
     bomb = Bomb(tmp_path / "ran")
@@ -203,7 +204,11 @@ def test_fields_that_make_no_sense():
             {"x0": 1e6, "mx": 0, "my": 0},
             "chroma.2: 'a.sf': it moves things by 1538 px in ",
         ),
-        ({"1": "b.sf"}, LIN2, "chroma.1: the file 'b.sf' does not exist; `snakemake shift_field` makes one from beads"),
+        (
+            {"1": "b.sf"},
+            LIN2,
+            "chroma.1: the file 'b.sf' does not exist; `snakemake --cores 1 shift_field` makes one from beads",
+        ),
         ({"0": "a.sf"}, LIN2, "chroma.0: channel 0 is not among channels.fl"),
         ({"GFP": "a.sf", "1": "a.sf"}, LIN2, "chroma.GFP: channel 1 is named twice"),
         ({"X": "a.sf"}, LIN2, "chroma.X: no channel of"),

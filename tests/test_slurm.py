@@ -8,11 +8,10 @@ import re
 import shutil
 import signal
 import subprocess
-import sys
 import time
 
 import pytest
-from conftest import ROOT, Checkout, small_config
+from conftest import PYTHON, ROOT, Checkout, small_config
 from test_crash import assert_same, results_of
 
 pytestmark = pytest.mark.skipif("PYAMA_SLURM" not in os.environ, reason="`make test-slurm` starts a Slurm for these")
@@ -60,7 +59,7 @@ class Cluster(Checkout):
 
     def __init__(self, folder):
         super().__init__(folder)
-        (folder / ".venv").symlink_to(sys.prefix)
+        (folder / ".venv").symlink_to(PYTHON.parents[1])
         for name in ("Makefile", "requirements.txt", "requirements-slurm.txt"):
             shutil.copy2(ROOT / name, folder / name)
         profile = folder / "profiles/slurm/config.yaml"
@@ -75,7 +74,7 @@ class Cluster(Checkout):
 
     def start(self, config):
         """Start the workflow on the cluster."""
-        command = [sys.executable, "-m", "snakemake", "--profile", "profiles/slurm", "--configfile"]
+        command = [PYTHON, "-m", "snakemake", "--profile", "profiles/slurm", "--configfile"]
         self.run_now = subprocess.Popen(
             [*command, self.configure(config)],
             cwd=self.folder,

@@ -24,6 +24,7 @@ def write(path, frames, kind=store.PIXELS, **options):
             append(frame)
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(
     shape=st.tuples(st.integers(1, 5), st.integers(1, 40), st.integers(1, 40)),

@@ -1,7 +1,10 @@
 """`snakemake verify` notices every file that is not as it was written, and nothing else."""
 
 import re
+import shlex
 import shutil
+import subprocess
+import sys
 
 import pytest
 from conftest import Checkout, small_config
@@ -23,6 +26,35 @@ def test_sound_results(done):
     outcome = done.run(None, "verify")
     assert outcome.code == 0, outcome.text
     assert re.search(r"All \d+ results are as they were written.", outcome.text)
+
+
+def run_remedy(done, outcome):
+    """Run the command that verify's output names: its exit status."""
+    words = shlex.split(re.search(r"^This command makes new .*\n  (.*)", outcome.text, re.MULTILINE)[1])
+    assert words[:3] == ["python", "-m", "snakemake"]
+    return subprocess.run([sys.executable, *words[1:]], cwd=done.folder, check=False).returncode
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "small/fov_000/images.zarr/pc_ch_0/0/c/0/0/0",
+        "small/fov_000/images.zarr/pc_ch_0/zarr.json",  # one of several outputs of its job, and no target itself
+        "small/fov_000/cells.zarr/metadata/cell_ids/c.0",
+        "small/report.html",
+    ],
+)
+def test_one_damaged_file_is_named_and_made_new(done, name):
+    path = done.folder / "results" / name
+    sound = path.read_bytes()
+    path.write_bytes(sound[:-1] + bytes([sound[-1] ^ 1]))
+    outcome = done.run(None, "verify")
+    assert outcome.code != 0
+    assert f"results/{name}: changed since it was written\n" in outcome.text
+    assert "verify: 1 file or result is not as written; run the command above\n" in outcome.text
+    assert run_remedy(done, outcome) == 0
+    assert path.read_bytes() == sound
+    assert done.run(None, "verify").code == 0
 
 
 def test_damage_of_every_kind_and_back(done):
@@ -53,23 +85,22 @@ def test_damage_of_every_kind_and_back(done):
         "small/fov_000/images.zarr/seg_tracked_ch_0/0": "not made yet, or its checksums were lost",
     }
     assert "Traceback" not in outcome.text
-    assert "delete what is named above and run snakemake again" in outcome.text
+    assert re.search(
+        rf"^verify: {len(of_cells) + 4} files or results are not as written; run the", outcome.text, re.MULTILINE
+    )
     assert [path for path in sorted(done.folder.rglob("results/*")) if "logs" not in path.parts] == [
         path for path in before if "logs" not in path.parts
     ]
 
-    # The remedy that the message names.
-    (folder / "all_area_ch_0.csv").unlink(missing_ok=True)
-    shutil.rmtree(folder / "fov_000/images.zarr/fl_ch_1/0")
-    traces.unlink()
-    shutil.rmtree(folder / "fov_000/cells.zarr")
-    assert done.run(None).code == 0
+    # The remedy that the message names, word for word.
+    assert run_remedy(done, outcome) == 0
     assert done.run(None, "verify").code == 0
     for path in (done.folder / "aside/small").rglob("*"):
         if path.is_file() and path.name != ".snakemake_timestamp":
             assert (folder / path.relative_to(done.folder / "aside/small")).read_bytes() == path.read_bytes()
 
 
+@pytest.mark.unit
 @settings(max_examples=60, deadline=None)
 @given(content=st.binary(min_size=1, max_size=300), at=st.integers(0, 299), change=st.integers(1, 255), data=st.data())
 def test_any_changed_byte_or_length_is_noticed(tmp_path_factory, content, at, change, data):
@@ -77,7 +108,7 @@ def test_any_changed_byte_or_length_is_noticed(tmp_path_factory, content, at, ch
     file, listing = folder / "a/b c.bin", folder / "checksums/a/job.txt"
     file.parent.mkdir()
     file.write_bytes(content)
-    checksums.write(listing, [file.parent])
+    checksums.write(listing, checksums.lines_of(listing, [file.parent]), "{}")
     assert list(checksums.differences(checksums.read(listing))) == []
     other = bytearray(content)
     other[at % len(content)] ^= change

@@ -226,6 +226,15 @@ def test_results_follow_from_the_channels(movies, tmp_path, changes, arrays, oth
     assert {name for name, _ in images.members()} == arrays
     copy_only = changes.get("params", {}).get("copy_only", False)
     assert all((f"{name}/1" in images) != copy_only for name in arrays)
+    page = (folder / "report.html").read_text("utf-8")
+    assert ('<section id="traces">' in page) == ("traces" in others)
+    assert ('<section id="images">' in page) != ("traces" in others)
+    assert "data:image/webp" in page
+    assert 'id="problems"' not in page
+    if "traces" not in others:
+        rows = re.findall(r'<td class="number">1</td><td>[^<]+</td><td class="number">8 of 8</td>', page)
+        assert len(rows) == sum(name.startswith(("pc_", "fl_ch")) for name in arrays)
+        assert (" to " in page.partition('id="images"')[2].partition("</section>")[0]) != copy_only
     assert (folder / "fov_001/cells.zarr").exists() == ("cells" in others)
     table = folder / "fov_001/small_fov_001_traces.csv"
     assert table.exists() == ("traces" in others)

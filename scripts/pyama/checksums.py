@@ -87,7 +87,7 @@ def _files(name: str, root: Path) -> Iterator[str]:
 def _checksum(file: Path | str) -> tuple[int, int]:
     """CRC-32C of the content with its last four bytes once more, and number of bytes of the content.
 
-    Every chunk of Zarr that ends with a CRC-32C of its own has the same CRC-32C as a whole; the bytes that are repeated,
+    Every chunk of Zarr that ends with a CRC-32C of its own has the same CRC-32C as a whole; the repeated bytes,
     which are that sum, tell such chunks apart.
     """
     value, size, last = 0, 0, b""

@@ -23,12 +23,13 @@ import yaml
 from formats.registry import FORMATS, LABELS, TRACES, formats_of
 from pyama.errors import PyamaError
 from pyama.files import is_file
-from pyama.paths import BENCHMARKS, CHECKSUMS, LOGS, SHIFT_FIELD
+from pyama.paths import BENCHMARKS, CHECKSUMS, LOGS, PLACES, SHIFT_FIELD
 from pyama.plugins import mistake_in
 from pyama.recipe import read_recipe
+from pyama.userpaths import expand_all
 
 SCHEMA_FILE = Path(__file__).parents[2] / "config" / "schema.yaml"
-RESERVED_NAMES = (LOGS, BENCHMARKS, CHECKSUMS, SHIFT_FIELD)  # our own beside the datasets' folders
+RESERVED_NAMES = (LOGS, BENCHMARKS, CHECKSUMS, PLACES, SHIFT_FIELD)  # our own beside the datasets' folders
 SCIENTIFIC = re.compile(r"[+-]?[0-9.]+[eE][+-]?[0-9]+")  # 1e-5, which YAML takes for text
 DEVICES = ("con", "prn", "aux", "nul", *(f"{port}{number}" for port in ("com", "lpt") for number in range(10)))
 MANY_VALUES = 1_000_000  # in one config; aliases of aliases (YAML's & and *) make any number from a few lines
@@ -47,10 +48,13 @@ def complete(raw: Mapping[str, Any]) -> dict[str, Any]:
     """Check a configuration as Snakemake read it and fill in every default.
 
     Numbers are brought to the schema's type (30.0 frames are 30 frames), so that writing the same value in another
-    way changes nothing. Raises PyamaError with one line per mistake, each naming the key and what is allowed.
+    way changes nothing; ~ and $HOME in paths are replaced. Raises PyamaError with one line per mistake, each naming
+    the key and what is allowed.
     """
     schema = load_schema()
-    config = _plain(raw)
+    mistakes: list[str] = []
+    config = expand_all(_plain(raw), schema, schema, mistakes)
+    _raise(mistakes)
     _raise([line for error in _violations(config, schema) for line in _describe(error, schema)])
     _fill(config, schema, schema)
     _raise(_contradictions(config))

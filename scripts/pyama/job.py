@@ -43,6 +43,7 @@ def running(snakemake: Any) -> Iterator[dict[str, Any]]:
     faulthandler.enable(logging.root.handlers[0].stream)
     place = ", ".join(f"{name} {value}" for name, value in snakemake.wildcards.items())
     settings = json.loads(snakemake.params.settings)
+    what = ", ".join(filter(None, (snakemake.rule, place)))
     log.info("%s: %s", snakemake.rule, place)
     log.info("settings: %s", json.dumps(settings, sort_keys=True))
     settings.pop("files", None)  # digests of the user's files: a reason to run again, not a parameter
@@ -60,11 +61,11 @@ def running(snakemake: Any) -> Iterator[dict[str, Any]]:
         sys.exit(130)
     except PyamaError as error:
         log.error("%s%s", FAILED, error)
-        _give_up(f"{snakemake.rule}, {place}: {error}")
+        _give_up(f"{what}: {error}")
     except Exception as error:
         reason = f"{type(error).__name__}: {error}"
         log.exception("%s%s", FAILED, reason)
-        _give_up(f"{snakemake.rule}, {place}: {reason} (details in {log_file})")
+        _give_up(f"{what}: {reason} (details in {log_file})")
     log.info("%s %.1f s; %s", DONE, time.perf_counter() - started, _cost())
 
 

@@ -9,12 +9,15 @@ from pathlib import Path
 
 # Folders beside those of the datasets, for what goes with the results.
 LOGS, BENCHMARKS, CHECKSUMS = "logs", "benchmarks", "checksums"
+PLACES = "curation_places"  # where the cells of curation.csv lay when a row was first applied
 # What a job can be for, as the part of these folders in which it leaves its file.
 FOV, DATASET, ALL = "{dataset}/fov_{fov}/", "{dataset}/", ""
 SHIFT_FIELD = "shift_field.sf"
 
 # The user's, where there are any: which cells are good.
 CURATION, INSPECTED = "curation.csv", "_inspected.csv"
+# Ends of the names of a FOV's tables.
+TRACES, DECISIONS = "_traces.csv", "_decisions.csv"
 
 
 def pc(channel: int) -> str:
@@ -82,7 +85,7 @@ class Layout:
         self.images = f"{self.fov}/images.zarr"
         self.cells = f"{self.fov}/cells.zarr" + (".zip" if cells_store == "zip" else "")
         self.base = "{dataset}_fov_{fov}"  # what the names of a FOV's files begin with
-        self.traces = f"{self.fov}/{self.base}_traces.csv"
+        self.traces = f"{self.fov}/{self.base}{TRACES}"
         self.inspected = self.traces.removesuffix(".csv") + INSPECTED
         self.lineage = f"{self.fov}/{self.base}_lineage.csv"
         self.record = f"{self.dataset}/processing_config.yaml"
@@ -90,6 +93,8 @@ class Layout:
         self.merged = f"{self.dataset}/{{sample}}_{{column}}.csv"
         self.tidy = f"{self.dataset}/{{dataset}}_traces"  # .csv and .parquet
         self.curation = f"{self.results}/{CURATION}"
+        self.decisions = f"{self.fov}/{self.base}{DECISIONS}"
+        self.places = f"{self.results}/{PLACES}/{{dataset}}/fov_{{fov}}.csv"
         self.fitted = f"{self.dataset}/{{sample}}_{{column}}_fitted_{{model}}.csv"
         self.shift_field = f"{self.results}/{SHIFT_FIELD}"
         self.movie = f"{self.dataset}/.movie.json"

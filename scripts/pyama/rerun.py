@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ast
 import hashlib
+import sys
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -30,6 +31,13 @@ def text_digest(*files: str) -> str:
     for file in files:
         digest.update(file.encode() + b"\0" + (SCRIPTS / file).read_text(encoding="utf-8").encode() + b"\0")
     return digest.hexdigest()[:16]
+
+
+def command() -> list[str]:
+    """The words of the command that this process is, to be shown to its user."""
+    called = Path(sys.argv[0])
+    name = ["python", "-m", called.parent.name] if called.name == "__main__.py" else [sys.argv[0]]
+    return [*name, *sys.argv[1:]]
 
 
 def import_closure(script: str) -> list[Path]:

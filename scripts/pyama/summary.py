@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import csv
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from pyama.curation import APPLIED
 from pyama.job import DONE, FAILED, STOPPED
 
 
@@ -63,6 +65,28 @@ def findings(qualities: Iterable[str]) -> Iterator[str]:
                 f"{check} {len(fovs)} x (FOV {_listed(list(dict.fromkeys(fovs)))})" for check, fovs in places.items()
             )
             yield f"{quality}: {struck}"
+
+
+def decisions(tables: Mapping[str, Iterable[str]]) -> Iterator[str]:
+    """A line for each dataset of whose tables of decisions a row is not applied, or applied under another number."""
+    for dataset, paths in tables.items():
+        rows: list[dict[str, str]] = []
+        for path in paths:
+            with suppress(OSError), open(path, encoding="utf-8", newline="") as file:
+                rows += [{**row, "table": str(path)} for row in csv.DictReader(file)]
+        lost = [row for row in rows if row["status"] != APPLIED]
+        moved = [row for row in rows if row["status"] == APPLIED and row["reason"]]
+        if lost or moved:
+            parts = [f"{len(lost)} not applied ({_listed([_cell(row) for row in lost])})"] if lost else []
+            parts += [f"{len(moved)} applied ({_listed([_cell(row) for row in moved])})"] if moved else []
+            first = (lost or moved)[0]["table"]
+            yield f"decisions on cells of {dataset}: {len(rows)} in all, {', '.join(parts)}; see {first}"
+
+
+def _cell(row: Mapping[str, str]) -> str:
+    """A decision in words: source, FOV and cell, and what became of it."""
+    cell = f"cell {row['cell']}" if row["cell"] else f"the cell at x {row['x']}, y {row['y']}, frame {row['frame']}"
+    return f"{row['source']}: FOV {row['fov']}, {cell}: {row['reason']}"
 
 
 def _listed(fovs: list[str], most: int = 5) -> str:

@@ -1,14 +1,19 @@
-"""What the digest of a FOV holds, and in which order its cells are to be shown. (digest_fov.py writes it.)"""
+"""What the digest of a FOV holds, and in which order its cells are to be shown. (digest_fov.py
+writes it; digest_images.py where there are no cells.)"""
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from pyama import store
 
 DIGEST, THUMBNAIL = "digest.json", "thumbnail.webp"
+QUALITY, EFFORT = 60, 2  # of WebP; the usual effort of 4 takes twice the time to save 4 % of the bytes
 GOLDEN = 0.6180339887498949
 
 
@@ -26,3 +31,12 @@ def read_digest(path: Path) -> dict[str, Any]:
     """digest.json of one FOV."""
     with store.open_store(path) as get:
         return json.loads(get(DIGEST))
+
+
+def as_webp(picture: np.ndarray) -> bytes:
+    """A picture (h, w, 3) uint8 as a WebP file."""
+    from PIL import Image
+
+    buffer = io.BytesIO()
+    Image.fromarray(picture).save(buffer, "WEBP", quality=QUALITY, method=EFFORT)
+    return buffer.getvalue()

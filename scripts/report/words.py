@@ -149,6 +149,15 @@ def left_out(of_fovs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     }
 
 
+def images(digests: Mapping[int, Mapping[str, Any]], channels: Mapping[str, str]) -> list[dict[str, Any]]:
+    """A row for each channel of each FOV of which `digest_images.py` tells the levels."""
+    return [
+        {"fov": fov, "channel": channels[image["array"].rsplit("_", 1)[1]], **image}
+        for fov, known in digests.items()
+        for image in known.get("images", ())
+    ]
+
+
 def totals(of_fovs: Sequence[Mapping[str, Any]]) -> dict[str, int]:
     """Numbers of cells in all FOVs, and of FOVs that failed or have findings."""
     sums = {key: sum(card[key] for card in of_fovs) for key in ("tracked", "good", *FILTERS)}

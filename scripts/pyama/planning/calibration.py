@@ -48,7 +48,9 @@ def shifts_of(config: Mapping[str, Any], datasets: Mapping[str, Dataset]) -> dic
                 f"{key}: channel {channel} is not among channels.fl, which are moved onto the phase contrast"
             )
         if not is_file(path):
-            raise PyamaError(f"{key}: the file {path!r} does not exist; `snakemake shift_field` makes one from beads")
+            raise PyamaError(
+                f"{key}: the file {path!r} does not exist; `snakemake --cores 1 shift_field` makes one from beads"
+            )
         if channel in found:
             raise PyamaError(f"{key}: channel {channel} is named twice; name every channel once")
         try:

@@ -51,6 +51,11 @@ def shape(dataset: Dataset, fov: int) -> list[int]:
     return [dataset.movie.n_frames, dataset.movie.fovs[fov]["height"], dataset.movie.fovs[fov]["width"]]
 
 
+def shapes(datasets: Mapping[str, Dataset]) -> dict[str, list[list[int]]]:
+    """[T, H, W] of every FOV of each dataset, processed or not."""
+    return {name: [shape(dataset, fov) for fov in range(len(dataset.movie.fovs))] for name, dataset in datasets.items()}
+
+
 def planes(dataset: Dataset, z: int | str | None) -> list[int | None]:
     """The z planes to take the maximum of; [None] for a file without z."""
     if dataset.movie.n_z == 1:

@@ -13,7 +13,7 @@ from pyama.errors import PyamaError
 from pyama.paths import Layout
 from pyama.planning import corrections
 from pyama.planning.calibration import shifts_of, spot_size
-from pyama.planning.channels import Arrays, arrays_of, channels_of, features_of
+from pyama.planning.channels import Arrays, arrays_of, channels_of, features_of, shapes
 from pyama.planning.dataset import Dataset
 from pyama.planning.datasets import plan_datasets
 from pyama.planning.fits import fits_of
@@ -75,7 +75,6 @@ def plan_experiment(written: Mapping[str, Any], without: Mapping[str, Sequence[i
     config["params"] |= spot_size(config, datasets)
     pc, fl = channels_of(datasets)
     shifts = shifts_of(config, datasets)
-    n_fovs = {name: len(dataset.movie.fovs) for name, dataset in datasets.items()}
     return Experiment(
         config=config,
         layout=layout,
@@ -84,7 +83,7 @@ def plan_experiment(written: Mapping[str, Any], without: Mapping[str, Sequence[i
         fl=fl,
         arrays=arrays_of(config, pc, fl, shifts),
         shifts=shifts,
-        flags=read_curation(Path(layout.curation), n_fovs),
+        flags=read_curation(Path(layout.curation), shapes(datasets)),
         corrections=corrections.find(config, datasets),
         columns=tuple(
             f"{feature}_ch_{channel}" for channel, features in features_of(config, pc, fl) for feature in features

@@ -7,17 +7,16 @@ never a parameter, and in comparisons the digest stands for the path (see pyama.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from pyama import preview, shifts, timechecks
 from pyama.config import as_json, digests, stage_settings
-from pyama.curation import Flag
-from pyama.paths import fov_text
 from pyama.planning.channels import features_of, pixel_size_um, planes, shape
 from pyama.planning.dataset import Dataset
+from pyama.planning.decisions import decided
 from pyama.planning.experiment import Experiment
 from pyama.planning.exports import export_settings
 from pyama.planning.fits import fits_of
@@ -109,50 +108,29 @@ def _named_files(config: Mapping[str, Any], dataset: Dataset) -> dict[str, str]:
     return {**digests(paths), Path(dataset.path).name: dataset.identity}
 
 
-def _overlay(experiment: Experiment, wildcards: Wildcards) -> dict[str, Any]:
-    dataset, fov = _place(experiment, wildcards)
-    flags = [flag for flag in experiment.flags.get(dataset.name, []) if flag[0] == fov]
-    return {**_scales(experiment, wildcards), "flags": flags, **_inspected(experiment, dataset, [fov])}
+def _curation(experiment: Experiment, wildcards: Wildcards) -> dict[str, Any]:
+    return {"pc": experiment.pc, **decided(experiment, *_place(experiment, wildcards))}
 
 
 def _digest(experiment: Experiment, wildcards: Wildcards) -> dict[str, Any]:
     return {"pc": experiment.pc, "fl": experiment.fl, "column": experiment.ranked_by}
 
 
-def _inspected(experiment: Experiment, dataset: Dataset, fovs: Iterable[int]) -> dict[str, Any]:
-    """The tables of inspected traces that there are.
-
-    As inputs of the rule, a table saved by a computer whose clock is ahead would stop Snakemake.
-    """
-    template = experiment.layout.inspected
-    tables = {fov: template.format(dataset=dataset.name, fov=fov_text(fov)) for fov in fovs}
-    there = {fov: table for fov, table in tables.items() if os.path.exists(table)}
-    files = {table: f"FOV {fov}: {digests([table])[table]}" for fov, table in there.items()}
-    return {"inspected": list(there.values()), "files": files}
-
-
-def _merged(experiment: Experiment, dataset: Dataset, fovs: Sequence[int], missing: Sequence[int]) -> dict[str, Any]:
-    """What traces of several FOVs depend on besides the traces, a person's decisions among it."""
-    flags = experiment.flags.get(dataset.name, [])
-    merged = merge_settings(experiment.config, dataset, fovs, missing, flags)
-    return {**merged, **_inspected(experiment, dataset, fovs)}
-
-
 def _merge(experiment: Experiment, wildcards: Wildcards) -> dict[str, Any]:
     dataset, _ = _place(experiment, wildcards)
     fovs, missing = sample_fovs(experiment.config, dataset, wildcards["sample"])
-    return {**_merged(experiment, dataset, fovs, missing), "columns": experiment.columns}
+    return {**merge_settings(experiment.config, dataset, fovs, missing), "columns": experiment.columns}
 
 
 def _tidy(experiment: Experiment, wildcards: Wildcards) -> dict[str, Any]:
     dataset, _ = _place(experiment, wildcards)
-    merged = _merged(experiment, dataset, dataset.fovs, dataset.failed)
+    merged = merge_settings(experiment.config, dataset, dataset.fovs, dataset.failed)
     return {**merged, "dataset": dataset.name, "samples": samples_by_fov(experiment.config, dataset)}
 
 
 def _plots(experiment: Experiment, wildcards: Wildcards) -> dict[str, Any]:
     dataset, _ = _place(experiment, wildcards)
-    shown = _merged(experiment, dataset, dataset.fovs, dataset.failed)
+    shown = merge_settings(experiment.config, dataset, dataset.fovs, dataset.failed)
     return {**shown, **plot_settings(experiment.config, dataset), "columns": experiment.columns}
 
 
@@ -199,13 +177,12 @@ def _preview_compare(experiment: Experiment, wildcards: Wildcards) -> dict[str, 
 
 
 def merge_settings(
-    config: Mapping[str, Any], dataset: Dataset, fovs: Sequence[int], missing: Sequence[int], flags: Sequence[Flag]
+    config: Mapping[str, Any], dataset: Dataset, fovs: Sequence[int], missing: Sequence[int]
 ) -> dict[str, Any]:
-    """What tables merged from the traces of `fovs` depend on besides: times, a person's decisions, missing FOVs."""
+    """What tables merged from the traces of `fovs` depend on besides: times, missing FOVs."""
     return {
         "times_min": [frame_times(dataset, fov, config["params"])[0] for fov in fovs],
         "missing": {str(fov): "failed" if fov in dataset.failed else "not among fovs" for fov in missing},
-        "flags": [flag for flag in flags if flag[0] in fovs],
     }
 
 
@@ -338,12 +315,13 @@ def record_of(config: Mapping[str, Any], dataset: Dataset) -> dict[str, Any]:
 OF_JOB: Mapping[str, Callable[[Experiment, Wildcards], dict[str, Any]]] = {
     "copy": _copy,
     "corrections": _corrections,
+    "curation": _curation,
     "digest": _digest,
     "extract": _extract,
     "fit": _fit,
     "index": _scales,
     "merge": _merge,
-    "overlay": _overlay,
+    "overlay": _scales,
     "plots": _plots,
     "preview_compare": _preview_compare,
     "preview_segment": _preview_segment,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pyama.config import expand_fovs
@@ -15,6 +15,15 @@ def sample_fovs(config: Mapping[str, Any], dataset: Dataset, sample: str) -> tup
     fovs = expand_fovs(written, len(dataset.movie.fovs), f"samples.{sample}.fovs")
     processed = set(dataset.fovs)
     return [fov for fov in fovs if fov in processed], [fov for fov in fovs if fov not in processed]
+
+
+def fovs_for(config: Mapping[str, Any], dataset: Dataset, wildcards: Mapping[str, str]) -> Sequence[int]:
+    """The processed FOVs that a job of a dataset is for: one, those of its sample, or all."""
+    if wildcards.get("fov"):
+        return [int(wildcards["fov"])]
+    if wildcards.get("sample"):
+        return sample_fovs(config, dataset, wildcards["sample"])[0]
+    return dataset.fovs
 
 
 def samples_by_fov(config: Mapping[str, Any], dataset: Dataset) -> dict[str, str]:

@@ -70,17 +70,17 @@ def hide_progress() -> None:
 # ------------------------------------------------------------------------------------------- before a run executes
 
 
-def before_execution(workflow: Any, prepare: Callable[[], None]) -> None:
+def before_execution(workflow: Any, prepare: Callable[[], None], rehearse: Callable[[], None]) -> None:
     """Call `prepare` when a run begins: before it plans its jobs, but in no command that only reads.
 
-    Snakemake's `onstart` comes after the planning, which would then not know what another run did in between. Dry runs,
-    jobs' own processes, and --lint, --summary and the like do not call it.
+    Snakemake's `onstart` comes after the planning, which would then not know what another run did in between. Dry runs
+    call `rehearse` instead; jobs' own processes, and --lint, --summary and the like, neither.
     """
     execute = workflow.execute
 
     def prepared(*, executor_plugin: Any, **options: Any) -> Any:
-        if workflow.is_main_process and not executor_plugin.common_settings.dryrun_exec:
-            prepare()
+        if workflow.is_main_process:
+            (rehearse if executor_plugin.common_settings.dryrun_exec else prepare)()
         return execute(executor_plugin=executor_plugin, **options)
 
     workflow.execute = prepared

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from formats.registry import formats_of
 from pyama.paths import Layout, corrected, fov_text
+from pyama.planning import decisions
 from pyama.planning.dataset import Dataset
 from pyama.planning.experiment import Experiment
 from pyama.planning.exports import export_targets
@@ -24,6 +25,7 @@ def all_targets(experiment: Experiment) -> list[str]:
         found += _of_dataset(experiment, dataset)
         for template in _per_fov(experiment):
             found += of_fovs(template, dataset)
+        found += decisions.tables(experiment, dataset, dataset.fovs)
         for fov in map(fov_text, dataset.fovs):
             if (dataset.name, fov) in experiment.corrections:
                 found += [path.format(dataset=dataset.name, fov=fov) for path in _of_correction(experiment)]
@@ -35,11 +37,11 @@ def all_targets(experiment: Experiment) -> list[str]:
 def _per_fov(experiment: Experiment) -> Iterator[str]:
     layout, images = experiment.layout, experiment.arrays.images
     yield from (layout.frames(name) for name in images)
-    yield layout.group()
+    yield from (layout.group(), layout.digest)
     if not experiment.copy_only:
         yield from (layout.frames(name, level=1) for name in images)
     if experiment.tracing:
-        yield from (layout.cells, layout.traces, layout.digest)
+        yield from (layout.cells, layout.traces)
 
 
 def _of_correction(experiment: Experiment) -> Iterator[str]:
@@ -53,8 +55,10 @@ def _of_correction(experiment: Experiment) -> Iterator[str]:
 def _of_dataset(experiment: Experiment, dataset: Dataset) -> list[str]:
     layout = experiment.layout
     templates = [layout.record, layout.quality]
+    if dataset.fovs:
+        templates.append(layout.report)
     if experiment.tracing and dataset.fovs:
-        templates += [f"{layout.tidy}.csv", f"{layout.tidy}.parquet", layout.report]
+        templates += [f"{layout.tidy}.csv", f"{layout.tidy}.parquet"]
     found = [template.format(dataset=dataset.name) for template in templates]
     for sample in samples_of(experiment.config, dataset):
         if experiment.merging:

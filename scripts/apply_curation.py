@@ -1,0 +1,198 @@
+"""What a person decided on the cells of one FOV, found again among its present cells by place.
+
+Numbers of cells change with every segmentation. A row of curation.csv is tied to a place (its own frame, x, y, or the
+one remembered when it was first applied), a row of an inspected table to its box; what cannot be found again is
+reported and not applied. The table has a row for each decision, those of the inspected table first.
+"""
+
+import csv
+import io
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from pyama import checksums, job, places, store
+from pyama.curation import APPLIED, WORDS, Flag, frames_text
+from pyama.errors import PyamaError
+from pyama.files import write_text
+from pyama.paths import CURATION, PLACES
+
+LOST, UNKNOWN, FILTERED, CONTRADICTED = "lost", "unknown", "filtered", "contradicted"
+SAME_BOX = 0.5  # intersection over union from which two boxes of a frame are those of the same cell
+SHARE = 0.5  # of the frames of a cell in which its box is to be found again
+BOX = ["bbox_x0", "bbox_y0", "bbox_x1", "bbox_y1"]
+
+
+class Decision(NamedTuple):
+    """A row of the table. frames: those that are meant, as text; none for all of the cell's."""
+
+    source: str  # file
+    cell: int | None  # as it was written
+    good: bool
+    frame: int | None
+    x: float | None
+    y: float | None
+    cell_now: int | None
+    frames: str
+    status: str
+    reason: str
+
+
+# ------------------------------------------------------------------------------------------------------- curation.csv
+
+
+def of_curation(
+    flags: Sequence[Flag], known: Mapping[int, places.Place], get: store.Get, pc: int, kept: set[int]
+) -> list[Decision]:
+    """The decisions of curation.csv. known: remembered places by cell. kept: the cells in the traces."""
+    found = [_of_flag(flag, known, get, pc, kept) for flag in flags]
+    good = {decision.cell_now: set() for decision in found}
+    for decision in found:
+        good[decision.cell_now].add(decision.good)
+    return [
+        decision._replace(status=CONTRADICTED, reason="another row says the opposite of the same cell")
+        if decision.cell_now is not None and len(good[decision.cell_now]) > 1
+        else decision
+        for decision in found
+    ]
+
+
+def _of_flag(flag: Flag, known: Mapping[int, places.Place], get: store.Get, pc: int, kept: set[int]) -> Decision:
+    given = flag.frame is not None
+    place = places.Place(flag.frame, flag.x, flag.y) if given else known.get(flag.cell)
+    if place is None:
+        return Decision(CURATION, flag.cell, flag.good, None, None, None, None, "", UNKNOWN, "there is no such cell")
+    now = places.cell_at(get, pc, place)
+    if now is None:
+        status, reason = LOST, f"there is no cell within {places.NEAR:g} px of its place"
+    elif flag.good and now not in kept:
+        status, reason = FILTERED, "min_frames or border_margin leaves the cell out, so that it has no traces"
+    else:
+        status, reason = APPLIED, _renumbered(flag.cell, now)
+    return Decision(CURATION, flag.cell, flag.good, *place, now, "", status, reason)
+
+
+def _renumbered(cell: int | None, now: int) -> str:
+    return "" if cell in (None, now) else f"its number is {now} now"
+
+
+# --------------------------------------------------------------------------------------------------- inspected tables
+
+
+def read_inspected(path: Path) -> pd.DataFrame:
+    """An inspected table: cell, frame, the box (int), and good (bool). Raises PyamaError where it is none."""
+    try:
+        table = pd.read_csv(path, usecols=["cell", "frame", "good", *BOX], dtype={"good": str})
+        words = table["good"].str.strip().str.lower()
+        unknown = table["good"][~words.isin(WORDS)]
+        if len(unknown):
+            raise ValueError(f"good is {unknown.iloc[0]!r}")
+        numbers = table[["cell", "frame", *BOX]].astype(int)
+    except (OSError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise PyamaError(f"{path}: not a table of inspected traces ({reason}); mend it or delete it") from None
+    return numbers.assign(good=words.map(WORDS).astype(bool))
+
+
+def of_inspected(source: str, table: pd.DataFrame, traces: pd.DataFrame) -> list[Decision]:
+    """The decisions of an inspected table: cells of which it refuses some or all frames.
+
+    What it calls good is in the traces already. traces: the present ones, with cell, frame and box.
+    """
+    by_frame = dict(iter(traces.groupby("frame")))
+    refused = table[~table.groupby("cell")["good"].transform("all")]
+    return [_of_cell(source, int(cell), rows, traces, by_frame) for cell, rows in refused.groupby("cell")]
+
+
+def _of_cell(
+    source: str, cell: int, rows: pd.DataFrame, traces: pd.DataFrame, by_frame: Mapping[int, pd.DataFrame]
+) -> Decision:
+    present = traces[traces["cell"] == cell].set_index("frame")
+    bad = rows[~rows["good"]]
+    middle = rows.iloc[len(rows) // 2]
+    x, y = ((middle[f"bbox_{axis}0"] + middle[f"bbox_{axis}1"]) / 2 for axis in "xy")
+    place = cell, False, int(middle["frame"]), float(x), float(y)
+    if (
+        rows["frame"].isin(present.index).all()
+        and (present.loc[rows["frame"], BOX].to_numpy() == rows[BOX].to_numpy()).all()
+    ):
+        return Decision(source, *place, cell, frames_text(bad["frame"]), APPLIED, "")
+    votes: dict[int, int] = {}
+    for frame, box in zip(rows["frame"], rows[BOX].to_numpy(), strict=True):
+        if frame in by_frame:
+            candidates = by_frame[frame]
+            overlap = box_iou(box, candidates[BOX].to_numpy())
+            if overlap.max(initial=0) >= SAME_BOX:
+                best = int(candidates["cell"].iloc[int(overlap.argmax())])
+                votes[best] = votes.get(best, 0) + 1
+    now = max(votes, key=lambda other: (votes[other], other == cell, -other), default=None)
+    if now is None or votes[now] < SHARE * len(rows):
+        found = votes.get(now, 0)
+        reason = f"its box is found in {found} of {len(rows)} frames, in fewer than {SHARE:.0%}"
+        return Decision(source, *place, None, "", LOST, reason)
+    # A cell that was refused as a whole stays so, also in frames that it did not have.
+    frames = "" if not rows["good"].any() else frames_text(bad["frame"])
+    return Decision(source, *place, now, frames, APPLIED, _renumbered(cell, now))
+
+
+def box_iou(box: np.ndarray, boxes: np.ndarray) -> np.ndarray:
+    """Intersection over union of a half-open box [x0, y0, x1, y1] with each of (n, 4): (n,) float64."""
+    sides = np.minimum(box[2:], boxes[:, 2:]) - np.maximum(box[:2], boxes[:, :2])
+    common = np.prod(np.maximum(sides, 0), axis=1)
+    areas = np.prod(boxes[:, 2:] - boxes[:, :2], axis=1) + np.prod(box[2:] - box[:2])
+    return common / np.maximum(areas - common, 1)
+
+
+# --------------------------------------------------------------------------------------------------------------- files
+
+
+def as_csv(fov: int, decisions: Iterable[Decision]) -> str:
+    """The table's text: fov, then what a decision holds."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(("fov", *Decision._fields))
+    writer.writerows([fov, *("" if value is None else value for value in decision)] for decision in decisions)
+    return text.getvalue()
+
+
+def main(
+    cells: str,
+    traces: str,
+    output: str,
+    remembered: Path,
+    *,
+    fov: int,
+    pc: int,
+    flags: Sequence[Sequence[int | float | bool | None]],
+    inspected: Iterable[str],
+) -> None:
+    """inspected: the FOV's table, if there is one. remembered: where the places of curation.csv's cells are."""
+    table = pd.read_csv(traces, usecols=["cell", "frame", *BOX])
+    decisions = []
+    for path in map(Path, inspected):
+        decisions += of_inspected(path.name, read_inspected(path), table)
+    rows = [Flag(*flag) for flag in flags]
+    places.remember(remembered, [flag.cell for flag in rows if flag.frame is None], [Path(cells)], pc, write=True)
+    with store.open_store(Path(cells)) as get:
+        decisions += of_curation(rows, places.read_places(remembered), get, pc, set(table["cell"].tolist()))
+    write_text(Path(output), as_csv(fov, decisions))
+    for decision in decisions:
+        if decision.status != APPLIED:
+            job.log.warning("not applied: %s, cell %s: %s", decision.source, decision.cell, decision.reason)
+    job.log.info("%d decisions", len(decisions))
+
+
+if __name__ == "__main__":
+    with job.running(snakemake) as settings:
+        dataset, fov = snakemake.wildcards.dataset, snakemake.wildcards.fov
+        main(
+            snakemake.input.cells,
+            snakemake.input.traces,
+            snakemake.output.decisions,
+            checksums.results_of(Path(snakemake.output.checksums)) / PLACES / f"{dataset}/fov_{fov}.csv",
+            fov=int(fov),
+            **settings,
+        )

@@ -1,0 +1,21 @@
+"""Each test has one level, so that `make test-fast` leaves out all that runs the workflow and nothing else."""
+
+from pathlib import Path
+
+from conftest import LEVELS
+
+
+def test_each_file_has_one_level():
+    files = sorted(path.stem.removeprefix("test_") for path in Path(__file__).parent.rglob("test_*.py"))
+    listed = sorted(name for names in LEVELS.values() for name in names.split())
+    assert listed == files
+
+
+def test_each_test_has_one_level(request):
+    levels = {*LEVELS, "browser"}
+    wrong = {}
+    for item in request.session.items:
+        found = [mark.name for mark in item.iter_markers() if mark.name in levels]
+        if len(found) != 1:
+            wrong[item.nodeid] = found
+    assert wrong == {}
