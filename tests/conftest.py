@@ -20,7 +20,7 @@ PYTHON = ROOT / ".venv/bin/python"
 # The level of the tests in tests/test_NAME.py, unless a mark on one says otherwise; pyproject.toml says what each is.
 LEVELS = {
     "unit": """
-        apart background bits clock config coverage exposure foreign_arrays left_out phantoms stage_movement
+        apart background bits clock config coverage exposure foreign_arrays left_out nd2_internals phantoms stage_movement
         versions zstacks config_fuzz crop curation environment features fitting formats_deepcell
         formats_playnano formats_pyama formats_pyme formats_tracks images kinetics levels lock merge methods
         microscopy missing pictures plan preview psf quality recipe report rerun segmentation shifts simulate store
