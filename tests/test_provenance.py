@@ -75,7 +75,10 @@ def test_a_list_tells_what_is_in_a_file_and_what_it_was_made_from(tmp_path):
     for content, size in ((b"2", 1), (b"1", 2)):
         made(tmp_path, "a", content, size=size)
         assert provenance.digests_of(tmp_path, [output]) != {"d/fov_000/x.txt": digest}
-    assert provenance.digests_of(tmp_path, [tmp_path / "d/fov_000/other.txt", "elsewhere.txt"]) == {}
+    other = tmp_path / "d/fov_000/other.txt"
+    assert provenance.digests_of(tmp_path, [other, "elsewhere.txt"]) == {"d/fov_000/other.txt": "not made yet"}
+    other.write_text("a user's")
+    assert provenance.digests_of(tmp_path, [other, "elsewhere.txt"]) == {}
 
 
 @pytest.mark.parametrize("text", ["", "# {\n", "# []\n", "# 1\n", "00000000 1 d/x\n", "\x00"])

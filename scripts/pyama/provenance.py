@@ -25,6 +25,7 @@ Record = dict[str, Any]
 The digest of an output is one of its checksums and of what it was made from.
 """
 
+NOT_MADE = "not made yet"  # in the place of the digest of an input
 LONG = 200  # characters of a setting, beyond which its digest is recorded
 
 
@@ -86,13 +87,18 @@ def changes(recorded: Record, now: Record) -> list[str]:
 def digests_of(root: Path, inputs: Iterable[str | Path]) -> dict[str, str]:
     """Digests of inputs by their path below `root`, as the jobs that made them listed them.
 
-    Inputs that are not listed, as a file of the user's, are left out.
+    A result that no job has made yet is NOT_MADE, so that what is to be made from it runs. Other inputs that are not
+    listed, as a file of the user's, are left out.
     """
+    inputs = list(inputs)
     found = {}
     for name, listing in _listings(root, inputs):
         record = read(listing)
         assert record is not None
         found[name] = record["outputs"][name]
+    if len(found) < len(inputs):
+        below = {Path(path).relative_to(root).as_posix() for path in inputs if Path(path).is_relative_to(root)}
+        found |= {name: NOT_MADE for name in sorted(below - found.keys()) if not (root / name).exists()}
     return found
 
 
