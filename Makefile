@@ -41,7 +41,7 @@ test-slurm: .venv/dev/.done .venv/.done-slurm
 	$(BIN)/python $(PIP) -r requirements-slurm.txt
 	@touch $@
 
-demo/.done: .venv/.done scripts/demo/*.py scripts/pyama/microscopy.py
+demo/.done: .venv/.done scripts/demo/*.py scripts/celltraces/readers/movie_file.py
 	$(BIN)/python scripts/demo/make_demo.py demo
 	@touch $@
 
@@ -76,7 +76,7 @@ test-slurm:
 	.ci/slurm run $(DEV)/python -m pytest tests/test_slurm.py
 
 torture:
-	PYAMA_KILLS=200 PYAMA_FUZZ=5000 $(DEV)/python -m pytest -s -m torture
+	CELLTRACES_KILLS=200 CELLTRACES_FUZZ=5000 $(DEV)/python -m pytest -s -m torture
 
 lint: demo/.done
 	$(DEV)/ruff check .

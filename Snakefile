@@ -8,7 +8,7 @@
 #                          +-- (register) --------------+
 #                                                                              cache, index, exports: of the images
 #
-# The stages stand in rules/, what they compute in scripts/, what is decided before any job in scripts/pyama/planning/,
+# The stages stand in rules/, what they compute in scripts/, what is decided before any job in scripts/celltraces/planning/,
 # and what a user may change in config/config.yaml. `snakemake --list-target-rules` tells what one may ask for,
 # `snakemake --list-rules` every rule.
 from snakemake.utils import min_version

@@ -20,11 +20,11 @@ sys.path.insert(0, str(ROOT / "tests"))
 
 from oracles_fitting import EGFP, cohort, plain_fit
 
-from pyama import fitting, kinetics
+from celltraces.kinetics import fitting, models
 
-KNOWN_BETA = kinetics.with_settings(kinetics.MODELS["maturation"], {"beta": {"fixed": EGFP}})
-FREE_BETA = kinetics.with_settings(kinetics.MODELS["maturation"], {"beta": {"initial": 0.01}})
-TRIVIAL = kinetics.MODELS["trivial"]
+KNOWN_BETA = models.with_settings(models.MODELS["maturation"], {"beta": {"fixed": EGFP}})
+FREE_BETA = models.with_settings(models.MODELS["maturation"], {"beta": {"initial": 0.01}})
+TRIVIAL = models.MODELS["trivial"]
 EVEN, CELLS, FOCUS = (500.0, 0.0, 0.0), (300.0, 1.0, 0.005), (300.0, 1.0, 0.02)
 COHORTS = [
     ("beta known", KNOWN_BETA, 10, EVEN, 0.0),
@@ -44,7 +44,7 @@ COHORTS = [
 ]
 
 
-def fit(model: kinetics.Model, times: np.ndarray, values: np.ndarray) -> tuple[fitting.Fits, float]:
+def fit(model: models.Model, times: np.ndarray, values: np.ndarray) -> tuple[fitting.Fits, float]:
     """Fits, and traces per CPU second."""
     started = time.process_time()
     fits = fitting.fit(model, np.broadcast_to(times, values.shape), values)

@@ -27,9 +27,12 @@ sys.path[:0] = [str(ROOT / "scripts"), str(ROOT / "benchmarks")]
 import plain
 
 import copy_frames
+from celltraces.readers import czi_file, movie_file, nd2_internals
+from celltraces.runs import job
+from celltraces.storage.codecs import PIXELS
+from celltraces.storage.frames import open_frames, writing
 from demo import czi_writer, nd2_writer
 from demo.simulate import simulate
-from pyama import job, microscopy, nd2_internals, store
 
 SIZE = {"n_fovs": 1, "n_frames": 60}
 REPEATS = 3
@@ -60,21 +63,21 @@ def say(what: str, seconds: Mapping[str, float], n: int = 0) -> None:
 
 def czi(folder: Path, planes: np.ndarray) -> None:
     """Copying a FOV from a CZI whose planes are uncompressed, and zstd, with each way to read them."""
-    read_directly, library_for = microscopy._read_czi_plane, microscopy._czi_library
+    read_directly, library_for = czi_file.read_czi_plane, czi_file.czi_library
 
     path = folder / "a.czi"
 
     def copy(library: str | None) -> None:
         if library:
-            microscopy._read_czi_plane = lambda *_: None
-            microscopy._czi_library = lambda _: library
+            czi_file.read_czi_plane = lambda *_: None
+            czi_file.czi_library = lambda _: library
         try:
             outputs = [folder / f"copied/{channel}" for channel in range(3)]
             copy_frames.copy_frames(
                 path, outputs, fov=0, channels=range(3), shape=(60, *planes.shape[2:]), planes=[None]
             )
         finally:
-            microscopy._read_czi_plane, microscopy._czi_library = read_directly, library_for
+            czi_file.read_czi_plane, czi_file.czi_library = read_directly, library_for
 
     for compress in (False, True):
         czi_writer.write_czi(
@@ -100,7 +103,7 @@ def nd2(folder: Path, planes: np.ndarray) -> None:
     )
 
     def ours() -> None:
-        with microscopy.open_movie(path) as read:
+        with movie_file.open_movie(path) as read:
             for frame in range(60):
                 read(0, frame, [0, 1, 2], None)
 
@@ -117,12 +120,12 @@ def zarr(folder: Path, planes: np.ndarray) -> None:
     import zarr
 
     def write() -> None:
-        with store.writing(folder / "ours", light.shape, light.dtype, store.PIXELS) as append:
+        with writing(folder / "ours", light.shape, light.dtype, PIXELS) as append:
             for image in light:
                 append(image)
 
     def read(path: Path) -> None:
-        frames = store.open_frames(path)
+        frames = open_frames(path)
         for frame in range(len(light)):
             frames.read(frame)
 
@@ -151,7 +154,7 @@ def starts() -> None:
         print(f"import {name}: {spent['with'] - spent['without']:.2f} s", flush=True)
     for script in (
         "index_images",
-        "segment_cells, pyama.logstd",
+        "segment_cells, celltraces.segmentation.logstd",
         "estimate_background, scipy.linalg.lapack",
         "crop_cells",
     ):

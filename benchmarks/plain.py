@@ -14,7 +14,7 @@ from zarr.codecs import BloscCodec, Crc32cCodec
 
 
 def as_ours(dtype: np.dtype, shuffle: str = "bitshuffle") -> list[BloscCodec | Crc32cCodec]:
-    """The codecs of our arrays (pyama.store), so that the two ways do the same work."""
+    """The codecs of our arrays (celltraces.storage.cells), so that the two ways do the same work."""
     codec = BloscCodec(cname="lz4", clevel=1, shuffle=shuffle, typesize=dtype.itemsize, blocksize=0)
     return [codec, Crc32cCodec()]
 

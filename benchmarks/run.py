@@ -40,17 +40,26 @@ import plain
 
 import cache_levels
 import crop_cells
-import extract_features
+from celltraces.features import trace_table
+from celltraces.features.trace_table import Chosen
+from celltraces.fluorescence import background
+from celltraces.labels.regions import relabel
+from celltraces.runs import job
+from celltraces.segmentation import logstd, pyama_original
+from celltraces.storage import display_level
+from celltraces.storage.cells import open_store
+from celltraces.storage.codecs import LABELS, PIXELS, SMOOTH
+from celltraces.storage.frames import Frames, open_frames, writing
+from celltraces.tracking import overlap
 from demo.nd2_writer import Channel, write_nd2
 from demo.simulate import simulate
-from pyama import background, display, iou, job, legacy, logstd, store
 
 Row = dict[str, object]
 
 # Each kind of job, and what it imports before it does anything.
 JOBS = {
-    "copy": "copy_frames, pyama.microscopy",
-    "segment": "segment_cells, pyama.logstd",
+    "copy": "copy_frames, celltraces.readers.movie_file",
+    "segment": "segment_cells, celltraces.segmentation.logstd",
     "track": "track_cells",
     "background": "estimate_background, scipy.linalg.lapack",
     "crop": "crop_cells",
@@ -218,20 +227,20 @@ def cpu_ms(function: Callable[[], object], repeats: int) -> float:
     return 1000 * min(times)
 
 
-def write_array(path: Path, frames: np.ndarray, kind: str, **attributes: object) -> store.Frames:
-    with store.writing(path, frames.shape, frames.dtype, kind, attributes=attributes) as append:
+def write_array(path: Path, frames: np.ndarray, kind: str, **attributes: object) -> Frames:
+    with writing(path, frames.shape, frames.dtype, kind, attributes=attributes) as append:
         for frame in frames:
             append(frame)
-    return store.open_frames(path)
+    return open_frames(path)
 
 
 def extracted(cells: Path) -> list[str]:
     """Traces of a cells.zarr with one fluorescence channel."""
     settings = {"min_frames": 1, "border_margin": 0, "mask_margin": 0, "background_weight": 1.0}
     settings |= {"particle_sigma": 1.5, "particle_threshold": 4.5}
-    chosen = extract_features.Chosen(0, ((0, ("area", "aspect_ratio")), (1, tuple(FEATURES))))
-    with store.open_store(cells) as get:
-        return list(extract_features.table(get, 0, chosen, None, **settings))
+    chosen = Chosen(0, ((0, ("area", "aspect_ratio")), (1, tuple(FEATURES))))
+    with open_store(cells) as get:
+        return list(trace_table.table(get, 0, chosen, None, **settings))
 
 
 def plain_ways(folder: Path) -> Iterator[Row]:
@@ -240,19 +249,19 @@ def plain_ways(folder: Path) -> Iterator[Row]:
     phase, light = np.ascontiguousarray(planes[:, 0]), np.ascontiguousarray(planes[:, 1])
     labels = np.array([logstd.segment_frame(frame) for frame in phase])
     tracked = np.array(
-        [iou.relabel(frame, found, np.uint16) for frame, found in zip(labels, iou.track(labels), strict=True)]
+        [relabel(frame, found, np.uint16) for frame, found in zip(labels, overlap.track(labels), strict=True)]
     )
     surface = np.array([background.estimate_background(*frame) for frame in zip(light, labels > 0, strict=True)])
-    limits = display.limits_of_counts(display.count_pixels(light.reshape(-1, light.shape[-1])))
+    limits = display_level.limits_of_counts(display_level.count_pixels(light.reshape(-1, light.shape[-1])))
     arrays = [
-        write_array(folder / "seg_tracked_ch_0/0", tracked, store.LABELS),
-        write_array(folder / "fl_ch_1/0", light, store.PIXELS, display_limits=limits),
-        write_array(folder / "fl_background_ch_1/0", surface, store.SMOOTH),
+        write_array(folder / "seg_tracked_ch_0/0", tracked, LABELS),
+        write_array(folder / "fl_ch_1/0", light, PIXELS, display_limits=limits),
+        write_array(folder / "fl_background_ch_1/0", surface, SMOOTH),
     ]
 
     pairs: dict[str, tuple[Callable[[], object], Callable[[], object]]] = {
         "copy: writing": (
-            lambda: write_array(folder / "copied/0", light, store.PIXELS),
+            lambda: write_array(folder / "copied/0", light, PIXELS),
             lambda: plain.copy(light, folder / "copied_plainly"),
         ),
         "segment": (
@@ -260,10 +269,10 @@ def plain_ways(folder: Path) -> Iterator[Row]:
             lambda: [oracles.logstd_labels(frame) for frame in phase],
         ),
         "segment as PyAMA": (
-            lambda: [legacy.segment_frame(frame) for frame in phase],
+            lambda: [pyama_original.segment_frame(frame) for frame in phase],
             lambda: [oracles.pyama_labels(frame) for frame in phase],
         ),
-        "track": (lambda: iou.track(labels, split_touching=True), lambda: oracles.track(labels)),
+        "track": (lambda: overlap.track(labels, split_touching=True), lambda: oracles.track(labels)),
         "background": (
             lambda: [background.estimate_background(*frame) for frame in zip(light, labels > 0, strict=True)],
             lambda: [oracles_background.like_pyama(*frame) for frame in zip(light, labels > 0, strict=True)],
@@ -282,7 +291,7 @@ def plain_ways(folder: Path) -> Iterator[Row]:
         fast, slow = cpu_ms(ours, 3) / len(phase), cpu_ms(others, 1) / len(phase)
         yield {"what": what, "ours_ms": fast, "plain_ms": slow, "ratio": slow / fast}
         if what == "crop":  # what the extraction reads
-            write_array(folder / "pc_ch_0/0", phase, store.PIXELS)
+            write_array(folder / "pc_ch_0/0", phase, PIXELS)
 
 
 def fovs(folder: Path) -> Iterator[Row]:
@@ -320,12 +329,12 @@ def cells(folder: Path) -> Iterator[Row]:
         for image in labels:
             for cell, (y, x) in enumerate(places + rng.uniform(-4, 4, places.shape), 1):
                 cv2.circle(image, (int(x), int(y)), 12, cell, cv2.FILLED)
-        tracking = cpu_ms(lambda labels=labels: iou.track(labels, split_touching=True), 2)
+        tracking = cpu_ms(lambda labels=labels: overlap.track(labels, split_touching=True), 2)
         there = folder / str(n)
         arrays = [
-            write_array(there / "seg_tracked_ch_0/0", labels, store.LABELS),
-            write_array(there / "fl_ch_1/0", light, store.PIXELS),
-            write_array(there / "fl_background_ch_1/0", flat, store.SMOOTH),
+            write_array(there / "seg_tracked_ch_0/0", labels, LABELS),
+            write_array(there / "fl_ch_1/0", light, PIXELS),
+            write_array(there / "fl_background_ch_1/0", flat, SMOOTH),
         ]
         cropping = cpu_ms(
             lambda arrays=arrays, there=there: crop_cells.write_cells(

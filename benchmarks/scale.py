@@ -25,10 +25,10 @@ ROOT = Path(__file__).parents[1]
 PYTHON = str(ROOT / ".venv/bin/python")  # what is measured runs as it does for a user
 sys.path.insert(0, str(ROOT / "scripts"))
 
+from celltraces.config.read_config import complete
+from celltraces.paths import Layout
+from celltraces.planning import datasets
 from demo.nd2_writer import Channel, write_nd2
-from pyama.config import complete
-from pyama.paths import Layout
-from pyama.planning import datasets
 
 N_FRAMES, SIDE = 100, 2048
 MOST_DONE = 3000  # FOVs: with more, pretending that everything is done takes too long

@@ -19,7 +19,7 @@ rule background:
     benchmark:
         LAYOUT.benchmark("background")
     conda:
-        "../envs/pyama.yaml"
+        "../envs/celltraces.yaml"
     resources:
         mem_mb=memory("background"),
         runtime=runtime("background"),

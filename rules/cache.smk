@@ -16,7 +16,7 @@ rule cache:
     benchmark:
         LAYOUT.benchmark("cache")
     conda:
-        "../envs/pyama.yaml"
+        "../envs/celltraces.yaml"
     resources:
         mem_mb=memory("cache"),
         runtime=runtime("cache"),

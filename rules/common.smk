@@ -1,5 +1,5 @@
 # What all rules share: the config, read and checked; and look-ups that turn a job's wildcards into arguments of what
-# decides, which is plain Python in scripts/pyama/planning/.
+# decides, which is plain Python in scripts/celltraces/planning/.
 import atexit
 import gc
 import os
@@ -15,18 +15,19 @@ sys.path.insert(
     0, workflow.current_basedir.join("../scripts").get_path_or_uri(secret_free=True)
 )
 
-from formats.registry import FORMATS, GROUPS, formats_of
-from pyama import clock, lock, preview, remainder, rerun, resources, summary
-from pyama.config import refuse_repeated_keys
-from pyama.errors import PyamaError
-from pyama.paths import ALL, DATASET, background, corrected, fl, fov_text
-from pyama.paths import labeled, pc, registered, tracked
-from pyama.planning import corrections, decisions, exports, job_settings
-from pyama.planning import leftovers, samples
-from pyama.planning import snakemake_internals as internals
-from pyama.planning import targets as planned
-from pyama.planning.datasets import write_notes
-from pyama.planning.experiment import plan_experiment
+from celltraces.config.read_config import refuse_repeated_keys
+from celltraces.errors import UserError
+from celltraces.exports.registry import FORMATS, GROUPS, formats_of, module_file
+from celltraces.paths import ALL, DATASET, background, corrected, fl, fov_text
+from celltraces.paths import labeled, pc, registered, tracked
+from celltraces.planning import code_digest, corrections, decisions, exports
+from celltraces.planning import job_settings, leftovers, resources, samples
+from celltraces.planning import snakemake_internals as internals
+from celltraces.planning import targets as planned
+from celltraces.planning.datasets import write_notes
+from celltraces.planning.experiment import plan_experiment
+from celltraces.preview import sets as preview
+from celltraces.runs import future_dates, lock, partial_run, summary
 
 # Planning creates about a million long-lived objects; cyclic garbage collection over them costs a fifth of the time, and
 # as long again when Python ends.
@@ -47,10 +48,10 @@ if shlex.quote(sys.executable) != sys.executable:
 try:
     refuse_repeated_keys(workflow.configfiles)
     WITHOUT = (
-        remainder.left_out()
+        partial_run.left_out()
     )  # FOVs that failed, in the second run that does without them
     EXPERIMENT = plan_experiment(config, WITHOUT)
-except PyamaError as error:
+except UserError as error:
     sys.exit(str(error))  # one line per mistake, before any job
 
 CONFIG, LAYOUT, DATASETS = EXPERIMENT.config, EXPERIMENT.layout, EXPERIMENT.datasets
@@ -70,12 +71,12 @@ def begin():
     try:
         if not WITHOUT:  # else the run that failed holds the lock and waits
             BEGAN = lock.hold(Path(LAYOUT.results))
-            clock.bring_back(map(Path, planned.all_targets(EXPERIMENT)), BEGAN)
+            future_dates.bring_back(map(Path, planned.all_targets(EXPERIMENT)), BEGAN)
         write_notes(LAYOUT, DATASETS.values())
         decisions.remember(EXPERIMENT)  # before anything of the results is removed
         decisions.forget(EXPERIMENT)
         corrections.forget(LAYOUT, DATASETS, EXPERIMENT.corrections)
-    except PyamaError as error:
+    except UserError as error:
         sys.exit(str(error))
 
 
@@ -83,7 +84,7 @@ def rehearse():
     """What a dry run does instead: it tells of the mistakes that the run would stop at, and changes nothing."""
     try:
         decisions.refuse_absent(EXPERIMENT)
-    except PyamaError as error:
+    except UserError as error:
         sys.exit(str(error))
 
 
@@ -110,9 +111,9 @@ def settings_of(job):
 def digest_of(*sources):
     return ",".join(
         (
-            rerun.code_digest(source)
+            code_digest.code_digest(source)
             if source.endswith(".py")
-            else rerun.text_digest(source)
+            else code_digest.text_digest(source)
         )
         for source in sources
     )
@@ -241,7 +242,7 @@ def findings():
 def left_over():
     """What lies in the results and does not belong to this configuration: a line, where there is something."""
     found = leftovers.find(EXPERIMENT)
-    return leftovers.line(found, LAYOUT.results, rerun.command())
+    return leftovers.line(found, LAYOUT.results, code_digest.command())
 
 
 def failures():
@@ -257,13 +258,13 @@ def failures():
 def finish_rest(failed):
     """Merge and check what is complete, where nothing but failed FOVs keeps that from being done."""
     jobs = internals.jobs_to_do(workflow)
-    fovs = remainder.to_leave_out(
+    fovs = partial_run.to_leave_out(
         waiting=[job.wildcards_dict for job in jobs],
         failed=[wildcards for wildcards, failure in failed if not failure.stopped],
     )
     everything = any(job.rule.name == "all" for job in jobs)
     if fovs and everything and not internals.is_forced(workflow):
-        remainder.finish_without(fovs)
+        partial_run.finish_without(fovs)
 
 
 def for_report(plot):

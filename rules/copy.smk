@@ -12,7 +12,7 @@ rule copy:
     benchmark:
         LAYOUT.benchmark("copy")
     conda:
-        "../envs/pyama.yaml"
+        "../envs/celltraces.yaml"
     resources:
         mem_mb=memory("copy"),
         runtime=runtime("copy"),

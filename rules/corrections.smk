@@ -14,7 +14,7 @@ rule apply_corrections:
     benchmark:
         LAYOUT.benchmark("apply_corrections")
     conda:
-        "../envs/pyama.yaml"
+        "../envs/celltraces.yaml"
     resources:
         mem_mb=memory("corrections"),
         runtime=runtime("corrections"),

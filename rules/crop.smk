@@ -16,7 +16,7 @@ rule crop:
     benchmark:
         LAYOUT.benchmark("crop")
     conda:
-        "../envs/pyama.yaml"
+        "../envs/celltraces.yaml"
     resources:
         mem_mb=memory("crop"),
         runtime=runtime("crop"),

@@ -13,7 +13,7 @@ rule apply_curation:
     benchmark:
         LAYOUT.benchmark("curation")
     conda:
-        "../envs/pyama.yaml"
+        "../envs/celltraces.yaml"
     resources:
         mem_mb=merging("mem_mb"),
         runtime=10,

@@ -1,4 +1,4 @@
-# What the formats are, and what they are made of, stands in scripts/formats/registry.py.
+# What the formats are, and what they are made of, stands in scripts/celltraces/exports/registry.py.
 for name in FORMATS:
 
     rule:
@@ -24,13 +24,13 @@ for name in FORMATS:
         benchmark:
             LAYOUT.benchmark(f"export_{name}")
         conda:
-            "../envs/pyama.yaml"
+            "../envs/celltraces.yaml"
         resources:
             mem_mb=memory("export"),
             runtime=runtime("export"),
         params:
             settings=settings_of(f"export:{name}"),
-            code=code_of("export_fov.py", f"formats/{FORMATS[name].module or name}.py"),
+            code=code_of("export_fov.py", module_file(name)),
         message:
             f"Exporting {{wildcards.dataset}} FOV {{wildcards.fov}}: {name}"
         script:

@@ -11,7 +11,7 @@ rule extract:
     benchmark:
         LAYOUT.benchmark("extract")
     conda:
-        "../envs/pyama.yaml"
+        "../envs/celltraces.yaml"
     resources:
         mem_mb=memory("extract"),
         runtime=runtime("extract"),

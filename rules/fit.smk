@@ -20,7 +20,7 @@ rule fit:
     benchmark:
         LAYOUT.benchmark("fit_{sample}_{column}_{model}", DATASET)
     conda:
-        "../envs/pyama.yaml"
+        "../envs/celltraces.yaml"
     resources:
         mem_mb=4000,
         runtime=60,

@@ -15,7 +15,7 @@ rule index:
         LAYOUT.benchmark("index")
     localrule: True
     conda:
-        "../envs/pyama.yaml"
+        "../envs/celltraces.yaml"
     resources:
         mem_mb=500,
         runtime=5,

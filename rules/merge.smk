@@ -11,7 +11,7 @@ rule merge:
     benchmark:
         LAYOUT.benchmark("merge_{sample}", DATASET)
     conda:
-        "../envs/pyama.yaml"
+        "../envs/celltraces.yaml"
     resources:
         mem_mb=merging("mem_mb"),
         runtime=merging("runtime"),

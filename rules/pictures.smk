@@ -22,7 +22,7 @@ rule draw_overlay:
     benchmark:
         LAYOUT.benchmark("overlay")
     conda:
-        "../envs/pyama.yaml"
+        "../envs/celltraces.yaml"
     resources:
         mem_mb=memory("overlay"),
         runtime=runtime("overlay"),
@@ -49,7 +49,7 @@ rule draw_plots:
     benchmark:
         LAYOUT.benchmark("plots", DATASET)
     conda:
-        "../envs/pyama.yaml"
+        "../envs/celltraces.yaml"
     resources:
         mem_mb=4000,
         runtime=30,

@@ -18,7 +18,7 @@ rule preview_segment:
     benchmark:
         LAYOUT.benchmark("preview/{parameters}", DATASET)
     conda:
-        "../envs/pyama.yaml"
+        "../envs/celltraces.yaml"
     resources:
         mem_mb=largest_fov_memory("segment"),
         runtime=10,
@@ -45,7 +45,7 @@ rule preview_compare:
     benchmark:
         LAYOUT.benchmark("preview/compare", DATASET)
     conda:
-        "../envs/pyama.yaml"
+        "../envs/celltraces.yaml"
     resources:
         mem_mb=largest_fov_memory("preview_compare"),
         runtime=10,

@@ -24,7 +24,7 @@ rule qc:
     benchmark:
         LAYOUT.benchmark("qc", DATASET)
     conda:
-        "../envs/pyama.yaml"
+        "../envs/celltraces.yaml"
     resources:
         mem_mb=2000,
         runtime=30,

@@ -9,7 +9,7 @@ rule record:
         LAYOUT.benchmark("record", DATASET)
     localrule: True
     conda:
-        "../envs/pyama.yaml"
+        "../envs/celltraces.yaml"
     resources:
         mem_mb=500,
         runtime=5,

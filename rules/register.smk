@@ -16,7 +16,7 @@ rule register:
     benchmark:
         LAYOUT.benchmark("register")
     conda:
-        "../envs/pyama.yaml"
+        "../envs/celltraces.yaml"
     resources:
         mem_mb=memory("register"),
         runtime=runtime("register"),

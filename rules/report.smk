@@ -14,7 +14,7 @@ rule digest:
     benchmark:
         LAYOUT.benchmark("digest")
     conda:
-        "../envs/pyama.yaml"
+        "../envs/celltraces.yaml"
     resources:
         mem_mb=memory("digest"),
         runtime=runtime("digest"),
@@ -48,14 +48,17 @@ rule write_report:
     benchmark:
         LAYOUT.benchmark("report", DATASET)
     conda:
-        "../envs/pyama.yaml"
+        "../envs/celltraces.yaml"
     resources:
         mem_mb=4000,
         runtime=30,
     params:
         settings=settings_of("report"),
         code=code_of(
-            "write_report.py", "report/page.html", "report/page.css", "report/page.js"
+            "write_report.py",
+            "celltraces/report/page.html",
+            "celltraces/report/page.css",
+            "celltraces/report/page.js",
         ),
     message:
         "Writing the report of {wildcards.dataset}: {output.report}"

@@ -10,7 +10,7 @@ rule segment:
     benchmark:
         LAYOUT.benchmark("segment")
     conda:
-        "../envs/pyama.yaml"
+        "../envs/celltraces.yaml"
     resources:
         mem_mb=memory("segment"),
         runtime=runtime("segment"),

@@ -5,7 +5,7 @@ rule set_aside:
         LAYOUT.log("set_aside", ALL),
     localrule: True
     conda:
-        "../envs/pyama.yaml"
+        "../envs/celltraces.yaml"
     resources:
         mem_mb=500,
         runtime=10,

@@ -9,7 +9,7 @@ rule shift_field:
     benchmark:
         LAYOUT.benchmark("shift_field", ALL)
     conda:
-        "../envs/pyama.yaml"
+        "../envs/celltraces.yaml"
     resources:
         mem_mb=4000,
         runtime=30,

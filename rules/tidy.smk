@@ -12,7 +12,7 @@ rule tidy:
     benchmark:
         LAYOUT.benchmark("tidy", DATASET)
     conda:
-        "../envs/pyama.yaml"
+        "../envs/celltraces.yaml"
     resources:
         mem_mb=2000,
         runtime=30,

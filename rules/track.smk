@@ -10,7 +10,7 @@ rule track:
     benchmark:
         LAYOUT.benchmark("track")
     conda:
-        "../envs/pyama.yaml"
+        "../envs/celltraces.yaml"
     resources:
         mem_mb=memory("track"),
         runtime=runtime("track"),

@@ -5,7 +5,7 @@ rule verify:
         LAYOUT.log("verify", ALL),
     localrule: True
     conda:
-        "../envs/pyama.yaml"
+        "../envs/celltraces.yaml"
     resources:
         mem_mb=500,
         runtime=600,
@@ -14,7 +14,7 @@ rule verify:
         code=code_of("verify_results.py"),
         results=LAYOUT.results,
         targets=targets,
-        command=rerun.command(),
+        command=code_digest.command(),
     message:
         "Reading all results in {LAYOUT.results}"
     script:

@@ -1,8 +1,8 @@
-"""Between tracking and cropping: labels that a person corrected take the place of the tracked ones.
+"""Apply a person's corrections: their labels take the place of the tracked ones before cropping.
 
 The correction is a DeepCell Label project (or a .trk of deepcell-tracking) that was made from this very FOV, which is
 proved by its pixels. Where its cells lie over each other the label image shows the lowest number, and the pixels that
-the others lose are kept beside it (pyama.overlaps). Divisions become the lineage table.
+the others lose are kept beside it (celltraces.labels.shared_pixels). Divisions become the lineage table.
 """
 
 from collections.abc import Mapping, Sequence
@@ -10,26 +10,30 @@ from pathlib import Path
 
 import numpy as np
 
-from formats import ome
-from formats.deepcell_label import Project, reading_project
-from formats.deepcell_trk import reading_trk
-from pyama import iou, job, lineage, overlaps, store
-from pyama.errors import PyamaError
+from celltraces.errors import UserError
+from celltraces.exports import ome
+from celltraces.exports.deepcell_label import Project, reading_project
+from celltraces.exports.deepcell_trk import reading_trk
+from celltraces.labels import lineage, shared_pixels
+from celltraces.labels.regions import FrameTracks, regions, relabel
+from celltraces.runs import job
+from celltraces.storage.codecs import LABELS
+from celltraces.storage.frames import Frames, open_frames, writing
 
 
-def check_images(project: Project, channels: Mapping[str, store.Frames]) -> None:
+def check_images(project: Project, channels: Mapping[str, Frames]) -> None:
     """Refuse a project whose images are not those of this FOV, pixel by pixel.
 
     Channels are found by the names in the project, or by their order where it has lost the names.
     """
     names = project.names if {*project.names} <= {*channels} else list(channels)[: len(project.names)]
     if len(names) < len(project.names):
-        raise PyamaError(f"{project.where}: it has {len(project.names)} channels, this FOV has {len(channels)}")
+        raise UserError(f"{project.where}: it has {len(project.names)} channels, this FOV has {len(channels)}")
     n_frames = project.shape[0]
     theirs = ome.digest(project.image(at, frame) for at in range(len(names)) for frame in range(n_frames))
     ours = ome.digest(channels[name].read(frame) for name in names for frame in range(n_frames))
     if theirs != ours:
-        raise PyamaError(
+        raise UserError(
             f"{project.where}: its images are not those of this FOV (SHA-256 of the pixels {theirs[:16]}..., here "
             f"{ours[:16]}...); put the file under the name of the FOV it was made from, and leave its images alone"
         )
@@ -43,10 +47,10 @@ def read_frame(
     Returns the label image (H, W) uint32 with the lowest cell where several share a pixel, the pixels that the other
     cells lose (positions in the flat frame), and the values that stand for nothing, which become 0.
     """
-    present = iou.regions(values)[0].tolist()
+    present = regions(values)[0].tolist()
     known = [value for value in present if value in meaning]
     lowest = np.array([meaning[value][0] for value in known], np.int64)
-    labels = iou.relabel(values, iou.Mapping(np.array(known, values.dtype), lowest), np.uint32)
+    labels = relabel(values, FrameTracks(np.array(known, values.dtype), lowest), np.uint32)
     hidden: dict[int, list[np.ndarray]] = {}
     for value in known:
         if len(meaning[value]) > 1:
@@ -57,31 +61,31 @@ def read_frame(
     return labels, lost, [value for value in present if value not in meaning]
 
 
-def apply_project(project: Project, tracked: store.Frames, output: Path) -> dict[int, tuple[int, int]]:
+def apply_project(project: Project, tracked: Frames, output: Path) -> dict[int, tuple[int, int]]:
     """Write the corrected labels (T, H, W) of `tracked`'s dtype; returns the first and last frame of each cell.
 
-    Raises PyamaError for cells whose number does not fit.
+    Raises UserError for cells whose number does not fit.
     """
     highest = np.iinfo(tracked.dtype).max
     seen: dict[int, tuple[int, int]] = {}
     kept: dict[str, dict[str, list[int]]] = {}
     dropped = shared = absent = 0
     attributes: dict[str, object] = {"overlaps": kept}
-    with store.writing(output, tracked.shape, tracked.dtype, store.LABELS, attributes=attributes) as append:
+    with writing(output, tracked.shape, tracked.dtype, LABELS, attributes=attributes) as append:
         for frame, meaning in enumerate(project.cells):
             values = project.values(frame)
             if values.min() < 0:
-                raise PyamaError(f"{project.where}: frame {frame} holds the value {values.min()}; labels are 0 or more")
+                raise UserError(f"{project.where}: frame {frame} holds the value {values.min()}; labels are 0 or more")
             labels, hidden, unknown = read_frame(values, meaning)
-            cells = {*iou.regions(labels)[0].tolist(), *hidden}
+            cells = {*regions(labels)[0].tolist(), *hidden}
             if cells and max(cells) > highest:
-                raise PyamaError(
+                raise UserError(
                     f"{project.where}: frame {frame} has cell {max(cells)}; the highest number is {highest}"
                 )
             for cell in cells:
                 seen[cell] = (seen.get(cell, (frame,))[0], frame)
             if hidden:
-                kept[str(frame)] = {str(cell): overlaps.to_runs(hidden[cell]) for cell in sorted(hidden)}
+                kept[str(frame)] = {str(cell): shared_pixels.to_runs(hidden[cell]) for cell in sorted(hidden)}
             dropped += len(unknown)
             shared += sum(map(len, hidden.values()))
             absent += len({cell for named in meaning.values() for cell in named} - cells)
@@ -98,8 +102,8 @@ def apply_project(project: Project, tracked: store.Frames, output: Path) -> dict
 
 
 def main(correction: str, channels: Sequence[str], tracked: str, corrected: str, table: str, fov: int) -> None:
-    images = {Path(channel).parent.name: store.open_frames(Path(channel)) for channel in channels}
-    automatic = store.open_frames(Path(tracked))
+    images = {Path(channel).parent.name: open_frames(Path(channel)) for channel in channels}
+    automatic = open_frames(Path(tracked))
     path = Path(correction)
     reading = reading_trk if path.suffix == ".trk" else reading_project
     with reading(path, automatic.shape, len(images)) as project:
@@ -107,10 +111,10 @@ def main(correction: str, channels: Sequence[str], tracked: str, corrected: str,
             job.log.warning("%s", note)
         check_images(project, images)
         seen = apply_project(project, automatic, Path(corrected))
-        divisions, notes = lineage.checked(project.divisions, seen, project.where)
+        divisions, notes = lineage.checked_divisions(project.divisions, seen, project.where)
     for note in notes:
         job.log.warning("%s", note)
-    lineage.write_table(Path(table), fov, seen, divisions)
+    lineage.write_lineage(Path(table), fov, seen, divisions)
     job.log.info("%d cells, %d divisions from %s", len(seen), len(divisions), path.name)
 
 

@@ -1,4 +1,4 @@
-"""What a person decided on the cells of one FOV, found again among its present cells by place.
+"""Find the cells that a person decided on, and write what became of each decision.
 
 Numbers of cells change with every segmentation. A row of curation.csv is tied to a place (its own frame, x, y, or the
 one remembered when it was first applied), a row of an inspected table to its box; what cannot be found again is
@@ -14,11 +14,14 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from pyama import checksums, job, places, store
-from pyama.curation import APPLIED, WORDS, Flag, frames_text
-from pyama.errors import PyamaError
-from pyama.files import write_text
-from pyama.paths import CURATION, PLACES
+from celltraces.errors import UserError
+from celltraces.files import write_text
+from celltraces.paths import CURATION, PLACES
+from celltraces.results import places
+from celltraces.results.curation import APPLIED, WORDS, Flag, frames_text
+from celltraces.runs import job
+from celltraces.storage import checksums
+from celltraces.storage.cells import Get, open_store
 
 LOST, UNKNOWN, FILTERED, CONTRADICTED = "lost", "unknown", "filtered", "contradicted"
 SAME_BOX = 0.5  # intersection over union from which two boxes of a frame are those of the same cell
@@ -45,7 +48,7 @@ class Decision(NamedTuple):
 
 
 def of_curation(
-    flags: Sequence[Flag], known: Mapping[int, places.Place], get: store.Get, pc: int, kept: set[int]
+    flags: Sequence[Flag], known: Mapping[int, places.Place], get: Get, pc: int, kept: set[int]
 ) -> list[Decision]:
     """The decisions of curation.csv. known: remembered places by cell. kept: the cells in the traces."""
     found = [_of_flag(flag, known, get, pc, kept) for flag in flags]
@@ -60,7 +63,7 @@ def of_curation(
     ]
 
 
-def _of_flag(flag: Flag, known: Mapping[int, places.Place], get: store.Get, pc: int, kept: set[int]) -> Decision:
+def _of_flag(flag: Flag, known: Mapping[int, places.Place], get: Get, pc: int, kept: set[int]) -> Decision:
     given = flag.frame is not None
     place = places.Place(flag.frame, flag.x, flag.y) if given else known.get(flag.cell)
     if place is None:
@@ -83,7 +86,7 @@ def _renumbered(cell: int | None, now: int) -> str:
 
 
 def read_inspected(path: Path) -> pd.DataFrame:
-    """An inspected table: cell, frame, the box (int), and good (bool). Raises PyamaError where it is none."""
+    """An inspected table: cell, frame, the box (int), and good (bool). Raises UserError where it is none."""
     try:
         table = pd.read_csv(path, usecols=["cell", "frame", "good", *BOX], dtype={"good": str})
         words = table["good"].str.strip().str.lower()
@@ -93,7 +96,7 @@ def read_inspected(path: Path) -> pd.DataFrame:
         numbers = table[["cell", "frame", *BOX]].astype(int)
     except (OSError, ValueError) as error:
         reason = str(error).splitlines()[0]
-        raise PyamaError(f"{path}: not a table of inspected traces ({reason}); mend it or delete it") from None
+        raise UserError(f"{path}: not a table of inspected traces ({reason}); mend it or delete it") from None
     return numbers.assign(good=words.map(WORDS).astype(bool))
 
 
@@ -176,7 +179,7 @@ def main(
         decisions += of_inspected(path.name, read_inspected(path), table)
     rows = [Flag(*flag) for flag in flags]
     places.remember(remembered, [flag.cell for flag in rows if flag.frame is None], [Path(cells)], pc, write=True)
-    with store.open_store(Path(cells)) as get:
+    with open_store(Path(cells)) as get:
         decisions += of_curation(rows, places.read_places(remembered), get, pc, set(table["cell"].tolist()))
     write_text(Path(output), as_csv(fov, decisions))
     for decision in decisions:

@@ -1,7 +1,7 @@
-"""Stage 7, caching: level 1 of every array of images.zarr, for viewers.
+"""Stage 7, caching: make level 1 (8 bit, half resolution) of every array of images.zarr, for viewers.
 
 Intensities: the 1st to 99th percentile of the whole stack become black to white. Labels: in proportion to the
-highest label. Both stand in the array's attributes (see pyama.display), so that one pass over the frames is enough.
+highest label. Both stand in the array's attributes, so that one pass over the frames is enough.
 A channel that fails gets an empty level that says so: pictures for viewing never cost the run its data.
 """
 
@@ -10,25 +10,29 @@ from pathlib import Path
 
 import numpy as np
 
-from pyama import display, job, paths, store
+from celltraces import paths
+from celltraces.runs import job
+from celltraces.storage import display_level
+from celltraces.storage.codecs import DISPLAY
+from celltraces.storage.frames import open_frames, writing
 
 TILE = 256
 
 
 def cache_level(source: Path, output: Path) -> None:
     """Write the display level of one (T, H, W) array: (T, H/2, W/2) uint8."""
-    frames = store.open_frames(source)
+    frames = open_frames(source)
     is_labels = paths.is_labels(source.parent.name)
-    low, high = display.limits_of_movie(frames)
+    low, high = display_level.limits_of_movie(frames)
     n_frames, height, width = frames.shape
     shape = (n_frames, max(1, height // 2), max(1, width // 2))
-    with store.writing(output, shape, np.uint8, store.DISPLAY, tile=TILE) as append:
+    with writing(output, shape, np.uint8, DISPLAY, tile=TILE) as append:
         for frame in range(n_frames):
             image = frames.read(frame)
             if is_labels:
-                append(display.labels_to_bytes(display.half_labels(image), high))
+                append(display_level.labels_to_bytes(display_level.half_labels(image), high))
             else:
-                append(display.half(display.to_bytes(image, low, high)))
+                append(display_level.half(display_level.to_bytes(image, low, high)))
 
 
 def main(sources: Sequence[str], outputs: Sequence[str]) -> None:
@@ -38,7 +42,7 @@ def main(sources: Sequence[str], outputs: Sequence[str]) -> None:
             job.log.info("%s: done", source.parent.name)
         except Exception as error:
             job.log.exception("%s: no display level", source.parent.name)
-            with store.writing(output, (1, 1, 1), np.uint8, store.DISPLAY, attributes={"failed": str(error)}) as append:
+            with writing(output, (1, 1, 1), np.uint8, DISPLAY, attributes={"failed": str(error)}) as append:
                 append(np.zeros((1, 1), np.uint8))
 
 

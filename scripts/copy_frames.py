@@ -1,8 +1,8 @@
-"""Stage 1, copying: the frames of one FOV from a microscopy file into images.zarr, one array per channel.
+"""Stage 1, copying: copy the frames of one FOV from the input file into images.zarr, one array per channel.
 
 Planes that are not in the file are written as zeros and listed in the array's attribute `missing_frames`; nothing
 is shifted into their place. Pixels on which a mosaic has no tile, and blank borders, are zeros that the attribute
-`uncovered` names (see pyama.coverage). The attribute `frame_statistics` holds what the checks of quality need to know,
+`uncovered` names (see celltraces.frames.coverage). The attribute `frame_statistics` holds what the quality checks need,
 `stage_movement` how far each frame is displaced, `display_limits` what the display level needs, `z_planes` the planes
 of which the highest value was taken.
 """
@@ -15,11 +15,16 @@ from typing import Any
 
 import numpy as np
 
-from formats import pyme_spool
-from pyama import coverage, display, job, paths, stage_movement, store, zstacks
-from pyama.coverage import Boxes
-from pyama.frame_statistics import NO_STATISTICS, frame_statistics
-from pyama.microscopy import open_movie
+from celltraces import paths
+from celltraces.frames import coverage, stage_movement, z_stacks
+from celltraces.frames.coverage import Boxes
+from celltraces.frames.statistics import NO_STATISTICS, frame_statistics
+from celltraces.pyme import spool
+from celltraces.readers.movie_file import open_movie
+from celltraces.runs import job
+from celltraces.storage import display_level
+from celltraces.storage.codecs import PIXELS
+from celltraces.storage.frames import writing
 
 
 def copy_frames(
@@ -30,7 +35,7 @@ def copy_frames(
     channels: Sequence[int],
     shape: Sequence[int],
     planes: Sequence[int | None],
-    pyme: Mapping[str, Any] = pyme_spool.DEFAULTS,
+    pyme: Mapping[str, Any] = spool.DEFAULTS,
 ) -> dict[int, list[int]]:
     """Copy `channels` of one FOV, each (T, H, W) uint16, to `outputs`, one frame in memory at a time.
 
@@ -39,7 +44,7 @@ def copy_frames(
     one of them, and where that is seen only in later frames, the copy is made a second time.
     """
     sizes = {"fov": fov, "channels": channels, "shape": shape, "planes": planes, "pyme": pyme}
-    states = {channel: np.full((shape[0], len(planes)), zstacks.ABSENT, np.int8) for channel in channels}
+    states = {channel: np.full((shape[0], len(planes)), z_stacks.ABSENT, np.int8) for channel in channels}
     try:
         return _copy_once(raw, outputs, states, known=0, **sizes)
     except _SeenTooLate:
@@ -80,7 +85,7 @@ def _copy_once(
     movement: dict[int, dict[str, list[Any]]] = {
         channel: {name: [] for name in stage_movement.NAMES} for channel in followers
     }
-    counts = {channel: np.zeros(display.COUNTS, np.int64) for channel in channels}
+    counts = {channel: np.zeros(display_level.COUNTS, np.int64) for channel in channels}
     limits: dict[int, list[int]] = {channel: [] for channel in channels}
     blank = np.zeros((height, width), np.uint16)
     stacked = len(planes) > 1
@@ -100,11 +105,11 @@ def _copy_once(
         read = stack.enter_context(open_movie(raw, pyme))
         appends = [
             stack.enter_context(
-                store.writing(
+                writing(
                     output,
                     (n_frames, height, width),
                     np.uint16,
-                    store.PIXELS,
+                    PIXELS,
                     attributes=attributes[channel],
                 )
             )
@@ -115,8 +120,8 @@ def _copy_once(
             for append, channel, images in zip(appends, channels, stacks, strict=True):
                 present = [plane for plane, image in zip(planes, images, strict=True) if image is not None]
                 if stacked:
-                    states[channel][frame] = [zstacks.state_of(image) for image in images]
-                    if zstacks.incomplete(states[channel][: max(known, frame + 1)])[frame]:
+                    states[channel][frame] = [z_stacks.state_of(image) for image in images]
+                    if z_stacks.incomplete(states[channel][: max(known, frame + 1)])[frame]:
                         present = []
                 image, without_data = blank, ()
                 of_frame = NO_STATISTICS
@@ -124,7 +129,7 @@ def _copy_once(
                     without_tile = [read.uncovered(fov, frame, channel, plane) for plane in present]
                     images = map(coverage.blanked, (image for image in images if image is not None), without_tile)
                     image = reduce(np.maximum, images)
-                    counts_of_frame = display.count_pixels(image)
+                    counts_of_frame = display_level.count_pixels(image)
                     of_tiles = coverage.common(without_tile, image.shape)
                     without_data = coverage.find(image, int(counts_of_frame[0]), of_tiles)
                     counts_of_frame[0] -= coverage.area_of(without_data)
@@ -141,11 +146,11 @@ def _copy_once(
                     for name, value in moved.items():
                         movement[channel][name].append(value)
         for channel in channels:
-            limits[channel] += display.limits_of_counts(counts[channel])
+            limits[channel] += display_level.limits_of_counts(counts[channel])
             if stacked:
-                if missing[channel] != np.flatnonzero(zstacks.incomplete(states[channel])).tolist():
+                if missing[channel] != np.flatnonzero(z_stacks.incomplete(states[channel])).tolist():
                     raise _SeenTooLate
-                taken[channel] += [planes[at] for at in zstacks.planes_taken(states[channel])]
+                taken[channel] += [planes[at] for at in z_stacks.planes_taken(states[channel])]
             spans = coverage.as_attribute(uncovered[channel])
             if spans:
                 attributes[channel][coverage.ATTRIBUTE] = spans

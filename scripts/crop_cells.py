@@ -1,4 +1,4 @@
-"""Stage 5, cropping: every tracked cell's own small movie in every channel, in cells.zarr.
+"""Stage 5, cropping: cut every tracked cell's own small movie out of every channel, into cells.zarr.
 
 A cell's window is as large as its largest padded box and follows the cell. Crops are neither masked nor corrected
 for background; the mask and the background are channels of their own. Pixel values are stored as float32 / 65535
@@ -11,7 +11,14 @@ from pathlib import Path
 
 import numpy as np
 
-from pyama import coverage, display, job, overlaps, paths, store
+from celltraces import paths
+from celltraces.frames import coverage
+from celltraces.labels import shared_pixels
+from celltraces.runs import job
+from celltraces.storage import display_level
+from celltraces.storage.cells import Put, new_store, put_array, put_group
+from celltraces.storage.codecs import DISPLAY, LABELS, PIXELS
+from celltraces.storage.frames import Frames, open_frames
 
 SCALE = 65535
 BATCH_BYTES = 192 << 20  # pixels of so many cells are collected in one pass over the frames
@@ -29,10 +36,10 @@ class Cells:
     windows: np.ndarray  # (N, 2) int32: height and width of the window
 
 
-def locate_cells(tracked: store.Frames) -> Cells:
+def locate_cells(tracked: Frames) -> Cells:
     """Find every cell's boxes in a (T, H, W) array of tracked labels; windows are as tight as the boxes."""
     n_frames = tracked.shape[0]
-    found = [overlaps.regions(tracked, frame) for frame in range(n_frames)]
+    found = [shared_pixels.regions(tracked, frame) for frame in range(n_frames)]
     ids = np.unique(np.concatenate([labels for labels, _, _ in found])).astype(np.int32)
     bboxes = np.zeros((len(ids), n_frames, 4), np.int32)
     areas = np.zeros((len(ids), n_frames), np.int32)
@@ -55,7 +62,7 @@ def pad_cells(ids: np.ndarray, areas: np.ndarray, bboxes: np.ndarray, shape: Seq
     return Cells(ids, valid, bboxes, areas, np.where(valid[..., None], origins, 0).astype(np.int32), windows)
 
 
-def write_cells(tracked: store.Frames, channels: Sequence[store.Frames], output: Path, *, crop_padding: int) -> Cells:
+def write_cells(tracked: Frames, channels: Sequence[Frames], output: Path, *, crop_padding: int) -> Cells:
     """Write cells.zarr for all tracked cells and return where they are.
 
     Cells are taken in batches, so that memory does not grow with their number or the length of the movie.
@@ -63,14 +70,14 @@ def write_cells(tracked: store.Frames, channels: Sequence[store.Frames], output:
     located = locate_cells(tracked)
     cells = pad_cells(located.ids, located.areas, located.bboxes, tracked.shape[1:], crop_padding)
     names = [paths.cropped_as(channel.path.parent.name) for channel in (tracked, *channels)]
-    with store.new_store(output) as put:
-        store.put_group(put, "")
+    with new_store(output) as put:
+        put_group(put, "")
         n_frames, height, width = tracked.shape
         image = {"frames": n_frames, "height": height, "width": width}
         for channel in channels:
             if paths.is_phase_contrast(channel.path.parent.name):
                 image |= coverage.same(channel.attributes)
-        store.put_group(put, "metadata", image)
+        put_group(put, "metadata", image)
         for name, data in (
             ("cell_ids", cells.ids),
             ("bboxes", cells.bboxes),
@@ -78,9 +85,9 @@ def write_cells(tracked: store.Frames, channels: Sequence[store.Frames], output:
             ("areas", cells.areas),
             ("crop_origins", cells.origins),
         ):
-            store.put_array(put, f"metadata/{name}", data, store.LABELS)
+            put_array(put, f"metadata/{name}", data, LABELS)
         for name in names:
-            store.put_group(put, name)
+            put_group(put, name)
         uncovered = [coverage.by_frame(channel.attributes) for channel in (tracked, *channels)]
         for batch in _batches(cells):
             for name, channel, boxes in zip(names, (tracked, *channels), uncovered, strict=True):
@@ -104,7 +111,7 @@ def _batches(cells: Cells) -> Iterator[list[int]]:
         yield batch
 
 
-def _collect(channel: store.Frames, cells: Cells, batch: Sequence[int]) -> list[np.ndarray]:
+def _collect(channel: Frames, cells: Cells, batch: Sequence[int]) -> list[np.ndarray]:
     """Pixels of the cells of a batch in the frames where they are present: (n_present, h, w) each, channel's dtype."""
     rows = np.array(batch)
     valid = cells.valid[rows]
@@ -120,9 +127,9 @@ def _collect(channel: store.Frames, cells: Cells, batch: Sequence[int]) -> list[
 
 
 def _put_cell(
-    put: store.Put,
+    put: Put,
     name: str,
-    channel: store.Frames,
+    channel: Frames,
     cells: Cells,
     cell: int,
     pixels: np.ndarray,
@@ -134,24 +141,26 @@ def _put_cell(
     """
     valid = cells.valid[cell]
     key = f"{name}/{cells.ids[cell]}"
-    store.put_group(put, key)
+    put_group(put, key)
     if paths.is_labels(name):
         crop = (pixels == cells.ids[cell]).astype(np.uint8)
-        overlaps.show_in_crops(crop, channel, int(cells.ids[cell]), np.flatnonzero(valid), cells.origins[cell, valid])
-        shown = display.half_labels(crop) * np.uint8(255)
-        kind, attributes = store.LABELS, {}
+        shared_pixels.show_in_crops(
+            crop, channel, int(cells.ids[cell]), np.flatnonzero(valid), cells.origins[cell, valid]
+        )
+        shown = display_level.half_labels(crop) * np.uint8(255)
+        kind, attributes = LABELS, {}
     else:
         crop = pixels.astype(np.float32) / np.float32(SCALE)
-        shown = display.half(display.to_bytes(pixels, *display.limits(pixels)))
-        kind, attributes = store.PIXELS, {"scale": SCALE, "offset": 0}
+        shown = display_level.half(display_level.to_bytes(pixels, *display_level.limits(pixels)))
+        kind, attributes = PIXELS, {"scale": SCALE, "offset": 0}
         missing = channel.attributes.get("missing_frames")
         if missing:
             attributes["missing_frames"] = tuple(missing)
         boxes = _boxes_in_crops(uncovered, cells, cell)
         if boxes:
             attributes[coverage.ATTRIBUTE] = boxes
-    store.put_array(put, f"{key}/0", _over_all_frames(crop, valid), kind, attributes)
-    store.put_array(put, f"{key}/1", _over_all_frames(shown, valid), store.DISPLAY)
+    put_array(put, f"{key}/0", _over_all_frames(crop, valid), kind, attributes)
+    put_array(put, f"{key}/1", _over_all_frames(shown, valid), DISPLAY)
 
 
 def _boxes_in_crops(
@@ -178,8 +187,8 @@ def _over_all_frames(present: np.ndarray, valid: np.ndarray) -> np.ndarray:
 
 def main(tracked: str, channels: Sequence[str], output: str, crop_padding: int) -> None:
     cells = write_cells(
-        store.open_frames(Path(tracked)),
-        [store.open_frames(Path(channel)) for channel in channels],
+        open_frames(Path(tracked)),
+        [open_frames(Path(channel)) for channel in channels],
         Path(output),
         crop_padding=crop_padding,
     )

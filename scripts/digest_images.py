@@ -1,4 +1,4 @@
-"""What the report shows of a FOV without cells (no phase contrast, or copied only): its channels and their levels.
+"""Make the digest of one FOV of a run without cells: images, levels, background.
 
 The file is of the same kind as that of digest_fov.py; a FOV of which it cannot be made gets one that says why.
 """
@@ -10,14 +10,17 @@ from typing import Any
 
 import numpy as np
 
-from pyama import display, draw, job, store
-from report.digest import DIGEST, THUMBNAIL, as_webp
+from celltraces.pictures import draw
+from celltraces.report.digest import DIGEST, THUMBNAIL, as_webp
+from celltraces.runs import job
+from celltraces.storage import cells, display_level
+from celltraces.storage.frames import Frames, open_frames
 
 GAP = 4  # px between two channels of a picture
 NARROWEST = 100  # px: width of a channel in a picture of many
 
 
-def middle_frame(arrays: Sequence[store.Frames]) -> int:
+def middle_frame(arrays: Sequence[Frames]) -> int:
     """The middle one of the frames that the file holds in all of these channels, else in the first of them."""
     n_frames = arrays[0].shape[0]
     present = [frame for frame in range(n_frames) if all(array.present(frame) for array in arrays)]
@@ -25,7 +28,7 @@ def middle_frame(arrays: Sequence[store.Frames]) -> int:
     return present[len(present) // 2]
 
 
-def picture(arrays: Sequence[store.Frames], frame: int, width: int) -> np.ndarray:
+def picture(arrays: Sequence[Frames], frame: int, width: int) -> np.ndarray:
     """One frame of each channel side by side, (h, w, 3) uint8; each from black to white by its own values.
 
     width: of all of them together, in pixels, unless each would be narrower than NARROWEST.
@@ -35,12 +38,12 @@ def picture(arrays: Sequence[store.Frames], frame: int, width: int) -> np.ndarra
     for array in arrays:
         image = array.read(frame)
         shape = draw.picture_shape(*image.shape, width)
-        shown = draw.grey_picture(draw.resize(display.to_bytes(image, *draw.levels([image])), shape))
+        shown = draw.grey_picture(draw.resize(display_level.to_bytes(image, *draw.display_levels([image])), shape))
         parts += [shown, np.full((shown.shape[0], GAP, 3), 255, np.uint8)]
     return np.concatenate(parts[:-1], axis=1)
 
 
-def levels_of(array: store.Frames, background: store.Frames | None) -> dict[str, Any]:
+def levels_of(array: Frames, background: Frames | None) -> dict[str, Any]:
     """The mean of the first and of the last frame that the file holds, and the range (1 to 99 %) of the background.
 
     In counts, None where there is nothing.
@@ -60,8 +63,8 @@ def digest(channels: Sequence[Path], backgrounds: Sequence[Path], thumbnail_widt
 
     In digest.json: `frame` and `bytes` of the picture, and `levels_of` each channel in the list `images`.
     """
-    raw = [store.open_frames(path) for path in channels]
-    below = {_number(path): store.open_frames(path) for path in backgrounds}
+    raw = [open_frames(path) for path in channels]
+    below = {_number(path): open_frames(path) for path in backgrounds}
     frame = middle_frame(raw)
     shown = as_webp(picture(raw, frame, thumbnail_width))
     images = [levels_of(array, below.get(_number(array.path))) for array in raw]
@@ -80,7 +83,7 @@ def main(output: str, channels: Sequence[str], backgrounds: Sequence[str], thumb
     except Exception as error:
         job.log.exception("the report will not show this FOV")
         files = {DIGEST: json.dumps({"problem": type(error).__name__}).encode()}
-    with store.new_store(Path(output)) as put:
+    with cells.new_store(Path(output)) as put:
         for name, content in files.items():
             put(name, content)
     job.log.info("%d files, %d bytes", len(files), sum(map(len, files.values())))

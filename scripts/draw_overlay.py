@@ -1,103 +1,17 @@
-"""Pictures beside the numbers: the movie of one FOV, its phase contrast with each cell's outline and number.
+"""Draw the movie of one FOV: phase contrast with each cell's outline and number.
 
 Cells that are in the traces have a colour of their own, the same in all frames, and the number that they have in the
 table; the others, which a filter left out, are grey. Two passes: a few frames for the grey levels, then one at a time.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from pyama import display, draw, film, job, store
-from pyama.curation import good_traces
-
-SOME = 9
-FL_LEVELS = (80.0, 99.9)  # percentiles: most of a fluorescence frame is background, and stays black
-GREYS = 24  # of a GIF: more cost bytes and show noise
-SMALLEST_NUMBER, LARGEST_NUMBER = 9, 13  # px: height of the cells' numbers
-BROAD = 16  # px: cells at least as wide get an outline of two pixels
-
-
-def film_cells(
-    pc: store.Frames,
-    tracked: store.Frames,
-    light: Sequence[store.Frames],
-    kept: Sequence[int],
-    output: Path,
-    *,
-    times_min: Sequence[float],
-    pixel_size_um: float | None,
-    movie_width: int,
-    movie_speed: int,
-) -> None:
-    """Write the movie of one FOV; pc, tracked and light are (T, H, W) arrays, `kept` the cells that are in the traces.
-
-    light: nothing, or a fluorescence channel and its background.
-    """
-    n_frames, height, width = pc.shape
-    shape = draw.picture_shape(height, width, movie_width)
-    greys = draw.levels(map(pc.read, _some(pc)))
-    if light:
-        greens = draw.levels((_shine(light, frame) for frame in _some(light[0])), *FL_LEVELS)
-    hues = dict(zip(kept, draw.cell_colours(kept).tolist(), strict=True))
-    bar = draw.scale_bar(pixel_size_um and pixel_size_um * width / shape[1], shape[1])
-    cell_width = _cell_width(draw.resize_labels(tracked.read(frame), shape) for frame in _some(tracked))
-    outline = 2 if cell_width >= BROAD else 1
-    size = int(np.clip(cell_width / 2, SMALLEST_NUMBER, LARGEST_NUMBER))
-    with film.filming(output, shape, movie_speed, palette(bool(light))) as append:
-        for frame in range(n_frames):
-            picture = draw.grey_picture(display.to_bytes(draw.resize(pc.read(frame), shape), *greys))
-            if light:
-                draw.lay_over(picture, display.to_bytes(draw.resize(_shine(light, frame), shape), *greens))
-            labels = draw.resize_labels(tracked.read(frame), shape)
-            draw.draw_outlines(picture, labels, draw.colour_table(int(labels.max(initial=0)), hues), outline)
-            texts = [*_numbers(labels, hues, size), *draw.stamps(picture, draw.clock(times_min[frame]), bar)]
-            if not pc.present(frame):
-                texts.append(draw.Text("not in the file", shape[1] / 2, shape[0] / 2, LARGEST_NUMBER))
-            draw.draw_texts(picture, texts)
-            append(picture)
-
-
-def _some(frames: store.Frames) -> list[int]:
-    """Some frames spread over the movie, for what has to be the same in all frames: no flicker, and a short pass."""
-    present = [frame for frame in range(frames.shape[0]) if frames.present(frame)]
-    return sorted({present[at * (len(present) - 1) // (SOME - 1)] for at in range(SOME) if present})
-
-
-def _shine(light: Sequence[store.Frames], frame: int) -> np.ndarray:
-    """Fluorescence above the background in one frame, (H, W) uint16; 0 where it is below."""
-    fl, background = (layer.read(frame) for layer in light)
-    return np.clip(fl - background, 0, 65535).astype(np.uint16)
-
-
-def _cell_width(frames: Iterable[np.ndarray]) -> float:
-    """Width of a typical cell in pixels, from some frames of labels."""
-    areas = [np.bincount(labels.ravel())[1:] for labels in frames]
-    areas = np.concatenate([found[found > 0] for found in areas] or [[]])
-    return float(np.sqrt(np.median(areas))) if areas.size else 0
-
-
-def _numbers(labels: np.ndarray, hues: Mapping[int, Sequence[int]], size: int) -> list[draw.Text]:
-    """The number of each cell that has a colour, in this colour, above the cell."""
-    return [
-        draw.Text(str(cell), x, max(y - 1, size + 1), size, hues[cell], "mb")
-        for cell, (x, y) in draw.tops(labels).items()
-        if cell in hues
-    ]
-
-
-def palette(green: bool) -> np.ndarray:
-    """The (N, 3) colours of a GIF: greys, the cells' colours and their mixtures with the rim of numbers, light."""
-    ramp = np.linspace(0, 255, GREYS).round()
-    greys = np.repeat(ramp[:, None], 3, axis=1)
-    hues = draw.cell_colours(np.arange(draw.N_HUES))
-    colours = [greys, *(hues * share for share in (1, 0.67, 0.33)), [draw.OTHER]]
-    if green:
-        levels = np.linspace(0, 255, 11).round()
-        colours.append([(grey, light, grey) for grey in levels for light in levels if light > grey])
-    return np.concatenate(colours).round().astype(np.uint8)
+from celltraces.pictures.overlay import film_cells
+from celltraces.results.curation import good_traces
+from celltraces.runs import job
+from celltraces.storage.frames import open_frames
 
 
 def main(
@@ -113,9 +27,9 @@ def main(
     (table,) = good_traces([traces], [scales["times_min"]], decisions)
     kept = sorted(set(table["cell"].tolist()))
     film_cells(
-        store.open_frames(Path(pc)),
-        store.open_frames(Path(tracked)),
-        [store.open_frames(Path(path)) for path in fl],
+        open_frames(Path(pc)),
+        open_frames(Path(tracked)),
+        [open_frames(Path(path)) for path in fl],
         kept,
         Path(output),
         times_min=scales["times_min"],

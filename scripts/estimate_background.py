@@ -1,4 +1,4 @@
-"""Stage 4, background: what each fluorescence frame would look like without cells."""
+"""Stage 4, background: estimate the background of every fluorescence frame."""
 
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -7,7 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from pyama import background, coverage, display, job, store
+from celltraces.fluorescence import background
+from celltraces.frames import coverage
+from celltraces.runs import job
+from celltraces.storage import display_level
+from celltraces.storage.codecs import SMOOTH
+from celltraces.storage.frames import Frames, open_frames, writing
 
 
 def estimate_movie(
@@ -24,23 +29,23 @@ def estimate_movie(
     background to see (or that the file did not hold) takes the estimate of the frame before, or of the first one
     after it that has any; returns these frames of each channel. Where a frame is uncovered its background is 0.
     """
-    channels = [store.open_frames(source) for source in sources]
-    labels = store.open_frames(labeled) if labeled else None
+    channels = [open_frames(source) for source in sources]
+    labels = open_frames(labeled) if labeled else None
     shape = channels[0].shape
     borrowed: list[list[int]] = [[] for _ in channels]
     latest: list[np.ndarray | None] = [None for _ in channels]
     waiting = [0 for _ in channels]  # frames at the start that have no estimate yet
     attributes: list[dict[str, Any]] = [coverage.same(channel.attributes) for channel in channels]
     written = [0 for _ in channels]
-    counts = [np.zeros(display.STEPS * display.COUNTS, np.int64) for _ in channels]
+    counts = [np.zeros(display_level.STEPS * display_level.COUNTS, np.int64) for _ in channels]
     with ExitStack() as stack:
         appends = [
-            stack.enter_context(store.writing(output, shape, np.float32, store.SMOOTH, attributes=attributes[at]))
+            stack.enter_context(writing(output, shape, np.float32, SMOOTH, attributes=attributes[at]))
             for at, output in enumerate(outputs)
         ]
 
         def put(at: int, estimate: np.ndarray) -> None:
-            np.add.at(counts[at], display.sample_smooth(estimate), 1)
+            np.add.at(counts[at], display_level.sample_smooth(estimate), 1)
             appends[at](coverage.blanked(estimate, coverage.of_frame(attributes[at], written[at])))
             written[at] += 1
 
@@ -71,11 +76,11 @@ def estimate_movie(
                 image, hidden = channel.read(frame), _with_uncovered(None, channel, frame)
                 estimate = background.estimate_background(image, hidden, tile_size=tile_size, background_dilation=0)
                 put(at, background.dark_level(image, hidden) if estimate is None else estimate)
-            attributes[at]["display_limits"] = display.limits_of_smooth(counts[at])
+            attributes[at]["display_limits"] = display_level.limits_of_smooth(counts[at])
     return borrowed
 
 
-def _with_uncovered(mask: np.ndarray | None, frames: store.Frames, frame: int) -> np.ndarray | None:
+def _with_uncovered(mask: np.ndarray | None, frames: Frames, frame: int) -> np.ndarray | None:
     """A mask (H, W) bool, or None for an empty one, with the pixels of a frame that hold no data."""
     boxes = coverage.of_frame(frames.attributes, frame)
     if not boxes:

@@ -1,14 +1,16 @@
-"""Export of one FOV to a format of another program: formats/{format}.py does it."""
+"""Export one FOV to a format of another program."""
 
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from formats.fov import Fov
-from formats.registry import FORMATS, LABELS, TRACES
-from pyama import job, lineage, store
-from pyama.errors import PyamaError
+from celltraces.errors import UserError
+from celltraces.exports.fov import Fov
+from celltraces.exports.registry import FORMATS, LABELS, TRACES, module_of
+from celltraces.labels import lineage
+from celltraces.runs import job
+from celltraces.storage.frames import Frames, open_frames
 
 GIVEN = ("channels", "labels", "lineage_table", "earlier", "cells", "traces")
 
@@ -26,13 +28,13 @@ def gather(
 ) -> Fov:
     """Open what a format is made of."""
 
-    def by_name(paths: Sequence[str]) -> dict[str, store.Frames]:
-        return {Path(path).parent.name: store.open_frames(Path(path)) for path in paths}
+    def by_name(paths: Sequence[str]) -> dict[str, Frames]:
+        return {Path(path).parent.name: open_frames(Path(path)) for path in paths}
 
     return Fov(
         base,
         by_name(channels),
-        store.open_frames(Path(labels)) if labels else None,
+        open_frames(Path(labels)) if labels else None,
         by_name(earlier),
         lineage.read_table(Path(lineage_table)) if lineage_table else {},
         Path(cells) if cells else None,
@@ -44,8 +46,8 @@ def gather(
 def main(name: str, fov: Fov, outputs: Sequence[str]) -> None:
     for need, there in ((LABELS, fov.labels), (TRACES, fov.traces)):
         if need in FORMATS[name].needs and there is None:
-            raise PyamaError(f"{name} needs cells, and there are none without a phase-contrast channel (channels.pc)")
-    import_module(f"formats.{FORMATS[name].module or name}").export(fov, [Path(output) for output in outputs])
+            raise UserError(f"{name} needs cells, and there are none without a phase-contrast channel (channels.pc)")
+    import_module(module_of(name)).export(fov, [Path(output) for output in outputs])
     job.log.info("wrote %s", ", ".join(Path(output).name for output in outputs))
 
 

@@ -1,4 +1,4 @@
-"""Kinetics: a model fitted to every trace of a merged table, one row per cell, beside numbers that need no model.
+"""Fit a kinetic model to every trace of a merged table; one row per cell, beside numbers that need no model.
 
 Times are hours here. What a fit cannot tell is NaN and flagged; the comments at the head of the table count it.
 """
@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pyama import fitting, job, kinetics, modelfree
-from pyama.errors import PyamaError
-from pyama.files import write_text
+from celltraces.errors import UserError
+from celltraces.files import write_text
+from celltraces.kinetics import fitting, model_free, models
+from celltraces.runs import job
 
 HEADER = "# Time units: h\n"
 HOURS = {"s": 1 / 3600, "sec": 1 / 3600, "min": 1 / 60, "h": 1.0}
@@ -23,7 +24,7 @@ def read_merged(path: Path) -> pd.DataFrame:
     with open(path, encoding="utf-8") as file:
         unit = file.readline().removeprefix("# Time units:").strip()
     if unit not in HOURS:
-        raise PyamaError(f"{path}: the first line does not name the time units; expected `# Time units: min`")
+        raise UserError(f"{path}: the first line does not name the time units; expected `# Time units: min`")
     table = pd.read_csv(path, comment="#")
     return table.assign(time=table["time"] * HOURS[unit])
 
@@ -47,7 +48,7 @@ def traces_of(table: pd.DataFrame) -> tuple[pd.DataFrame, np.ndarray, np.ndarray
     return cells, times, values
 
 
-def fit_table(table: pd.DataFrame, model: kinetics.Model) -> pd.DataFrame:
+def fit_table(table: pd.DataFrame, model: models.Model) -> pd.DataFrame:
     """One row for each cell of a merged table with times in hours; the columns are those of docs/fitting.md."""
     cells, times, values = traces_of(table)
     fits = fitting.fit(model, times, values)
@@ -64,12 +65,12 @@ def fit_table(table: pd.DataFrame, model: kinetics.Model) -> pd.DataFrame:
         columns |= {f"{name}_low": fits.low[name], f"{name}_high": fits.high[name]}
         columns |= {f"{name}_flag": fits.flags[name], f"{name}_best": fits.best[name]}
     columns["residual_autocorrelation"] = fits.autocorrelation
-    numbers = [modelfree.describe(*trace) for trace in zip(times, values, strict=True)]
-    columns |= {name: np.array([each[name] for each in numbers], float) for name in modelfree.UNITS}
+    numbers = [model_free.describe(*trace) for trace in zip(times, values, strict=True)]
+    columns |= {name: np.array([each[name] for each in numbers], float) for name in model_free.UNITS}
     return pd.DataFrame(columns)
 
 
-def counts(result: pd.DataFrame, model: kinetics.Model) -> list[str]:
+def counts(result: pd.DataFrame, model: models.Model) -> list[str]:
     """One line for the fits and one for each fitted parameter: how many are good, and what is wrong with the others."""
 
     def count(flags: pd.Series) -> str:
@@ -81,7 +82,7 @@ def counts(result: pd.DataFrame, model: kinetics.Model) -> list[str]:
 
 
 def main(table: str, output: str, model: str, parameters: Mapping[str, Mapping[str, Any]]) -> None:
-    chosen = kinetics.with_settings(kinetics.find_model(model), parameters)
+    chosen = models.with_settings(models.find_model(model), parameters)
     result = fit_table(read_merged(Path(table)), chosen)
     lines = counts(result, chosen)
     for line in lines:

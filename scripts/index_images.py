@@ -1,4 +1,4 @@
-"""The group metadata of one FOV's images.zarr: what its arrays are, as OME-NGFF 0.5 with axes, pixel size and times.
+"""Write the group metadata of one FOV's images.zarr: OME-NGFF 0.5 with axes, pixel size and times.
 
 Light on purpose: it imports no array library.
 """
@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pyama import job, paths
-from pyama.groups import write_group
+from celltraces import paths
+from celltraces.runs import job
+from celltraces.storage.groups import write_group
 
 
 def multiscales(name: str, scales: Mapping[str, Any]) -> dict[str, Any]:

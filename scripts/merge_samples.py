@@ -1,4 +1,4 @@
-"""Merged tables: the traces of all FOVs of a sample, one table per feature, in the form that PyAMA reads.
+"""Merge the traces of all FOVs of a sample: one table per feature, in the form that PyAMA reads.
 
 Rows whose `good` is False are left out. Times are minutes since the first frame of the file, whatever FOV that is of:
 each row has its own, and FOVs seldom share one. FOVs of the sample that are not there are named in a comment above the
@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from pyama import job
-from pyama.curation import good_traces
-from pyama.files import write_text
+from celltraces.files import write_text
+from celltraces.results.curation import good_traces
+from celltraces.runs import job
 
 
 def merge_traces(tables: Sequence[pd.DataFrame], column: str) -> pd.DataFrame:

@@ -1,4 +1,4 @@
-"""Preview: a few frames segmented with one set of parameters, straight from the microscope's file."""
+"""Preview: segment a few frames of the input file with one set of parameters."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -6,10 +6,14 @@ from typing import Any
 
 import numpy as np
 
-from formats import pyme_spool
-from pyama import coverage, job, left_out, preview, store
-from pyama.microscopy import open_movie
-from segment_cells import Segment, label_frame, segmenter
+from celltraces.frames import coverage
+from celltraces.labels import left_out
+from celltraces.pyme import spool
+from celltraces.readers.movie_file import open_movie, read_frame
+from celltraces.runs import job
+from celltraces.segmentation.methods import Segment, label_frame, segmenter
+from celltraces.storage import cells
+from celltraces.storage.codecs import LABELS
 
 
 def segment_frames(
@@ -20,7 +24,7 @@ def segment_frames(
     frames: Sequence[tuple[int, int]],
     channel: int,
     planes: Sequence[int | None],
-    pyme: Mapping[str, Any] = pyme_spool.DEFAULTS,
+    pyme: Mapping[str, Any] = spool.DEFAULTS,
 ) -> list[int]:
     """Label `frames` (FOV, frame) of a channel; arrays "{fov}/{frame}", (H, W), in a store at `output`.
 
@@ -28,9 +32,9 @@ def segment_frames(
     tells what it left out, that is beside the labels, and listed in `left_out`. Returns the numbers of cells.
     """
     counts, labeled, told = [], [], []
-    with store.new_store(output) as put, open_movie(raw, pyme) as read:
+    with cells.new_store(output) as put, open_movie(raw, pyme) as read:
         for fov, frame in frames:
-            image = preview.read_frame(read, fov, frame, channel, planes)
+            image = read_frame(read, fov, frame, channel, planes)
             if image is None:
                 continue
             tiles = [read.uncovered(fov, frame, channel, plane) for plane in planes]
@@ -39,12 +43,12 @@ def segment_frames(
             labels, rejected = label_frame(segment, image, uncovered, frame)
             counts.append(int(labels.max(initial=0)))
             dtype = np.uint16 if counts[-1] <= np.iinfo(np.uint16).max else np.uint32
-            store.put_array(put, f"{fov}/{frame}", labels.astype(dtype), store.LABELS)
+            cells.put_array(put, f"{fov}/{frame}", labels.astype(dtype), LABELS)
             if rejected is not None:
-                store.put_array(put, f"{fov}/{frame}_{left_out.ATTRIBUTE}", rejected, store.LABELS)
+                cells.put_array(put, f"{fov}/{frame}_{left_out.ATTRIBUTE}", rejected, LABELS)
                 told.append((fov, frame))
             labeled.append((fov, frame))
-        store.put_group(put, "", {"frames": labeled, left_out.ATTRIBUTE: told})
+        cells.put_group(put, "", {"frames": labeled, left_out.ATTRIBUTE: told})
     return counts
 
 
@@ -57,7 +61,7 @@ def main(
     frames: Sequence[tuple[int, int]],
     channel: int,
     planes: Sequence[int | None],
-    pyme: Mapping[str, Any] = pyme_spool.DEFAULTS,
+    pyme: Mapping[str, Any] = spool.DEFAULTS,
     **settings: Any,
 ) -> None:
     segment = segmenter(segmentation_method, settings, recipe)

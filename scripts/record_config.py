@@ -1,4 +1,4 @@
-"""processing_config.yaml: params, channels and fits exactly as run, and the provenance of the data."""
+"""Write processing_config.yaml: params, channels and fits exactly as run, and the provenance of the data."""
 
 import platform
 from collections.abc import Iterable, Mapping
@@ -8,8 +8,8 @@ from typing import Any
 
 import yaml
 
-from pyama import job
-from pyama.files import write_text
+from celltraces.files import write_text
+from celltraces.runs import job
 
 # What the stages of every run import; a test compares this with the imports.
 EVERY_RUN = ("snakemake", "numpy", "scipy", "opencv-python-headless", "numcodecs", "google-crc32c", "pandas", "pyarrow")

@@ -1,6 +1,6 @@
-"""Between copying and background: fluorescence frames laid over the phase contrast by their channel's shift field.
+"""Move fluorescence frames onto the phase contrast by their channel's shift field, between copying and background.
 
-What moved in from beyond the edge holds no data: it is 0, and the attribute `uncovered` says so (see pyama.coverage).
+What moved in from beyond the edge holds no data: it is 0, and the attribute `uncovered` says so.
 Frames that the file did not hold stay blank and
 listed in `missing_frames`.
 """
@@ -11,23 +11,28 @@ from typing import Any
 
 import numpy as np
 
-from pyama import coverage, display, job, shifts, store
+from celltraces.frames import coverage
+from celltraces.pyme import shift_field
+from celltraces.runs import job
+from celltraces.storage import display_level
+from celltraces.storage.codecs import PIXELS
+from celltraces.storage.frames import open_frames, writing
 
 
-def register_movie(source: Path, output: Path, shift: shifts.Shift, pixel_nm: float) -> float:
+def register_movie(source: Path, output: Path, shift: shift_field.Shift, pixel_nm: float) -> float:
     """Shift every frame of a channel, (T, H, W) uint16. Returns the farthest that a pixel was moved, in pixels."""
-    frames = store.open_frames(source)
+    frames = open_frames(source)
     shape = frames.shape[1:]
-    places = shifts.sources(shift, shape, pixel_nm, source.parent.name)
+    places = shift_field.sources(shift, shape, pixel_nm, source.parent.name)
     attributes: dict[str, Any] = {"missing_frames": frames.attributes.get("missing_frames", [])}
-    counts = np.zeros(display.COUNTS, np.int64)
+    counts = np.zeros(display_level.COUNTS, np.int64)
     # a pixel reaches half a pixel beyond its middle
     beyond = np.logical_or.reduce(
         [(place < -0.5) | (place > side - 0.5) for place, side in zip(places, shape, strict=True)]
     )
     uncovered: list[coverage.Boxes] = []
     latest: tuple[coverage.Boxes, coverage.Boxes] = ((), coverage.boxes_of(beyond))  # boxes before and after the shift
-    with store.writing(output, frames.shape, np.uint16, store.PIXELS, attributes=attributes) as append:
+    with writing(output, frames.shape, np.uint16, PIXELS, attributes=attributes) as append:
         for frame in range(frames.shape[0]):
             image = frames.read(frame)
             if frames.present(frame):
@@ -35,14 +40,14 @@ def register_movie(source: Path, output: Path, shift: shifts.Shift, pixel_nm: fl
                 if boxes != latest[0]:
                     # without data is also what lies between a pixel with and one without
                     mask = coverage.mask_of(boxes, shape).astype(np.uint16) * 65535
-                    latest = boxes, coverage.boxes_of((shifts.shifted(mask, places) > 0) | beyond)
-                image = coverage.blanked(shifts.shifted(image, places), latest[1])
-                counts_of_frame = display.count_pixels(image)
+                    latest = boxes, coverage.boxes_of((shift_field.shifted(mask, places) > 0) | beyond)
+                image = coverage.blanked(shift_field.shifted(image, places), latest[1])
+                counts_of_frame = display_level.count_pixels(image)
                 counts_of_frame[0] -= coverage.area_of(latest[1])
                 counts[: len(counts_of_frame)] += counts_of_frame
             append(image)
             uncovered.append(latest[1] if frames.present(frame) else ())
-        attributes["display_limits"] = display.limits_of_counts(counts)
+        attributes["display_limits"] = display_level.limits_of_counts(counts)
         spans = coverage.as_attribute(uncovered)
         if spans:
             attributes[coverage.ATTRIBUTE] = spans

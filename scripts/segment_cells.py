@@ -1,118 +1,17 @@
-"""Stage 2, segmentation: labels 1..N of the cells in each phase-contrast frame."""
+"""Stage 2, segmentation: label the cells 1..N in each phase-contrast frame."""
 
-from collections.abc import Callable, Mapping
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 
-from pyama import coverage, job, left_out, plugins, store
-from pyama.errors import PyamaError
-from pyama.recipe import LABELS, read_recipe
-
-Segment = Callable[..., np.ndarray | tuple[np.ndarray, np.ndarray]]
-"""segment(image, uncovered): (H, W) uint16 -> (H, W) labels, alone or with what was left out because of its size,
-(H, W) uint8 as in `left_out`; uncovered, if given: (H, W) bool, pixels without data."""
-
-
-def segmenter(method: str, settings: Mapping[str, Any], recipe: str | None = None) -> Segment:
-    """The function that labels one frame by `method` with the stage's settings.
-
-    A recipe makes an image of the frame before, or the labels themselves.
-    """
-    if recipe:
-        prepare = read_recipe(recipe)
-        if prepare.makes == LABELS:
-            return _covered_part(lambda image: in_raster_order(prepare.run(image)))
-        segment = segmenter(method, settings)
-
-        def prepared(image: np.ndarray, uncovered: np.ndarray | None = None) -> np.ndarray:
-            if uncovered is not None:
-                image = coverage.continued(image, uncovered, mirrored=True)
-            return segment(np.rint(np.clip(prepare.run(image), 0, 65535)).astype(np.uint16), uncovered)
-
-        return prepared
-    if method == "logstd":
-        return partial(_by_log_std, **settings)
-    if method == "pyama":
-        from pyama import legacy
-
-        return _covered_part(legacy.segment_frame)
-    if method == "cellpose":
-        from pyama.cellpose_method import cellpose_segmenter
-
-        return _covered_part(cellpose_segmenter(settings["min_object_size"]))
-    return _covered_part(plugins.load_function(method, "segmentation_method"))
-
-
-def _covered_part(label: Callable[[np.ndarray], np.ndarray]) -> Segment:
-    """`label` for images with pixels without data: it sees the image mirrored there, and what it finds there is cut
-    off; pieces of a region that this leaves are regions of their own."""
-
-    def segment(image: np.ndarray, uncovered: np.ndarray | None = None) -> np.ndarray:
-        if uncovered is None:
-            return label(image)
-        labels, rejected = checked(label(coverage.continued(image, uncovered, mirrored=True)), image.shape)
-        labels = without(labels, uncovered)
-        return labels if rejected is None else (labels, np.where(uncovered, np.uint8(0), rejected))
-
-    return segment
-
-
-def without(labels: np.ndarray, uncovered: np.ndarray) -> np.ndarray:
-    """The regions less the pixels that are uncovered, 4-connected pieces apart, numbered 1..N in raster order."""
-    kept = np.where(uncovered, 0, labels).astype(np.int64)
-    highest = int(labels.max(initial=0))
-    for cut in np.unique(labels[uncovered & (labels > 0)]).tolist():
-        n, pieces = cv2.connectedComponents((kept == cut).view(np.uint8), connectivity=4, ltype=cv2.CV_32S)
-        kept[pieces > 1] = highest + pieces[pieces > 1]
-        highest += n
-    return in_raster_order(kept)
-
-
-def label_frame(
-    segment: Segment, image: np.ndarray, boxes: coverage.Boxes, frame: int
-) -> tuple[np.ndarray, np.ndarray | None]:
-    """Labels of a frame (H, W), none where it is uncovered (`boxes`), and what the method left out, if it says so.
-
-    The method gets the smallest rectangle with all that is covered: within borders without data it finds just what it
-    would in a frame that ends there.
-    """
-    if not boxes:
-        return checked(segment(image), image.shape, frame)
-    uncovered = coverage.mask_of(boxes, image.shape)
-    labels, rejected = np.zeros(image.shape, np.int64), np.zeros(image.shape, np.uint8)
-    y, x = (np.flatnonzero(~uncovered.all(axis=axis)) for axis in (1, 0))
-    if len(y):
-        part = np.s_[y[0] : y[-1] + 1, x[0] : x[-1] + 1]
-        inside = np.ascontiguousarray(uncovered[part])
-        image = np.ascontiguousarray(image[part])
-        found = segment(image, inside) if inside.any() else segment(image)
-        labels[part], left = checked(found, image.shape, frame)
-        if left is None:
-            return labels, None
-        rejected[part] = left
-    return labels, rejected
-
-
-def _by_log_std(
-    image: np.ndarray, uncovered: np.ndarray | None = None, **settings: int
-) -> tuple[np.ndarray, np.ndarray]:
-    from pyama import logstd
-
-    rejected = np.zeros(image.shape, np.uint8)
-    return logstd.segment_frame(image, uncovered, rejected=rejected, **settings), rejected
-
-
-def in_raster_order(labels: np.ndarray) -> np.ndarray:
-    """The same regions, numbered 1..N by their first pixel."""
-    found, first, where = np.unique(labels, return_index=True, return_inverse=True)
-    order = np.argsort(np.where(found == 0, -1, first))
-    numbers = np.empty(len(found), np.int64)
-    numbers[order] = np.arange(len(found)) + (0 not in found)
-    return numbers[where].reshape(labels.shape)
+from celltraces import plugins
+from celltraces.frames import coverage
+from celltraces.labels import left_out
+from celltraces.runs import job
+from celltraces.segmentation.methods import Segment, label_frame, segmenter
+from celltraces.storage.codecs import LABELS
+from celltraces.storage.frames import Frames, open_frames, writing
 
 
 def segment_movie(source: Path, output: Path, segment: Segment) -> list[int]:
@@ -121,20 +20,20 @@ def segment_movie(source: Path, output: Path, segment: Segment) -> list[int]:
     Labels are uint16, or uint32 when a frame has more than 65,535. Returns the number of cells per frame. Where the
     method tells which regions it left out, the array's attributes tell it (`left_out`).
     """
-    frames = store.open_frames(source)
+    frames = open_frames(source)
     try:
         return _write_labels(frames, output, segment, np.uint16)
     except OverflowError:
         return _write_labels(frames, output, segment, np.uint32)
 
 
-def _write_labels(frames: store.Frames, output: Path, segment: Segment, dtype: type[np.integer]) -> list[int]:
+def _write_labels(frames: Frames, output: Path, segment: Segment, dtype: type[np.integer]) -> list[int]:
     n_frames, height, width = frames.shape
     counts = []
     attributes: dict[str, Any] = {}
     counted: list[dict[str, int | None]] = []
     shown = left_out.middle_frame(frames)
-    with store.writing(output, frames.shape, dtype, store.LABELS, attributes=attributes) as append:
+    with writing(output, frames.shape, dtype, LABELS, attributes=attributes) as append:
         for frame in range(n_frames):
             if frames.present(frame):
                 boxes = coverage.of_frame(frames.attributes, frame)
@@ -154,31 +53,6 @@ def _write_labels(frames: store.Frames, output: Path, segment: Segment, dtype: t
     return counts
 
 
-def checked(result: Any, shape: tuple[int, int], frame: int | None = None) -> tuple[np.ndarray, np.ndarray | None]:
-    """What a method returned, if it is a label image, and what it left out, if it says so."""
-    labels, rejected = left_out.parts(result)
-    place = "" if frame is None else f"frame {frame}: "
-    labels = np.asarray(labels)
-    if labels.shape != shape or labels.dtype.kind not in "iu" or labels.min(initial=0) < 0:
-        raise PyamaError(
-            f"segmentation_method: {place}expected labels of shape {shape} (integers from 0), "
-            f"got {labels.dtype} of shape {labels.shape}"
-        )
-    if rejected is None:
-        return labels, None
-    rejected = np.asarray(rejected)
-    if (
-        rejected.shape != shape
-        or rejected.dtype.kind not in "iu"
-        or not set(np.unique(rejected).tolist()) <= {0, *left_out.REASONS}
-    ):
-        raise PyamaError(
-            f"segmentation_method: {place}what was left out must have shape {shape} and be 0, 1 (too small), "
-            f"2 (too large) or 3 (too narrow), got {rejected.dtype} of shape {rejected.shape}"
-        )
-    return labels, rejected.astype(np.uint8, copy=False)
-
-
 def main(source: str, output: str, segmentation_method: str, recipe: str | None = None, **settings: Any) -> None:
     with plugins.blamed(segmentation_method, "segmentation_method"):
         counts = segment_movie(Path(source), Path(output), segmenter(segmentation_method, settings, recipe))
@@ -186,7 +60,7 @@ def main(source: str, output: str, segmentation_method: str, recipe: str | None 
     empty = [frame for frame, count in enumerate(counts) if not count]
     if empty:
         job.log.warning("no cells in frames %s", empty)
-    by_frame = store.open_frames(Path(output)).attributes[left_out.ATTRIBUTE]
+    by_frame = open_frames(Path(output)).attributes[left_out.ATTRIBUTE]
     job.log.info("left out by size: %s", left_out.described(by_frame))
 
 

@@ -1,11 +1,12 @@
-"""Moves results that do not belong to the configuration to {output_dir}/set_aside-DATE/."""
+"""Move results that no longer belong to the configuration into a folder of their own."""
 
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from pyama import job, leftovers
-from pyama.errors import PyamaError
+from celltraces.errors import UserError
+from celltraces.results import set_aside
+from celltraces.runs import job
 
 
 def main(results: str, found: Sequence[str]) -> None:
@@ -13,11 +14,9 @@ def main(results: str, found: Sequence[str]) -> None:
         print("All results belong to the configuration.", flush=True)
         return
     try:
-        aside = leftovers.move(map(Path, found), Path(results), time.strftime("%Y-%m-%d"))
+        aside = set_aside.move(map(Path, found), Path(results), time.strftime("%Y-%m-%d"))
     except OSError as error:
-        raise PyamaError(
-            f"{error.filename}: cannot be moved ({error.strerror}); mend that and run this again"
-        ) from None
+        raise UserError(f"{error.filename}: cannot be moved ({error.strerror}); mend that and run this again") from None
     for path in found:
         job.log.info("moved %s", path)
     print(f"{len(found)} files and folders were moved to {aside}", flush=True)

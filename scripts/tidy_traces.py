@@ -1,4 +1,4 @@
-"""The tidy table of a dataset: the good traces of all its FOVs with times and samples, as CSV and as Parquet.
+"""Write the tidy table of a dataset: good traces of all FOVs with times and samples, as CSV and Parquet.
 
 One FOV is in memory at a time.
 """
@@ -10,9 +10,9 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pyama import job
-from pyama.curation import good_traces
-from pyama.files import whole
+from celltraces.files import whole
+from celltraces.results.curation import good_traces
+from celltraces.runs import job
 
 WHOLE_NUMBERS = ("fov", "cell", "frame", "bbox_x0", "bbox_y0", "bbox_x1", "bbox_y1")
 

@@ -1,4 +1,4 @@
-"""Reads every result and says what is missing, truncated or changed since the workflow wrote it.
+"""Read every result and report what is missing, truncated or changed since the workflow wrote it.
 
 Arrays are read once more through zarr-python: what we wrote must be Zarr to others, too.
 """
@@ -7,9 +7,10 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
-from pyama import checksums, foreign_arrays, job
-from pyama.errors import PyamaError
-from pyama.paths import CHECKSUMS
+from celltraces.errors import UserError
+from celltraces.paths import CHECKSUMS
+from celltraces.runs import job
+from celltraces.storage import checksums, foreign_arrays
 
 
 def verify(results: Path, targets: Sequence[Path]) -> tuple[list[str], list[Path]]:
@@ -61,7 +62,7 @@ def main(results: str, targets: Sequence[str], command: Sequence[str]) -> None:
     if wrong:
         print(f"This command makes new what is named above:\n  {remedy(command, to_force)}", flush=True)
         files = "1 file or result is" if len(wrong) == 1 else f"{len(wrong)} files or results are"
-        raise PyamaError(f"{files} not as written; run the command above")
+        raise UserError(f"{files} not as written; run the command above")
     print(f"All {len(targets)} results are as they were written.", flush=True)
 
 

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 ROOT = Path(__file__).parents[1]
-REAL_FILES = Path(os.environ.get("PYAMA_TEST_DATA", ROOT.parent / "shared" / "data"))
+REAL_FILES = Path(os.environ.get("CELLTRACES_TEST_DATA", ROOT.parent / "shared" / "data"))
 PARTS = ("Snakefile", "pyproject.toml", "rules", "scripts", "config", "envs", "profiles")
 # What `make setup` installs, and nothing else. The tests run in .venv/dev, which adds pytest and the peers' libraries;
 # whatever a user would start runs with this one, so that a package that only the tests have hides no failure.
@@ -20,8 +20,8 @@ PYTHON = ROOT / ".venv/bin/python"
 # The level of the tests in tests/test_NAME.py, unless a mark on one says otherwise; pyproject.toml says what each is.
 LEVELS = {
     "unit": """
-        apart background bits clock config coverage exposure foreign_arrays left_out nd2_internals phantoms stage_movement
-        versions zstacks config_fuzz crop curation environment features fitting formats_deepcell
+        apart background bits clock config coverage exposure foreign_arrays left_out nd2_internals phantoms
+        stage_movement versions zstacks config_fuzz crop curation environment features fitting formats_deepcell
         formats_playnano formats_pyama formats_pyme formats_tracks images kinetics levels lock merge methods
         microscopy missing pictures plan preview psf quality recipe report rerun segmentation shifts simulate store
         touching tracking userpaths

@@ -8,7 +8,7 @@ import numpy as np
 from hypothesis import strategies as st
 
 import apply_corrections
-from pyama import overlaps
+from celltraces.labels import shared_pixels
 
 
 @dataclass
@@ -41,7 +41,7 @@ def labels_of(masks, dtype=np.uint16):
         for cell in sorted(masks):
             pixels = np.flatnonzero(masks[cell][frame] & (image[frame] != cell))
             if len(pixels):
-                lost.setdefault(str(frame), {})[str(cell)] = overlaps.to_runs(pixels)
+                lost.setdefault(str(frame), {})[str(cell)] = shared_pixels.to_runs(pixels)
     return Stack(image, {"overlaps": lost})
 
 
@@ -51,7 +51,7 @@ def masks_of(labels):
     cells |= {int(cell) for entry in labels.attributes.get("overlaps", {}).values() for cell in entry}
     masks = {}
     for cell in sorted(cells):
-        masks[cell] = np.stack([overlaps.mask_of(labels, labels.read(t), t, cell) for t in range(labels.shape[0])])
+        masks[cell] = np.stack([shared_pixels.mask_of(labels, labels.read(t), t, cell) for t in range(labels.shape[0])])
     return masks
 
 
@@ -60,7 +60,7 @@ def masks_read(project):
     frames = [apply_corrections.read_frame(project.values(t), project.cells[t]) for t in range(project.shape[0])]
     image = np.stack([labels for labels, _, _ in frames])
     lost = {
-        str(t): {str(c): overlaps.to_runs(pixels) for c, pixels in hidden.items()}
+        str(t): {str(c): shared_pixels.to_runs(pixels) for c, pixels in hidden.items()}
         for t, (_, hidden, _) in enumerate(frames)
     }
     return masks_of(Stack(image, {"overlaps": lost}))
@@ -96,7 +96,7 @@ def movies_of_cells(draw, max_cells=4, overlapping=True):
 @st.composite
 def divisions_for(draw, masks):
     """Divisions that the frames of the cells allow: daughters begin after their parent's end."""
-    from pyama.lineage import Division
+    from celltraces.labels.lineage import Division
 
     frames = {cell: np.flatnonzero(mask.any(axis=(1, 2))) for cell, mask in masks.items()}
     free = sorted(frames)

@@ -17,8 +17,8 @@ from typing import Any
 
 from mutants import FILES, Mutant, mutant, real_file
 
-from pyama.errors import PyamaError
-from pyama.microscopy import inspect_movie, open_movie
+from celltraces.errors import UserError
+from celltraces.readers.movie_file import inspect_movie, open_movie
 
 SECONDS = 20  # for one file; a hang ends the process
 MEGABYTES = 1000  # beyond what the process needs with its imports
@@ -49,7 +49,7 @@ def read_everything(path: Path) -> Reading:
                             at = (fov, frame, channel, z)
                             try:
                                 (image,) = read(fov, frame, [channel], z)
-                            except PyamaError as error:
+                            except UserError as error:
                                 reasons.append(_line(error, path))
                                 planes[at] = "refused"
                                 continue
@@ -61,11 +61,11 @@ def read_everything(path: Path) -> Reading:
                             else:
                                 planes[at] = zlib.crc32(repr(image.shape).encode() + image.tobytes())
         return {"planes": planes, "values": values, "reasons": reasons}
-    except PyamaError as error:
+    except UserError as error:
         return {"refused": _line(error, path)}
 
 
-def _line(error: PyamaError, path: Path) -> str:
+def _line(error: UserError, path: Path) -> str:
     line = str(error)
     assert "\n" not in line, line
     assert path.name in line, line

@@ -24,7 +24,7 @@ def log_std(image, window):
 
 
 def threshold(std, window, min_pixels):
-    """The rule in the docstring of `pyama.logstd.threshold`, bin by bin."""
+    """The rule in the docstring of `celltraces.segmentation.logstd.threshold`, bin by bin."""
 
     def away(mode, distance):
         # mode in log-STD; a variance whose cube root is (1 + distance) times that of the mode

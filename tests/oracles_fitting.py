@@ -3,7 +3,7 @@
 import numpy as np
 from scipy.optimize import least_squares
 
-from pyama import kinetics
+from celltraces.kinetics import models
 
 # Published for HuH7 cells transfected with eGFP mRNA: mRNA half-life 0.86 h, eGFP half-life 22.8 h, onset 0.87 h.
 MRNA, EGFP, ONSET = np.log(2) / 0.86, np.log(2) / 22.8, 0.87
@@ -17,12 +17,12 @@ def cohort(n, times, model="maturation", *, seed=0, noise=(300.0, 1.0, 0.005), c
     rng = np.random.default_rng(seed)
     spread = {"t0": 0.25, "ktl": 0.7, "delta": 0.2}
     medians = {"t0": ONSET, "ktl": 3e4, "delta": MRNA, "beta": EGFP} | medians
-    truth = {name: np.full((n, 1), parameter.initial) for name, parameter in kinetics.MODELS[model].parameters.items()}
+    truth = {name: np.full((n, 1), parameter.initial) for name, parameter in models.MODELS[model].parameters.items()}
     for name in truth:
         if name in medians:
             truth[name] = medians[name] * rng.lognormal(0, spread.get(name, 0.0), (n, 1))
     truth["offset"] = rng.normal(0, 200, (n, 1))
-    curve = kinetics.MODELS[model].curve(times, **truth)
+    curve = models.MODELS[model].curve(times, **truth)
     light = np.abs(curve - truth["offset"])
     normal = rng.standard_normal(curve.shape)
     for at in range(1, len(times)):

@@ -7,14 +7,14 @@ from dataclasses import asdict
 import numpy as np
 import pytest
 
-from pyama import apart, libczi
-from pyama.errors import PyamaError
-from pyama.microscopy import inspect_movie
+from celltraces.errors import UserError
+from celltraces.readers import child_process, libczi
+from celltraces.readers.movie_file import inspect_movie
 
 READERS = """
 import ctypes, os, sys, time
 from dataclasses import dataclass
-from pyama.errors import PyamaError
+from celltraces.errors import UserError
 
 @dataclass
 class Found:
@@ -25,7 +25,7 @@ def well(path):
     return Found(f"{path.name} \\u00b5")
 
 def one_line(path):
-    raise PyamaError(f"'{path}' is bad; mend it")
+    raise UserError(f"'{path}' is bad; mend it")
 
 def segfault(path):
     ctypes.string_at(0)
@@ -43,7 +43,7 @@ def greedy_inside(path):
     try:
         bytearray(3_000_000_000)
     except MemoryError as error:
-        raise PyamaError("it is bad") from error
+        raise UserError("it is bad") from error
 
 def defect(path):
     raise ValueError("nobody thought of this")
@@ -60,9 +60,9 @@ def readers(tmp_path, monkeypatch):
 
 
 def test_the_answer_is_that_of_the_function(readers, movies):
-    assert apart.call("readers:well", "x.nd2") == {"name": "x.nd2 \u00b5"}
+    assert child_process.call("readers:well", "x.nd2") == {"name": "x.nd2 \u00b5"}
     for name in ("small.nd2", "small.czi"):
-        found = apart.call("pyama.microscopy:inspect_movie", str(movies / name))
+        found = child_process.call("celltraces.readers.movie_file:inspect_movie", str(movies / name))
         assert found == asdict(inspect_movie(movies / name))
 
 
@@ -81,16 +81,16 @@ def test_the_answer_is_that_of_the_function(readers, movies):
 def test_what_became_of_the_child_is_one_line(readers, function, reason):
     if sys.platform != "linux" and function in ("segfault", "abort", "greedy", "greedy_inside"):
         pytest.skip("other systems name signals otherwise, and have no bound on memory")
-    with pytest.raises(PyamaError) as caught:
-        apart.call(f"readers:{function}", "x.nd2", megabytes=1000)
+    with pytest.raises(UserError) as caught:
+        child_process.call(f"readers:{function}", "x.nd2", megabytes=1000)
     assert str(caught.value).startswith(reason)
     assert "\n" not in str(caught.value)
 
 
 def test_a_hang_ends(readers):
     started = time.monotonic()
-    with pytest.raises(PyamaError, match=r"'x.nd2' cannot be read: it took more than 1 s; copy it again"):
-        apart.call("readers:hang", "x.nd2", seconds=1)
+    with pytest.raises(UserError, match=r"'x.nd2' cannot be read: it took more than 1 s; copy it again"):
+        child_process.call("readers:hang", "x.nd2", seconds=1)
     assert time.monotonic() - started < 50  # it would take 60
 
 

@@ -7,8 +7,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from pyama import background
-from pyama.background import dilate, estimate_background, tile_quantiles
+from celltraces.fluorescence import background
+from celltraces.fluorescence.background import dilate, estimate_background
+from celltraces.fluorescence.surface import _SLOPE_SHARE, evaluate_surface, fit_surface
+from celltraces.fluorescence.tiles import tile_quantiles
 
 
 def rms(values):
@@ -90,10 +92,10 @@ def test_the_surface_is_that_of_dense_matrices(shape, knot, sites):
     rng = np.random.default_rng(sites)
     y, x = rng.uniform(0, shape[0] - 1, sites), rng.uniform(0, shape[1] - 1, sites)
     z, weight = 500 + rng.normal(0, 30, sites) + 0.2 * y, rng.uniform(0.02, 1, sites)
-    coefficients = background._fit(z, y, x, weight, shape, knot, 1e-2)
-    got = background._evaluate([coefficients], shape)
+    coefficients = fit_surface(z, y, x, weight, shape, knot, 1e-2)
+    got = evaluate_surface([coefficients], shape)
     intervals = [size - 3 for size in coefficients.shape]
-    expected = oracles.penalised_spline(z - 500, y, x, weight, shape, intervals, 1e-2, background._SLOPE_SHARE, knot)
+    expected = oracles.penalised_spline(z - 500, y, x, weight, shape, intervals, 1e-2, _SLOPE_SHARE, knot)
     assert got.dtype == np.float32
     np.testing.assert_allclose(got, 500 + expected, atol=2e-3)
 

@@ -5,7 +5,7 @@ import os
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pyama import clock
+from celltraces.runs import future_dates
 
 
 @given(st.lists(st.integers(-1000, 1000), min_size=1, max_size=8))
@@ -23,7 +23,7 @@ def test_dates_in_the_future(tmp_path_factory, offsets):
             path.touch()
             os.utime(path, (now + offset, now + offset))
         paths.append(path)
-    clock.bring_back([*paths, folder / "absent"], now)
+    future_dates.bring_back([*paths, folder / "absent"], now)
     dates = [(path / ".snakemake_timestamp" if path.is_dir() else path).stat().st_mtime_ns for path in paths]
     for offset, date in zip(offsets, dates, strict=True):
         if offset <= 0:

@@ -8,8 +8,11 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pyama import config
-from pyama.errors import PyamaError
+from celltraces.config import read_config
+from celltraces.config.schema import load_schema
+from celltraces.config.selection import expand_fovs
+from celltraces.config.stage_settings import as_json, stage_settings
+from celltraces.errors import UserError
 
 ROOT = Path(__file__).parents[1]
 SHIPPED = yaml.safe_load((ROOT / "config/config.yaml").read_text())
@@ -22,12 +25,12 @@ def leaves(tree, prefix=()):
 
 
 def test_shipped_config_shows_every_key_with_its_default():
-    schema = config.load_schema()
+    schema = load_schema()
     assert set(SHIPPED) == set(schema["properties"])
     assert set(SHIPPED["params"]) == set(schema["properties"]["params"]["properties"])
     for key, declared in schema["properties"]["params"]["properties"].items():
         assert SHIPPED["params"][key] == declared["default"], key
-    completed = config.complete(MINIMAL)
+    completed = read_config.complete(MINIMAL)
     for key in schema["properties"]:
         if key not in ("datasets", "channels"):
             assert SHIPPED[key] == completed[key], key
@@ -41,12 +44,12 @@ def test_shipped_config_comments_every_parameter():
 
 
 def test_every_parameter_has_a_stage_a_default_and_a_description():
-    for key, declared in config.load_schema()["properties"]["params"]["properties"].items():
+    for key, declared in load_schema()["properties"]["params"]["properties"].items():
         assert {"default", "stages", "description"} <= set(declared), key
 
 
 def test_minimal_config_is_completed_with_the_defaults():
-    complete = config.complete(MINIMAL)
+    complete = read_config.complete(MINIMAL)
     assert complete["params"] == SHIPPED["params"]
     assert complete["channels"] == {"pc": {"channel": 0, "features": []}, "fl": []}
 
@@ -99,15 +102,15 @@ def with_param(key, value):
     ],
 )
 def test_a_mistake_is_one_line_that_names_the_key(raw, line):
-    with pytest.raises(PyamaError) as caught:
-        config.complete(raw)
+    with pytest.raises(UserError) as caught:
+        read_config.complete(raw)
     assert str(caught.value).startswith(line)
     assert "\n" not in str(caught.value)
 
 
 def test_several_mistakes_are_a_line_each():
-    with pytest.raises(PyamaError) as caught:
-        config.complete({**MINIMAL, "params": {"min_frames": 0, "min_iou": 7}})
+    with pytest.raises(UserError) as caught:
+        read_config.complete({**MINIMAL, "params": {"min_frames": 0, "min_iou": 7}})
     assert len(str(caught.value).splitlines()) == 2
 
 
@@ -120,40 +123,40 @@ trees = st.recursive(
 
 @pytest.mark.torture
 @settings(max_examples=150, deadline=None)
-@given(key=st.sampled_from([*config.load_schema()["properties"], "other"]), value=trees)
+@given(key=st.sampled_from([*load_schema()["properties"], "other"]), value=trees)
 def test_any_value_anywhere_is_accepted_or_one_line_each(key, value):
     try:
-        config.complete({**MINIMAL, key: value})
-    except PyamaError as error:
+        read_config.complete({**MINIMAL, key: value})
+    except UserError as error:
         assert all(str(error).splitlines())
 
 
 @settings(max_examples=150, deadline=None)
-@given(key=st.sampled_from([*config.load_schema()["properties"]["params"]["properties"]]), value=trees)
+@given(key=st.sampled_from([*load_schema()["properties"]["params"]["properties"]]), value=trees)
 def test_any_parameter_value_is_accepted_or_one_line_each(key, value):
     try:
-        complete = config.complete(with_param(key, value))
-    except PyamaError as error:
+        complete = read_config.complete(with_param(key, value))
+    except UserError as error:
         assert key in str(error)
     else:
-        assert config.complete(complete) == complete
+        assert read_config.complete(complete) == complete
 
 
 def test_the_spelling_of_a_config_does_not_matter():
     one = {**MINIMAL, "params": {"min_frames": 30, "background_weight": 1, "time_mapping": {0: 1, 5: 2}}}
     other = {**MINIMAL, "params": {"time_mapping": {"5": 2.0, "0": 1.0}, "background_weight": 1.0, "min_frames": 30.0}}
     for stage in ("copy", "segment", "track", "background", "crop", "extract", "cache", "index"):
-        settings_of = [config.as_json(config.stage_settings(config.complete(raw), stage)) for raw in (one, other)]
+        settings_of = [as_json(stage_settings(read_config.complete(raw), stage)) for raw in (one, other)]
         assert settings_of[0] == settings_of[1]
 
 
 def test_a_plugin_counts_with_its_content(tmp_path):
     plugin = tmp_path / "p.py"
     plugin.write_text("a = 1\n")
-    complete = config.complete({**MINIMAL, "plugins": [str(plugin)]})
-    before = config.stage_settings(complete, "extract")
+    complete = read_config.complete({**MINIMAL, "plugins": [str(plugin)]})
+    before = stage_settings(complete, "extract")
     plugin.write_text("a = 2\n")
-    assert config.stage_settings(complete, "extract") != before
+    assert stage_settings(complete, "extract") != before
 
 
 @pytest.mark.parametrize(
@@ -161,7 +164,7 @@ def test_a_plugin_counts_with_its_content(tmp_path):
     [("all", [0, 1, 2, 3, 4]), ("0-2, 4", [0, 1, 2, 4]), ("3", [3]), (2, [2]), ([4, 1, 1], [1, 4]), ("0-0,0", [0])],
 )
 def test_fovs_are_expanded(fovs, expected):
-    assert config.expand_fovs(fovs, 5, "fovs") == expected
+    assert expand_fovs(fovs, 5, "fovs") == expected
 
 
 @pytest.mark.parametrize(
@@ -174,5 +177,5 @@ def test_fovs_are_expanded(fovs, expected):
     ],
 )
 def test_fovs_that_are_not_there_are_one_line(fovs, line):
-    with pytest.raises(PyamaError, match=re.escape(line)):
-        config.expand_fovs(fovs, 5, "fovs")
+    with pytest.raises(UserError, match=re.escape(line)):
+        expand_fovs(fovs, 5, "fovs")

@@ -1,4 +1,4 @@
-"""Hostile configs: whatever is written, `complete` gives a config or a PyamaError with one line per mistake."""
+"""Hostile configs: whatever is written, `complete` gives a config or a UserError with one line per mistake."""
 
 import copy
 import json
@@ -9,8 +9,10 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pyama import config
-from pyama.errors import PyamaError
+from celltraces.config import read_config
+from celltraces.config.schema import load_schema
+from celltraces.config.stage_settings import stage_settings
+from celltraces.errors import UserError
 
 GOOD = {
     "datasets": {"a": "a.nd2", "b": "b.czi"},
@@ -20,10 +22,10 @@ GOOD = {
     "channels": {"pc": {"channel": 0, "features": ["area"]}, "fl": [{"channel": "GFP", "features": []}]},
     "plugins": [],
     "samples": [{"name": "control", "fovs": "0-1"}],
-    "params": {key: rule["default"] for key, rule in config.load_schema()["properties"]["params"]["properties"].items()}
+    "params": {key: rule["default"] for key, rule in load_schema()["properties"]["params"]["properties"].items()}
     | {"time_mapping": {0: 0.0, 5: 50.0}},
 }
-assert config.complete(GOOD)
+assert read_config.complete(GOOD)
 
 NAMES = [
     *(
@@ -109,8 +111,8 @@ def damaged(draw):
 def check(raw):
     """Completed or refused; never anything else."""
     try:
-        complete = config.complete(raw)
-    except PyamaError as error:
+        complete = read_config.complete(raw)
+    except UserError as error:
         lines = str(error).split("\n")
         assert all(line.strip() and line.isprintable() for line in lines), lines
         assert len(set(lines)) == len(lines)
@@ -118,10 +120,10 @@ def check(raw):
             assert ": " in line, line
             line.encode()  # a terminal can show it
         return None
-    assert config.complete(complete) == complete
+    assert read_config.complete(complete) == complete
     json.dumps(complete, allow_nan=False)
     for stage in ("copy", "segment", "track", "background", "crop", "extract", "index"):
-        config.stage_settings(complete, stage)
+        stage_settings(complete, stage)
     for name in [*complete["datasets"], *(sample["name"] for sample in complete["samples"])]:
         for path in (PurePosixPath("r", name), PureWindowsPath("r", name)):
             assert path.parts == ("r", name)
@@ -183,8 +185,8 @@ def test_every_mistake_has_a_line():
         "fvos": "all",
         "params": {"min_frame": 3, "min_iou": 7, "morph_sizes": 2},
     }
-    with pytest.raises(PyamaError) as caught:
-        config.complete(raw)
+    with pytest.raises(UserError) as caught:
+        read_config.complete(raw)
     starts = [
         *("config: the key 'channels' is missing", "chanels: unknown key", "fvos: unknown key"),
         *("datasets: the name '../a'", "datasets: the name 'b c'", "datasets.../a: 3 is not of type string"),
@@ -201,15 +203,15 @@ def test_a_bomb_of_aliases_is_refused():
     """Nine lists of nine times the one before: 400 million values in 500 bytes."""
     text = "a0: &a0 [x, x, x, x, x, x, x, x, x]\n"
     text += "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 9))
-    with pytest.raises(PyamaError, match="^a[0-9]: too many values, or too deeply nested$"):
-        config.complete(yaml.safe_load(text))
+    with pytest.raises(UserError, match="^a[0-9]: too many values, or too deeply nested$"):
+        read_config.complete(yaml.safe_load(text))
 
 
 def test_a_config_within_itself_is_refused():
     raw = copy.deepcopy(GOOD)
     raw["params"]["time_mapping"] = raw
-    with pytest.raises(PyamaError, match="^params: too many values, or too deeply nested$"):
-        config.complete(raw)
+    with pytest.raises(UserError, match="^params: too many values, or too deeply nested$"):
+        read_config.complete(raw)
 
 
 @pytest.mark.parametrize(
@@ -227,10 +229,10 @@ def test_a_key_that_stands_twice_is_named(tmp_path, text, lines):
     file = tmp_path / "my.yaml"
     file.write_text(text)
     if not lines:
-        config.refuse_repeated_keys([file, tmp_path / "nothing.yaml"])
+        read_config.refuse_repeated_keys([file, tmp_path / "nothing.yaml"])
         return
-    with pytest.raises(PyamaError) as caught:
-        config.refuse_repeated_keys([tmp_path / "nothing.yaml", file])
+    with pytest.raises(UserError) as caught:
+        read_config.refuse_repeated_keys([tmp_path / "nothing.yaml", file])
     found = str(caught.value).split("\n")
     for line, expected in zip(found, lines, strict=True):
         assert expected in line

@@ -13,17 +13,23 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-import check_quality
 import copy_frames
 import crop_cells
 import estimate_background
-import extract_features
 import register_channels
-import segment_cells
+from celltraces.features.filters import near_edge
+from celltraces.features.trace_table import without_data
+from celltraces.frames import coverage
+from celltraces.labels import left_out
+from celltraces.readers.movie_file import inspect_movie, open_movie
+from celltraces.results.quality import check_coverage
+from celltraces.segmentation import logstd
+from celltraces.segmentation.methods import label_frame, segmenter, without_uncovered
+from celltraces.storage.cells import Path, get_array, open_store, read_crop
+from celltraces.storage.codecs import LABELS, PIXELS
+from celltraces.storage.frames import open_frames, writing
 from demo.czi_writer import Subblock, movie_xml, write_subblocks
 from demo.nd2_writer import Channel, write_nd2
-from pyama import coverage, left_out, logstd, store
-from pyama.microscopy import inspect_movie, open_movie
 
 SIDE = 256
 L_TILES = [(0, 0), (0, SIDE), (SIDE, 0)]
@@ -149,7 +155,7 @@ def test_gaps_between_tiles_are_known_however_narrow(tmp_path):
     outputs = [tmp_path / "images.zarr" / name / "0" for name in ("pc_ch_0", "fl_ch_1")]
     copy_frames.copy_frames(path, outputs, fov=0, channels=[0, 1], shape=(1, 203, 203), planes=[None])
     for output in outputs:
-        found = coverage.of_frame(store.open_frames(output).attributes, 0)
+        found = coverage.of_frame(open_frames(output).attributes, 0)
         np.testing.assert_array_equal(coverage.mask_of(found, gone.shape), gone)
 
 
@@ -167,7 +173,7 @@ def test_the_maximum_over_z_lacks_what_all_planes_lack(tmp_path):
     write_subblocks(path, subblocks, xml=movie_xml(["Phase"], {}, 0.65, 600.0))
     output = tmp_path / "images.zarr/pc_ch_0/0"
     copy_frames.copy_frames(path, [output], fov=0, channels=[0], shape=(1, 100, 100), planes=[0, 1])
-    frames = store.open_frames(output)
+    frames = open_frames(output)
     assert frames.attributes["uncovered"] == [{"first": 0, "last": 0, "boxes": [[50, 50, 100, 100]]}]
     expected = np.zeros((2, 100, 100), np.uint16)
     for z, of_plane in tiles.items():
@@ -392,13 +398,13 @@ def user_method(image):
 def test_every_method_finds_in_a_border_what_it_finds_without(tmp_path, method):
     file = tmp_path / "mine.py"
     file.write_text("from scipy import ndimage\ndef segment(image):\n    return ndimage.label(image > 8300)[0]\n")
-    segment = segment_cells.segmenter(f"{file}:segment" if method == "user" else method, {})
+    segment = segmenter(f"{file}:segment" if method == "user" else method, {})
     image = phase_contrast()
     part = np.s_[20:-11, 33:]
     framed = np.zeros_like(image)
     framed[part] = image[part]
     boxes = coverage.find(framed, np.count_nonzero(framed == 0))
-    found, _ = segment_cells.label_frame(segment, framed, boxes, 0)
+    found, _ = label_frame(segment, framed, boxes, 0)
     alone = np.asarray(left_out.parts(segment(np.ascontiguousarray(image[part])))[0])
     assert alone.max() > 3
     np.testing.assert_array_equal(found[part], alone)
@@ -410,12 +416,12 @@ def test_every_method_finds_in_a_border_what_it_finds_without(tmp_path, method):
 def test_no_method_takes_the_inner_edge_of_an_l_for_cells(tmp_path, method):
     file = tmp_path / "mine.py"
     file.write_text("from scipy import ndimage\ndef segment(image):\n    return ndimage.label(image > 12000)[0]\n")
-    segment = segment_cells.segmenter(f"{file}:segment" if method == "user" else method, {})
+    segment = segmenter(f"{file}:segment" if method == "user" else method, {})
     image = scene(PLACES, (2 * SIDE, 2 * SIDE))[0, 0]
     if method == "user":
         image = np.where(ndimage.gaussian_filter(np.abs(image - 8000.0), 4) > 200, 20000, image).astype(np.uint16)
     image[SIDE:, SIDE:] = 0
-    found, _ = segment_cells.label_frame(segment, image, coverage.find(image, SIDE * SIDE), 0)
+    found, _ = label_frame(segment, image, coverage.find(image, SIDE * SIDE), 0)
     assert found.max() == len(PLACES)
     assert len({int(found[y, x]) for y, x in PLACES} - {0}) == len(PLACES)
     assert max(np.bincount(found.ravel())[1:]) < 4 * np.pi * RADIUS**2
@@ -429,7 +435,7 @@ def test_pieces_of_a_region_that_was_cut_are_regions_of_their_own():
     uncovered[:, 4:6] = True
     expected = np.zeros((10, 10), int)
     expected[2, 2:4], expected[2, 6:9], expected[7:9, 1:3] = 1, 2, 3
-    np.testing.assert_array_equal(segment_cells.without(labels, uncovered), expected)
+    np.testing.assert_array_equal(without_uncovered(labels, uncovered), expected)
 
 
 def test_holes_that_open_on_pixels_without_data_are_no_holes():
@@ -452,8 +458,8 @@ def test_holes_that_open_on_pixels_without_data_are_no_holes():
 # ------------------------------------------------------------------------------------- background, crops, registration
 
 
-def write(path, frames, kind=store.PIXELS, **attributes):
-    with store.writing(path, frames.shape, frames.dtype, kind, attributes=attributes) as append:
+def write(path, frames, kind=PIXELS, **attributes):
+    with writing(path, frames.shape, frames.dtype, kind, attributes=attributes) as append:
         for frame in frames:
             append(frame)
     return path
@@ -472,12 +478,12 @@ def test_background_of_what_is_covered(tmp_path, with_cells):
     source = write(tmp_path / "fl_ch_1/0", frames, uncovered=uncovered)
     cells = np.zeros(frames.shape, np.uint16)
     cells[2] = 1
-    labels = write(tmp_path / "seg_labeled_ch_0/0", cells, store.LABELS) if with_cells else None
+    labels = write(tmp_path / "seg_labeled_ch_0/0", cells, LABELS) if with_cells else None
     borrowed = estimate_background.estimate_movie(
         [source], labels, [tmp_path / "bg/0"], tile_size=64, background_dilation=3
     )
     assert borrowed == [[2] if with_cells else []]
-    estimate = store.open_frames(tmp_path / "bg/0")
+    estimate = open_frames(tmp_path / "bg/0")
     assert estimate.attributes["uncovered"] == uncovered
     for frame in range(3):
         found = estimate.read(frame)
@@ -500,7 +506,7 @@ def test_structure_in_small_frames_without_phase_contrast(tmp_path):
             output = tmp_path / f"{at}{kind}_bg/0"
             estimate_background.estimate_movie([source], None, [output], tile_size=64, background_dilation=10)
             values = image if kind == "whole" else image[~gone]
-            found = store.open_frames(output).read(1)
+            found = open_frames(output).read(1)
             found = found if kind == "whole" else found[~gone]
             assert found.shape == values.shape
             assert found.min() >= values.min() - 1
@@ -511,7 +517,7 @@ def test_a_frame_without_any_data_has_no_background(tmp_path):
     frames = np.zeros((1, 64, 64), np.uint16)
     source = write(tmp_path / "fl/0", frames, uncovered=coverage.as_attribute([[(0, 0, 64, 64)]]))
     estimate_background.estimate_movie([source], None, [tmp_path / "bg/0"], tile_size=64, background_dilation=10)
-    assert (store.open_frames(tmp_path / "bg/0").read(0) == 0).all()
+    assert (open_frames(tmp_path / "bg/0").read(0) == 0).all()
 
 
 @settings(max_examples=25, deadline=None)
@@ -539,23 +545,21 @@ def test_which_cells_lack_light_and_which_are_near_the_edge(tmp_path_factory, se
     raw = rng.integers(1, 60000, shape, dtype=np.uint16)
     attributes = {name: {"uncovered": coverage.as_attribute(list(map(coverage.boxes_of, gone[name])))} for name in gone}
     channels = [write(folder / name / "0", np.where(gone[name], 0, raw), **attributes[name]) for name in gone]
-    write(folder / "seg_tracked_ch_0/0", tracked, store.LABELS)
+    write(folder / "seg_tracked_ch_0/0", tracked, LABELS)
     crop_cells.write_cells(
-        store.open_frames(folder / "seg_tracked_ch_0/0"),
-        [store.open_frames(channel) for channel in channels],
+        open_frames(folder / "seg_tracked_ch_0/0"),
+        [open_frames(channel) for channel in channels],
         folder / "cells.zarr",
         crop_padding=3,
     )
-    with store.open_store(folder / "cells.zarr") as get:
-        ids, valid, bboxes = (
-            store.get_array(get, f"metadata/{name}")[0] for name in ("cell_ids", "valid_frames", "bboxes")
-        )
-        near = extract_features.near_edge(get, ids, valid, bboxes, 0, margin)
+    with open_store(folder / "cells.zarr") as get:
+        ids, valid, bboxes = (get_array(get, f"metadata/{name}")[0] for name in ("cell_ids", "valid_frames", "bboxes"))
+        near = near_edge(get, ids, valid, bboxes, 0, margin)
         for row, cell in enumerate(ids.tolist()):
             frames = np.flatnonzero(valid[row])
-            _, attributes = extract_features.read_crop(get, "fl_ch_1", cell)
-            mask, _ = extract_features.read_crop(get, "seg_tracked_ch_0", cell)
-            lost = extract_features.without_data(attributes, mask[frames] > 0, frames)
+            _, attributes = read_crop(get, "fl_ch_1", cell)
+            mask, _ = read_crop(get, "seg_tracked_ch_0", cell)
+            lost = without_data(attributes, mask[frames] > 0, frames)
             np.testing.assert_array_equal(lost, [(gone["fl_ch_1"][t] & (tracked[t] == cell)).any() for t in frames])
             close = False
             for t in frames:
@@ -576,7 +580,7 @@ def test_registered_channels_lack_what_came_from_beyond_the_edge(tmp_path):
     shift = {"model": "lin2Model", "x": {**numbers, "x0": 300.0}, "y": {**numbers, "x0": -220.0}}
     output = tmp_path / "fl_registered_ch_1/0"
     register_channels.register_movie(source, output, shift, 100.0)  # 3 px to the right, 2.2 px up
-    found = store.open_frames(output)
+    found = open_frames(output)
     for frame in range(2):
         lost = coverage.mask_of(coverage.of_frame(found.attributes, frame), (60, 80))
         expected = np.zeros((60, 80), bool)
@@ -596,9 +600,9 @@ def test_the_check_has_a_row_for_the_fov_or_for_each_frame():
         ([[], [], []], []),
     ):
         frames = SimpleNamespace(
-            attributes={"uncovered": coverage.as_attribute(by_frame)}, shape=(3, 10, 10), path=store.Path("fl_ch_1/0")
+            attributes={"uncovered": coverage.as_attribute(by_frame)}, shape=(3, 10, 10), path=Path("fl_ch_1/0")
         )
-        found = list(check_quality.check_coverage(4, frames, np.ones(3, bool)))
+        found = list(check_coverage(4, frames, np.ones(3, bool)))
         assert [(row.frame, row.value) for row in found] == rows
         assert all((row.fov, row.check) == (4, "uncovered_fl_ch_1") for row in found)
 

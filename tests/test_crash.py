@@ -1,6 +1,6 @@
 """Killed at any instant and started again with the same command: the same bytes as undisturbed.
 
-PYAMA_KILLS sets the number of kills (`make torture`: 200).
+CELLTRACES_KILLS sets the number of kills (`make torture`: 200).
 """
 
 import contextlib
@@ -16,7 +16,7 @@ import psutil
 import pytest
 from conftest import PYTHON, Checkout, Outcome, small_config
 
-KILLS = int(os.environ.get("PYAMA_KILLS", "4"))
+KILLS = int(os.environ.get("CELLTRACES_KILLS", "4"))
 
 
 def results_of(folder):
@@ -84,7 +84,7 @@ def assert_same(results, expected):
 @pytest.mark.torture
 def test_killed_at_random_instants_and_started_again(undisturbed, tmp_path):
     expected, duration, config = undisturbed
-    rng = random.Random(os.environ.get("PYAMA_KILL_SEED", "1"))
+    rng = random.Random(os.environ.get("CELLTRACES_KILL_SEED", "1"))
     kills = rounds = 0
     while kills < KILLS:
         checkout = Checkout(tmp_path / f"round_{rounds}")

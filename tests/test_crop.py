@@ -10,14 +10,15 @@ from hypothesis import strategies as st
 from skimage.measure import regionprops
 
 import crop_cells
-from pyama import store
+from celltraces.storage.codecs import LABELS, PIXELS
+from celltraces.storage.frames import open_frames, writing
 
 
 def write(path, frames, kind, **attributes):
-    with store.writing(path, frames.shape, frames.dtype, kind, attributes=attributes) as append:
+    with writing(path, frames.shape, frames.dtype, kind, attributes=attributes) as append:
         for frame in frames:
             append(frame)
-    return store.open_frames(path)
+    return open_frames(path)
 
 
 def movie(seed=0, shape=(6, 60, 80), n_cells=5):
@@ -39,11 +40,11 @@ def movie(seed=0, shape=(6, 60, 80), n_cells=5):
 
 
 def crop(folder: Path, tracked, raw, background, padding=5, name="cells.zarr"):
-    opened = write(folder / "seg_tracked_ch_0/0", tracked, store.LABELS)
+    opened = write(folder / "seg_tracked_ch_0/0", tracked, LABELS)
     channels = [
-        write(folder / "pc_ch_0/0", raw, store.PIXELS, missing_frames=[]),
-        write(folder / "fl_ch_1/0", raw[::-1].copy(), store.PIXELS, missing_frames=[2]),
-        write(folder / "fl_background_ch_1/0", background, store.PIXELS),
+        write(folder / "pc_ch_0/0", raw, PIXELS, missing_frames=[]),
+        write(folder / "fl_ch_1/0", raw[::-1].copy(), PIXELS, missing_frames=[2]),
+        write(folder / "fl_background_ch_1/0", background, PIXELS),
     ]
     crop_cells.write_cells(opened, channels, folder / name, crop_padding=padding)
     path = folder / name

@@ -15,9 +15,13 @@ from skimage.segmentation import expand_labels
 
 import apply_curation
 import crop_cells
-from pyama import places, store, summary
-from pyama.curation import Flag, _frames, frames_text, good_traces, read_curation
-from pyama.errors import PyamaError
+from celltraces.errors import UserError
+from celltraces.results import places
+from celltraces.results.curation import Flag, _frames, frames_text, good_traces, read_curation
+from celltraces.runs import summary
+from celltraces.storage.cells import open_store
+from celltraces.storage.codecs import LABELS
+from celltraces.storage.frames import open_frames, writing
 
 BOX = ["bbox_x0", "bbox_y0", "bbox_x1", "bbox_y1"]
 SHAPES = {"d": [[10, 80, 100], [10, 80, 100]]}
@@ -61,7 +65,7 @@ SHAPES = {"d": [[10, 80, 100], [10, 80, 100]]}
 def test_mistakes_in_curation(tmp_path, rows, reason):
     path = tmp_path / "curation.csv"
     path.write_text(rows)
-    with pytest.raises(PyamaError, match=reason) as error:
+    with pytest.raises(UserError, match=reason) as error:
         read_curation(path, SHAPES)
     assert "\n" not in str(error.value)
 
@@ -88,10 +92,10 @@ def test_frames_as_text_and_back(frames):
 def write_cells(folder, labels):
     """cells.zarr of labels (T, H, W)."""
     path = folder / "seg_tracked_ch_0/0"
-    with store.writing(path, labels.shape, labels.dtype, store.LABELS) as append:
+    with writing(path, labels.shape, labels.dtype, LABELS) as append:
         for frame in labels:
             append(frame)
-    crop_cells.write_cells(store.open_frames(path), [], folder / "cells.zarr", crop_padding=2)
+    crop_cells.write_cells(open_frames(path), [], folder / "cells.zarr", crop_padding=2)
     return folder / "cells.zarr"
 
 
@@ -112,7 +116,7 @@ def movies_of_labels(draw):
 @given(labels=movies_of_labels(), data=st.data())
 def test_the_cell_at_a_place_is_the_nearest_within_three_pixels(tmp_path_factory, labels, data):
     path = write_cells(tmp_path_factory.mktemp("cells"), labels)
-    with store.open_store(path) as get:
+    with open_store(path) as get:
         for _ in range(15):
             frame, y, x = (data.draw(st.integers(0, end - 1)) for end in labels.shape)
             distances = {
@@ -269,7 +273,7 @@ def test_curation_counts_over_inspected(tmp_path):
 def test_an_inspected_table_that_is_none(tmp_path, content, reason):
     path = tmp_path / "d_fov_003_traces_inspected.csv"
     path.write_text(content)
-    with pytest.raises(PyamaError, match=reason) as error:
+    with pytest.raises(UserError, match=reason) as error:
         apply_curation.read_inspected(path)
     assert "d_fov_003_traces_inspected.csv" in str(error.value)
     assert "\n" not in str(error.value)
@@ -301,7 +305,7 @@ def test_the_line_at_the_end_names_what_is_not_as_it_was_written(tmp_path):
 
 
 def labels_at(checkout, row):
-    frames = store.open_frames(checkout.folder / "results/small/fov_000/images.zarr/seg_tracked_ch_0/0")
+    frames = open_frames(checkout.folder / "results/small/fov_000/images.zarr/seg_tracked_ch_0/0")
     return int(frames.read(int(row.frame))[int(float(row.y)), int(float(row.x))])
 
 

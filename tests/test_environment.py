@@ -22,7 +22,7 @@ def wanted(name):
 
 
 def test_conda_environment_has_the_versions_of_the_pip_pins():
-    content = yaml.safe_load((ROOT / "envs/pyama.yaml").read_text())
+    content = yaml.safe_load((ROOT / "envs/celltraces.yaml").read_text())
     conda = [entry for entry in content["dependencies"] if isinstance(entry, str)]
     pip = next(entry["pip"] for entry in content["dependencies"] if isinstance(entry, dict))
     versions = dict(re.split(r" ?==", entry.lower()) for entry in [*conda, *pip] if "==" in entry)
@@ -104,22 +104,24 @@ def test_every_rule_names_a_script_an_environment_and_its_costs():
 
 def test_images_hold_the_pins_and_every_part_of_the_workflow():
     """Dockerfile and Apptainer recipe: no engine is there to build them with, but what they name must be there."""
-    docker, apptainer = ((ROOT / "envs" / name).read_text() for name in ("Dockerfile", "pyama.def"))
-    copied = {name for names in re.findall(r"^COPY (.+) /pyama/\S*$", docker, re.MULTILINE) for name in names.split()}
+    docker, apptainer = ((ROOT / "envs" / name).read_text() for name in ("Dockerfile", "celltraces.def"))
+    copied = {
+        name for names in re.findall(r"^COPY (.+) /celltraces/\S*$", docker, re.MULTILINE) for name in names.split()
+    }
     files = re.search(r"^%files\n(.*?)^%", apptainer, re.MULTILINE | re.DOTALL)[1]
     places = dict(line.split() for line in files.split("\n") if line)
-    assert {name: f"/pyama/{name}" for name in places} == places
+    assert {name: f"/celltraces/{name}" for name in places} == places
     let_in = set(re.findall(r"^!(.+)$", (ROOT / "envs/Dockerfile.dockerignore").read_text(), re.MULTILINE))
     assert copied == set(places) == let_in == {*PARTS, "requirements.txt", "LICENSE"}
     assert all((ROOT / name).exists() for name in copied)
-    install = "python -m pip install --no-cache-dir --require-hashes --requirement /pyama/requirements.txt"
+    install = "python -m pip install --no-cache-dir --require-hashes --requirement /celltraces/requirements.txt"
     python = re.compile(r"^from:? python:(3\.\d+)-slim$", re.IGNORECASE | re.MULTILINE)
     oldest = re.search(r'requires-python = ">=(.+)"', (ROOT / "pyproject.toml").read_text())[1]
     for recipe in (docker, apptainer):
         assert install in recipe
         assert python.search(recipe)[1] == oldest
         assert "snakemake" in recipe
-        assert "/pyama/Snakefile" in recipe
+        assert "/celltraces/Snakefile" in recipe
 
 
 def test_slurm_profile_groups_the_stages_of_a_fov_and_no_other_rule():
@@ -148,6 +150,7 @@ def test_the_catalogue_finds_what_it_looks_for():
 
 def test_a_library_keeps_to_the_threads_of_its_rule_whenever_it_is_imported():
     for first, then in (("", "import cv2"), ("import cv2", "")):
-        code = f"from pyama import job\n{first}\njob.limit_threads(1)\n{then}\nimport cv2; print(cv2.getNumThreads())"
+        code = f"from celltraces.runs import job\n{first}\njob.limit_threads(1)\n{then}\n"
+        code += "import cv2; print(cv2.getNumThreads())"
         done = subprocess.run([PYTHON, "-c", code], cwd=ROOT / "scripts", capture_output=True, check=True)
         assert int(done.stdout) == 1

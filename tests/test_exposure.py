@@ -5,9 +5,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import check_quality
 import copy_frames
-from pyama import exposure, store
+from celltraces.frames import exposure
+from celltraces.results.quality import check_exposure
+from celltraces.storage.codecs import PIXELS
+from celltraces.storage.frames import open_frames, writing
 
 N_FRAMES, OFFSET = 20, 100.0
 STEP = 9  # the first frame with another exposure
@@ -111,14 +113,14 @@ def test_frames_that_are_missing_or_blank_are_passed_over(tmp_path):
     statistics = {key: [] for key in copy_frames.NO_STATISTICS}
     attributes = {"missing_frames": sorted(gone), "frame_statistics": statistics}
     path = tmp_path / "fl_ch_1/0"
-    with store.writing(path, (N_FRAMES, 128, 160), np.uint16, store.PIXELS, attributes=attributes) as append:
+    with writing(path, (N_FRAMES, 128, 160), np.uint16, PIXELS, attributes=attributes) as append:
         for at, frame in enumerate(frames):
             frame = np.zeros_like(frame) if at in gone else np.full_like(frame, 7) if at == 14 else frame
             append(frame)
             of_frame = copy_frames.frame_statistics(frame, np.bincount(frame.ravel()))
             for key, value in (copy_frames.NO_STATISTICS if at in gone else of_frame).items():
                 statistics[key].append(value)
-    rows = list(check_quality.check_exposure(3, store.open_frames(path), 1.25))
+    rows = list(check_exposure(3, open_frames(path), 1.25))
     assert [(row.fov, row.frame, row.check, row.limit) for row in rows] == [(3, 10, "exposure_step_fl_ch_1", 1.25)]
     assert rows[0].value == pytest.approx(2, rel=0.2)
 

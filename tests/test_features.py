@@ -10,9 +10,11 @@ from hypothesis.extra import numpy as hnp
 from scipy import ndimage
 from skimage import measure, morphology
 
-from pyama import features
-from pyama.errors import PyamaError
-from pyama.features import FLUORESCENCE_FEATURES, PHASE_FEATURES
+from celltraces.errors import UserError
+from celltraces.features import cell_features
+from celltraces.features.cell_features import FLUORESCENCE_FEATURES, PHASE_FEATURES
+from celltraces.features.particles import find_particles
+from celltraces.features.user_features import _plugin_of, load_plugin
 
 STACKS = hnp.arrays(bool, hnp.array_shapes(min_dims=3, max_dims=3, min_side=1, max_side=12))
 
@@ -44,7 +46,7 @@ def one_frame(*rows):
 @example(one_frame("#.#", "...", "#.#"))
 @example(one_frame("...", "..."))
 def test_shape_features_are_those_of_regionprops(mask):
-    got = features.phase_features(PHASE_FEATURES, mask)
+    got = cell_features.phase_features(PHASE_FEATURES, mask)
     assert all(values.shape == (len(mask),) and values.dtype == np.float64 for values in got.values())
     for frame, shape in enumerate(mask):
         here = {name: values[frame] for name, values in got.items()}
@@ -70,7 +72,7 @@ def test_shape_features_are_those_of_regionprops(mask):
 
 def test_shape_features_of_large_ragged_masks():
     mask = blobs(np.random.default_rng(0), 6, 90)
-    got = features.phase_features(PHASE_FEATURES, mask)
+    got = cell_features.phase_features(PHASE_FEATURES, mask)
     for frame, shape in enumerate(mask):
         expected = region(shape)
         axes = expected.axis_major_length / expected.axis_minor_length
@@ -90,7 +92,7 @@ def test_shape_features_of_large_ragged_masks():
     ],
 )
 def test_masks_without_a_minor_axis_have_finite_features(mask, aspect_ratio, eccentricity):
-    got = features.phase_features(PHASE_FEATURES, mask)
+    got = cell_features.phase_features(PHASE_FEATURES, mask)
     assert got["aspect_ratio"][0] == pytest.approx(aspect_ratio)
     assert got["eccentricity"][0] == pytest.approx(eccentricity)
     assert np.isfinite([values[0] for values in got.values()]).all()
@@ -100,7 +102,7 @@ def test_centroids_follow_the_crops():
     mask = blobs(np.random.default_rng(1), 3, 20)
     origins = np.array([[100, 7], [101, 9], [0, 0]])
     names = ["centroid_y", "centroid_x"]
-    got = np.stack(list(features.phase_features(names, mask, origins).values()), axis=1)
+    got = np.stack(list(cell_features.phase_features(names, mask, origins).values()), axis=1)
     np.testing.assert_allclose(got, origins + [region(shape).centroid for shape in mask], rtol=1e-12)
 
 
@@ -122,7 +124,7 @@ def test_intensities_are_those_of_the_masked_pixels(mask, seed, weight, with_bac
     rng = np.random.default_rng(seed)
     image = rng.integers(0, 65536, mask.shape).astype(np.float64)
     background = rng.uniform(300, 1400, mask.shape).astype(np.float32) if with_background else None
-    got = features.fluorescence_features(INTENSITIES, image, background, mask, background_weight=weight)
+    got = cell_features.fluorescence_features(INTENSITIES, image, background, mask, background_weight=weight)
     corrected = image - weight * background.astype(np.float64) if with_background else image
     for name, function in INTENSITIES.items():
         expected = [
@@ -135,21 +137,21 @@ def test_light_outside_the_mask_does_not_count():
     mask = np.zeros((1, 5, 5), bool)
     mask[0, 1:3, 1:4] = True
     image = np.where(mask, 10.0, np.nan)
-    got = features.fluorescence_features(INTENSITIES, image, None, mask)
+    got = cell_features.fluorescence_features(INTENSITIES, image, None, mask)
     assert [values[0] for values in got.values()] == [60, 10, 10, 0, 10, 10]
 
 
 @pytest.mark.parametrize("shape", [(0, 5, 5), (3, 1, 1)])
 def test_no_frames_and_no_cell(shape):
-    got = features.phase_features(PHASE_FEATURES, np.zeros(shape, bool))
-    got |= features.fluorescence_features(FLUORESCENCE_FEATURES, np.ones(shape), None, np.zeros(shape, bool))
+    got = cell_features.phase_features(PHASE_FEATURES, np.zeros(shape, bool))
+    got |= cell_features.fluorescence_features(FLUORESCENCE_FEATURES, np.ones(shape), None, np.zeros(shape, bool))
     assert len(got) == len(PHASE_FEATURES) + len(FLUORESCENCE_FEATURES)
     assert all(values.shape == shape[:1] and np.isnan(values).all() for values in got.values())
 
 
 def test_unknown_feature():
-    with pytest.raises(PyamaError, match="no feature 'intensity' for this channel; there are intensity_total, "):
-        features.fluorescence_features(["intensity"], np.ones((1, 2, 2)), None, np.ones((1, 2, 2), bool))
+    with pytest.raises(UserError, match="no feature 'intensity' for this channel; there are intensity_total, "):
+        cell_features.fluorescence_features(["intensity"], np.ones((1, 2, 2)), None, np.ones((1, 2, 2), bool))
 
 
 # margins of the mask
@@ -163,14 +165,14 @@ def test_grow_mask_is_morphology_with_a_disk(mask, margin):
     disk = morphology.disk(abs(margin))
     morph = ndimage.binary_dilation if margin >= 0 else ndimage.binary_erosion
     expected = [morph(shape, disk) for shape in mask]  # border_value 0: nothing outside the crop
-    np.testing.assert_array_equal(features.grow_mask(mask, margin), expected)
+    np.testing.assert_array_equal(cell_features.grow_mask(mask, margin), expected)
 
 
 def test_shrinking_a_mask_to_nothing_gives_nan():
     mask = np.ones((2, 5, 5), bool)
     mask[1, 1:] = False
-    shrunk = features.grow_mask(mask, -1)
-    got = features.fluorescence_features(FLUORESCENCE_FEATURES, np.ones((2, 5, 5)), None, shrunk)
+    shrunk = cell_features.grow_mask(mask, -1)
+    got = cell_features.fluorescence_features(FLUORESCENCE_FEATURES, np.ones((2, 5, 5)), None, shrunk)
     assert [list(np.isnan(values)) for values in got.values()] == [[False, True]] * len(got)
 
 
@@ -204,7 +206,7 @@ def cell_with_spots(rng, frames, spots, *, height, size=40, body=500.0, backgrou
 @pytest.mark.parametrize(("height", "least"), [(8, 0.95), (5, 0.9)])
 def test_spots_are_found_where_they_are(height, least):
     image, mask, positions = cell_with_spots(np.random.default_rng(2), 40, 4, height=height)
-    found = features.find_particles(image, mask, 1.5, 4.5)
+    found = find_particles(image, mask, 1.5, 4.5)
     hits = sum(
         np.hypot(*(np.argwhere(frame) - at).T).min(initial=np.inf) <= 1.5
         for frame, placed in zip(found, positions, strict=True)
@@ -212,7 +214,7 @@ def test_spots_are_found_where_they_are(height, least):
     )
     assert hits / 160 >= least  # recall
     assert hits / found.sum() >= 0.97  # precision
-    counts = features.fluorescence_features(["particle_num"], image, None, mask)["particle_num"]
+    counts = cell_features.fluorescence_features(["particle_num"], image, None, mask)["particle_num"]
     assert list(counts) == list(found.sum(axis=(1, 2)))
 
 
@@ -220,28 +222,28 @@ def test_spots_are_found_where_they_are(height, least):
 def test_a_cell_without_spots_has_none(body):
     image, mask, _ = cell_with_spots(np.random.default_rng(3), 60, 0, height=0, body=body)
     for margin in (-2, 0, 2):
-        found = features.find_particles(image, features.grow_mask(mask, margin), 1.5, 4.5)
+        found = find_particles(image, cell_features.grow_mask(mask, margin), 1.5, 4.5)
         assert found.sum() <= 3  # 1 in 20 cells at most
 
 
 def test_spots_and_light_outside_the_mask_do_not_count():
     rng = np.random.default_rng(4)
     image, mask, _ = cell_with_spots(rng, 12, 3, height=8)
-    found = features.find_particles(image, mask, 1.5, 4.5)
+    found = find_particles(image, mask, 1.5, 4.5)
     assert 30 <= found.sum() <= 36
     assert not found[~mask].any()
     changed = np.where(mask, image, rng.uniform(0, 65535, image.shape))
-    np.testing.assert_array_equal(features.find_particles(changed, mask, 1.5, 4.5), found)
+    np.testing.assert_array_equal(find_particles(changed, mask, 1.5, 4.5), found)
 
 
 def test_spots_do_not_depend_on_neighbouring_frames_level_or_constant_light():
     image, mask, _ = cell_with_spots(np.random.default_rng(5), 12, 3, height=8)
     mask[4] = False
-    together = features.find_particles(image, mask, 1.5, 4.5)
-    apart = [features.find_particles(image[[t]], mask[[t]], 1.5, 4.5)[0] for t in range(12)]
+    together = find_particles(image, mask, 1.5, 4.5)
+    apart = [find_particles(image[[t]], mask[[t]], 1.5, 4.5)[0] for t in range(12)]
     np.testing.assert_array_equal(together, apart)
-    np.testing.assert_array_equal(features.find_particles(image - 450.0, mask, 1.5, 4.5), together)
-    assert features.find_particles(np.full((3, 20, 20), 700.0), np.ones((3, 20, 20), bool), 1.5, 4.5).sum() == 0
+    np.testing.assert_array_equal(find_particles(image - 450.0, mask, 1.5, 4.5), together)
+    assert find_particles(np.full((3, 20, 20), 700.0), np.ones((3, 20, 20), bool), 1.5, 4.5).sum() == 0
 
 
 # plugins
@@ -250,7 +252,7 @@ def test_spots_do_not_depend_on_neighbouring_frames_level_or_constant_light():
 @pytest.fixture
 def plugin(tmp_path, monkeypatch):
     """Writes a plugin, and forgets what was loaded afterwards."""
-    for registry in (PHASE_FEATURES, FLUORESCENCE_FEATURES, features._plugin_of):
+    for registry in (PHASE_FEATURES, FLUORESCENCE_FEATURES, _plugin_of):
         for name in registry:
             monkeypatch.setitem(registry, name, registry[name])
 
@@ -259,9 +261,9 @@ def plugin(tmp_path, monkeypatch):
         path.write_text(text)
         return str(path)
 
-    before = [dict(registry) for registry in (PHASE_FEATURES, FLUORESCENCE_FEATURES, features._plugin_of)]
+    before = [dict(registry) for registry in (PHASE_FEATURES, FLUORESCENCE_FEATURES, _plugin_of)]
     yield write
-    for registry, content in zip((PHASE_FEATURES, FLUORESCENCE_FEATURES, features._plugin_of), before, strict=True):
+    for registry, content in zip((PHASE_FEATURES, FLUORESCENCE_FEATURES, _plugin_of), before, strict=True):
         registry.clear()
         registry.update(content)
 
@@ -282,13 +284,13 @@ FLUORESCENCE_FEATURES = {"peak_x": peak_x, "lost": lost}
 
 def test_a_plugin_adds_features(plugin):
     path = plugin(GOOD)
-    assert features.load_plugin(path) == ["width", "peak_x", "lost"]
-    assert features.load_plugin(path) == ["width", "peak_x", "lost"]  # again, as in the next job of a process
+    assert load_plugin(path) == ["width", "peak_x", "lost"]
+    assert load_plugin(path) == ["width", "peak_x", "lost"]  # again, as in the next job of a process
     mask = np.zeros((3, 4, 6), bool)
     mask[0, 1:3, 1:5] = mask[2, 1, 2:4] = True
     image = np.random.default_rng(6).uniform(100, 200, mask.shape)
-    np.testing.assert_equal(features.phase_features(["width"], mask)["width"], [4, np.nan, 2])
-    got = features.fluorescence_features(
+    np.testing.assert_equal(cell_features.phase_features(["width"], mask)["width"], [4, np.nan, 2])
+    got = cell_features.fluorescence_features(
         ["peak_x", "lost"],
         image,
         np.full(mask.shape, 50, np.float32),
@@ -312,22 +314,25 @@ def test_a_plugin_adds_features(plugin):
         ("PHASE_FEATURES = {'f': 3}", "'f' is no plain name, or its value no function"),
         ("PHASE_FEATURES = {'a,b': print}", "'a,b' is no plain name"),
         ("PHASE_FEATURES = {'new': print, 'area': print}", "the feature 'area' in .* is built in already"),
-        ("from pyama.features import PHASE_FEATURES", "imports PHASE_FEATURES; it has to define a dict"),
+        (
+            "from celltraces.features.cell_features import PHASE_FEATURES",
+            "imports PHASE_FEATURES; it has to define a dict",
+        ),
     ],
 )
 def test_bad_plugins_say_so_in_one_line_and_add_nothing(plugin, text, message):
     before = dict(PHASE_FEATURES)
-    with pytest.raises(PyamaError, match=message) as error:
-        features.load_plugin(plugin(text))
+    with pytest.raises(UserError, match=message) as error:
+        load_plugin(plugin(text))
     assert "\n" not in str(error.value)
     assert "mine.py" in str(error.value)
     assert before == PHASE_FEATURES
 
 
 def test_two_plugins_with_one_name(plugin):
-    features.load_plugin(plugin(GOOD))
-    with pytest.raises(PyamaError, match=r"the feature 'width' in .*other\.py' is defined by .*mine\.py' already"):
-        features.load_plugin(plugin(GOOD, "other.py"))
+    load_plugin(plugin(GOOD))
+    with pytest.raises(UserError, match=r"the feature 'width' in .*other\.py' is defined by .*mine\.py' already"):
+        load_plugin(plugin(GOOD, "other.py"))
 
 
 @pytest.mark.parametrize(
@@ -343,21 +348,23 @@ def test_two_plugins_with_one_name(plugin):
 )
 def test_plugin_features_that_fail_name_plugin_feature_and_cell(plugin, body, message):
     path = plugin(f"def mine(image, mask, context):\n    {body}\nFLUORESCENCE_FEATURES = {{'mine': mine}}\n")
-    features.load_plugin(path)
+    load_plugin(path)
     mask = np.ones((2, 3, 3), bool)
     mask[0] = False
-    with pytest.raises(PyamaError) as error:
-        features.fluorescence_features(["mine"], np.ones((2, 3, 3)), None, mask, label=17)
+    with pytest.raises(UserError) as error:
+        cell_features.fluorescence_features(["mine"], np.ones((2, 3, 3)), None, mask, label=17)
     assert str(error.value).startswith(f"plugins: the feature 'mine' in {path!r}, at cell 17, frame 1: {message}")
     assert "\n" not in str(error.value)
 
 
 def test_plugin_features_cannot_change_the_crops(plugin):
-    features.load_plugin(
+    load_plugin(
         plugin(
             "def bad(image, mask, context):\n    image[:] = mask[:] = context.raw[:] = 0\n    return 1\n"
             "FLUORESCENCE_FEATURES = {'bad': bad}\n"
         )
     )
-    got = features.fluorescence_features(["bad", "intensity_total"], np.ones((1, 3, 3)), None, np.ones((1, 3, 3), bool))
+    got = cell_features.fluorescence_features(
+        ["bad", "intensity_total"], np.ones((1, 3, 3)), None, np.ones((1, 3, 3), bool)
+    )
     assert got["intensity_total"] == 9

@@ -6,10 +6,10 @@ import pytest
 import yaml
 from conftest import Checkout, small_config
 
-from pyama import kinetics
-from pyama.config import complete
-from pyama.errors import PyamaError
-from pyama.planning.datasets import plan_datasets
+from celltraces.config.read_config import complete
+from celltraces.errors import UserError
+from celltraces.kinetics import models
+from celltraces.planning.datasets import plan_datasets
 
 LINE = """
 import numpy as np
@@ -47,7 +47,7 @@ def tables(checkout, column, model):
 
 def test_there_is_a_row_for_each_cell_and_its_curve_explains_what_it_says(finished):
     for column, written in (("intensity_total_ch_1", "maturation"), ("intensity_total_ch_2", "mine.py:line")):
-        model = kinetics.find_model(written if ":" not in written else f"{finished.folder / written}")
+        model = models.find_model(written if ":" not in written else f"{finished.folder / written}")
         traces, fits = tables(finished, column, model.name)
         cells = traces[["fov", "cell"]].drop_duplicates().sort_values(["fov", "cell"])
         assert fits[["fov", "cell"]].to_numpy().tolist() == cells.to_numpy().tolist()
@@ -72,7 +72,7 @@ def test_fits_are_recorded_as_they_were_run(finished):
     maturation, line = record["fits"]
     assert {maturation["column"], maturation["model"]} == {"intensity_total_ch_1", "maturation"}
     assert maturation["parameters"]["beta"] == {"fixed": 5e-3}
-    assert set(maturation["parameters"]) == set(kinetics.MODELS["maturation"].parameters)
+    assert set(maturation["parameters"]) == set(models.MODELS["maturation"].parameters)
     assert line == {
         "column": "intensity_total_ch_2",
         "model": "mine.py:line",
@@ -104,7 +104,7 @@ def test_what_is_fitted_reruns_the_fits(finished):
     assert set(finished.planned(config)) == AFTER_EXTRACTION | {"record"}
 
 
-@pytest.mark.parametrize(("source", "count"), [("scripts/pyama/kinetics.py", 2), ("mine.py", 1)])
+@pytest.mark.parametrize(("source", "count"), [("scripts/celltraces/kinetics/models.py", 2), ("mine.py", 1)])
 def test_an_edit_of_a_model_reruns_its_fits_only(finished, source, count):
     path = finished.folder / source
     before = path.read_text()
@@ -148,7 +148,7 @@ def test_an_edit_of_a_model_reruns_its_fits_only(finished, source, count):
 )
 def test_a_mistake_is_one_line(finished, monkeypatch, changes, line):
     monkeypatch.chdir(finished.folder)
-    with pytest.raises(PyamaError) as caught:
+    with pytest.raises(UserError) as caught:
         plan_datasets(complete({**finished.base, **changes}))
     assert str(caught.value).startswith(line)
     assert "\n" not in str(caught.value)

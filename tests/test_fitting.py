@@ -8,14 +8,16 @@ from scipy.optimize import least_squares
 from scipy.stats import t as student
 
 import fit_traces
-from pyama import fitting, kinetics, modelfree
-from pyama.errors import PyamaError
+from celltraces.errors import UserError
+from celltraces.kinetics import fitting, model_free, models
+from celltraces.kinetics.intervals import intervals, statistics
+from celltraces.kinetics.least_squares import Batch
 
 HOURS_10 = np.arange(60) / 6
 HOURS_30 = np.arange(180) / 6
-MATURATION, TRIVIAL = kinetics.MODELS["maturation"], kinetics.MODELS["trivial"]
-KNOWN_BETA = kinetics.with_settings(MATURATION, {"beta": {"fixed": EGFP}})
-FREE_BETA = kinetics.with_settings(MATURATION, {"beta": {"initial": 0.01}})
+MATURATION, TRIVIAL = models.MODELS["maturation"], models.MODELS["trivial"]
+KNOWN_BETA = models.with_settings(MATURATION, {"beta": {"fixed": EGFP}})
+FREE_BETA = models.with_settings(MATURATION, {"beta": {"initial": 0.01}})
 
 
 def fit(model, times, values):
@@ -28,7 +30,7 @@ def fit(model, times, values):
 def decays(n, times, seed=0):
     rng = np.random.default_rng(seed)
     truth = {"amplitude": rng.lognormal(7, 1, (n, 1)), "decay_rate": rng.lognormal(-1, 0.8, (n, 1)), "offset": 50.0}
-    return kinetics.exponential_decay(times, 0.0, **truth) + rng.normal(0, 30, (n, len(times)))
+    return models.exponential_decay(times, 0.0, **truth) + rng.normal(0, 30, (n, len(times)))
 
 
 @pytest.mark.slow
@@ -39,7 +41,7 @@ def decays(n, times, seed=0):
         (KNOWN_BETA, HOURS_10, cohort(6, HOURS_10, seed=2, noise=(8000, 0, 0))[0]),
         (FREE_BETA, HOURS_30, cohort(4, HOURS_30, seed=3)[0]),
         (TRIVIAL, HOURS_10, cohort(6, HOURS_10, "trivial", seed=4)[0]),
-        (kinetics.MODELS["exponential_decay"], HOURS_10, decays(10, HOURS_10)),
+        (models.MODELS["exponential_decay"], HOURS_10, decays(10, HOURS_10)),
     ],
     ids=["maturation", "much noise", "beta free", "trivial", "decay"],
 )
@@ -99,9 +101,9 @@ def test_statistics_are_those_of_the_textbook():
     """HC2 variances and Bell and McCaffrey's degrees of freedom, from whole matrices; then the share that correlated
     neighbours take of both."""
     values, _ = cohort(5, HOURS_10, seed=8)
-    batch = fitting.Batch(KNOWN_BETA, np.broadcast_to(HOURS_10, values.shape), values, np.isfinite(values))
+    batch = Batch(KNOWN_BETA, np.broadcast_to(HOURS_10, values.shape), values, np.isfinite(values))
     u = fitting.optimum(batch).u
-    ours = fitting.statistics(batch, u)
+    ours = statistics(batch, u)
     residual, by_u = batch.residuals(u, np.arange(5))
     for at in range(5):
         jacobian = by_u[at].T
@@ -126,10 +128,10 @@ def test_statistics_are_those_of_the_textbook():
 
 def test_intervals_end_where_the_profile_crosses_the_threshold():
     values, _ = cohort(4, HOURS_10, seed=9, noise=(2000, 0, 0))
-    batch = fitting.Batch(KNOWN_BETA, np.broadcast_to(HOURS_10, values.shape), values, np.isfinite(values))
+    batch = Batch(KNOWN_BETA, np.broadcast_to(HOURS_10, values.shape), values, np.isfinite(values))
     best = fitting.optimum(batch)
-    of = fitting.statistics(batch, best.u)
-    low, high, deeper = fitting.intervals(batch, best, of)
+    of = statistics(batch, best.u)
+    low, high, deeper = intervals(batch, best, of)
     assert not deeper
     for at, trace in enumerate(values):
         for k, name in enumerate(KNOWN_BETA.fitted):
@@ -137,9 +139,9 @@ def test_intervals_end_where_the_profile_crosses_the_threshold():
             for end in (low[at, k], high[at, k]):
                 held = batch.outer(np.where(np.arange(4) == k, end, best.u[at]))
                 others = [name for name in KNOWN_BETA.fitted if name != KNOWN_BETA.fitted[k]]
-                profile = kinetics.with_settings(KNOWN_BETA, {name: {"fixed": max(held[k], 0)}})
+                profile = models.with_settings(KNOWN_BETA, {name: {"fixed": max(held[k], 0)}})
                 if name in ("t0", "offset"):
-                    profile = kinetics.with_settings(KNOWN_BETA, {name: {"fixed": held[k]}})
+                    profile = models.with_settings(KNOWN_BETA, {name: {"fixed": held[k]}})
                 start = [held[KNOWN_BETA.fitted.index(other)] for other in others]
                 found = least_squares(residuals(profile, HOURS_10, trace), start, x_scale="jac", xtol=1e-12)
                 assert np.sqrt((2 * found.cost - best.squares[at]) / threshold) == pytest.approx(1, abs=0.02)
@@ -220,7 +222,7 @@ def test_the_faster_of_two_rates_is_delta():
     assert np.nanmedian(fits.value["beta"]) == pytest.approx(EGFP, rel=0.05)
     # Bounds of the user's that separate them say otherwise.
     apart = {"delta": {"bounds": [0.001, 0.2]}, "beta": {"bounds": [0.21, 10]}}
-    fits = fit(kinetics.with_settings(TRIVIAL, apart), HOURS_30, values)
+    fits = fit(models.with_settings(TRIVIAL, apart), HOURS_30, values)
     assert np.nanmedian(fits.value["beta"]) == pytest.approx(MRNA, rel=0.05)
 
 
@@ -251,7 +253,7 @@ def test_no_traces_at_all():
 
 
 def test_a_parameter_at_its_bound_is_not_identifiable():
-    model = kinetics.with_settings(KNOWN_BETA, {"delta": {"bounds": [2.0, 11.0]}})
+    model = models.with_settings(KNOWN_BETA, {"delta": {"bounds": [2.0, 11.0]}})
     values, _ = cohort(20, HOURS_10, seed=17, noise=(50, 0, 0))
     fits = fit(model, HOURS_10, values)
     assert (fits.flags["delta"] == "at_bound").mean() > 0.9
@@ -266,7 +268,7 @@ def test_a_users_model_with_numeric_slopes(tmp_path):
         "    'height': {'initial': 1, 'bounds': [1e-3, 1e6], 'linear': True},\n"
         "    'period': {'initial': 5, 'bounds': [2, 20], 'unit': 'h'}}\n"
     )
-    model = kinetics.find_model(f"{tmp_path / 'mine.py'}:wave")
+    model = models.find_model(f"{tmp_path / 'mine.py'}:wave")
     rng = np.random.default_rng(18)
     period, height = rng.uniform(3, 8, (50, 1)), rng.lognormal(4, 0.5, (50, 1))
     values = model.curve(HOURS_10, level=20.0, height=height, period=period) + rng.normal(0, 3, (50, 60))
@@ -282,7 +284,7 @@ def test_a_users_model_with_numeric_slopes(tmp_path):
 def test_numbers_of_a_broken_line():
     t = np.arange(40) / 4
     y = 10 + np.maximum(t - 3.125, 0) * 8.0
-    numbers = modelfree.describe(t, y)
+    numbers = model_free.describe(t, y)
     assert numbers["onset"] == pytest.approx(3.125, abs=1e-9)
     assert numbers["maximal_slope"] == pytest.approx(8)
     assert (numbers["maximum"], numbers["time_of_maximum"]) == (y[-1], t[-1])
@@ -296,18 +298,18 @@ def test_onset_is_robust():
     outliers = values.copy()
     outliers[np.arange(200), rng.integers(0, 10, 200)] += 8 * np.abs(values).mean()
     for traces in (values, outliers):
-        onsets = np.array([modelfree.onset(HOURS_10, trace) for trace in traces])
+        onsets = np.array([model_free.onset(HOURS_10, trace) for trace in traces])
         assert np.isfinite(onsets).mean() > 0.9
         assert abs(np.nanmedian(onsets - truth["t0"][:, 0])) < 1 / 6  # a frame
     noise = rng.normal(5000, 300, (200, 60))
-    assert np.isnan([modelfree.onset(HOURS_10, trace) for trace in noise]).mean() > 0.99
-    assert np.isnan([modelfree.onset(HOURS_10 + 3, trace) for trace in cohort(50, HOURS_10 + 3)[0]]).mean() > 0.9
+    assert np.isnan([model_free.onset(HOURS_10, trace) for trace in noise]).mean() > 0.99
+    assert np.isnan([model_free.onset(HOURS_10 + 3, trace) for trace in cohort(50, HOURS_10 + 3)[0]]).mean() > 0.9
 
 
 def test_numbers_bridge_gaps_and_need_two_points():
     t = np.array([0.0, 1.0, 2.0, 4.0])
-    assert modelfree.describe(t, np.array([1.0, np.nan, 3.0, 3.0]))["auc"] == pytest.approx(10)
-    assert np.isnan(list(modelfree.describe(t, np.array([1.0, np.nan, np.nan, np.nan])).values())).all()
+    assert model_free.describe(t, np.array([1.0, np.nan, 3.0, 3.0]))["auc"] == pytest.approx(10)
+    assert np.isnan(list(model_free.describe(t, np.array([1.0, np.nan, np.nan, np.nan])).values())).all()
 
 
 # ------------------------------------------------------------------------------------------------------ the stage
@@ -341,7 +343,7 @@ def test_the_table_of_fits(tmp_path):
     values, truth = cohort(12, HOURS_10, seed=20)
     values[3] = np.nan
     table = merged(tmp_path / "a.csv", values, HOURS_10 * 60)
-    parameters = kinetics.settings_of(KNOWN_BETA)
+    parameters = models.settings_of(KNOWN_BETA)
     fit_traces.main(str(table), str(tmp_path / "out.csv"), "maturation", parameters)
     lines = (tmp_path / "out.csv").read_text().splitlines()
     assert lines[0] == "# Time units: h"
@@ -379,5 +381,5 @@ def test_an_empty_table_gives_a_header(tmp_path):
 
 def test_a_table_without_time_units_is_refused(tmp_path):
     (tmp_path / "a.csv").write_text("time,fov,cell,value\n")
-    with pytest.raises(PyamaError, match=r"a\.csv: the first line does not name the time units"):
+    with pytest.raises(UserError, match=r"a\.csv: the first line does not name the time units"):
         fit_traces.read_merged(tmp_path / "a.csv")

@@ -12,10 +12,12 @@ from hypothesis import strategies as st
 from zarr.codecs import BloscCodec, BytesCodec, Crc32cCodec, GzipCodec, ShardingCodec, TransposeCodec, ZstdCodec
 
 import cache_levels
-import check_quality
 import verify_results
-from pyama import checksums, store
-from pyama.errors import PyamaError
+from celltraces.errors import UserError
+from celltraces.results.quality import check_frames
+from celltraces.storage import cells, checksums
+from celltraces.storage.codecs import DISPLAY, LABELS, PIXELS, SMOOTH
+from celltraces.storage.frames import open_frames, writing
 
 SHAPE = (7, 20, 30)
 LITTLE = BytesCodec(endian="little")
@@ -62,7 +64,7 @@ def test_any_layout_is_read(tmp_path, name, blank):
         data[2:] = 0
     path = tmp_path / "fl_ch_1/0"
     write(path, data, **LAYOUTS[name])
-    frames = store.open_frames(path)
+    frames = open_frames(path)
     assert (frames.shape, frames.dtype) == (SHAPE, np.uint16)
     for frame in (3, 0, 1, 6, 5, 2, 4):
         np.testing.assert_array_equal(frames.read(frame), data[frame])
@@ -76,7 +78,7 @@ def test_our_codecs_in_another_order_of_chunks_or_without_empty_ones(tmp_path):
     data = numbers(np.uint16, (5, 32, 48))
     data[1] = 0
     ours = tmp_path / "ours"
-    with store.writing(ours, data.shape, data.dtype, store.PIXELS, tile=16) as append:
+    with writing(ours, data.shape, data.dtype, PIXELS, tile=16) as append:
         for image in data:
             append(image)
     theirs = tmp_path / "theirs"
@@ -87,7 +89,7 @@ def test_our_codecs_in_another_order_of_chunks_or_without_empty_ones(tmp_path):
     # with our own spelling of the metadata: only the shard is of zarr-python
     shutil.copy(ours / "zarr.json", theirs / "zarr.json")
     assert (ours / "c/0/0/0").read_bytes() != (theirs / "c/0/0/0").read_bytes()
-    frames = store.open_frames(theirs)
+    frames = open_frames(theirs)
     for frame in range(5):
         np.testing.assert_array_equal(frames.read(frame), data[frame])
 
@@ -95,31 +97,31 @@ def test_our_codecs_in_another_order_of_chunks_or_without_empty_ones(tmp_path):
 def test_our_array_with_attributes_that_zarr_python_changed(tmp_path):
     data = numbers(np.uint16)
     path = tmp_path / "pc_ch_0/0"
-    with store.writing(path, data.shape, data.dtype, store.PIXELS) as append:
+    with writing(path, data.shape, data.dtype, PIXELS) as append:
         for image in data:
             append(image)
     zarr.open_array(path, mode="r+").attrs["missing_frames"] = [4]
-    frames = store.open_frames(path)
+    frames = open_frames(path)
     np.testing.assert_array_equal([frames.read(frame) for frame in range(7)], data)
     assert not frames.present(4)
 
 
 def test_our_own_arrays_do_not_need_zarr_python(tmp_path, monkeypatch):
     data = numbers(np.uint16)
-    with store.writing(tmp_path / "0", data.shape, data.dtype, store.PIXELS) as append:
+    with writing(tmp_path / "0", data.shape, data.dtype, PIXELS) as append:
         for image in data:
             append(image)
-    with store.new_store(tmp_path / "cells.zarr") as put:
-        for kind in (store.PIXELS, store.SMOOTH, store.LABELS, store.DISPLAY):
-            store.put_array(put, kind, data, kind, {"scale": 3})
-            store.put_array(put, f"{kind}-none", data[:0], kind)
-    monkeypatch.setattr("pyama.foreign_arrays.open_stack", None)
-    monkeypatch.setattr("pyama.foreign_arrays.read_array", None)
-    np.testing.assert_array_equal(store.open_frames(tmp_path / "0").read(1), data[1])
-    with store.open_store(tmp_path / "cells.zarr") as get:
-        for kind in (store.PIXELS, store.SMOOTH, store.LABELS, store.DISPLAY):
-            np.testing.assert_array_equal(store.get_array(get, kind)[0], data)
-            assert store.get_array(get, f"{kind}-none")[0].shape == (0, 20, 30)
+    with cells.new_store(tmp_path / "cells.zarr") as put:
+        for kind in (PIXELS, SMOOTH, LABELS, DISPLAY):
+            cells.put_array(put, kind, data, kind, {"scale": 3})
+            cells.put_array(put, f"{kind}-none", data[:0], kind)
+    monkeypatch.setattr("celltraces.storage.foreign_arrays.open_stack", None)
+    monkeypatch.setattr("celltraces.storage.foreign_arrays.read_array", None)
+    np.testing.assert_array_equal(open_frames(tmp_path / "0").read(1), data[1])
+    with cells.open_store(tmp_path / "cells.zarr") as get:
+        for kind in (PIXELS, SMOOTH, LABELS, DISPLAY):
+            np.testing.assert_array_equal(cells.get_array(get, kind)[0], data)
+            assert cells.get_array(get, f"{kind}-none")[0].shape == (0, 20, 30)
 
 
 @pytest.mark.parametrize(
@@ -135,7 +137,7 @@ def test_our_own_arrays_do_not_need_zarr_python(tmp_path, monkeypatch):
 def test_any_dtype_that_holds_the_values_is_used(tmp_path, name, stored, used):
     data = numbers(stored)
     write(tmp_path / name / "0", data, chunks=(2, 20, 30))
-    frames = store.open_frames(tmp_path / name / "0")
+    frames = open_frames(tmp_path / name / "0")
     assert frames.dtype == used
     for frame in range(7):
         image = frames.read(frame)
@@ -159,11 +161,9 @@ def test_values_that_would_change_are_refused_in_one_line(tmp_path, name, value,
     data = numbers(dtype)
     data[3, 4, 5] = value
     write(tmp_path / name / "0", data)
-    frames = store.open_frames(tmp_path / name / "0")
+    frames = open_frames(tmp_path / name / "0")
     frames.read(2)
-    with pytest.raises(
-        PyamaError, match=rf"{name}/0, frame 3: values that uint\d+ cannot hold .*; write whole"
-    ) as line:
+    with pytest.raises(UserError, match=rf"{name}/0, frame 3: values that uint\d+ cannot hold .*; write whole") as line:
         frames.read(3)
     assert "\n" not in str(line.value)
     assert "damaged" not in str(line.value)
@@ -172,8 +172,8 @@ def test_values_that_would_change_are_refused_in_one_line(tmp_path, name, value,
 @pytest.mark.parametrize("shape", [(20, 30), (2, 3, 20, 30), (0, 20, 30)])
 def test_other_shapes_are_refused_in_one_line(tmp_path, shape):
     write(tmp_path / "fl_ch_1/0", numbers(np.uint16, shape))
-    with pytest.raises(PyamaError, match=r"it must be \(T, H, W\)"):
-        store.open_frames(tmp_path / "fl_ch_1/0")
+    with pytest.raises(UserError, match=r"it must be \(T, H, W\)"):
+        open_frames(tmp_path / "fl_ch_1/0")
 
 
 def test_a_foreign_array_that_is_damaged_is_one_line(tmp_path):
@@ -181,13 +181,13 @@ def test_a_foreign_array_that_is_damaged_is_one_line(tmp_path):
     write(path, numbers(np.uint16), chunks=(1, 20, 30))
     chunk = path / "c/3/0/0"
     chunk.write_bytes(chunk.read_bytes()[:-9])
-    frames = store.open_frames(path)
+    frames = open_frames(path)
     frames.read(2)
-    with pytest.raises(PyamaError, match="frame 3: zarr-python cannot read this array"):
+    with pytest.raises(UserError, match="frame 3: zarr-python cannot read this array"):
         frames.read(3)
     (path / "zarr.json").write_text(json.dumps({"zarr_format": 3, "node_type": "array"}))
-    with pytest.raises(PyamaError, match="zarr-python cannot read this array"):
-        store.open_frames(path)
+    with pytest.raises(UserError, match="zarr-python cannot read this array"):
+        open_frames(path)
 
 
 @settings(max_examples=25, deadline=None)
@@ -208,8 +208,8 @@ def test_arrays_of_cells_zarr_in_any_layout(tmp_path_factory, shape, dtype, layo
     array = zarr.create_array(place, name="fl_ch_1/7/0", shape=data.shape, dtype=dtype, chunks=chunks, **options)
     array[...] = data
     place.close()
-    with store.open_store(path) as get:
-        found, attributes = store.get_array(get, "fl_ch_1/7/0")
+    with cells.open_store(path) as get:
+        found, attributes = cells.get_array(get, "fl_ch_1/7/0")
     np.testing.assert_array_equal(found, data)
     assert (found.dtype, attributes) == (data.dtype, {"scale": 2})
 
@@ -238,7 +238,7 @@ def test_the_checks_of_an_array_without_our_attributes(tmp_path):
     data[2], data[4] = 100, data[3]
     write(tmp_path / "fl_ch_1/0", data)
     settings = {"qc_saturation": 0.5, "qc_brightness": 1.5, "qc_contrast": None}
-    found = check_quality.check_frames(0, store.open_frames(tmp_path / "fl_ch_1/0"), **settings)
+    found = check_frames(0, open_frames(tmp_path / "fl_ch_1/0"), **settings)
     assert {(row.frame, row.check, row.value) for row in found if "brightness" not in row.check} == {
         (2, "blank_fl_ch_1", 100),
         (4, "duplicate_fl_ch_1", 3),
@@ -256,15 +256,15 @@ def test_verify_reads_what_we_wrote_through_zarr_python(tmp_path, name):
     path = tmp_path / "results" / name
     if name == "fl_ch_1":
         path = path / "0"
-        with store.writing(path, data.shape, data.dtype, store.PIXELS) as append:
+        with writing(path, data.shape, data.dtype, PIXELS) as append:
             for image in data:
                 append(image)
     else:
-        with store.new_store(path) as put:
-            store.put_group(put, "")
-            store.put_array(put, "a/0", data, store.PIXELS)
-            store.put_array(put, "a/1", np.array(3), store.LABELS)
-            store.put_array(put, "b/0", data[:0], store.PIXELS)
+        with cells.new_store(path) as put:
+            cells.put_group(put, "")
+            cells.put_array(put, "a/0", data, PIXELS)
+            cells.put_array(put, "a/1", np.array(3), LABELS)
+            cells.put_array(put, "b/0", data[:0], PIXELS)
     listing = tmp_path / "results/checksums/a/job.txt"
     checksums.write(listing, [path])
     assert verify_results.verify(tmp_path / "results", [path]) == []
@@ -272,7 +272,7 @@ def test_verify_reads_what_we_wrote_through_zarr_python(tmp_path, name):
     if path.suffix == ".zip":
         with zipfile.ZipFile(path) as archive:
             files = {file: archive.read(file) for file in archive.namelist()}
-        with store.new_store(path) as put:
+        with cells.new_store(path) as put:
             for file, content in files.items():
                 put(file, _with_another_byte(content) if file == "a/0/c.0.0.0" else content)
     else:

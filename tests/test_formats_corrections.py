@@ -12,9 +12,10 @@ import zarr
 from conftest import Checkout, small_config
 from formats_tools import Stack, masks_read, same_masks
 
-from formats import deepcell_label, deepcell_trk
-from pyama import overlaps, store
-from pyama.lineage import Division
+from celltraces.exports import deepcell_label, deepcell_trk
+from celltraces.labels import shared_pixels
+from celltraces.labels.lineage import Division
+from celltraces.storage.frames import open_frames
 
 AFTER = {"crop": 1, "extract": 1, "merge": 1, "tidy": 1, "qc": 1, "digest": 1, "write_report": 1}
 APPLIED = {"apply_corrections": 1, "cache_corrected": 1, "index_corrected": 1}
@@ -51,8 +52,8 @@ def differences(before, after):
 def edited(done, target, change):
     """A project of FOV 0 with other labels: change(tracked (T, H, W)) -> (labels, attributes, divisions)."""
     images = done.results / "fov_000/images.zarr"
-    tracked = store.open_frames(images / "seg_tracked_ch_0/0")
-    channels = {name: store.open_frames(images / name / "0") for name in ("pc_ch_0", "fl_ch_1")}
+    tracked = open_frames(images / "seg_tracked_ch_0/0")
+    channels = {name: open_frames(images / name / "0") for name in ("pc_ch_0", "fl_ch_1")}
     labels, attributes, divisions = change(np.stack([tracked.read(t) for t in range(8)]))
     path = done.folder / target
     if path.suffix == ".trk":
@@ -72,7 +73,7 @@ def divide(labels):
         y, x = np.nonzero(labels[frame] == 1)
         middle = (y.min() + y.max()) // 2
         labels[frame, y, x] = np.where(y <= middle, 50, 51)
-        hidden[str(frame)] = {"51": overlaps.to_runs(np.sort(x[y == middle]) + middle * labels.shape[2])}
+        hidden[str(frame)] = {"51": shared_pixels.to_runs(np.sort(x[y == middle]) + middle * labels.shape[2])}
     return labels, {"overlaps": hidden}, [Division(1, (50, 51), 4)]
 
 

@@ -28,10 +28,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import apply_corrections
-from formats import deepcell_label, deepcell_trk
-from pyama import lineage, overlaps, store
-from pyama.errors import PyamaError
-from pyama.lineage import Division
+from celltraces.errors import UserError
+from celltraces.exports import deepcell_label, deepcell_trk
+from celltraces.labels import lineage, shared_pixels
+from celltraces.labels.lineage import Division
+from celltraces.storage import codecs
+from celltraces.storage.codecs import PIXELS
+from celltraces.storage.frames import open_frames, writing
 
 SHAPE = (3, 12, 16)
 MASKS = {}
@@ -57,8 +60,8 @@ def write(path, masks=None, divisions=DIVISIONS, images=None):
 @given(st.sets(st.integers(0, 400)))
 def test_runs_are_pixels(pixels):
     ordered = np.array(sorted(pixels), np.int64)
-    runs = overlaps.to_runs(ordered)
-    assert overlaps.to_pixels(runs).tolist() == ordered.tolist()
+    runs = shared_pixels.to_runs(ordered)
+    assert shared_pixels.to_pixels(runs).tolist() == ordered.tolist()
     starts, ends = runs[::2], [start + length for start, length in zip(runs[::2], runs[1::2], strict=True)]
     assert all(end < start for end, start in zip(ends, starts[1:], strict=False))  # as few runs as there can be
 
@@ -68,7 +71,7 @@ def test_regions_are_those_of_the_masks(movie):
     shape, masks = movie
     labels = stack_of(shape, masks)
     for frame in range(shape[0]):
-        cells, areas, boxes = overlaps.regions(labels, frame)
+        cells, areas, boxes = shared_pixels.regions(labels, frame)
         present = [cell for cell in sorted(masks) if masks[cell][frame].any()]
         assert cells.tolist() == present
         for cell, area, box in zip(present, areas.tolist(), boxes.tolist(), strict=True):
@@ -89,15 +92,15 @@ def test_regions_are_those_of_the_masks(movie):
 )
 def test_impossible_divisions_are_refused(divisions, words):
     seen = {1: (0, 4), 2: (0, 4), 3: (5, 9), 4: (0, 9)}
-    with pytest.raises(PyamaError, match=words) as caught:
-        lineage.checked(divisions, seen, "c.zip")
+    with pytest.raises(UserError, match=words) as caught:
+        lineage.checked_divisions(divisions, seen, "c.zip")
     assert str(caught.value).startswith("c.zip: ")
     assert "\n" not in str(caught.value)
 
 
 def test_divisions_are_mended_where_that_is_safe():
     seen = {1: (0, 4), 3: (6, 9), 4: (7, 9)}
-    kept, notes = lineage.checked([Division(1, (4, 3, 77), 5), Division(4, (99,), 9)], seen, "c.zip")
+    kept, notes = lineage.checked_divisions([Division(1, (4, 3, 77), 5), Division(4, (99,), 9)], seen, "c.zip")
     assert kept == [Division(1, (3, 4), 6)]
     assert len(notes) == 4
 
@@ -107,9 +110,9 @@ def test_lineage_table_comes_back(tmp_path_factory, movie, data):
     _, masks = movie
     divisions = data.draw(divisions_for(masks)) if masks else []
     seen = {c: tuple(np.flatnonzero(m.any(axis=(1, 2)))[[0, -1]].tolist()) for c, m in masks.items()}
-    assert lineage.checked(divisions, seen, "") == (divisions, [])
+    assert lineage.checked_divisions(divisions, seen, "") == (divisions, [])
     path = tmp_path_factory.mktemp("lineage") / "l.csv"
-    lineage.write_table(path, 3, seen, divisions)
+    lineage.write_lineage(path, 3, seen, divisions)
     assert lineage.divisions_of(lineage.read_table(path)) == divisions
     assert len(path.read_text().splitlines()) == 1 + len(masks)
 
@@ -308,7 +311,7 @@ def test_exports_of_the_client_are_read(tmp_path, dtype):
 def test_a_real_project_of_the_program(tmp_path):
     """Two features and no c: refused as it is; with c the first feature is read."""
     path = real_file("deepcell/spots.zip")
-    with pytest.raises(PyamaError, match="lacks c, and y.ome.tiff has 2 features"):
+    with pytest.raises(UserError, match="lacks c, and y.ome.tiff has 2 features"):
         read_back(path, 3, (1, 100, 100))
     with zipfile.ZipFile(path) as archive:
         cells = [{**entry, "c": 0} for entry in json.loads(archive.read("cells.json"))]
@@ -434,14 +437,14 @@ def apply(path, folder, masks=MASKS):
     """The stage as the rule runs it; returns what it wrote."""
     channels = []
     for name, image in images_for(SHAPE).items():
-        with store.writing(folder / f"images.zarr/{name}/0", SHAPE, np.uint16, store.PIXELS) as append:
+        with writing(folder / f"images.zarr/{name}/0", SHAPE, np.uint16, PIXELS) as append:
             [append(frame) for frame in image.array]
         channels.append(str(folder / f"images.zarr/{name}/0"))
     tracked, corrected = (folder / f"images.zarr/seg_{kind}_ch_0/0" for kind in ("tracked", "corrected"))
-    with store.writing(tracked, SHAPE, np.uint16, store.LABELS) as append:
+    with writing(tracked, SHAPE, np.uint16, codecs.LABELS) as append:
         [append(frame) for frame in np.zeros(SHAPE, np.uint16)]
     apply_corrections.main(str(path), channels, str(tracked), str(corrected), str(folder / "lineage.csv"), 4)
-    return store.open_frames(corrected), (folder / "lineage.csv").read_text()
+    return open_frames(corrected), (folder / "lineage.csv").read_text()
 
 
 @pytest.mark.filterwarnings("ignore:Duplicate name")
@@ -449,7 +452,7 @@ def apply(path, folder, masks=MASKS):
 def test_bad_zips_end_in_one_line(tmp_path, name):
     make, words = BAD[name]
     path = make(write(tmp_path / "p.zip", divisions=[]), tmp_path / "bad.zip")
-    with pytest.raises(PyamaError, match=words) as caught:
+    with pytest.raises(UserError, match=words) as caught:
         apply(path, tmp_path)
     assert "bad.zip" in str(caught.value)
     assert "\n" not in str(caught.value)
@@ -470,7 +473,7 @@ def test_bad_zips_end_in_one_line(tmp_path, name):
     ],
 )
 def test_bad_exports_of_the_client_end_in_one_line(tmp_path, changes, words):
-    with pytest.raises(PyamaError, match=words if "several" not in words else "several fit raw.dat"):
+    with pytest.raises(UserError, match=words if "several" not in words else "several fit raw.dat"):
         apply(client_export(tmp_path / "c.zip", **changes), tmp_path)
 
 
@@ -484,7 +487,7 @@ def test_a_member_that_lies_about_its_size_is_stopped(tmp_path):
     at = data.rindex(b"PK\x01\x02") + 24
     data[at : at + 4] = (10).to_bytes(4, "little")
     path.write_bytes(data)
-    with pytest.raises(PyamaError, match="lie.zip"):
+    with pytest.raises(UserError, match="lie.zip"):
         read_back(path)
 
 
@@ -502,7 +505,7 @@ def test_a_plane_that_unpacks_to_more_than_a_plane_is_stopped(tmp_path):
             size = {3: 2, 4: 4, 16: 8}[file.pages[0].tags[tag].dtype]
         changed[entries[tag] : entries[tag] + size] = value.to_bytes(size, "little")
     path = rewrite(write(tmp_path / "p.zip"), tmp_path / "bad.zip", **{"y.ome.tiff": bytes(changed)})
-    with pytest.raises(PyamaError, match="a plane unpacks to more than its size"):
+    with pytest.raises(UserError, match="a plane unpacks to more than its size"):
         read_back(path)
 
 
@@ -515,7 +518,7 @@ def test_entities_in_the_xml_are_refused(tmp_path):
     file = io.BytesIO()
     tifffile.imwrite(file, LABELS, description=declared, metadata=None, photometric="minisblack")
     path = rewrite(write(tmp_path / "p.zip"), tmp_path / "bad.zip", **{"y.ome.tiff": file.getvalue()})
-    with pytest.raises(PyamaError, match="bad.zip"):
+    with pytest.raises(UserError, match="bad.zip"):
         read_back(path)
 
 
@@ -584,7 +587,7 @@ class Evil:
 def test_bad_trks_end_in_one_line(tmp_path, monkeypatch, options, words):
     monkeypatch.chdir(tmp_path)
     path = trk(tmp_path / "bad.trk", **options)
-    with pytest.raises(PyamaError, match=words) as caught:
+    with pytest.raises(UserError, match=words) as caught:
         apply(path, tmp_path)
     assert "bad.trk" in str(caught.value)
     assert not (tmp_path / "evil-was-here").exists()
@@ -603,7 +606,7 @@ def test_a_tar_header_of_any_size_is_not_taken_into_memory(tmp_path):
     header.type, header.size = tarfile.XHDTYPE, 1 << 40
     path = tmp_path / "bad.trk"
     path.write_bytes(gzip.compress(header.tobuf() + bytes(4096)))
-    with pytest.raises(PyamaError, match=r"bad\.trk: not a readable gzipped tar"):
+    with pytest.raises(UserError, match=r"bad\.trk: not a readable gzipped tar"):
         apply(path, tmp_path)
 
 

@@ -16,9 +16,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageSequence
 
-from formats import fov, gif, playnano
-from pyama import draw
-from pyama.errors import PyamaError
+from celltraces.errors import UserError
+from celltraces.exports import fov, gif, playnano
+from celltraces.pictures import draw
 
 SETTINGS = {
     "channels": {"0": "Phase", "1": "GFP"},
@@ -105,7 +105,7 @@ def test_a_pickle_in_a_bundle_is_not_opened(tmp_path):
     with zipfile.ZipFile(tmp_path / "b.npz", "w") as archive:
         header = b"\x93NUMPY\x01\x00\x46\x00{'descr': '|O', 'fortran_order': False, 'shape': (), }".ljust(79) + b"\n"
         archive.writestr("provenance_json.npy", header + pickle.dumps(Evil()))
-    with pytest.raises(PyamaError, match="not a playNano bundle"):
+    with pytest.raises(UserError, match="not a playNano bundle"):
         playnano.read_npz(tmp_path / "b.npz")
     assert not (tmp_path / "evil").exists()
 
@@ -131,7 +131,7 @@ def test_the_tiff_has_provenance_and_seconds(tmp_path):
 def test_what_the_program_would_get_wrong_is_refused(tmp_path, shape, changes, labels, suffix, words):
     content = fov_of(shape, {}, tmp_path, **changes)
     content.labels.array = np.full(shape, labels, np.uint32)
-    with pytest.raises(PyamaError, match=words):
+    with pytest.raises(UserError, match=words):
         playnano.export(content, [tmp_path / f"{name}.{suffix}" for name in content.channels])
     assert not list(tmp_path.glob(f"*.{suffix}"))
 

@@ -10,9 +10,10 @@ from formats_tools import Stack, images_for, movies_of_cells, stack_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from formats import pyama_files, pyama_folder
-from pyama.errors import PyamaError
-from pyama.microscopy import inspect_movie, open_movie
+from celltraces.errors import UserError
+from celltraces.exports import pyama_files
+from celltraces.readers import pyama_folder
+from celltraces.readers.movie_file import inspect_movie, open_movie
 
 
 @pytest.fixture(scope="module")
@@ -152,7 +153,7 @@ def test_without_backgrounds_the_group_is_not_there(tmp_path):
 
 def test_a_label_that_uint16_cannot_hold_is_refused(tmp_path):
     labels = Stack(np.full((1, 2, 2), 70000, np.uint32))
-    with pytest.raises(PyamaError, match="frame 0 has label 70000"):
+    with pytest.raises(UserError, match="frame 0 has label 70000"):
         pyama_files.write_stack(tmp_path / "s.npy", labels)
     assert list(tmp_path.iterdir()) == []
 
@@ -183,7 +184,7 @@ def test_what_is_not_in_the_folder_is_missing(tmp_path):
         assert fl.dtype == np.uint16
         np.testing.assert_array_equal(fl, short[1])
         assert read(2, 2, [2], None) == [None]
-        with pytest.raises(PyamaError, match="has no FOV 3"):
+        with pytest.raises(UserError, match="has no FOV 3"):
             read(3, 0, [0], None)
 
 
@@ -197,12 +198,12 @@ def test_what_is_not_in_the_folder_is_missing(tmp_path):
 )
 def test_stacks_that_are_none_are_refused(tmp_path, stack, words):
     folder = folder_of(tmp_path / "old", {(0, "pc_ch_0"): stack})
-    with pytest.raises(PyamaError, match=words):
+    with pytest.raises(UserError, match=words):
         inspect_movie(folder)
 
 
 def test_two_movies_in_one_folder_are_refused(tmp_path):
     folder = folder_of(tmp_path / "old", {(0, "pc_ch_0"): np.zeros((1, 2, 2), np.uint16)})
     np.save(folder / "fov_000/other_fov_000_pc_ch_0.npy", np.zeros((1, 2, 2), np.uint16))
-    with pytest.raises(PyamaError, match="are the same FOV and channel"):
+    with pytest.raises(UserError, match="are the same FOV and channel"):
         pyama_folder.inspect(folder)

@@ -19,11 +19,28 @@ from hypothesis import strategies as st
 
 import crop_cells
 import extract_features
-from formats import fov, pyme_images, pyme_metadata, pyme_tables, pzf
-from formats.hdf5 import new_file
-from pyama import apart, store
-from pyama.errors import PyamaError
-from pyama.microscopy import inspect_movie, open_movie
+from celltraces.errors import UserError
+from celltraces.exports import fov
+from celltraces.planning import datasets
+from celltraces.pyme import pzf, tables
+from celltraces.pyme.images import export
+from celltraces.pyme.metadata import (
+    TAKEN,
+    from_json,
+    from_md,
+    from_xml,
+    read_beside,
+    read_groups,
+    to_json,
+    to_md,
+    to_xml,
+    write_attribute,
+    write_groups,
+)
+from celltraces.readers.movie_file import inspect_movie, open_movie
+from celltraces.storage.codecs import LABELS, PIXELS, SMOOTH
+from celltraces.storage.frames import open_frames, writing
+from celltraces.storage.hdf5 import new_file
 
 SEEN = {"axes": None, "allow_lossy": False}
 LOSSY = {"axes": None, "allow_lossy": True}
@@ -46,11 +63,11 @@ def spool(path, frames, *, sizes=None, order="XYTZC", metadata=None, events=(), 
         if index is not None:
             file["PZFImageIndex"] = np.array(index, [("FrameNum", "<i4"), ("Position", "<i4")])
         if sizes is not None:
-            pyme_metadata.write_attribute(data, "DimOrder", order)
+            write_attribute(data, "DimOrder", order)
             for name, size in sizes.items():
-                pyme_metadata.write_attribute(data, name, size)
+                write_attribute(data, name, size)
         if metadata is not None:
-            pyme_metadata.write_groups(file, metadata)
+            write_groups(file, metadata)
         if len(events):
             file["Events"] = np.array([(text, name, time) for name, text, time in events], EVENT)
     return path
@@ -160,7 +177,7 @@ def in_chunks(content, parts=3):
 def test_rounded_frames_only_on_request(tmp_path):
     frames = pixels(2)
     path = spool(tmp_path / "a.h5", frames, packed=[quantized(image.T, n) for n, image in enumerate(frames)])
-    with pytest.raises(PyamaError, match="set pyme.allow_lossy: true"):
+    with pytest.raises(UserError, match="set pyme.allow_lossy: true"):
         inspect_movie(path)
     assert inspect_movie(path, LOSSY).dtype == "uint16"
     with open_movie(path, LOSSY) as read:
@@ -169,7 +186,7 @@ def test_rounded_frames_only_on_request(tmp_path):
     mixed = [pzf.encode(frames[0].T, 0), quantized(frames[1].T, 1)]
     with (
         open_movie(spool(tmp_path / "b.h5", frames, packed=mixed)) as read,
-        pytest.raises(PyamaError, match=r"set pyme\.allow_lossy: true"),
+        pytest.raises(UserError, match=r"set pyme\.allow_lossy: true"),
     ):
         read(0, 1, [0], None)
 
@@ -207,8 +224,8 @@ def test_bad_spools_end_in_one_line(tmp_path, options, said):
         path = tmp_path / "a.h5"
     else:
         path = spool(tmp_path / "a.h5", frames, **options)
-    with pytest.raises(PyamaError, match=said) as raised:
-        apart.inspect_movie(path, SEEN)
+    with pytest.raises(UserError, match=said) as raised:
+        datasets.inspect_movie(path, SEEN)
     assert str(path) in str(raised.value)
     assert "\n" not in str(raised.value)
 
@@ -216,11 +233,11 @@ def test_bad_spools_end_in_one_line(tmp_path, options, said):
 def test_other_files_of_this_ending(tmp_path):
     for name, content in (("a.h5", b"II*\0" + b"x" * 60), ("b.h5", b""), ("c.h5", b"\x89HDF\r\n\x1a\n" + b"\0" * 9)):
         (tmp_path / name).write_bytes(content)
-        with pytest.raises(PyamaError, match=f"{name}' is not a readable PYME file"):
-            apart.inspect_movie(tmp_path / name, SEEN)
+        with pytest.raises(UserError, match=f"{name}' is not a readable PYME file"):
+            datasets.inspect_movie(tmp_path / name, SEEN)
     with new_file(tmp_path / "d.h5") as file:
         file["exported_data"] = pixels(3)
-    with pytest.raises(PyamaError, match="an HDF5 file without ImageData"):
+    with pytest.raises(UserError, match="an HDF5 file without ImageData"):
         inspect_movie(tmp_path / "d.h5")
 
 
@@ -252,8 +269,8 @@ def test_hostile_spools(tmp_path):
     spool(tmp_path / "frame.h5", pixels(1), packed=[bytes(frame)])
     cases["frame.h5"] = "larger than the file can hold"
     for name, said in cases.items():
-        with pytest.raises(PyamaError, match=said) as raised:
-            apart.inspect_movie(tmp_path / name, SEEN)
+        with pytest.raises(UserError, match=said) as raised:
+            datasets.inspect_movie(tmp_path / name, SEEN)
         assert "\n" not in str(raised.value)
     assert not (tmp_path / "ran").exists()
 
@@ -272,7 +289,7 @@ def test_damaged_frames_are_noticed(tmp_path):
         with open_movie(tmp_path / "b.h5") as read:
             try:
                 np.testing.assert_array_equal(read(0, 3, [0], None)[0], frames[3].T)
-            except PyamaError as error:
+            except UserError as error:
                 assert "FOV 0, frame 3" in str(error)
 
 
@@ -348,7 +365,7 @@ def test_damaged_frames_end_in_value_errors(at, value, compression):
 # ---------------------------------------------------------------------------------------------------------- metadata
 
 words = st.from_regex(r"[A-Za-z][A-Za-z0-9_]{0,8}", fullmatch=True).filter(
-    lambda word: not keyword.iskeyword(word) and word not in pyme_metadata.TAKEN
+    lambda word: not keyword.iskeyword(word) and word not in TAKEN
 )
 texts = st.text(st.characters(exclude_categories=("Cs", "Cc"), exclude_characters="\ufffe\uffff"), max_size=20)
 scalars = st.booleans() | st.integers(-(2**63) + 1, 2**63 - 1) | st.floats(allow_nan=False, allow_infinity=False)
@@ -364,16 +381,16 @@ entries = st.dictionaries(st.lists(words, min_size=1, max_size=3).map(".".join),
 def test_metadata_come_back(metadata):
     same = [(type(value), value) for _, value in sorted(metadata.items())]
     for write, read in (
-        (pyme_metadata.to_json, pyme_metadata.from_json),
-        (pyme_metadata.to_md, pyme_metadata.from_md),
-        (pyme_metadata.to_xml, pyme_metadata.from_xml),
+        (to_json, from_json),
+        (to_md, from_md),
+        (to_xml, from_xml),
     ):
         found = read(write(metadata))
         assert sorted(found) == sorted(metadata)
         assert [(type(value), value) for _, value in sorted(found.items())] == same
     with h5py.File.in_memory() as file:
-        pyme_metadata.write_groups(file, metadata)
-        found = pyme_metadata.read_groups(file)
+        write_groups(file, metadata)
+        found = read_groups(file)
         assert [(type(value), value) for _, value in sorted(found.items())] == same
 
 
@@ -393,13 +410,13 @@ BAD_NAMES = [
 
 @pytest.mark.parametrize("name", BAD_NAMES)
 def test_names_that_a_program_would_run_are_refused(name):
-    for write in (pyme_metadata.to_json, pyme_metadata.to_md, pyme_metadata.to_xml):
+    for write in (to_json, to_md, to_xml):
         with pytest.raises(ValueError, match="is not allowed"):
             write({name: 1})
     with pytest.raises(ValueError, match="is not allowed"):
-        pyme_metadata.from_json(json.dumps({name: 1}))
+        from_json(json.dumps({name: 1}))
     with pytest.raises(ValueError, match="begins with another name"):
-        pyme_metadata.to_json({"a.b": 1, "a": 2})
+        to_json({"a.b": 1, "a": 2})
 
 
 def hostile(folder):
@@ -428,8 +445,8 @@ def test_hostile_metadata(tmp_path):
     for name, (content, said) in hostile(tmp_path).items():
         path = tmp_path / name
         path.write_text(content)
-        with pytest.raises(PyamaError, match=said) as raised:
-            pyme_metadata.read_beside(path.with_suffix(".tif"))
+        with pytest.raises(UserError, match=said) as raised:
+            read_beside(path.with_suffix(".tif"))
         assert str(path) in str(raised.value)
         assert "\n" not in str(raised.value)
         path.unlink()
@@ -454,7 +471,7 @@ def test_spools_come_back(tmp_path_factory, shape, missing):
     folder = tmp_path_factory.mktemp("spool")
     content = fov_of(shape)
     content.channels["fl_ch_1"].attributes["missing_frames"] = sorted(missing)
-    pyme_images.export(content, [folder / "a.h5"])
+    export(content, [folder / "a.h5"])
     movie = inspect_movie(folder / "a.h5")
     assert (movie.n_frames, movie.n_z, movie.pixel_size_um, movie.dtype) == (shape[0], 1, 0.65, "uint16")
     assert movie.channels == ["pc_ch_0 (Phase)", "fl_ch_1 (GFP?)"]
@@ -476,8 +493,8 @@ def test_the_same_images_are_the_same_bytes(tmp_path):
     names = [f"f.{ending}" for ending in ("h5", "tif", "json", "md", "xml")]
     for folder in ("a", "b"):
         content = fov_of((2, 5, 7))
-        pyme_images.export(content, [tmp_path / folder / name for name in names])
-        pyme_images.export(content, [tmp_path / folder / "pzf"])
+        export(content, [tmp_path / folder / name for name in names])
+        export(content, [tmp_path / folder / "pzf"])
         time.sleep(1.1)  # time stamps have seconds
     for path in (path for path in (tmp_path / "a").rglob("*") if path.is_file()):
         assert path.read_bytes() == (tmp_path / "b" / path.relative_to(tmp_path / "a")).read_bytes(), path
@@ -488,8 +505,8 @@ def test_the_same_images_are_the_same_bytes(tmp_path):
 
 
 def test_without_a_pixel_size_it_says_so(tmp_path):
-    with pytest.raises(PyamaError, match=r"set params\.pixel_size_um"):
-        pyme_images.export(fov_of((2, 5, 7), pixel_size_um=None), [tmp_path / "a.h5"])
+    with pytest.raises(UserError, match=r"set params\.pixel_size_um"):
+        export(fov_of((2, 5, 7), pixel_size_um=None), [tmp_path / "a.h5"])
     assert not list(tmp_path.iterdir())
 
 
@@ -504,7 +521,7 @@ def test_traces_come_back(tmp_path_factory, rows):
     table.insert(2, "good", True)
     table["position_y"], table["fov"] = 1.5, 0
     table.to_csv(folder / "t.csv", index=False)
-    pyme_tables.export(fov.Fov("f", traces=folder / "t.csv", settings=fov_of((4, 2, 2)).settings), [folder / "t.hdf"])
+    tables.export(fov.Fov("f", traces=folder / "t.csv", settings=fov_of((4, 2, 2)).settings), [folder / "t.hdf"])
     with h5py.File(folder / "t.hdf") as file:
         found = file["Traces"][:]
     for name in table.columns:
@@ -528,17 +545,17 @@ def spotted(folder, sigma=1.4):
         light[frame] += height * np.exp(-((rows - y) ** 2 + (columns - x) ** 2) / (2 * sigma**2))
         truth.append((frame, cell, y, x, height))
     arrays = {
-        "pc_ch_0": (rng.integers(0, 9, shape).astype(np.uint16), store.PIXELS),
-        "fl_ch_1": (np.rint(light).astype(np.uint16), store.PIXELS),
-        "fl_background_ch_1": (np.full(shape, 90, np.float32), store.SMOOTH),
-        "seg_tracked_ch_0": (labels, store.LABELS),
+        "pc_ch_0": (rng.integers(0, 9, shape).astype(np.uint16), PIXELS),
+        "fl_ch_1": (np.rint(light).astype(np.uint16), PIXELS),
+        "fl_background_ch_1": (np.full(shape, 90, np.float32), SMOOTH),
+        "seg_tracked_ch_0": (labels, LABELS),
     }
     frames = {}
     for name, (array, kind) in arrays.items():
-        with store.writing(folder / name / "0", shape, array.dtype, kind) as append:
+        with writing(folder / name / "0", shape, array.dtype, kind) as append:
             for image in array:
                 append(image)
-        frames[name] = store.open_frames(folder / name / "0")
+        frames[name] = open_frames(folder / name / "0")
     tracked = frames.pop("seg_tracked_ch_0")
     crop_cells.write_cells(tracked, list(frames.values()), folder / "cells.zarr", crop_padding=4)
     chosen = [(0, ["area"]), (1, ["particle_num"])]
@@ -557,7 +574,7 @@ def spotted(folder, sigma=1.4):
 
 def test_spots_are_those_that_are_counted_where_they_are(tmp_path):
     content, truth = spotted(tmp_path)
-    pyme_tables.export(content, [tmp_path / "f.h5r"])
+    tables.export(content, [tmp_path / "f.h5r"])
     with h5py.File(tmp_path / "f.h5r") as file:
         found = file["FitResults"][:]
     traces = pd.read_csv(tmp_path / "traces.csv")

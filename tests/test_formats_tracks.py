@@ -14,10 +14,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import export_fov
-from formats import anndata, ctc, fov, geff, ome, ome_tiff, registry, trackmate
-from pyama.config import complete, load_schema
-from pyama.errors import PyamaError
-from pyama.lineage import Division
+from celltraces.config.read_config import complete
+from celltraces.config.schema import load_schema
+from celltraces.errors import UserError
+from celltraces.exports import anndata, ctc, fov, geff, ome, ome_tiff, registry, trackmate
+from celltraces.labels.lineage import Division
 
 TIMES = [0.0, 10.0, 20.5, 40.0]
 
@@ -66,13 +67,13 @@ def test_exports_of_cells_need_cells(channels, params, words):
     if words is None:
         assert complete(config)["exports"] == ["gif", "playnano", "ctc"]
     else:
-        with pytest.raises(PyamaError) as caught:
+        with pytest.raises(UserError) as caught:
             complete(config)
         assert str(caught.value) == words
 
 
 def test_an_export_asked_for_by_name_needs_cells_too():
-    with pytest.raises(PyamaError, match="geff needs cells, and there are none without a phase-contrast channel"):
+    with pytest.raises(UserError, match="geff needs cells, and there are none without a phase-contrast channel"):
         export_fov.main("geff", fov.Fov("f"), ["f.geff"])
 
 
@@ -176,7 +177,7 @@ def test_trackmate_comes_back_but_for_lonely_spots(tmp_path_factory, movie, pixe
 
 def test_a_trackmate_file_with_entities_is_refused(tmp_path):
     (tmp_path / "t.xml").write_text('<!DOCTYPE x [<!ENTITY a "b">]><TrackMate>&a;</TrackMate>')
-    with pytest.raises(PyamaError, match="declares entities"):
+    with pytest.raises(UserError, match="declares entities"):
         trackmate.read_document(tmp_path / "t.xml")
 
 
@@ -215,7 +216,7 @@ def test_ctc_tracks_of_a_division_and_a_gap(tmp_path):
 
 def test_ctc_refuses_what_uint16_cannot_hold(tmp_path):
     labels = Stack(np.full((1, 2, 2), 70000, np.uint32))
-    with pytest.raises(PyamaError, match="labels up to 70000"):
+    with pytest.raises(UserError, match="labels up to 70000"):
         ctc.write_folder(tmp_path / "ctc", labels, labels, [])
 
 
@@ -232,7 +233,7 @@ def test_anndata_holds_the_traces(tmp_path, rows):
     )
     table["good"] = table["good"].astype(bool)
     for name in ("a", "b"):
-        anndata.write_table(tmp_path / name, table, TIMES)
+        anndata.write_anndata(tmp_path / name, table, TIMES)
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
     with h5py.File(tmp_path / "a") as file:
         assert file.attrs["encoding-type"] == "anndata"

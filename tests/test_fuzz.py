@@ -1,6 +1,7 @@
 """Damaged ND2 and CZI files: never a crash, a hang, or memory without bound, and never other planes without a word.
 
-PYAMA_FUZZ is the number of damaged copies of each file (250 if it is not set); the same number means the same copies.
+CELLTRACES_FUZZ is the number of damaged copies of each file (250 where it is not set); the same number means the same
+copies.
 To see one again: PYTHONPATH=scripts python tests/fuzz_worker.py FOLDER NAME SEED SEED+1
 """
 
@@ -21,11 +22,11 @@ import numpy as np
 import pytest
 from conftest import REAL_FILES
 
+from celltraces.errors import UserError
+from celltraces.readers.movie_file import inspect_movie, open_movie
 from demo.nd2_writer import Channel, write_nd2
-from pyama.errors import PyamaError
-from pyama.microscopy import inspect_movie, open_movie
 
-N = int(os.environ.get("PYAMA_FUZZ", "250"))
+N = int(os.environ.get("CELLTRACES_FUZZ", "250"))
 WORKER = Path(fuzz_worker.__file__)
 SCRIPTS = WORKER.parents[1] / "scripts"
 
@@ -90,7 +91,7 @@ def test_files_that_are_something_else(tmp_path):
             assert fuzz_worker.read_everything(path) == intact
             continue
         path.write_bytes(content)
-        with pytest.raises(PyamaError, match=rf"^'[^\n]*{path.name}' is not a readable [^\n]*$"):
+        with pytest.raises(UserError, match=rf"^'[^\n]*{path.name}' is not a readable [^\n]*$"):
             inspect_movie(path)
 
 
@@ -118,7 +119,7 @@ def test_czi_planes_of_absurd_size(tmp_path, pixels):
                 struct.pack_into("<i", content, part.start, size)
     path = tmp_path / "large.czi"
     path.write_bytes(content)
-    with pytest.raises(PyamaError, match="is not a readable CZI file"):
+    with pytest.raises(UserError, match="is not a readable CZI file"):
         inspect_movie(path)
 
 
@@ -142,7 +143,7 @@ def test_nd2_frames_that_inflate_without_end(tmp_path, monkeypatch):
     inspect_movie(path)
     with (
         open_movie(path) as read,
-        pytest.raises(PyamaError, match="FOV 0, frame 0: its compressed pixels are damaged"),
+        pytest.raises(UserError, match="FOV 0, frame 0: its compressed pixels are damaged"),
     ):
         read(0, 0, [0], None)
 
@@ -192,21 +193,21 @@ def test_declarations_in_xml_are_refused(tmp_path, what, encoding, monkeypatch):
     xml = DECLARATIONS[what]
     if encoding == "utf-8":
         path = czi_with_metadata(tmp_path / "a.czi", xml.encode())
-        with pytest.raises(PyamaError, match="its metadata declare a document type"):
+        with pytest.raises(UserError, match="its metadata declare a document type"):
             inspect_movie(path)
     # the chunk of the small ND2 has 580 bytes
     short = xml if len(xml) < 280 else '<!DOCTYPE b [<!ENTITY a "x"><!ENTITY b "&a;&a;">]><b>&b;</b>'
     path = nd2_with_attributes(tmp_path / "a.nd2", short.encode(encoding), tmp_path)
-    with pytest.raises(PyamaError, match="its metadata declare a document type"):
+    with pytest.raises(UserError, match="its metadata declare a document type"):
         inspect_movie(path)
-    with pytest.raises(PyamaError, match="its metadata declare a document type"), open_movie(path):
+    with pytest.raises(UserError, match="its metadata declare a document type"), open_movie(path):
         pass
 
 
 @pytest.mark.parametrize("encoding", ["utf-16", "cp037", "latin-1"])
 def test_metadata_in_another_encoding_cannot_hide_a_declaration(tmp_path, encoding):
     xml = f'<?xml version="1.0" encoding="{encoding}"?>' + DECLARATIONS["a file from outside"]
-    with pytest.raises(PyamaError, match="a.czi' is not a readable CZI file"):
+    with pytest.raises(UserError, match="a.czi' is not a readable CZI file"):
         inspect_movie(czi_with_metadata(tmp_path / "a.czi", xml.encode(encoding)))
 
 
@@ -218,7 +219,7 @@ def test_reading_executes_and_unpickles_nothing(tmp_path, name):
     path.write_bytes(intact.content)
     program = (
         "import sys; from pathlib import Path; path = Path(sys.argv[1])\n"
-        "from pyama.microscopy import inspect_movie, open_movie\n"
+        "from celltraces.readers.movie_file import inspect_movie, open_movie\n"
         "def read():\n"
         "    movie = inspect_movie(path)\n"
         "    with open_movie(path) as planes:\n"
@@ -251,5 +252,5 @@ def test_an_archive_of_a_movie_is_named(tmp_path):
     for content, name in ((archive.getvalue(), "a ZIP archive"), (gzip.compress(intact.content), "a gzip archive")):
         path = tmp_path / "a.nd2"
         path.write_bytes(content)
-        with pytest.raises(PyamaError, match=f"it is {name}"):
+        with pytest.raises(UserError, match=f"it is {name}"):
             inspect_movie(path)

@@ -13,7 +13,9 @@ from hypothesis.extra import numpy as hnp
 import cache_levels
 import copy_frames
 import index_images
-from pyama import display, store
+from celltraces.storage import display_level
+from celltraces.storage.codecs import LABELS, PIXELS
+from celltraces.storage.frames import writing
 
 SCALES = {
     "name": "A1",
@@ -24,8 +26,8 @@ SCALES = {
 }
 
 
-def write(path, frames, kind=store.PIXELS, **attributes):
-    with store.writing(path, frames.shape, frames.dtype, kind, attributes=attributes) as append:
+def write(path, frames, kind=PIXELS, **attributes):
+    with writing(path, frames.shape, frames.dtype, kind, attributes=attributes) as append:
         for frame in frames:
             append(frame)
 
@@ -39,15 +41,15 @@ def area_mean(image):
 
 @given(hnp.arrays(np.uint8, hnp.array_shapes(min_dims=2, max_dims=2, max_side=9)))
 def test_half_is_the_area_mean(image):
-    np.testing.assert_array_equal(display.half(image), area_mean(image))
-    assert display.half_labels(image).shape == display.half(image).shape
+    np.testing.assert_array_equal(display_level.half(image), area_mean(image))
+    assert display_level.half_labels(image).shape == display_level.half(image).shape
 
 
 @given(hnp.arrays(np.uint16, st.integers(1, 300), elements=st.integers(0, 65535)))
 def test_limits_are_values_at_the_percentiles(values):
     ordered = np.sort(values)
-    limits = display.limits(values), display.limits(values.astype(np.float32))
-    for low, high in (*limits, display.limits_of_counts(np.bincount(values, minlength=65536))):
+    limits = display_level.limits(values), display_level.limits(values.astype(np.float32))
+    for low, high in (*limits, display_level.limits_of_counts(np.bincount(values, minlength=65536))):
         # Between the neighbouring values of the exact percentile, however it is interpolated.
         for got, share in ((low, 0.01), (high, 0.99)):
             at = share * (len(values) - 1)
@@ -56,7 +58,7 @@ def test_limits_are_values_at_the_percentiles(values):
 
 @given(st.integers(1, 70000))
 def test_no_label_becomes_background(highest):
-    shown = display.labels_to_bytes(np.array([0, 1, highest // 2 + 1, highest]), highest)
+    shown = display_level.labels_to_bytes(np.array([0, 1, highest // 2 + 1, highest]), highest)
     assert shown[0] == 0
     assert (shown[1:] > 0).all()
     assert shown[-1] == 255
@@ -90,7 +92,7 @@ def test_level_of_counts_is_scaled_over_the_whole_stack(tmp_path, monkeypatch):
 def test_level_of_labels_keeps_every_label(tmp_path, dtype):
     frames = np.zeros((2, 20, 20), dtype)
     frames[0, 4:10, 4:10], frames[1, 4:10, 4:10] = 1, 60000
-    write(tmp_path / "seg_tracked_ch_0/0", frames, store.LABELS, display_limits=[0, 60000])
+    write(tmp_path / "seg_tracked_ch_0/0", frames, LABELS, display_limits=[0, 60000])
     cache_levels.cache_level(tmp_path / "seg_tracked_ch_0/0", tmp_path / "seg_tracked_ch_0/1")
     level = zarr.open_array(tmp_path / "seg_tracked_ch_0/1", mode="r")[:]
     assert [sorted(np.unique(frame)) for frame in level] == [[0, 1], [0, 255]]
@@ -100,7 +102,7 @@ def test_level_of_labels_keeps_every_label(tmp_path, dtype):
 def test_level_of_backgrounds(tmp_path):
     ramp = np.linspace(300, 1400, 40, dtype=np.float32)
     frames = np.broadcast_to(ramp, (2, 30, 40)).copy()
-    limits = display.limits_of_smooth(np.bincount(display.sample_smooth(frames[0])))
+    limits = display_level.limits_of_smooth(np.bincount(display_level.sample_smooth(frames[0])))
     write(tmp_path / "fl_background_ch_1/0", frames, display_limits=limits)
     cache_levels.cache_level(tmp_path / "fl_background_ch_1/0", tmp_path / "fl_background_ch_1/1")
     level = zarr.open_array(tmp_path / "fl_background_ch_1/1", mode="r")[:]

@@ -9,9 +9,9 @@ import pytest
 from conftest import Checkout, small_config
 from test_crash import results_of
 
+from celltraces.runs.partial_run import to_leave_out
 from demo.nd2_writer import Channel, write_nd2
 from demo.simulate import CHANNELS
-from pyama.remainder import to_leave_out
 
 METHOD = """
 import ctypes, os, signal

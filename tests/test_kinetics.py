@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.integrate import solve_ivp
 
-from pyama import kinetics
-from pyama.errors import PyamaError
+from celltraces.errors import UserError
+from celltraces.kinetics import models
 
 getcontext().prec = 80
 TINY = Decimal("1e-22")
@@ -74,7 +74,7 @@ distances = st.sampled_from([0.0, 1e-15, 1e-12, 1e-9, 1e-7, 1e-5, 1e-4, 1e-3, 1e
 @given(t=st.floats(1e-3, 100), a=rates, distance=distances, sign=st.sampled_from([-1, 1]))
 def test_the_kernel_keeps_ten_digits_whatever_the_rates(t, a, distance, sign):
     b = max(a + sign * distance, 1e-5)
-    amount, by_t, by_a, by_b = (x[0] for x in kinetics.two_steps_slopes(np.array([t]), a, b))
+    amount, by_t, by_a, by_b = (x[0] for x in models.two_steps_slopes(np.array([t]), a, b))
     exact = [Decimal(x) for x in (t, a, b)]
     assert float(decimal_two_steps(*exact)) == pytest.approx(amount, rel=1e-10, abs=1e-300)
     if a != b:
@@ -106,13 +106,13 @@ def test_maturation_has_ten_digits_where_the_formula_divides_by_zero(near, dista
 )
 def test_models_and_their_slopes_are_the_formulas(model, slow, fast, km, t0):
     rates = {"delta": fast, "beta": slow, "km": km, "decay_rate": fast, "t0": t0, "ktl": 500.0, "offset": -20.0}
-    names = kinetics.MODELS[model].parameters
+    names = models.MODELS[model].parameters
     check_model(model, {name: rates.get(name, 2.0) for name in names})
 
 
 def check_model(name, parameters):
     """Curve and slopes to 1e-10 of the largest at any of the times (curves start at 0, where no digit is relative)."""
-    model, oracle = kinetics.MODELS[name], ORACLES[name]
+    model, oracle = models.MODELS[name], ORACLES[name]
     times = parameters["t0"] + np.array([-0.5, 0.02, 0.3, 1.0, 2.5, 7.0, 29.0])
     curve, slopes = model.slopes(times, **parameters)
     np.testing.assert_array_equal(curve, model.curve(times, **parameters))
@@ -139,13 +139,13 @@ def test_maturation_solves_its_differential_equations():
         return [-delta * mrna, ktl * mrna - (beta + km) * young, km * young - beta * mature]
 
     solved = solve_ivp(change, (0, 30), [1, 0, 0], t_eval=times, rtol=1e-10, atol=1e-10)
-    curve = kinetics.maturation(times + 0.7, 0.7, ktl, km, delta, beta, 5.0, 1.0)
+    curve = models.maturation(times + 0.7, 0.7, ktl, km, delta, beta, 5.0, 1.0)
     np.testing.assert_allclose(curve, solved.y[2] + 5.0, rtol=1e-7, atol=1e-6)
 
 
 @pytest.mark.parametrize("name", sorted(ORACLES))
 def test_everything_is_finite_everywhere(name):
-    model = kinetics.MODELS[name]
+    model = models.MODELS[name]
     times = np.array([-1e3, -1.0, 0.0, 1e-300, 1e-9, 1.0, 1e3, 1e9])
     ends = {key: [*parameter.bounds, parameter.initial] for key, parameter in model.parameters.items()}
     for pick in np.ndindex(*[3] * len(ends)):
@@ -157,7 +157,7 @@ def test_everything_is_finite_everywhere(name):
 
 def test_before_the_onset_there_is_only_the_offset():
     times = np.array([-2.0, 0.0, 0.5])
-    curve, slopes = kinetics.MODELS["maturation"].slopes(
+    curve, slopes = models.MODELS["maturation"].slopes(
         times, t0=0.5, ktl=1e3, km=1.28, delta=0.1, beta=0.01, offset=7.0, scale=1.0
     )
     np.testing.assert_array_equal(curve, 7.0)
@@ -197,7 +197,7 @@ def users(tmp_path):
 
 
 def test_a_model_of_the_users_own(users):
-    model = kinetics.find_model(f"{users}:pulse")
+    model = models.find_model(f"{users}:pulse")
     assert (model.name, model.fitted) == ("pulse", ("height", "centre"))
     values = {"height": np.array([[50.0], [8.0]]), "centre": np.array([[0.0], [3.0]]), "width": 2.0}
     times = np.linspace(-5, 5, 11)
@@ -218,8 +218,8 @@ def test_a_model_of_the_users_own(users):
     ],
 )
 def test_a_model_that_cannot_be_used_is_one_line(users, model, line):
-    with pytest.raises(PyamaError, match=re.escape(line)) as caught:
-        kinetics.find_model(model.replace("FILE", str(users)), "fits.0.model")
+    with pytest.raises(UserError, match=re.escape(line)) as caught:
+        models.find_model(model.replace("FILE", str(users)), "fits.0.model")
     assert "\n" not in str(caught.value)
 
 
@@ -243,15 +243,15 @@ def test_a_model_that_cannot_be_used_is_one_line(users, model, line):
     ],
 )
 def test_a_mistake_in_the_parameters_is_one_line(said, line):
-    with pytest.raises(PyamaError, match=re.escape(line)):
-        kinetics.with_settings(kinetics.MODELS["maturation"], said, "p")
+    with pytest.raises(UserError, match=re.escape(line)):
+        models.with_settings(models.MODELS["maturation"], said, "p")
 
 
 def test_the_example_of_the_documents_is_a_model(tmp_path):
     text = (Path(__file__).parents[1] / "docs/plugins.md").read_text(encoding="utf-8")
     (code,) = (block for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL) if "blocked.parameters" in block)
     (tmp_path / "my_models.py").write_text(code, encoding="utf-8")
-    model = kinetics.find_model(f"{tmp_path / 'my_models.py'}:blocked")
+    model = models.find_model(f"{tmp_path / 'my_models.py'}:blocked")
     assert model.fitted == ("mature", "young", "beta")
     values = {"t0": 1.0, "mature": 10.0, "young": 5.0, "km": 1e3, "beta": 0.0, "offset": 2.0}
     np.testing.assert_allclose(model.curve(np.array([0.0, 2.0]), **values), [12.0, 17.0])
@@ -259,18 +259,18 @@ def test_the_example_of_the_documents_is_a_model(tmp_path):
 
 def test_settings_fix_free_and_narrow():
     said = {"km": {"bounds": [1, 2]}, "beta": {"fixed": 0}, "t0": {"bounds": [0.5, 3]}}
-    model = kinetics.with_settings(kinetics.MODELS["maturation"], said)
+    model = models.with_settings(models.MODELS["maturation"], said)
     assert model.fitted == ("t0", "ktl", "km", "delta", "offset")
     assert model.parameters["km"].initial == 1.28
     assert model.parameters["t0"].initial == 0.5  # the default, 0, lies outside
     assert model.parameters["beta"].fixed == 0
-    again = kinetics.with_settings(kinetics.MODELS["maturation"], kinetics.settings_of(model))
+    again = models.with_settings(models.MODELS["maturation"], models.settings_of(model))
     assert again.parameters == model.parameters
 
 
 def test_the_documents_show_every_parameter_with_its_defaults():
     text = (Path(__file__).parents[1] / "docs/fitting.md").read_text(encoding="utf-8")
-    for model in kinetics.MODELS.values():
+    for model in models.MODELS.values():
         section = text.split(f"\n### {model.name}\n")[1].split("\n#")[0]
         rows = re.findall(r"^\| `(\w+)` \| (\S*) \| (\S+) \| (\S+) to (\S+) \|", section, re.MULTILINE)
         shown = {name: (unit, value, (float(low), float(high))) for name, unit, value, low, high in rows}

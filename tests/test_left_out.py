@@ -9,12 +9,19 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy import ndimage
 
-import check_quality
-import preview_compare
 import segment_cells
-from pyama import draw, left_out, logstd, store
-from pyama.errors import PyamaError
-from pyama.left_out import TOO_LARGE, TOO_NARROW, TOO_SMALL
+from celltraces.errors import UserError
+from celltraces.labels import left_out
+from celltraces.labels.left_out import TOO_LARGE, TOO_NARROW, TOO_SMALL
+from celltraces.pictures import draw
+from celltraces.preview import comparison
+from celltraces.preview.comparison import compare
+from celltraces.preview.picture import draw_detail, draw_whole
+from celltraces.results.quality import check_left_out
+from celltraces.segmentation import logstd
+from celltraces.segmentation.methods import segmenter
+from celltraces.storage.codecs import PIXELS
+from celltraces.storage.frames import open_frames, writing
 
 SETTINGS = {"logstd_window_size": 3, "morph_size": 7, "morph_iterations": 3}
 
@@ -33,7 +40,7 @@ def textured(*disks, shape=(300, 400), noise=8, seed=0):
 def movie_of(tmp_path, images, missing=()):
     path = tmp_path / "pc_ch_0/0"
     attributes = {"missing_frames": list(missing)}
-    with store.writing(path, (len(images), *images[0].shape), np.uint16, store.PIXELS, attributes=attributes) as append:
+    with writing(path, (len(images), *images[0].shape), np.uint16, PIXELS, attributes=attributes) as append:
         for image in images:
             append(image)
     return path
@@ -41,7 +48,7 @@ def movie_of(tmp_path, images, missing=()):
 
 def segmented(tmp_path, images, segment, missing=()):
     segment_cells.segment_movie(movie_of(tmp_path, images, missing), tmp_path / "labeled/0", segment)
-    return store.open_frames(tmp_path / "labeled/0")
+    return open_frames(tmp_path / "labeled/0")
 
 
 CELLS = [(60, 60, 14), (60, 150, 14), (200, 60, 14)]
@@ -103,7 +110,7 @@ def test_the_stage_records_every_frame(tmp_path, caplog):
     with_clump = textured(*CELLS, (200, 250, 70))
     clean = textured(*CELLS)
     images = [clean, with_clump, with_clump, np.zeros_like(clean), textured(), clean, clean]
-    segment = segment_cells.segmenter("logstd", SETTINGS | {"min_object_size": 50, "max_object_size": 10000})
+    segment = segmenter("logstd", SETTINGS | {"min_object_size": 50, "max_object_size": 10000})
     labeled = segmented(tmp_path, images, segment, missing=[3, 6])
     told = labeled.attributes[left_out.ATTRIBUTE]
     assert told["too_large_regions"] == [0, 1, 1, 0, 0, 0, 0]
@@ -116,16 +123,16 @@ def test_the_stage_records_every_frame(tmp_path, caplog):
     drawn = left_out.drawable(shown, with_clump.shape)
     assert (drawn == TOO_LARGE).sum() == told["too_large"][2]
     assert drawn[200, 250] == TOO_LARGE
-    rows = list(check_quality.check_left_out(4, labeled, qc_dropped=0.2))
+    rows = list(check_left_out(4, labeled, qc_dropped=0.2))
     assert [(row.fov, row.frame, row.check) for row in rows] == [(4, 1, "dropped_area"), (4, 2, "dropped_area")]
     assert rows[0].value == pytest.approx(told["too_large"][1] / told["foreground"][1])
     assert "; regions: 2 too large (max_object_size)" in left_out.described(told)
 
 
 def test_sound_frames_are_no_finding(tmp_path):
-    segment = segment_cells.segmenter("logstd", SETTINGS | {"min_object_size": 50, "max_object_size": 10000})
+    segment = segmenter("logstd", SETTINGS | {"min_object_size": 50, "max_object_size": 10000})
     labeled = segmented(tmp_path, [textured(*CELLS), textured()], segment)
-    assert list(check_quality.check_left_out(0, labeled, qc_dropped=0.2)) == []
+    assert list(check_left_out(0, labeled, qc_dropped=0.2)) == []
     assert left_out.described(labeled.attributes[left_out.ATTRIBUTE]) == "nothing"
 
 
@@ -151,12 +158,12 @@ def test_a_method_that_does_not_tell_has_no_finding(tmp_path, method):
     if method == "mine":
         (tmp_path / "mine.py").write_text("def segment(image):\n    return (image > 3300).astype(int)\n")
         method = f"{tmp_path}/mine.py:segment"
-    labeled = segmented(tmp_path, [textured(*CELLS)] * 2, segment_cells.segmenter(method, {}))
+    labeled = segmented(tmp_path, [textured(*CELLS)] * 2, segmenter(method, {}))
     told = labeled.attributes[left_out.ATTRIBUTE]
     assert told["too_large"] == [None, None]
     assert left_out.totals(told) is None
     assert left_out.SHOWN not in labeled.attributes
-    assert list(check_quality.check_left_out(0, labeled, qc_dropped=0.2)) == []
+    assert list(check_left_out(0, labeled, qc_dropped=0.2)) == []
 
 
 def test_a_method_of_the_user_can_tell(tmp_path):
@@ -165,10 +172,10 @@ def test_a_method_of_the_user_can_tell(tmp_path):
         "    rejected = np.zeros(image.shape, int)\n    rejected[10:30, 10:30] = 2\n"
         "    return np.zeros(image.shape, int), rejected\n"
     )
-    segment = segment_cells.segmenter(f"{tmp_path}/mine.py:segment", {})
+    segment = segmenter(f"{tmp_path}/mine.py:segment", {})
     labeled = segmented(tmp_path, [textured()] * 3, segment)
     assert labeled.attributes[left_out.ATTRIBUTE]["too_large"] == [400] * 3
-    assert [row.frame for row in check_quality.check_left_out(0, labeled, qc_dropped=0.2)] == [None]
+    assert [row.frame for row in check_left_out(0, labeled, qc_dropped=0.2)] == [None]
 
 
 @pytest.mark.parametrize("rejected", ["np.zeros((3, 3), int)", "np.full(image.shape, 7)", "np.zeros(image.shape)"])
@@ -176,8 +183,8 @@ def test_what_a_method_says_it_left_out_is_checked(tmp_path, rejected):
     (tmp_path / "mine.py").write_text(
         f"import numpy as np\n\n\ndef segment(image):\n    return np.zeros(image.shape, int), {rejected}\n"
     )
-    segment = segment_cells.segmenter(f"{tmp_path}/mine.py:segment", {})
-    with pytest.raises(PyamaError, match="segmentation_method: frame 0: what was left out must have shape"):
+    segment = segmenter(f"{tmp_path}/mine.py:segment", {})
+    with pytest.raises(UserError, match="segmentation_method: frame 0: what was left out must have shape"):
         segmented(tmp_path, [textured()], segment)
 
 
@@ -192,18 +199,18 @@ def test_the_preview_draws_what_was_left_out_and_counts_it():
     labels, rejected = np.zeros((100, 100), np.uint16), np.zeros((100, 100), np.uint8)
     labels[10:20, 10:20], rejected[40:80, 40:90], rejected[85:95, 5:15] = 1, TOO_LARGE, TOO_SMALL
     grey = np.full((100, 100), 128, np.uint8)
-    found = preview_compare.compare(labels, labels, rejected)
-    whole = preview_compare.draw_whole(grey, labels, (0, 0, 30), rejected)
-    square = preview_compare.draw_detail(grey, labels, labels, found, (0, 0, 100), rejected)
+    found = compare(labels, labels, rejected)
+    whole = draw_whole(grey, labels, (0, 0, 30), rejected)
+    square = draw_detail(grey, labels, labels, found, (0, 0, 100), rejected)
     for picture in (whole, square):
         large = (picture == left_out.COLOURS[TOO_LARGE]).all(axis=-1)
         shown = draw.resize_labels(rejected, picture.shape[:2])
         assert large.any()
         assert (shown[large] == TOO_LARGE).all()
-    numbers = preview_compare.numbers([found, found])
+    numbers = comparison.numbers([found, found])
     assert (numbers["too_large"], numbers["too_small"]) == (2, 2)
     assert numbers["left_out_percent"] == pytest.approx(100 * 2100 / 2200)
-    plain = preview_compare.draw_detail(grey, labels, labels, found, (0, 0, 100))
+    plain = draw_detail(grey, labels, labels, found, (0, 0, 100))
     assert not (plain == left_out.COLOURS[TOO_LARGE]).all(axis=-1).any()
 
 
@@ -229,10 +236,10 @@ def test_dense_real_cells_are_told(tmp_path, number):
 
     image = tifffile.imread(real_file(f"t98g/{number}_phase.tif"))
     cells = cv2.imread(str(real_file(f"t98g/{number}_cells.png")), cv2.IMREAD_UNCHANGED)
-    segment = segment_cells.segmenter("logstd", SETTINGS | {"min_object_size": 50, "max_object_size": 10000})
+    segment = segmenter("logstd", SETTINGS | {"min_object_size": 50, "max_object_size": 10000})
     labels, rejected = segment(image)
     kept, gone = (np.count_nonzero(mask[cells > 0]) for mask in (labels, rejected))
     assert gone > 3 * kept
     labeled = segmented(tmp_path, [image], segment)
-    (row,) = check_quality.check_left_out(0, labeled, qc_dropped=0.2)
+    (row,) = check_left_out(0, labeled, qc_dropped=0.2)
     assert row.value > 0.6

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from conftest import Checkout, small_config
 
-from pyama import leftovers
-from pyama.planning.leftovers import line
+from celltraces.planning.leftovers import line
+from celltraces.results import set_aside
 
 ACCOMPANYING = ("logs", "benchmarks", "checksums")
 
@@ -107,7 +107,7 @@ def test_moving_twice_on_a_day_overwrites_nothing(tmp_path):
         file = tmp_path / "d/x.csv"
         file.parent.mkdir(exist_ok=True)
         file.write_text(str(turn))
-        leftovers.move([file], tmp_path, "2026-11-26")
+        set_aside.move([file], tmp_path, "2026-11-26")
     found = sorted(tmp_path.glob("set_aside-*"))
     assert [path.name for path in found] == [f"set_aside-2026-11-26{end}" for end in ("", "_2", "_3")]
     assert [(path / "d/x.csv").read_text() for path in found] == ["0", "1", "2"]

@@ -8,8 +8,8 @@ import time
 import pytest
 from conftest import PYTHON, ROOT, Checkout, small_config
 
-from pyama import lock
-from pyama.errors import PyamaError
+from celltraces.errors import UserError
+from celltraces.runs import lock
 
 fcntl = pytest.importorskip("fcntl")
 
@@ -26,7 +26,7 @@ def released(monkeypatch):
 
 def elsewhere(take, folder):
     """Another process that takes a lock, says so, and holds it until its input ends."""
-    code = f"import sys; from pathlib import Path; from pyama import lock; lock.{take}(Path(sys.argv[1]))"
+    code = f"import sys; from pathlib import Path; from celltraces.runs import lock; lock.{take}(Path(sys.argv[1]))"
     return subprocess.Popen(
         [PYTHON, "-c", f"{code}; print('holding', flush=True); sys.stdin.read()", folder],
         env={**os.environ, "PYTHONPATH": str(ROOT / "scripts")},
@@ -40,7 +40,7 @@ def elsewhere(take, folder):
 def test_a_second_run_is_refused_until_the_first_ends(tmp_path):
     first = elsewhere("hold", tmp_path)
     assert first.stdout.readline() == "holding\n"
-    with pytest.raises(PyamaError, match=rf"another run \(process {first.pid}\) works on"):
+    with pytest.raises(UserError, match=rf"another run \(process {first.pid}\) works on"):
         lock.hold(tmp_path)
     first.kill()
     first.communicate()

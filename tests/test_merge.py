@@ -8,7 +8,7 @@ from conftest import Checkout, small_config
 
 import merge_samples
 import tidy_traces
-from pyama.curation import good_traces
+from celltraces.results.curation import good_traces
 
 
 @pytest.fixture

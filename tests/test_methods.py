@@ -8,8 +8,12 @@ import pytest
 
 import segment_cells
 import track_cells
-from pyama import plugins, store
-from pyama.errors import PyamaError
+from celltraces import plugins
+from celltraces.errors import UserError
+from celltraces.segmentation.methods import segmenter
+from celltraces.storage.codecs import PIXELS
+from celltraces.storage.frames import open_frames, writing
+from celltraces.tracking.methods import tracker
 
 TRACKING = {"min_iou": 0.1, "iou": "box", "max_gap": 3, "min_size": None, "max_size": None, "split_touching": True}
 
@@ -17,13 +21,13 @@ TRACKING = {"min_iou": 0.1, "iou": "box", "max_gap": 3, "min_size": None, "max_s
 def test_a_function_of_the_user(tmp_path):
     file = tmp_path / "mine.py"
     file.write_text("def segment(image):\n    return (image > 5).astype(int)\n\nnumber = 3\n")
-    segment = segment_cells.segmenter(f"{file}:segment", {})
+    segment = segmenter(f"{file}:segment", {})
     assert segment(np.array([[1, 9]])).tolist() == [[0, 1]]
     for name in ("nothing", "number"):
-        with pytest.raises(PyamaError, match=f"segmentation_method: there is no function '{name}'"):
+        with pytest.raises(UserError, match=f"segmentation_method: there is no function '{name}'"):
             plugins.load_function(f"{file}:{name}", "segmentation_method")
     file.write_text("raise ValueError('no')\n")
-    with pytest.raises(PyamaError, match=r"tracking_method: importing .* failed: ValueError: no"):
+    with pytest.raises(UserError, match=r"tracking_method: importing .* failed: ValueError: no"):
         plugins.load_function(f"{file}:track", "tracking_method")
 
 
@@ -42,7 +46,7 @@ def test_a_file_that_cannot_be_imported_is_one_line(tmp_path, monkeypatch, text)
     if "while" in text:  # an end to it after all, for the sake of the other tests
         text = f"import time\nend = time.monotonic() + 5\n{text.replace('True', 'time.monotonic() < end')}"
     (tmp_path / "mine.py").write_text(text)
-    with pytest.raises(PyamaError, match=BROKEN.get(text, "took more than")) as caught:
+    with pytest.raises(UserError, match=BROKEN.get(text, "took more than")) as caught:
         plugins.load_file(str(tmp_path / "mine.py"), "plugins")
     assert "\n" not in str(caught.value)
 
@@ -98,12 +102,12 @@ FAILING = {
 @pytest.mark.parametrize(("name", "text"), [(name, text) for name, texts in FAILING.items() for text in texts])
 def test_what_goes_wrong_in_a_method_names_file_and_function(tmp_path, name, text):
     (tmp_path / "mine.py").write_text(text)
-    with store.writing(tmp_path / "in/0", (1, 4, 5), np.uint16, store.PIXELS) as append:
+    with writing(tmp_path / "in/0", (1, 4, 5), np.uint16, PIXELS) as append:
         append(np.ones((4, 5), np.uint16))
     main, settings = (segment_cells.main, {}) if name == "segment" else (track_cells.main, TRACKING)
     method = f"{tmp_path / 'mine.py'}:{name}"
     key = "segmentation_method" if name == "segment" else "tracking_method"
-    with pytest.raises(PyamaError) as caught:
+    with pytest.raises(UserError) as caught:
         main(str(tmp_path / "in/0"), str(tmp_path / "out/0"), **{key: method}, **settings)
     line = str(caught.value)
     assert line.startswith(f"{key}: ")
@@ -129,22 +133,20 @@ def test_an_error_of_our_own_is_not_put_on_the_users_method(tmp_path):
     ],
 )
 def test_what_a_segmentation_of_the_user_returns_is_checked(tmp_path, labels, line):
-    with store.writing(tmp_path / "pc/0", (1, 4, 5), np.uint16, store.PIXELS) as append:
+    with writing(tmp_path / "pc/0", (1, 4, 5), np.uint16, PIXELS) as append:
         append(np.zeros((4, 5), np.uint16))
-    with pytest.raises(PyamaError, match=line):
+    with pytest.raises(UserError, match=line):
         segment_cells.segment_movie(tmp_path / "pc/0", tmp_path / "labeled/0", lambda image: labels)
     assert not (tmp_path / "labeled/0").exists()
 
 
 def test_more_labels_than_sixteen_bit_and_frames_that_are_missing(tmp_path):
-    with store.writing(
-        tmp_path / "pc/0", (2, 4, 5), np.uint16, store.PIXELS, attributes={"missing_frames": [1]}
-    ) as append:
+    with writing(tmp_path / "pc/0", (2, 4, 5), np.uint16, PIXELS, attributes={"missing_frames": [1]}) as append:
         for _ in range(2):
             append(np.zeros((4, 5), np.uint16))
     counts = segment_cells.segment_movie(tmp_path / "pc/0", tmp_path / "l/0", lambda image: np.full((4, 5), 70_000))
     assert counts == [70_000, 0]
-    written = store.open_frames(tmp_path / "l/0")
+    written = open_frames(tmp_path / "l/0")
     assert written.dtype == np.uint32
     assert (written.read(0).max(), written.read(1).max()) == (70_000, 0)
 
@@ -152,11 +154,11 @@ def test_more_labels_than_sixteen_bit_and_frames_that_are_missing(tmp_path):
 @pytest.mark.parametrize("package", ["cellpose", "btrack"])
 def test_a_package_that_is_not_installed_is_one_line(monkeypatch, package):
     monkeypatch.setitem(sys.modules, package, None)
-    with pytest.raises(PyamaError, match=f"{package} is not installed; run") as caught:
+    with pytest.raises(UserError, match=f"{package} is not installed; run") as caught:
         if package == "cellpose":
-            segment_cells.segmenter("cellpose", {"min_object_size": 15})
+            segmenter("cellpose", {"min_object_size": 15})
         else:
-            track_cells.tracker("btrack", TRACKING)([np.ones((3, 3), np.uint16)])
+            tracker("btrack", TRACKING)([np.ones((3, 3), np.uint16)])
     assert "\n" not in str(caught.value)
 
 
@@ -175,7 +177,7 @@ def test_cellpose_is_given_the_frame_and_the_smallest_size(monkeypatch):
     package = types.ModuleType("cellpose")
     package.models = types.SimpleNamespace(CellposeModel=CellposeModel)
     monkeypatch.setitem(sys.modules, "cellpose", package)
-    segment = segment_cells.segmenter("cellpose", {"min_object_size": 15})
+    segment = segmenter("cellpose", {"min_object_size": 15})
     assert segment(np.array([[1, 9]], np.uint16)).tolist() == [[0, 2]]
     assert asked == {"gpu": True, "min_size": 15}
 
@@ -188,5 +190,5 @@ def test_btrack_numbers_cells_that_move(tmp_path):
         labels[10 + frame : 30 + frame, 10:30] = 1
         labels[60:80, 60 - frame : 80 - frame] = 2
         frames.append(labels)
-    mappings = track_cells.tracker("btrack", TRACKING)(frames)
+    mappings = tracker("btrack", TRACKING)(frames)
     assert [mapping.ids.tolist() for mapping in mappings] == [[1, 2]] * 8

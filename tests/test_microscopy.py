@@ -17,14 +17,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from celltraces.errors import UserError
+from celltraces.readers import time_stamps
+from celltraces.readers.checks import as_uint16
+from celltraces.readers.movie import Movie
+from celltraces.readers.movie_file import inspect_movie, open_movie
 from demo import nd2_writer
 from demo.czi_writer import Subblock, movie_xml, write_czi, write_subblocks
 from demo.nd2_writer import Channel, Position, write_nd2
-from pyama import stamps
-from pyama.errors import PyamaError
-from pyama.microscopy import Movie, _as_uint16, inspect_movie, open_movie
 
-DATA = Path(os.environ.get("PYAMA_TEST_DATA", Path(__file__).parents[2] / "shared" / "data"))
+DATA = Path(os.environ.get("CELLTRACES_TEST_DATA", Path(__file__).parents[2] / "shared" / "data"))
 PHASE, GFP = Channel("Phase"), Channel("GFP", (0, 255, 0), 488, 525)
 HEIGHT, WIDTH = 13, 17
 
@@ -32,7 +34,7 @@ HEIGHT, WIDTH = 13, 17
 def real(name: str) -> Path:
     path = DATA / name
     if not path.exists():
-        pytest.skip(f"{path} is not here (set PYAMA_TEST_DATA to the folder of real files)")
+        pytest.skip(f"{path} is not here (set CELLTRACES_TEST_DATA to the folder of real files)")
     return path
 
 
@@ -174,16 +176,16 @@ def test_float_and_colour_pixels_are_refused(tmp_path, write):
                 width=WIDTH,
                 channels=["Phase", "GFP"],
             )
-        with pytest.raises(PyamaError, match=f"FOV 0, frame 0, channel 0 .'Phase'.: {kind}.* pixels cannot be used"):
+        with pytest.raises(UserError, match=f"FOV 0, frame 0, channel 0 .'Phase'.: {kind}.* pixels cannot be used"):
             inspect_movie(path)
-        with pytest.raises(PyamaError, match=f"FOV 0, frame 0, channel 0.*{kind}"), open_movie(path) as read:
+        with pytest.raises(UserError, match=f"FOV 0, frame 0, channel 0.*{kind}"), open_movie(path) as read:
             read(0, 0, [0], None)
 
 
 @WRITERS
 def test_several_z_planes_need_a_choice(tmp_path, write):
     path = write(tmp_path / name_for(write), pixels(1, 1, 1, 3))
-    with open_movie(path) as read, pytest.raises(PyamaError, match="has 3 Z planes"):
+    with open_movie(path) as read, pytest.raises(UserError, match="has 3 Z planes"):
         read(0, 0, [0], None)
 
 
@@ -195,7 +197,7 @@ def test_several_z_planes_need_a_choice(tmp_path, write):
 )  # fmt: skip
 def test_places_that_the_file_does_not_have(tmp_path, write, index, name):
     path = write(tmp_path / name_for(write), pixels(2, 3))
-    with open_movie(path) as read, pytest.raises(PyamaError, match=f"has no {name};"):
+    with open_movie(path) as read, pytest.raises(UserError, match=f"has no {name};"):
         read(*index)
 
 
@@ -368,7 +370,7 @@ def test_files_that_cannot_be_used_give_one_line(tmp_path, name, use):
     path = tmp_path / name
     if content is not None:
         path.write_bytes(content)
-    with pytest.raises(PyamaError) as caught:
+    with pytest.raises(UserError) as caught:
         use(path)
     assert message in str(caught.value)
     assert name in str(caught.value)
@@ -377,7 +379,7 @@ def test_files_that_cannot_be_used_give_one_line(tmp_path, name, use):
 
 def test_a_folder_is_no_file(tmp_path):
     (tmp_path / "folder.nd2").mkdir()
-    with pytest.raises(PyamaError, match="is a folder"):
+    with pytest.raises(UserError, match="is a folder"):
         inspect_movie(tmp_path / "folder.nd2")
 
 
@@ -398,7 +400,7 @@ def test_files_that_are_cut_off(tmp_path, write):
     assert_planes(path, images)
     for length in np.linspace(1, len(whole) - 1, 60).astype(int):
         path.write_bytes(whole[:length])
-        with pytest.raises(PyamaError, match=f"{path.name}' is not a readable") as caught:
+        with pytest.raises(UserError, match=f"{path.name}' is not a readable") as caught:
             inspect_movie(path)
         assert "\n" not in str(caught.value)
 
@@ -434,7 +436,7 @@ def test_damaged_files_never_give_a_raw_error(tmp_path, small_files, suffix, dam
         movie = inspect_movie(path)
         with open_movie(path) as read:
             read(0, 0, range(len(movie.channels)), 0)
-    except PyamaError as error:
+    except UserError as error:
         assert "\n" not in str(error)
 
 
@@ -523,7 +525,7 @@ def test_nd2_period_is_the_declared_one_or_the_measured_one(tmp_path, monkeypatc
 def test_nd2_with_more_frames_than_its_loops_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(nd2_writer, "_experiment", lambda *_: None)
     path = nd2_file(tmp_path / "a.nd2", pixels(1, 3))
-    with pytest.raises(PyamaError, match="holds 3 images, and it has no loops, which say"):
+    with pytest.raises(UserError, match="holds 3 images, and it has no loops, which say"):
         inspect_movie(path)
 
 
@@ -531,7 +533,7 @@ def test_nd2_with_more_frames_than_its_loops_say(tmp_path, monkeypatch):
     experiment = nd2_writer._experiment
     fewer = {"P": 2, "T": 2, "Z": 1}
     monkeypatch.setattr(nd2_writer, "_experiment", lambda loops, sizes, *rest: experiment(loops, fewer, *rest))
-    with pytest.raises(PyamaError, match="holds 6 images, and its loops announce 2 time points x 2 positions x 1 Z pl"):
+    with pytest.raises(UserError, match="holds 6 images, and its loops announce 2 time points x 2 positions x 1 Z pl"):
         inspect_movie(nd2_file(tmp_path / "a.nd2", pixels(2, 3)))
 
 
@@ -541,7 +543,7 @@ def test_nd2_that_lacks_a_part_of_its_metadata(tmp_path, name):
     path = nd2_file(tmp_path / "a.nd2", pixels(2, 3))
     name = name.encode("utf-16-le")
     path.write_bytes(path.read_bytes().replace(name, b"Q\0" + name[2:]))
-    with pytest.raises(PyamaError, match="not a readable ND2 file") as caught:
+    with pytest.raises(UserError, match="not a readable ND2 file") as caught:
         inspect_movie(path)
     assert not re.search("NoneType|object|attribute|chunkmap|codec|buffer", str(caught.value))
 
@@ -566,13 +568,13 @@ def test_nd2_compressed_with_loss_is_refused(tmp_path, monkeypatch):
         return tree
 
     monkeypatch.setattr(nd2_writer, "_attributes", lossy)
-    with pytest.raises(PyamaError, match="compressed with loss"):
+    with pytest.raises(UserError, match="compressed with loss"):
         inspect_movie(nd2_file(tmp_path / "a.nd2", pixels(1, 3)))
 
 
 def test_nd2_without_any_frame_is_refused(tmp_path):
     path = nd2_file(tmp_path / "a.nd2", pixels(1, 3), plane=lambda *_: None)
-    with pytest.raises(PyamaError, match="it holds no images"):
+    with pytest.raises(UserError, match="it holds no images"):
         inspect_movie(path)
 
 
@@ -633,7 +635,7 @@ def test_czi_with_several_planes_per_place_is_refused(tmp_path, letter):
     image = pixels(1, 1)[0, 0, 0, 0]
     path = tmp_path / "a.czi"
     write_subblocks(path, [Subblock({"C": 0, letter: i}, image) for i in range(2)], xml=movie_xml(["a"], {}, 1.0, 1.0))
-    with pytest.raises(PyamaError, match=f"dimension {letter}"):
+    with pytest.raises(UserError, match=f"dimension {letter}"):
         inspect_movie(path)
 
 
@@ -694,7 +696,7 @@ def test_czi_positions_that_are_tiles_are_refused(tmp_path):
     write_subblocks(
         path, [Subblock({"M": m}, image, x=m * 90_000) for m in range(3)], xml=movie_xml(["a"], {}, 1.0, 1.0)
     )
-    with pytest.raises(PyamaError, match="FOV 0: its 3 tiles lie far apart"):
+    with pytest.raises(UserError, match="FOV 0: its 3 tiles lie far apart"):
         inspect_movie(path)
 
 
@@ -702,7 +704,7 @@ def test_czi_channels_with_other_binning_are_refused(tmp_path):
     path = tmp_path / "a.czi"
     tiles = [Subblock({"C": 0}, np.ones((20, 20), np.uint16)), Subblock({"C": 1}, np.ones((10, 10), np.uint16))]
     write_subblocks(path, tiles, xml=movie_xml(["a", "b"], {}, 1.0, 1.0))
-    with pytest.raises(PyamaError, match="FOV 0: planes of different size"):
+    with pytest.raises(UserError, match="FOV 0: planes of different size"):
         inspect_movie(path)
 
 
@@ -814,7 +816,7 @@ def test_czi_planes_that_do_not_name_a_dimension_are_never_taken_for_others(tmp_
     if not compress:
         assert_planes(path, images[:, :, :, None])
         return
-    with open_movie(path) as read, pytest.raises(PyamaError, match=f"do not name dimension {letter}"):
+    with open_movie(path) as read, pytest.raises(UserError, match=f"do not name dimension {letter}"):
         read(0, 0, [0], None)
 
 
@@ -823,7 +825,7 @@ def test_czi_with_an_absurd_index_is_refused(tmp_path):
     path = tmp_path / "a.czi"
     tiles = [Subblock({"T": t}, pixels(1, 1)[0, 0, 0, 0]) for t in (0, 2_000_000_000)]
     write_subblocks(path, tiles, xml=movie_xml(["a"], {}, 1.0, 1.0))
-    with pytest.raises(PyamaError, match="directory of subblocks is damaged"):
+    with pytest.raises(UserError, match="directory of subblocks is damaged"):
         inspect_movie(path)
 
 
@@ -836,7 +838,7 @@ def test_czi_colour_channel_beside_a_grey_one(tmp_path):
     assert inspect_movie(path).dtype == "uint16"
     with open_movie(path) as read:
         np.testing.assert_array_equal(read(0, 0, [0], None)[0], grey)
-        with pytest.raises(PyamaError, match="FOV 0, frame 0, channel 1: colour"):
+        with pytest.raises(UserError, match="FOV 0, frame 0, channel 1: colour"):
             read(0, 0, [0, 1], None)
 
 
@@ -1050,7 +1052,7 @@ def test_real_czi_cut_off(tmp_path, share):
     content = real("czi/CellDivision_T3_Z5_CH2_X240_Y170.czi").read_bytes()
     path = tmp_path / "cut.czi"
     path.write_bytes(content[: int(share * len(content))])
-    with pytest.raises(PyamaError, match=r"is not a readable CZI file: .*file is cut off"):
+    with pytest.raises(UserError, match=r"is not a readable CZI file: .*file is cut off"):
         inspect_movie(path)
 
 
@@ -1066,17 +1068,17 @@ def test_real_czi_cut_off(tmp_path, share):
 def test_integers_are_widened_if_no_value_is_lost(plane):
     values = [[int(value) for value in row] for row in plane]
     if all(0 <= value <= 65535 for row in values for value in row):
-        assert _as_uint16(plane, "here").dtype == np.uint16
-        assert _as_uint16(plane, "here").tolist() == values
+        assert as_uint16(plane, "here").dtype == np.uint16
+        assert as_uint16(plane, "here").tolist() == values
     else:
-        with pytest.raises(PyamaError, match="here: values"):
-            _as_uint16(plane, "here")
+        with pytest.raises(UserError, match="here: values"):
+            as_uint16(plane, "here")
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64, np.complex64, bool])
 def test_other_pixels_are_refused(dtype):
-    with pytest.raises(PyamaError, match="cannot be used"):
-        _as_uint16(np.zeros((2, 2), dtype), "here")
+    with pytest.raises(UserError, match="cannot be used"):
+        as_uint16(np.zeros((2, 2), dtype), "here")
 
 
 @given(
@@ -1089,7 +1091,7 @@ def test_times_of_frames(steps, start, data):
     seconds = start + np.cumsum(steps)
     taken = np.array(data.draw(st.lists(st.booleans(), min_size=len(seconds), max_size=len(seconds))))
     known = np.where(taken, seconds, np.nan)
-    (minutes,) = stamps.minutes_since_first(known[None], taken[None])
+    (minutes,) = time_stamps.minutes_since_first(known[None], taken[None])
     if taken.sum() < min(2, len(taken)):
         assert minutes is None
         return
@@ -1107,8 +1109,8 @@ def test_one_bad_stamp_spoils_all(bad, place):
     seconds = np.array([[1.0, 2.0, 3.0], [1.5, 2.5, 3.5]])
     seconds[0, place] = bad
     taken = np.ones((2, 3), bool)
-    assert stamps.minutes_since_first(seconds, taken) == [None, [0.0, 0.016667, 0.033333]]
-    assert stamps.senseless(seconds, taken) == [[place], []]
+    assert time_stamps.minutes_since_first(seconds, taken) == [None, [0.0, 0.016667, 0.033333]]
+    assert time_stamps.senseless(seconds, taken) == [[place], []]
 
 
 @given(
@@ -1121,23 +1123,23 @@ def test_times_of_fovs_at_one_pace(steps, starts, data):
     seconds = np.array(starts)[:, None] + np.cumsum([0.0, *steps])
     taken = np.array([[data.draw(st.booleans()) or fov == 0 for _ in seconds[0]] for fov in range(len(starts))])
     taken[:, data.draw(st.integers(0, len(steps)))] = True
-    minutes = stamps.minutes_since_first(np.where(taken, seconds, np.nan), taken)
+    minutes = time_stamps.minutes_since_first(np.where(taken, seconds, np.nan), taken)
     np.testing.assert_allclose(minutes, (seconds - seconds[taken].min()) / 60, atol=2e-6)
 
 
 def test_a_file_whose_first_frame_is_of_no_fov():
     seconds = np.array([[np.nan, 70.0, 130.0], [np.nan, 75.0, np.nan]])
-    minutes = stamps.minutes_since_first(seconds, np.isfinite(seconds))
+    minutes = time_stamps.minutes_since_first(seconds, np.isfinite(seconds))
     np.testing.assert_allclose(minutes, np.array([[0, 60, 120], [5, 65, 125]]) / 60, atol=1e-6)
 
 
 def test_a_first_frame_whose_stamp_cannot_be_read_is_the_first_all_the_same():
     seconds = np.array([[np.nan, 70.0, 130.0], [15.0, 75.0, 135.0]])
-    minutes = stamps.minutes_since_first(seconds, np.isfinite(seconds), np.ones((2, 3), bool))
+    minutes = time_stamps.minutes_since_first(seconds, np.isfinite(seconds), np.ones((2, 3), bool))
     np.testing.assert_allclose(minutes, np.array([[0, 60, 120], [5, 65, 125]]) / 60, atol=1e-6)
 
 
 def test_a_fov_without_stamps_beside_others():
     seconds = np.array([[1.0, 2.0], [np.nan, np.nan]])
-    assert stamps.senseless(seconds, np.ones((2, 2), bool)) == [[], [0, 1]]
-    assert stamps.senseless(seconds[1:], np.ones((1, 2), bool)) == [[]]
+    assert time_stamps.senseless(seconds, np.ones((2, 2), bool)) == [[], [0, 1]]
+    assert time_stamps.senseless(seconds[1:], np.ones((1, 2), bool)) == [[]]

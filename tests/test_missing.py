@@ -7,10 +7,12 @@ import zarr
 from conftest import Checkout, small_config
 
 import estimate_background
+from celltraces.fluorescence import background
+from celltraces.storage.codecs import LABELS, PIXELS
+from celltraces.storage.frames import open_frames, writing
 from demo.czi_writer import write_czi
 from demo.nd2_writer import Channel, write_nd2
 from demo.simulate import CHANNELS
-from pyama import background, store
 
 SKIPPED = {1, 3, 5, 7}  # frames in which channel 2 was not taken
 STOPPED = 6  # frames that FOV 1 has
@@ -59,8 +61,8 @@ def test_an_acquisition_with_gaps(experiment, movies, tmp_path, name):
         assert table.particle_num_ch_2.isna().eq(skipped).all()
 
 
-def write(path, frames, kind=store.PIXELS, **attributes):
-    with store.writing(path, frames.shape, frames.dtype, kind, attributes=attributes) as append:
+def write(path, frames, kind=PIXELS, **attributes):
+    with writing(path, frames.shape, frames.dtype, kind, attributes=attributes) as append:
         for frame in frames:
             append(frame)
     return path
@@ -74,12 +76,12 @@ def test_frames_without_background_take_a_neighbours(tmp_path):
     covered[[0, 3]] = 1
     source = write(tmp_path / "fl_ch_1/0", frames, missing_frames=[4])
     whole = write(tmp_path / "fl_ch_2/0", frames)
-    labels = write(tmp_path / "seg_labeled_ch_0/0", covered, store.LABELS)
+    labels = write(tmp_path / "seg_labeled_ch_0/0", covered, LABELS)
     borrowed = estimate_background.estimate_movie(
         [source, whole], labels, [tmp_path / "bg/0", tmp_path / "other/0"], tile_size=64, background_dilation=3
     )
     assert borrowed == [[0, 3, 4], [0, 3]]
-    estimate = store.open_frames(tmp_path / "bg/0")
+    estimate = open_frames(tmp_path / "bg/0")
     for frame, like in enumerate([1, 1, 2, 2, 2]):
         own = background.estimate_background(frames[like], covered[like] > 0, background_dilation=3)
         np.testing.assert_array_equal(estimate.read(frame), own)
@@ -88,7 +90,7 @@ def test_frames_without_background_take_a_neighbours(tmp_path):
 def test_cells_everywhere_in_all_frames(tmp_path, caplog):
     frames = np.full((2, 64, 64), 300, np.uint16)
     source = write(tmp_path / "fl_ch_1/0", frames)
-    labels = write(tmp_path / "seg_labeled_ch_0/0", np.ones_like(frames), store.LABELS)
+    labels = write(tmp_path / "seg_labeled_ch_0/0", np.ones_like(frames), LABELS)
     estimate_background.estimate_movie([source], labels, [tmp_path / "bg/0"], tile_size=64, background_dilation=3)
     assert "no frame shows background" in caplog.text
-    np.testing.assert_allclose(store.open_frames(tmp_path / "bg/0").read(1), 300, atol=0.5)
+    np.testing.assert_allclose(open_frames(tmp_path / "bg/0").read(1), 300, atol=0.5)

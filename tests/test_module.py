@@ -16,8 +16,8 @@ configfile: "other.yaml"
 {module}
 
 module copies:
-    snakefile: "pyama/Snakefile"
-    config: {{**config["pyama"], "output_dir": "copies", "params": {{"copy_only": True}}}}
+    snakefile: "celltraces/Snakefile"
+    config: {{**config["celltraces"], "output_dir": "copies", "params": {{"copy_only": True}}}}
 
 
 use rule * from copies as copies_*
@@ -26,7 +26,7 @@ use rule * from copies as copies_*
 rule all:
     default_target: True
     input:
-        rules.pyama_all.input,
+        rules.celltraces_all.input,
         "rows.txt",
 
 
@@ -64,12 +64,12 @@ def workflow(config, tmp_path_factory):
 def test_as_a_module_of_another_workflow(workflow, config, tmp_path):
     (module,) = re.findall(r"^```python\n(.*?)^```", (ROOT / "docs/cluster.md").read_text(), re.MULTILINE | re.DOTALL)
     (tmp_path / "Snakefile").write_text(OTHER.format(module=module))
-    (tmp_path / "pyama").symlink_to(workflow.folder)
+    (tmp_path / "celltraces").symlink_to(workflow.folder)
     (tmp_path / "count.py").write_text(COUNT)
-    (tmp_path / "other.yaml").write_text(yaml.safe_dump({"pyama": config}))
+    (tmp_path / "other.yaml").write_text(yaml.safe_dump({"celltraces": config}))
     outcome = snakemake(tmp_path)
     assert outcome.code == 0, outcome.text
-    assert outcome.jobs["pyama_extract"] == outcome.jobs["count_rows"] == 1
+    assert outcome.jobs["celltraces_extract"] == outcome.jobs["count_rows"] == 1
     assert "copies_copy" not in outcome.jobs
     assert "not present in the Snakefile" not in outcome.text
     expected = results_of(workflow.folder / "results")

@@ -1,4 +1,4 @@
-"""nd2's private reader, which `pyama.nd2_internals` uses: against what the file itself says."""
+"""nd2's private reader, which `celltraces.readers.nd2_internals` uses: against what the file itself says."""
 
 import struct
 from importlib.metadata import version
@@ -7,10 +7,10 @@ from pathlib import Path
 import nd2
 import numpy as np
 
+from celltraces.readers import nd2_internals
 from demo.nd2_writer import Channel, write_nd2
-from pyama import nd2_internals
 
-SCRIPTS = Path(nd2_internals.__file__).parents[1]
+SCRIPTS = Path(nd2_internals.__file__).parents[2]
 
 
 def test_the_installed_version_was_tried():

@@ -6,7 +6,8 @@ from scipy import ndimage
 from test_touching import SHAPE, disk, labels_of, tracked, write_labels
 
 import track_cells
-from pyama import iou, store
+from celltraces.storage.frames import open_frames
+from celltraces.tracking import overlap
 
 END = 8  # first frame in which the small cell is gone
 
@@ -85,9 +86,11 @@ def test_numbers_of_all_others_stay():
 def test_the_stage_writes_the_cell_as_one_and_says_so(tmp_path, caplog):
     frames, large = swallowed()
     source = write_labels(tmp_path, frames)
-    with caplog.at_level("INFO", "pyama"):
-        track_cells.track_movie(source, tmp_path / "tracked/0", lambda images: iou.track(images, split_touching=True))
+    with caplog.at_level("INFO", "celltraces"):
+        track_cells.track_movie(
+            source, tmp_path / "tracked/0", lambda images: overlap.track(images, split_touching=True)
+        )
     assert f"end in frame: {{2: {END}}}" in caplog.text
-    written = store.open_frames(tmp_path / "tracked/0")
+    written = open_frames(tmp_path / "tracked/0")
     assert written.shape[1:] == SHAPE
     np.testing.assert_array_equal(written.read(29) == 1, large[29])

@@ -19,9 +19,12 @@ from skimage.segmentation import find_boundaries
 
 import draw_overlay
 import draw_plots
-from pyama import draw, film, legend, store
-from pyama.config import complete
-from pyama.errors import PyamaError
+from celltraces.config.read_config import complete
+from celltraces.errors import UserError
+from celltraces.pictures import draw, legend, movie
+from celltraces.pictures.plots import count_plot, distribution_plot, save, trace_plot
+from celltraces.storage.codecs import LABELS, PIXELS
+from celltraces.storage.frames import open_frames, writing
 
 SCRIPTS = Path(draw_overlay.__file__).parent
 GREYS = np.repeat(np.arange(0, 256, 5)[:, None], 3, axis=1).astype(np.uint8)
@@ -87,7 +90,7 @@ def test_labels_are_enlarged_pixel_by_pixel(labels, factor):
 @given(hnp.arrays(np.uint16, (3, 5, 7)))
 def test_levels_are_percentiles(frames):
     ordered = np.sort(frames, axis=None)
-    for share, got in zip((10, 90), draw.levels(frames, 10, 90), strict=True):
+    for share, got in zip((10, 90), draw.display_levels(frames, 10, 90), strict=True):
         at = share / 100 * (ordered.size - 1)
         assert ordered[max(int(at) - 1, 0)] <= got <= ordered[min(int(at) + 2, ordered.size - 1)]
 
@@ -135,7 +138,7 @@ def pictures(n=4, shape=(30, 44)):
 
 
 def film_of(path, frames, speed=10, colours=GREYS):
-    with film.filming(path, frames[0].shape[:2], speed, colours) as append:
+    with movie.filming(path, frames[0].shape[:2], speed, colours) as append:
         for frame in frames:
             append(frame)
     return path
@@ -190,7 +193,7 @@ def test_speed(tmp_path, speed, milliseconds):
 def test_a_movie_that_fails_leaves_the_last_one_alone(tmp_path, ending):
     path = film_of(tmp_path / f"a.{ending}", pictures())
     before = path.read_bytes()
-    with pytest.raises(ZeroDivisionError), film.filming(path, (30, 44), 10, GREYS) as append:
+    with pytest.raises(ZeroDivisionError), movie.filming(path, (30, 44), 10, GREYS) as append:
         append(pictures()[0])
         1 / 0  # noqa: B018
     assert path.read_bytes() == before
@@ -199,7 +202,7 @@ def test_a_movie_that_fails_leaves_the_last_one_alone(tmp_path, ending):
 
 def test_a_build_of_opencv_without_an_encoder_is_one_line(tmp_path, monkeypatch):
     monkeypatch.setattr(cv2, "VideoWriter", lambda *_: type("Closed", (), {"isOpened": lambda self: False})())
-    with pytest.raises(PyamaError, match="writes no MP4; set pictures.movie_format to gif"):
+    with pytest.raises(UserError, match="writes no MP4; set pictures.movie_format to gif"):
         film_of(tmp_path / "a.mp4", pictures())
     assert not list(tmp_path.iterdir())
 
@@ -247,7 +250,7 @@ def test_the_movie_shows_each_cell_in_its_colour(finished, experiment, fov):
     frames = decoded(fov_of(finished, fov) / f"small_fov_{fov:03d}_overlay.gif")
     assert len(frames) == experiment.n_frames
     assert {frame.shape for frame in frames} == {(266, 320, 3)}
-    tracked = store.open_frames(fov_of(finished, fov) / "images.zarr/seg_tracked_ch_0/0")
+    tracked = open_frames(fov_of(finished, fov) / "images.zarr/seg_tracked_ch_0/0")
     kept = set(traces_of(finished, fov)["cell"])
     assert kept
     for at, frame in enumerate(frames):
@@ -264,11 +267,9 @@ def test_missing_frames_and_unknown_pixel_size(tmp_path, caplog):
     rng = np.random.default_rng(1)
     frames = rng.integers(1000, 2000, (3, 40, 60), dtype=np.uint16)
     frames[1] = 0
-    with store.writing(
-        tmp_path / "pc", frames.shape, np.uint16, store.PIXELS, attributes={"missing_frames": [1]}
-    ) as put:
+    with writing(tmp_path / "pc", frames.shape, np.uint16, PIXELS, attributes={"missing_frames": [1]}) as put:
         list(map(put, frames))
-    with store.writing(tmp_path / "seg", frames.shape, np.uint16, store.LABELS) as put:
+    with writing(tmp_path / "seg", frames.shape, np.uint16, LABELS) as put:
         list(map(put, np.zeros_like(frames)))
     (tmp_path / "a_traces.csv").write_text("fov,cell,frame,good\n")
     names = [str(tmp_path / name) for name in ("pc", "seg")]
@@ -336,7 +337,7 @@ def table(n_cells=5, n_frames=6, fov=0):
 
 def test_traces_with_mean_and_spread():
     tables = {"a": table(), "b": table(3, fov=2), "few": table(2), "none": table(0)}
-    figure = draw_plots.trace_plot(tables, "area_ch_0", "area")
+    figure = trace_plot(tables, "area_ch_0", "area")
     for panel, (name, data) in zip(figure.axes, tables.items(), strict=True):
         lines, mean = panel.get_lines()
         values = lines.get_ydata()
@@ -354,7 +355,7 @@ def test_traces_with_mean_and_spread():
 
 def test_distributions_are_of_means_over_time():
     tables = {"a": table(20), "b": table(4, fov=1)}
-    figure = draw_plots.distribution_plot(tables, {"area_ch_0": "area"})
+    figure = distribution_plot(tables, {"area_ch_0": "area"})
     points = [line.get_ydata() for line in figure.axes[0].get_lines()]
     for at, data in enumerate(tables.values()):
         means = data.groupby("cell")["area_ch_0"].mean()
@@ -366,7 +367,7 @@ def test_distributions_are_of_means_over_time():
 def test_cells_are_counted_by_fov_and_frame(finished):
     counts = draw_plots.count_cells(np.array([[1, 1, 0], [1, 0, 0]], bool), 4, [0, 30, 60])
     assert counts.to_dict("list") == {"hours": [0, 0.5, 1], "fov": [4] * 3, "cells": [2, 1, 0]}
-    figure = draw_plots.count_plot({"x": pd.concat([counts, counts.assign(fov=7, cells=9)])})
+    figure = count_plot({"x": pd.concat([counts, counts.assign(fov=7, cells=9)])})
     assert [line.get_ydata().tolist() for line in figure.axes[0].get_lines()] == [[2, 1, 0], [9, 9, 9]]
 
 
@@ -378,10 +379,10 @@ def test_many_samples_and_fovs_have_a_colour_each():
 def test_tables_without_rows_are_drawn(tmp_path):
     empty = draw_plots.typed(pd.DataFrame([], columns=["fov", "cell", "frame", "time_min", "area_ch_0"]), ["area_ch_0"])
     for figure in (
-        draw_plots.trace_plot({"a": empty}, "area_ch_0", "area"),
-        draw_plots.distribution_plot({"a": empty}, {"area_ch_0": "area"}),
+        trace_plot({"a": empty}, "area_ch_0", "area"),
+        distribution_plot({"a": empty}, {"area_ch_0": "area"}),
     ):
-        draw_plots.save(figure, tmp_path / "a")
+        save(figure, tmp_path / "a")
     assert np.ptp(cv2.imread(str(tmp_path / "a.png"))) == 255
 
 
@@ -395,7 +396,7 @@ def test_a_cell_that_a_person_refused_is_dark_and_in_no_plot(finished):
         assert outcome.code == 0, outcome.text
         assert outcome.jobs == {"apply_curation": 1, "draw_overlay": 1, "draw_plots": 1, "pictures": 1}
         shown = decoded(fov_of(finished, 0) / "small_fov_000_overlay.gif")[0]
-        tracked = store.open_frames(fov_of(finished, 0) / "images.zarr/seg_tracked_ch_0/0")
+        tracked = open_frames(fov_of(finished, 0) / "images.zarr/seg_tracked_ch_0/0")
         labels = draw.resize_labels(tracked.read(0), shown.shape[:2])
         border = find_boundaries(labels, connectivity=1, mode="inner") & (labels == gone)
         assert (np.abs(shown[border].astype(int) - draw.OTHER).sum(axis=1) <= 6).mean() > 0.6
@@ -419,6 +420,6 @@ def test_a_cell_that_a_person_refused_is_dark_and_in_no_plot(finished):
 )
 def test_a_mistake_in_the_config_is_one_line(pictures, line):
     channels = {"pc": {"channel": 0}, "fl": [{"channel": 1}, {"channel": "GFP"}]}
-    with pytest.raises(PyamaError) as caught:
+    with pytest.raises(UserError) as caught:
         complete({"datasets": {"a": "a.nd2"}, "channels": channels, "pictures": pictures})
     assert str(caught.value) == line

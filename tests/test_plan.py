@@ -5,14 +5,14 @@ from dataclasses import replace
 
 import pytest
 
-from pyama.config import complete
-from pyama.errors import PyamaError
-from pyama.microscopy import Movie
-from pyama.paths import Layout
-from pyama.planning import datasets
-from pyama.planning.channels import planes
-from pyama.planning.dataset import Dataset
-from pyama.planning.frame_times import frame_times
+from celltraces.config.read_config import complete
+from celltraces.errors import UserError
+from celltraces.paths import Layout
+from celltraces.planning import datasets
+from celltraces.planning.channels import planes
+from celltraces.planning.dataset import Dataset
+from celltraces.planning.frame_times import frame_times
+from celltraces.readers.movie import Movie
 
 FOV = {"name": "A1", "height": 100, "width": 120, "times_min": None, "senseless_stamps": [], "missing": []}
 MOVIE = Movie(
@@ -43,7 +43,7 @@ def test_times_come_from_the_mapping_then_stamps_then_period_then_interval():
 
 
 def test_a_mapping_that_runs_backwards_is_refused():
-    with pytest.raises(PyamaError, match="time_mapping: times do not increase"):
+    with pytest.raises(UserError, match="time_mapping: times do not increase"):
         frame_times(DATASET, 0, {**TIME, "time_mapping": {"0": 3, "2": 2}})
 
 
@@ -134,7 +134,7 @@ def test_a_damaged_note_of_the_last_look_is_no_harm(planned, tmp_path):
     ],
 )
 def test_what_the_file_cannot_give_is_one_line(planned, config, line):
-    with pytest.raises(PyamaError) as caught:
+    with pytest.raises(UserError) as caught:
         planned(**config)
     assert str(caught.value).startswith(line)
     assert "\n" not in str(caught.value)
@@ -142,14 +142,14 @@ def test_what_the_file_cannot_give_is_one_line(planned, config, line):
 
 def test_z_planes_must_be_chosen(planned, monkeypatch):
     monkeypatch.setattr(datasets, "inspect_movie", lambda *_: replace(MOVIE, n_z=3))
-    with pytest.raises(PyamaError, match="datasets.a: 'a.nd2' has 3 z planes; choose one with `z: 0`"):
+    with pytest.raises(UserError, match="datasets.a: 'a.nd2' has 3 z planes; choose one with `z: 0`"):
         planned()
     assert planes(planned(z="max")["a"], "max") == [0, 1, 2]
     assert planes(planned(z=2)["a"], 2) == [2]
 
 
 def test_every_dataset_is_checked(planned):
-    with pytest.raises(PyamaError) as caught:
+    with pytest.raises(UserError) as caught:
         planned(datasets={"a": "x.nd2", "b": "y.nd2"})
     assert [line.partition(":")[0] for line in str(caught.value).splitlines()] == ["datasets.a", "datasets.b"]
 

@@ -17,13 +17,21 @@ from test_plan import DATASET, MOVIE
 
 import preview_compare
 import preview_segment
-from pyama import draw, logstd, preview, store
-from pyama.config import complete
-from pyama.errors import PyamaError
-from pyama.planning import job_settings
-from pyama.planning.datasets import plan_datasets
+from celltraces.config.read_config import complete
+from celltraces.errors import UserError
+from celltraces.pictures import draw
+from celltraces.planning import job_settings
+from celltraces.planning.datasets import plan_datasets
+from celltraces.preview import comparison as comparison_module
+from celltraces.preview import sets as sets_module
+from celltraces.preview.comparison import MERGED, NEW, compare, table
+from celltraces.preview.picture import BOTTOM, FATES, GAP, LEFT, LOST_COLOUR, TILE, TOP, detail, draw_detail
+from celltraces.preview.sets import frames_to_try, mistakes, parameter_sets
+from celltraces.readers.movie_file import read_frame
+from celltraces.segmentation import logstd
+from celltraces.storage import cells
 
-PARAMETERS = preview.PARAMETERS
+PARAMETERS = sets_module.PARAMETERS
 
 
 def config(method="logstd", params=None, **wanted):
@@ -47,7 +55,7 @@ def test_each_set_is_allowed_and_changes_one_value(window, size, iterations, sma
     assume(smallest <= largest)
     params = dict(zip(PARAMETERS, (window, size, iterations, smallest, largest), strict=True))
     present = config(params=params)
-    first, *others = preview.parameter_sets(present)
+    first, *others = parameter_sets(present)
     assert first == params
     changed = [next(key for key in PARAMETERS if tried[key] != first[key]) for tried in others]
     for key, tried in zip(changed, others, strict=True):
@@ -57,24 +65,24 @@ def test_each_set_is_allowed_and_changes_one_value(window, size, iterations, sma
     # The same values, written out, are accepted and come back.
     values = {key: [tried[key] for tried in others if tried[key] != first[key]] for key in changed}
     written = config(params=params, vary=values)
-    assert preview.parameter_sets(written) == [first, *others]
-    assert list(preview.mistakes(written, {})) == []
+    assert parameter_sets(written) == [first, *others]
+    assert list(mistakes(written, {})) == []
 
 
 def test_values_of_ones_own():
-    sets = preview.parameter_sets(config(vary={"morph_size": [9, 3, 7, 3], "min_object_size": [10]}))
+    sets = parameter_sets(config(vary={"morph_size": [9, 3, 7, 3], "min_object_size": [10]}))
     assert [(tried["morph_size"], tried["min_object_size"]) for tried in sets] == [(7, 50), (3, 50), (9, 50), (7, 10)]
 
 
 @pytest.mark.parametrize(("method", "count"), [("pyama", 1), ("cellpose", 3), ("logstd", 9)])
 def test_only_parameters_that_the_method_uses_are_varied(method, count):
-    assert len(preview.parameter_sets(config(method))) == count
+    assert len(parameter_sets(config(method))) == count
 
 
 @given(n=st.integers(1, 24), length=st.integers(1, 300))
 def test_frames_are_spread_evenly(n, length):
     dataset = replace(DATASET, movie=replace(MOVIE, n_frames=length), fovs=(1,))
-    frames = [frame for _, frame in preview.frames_to_try(config(n_frames=n), dataset)]
+    frames = [frame for _, frame in frames_to_try(config(n_frames=n), dataset)]
     assert len(frames) == min(n, length)
     steps = np.diff(frames)
     assert (steps > 0).all()
@@ -86,8 +94,8 @@ def test_frames_are_spread_evenly(n, length):
 def test_frames_known_to_be_missing_are_not_taken():
     fovs = [{**MOVIE.fovs[0], "missing": [[0, 0], [4, 0], [2, 1]]}]
     dataset = replace(DATASET, movie=replace(MOVIE, fovs=fovs), fovs=(0,))
-    assert preview.frames_to_try(config(), dataset) == [(0, 1), (0, 2), (0, 3)]
-    assert preview.frames_to_try(config(frames="0, 3-4", fovs="0"), dataset) == [(0, 0), (0, 3), (0, 4)]
+    assert frames_to_try(config(), dataset) == [(0, 1), (0, 2), (0, 3)]
+    assert frames_to_try(config(frames="0, 3-4", fovs="0"), dataset) == [(0, 0), (0, 3), (0, 4)]
 
 
 @pytest.mark.parametrize(
@@ -109,7 +117,7 @@ def test_frames_known_to_be_missing_are_not_taken():
     ],
 )
 def test_a_mistake_in_the_config_is_one_line(wanted, line):
-    with pytest.raises(PyamaError) as caught:
+    with pytest.raises(UserError) as caught:
         config(**wanted)
     assert str(caught.value).startswith(line)
     assert "\n" not in str(caught.value)
@@ -129,18 +137,18 @@ def test_a_mistake_in_the_config_is_one_line(wanted, line):
     ],
 )
 def test_what_cannot_be_previewed_is_one_line(wanted, line):
-    (found,) = dict.fromkeys(preview.mistakes(config(**wanted), {"a": DATASET}))
+    (found,) = dict.fromkeys(mistakes(config(**wanted), {"a": DATASET}))
     assert found.startswith(line)
 
 
 def test_a_method_without_parameters_is_not_varied():
-    (line,) = preview.mistakes(config("pyama", vary={"morph_size": [5]}), {"a": DATASET})
+    (line,) = mistakes(config("pyama", vary={"morph_size": [5]}), {"a": DATASET})
     assert line == "preview.vary.morph_size: segmentation_method pyama does not use it; leave it out"
 
 
 def test_more_frames_than_fit_on_a_picture():
     long = replace(DATASET, movie=replace(MOVIE, n_frames=100))
-    (line,) = preview.mistakes(config(n_frames=13), {"a": long})
+    (line,) = mistakes(config(n_frames=13), {"a": long})
     assert line.startswith("preview: 26 frames are too many for a picture; allowed: at most 24")
 
 
@@ -148,8 +156,8 @@ def test_more_frames_than_fit_on_a_picture():
 def test_frames_are_read_as_the_copy_stage_would():
     stack = {0: np.uint16([[1, 9]]), 1: None, 2: np.uint16([[4, 2]])}
     read = lambda fov, frame, channels, z: [stack[z]]  # noqa: E731
-    np.testing.assert_array_equal(preview.read_frame(read, 0, 0, 0, [0, 1, 2]), [[4, 9]])
-    assert preview.read_frame(read, 0, 0, 0, [1]) is None
+    np.testing.assert_array_equal(read_frame(read, 0, 0, 0, [0, 1, 2]), [[4, 9]])
+    assert read_frame(read, 0, 0, 0, [1]) is None
 
 
 # ------------------------------------------------------------------------------------------------------------ numbers
@@ -177,24 +185,24 @@ label_images = hnp.arrays(np.uint16, (6, 7), elements=st.integers(0, 4))
 @settings(max_examples=200)
 @given(label_images, label_images)
 def test_comparison_agrees_with_the_definitions(reference, labels):
-    found, expected = preview_compare.compare(reference, labels), plain_comparison(reference, labels)
+    found, expected = compare(reference, labels), plain_comparison(reference, labels)
     assert np.count_nonzero(found.areas) == expected["cells"]
     np.testing.assert_array_equal(found.areas, [(labels == k).sum() for k in range(1, int(labels.max()) + 1)])
     used = np.unique(labels[labels > 0])
-    of_fate = {fate: {k for k in used.tolist() if found.fates[k] == fate} for fate in preview_compare.FATES}
-    assert of_fate[preview_compare.MERGED] == expected["merged"]
-    assert of_fate[preview_compare.NEW] == expected["new"]
+    of_fate = {fate: {k for k in used.tolist() if found.fates[k] == fate} for fate in FATES}
+    assert of_fate[MERGED] == expected["merged"]
+    assert of_fate[NEW] == expected["new"]
     assert set(found.lost.tolist()) == expected["lost"]
     assert (found.same, found.split) == (len(expected["same"]), len(expected["split"]))
     assert found.present == len(np.unique(reference[reference > 0]))
 
 
 def test_numbers_of_nothing_are_not_numbers():
-    nothing = preview_compare.compare(np.zeros((4, 4), np.uint16), np.zeros((4, 4), np.uint16))
-    numbers = preview_compare.numbers([nothing])
+    nothing = compare(np.zeros((4, 4), np.uint16), np.zeros((4, 4), np.uint16))
+    numbers = comparison_module.numbers([nothing])
     assert (numbers["cells"], numbers["empty_frames_percent"]) == (0, 100)
     assert np.isnan([numbers["median_area"], numbers["merged_percent"], numbers["same_percent"]]).all()
-    assert preview_compare.table([numbers]).splitlines()[1] == "1,0,NaN,NaN,NaN,NaN,NaN,NaN,NaN,NaN,100,NaN,NaN,NaN,NaN"
+    assert table([numbers]).splitlines()[1] == "1,0,NaN,NaN,NaN,NaN,NaN,NaN,NaN,NaN,100,NaN,NaN,NaN,NaN"
 
 
 # ------------------------------------------------------------------------------------------------------------ picture
@@ -212,7 +220,7 @@ def test_the_detail_is_a_square_inside_the_image(seed, shape, size):
     for image in labels:
         y, x = rng.integers(0, shape[0]), rng.integers(0, shape[1])
         image[y : y + size, x : x + size] = 1
-    y, x, side = preview_compare.detail([labels])
+    y, x, side = detail([labels])
     assert 0 <= y <= y + side <= shape[0]
     assert 0 <= x <= x + side <= shape[1]
     assert side == min(max(96, round(12 * np.median((labels[0] == 1).sum() ** 0.5))), *shape)
@@ -223,7 +231,7 @@ def test_the_detail_shows_where_the_sets_differ():
     present[20:40, 20:40] = 1
     present[300:320, 500:520] = 2
     other[20:40, 20:40] = 1
-    y, x, side = preview_compare.detail([[present, other]])
+    y, x, side = detail([[present, other]])
     assert y <= 300 < 320 <= y + side
     assert x <= 500 < 520 <= x + side
 
@@ -233,17 +241,17 @@ def test_outlines_in_the_picture_lie_on_the_borders_of_the_labels():
     reference[10:20, 10:20], reference[10:20, 24:34], reference[60:70, 60:70] = 1, 2, 3
     labels[10:20, 10:34], labels[80:90, 10:20] = 1, 2
     grey = np.full((100, 100), 128, np.uint8)
-    found = preview_compare.compare(reference, labels)
-    picture = preview_compare.draw_detail(grey, reference, labels, found, (0, 0, 100))
-    tile = preview_compare.TILE
+    found = compare(reference, labels)
+    picture = draw_detail(grey, reference, labels, found, (0, 0, 100))
+    tile = TILE
     assert picture.shape == (tile, tile, 3)
     shown = draw.resize_labels(labels, (tile, tile))
     inner = find_boundaries(shown, connectivity=1, mode="inner")
-    for label, fate in ((1, preview_compare.MERGED), (2, preview_compare.NEW)):
-        coloured = (picture == preview_compare.FATES[fate][0]).all(axis=-1)
+    for label, fate in ((1, MERGED), (2, NEW)):
+        coloured = (picture == FATES[fate][0]).all(axis=-1)
         assert (shown[coloured] == label).all()
         assert coloured[inner & (shown == label)].all()
-    lost = (picture == preview_compare.LOST_COLOUR).all(axis=-1)
+    lost = (picture == LOST_COLOUR).all(axis=-1)
     assert lost.any()
     assert (draw.resize_labels(reference, (tile, tile))[lost] == 3).all()
     untouched = (shown == 0) & (draw.resize_labels(reference, (tile, tile)) != 3)
@@ -328,15 +336,15 @@ def test_totals_are_those_of_the_frames(previewed):
 @pytest.mark.workflow
 def test_the_picture_has_a_row_for_each_frame_and_a_column_for_each_set(previewed):
     picture = cv2.imread(str(previewed.folder / "results/small/preview/preview.png"))
-    tile, step = preview_compare.TILE, preview_compare.TILE + preview_compare.GAP
-    tiles = picture[preview_compare.TOP :, preview_compare.LEFT :]
+    tile, step = TILE, TILE + GAP
+    tiles = picture[TOP:, LEFT:]
     for row in range(5):
         for column in range(5):
             inside = tiles[row * step : row * step + 200, column * step : column * step + tile]
             white = (inside == 255).all(axis=-1).mean()
             assert (white < 0.1) == (row < 4 and column < 4), (row, column)
-    for colour, _ in preview_compare.FATES.values():  # the legend shows them all
-        assert (picture[-preview_compare.BOTTOM :] == colour[::-1]).all(axis=-1).sum() > 200
+    for colour, _ in FATES.values():  # the legend shows them all
+        assert (picture[-BOTTOM:] == colour[::-1]).all(axis=-1).sum() > 200
 
 
 @pytest.mark.workflow
@@ -380,18 +388,18 @@ def test_a_frame_that_turns_out_to_be_missing_is_left_out(tmp_path, monkeypatch,
     for module in (preview_segment, preview_compare):
         monkeypatch.setattr(module, "open_movie", opened)
     common = {"frames": [(0, 3), (0, 5)], "channel": 0, "planes": [None]}
-    sets = preview.parameter_sets(config(vary={}))
+    sets = parameter_sets(config(vary={}))
     preview_segment.main("x.nd2", str(tmp_path / "0.zip"), "logstd", **common, **sets[0])
     outputs = [str(tmp_path / name) for name in ("p.png", "s.csv", "f.csv")]
     arguments = {"name": "a", "sets": sets, "times_min": [30.0, 50.0]}
     preview_compare.main("x.nd2", [str(tmp_path / "0.zip")], *outputs, **common, **arguments)
     assert "not in the file: FOV 0 frame 3" in caplog.text
     assert len((tmp_path / "f.csv").read_text().splitlines()) == 2
-    with store.open_store(tmp_path / "0.zip") as get, pytest.raises(PyamaError):
-        store.get_array(get, "0/3")
+    with cells.open_store(tmp_path / "0.zip") as get, pytest.raises(UserError):
+        cells.get_array(get, "0/3")
     common["frames"] = [(0, 3)]
     preview_segment.main("x.nd2", str(tmp_path / "0.zip"), "logstd", **common, **sets[0])
-    with pytest.raises(PyamaError, match="none of the frames is in the file; name others with preview.fovs"):
+    with pytest.raises(UserError, match="none of the frames is in the file; name others with preview.fovs"):
         preview_compare.main("x.nd2", [str(tmp_path / "0.zip")], *outputs, **common, **{**arguments, "times_min": [1]})
 
 

@@ -10,8 +10,8 @@ import pytest
 from conftest import Checkout, small_config
 from test_reruns import EVERYTHING, EXTRACT, RECORD, TABLES
 
-from pyama import checksums, provenance
-from pyama.config import as_json
+from celltraces.config.stage_settings import as_json
+from celltraces.storage import checksums, provenance
 
 
 def settings(**values):
@@ -128,7 +128,7 @@ def test_another_spelling_or_clone_makes_nothing_and_notices_a_change(done, clon
 
 
 def test_another_clone_with_other_code_makes_what_depends_on_it(done):
-    source = done.other.folder / "scripts/pyama/features.py"
+    source = done.other.folder / "scripts/celltraces/features/cell_features.py"
     before = source.read_text()
     source.write_text(before + "\n\ndef _added():\n    return 1\n")
     try:

@@ -11,12 +11,11 @@ import tifffile
 from conftest import small_config
 from formats_tools import Bomb
 
-from formats import pyme_metadata
-from pyama import psf
-from pyama.config import complete
-from pyama.errors import PyamaError
-from pyama.planning.calibration import spot_size
-from pyama.planning.datasets import plan_datasets
+from celltraces.config.read_config import complete
+from celltraces.errors import UserError
+from celltraces.planning.calibration import spot_size
+from celltraces.planning.datasets import plan_datasets
+from celltraces.pyme import metadata, psf
 
 
 def spot(sigma, shape=(9, 31, 31), background=0.02, noise=0.0):
@@ -31,7 +30,7 @@ def spot(sigma, shape=(9, 31, 31), background=0.02, noise=0.0):
 def test_the_width_of_a_gaussian(tmp_path, sigma):
     path = tmp_path / "a.tif"
     tifffile.imwrite(path, spot(sigma, noise=0.005), metadata={"axes": "ZYX"}, photometric="minisblack")
-    (tmp_path / "a.json").write_text(pyme_metadata.to_json({"voxelsize.x": 0.11, "voxelsize.y": 0.11}))
+    (tmp_path / "a.json").write_text(metadata.to_json({"voxelsize.x": 0.11, "voxelsize.y": 0.11}))
     found = psf.read_spread(path)
     assert found.sigma_px == pytest.approx(sigma, rel=0.02)
     assert found.pixel_size_um == 0.11
@@ -83,7 +82,7 @@ def test_bad_files(tmp_path):
         "beside.tif": (b"", r"beside\.xml' .*system, which is not"),
     }
     for name, (_, said) in cases.items():
-        with pytest.raises(PyamaError, match=said) as raised:
+        with pytest.raises(UserError, match=said) as raised:
             psf.read_spread(tmp_path / name)
         assert "\n" not in str(raised.value)
     assert not (tmp_path / "ran").exists()
@@ -99,9 +98,9 @@ def test_it_sets_the_size_of_the_spots(movies, tmp_path):
         if said is None:
             assert spot_size(config, datasets) == {"particle_sigma": pytest.approx(1.7, rel=0.01)}
         else:
-            with pytest.raises(PyamaError, match=said):
+            with pytest.raises(UserError, match=said):
                 spot_size(config, datasets)
     assert spot_size(complete(small_config(movies)), datasets) == {}
-    with pytest.raises(PyamaError, match=r"params\.psf: the file 'no\.psf' does not exist"):
+    with pytest.raises(UserError, match=r"params\.psf: the file 'no\.psf' does not exist"):
         complete(small_config(movies, params={"psf": "no.psf"}))
     assert json.dumps(config["params"]["particle_sigma"]) == "1.5"

@@ -4,7 +4,7 @@ import numpy as np
 from conftest import Checkout, small_config
 from test_formats_pyme import spool
 
-from pyama.microscopy import open_movie
+from celltraces.readers.movie_file import open_movie
 
 
 def test_a_spool_through_the_workflow(experiment, movies, tmp_path):

@@ -5,9 +5,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import check_quality
 import copy_frames
-from pyama import store, timechecks
+from celltraces.results import time_checks
+from celltraces.results.quality import Finding, as_csv, check_cells, check_fovs, check_frames, check_times, check_traces
+from celltraces.storage.codecs import PIXELS
+from celltraces.storage.frames import open_frames, writing
 
 LIMITS = {"qc_saturation": 1e-4, "qc_brightness": 2.0, "qc_contrast": 2.0}
 OF_CELLS = {"qc_count": 1.5, "qc_size": 5.0, "qc_vanish": 0.8}
@@ -25,13 +27,13 @@ def written(tmp_path, frames, missing=(), name="pc_ch_0"):
     statistics = {key: [] for key in copy_frames.NO_STATISTICS}
     attributes = {"missing_frames": list(missing), "frame_statistics": statistics}
     path = tmp_path / name / "0"
-    with store.writing(path, frames.shape, np.uint16, store.PIXELS, attributes=attributes) as append:
+    with writing(path, frames.shape, np.uint16, PIXELS, attributes=attributes) as append:
         for at, frame in enumerate(frames):
             append(frame)
             of_frame = copy_frames.NO_STATISTICS if at in missing else statistics_of(frame)
             for key, value in of_frame.items():
                 statistics[key].append(value)
-    return store.open_frames(path)
+    return open_frames(path)
 
 
 def statistics_of(frame):
@@ -43,7 +45,7 @@ def found(rows):
 
 
 def of_frames(tmp_path, frames, missing=(), name="pc_ch_0"):
-    return found(check_quality.check_frames(2, written(tmp_path, frames, missing, name), **LIMITS))
+    return found(check_frames(2, written(tmp_path, frames, missing, name), **LIMITS))
 
 
 def test_sound_frames(tmp_path):
@@ -66,7 +68,7 @@ def test_blank_frames(tmp_path):
 def test_the_same_frame_again(tmp_path):
     frames = movie()
     frames[7] = frames[2]
-    rows = list(check_quality.check_frames(2, written(tmp_path, frames), **LIMITS))
+    rows = list(check_frames(2, written(tmp_path, frames), **LIMITS))
     assert [(row.frame, row.check, row.value) for row in rows] == [(7, "duplicate_pc_ch_0", 2)]
     frames[7, 5, 5] ^= 1
     assert of_frames(tmp_path, frames) == set()
@@ -99,20 +101,20 @@ def test_an_image_out_of_focus(tmp_path):
 def test_missing_frames_are_one_row(tmp_path):
     frames = movie()
     frames[[1, 4]] = 0
-    rows = list(check_quality.check_frames(2, written(tmp_path, frames, missing=[1, 4]), **LIMITS))
+    rows = list(check_frames(2, written(tmp_path, frames, missing=[1, 4]), **LIMITS))
     assert [(row.fov, row.frame, row.check, row.value) for row in rows] == [(2, None, "missing_pc_ch_0", 2)]
     assert of_frames(tmp_path, np.zeros_like(frames), missing=range(10)) == {(None, "missing_pc_ch_0")}
 
 
 def test_a_fov_darker_than_the_others(tmp_path):
     arrays = {fov: written(tmp_path / str(fov), movie(level=200 if fov == 3 else 900, seed=fov)) for fov in range(5)}
-    rows = list(check_quality.check_fovs(arrays, qc_brightness=2.0))
+    rows = list(check_fovs(arrays, qc_brightness=2.0))
     assert [(row.fov, row.frame, row.check) for row in rows] == [(3, None, "brightness_pc_ch_0")]
 
 
 def test_times():
     def rows(times, senseless=()):
-        return [(row.frame, row.check) for row in check_quality.check_times(0, times, senseless, 3.0)]
+        return [(row.frame, row.check) for row in check_times(0, times, senseless, 3.0)]
 
     assert rows([0, 5, 10, 15.5, 20]) == rows([0.0]) == rows([]) == []
     assert rows([0, 5, 10, 15], senseless=[2]) == [(2, "time_order")]
@@ -121,7 +123,7 @@ def test_times():
 
 def of_steps(*steps):
     """Frames after a gap, of a movie with these intervals."""
-    return [frame for frame, _ in timechecks.gaps(np.cumsum([0.0, *steps]).tolist(), 3.0)]
+    return [frame for frame, _ in time_checks.gaps(np.cumsum([0.0, *steps]).tolist(), 3.0)]
 
 
 def test_a_planned_change_of_the_interval_is_no_gap():
@@ -151,7 +153,7 @@ def test_a_pause_anywhere(steps, at, pause):
 
 def assumed(source, place, others=False, times=(0.0, 10.0, 20.0)):
     place = {"times_min": None, "senseless_stamps": [], **place}
-    return [row[0] for row in timechecks.assumed(times, source, place, others)]
+    return [row[0] for row in time_checks.assumed(times, source, place, others)]
 
 
 def test_times_that_are_guesses():
@@ -172,7 +174,7 @@ def test_time_mapping_of_fovs_that_began_at_different_times():
 
 
 def test_a_fov_without_stamps_is_one_row():
-    rows = list(check_quality.check_times(4, [0, 5, 10], [0, 1, 2], 3.0, [("time_assumed", 5.0, None)]))
+    rows = list(check_times(4, [0, 5, 10], [0, 1, 2], 3.0, [("time_assumed", 5.0, None)]))
     assert [(row.fov, row.frame, row.check, row.value) for row in rows] == [
         (4, None, "time_order", 3),
         (4, None, "time_assumed", 5.0),
@@ -185,7 +187,7 @@ def cells(n_cells=12, n_frames=20, area=300):
 
 
 def of_cells(areas):
-    return found(check_quality.check_cells(0, areas, **OF_CELLS))
+    return found(check_cells(0, areas, **OF_CELLS))
 
 
 def test_sound_cells():
@@ -229,7 +231,7 @@ def traces(values):
 
 def of_traces(values, n_cells=None):
     n_cells = len(values) if n_cells is None else n_cells
-    return found(check_quality.check_traces(0, n_cells, traces(values), qc_negative=5.0))
+    return found(check_traces(0, n_cells, traces(values), qc_negative=5.0))
 
 
 def test_cells_without_fluorescence_are_not_below_the_background():
@@ -254,7 +256,7 @@ def test_the_table_is_sorted_and_whole(places):
     import csv
     import io
 
-    text = check_quality.as_csv([check_quality.Finding(*place, 0.5, None) for place in places])
+    text = as_csv([Finding(*place, 0.5, None) for place in places])
     rows = list(csv.DictReader(io.StringIO(text)))
     read = [(int(row["fov"]), int(row["frame"]) if row["frame"] else None, row["check"]) for row in rows]
     assert sorted(read, key=str) == sorted(places, key=str)

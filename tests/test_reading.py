@@ -9,7 +9,7 @@ import yaml
 from conftest import ROOT, Checkout, Outcome, small_config
 from test_lock import elsewhere
 
-from pyama.planning import snakemake_internals
+from celltraces.planning import snakemake_internals
 
 READING = {
     "dry run": ["-n"],
@@ -83,12 +83,12 @@ def test_a_look_at_a_workflow_that_never_ran_makes_no_folder(movies, tmp_path, c
 
 
 def test_a_dry_run_as_a_module_changes_nothing(movies, tmp_path):
-    checkout = Checkout(tmp_path / "pyama")
-    (tmp_path / "other.yaml").write_text(yaml.safe_dump({"pyama": small_config(movies)}))
+    checkout = Checkout(tmp_path / "celltraces")
+    (tmp_path / "other.yaml").write_text(yaml.safe_dump({"celltraces": small_config(movies)}))
     (tmp_path / "Snakefile").write_text(
         'configfile: "other.yaml"\n\n'
-        'module pyama:\n    snakefile: "pyama/Snakefile"\n    config: config["pyama"]\n\n'
-        "use rule * from pyama as pyama_*\n"
+        'module celltraces:\n    snakefile: "celltraces/Snakefile"\n    config: config["celltraces"]\n\n'
+        "use rule * from celltraces as celltraces_*\n"
     )
     before = tree(tmp_path)
     command = [sys.executable, "-m", "snakemake", "-n", "--cores", "1", "pyama_all"]

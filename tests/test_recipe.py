@@ -7,10 +7,10 @@ from conftest import small_config
 from hypothesis import given
 from hypothesis import strategies as st
 
-import segment_cells
-from pyama.config import complete
-from pyama.errors import PyamaError
-from pyama.recipe import LABELS, MODULES, read_recipe
+from celltraces.config.read_config import complete
+from celltraces.errors import UserError
+from celltraces.pyme.recipe import LABELS, MODULES, read_recipe
+from celltraces.segmentation.methods import in_raster_order, segmenter
 
 FULL = """
 - processing.Label: {inputName: mask, outputName: out_cells, minRegionPixels: 4}
@@ -50,7 +50,7 @@ def test_modules_in_any_order_by_their_names(recipe):
     found = recipe(FULL)
     assert [step.name for step in found.steps] == ["GaussianFilter", "SimpleThreshold", "Label"]
     assert (found.source, found.target, found.makes) == ("input", "out_cells", LABELS)
-    labels = segment_cells.in_raster_order(found.run(scene()))
+    labels = in_raster_order(found.run(scene()))
     assert set(np.unique(labels)) == {0, 1, 2}
     assert labels[5, 6] == 1
     assert labels[16, 41] == 2
@@ -129,8 +129,8 @@ def test_small_regions_are_no_cells():
 
 def test_it_prepares_what_is_segmented(recipe, tmp_path):
     recipe(chain(("MedianFilter", {}), ("Projection", {"kind": "Max"})))
-    plain = segment_cells.segmenter("logstd", {"min_object_size": 5})
-    prepared = segment_cells.segmenter("logstd", {"min_object_size": 5}, str(tmp_path / "r.yaml"))
+    plain = segmenter("logstd", {"min_object_size": 5})
+    prepared = segmenter("logstd", {"min_object_size": 5}, str(tmp_path / "r.yaml"))
     expected = plain(plain_median(scene(), 3, 3).astype(np.uint16))
     for found, wanted in zip(prepared(scene()), expected, strict=True):  # labels, and what was left out
         np.testing.assert_array_equal(found, wanted)
@@ -139,7 +139,7 @@ def test_it_prepares_what_is_segmented(recipe, tmp_path):
 
 @given(st.lists(st.lists(st.integers(0, 5), min_size=4, max_size=4), min_size=1, max_size=5).map(np.array))
 def test_numbers_follow_the_first_pixels(labels):
-    found = segment_cells.in_raster_order(labels)
+    found = in_raster_order(labels)
     seen = list(dict.fromkeys(labels[labels > 0].tolist()))
     np.testing.assert_array_equal(found, np.vectorize(lambda value: seen.index(value) + 1 if value else 0)(labels))
 
@@ -185,7 +185,7 @@ LABEL = {"inputName": "input", "outputName": "output"}
 )
 def test_what_cannot_be_run_is_one_line(recipe, tmp_path, monkeypatch, content, said):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(PyamaError, match=said.replace("\\\\", "\\")) as raised:
+    with pytest.raises(UserError, match=said.replace("\\\\", "\\")) as raised:
         recipe(content)
     assert "r.yaml" in str(raised.value)
     assert "\n" not in str(raised.value)
@@ -193,5 +193,5 @@ def test_what_cannot_be_run_is_one_line(recipe, tmp_path, monkeypatch, content, 
 
 
 def test_a_config_names_it(movies, tmp_path):
-    with pytest.raises(PyamaError, match=r"params\.recipe: the file 'no\.yaml' cannot be read"):
+    with pytest.raises(UserError, match=r"params\.recipe: the file 'no\.yaml' cannot be read"):
         complete(small_config(movies, params={"recipe": "no.yaml"}))

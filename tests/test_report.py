@@ -25,8 +25,13 @@ import crop_cells
 import digest_fov
 import digest_images
 import write_report
-from pyama import left_out, store
-from report import digest, page
+from celltraces.labels import left_out
+from celltraces.report import digest, fov_digest, page
+from celltraces.report.build import build, cells_to_show, within
+from celltraces.report.fov_digest import NOT_THERE
+from celltraces.storage.cells import new_store
+from celltraces.storage.codecs import LABELS, PIXELS, SMOOTH
+from celltraces.storage.frames import open_frames, writing
 
 HOSTILE = (
     "<script>alert(1)</script>",
@@ -114,20 +119,20 @@ def test_cells_are_taken_from_all_fovs_and_not_only_the_dim_ones():
     cells = [{"cell": rank, "bytes": 300} for rank in digest.spread(40)]
     digests = {fov: {"cells": cells} for fov in range(50)} | {50: {"problem": "x"}, 51: {"cells": []}}
     there = {(fov, rank): 0 for fov in range(50) for rank in range(40)} | {(3, 7): 0}
-    chosen, left = write_report.within(write_report.cells_to_show(digests, there, 100), 50 * 511)
+    chosen, left = within(cells_to_show(digests, there, 100), 50 * 511)
     assert sorted(fov for fov, _ in chosen) == list(range(50))
     assert left >= 0
     ranks = np.array([of_cell["cell"] for _, of_cell in chosen])
     assert np.histogram(ranks, bins=4, range=(0, 40))[0].min() >= 8
-    all_of_them, _ = write_report.within(write_report.cells_to_show(digests, there, 100), 1e9)
+    all_of_them, _ = within(cells_to_show(digests, there, 100), 1e9)
     assert {(fov, of_cell["cell"]) for fov, of_cell in all_of_them} == set(there)
 
 
-def write_array(path, frames, kind=store.PIXELS, missing=()):
-    with store.writing(path, frames.shape, frames.dtype, kind, attributes={"missing_frames": list(missing)}) as append:
+def write_array(path, frames, kind=PIXELS, missing=()):
+    with writing(path, frames.shape, frames.dtype, kind, attributes={"missing_frames": list(missing)}) as append:
         for frame in frames:
             append(frame)
-    return store.open_frames(path)
+    return open_frames(path)
 
 
 @pytest.fixture
@@ -144,19 +149,19 @@ def two_cells(tmp_path):
     arrays = {
         "pc_ch_0": write_array(tmp_path / "pc_ch_0/0", pc),
         "fl_ch_1": write_array(tmp_path / "fl_ch_1/0", fl, missing=[5]),
-        "fl_background_ch_1": write_array(tmp_path / "fl_background_ch_1/0", background, store.SMOOTH),
+        "fl_background_ch_1": write_array(tmp_path / "fl_background_ch_1/0", background, SMOOTH),
     }
-    tracked = write_array(tmp_path / "seg_tracked_ch_0/0", labels, store.LABELS)
+    tracked = write_array(tmp_path / "seg_tracked_ch_0/0", labels, LABELS)
     crop_cells.write_cells(tracked, list(arrays.values()), tmp_path / "cells.zarr", crop_padding=5)
     rows = [f"0,3,{frame},True,{50 * 600}" for frame in range(6)]
     (tmp_path / "traces.csv").write_text("\n".join(["fov,cell,frame,good,total", *rows]) + "\n")
     rejected = np.zeros(labels.shape[1:], np.uint8)
     rejected[4:16, 60:90], rejected[66:76, 4:20] = left_out.TOO_LARGE, left_out.TOO_SMALL
-    with store.writing(
+    with writing(
         tmp_path / "seg_labeled_ch_0/0",
         labels.shape,
         labels.dtype,
-        store.LABELS,
+        LABELS,
         attributes={
             left_out.ATTRIBUTE: left_out.by_frame([left_out.count(frame, rejected) for frame in labels]),
             left_out.SHOWN: left_out.to_show(3, rejected),
@@ -164,7 +169,7 @@ def two_cells(tmp_path):
     ) as append:
         for frame in labels:
             append(frame)
-    files = digest_fov.digest(
+    files = fov_digest.digest(
         tmp_path / "cells.zarr",
         tmp_path / "traces.csv",
         arrays["pc_ch_0"].path,
@@ -236,7 +241,7 @@ def test_a_film_strip_shows_channels_and_frames(two_cells):
         tile = light[:, 40 * at : 40 * (at + 1)]
         assert tile[12:28, 7:33].mean() > 230
         assert tile[:9].mean() < 20
-    assert abs(light[:, 80:] - digest_fov.NOT_THERE).max() < 8  # the file has no light in frame 5
+    assert abs(light[:, 80:] - NOT_THERE).max() < 8  # the file has no light in frame 5
     ring = shown[:40, :40, 0] - shown[:40, :40, 2]
     assert ring[9:12].max(axis=0)[8:32].mean() > 60  # the outline's upper edge; WebP has less of colours
     assert abs(ring[:5]).mean() < 15
@@ -272,7 +277,7 @@ def results_in(folder, *, by_size=None, fovs=(0,), cells=2, columns=("area_ch_0"
         known |= {"tracked_by_frame": [cells] * n_frames, "kept_by_frame": [cells] * n_frames, "bytes": len(webp)}
         known |= {"left_out": by_size}
         shown = [{"cell": cell, "frames": [0, 2], "bytes": len(webp)} for cell in range(cells)]
-        with store.new_store(folder / f"{fov}.zip") as put:
+        with new_store(folder / f"{fov}.zip") as put:
             put(digest.DIGEST, json.dumps({**known, "levels": [[0, 9]], "cells": shown}).encode())
             for name in (digest.THUMBNAIL, *map(digest.strip_file, range(cells))):
                 put(name, webp)
@@ -301,7 +306,7 @@ def results_in(folder, *, by_size=None, fovs=(0,), cells=2, columns=("area_ch_0"
 @pytest.mark.parametrize("size_mb", [3.0, 4.0])
 def test_the_page_keeps_its_size_and_says_of_how_many_it_shows_how_many(tmp_path, size_mb):
     given_results = results_in(tmp_path / "r", fovs=range(60), cells=30)
-    text = write_report.build(**{**given_results, "size_mb": size_mb})
+    text = build(**{**given_results, "size_mb": size_mb})
     assert len(text.encode()) <= size_mb * 1e6
     data, rows, _ = carried(text)
     shown = len(data["cells"])
@@ -324,7 +329,7 @@ def test_many_samples_of_a_long_movie_are_thinned_out_rather_than_too_large(tmp_
         tmp_path / "r", fovs=fovs, cells=3, n_frames=120, columns=[f"f{at}_ch_0" for at in range(30)]
     )
     samples = {f"s{fov}": [fov] for fov in fovs}
-    text = write_report.build(**{**given_results, "samples": samples, "size_mb": 3.0})
+    text = build(**{**given_results, "samples": samples, "size_mb": 3.0})
     data, rows, _ = carried(text)
     assert len(text.encode()) <= 3e6
     every = data["frames"][1]
@@ -335,7 +340,7 @@ def test_many_samples_of_a_long_movie_are_thinned_out_rather_than_too_large(tmp_
 
 
 def test_the_same_results_give_the_same_bytes_and_no_path(tmp_path):
-    one, other = (write_report.build(**results_in(tmp_path / name, fovs=range(3))) for name in "ab")
+    one, other = (build(**results_in(tmp_path / name, fovs=range(3))) for name in "ab")
     assert one == other
     ids = Parsed(one).ids
     unpacked = b"".join(zlib.decompress(base64.b64decode(ids[name])) for name in ("data", "arrays"))
@@ -354,10 +359,10 @@ def light(folder, *, fovs=(0, 1), missing=(), with_background=True):
         statistics = {"frame_statistics": {"mean": means}, "missing_frames": list(missing)}
         path, background = folder / f"{fov}/fl_ch_1/0", folder / f"{fov}/fl_background_ch_1/0"
         for at, values, kind, known in (
-            (path, frames, store.PIXELS, statistics),
-            (background, np.full(frames.shape, 90.0, np.float32), store.SMOOTH, {"display_limits": [89.5, 90.5]}),
+            (path, frames, PIXELS, statistics),
+            (background, np.full(frames.shape, 90.0, np.float32), SMOOTH, {"display_limits": [89.5, 90.5]}),
         ):
-            with store.writing(at, values.shape, values.dtype, kind, attributes=known) as append:
+            with writing(at, values.shape, values.dtype, kind, attributes=known) as append:
                 for frame in values:
                     append(frame)
         backgrounds = [str(background)] if with_background else []
@@ -368,7 +373,7 @@ def light(folder, *, fovs=(0, 1), missing=(), with_background=True):
 
 def test_a_page_of_images_alone(tmp_path):
     made, arrays = light(tmp_path / "r", missing=[0], with_background=True)
-    text = write_report.build(**made)
+    text = build(**made)
     parsed = Parsed(text)
     assert "script" not in parsed.tags
     assert parsed.tags.count("img") == 2
@@ -393,15 +398,15 @@ def test_a_page_of_images_alone(tmp_path):
 def test_a_page_of_images_of_which_nothing_can_be_read(tmp_path, caplog):
     made, _ = light(tmp_path / "r", fovs=(0,))
     digest_images.main(str(tmp_path / "r/0.zip"), [str(tmp_path / "none/fl_ch_1/0")], [], thumbnail_width=90)
-    assert "no pictures: PyamaError" in write_report.build(**made)
+    assert "no pictures: UserError" in build(**made)
     (tmp_path / "r/0.zip").write_bytes(b"no zip")
-    assert "could not be read" in write_report.build(**made)
+    assert "could not be read" in build(**made)
 
 
 def test_a_page_of_images_keeps_its_size(tmp_path):
     made, _ = light(tmp_path / "r", fovs=range(20))
-    room = len(write_report.build(**made).encode()) - 300
-    text = write_report.build(**{**made, "size_mb": room / 1e6})
+    room = len(build(**made).encode()) - 300
+    text = build(**{**made, "size_mb": room / 1e6})
     assert len(text.encode()) <= room
     assert 0 < Parsed(text).tags.count("img") < 20
 
@@ -412,11 +417,11 @@ def hostile(folder):
     made |= {"channels": {"0": HOSTILE[1]}, "samples": {HOSTILE[2]: [0, 1], HOSTILE[1]: [2]}}
     record = {"params": {HOSTILE[0]: HOSTILE[1]}, "provenance": {"input": {"file": HOSTILE[1]}, "time": {"from": "x"}}}
     (folder / "record.yaml").write_text(yaml.safe_dump(record))
-    return write_report.build(**made)
+    return build(**made)
 
 
 def test_names_from_files_are_text_and_nothing_else(tmp_path):
-    text, plain = hostile(tmp_path / "h"), write_report.build(**results_in(tmp_path / "p"))
+    text, plain = hostile(tmp_path / "h"), build(**results_in(tmp_path / "p"))
     tags, usual = Parsed(text).tags, Parsed(plain).tags
     assert tags.count("script") == usual.count("script") == 4
     assert tags.count("img") == 5  # thumbnails
@@ -431,14 +436,14 @@ def test_names_from_files_are_text_and_nothing_else(tmp_path):
         ("no features", {"columns": ()}, ["<b>2</b> cells in the tables"]),
         ("one frame", {"n_frames": 1}, ["<b>1</b> frame</li>"]),
         ("broken table", {"broken": ["t.parquet"]}, ["could not be read", "traces (Arrow"]),
-        ("broken pictures", {"fovs": (0, 1), "broken": ["1.zip"]}, ["pictures of FOV 1 (PyamaError)"]),
+        ("broken pictures", {"fovs": (0, 1), "broken": ["1.zip"]}, ["pictures of FOV 1 (UserError)"]),
         ("broken record", {"broken": ["record.yaml"]}, ["parameters and versions (UnicodeDecodeError)"]),
         ("broken checks", {"broken": ["qc.csv"]}, ["findings of the checks (UnicodeDecodeError)"]),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_what_is_not_there_is_shown_and_not_raised(tmp_path, what, changes, words):
-    text = write_report.build(**results_in(tmp_path / "r", **changes))
+    text = build(**results_in(tmp_path / "r", **changes))
     for word in words:
         assert word in text
     carried(text)
@@ -450,7 +455,7 @@ NONE_LEFT_OUT = {"foreground": 900, "left_out": 0, **dict.fromkeys(left_out.DETA
 
 @pytest.mark.parametrize("by_size", [None, NONE_LEFT_OUT])
 def test_nothing_found_is_said_where_nothing_was(tmp_path, by_size):
-    text = write_report.build(**results_in(tmp_path / "r", by_size=by_size))
+    text = build(**results_in(tmp_path / "r", by_size=by_size))
     assert "the checks found nothing" in text
     assert 'id="by-size"' not in text
 
@@ -458,7 +463,7 @@ def test_nothing_found_is_said_where_nothing_was(tmp_path, by_size):
 @pytest.mark.parametrize("reason", left_out.LIMITS)
 def test_regions_that_were_left_out_are_said_even_where_no_check_strikes(tmp_path, reason):
     by_size = NONE_LEFT_OUT | {reason: 90, f"{reason}_regions": 7, "left_out": 90}
-    text = write_report.build(**results_in(tmp_path / "r", by_size=by_size, fovs=(0, 1)))
+    text = build(**results_in(tmp_path / "r", by_size=by_size, fovs=(0, 1)))
     assert "the checks found nothing" not in text
     summary = re.search(r'id="by-size">(.*?)</li>', text).group(1)
     assert "<b>10 %</b>" in summary
@@ -468,7 +473,7 @@ def test_regions_that_were_left_out_are_said_even_where_no_check_strikes(tmp_pat
 def test_failed_fovs_and_fovs_of_no_sample_are_listed(tmp_path):
     made = results_in(tmp_path / "r", fovs=(0, 1, 3), qc=["2,,failed,,"])
     made |= {"failed": [2], "fov_names": {str(fov): f"Pos{fov}" for fov in range(4)}, "samples": {"a": [0, 1]}}
-    text = write_report.build(**made)
+    text = build(**made)
     assert re.search(r'data-fov="2">(?:(?!</button>).)*failed', text, re.DOTALL)
     assert "<b>1</b> FOVs failed" in text
     data, _, _ = carried(text)
@@ -786,7 +791,7 @@ def test_pages_with_little_on_them_open(tmp_path):
     with browser(tmp_path / "profile") as tab:
         for at, changes in enumerate([{"cells": 0}, {"n_frames": 1}, {"broken": ["0.zip"]}]):
             path = tmp_path / f"{at}.html"
-            path.write_text(write_report.build(**results_in(tmp_path / f"r{at}", **changes)), encoding="utf-8")
+            path.write_text(build(**results_in(tmp_path / f"r{at}", **changes)), encoding="utf-8")
             tab.open(path)
             assert tab.value("document.getElementById('trouble').hidden") is True
         assert tab.errors == []

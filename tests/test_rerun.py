@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from conftest import PYTHON
 
-from pyama import rerun
+from celltraces.planning import code_digest
 
 SCRIPTS = Path(__file__).parents[1] / "scripts"
 STAGES = sorted(path.name for path in SCRIPTS.glob("*.py"))
@@ -30,7 +30,7 @@ def test_closure_holds_every_module_that_python_imports(script):
     listed = subprocess.run(
         [PYTHON, "-c", IMPORT_AND_LIST, SCRIPTS, script], capture_output=True, text=True, check=True
     ).stdout.split()
-    closure = {path.as_posix() for path in rerun.import_closure(script)}
+    closure = {path.as_posix() for path in code_digest.import_closure(script)}
     assert set(listed) <= closure
     # What is in the closure beyond that is imported lazily, inside a function: it must be named in some source.
     sources = "".join((SCRIPTS / name).read_text() for name in closure)
@@ -50,7 +50,7 @@ def test_rules_name_their_own_script_for_the_digest():
 
 @pytest.fixture
 def tree(tmp_path, monkeypatch):
-    monkeypatch.setattr(rerun, "SCRIPTS", tmp_path)
+    monkeypatch.setattr(code_digest, "SCRIPTS", tmp_path)
     (tmp_path / "lib").mkdir()
     (tmp_path / "lib/__init__.py").write_text("")
     (tmp_path / "lib/a.py").write_text("from lib import b\n")
@@ -59,8 +59,8 @@ def tree(tmp_path, monkeypatch):
     (tmp_path / "s.py").write_text("import numpy\ndef f():\n    from lib.a import b\n")
 
     def digest():
-        rerun._parse.cache_clear(), rerun._imports.cache_clear(), rerun._code.cache_clear()
-        return rerun.code_digest("s.py")
+        code_digest._parse.cache_clear(), code_digest._imports.cache_clear(), code_digest._code.cache_clear()
+        return code_digest.code_digest("s.py")
 
     return tmp_path, digest
 

@@ -142,18 +142,21 @@ def edited(path, text="\n\ndef _added():\n    return 1\n"):
     ("source", "rules"),
     [
         ("extract_features.py", EXTRACT),
-        ("pyama/features.py", EXTRACT),
-        ("pyama/background.py", BACKGROUND),
-        ("pyama/logstd.py", SEGMENT),
-        ("pyama/display.py", EVERYTHING),  # what becomes black and white is found while arrays are made
-        ("pyama/store.py", EVERYTHING),
+        ("celltraces/features/cell_features.py", EXTRACT),
+        ("celltraces/fluorescence/background.py", BACKGROUND),
+        ("celltraces/segmentation/logstd.py", SEGMENT),
+        (
+            "celltraces/storage/display_level.py",
+            EVERYTHING,
+        ),  # what becomes black and white is found while arrays are made
+        ("celltraces/storage/cells.py", EVERYTHING),
         ("record_config.py", RECORD),
         ("index_images.py", {"index"}),
         ("check_quality.py", {"qc"} | REPORT),
         ("tidy_traces.py", {"tidy"} | REPORT),
-        ("pyama/curation.py", {"merge", "tidy"} | REPORT),
+        ("celltraces/results/curation.py", {"merge", "tidy"} | REPORT),
         ("digest_fov.py", {"digest"} | REPORT),
-        ("report/numbers.py", REPORT),
+        ("celltraces/report/figures.py", REPORT),
         ("demo/simulate.py", set()),
     ],
 )
@@ -165,7 +168,7 @@ def test_an_edit_reruns_the_stages_that_import_it(done, source, rules):
 
 
 def test_an_edit_of_the_page_reruns_the_report(done):
-    with edited(done.folder / "scripts/report/page.css", "\n"):
+    with edited(done.folder / "scripts/celltraces/report/page.css", "\n"):
         assert set(done.planned(done.base)) == REPORT
 
 

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from skimage import measure
 
-from pyama import legacy, logstd
-from pyama.errors import PyamaError
+from celltraces.errors import UserError
+from celltraces.segmentation import logstd, pyama_original
 
 
 def phase_contrast(
@@ -282,7 +282,7 @@ def test_labels_count_in_raster_order_and_grow_to_32_bits():
     ],
 )
 def test_impossible_parameters_are_named(parameters, key):
-    with pytest.raises(PyamaError, match=f"^{key}: .*odd"):
+    with pytest.raises(UserError, match=f"^{key}: .*odd"):
         logstd.segment_frame(np.zeros((20, 20), np.uint16), **parameters)
 
 
@@ -294,7 +294,7 @@ def test_images_that_would_not_be_exact_are_refused():
 @pytest.mark.parametrize("name", [name for name in FRAMES if name != "signed"])
 def test_pyama_gives_the_labels_of_its_plain_steps(name):
     image = FRAMES[name]()
-    np.testing.assert_array_equal(legacy.segment_frame(image), oracles.pyama_labels(image))
+    np.testing.assert_array_equal(pyama_original.segment_frame(image), oracles.pyama_labels(image))
 
 
 @settings(max_examples=60, deadline=None)
@@ -304,13 +304,13 @@ def test_pyama_gives_the_labels_of_its_plain_steps_on_any_image(image):
         expected = oracles.pyama_labels(image)
     except ValueError:
         return  # numpy cannot make 200 bins of so small a range in float32
-    np.testing.assert_array_equal(legacy.segment_frame(image), expected)
+    np.testing.assert_array_equal(pyama_original.segment_frame(image), expected)
 
 
 def test_pyama_finds_cells_and_eats_the_frame_of_the_image():
     square = np.zeros((200, 200), bool)
     square[:60, 50:110] = True
-    found = legacy.segment_frame(textured(square))
+    found = pyama_original.segment_frame(textured(square))
     assert found.max() == 1
     # its closing erodes with background beyond the border: 9 rows are lost
     assert not found[:9].any()
@@ -318,11 +318,12 @@ def test_pyama_finds_cells_and_eats_the_frame_of_the_image():
 
 
 def test_segmenting_needs_no_scipy():
-    """Start-up of the job: `pyama.logstd` is to load neither scipy nor scikit-image."""
+    """Start-up of the job: `celltraces.segmentation.logstd` is to load neither scipy nor scikit-image."""
 
     code = (
-        "import sys; from pyama import legacy, logstd; print([m for m in sys.modules if m[:5] in ('scipy', 'skima')])"
+        "import sys; from celltraces.segmentation import logstd, pyama_original\n"
+        "print([m for m in sys.modules if m[:5] in ('scipy', 'skima')])"
     )
-    path = str(logstd.__file__).rsplit("pyama", 1)[0]
+    path = str(logstd.__file__).rsplit("celltraces", 1)[0]
     ran = subprocess.run([PYTHON, "-c", code], capture_output=True, text=True, cwd=path, check=True)
     assert ran.stdout.strip() == "[]"

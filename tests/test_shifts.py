@@ -14,13 +14,16 @@ from scipy.interpolate import SmoothBivariateSpline
 from test_formats_pyme import spool
 
 import estimate_shift_field
-from formats import pyme_metadata, pyme_spool
-from formats.hdf5 import new_file
-from pyama import apart, shifts, spots
-from pyama.config import complete
-from pyama.errors import PyamaError
-from pyama.planning.calibration import shifts_of
-from pyama.planning.datasets import plan_datasets
+from celltraces.config.read_config import complete
+from celltraces.errors import UserError
+from celltraces.planning.calibration import shifts_of
+from celltraces.planning.datasets import plan_datasets
+from celltraces.pyme import shift_field, spots
+from celltraces.pyme.bead_shifts import estimate
+from celltraces.pyme.metadata import write_groups
+from celltraces.pyme.spool import DEFAULTS
+from celltraces.readers import child_process
+from celltraces.storage.hdf5 import new_file
 
 NM = 100.0  # size of a pixel
 LIN3 = {"x0": 700.0, "mx": 40.0, "my": -90.0, "mx2": 15.0, "my2": -9.0, "mxy": 20.0}
@@ -44,40 +47,40 @@ def json_sf(path, content):
 
 
 def shift_in(path, channel=1, **options):
-    fields = shifts.Fields(**apart.call("pyama.shifts:read_fields", str(path), options))
-    return shifts.of_channel(fields, channel, str(path))
+    fields = shift_field.Fields(**child_process.call("celltraces.pyme.shift_field:read_fields", str(path), options))
+    return shift_field.of_channel(fields, channel, str(path))
 
 
 def test_the_json_kind(tmp_path):
     names = {"shiftModel": "PYME.Analysis.points.twoColour.lin3Model", "Chan01.X": LIN3, "Chan01.Y": OTHER}
     found = shift_in(json_sf(tmp_path / "a.sf", names))
-    dx, dy = shifts.displacement(found, *PLACES)
+    dx, dy = shift_field.displacement(found, *PLACES)
     np.testing.assert_allclose(dx, lin3(*PLACES, LIN3))
     np.testing.assert_allclose(dy, lin3(*PLACES, OTHER))
     del names["Chan01.X"]["my3"]  # which the fit of PYME has not
     np.testing.assert_allclose(
-        shifts.displacement(shift_in(json_sf(tmp_path / "a.sf", names)), *PLACES)[0],
+        shift_field.displacement(shift_in(json_sf(tmp_path / "a.sf", names)), *PLACES)[0],
         lin3(*PLACES, {**LIN3, "my3": 0.0}),
     )
     LIN3["my3"] = 5.0
     two = {"shiftModel": "a.lin2Model"} | {f"Chan{n:02d}.{axis}": LIN2 for n in (1, 2) for axis in "XY"}
     path = json_sf(tmp_path / "b.sf", two)
     np.testing.assert_allclose(
-        shifts.displacement(shift_in(path, 2), *PLACES)[1], -30 + 0.003 * PLACES[0] + 0.001 * PLACES[1]
+        shift_field.displacement(shift_in(path, 2), *PLACES)[1], -30 + 0.003 * PLACES[0] + 0.001 * PLACES[1]
     )
-    with pytest.raises(PyamaError, match=r"it has no Chan03; there are Chan01, Chan02"):
+    with pytest.raises(UserError, match=r"it has no Chan03; there are Chan01, Chan02"):
         shift_in(path, 3)
-    assert shifts.read_fields(json_sf(tmp_path / "c.sf", shifts.to_json({4: SHIFT}))).shifts == {"4": SHIFT}
+    assert shift_field.read_fields(json_sf(tmp_path / "c.sf", shift_field.to_json({4: SHIFT}))).shifts == {"4": SHIFT}
 
 
 def test_the_hdf5_kind(tmp_path):
     columns = [(name, "<f4") for name in LIN3]
     with new_file(tmp_path / "a.sf") as file:
         file["shift_map"] = np.array([tuple(LIN3.values()), tuple(OTHER.values())], columns)
-        pyme_metadata.write_groups(file, {"Multiview.shift_map.model": "PYME.Analysis.points.twoColour.lin3Model"})
+        write_groups(file, {"Multiview.shift_map.model": "PYME.Analysis.points.twoColour.lin3Model"})
         legend = pickle.dumps({"Chan01.X": 0, "Chan01.Y": 1}, 0)
         file["MetaData/Multiview/shift_map"].attrs["legend"] = np.bytes_(legend)
-    dx, dy = shifts.displacement(shift_in(tmp_path / "a.sf"), *PLACES)
+    dx, dy = shift_field.displacement(shift_in(tmp_path / "a.sf"), *PLACES)
     np.testing.assert_allclose(dx, lin3(*PLACES, LIN3), rtol=1e-6)
     np.testing.assert_allclose(dy, lin3(*PLACES, OTHER), rtol=1e-6)
 
@@ -104,10 +107,10 @@ def pyme_models(monkeypatch):
 def test_pickles_only_on_request(tmp_path, pyme_models, protocol):
     pair = (pyme_models("lin3Model", LIN3), pyme_models("lin3Model", OTHER))
     (tmp_path / "a.sf").write_bytes(pickle.dumps(pair, protocol))
-    with pytest.raises(PyamaError, match="set allow_pickle_sf: true"):
+    with pytest.raises(UserError, match="set allow_pickle_sf: true"):
         shift_in(tmp_path / "a.sf")
     found = shift_in(tmp_path / "a.sf", allow_pickle=True)
-    np.testing.assert_allclose(shifts.displacement(found, *PLACES)[1], lin3(*PLACES, OTHER))
+    np.testing.assert_allclose(shift_field.displacement(found, *PLACES)[1], lin3(*PLACES, OTHER))
 
 
 def test_pickled_splines(tmp_path):
@@ -116,7 +119,7 @@ def test_pickled_splines(tmp_path):
     models = [SmoothBivariateSpline(x, y, np.sin(x / 20_000 + n) * 300, s=len(x)) for n in range(2)]
     (tmp_path / "a.sf").write_bytes(pickle.dumps(tuple(models)))
     found = shift_in(tmp_path / "a.sf", allow_pickle=True)
-    for model, d in zip(models, shifts.displacement(found, *PLACES), strict=True):  # PLACES go beyond the knots
+    for model, d in zip(models, shift_field.displacement(found, *PLACES), strict=True):  # PLACES go beyond the knots
         np.testing.assert_allclose(d, model.ev(*PLACES), rtol=1e-9, atol=1e-6)
 
 
@@ -149,7 +152,7 @@ def test_hostile_fields(tmp_path):
     cases["many.sf"] = (pickle.dumps((many, many)), "not a readable pickle")
     for name, (content, said) in cases.items():
         (tmp_path / name).write_bytes(content)
-        with pytest.raises(PyamaError, match=said) as raised:
+        with pytest.raises(UserError, match=said) as raised:
             shift_in(tmp_path / name, allow_pickle=True)
         assert str(tmp_path / name) in str(raised.value)
         assert "\n" not in str(raised.value)
@@ -170,7 +173,7 @@ def test_a_shifted_channel_lies_on_the_reference():
     dx, dy = (lin3(x * NM, y * NM, c) / NM for c in (LIN3, OTHER))
     assert 4 < np.abs(dx).max() < 20
     channel = np.rint(seen(y + dy, x + dx)).astype(np.uint16)
-    found = shifts.shifted(channel, shifts.sources(SHIFT, y.shape, NM, "here"))
+    found = shift_field.shifted(channel, shift_field.sources(SHIFT, y.shape, NM, "here"))
     inside = np.s_[20:-20, 20:-20]
     error = np.abs(found[inside] - seen(y, x)[inside])
     assert error.max() < 900 / 8 * (1 / 81 + 1 / 49) + 1  # how much linear interpolation and rounding may be off
@@ -181,19 +184,21 @@ def test_a_shifted_channel_lies_on_the_reference():
 def test_beyond_the_edge_is_as_on_it():
     image = np.arange(12, dtype=np.uint16).reshape(3, 4)
     move = {"model": "lin2Model", "x": {**LIN2, "x0": 2 * NM, "mx": 0, "my": 0}, "y": dict.fromkeys(LIN2, 0)}
-    found = shifts.shifted(image, shifts.sources(move, image.shape, NM, "here"))
+    found = shift_field.shifted(image, shift_field.sources(move, image.shape, NM, "here"))
     np.testing.assert_array_equal(found, image[:, [0, 0, 0, 1]])
     whole = {"model": "lin2Model", "x": dict.fromkeys(LIN2, 0), "y": dict.fromkeys(LIN2, 0)}
-    np.testing.assert_array_equal(shifts.shifted(image, shifts.sources(whole, image.shape, NM, "here")), image)
+    np.testing.assert_array_equal(
+        shift_field.shifted(image, shift_field.sources(whole, image.shape, NM, "here")), image
+    )
 
 
 def test_fields_that_make_no_sense():
     far = {"model": "lin2Model", "x": {**LIN2, "x0": 201 * NM}, "y": LIN2}
-    with pytest.raises(PyamaError, match="here: it moves things by 202 px in images of 200 x 160 px"):
-        shifts.refuse_far(far, (160, 200), NM, "here")
+    with pytest.raises(UserError, match="here: it moves things by 202 px in images of 200 x 160 px"):
+        shift_field.refuse_far(far, (160, 200), NM, "here")
     folding = {"model": "lin2Model", "x": {"x0": 0, "mx": -1.5, "my": 0}, "y": LIN2}
-    with pytest.raises(PyamaError, match="here: the field folds the image"):
-        shifts.sources(folding, (160, 200), NM, "here")
+    with pytest.raises(UserError, match="here: the field folds the image"):
+        shift_field.sources(folding, (160, 200), NM, "here")
 
 
 @pytest.mark.parametrize(
@@ -221,7 +226,7 @@ def test_what_a_config_may_say_wrong(movies, tmp_path, monkeypatch, chroma, cont
     (tmp_path / "a.sf").write_bytes(content if isinstance(content, bytes) else json.dumps(both).encode())
     config = complete(small_config(movies, chroma=chroma))
     datasets = plan_datasets(config)
-    with pytest.raises(PyamaError) as raised:
+    with pytest.raises(UserError) as raised:
         shifts_of(config, datasets)
     assert str(raised.value).startswith(said)
     assert "\n" not in str(raised.value)
@@ -251,7 +256,7 @@ def bead_pictures(shift, n_beads, shape=(300, 360), sigma=1.4, seed=0):
 
 def estimated(images, n_fovs=1):
     found = [[spots.find_beads(image, 1.5) for image in pictures] for pictures in images]
-    return estimate_shift_field.estimate([tuple(beads) for beads in found], images[0].shape[1:], NM)
+    return estimate([tuple(beads) for beads in found], images[0].shape[1:], NM)
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -260,7 +265,7 @@ def test_a_field_is_recovered_from_beads(seed):
     assert used > 150
     assert distance < 0.1
     y, x = np.mgrid[10:290:15, 10:350:15] * NM
-    for d, c in zip(shifts.displacement(shift, x, y), (LIN3, OTHER), strict=True):
+    for d, c in zip(shift_field.displacement(shift, x, y), (LIN3, OTHER), strict=True):
         assert np.abs(d - lin3(x, y, c)).max() / NM < 0.1
 
 
@@ -271,20 +276,20 @@ def test_with_few_beads_the_field_is_linear():
     assert used < 40
     assert shift["x"]["mx3"] == 0
     y, x = np.mgrid[40:260:20, 40:320:20] * NM
-    assert np.abs(shifts.displacement(shift, x, y)[0] - lin3(x, y, few)).max() / NM < 0.1
+    assert np.abs(shift_field.displacement(shift, x, y)[0] - lin3(x, y, few)).max() / NM < 0.1
     assert estimated([np.random.default_rng(0).poisson(100, (2, 300, 360))]) is None
 
 
 def test_a_file_without_a_pixel_size(tmp_path):
     tifffile.imwrite(tmp_path / "a.tif", bead_pictures(SHIFT, 9), photometric="minisblack", metadata={"axes": "CYX"})
-    known = {"reference": 0, "channels": None, "bead_sigma": 1.5, "pyme": pyme_spool.DEFAULTS}
-    with pytest.raises(PyamaError, match=r"does not say how large a pixel is; set params\.pixel_size_um"):
+    known = {"reference": 0, "channels": None, "bead_sigma": 1.5, "pyme": DEFAULTS}
+    with pytest.raises(UserError, match=r"does not say how large a pixel is; set params\.pixel_size_um"):
         estimate_shift_field.main(str(tmp_path / "a.sf"), str(tmp_path / "a.tif"), **known, pixel_size_um=None)
-    with pytest.raises(PyamaError, match=r"in channel 1, of which fewer than 8 match"):
+    with pytest.raises(UserError, match=r"in channel 1, of which fewer than 8 match"):
         estimate_shift_field.main(
             str(tmp_path / "a.sf"), str(tmp_path / "a.tif"), **{**known, "bead_sigma": 9}, pixel_size_um=0.1
         )
-    with pytest.raises(PyamaError, match="channel 'GFP' is not in .*; its channels are 0: C0, 1: C1"):
+    with pytest.raises(UserError, match="channel 'GFP' is not in .*; its channels are 0: C0, 1: C1"):
         estimate_shift_field.main(
             str(tmp_path / "a.sf"), str(tmp_path / "a.tif"), **{**known, "channels": ["GFP"]}, pixel_size_um=0.1
         )
@@ -298,8 +303,8 @@ def test_beads_in_a_movie_of_the_microscope(tmp_path):
     metadata = {"voxelsize.x": NM / 1000}
     frames = frames.transpose(0, 1, 3, 2).reshape(6, *pictures.shape[:0:-1])
     spool(tmp_path / "a.h5", frames, sizes=sizes, order="XYZTC", metadata=metadata)
-    known = {"reference": "C0", "channels": [1], "bead_sigma": 1.5, "pyme": pyme_spool.DEFAULTS}
+    known = {"reference": "C0", "channels": [1], "bead_sigma": 1.5, "pyme": DEFAULTS}
     estimate_shift_field.main(str(tmp_path / "a.sf"), str(tmp_path / "a.h5"), **known, pixel_size_um=None)
-    found = shifts.of_channel(shifts.read_fields(tmp_path / "a.sf"), 1, "")
+    found = shift_field.of_channel(shift_field.read_fields(tmp_path / "a.sf"), 1, "")
     y, x = np.mgrid[20:280:20, 20:340:20] * NM
-    assert np.abs(shifts.displacement(found, x, y)[0] - lin3(x, y, LIN3)).max() / NM < 0.1
+    assert np.abs(shift_field.displacement(found, x, y)[0] - lin3(x, y, LIN3)).max() / NM < 0.1

@@ -11,16 +11,16 @@ import pytest
 from scipy.integrate import solve_ivp
 from skimage.measure import regionprops
 
-from demo import simulate as sim
+from celltraces.readers.movie_file import inspect_movie, open_movie
+from demo import simulate
 from demo.czi_writer import write_czi
 from demo.nd2_writer import Channel, _encode_item, write_nd2
-from demo.simulate import CHANNELS, TRUTH_COLUMNS, maturation, simulate, truth_rows, write_truth
-from pyama.microscopy import inspect_movie, open_movie
+from demo.simulate import CHANNELS, TRUTH_COLUMNS, maturation, truth_rows, write_truth
 
 
 @pytest.fixture(scope="module")
-def experiment() -> sim.Experiment:
-    return simulate(n_fovs=1, n_frames=24, height=320, width=360, n_cells=24, seed=5)
+def experiment() -> simulate.Experiment:
+    return simulate.simulate(n_fovs=1, n_frames=24, height=320, width=360, n_cells=24, seed=5)
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +31,11 @@ def rows(experiment) -> list[dict]:
 def test_planes_follow_from_the_seed_in_any_order():
     sizes = {"n_fovs": 2, "n_frames": 3, "height": 90, "width": 120, "n_cells": 5}
     wanted = list(np.ndindex(2, 3, 3))
-    first, again, other = simulate(seed=1, **sizes), simulate(seed=1, **sizes), simulate(seed=2, **sizes)
+    first, again, other = (
+        simulate.simulate(seed=1, **sizes),
+        simulate.simulate(seed=1, **sizes),
+        simulate.simulate(seed=2, **sizes),
+    )
     planes = {index: first.plane(*index) for index in wanted}
     labels = {index[:2]: first.labels(*index[:2]) for index in wanted}
     for index in reversed(wanted):
@@ -82,9 +86,9 @@ def test_intensities_follow_the_kinetics(experiment, rows):
     assert whole > 10
 
 
-@pytest.mark.parametrize("delta", [0.05, sim.DECAY_PER_H, sim.DECAY_PER_H * (1 + 1e-9), 1e-4, 0.9])
+@pytest.mark.parametrize("delta", [0.05, simulate.DECAY_PER_H, simulate.DECAY_PER_H * (1 + 1e-9), 1e-4, 0.9])
 def test_maturation_solves_its_equations(delta):
-    km, beta, ktl = sim.MATURATION_PER_H, sim.DECAY_PER_H, 300.0
+    km, beta, ktl = simulate.MATURATION_PER_H, simulate.DECAY_PER_H, 300.0
 
     def change(_, state):
         mrna, young, mature = state
@@ -101,7 +105,7 @@ def test_noise_is_the_cameras(experiment):
     for channel in range(3):
         clean = experiment.noiseless(0, 20, channel).astype(float)
         noise = experiment.plane(0, 20, channel) - clean
-        variance = sim.COUNTS_PER_ELECTRON * (clean - sim.CAMERA_OFFSET) + sim.READ_NOISE**2 + 1 / 12
+        variance = simulate.COUNTS_PER_ELECTRON * (clean - simulate.CAMERA_OFFSET) + simulate.READ_NOISE**2 + 1 / 12
         score = noise / np.sqrt(variance)
         assert abs(score.mean()) < 5 / np.sqrt(score.size)
         assert score.var() == pytest.approx(1.0, abs=5 * np.sqrt(2 / score.size))
@@ -133,7 +137,7 @@ def test_the_movie_has_what_makes_movies_hard(experiment, rows):
 
 
 def test_sizes_and_light_are_realistic():
-    experiment = simulate(n_fovs=1, n_frames=3, n_cells=30)
+    experiment = simulate.simulate(n_fovs=1, n_frames=3, n_cells=30)
     labels = experiment.labels(0, 0)
     inner = [r for r in regionprops(labels) if r.bbox[0] > 0 and r.bbox[1] > 0 and max(r.bbox[2:]) < 512]
     diameters = [region.equivalent_diameter_area for region in inner]
@@ -143,19 +147,19 @@ def test_sizes_and_light_are_realistic():
     assert 1350 < lights.max() < 1450
     assert not np.array_equal(experiment.background(0, 0, 1), experiment.background(0, 2, 1))
     phase = experiment.plane(0, 0, 0).astype(float)
-    assert phase[labels > 0].std() > 10 * np.sqrt(sim.COUNTS_PER_ELECTRON * sim.PHASE_LEVEL)
+    assert phase[labels > 0].std() > 10 * np.sqrt(simulate.COUNTS_PER_ELECTRON * simulate.PHASE_LEVEL)
 
 
 @pytest.mark.parametrize("sizes", [{"n_cells": 0}, {"n_cells": 1, "n_frames": 1}, {"height": 33, "width": 70}])
 def test_odd_sizes(sizes):
-    experiment = simulate(**{"n_fovs": 1, "n_frames": 2, "height": 64, "width": 64, "n_cells": 3, **sizes})
+    experiment = simulate.simulate(**{"n_fovs": 1, "n_frames": 2, "height": 64, "width": 64, "n_cells": 3, **sizes})
     for channel in range(3):
         assert experiment.plane(0, 0, channel).shape == (experiment.height, experiment.width)
     assert len(list(truth_rows(experiment, 0))) <= sizes.get("n_cells", 3) * experiment.n_frames
 
 
 def test_truth_as_csv(tmp_path):
-    experiment = simulate(n_fovs=2, n_frames=2, height=128, width=128, n_cells=3)
+    experiment = simulate.simulate(n_fovs=2, n_frames=2, height=128, width=128, n_cells=3)
     write_truth(tmp_path / "truth.csv", experiment)
     with open(tmp_path / "truth.csv", newline="") as file:
         table = list(csv.DictReader(file))
@@ -167,8 +171,8 @@ def test_truth_as_csv(tmp_path):
 
 
 def test_both_files_hold_the_simulated_pixels(tmp_path):
-    """The demo's way: ND2 and zstd-compressed CZI of one experiment, twice, read through pyama.microscopy."""
-    experiment = simulate(n_fovs=2, n_frames=3, height=61, width=83, n_cells=3)
+    """The demo's way: ND2 and zstd-compressed CZI of one experiment, twice, read by our readers."""
+    experiment = simulate.simulate(n_fovs=2, n_frames=3, height=61, width=83, n_cells=3)
     sizes = {"n_fovs": 2, "n_frames": 3, "width": 83}
     contents = []
     for attempt in range(2):

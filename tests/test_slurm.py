@@ -14,7 +14,9 @@ import pytest
 from conftest import PYTHON, ROOT, Checkout, small_config
 from test_crash import assert_same, results_of
 
-pytestmark = pytest.mark.skipif("PYAMA_SLURM" not in os.environ, reason="`make test-slurm` starts a Slurm for these")
+pytestmark = pytest.mark.skipif(
+    "CELLTRACES_SLURM" not in os.environ, reason="`make test-slurm` starts a Slurm for these"
+)
 
 HUNGRY = """
 import time

@@ -7,11 +7,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import check_quality
 import copy_frames
-from demo import simulate
-from pyama import stage_movement, store
-from pyama.paths import fl, pc
+from celltraces.frames import stage_movement
+from celltraces.paths import fl, pc
+from celltraces.results.quality import check_stage
+from celltraces.storage.frames import open_frames
+from demo.simulate import simulate
 
 SIZE, LIMIT = 384, 5.0
 
@@ -19,7 +20,7 @@ SIZE, LIMIT = 384, 5.0
 @cache
 def sea(n_cells, n_frames=8):
     """Frames larger than what is seen of them, 768 x 768; about a quarter of the cells are seen at a time."""
-    experiment = simulate.simulate(n_fovs=1, n_frames=36, height=768, width=768, n_cells=n_cells, seed=4)
+    experiment = simulate(n_fovs=1, n_frames=36, height=768, width=768, n_cells=n_cells, seed=4)
     return [experiment.plane(0, frame, 0) for frame in range(10, 10 + n_frames)]
 
 
@@ -177,14 +178,14 @@ def copied(tmp_path, monkeypatch, names, planes):
     outputs = [tmp_path / name / "0" for name in names]
     shape = (len(planes[channels[0]]), SIZE, SIZE)
     copy_frames.copy_frames(tmp_path / "x.nd2", outputs, fov=0, channels=channels, shape=shape, planes=[None])
-    return [store.open_frames(output) for output in outputs]
+    return [open_frames(output) for output in outputs]
 
 
 def test_the_copy_stage_measures_the_phase_contrast_and_the_check_reports_it(tmp_path, monkeypatch):
     frames = seen(sea(60), {5: (-35, 0)})
     arrays = copied(tmp_path, monkeypatch, [pc(0), fl(1)], {0: list(frames), 1: [None] * 8})
     assert stage_movement.ATTRIBUTE not in arrays[1].attributes
-    rows = list(check_quality.check_stage(3, arrays, qc_stage_shift=LIMIT))
+    rows = list(check_stage(3, arrays, qc_stage_shift=LIMIT))
     assert [(row.fov, row.frame, row.check, row.limit) for row in rows] == [(3, 5, "stage_shift", LIMIT)]
     assert rows[0].value == pytest.approx(35, abs=1.5)
 
@@ -194,7 +195,7 @@ def test_without_phase_contrast_what_there_is_is_measured(tmp_path, monkeypatch)
     frames[2] = None
     dark = list(np.random.default_rng(0).poisson(100, (8, SIZE, SIZE)).astype(np.uint16))
     arrays = copied(tmp_path, monkeypatch, [fl(1), fl(2)], {1: dark, 2: frames})
-    rows = list(check_quality.check_stage(0, arrays, qc_stage_shift=LIMIT))
+    rows = list(check_stage(0, arrays, qc_stage_shift=LIMIT))
     assert [(row.frame, row.check) for row in rows] == [(5, "stage_shift")]
 
 

@@ -9,17 +9,19 @@ import zarr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pyama import store
-from pyama.errors import PyamaError
-from pyama.files import whole, write_text
-from pyama.groups import write_group
+from celltraces.errors import UserError
+from celltraces.files import whole, write_text
+from celltraces.storage import cells
+from celltraces.storage.codecs import DISPLAY, LABELS, PIXELS, SMOOTH
+from celltraces.storage.frames import open_frames, writing
+from celltraces.storage.groups import write_group
 
-KINDS = (store.PIXELS, store.SMOOTH, store.LABELS, store.DISPLAY)
+KINDS = (PIXELS, SMOOTH, LABELS, DISPLAY)
 DTYPES = ("uint8", "uint16", "uint32", "float32")
 
 
-def write(path, frames, kind=store.PIXELS, **options):
-    with store.writing(path, frames.shape, frames.dtype, kind, **options) as append:
+def write(path, frames, kind=PIXELS, **options):
+    with writing(path, frames.shape, frames.dtype, kind, **options) as append:
         for frame in frames:
             append(frame)
 
@@ -40,7 +42,7 @@ def test_frames_are_read_back_by_us_and_by_zarr(tmp_path_factory, shape, dtype, 
     array = zarr.open_array(path, mode="r")
     assert (array.dtype, array.shape, array.attrs["missing_frames"]) == (frames.dtype, shape, [1])
     np.testing.assert_array_equal(array[:], frames)
-    opened = store.open_frames(path)
+    opened = open_frames(path)
     assert (opened.shape, opened.dtype) == (shape, frames.dtype)
     for frame in range(shape[0]):
         np.testing.assert_array_equal(opened.read(frame), frames[frame])
@@ -51,7 +53,7 @@ def test_frames_are_read_back_by_us_and_by_zarr(tmp_path_factory, shape, dtype, 
 def test_zarrs_reads_what_we_write(tmp_path):
     frames = np.random.default_rng(0).integers(0, 65536, (4, 33, 50), dtype=np.uint16)
     for kind in KINDS:
-        write(tmp_path / kind, frames, kind, tile=16 if kind == store.DISPLAY else None)
+        write(tmp_path / kind, frames, kind, tile=16 if kind == DISPLAY else None)
         with zarr.config.set({"codec_pipeline.path": "zarrs.ZarrsCodecPipeline"}):
             np.testing.assert_array_equal(zarr.open_array(tmp_path / kind, mode="r")[:], frames)
 
@@ -71,11 +73,11 @@ def test_same_frames_are_same_bytes(tmp_path):
 def test_an_interrupted_write_leaves_nothing_behind_and_keeps_what_was_there(tmp_path):
     frames = np.ones((2, 4, 4), np.uint16)
     write(tmp_path / "0", frames)
-    with pytest.raises(KeyboardInterrupt), store.writing(tmp_path / "0", (2, 4, 4), "uint16", store.PIXELS) as append:
+    with pytest.raises(KeyboardInterrupt), writing(tmp_path / "0", (2, 4, 4), "uint16", PIXELS) as append:
         append(frames[0] * 7)
         raise KeyboardInterrupt
     assert [path.name for path in tmp_path.iterdir()] == ["0"]
-    np.testing.assert_array_equal(store.open_frames(tmp_path / "0").read(0), frames[0])
+    np.testing.assert_array_equal(open_frames(tmp_path / "0").read(0), frames[0])
 
 
 def test_what_a_killed_job_left_is_replaced(tmp_path):
@@ -89,12 +91,12 @@ def test_what_a_killed_job_left_is_replaced(tmp_path):
 
 def test_too_few_frames_or_a_wrong_shape_is_refused(tmp_path):
     with pytest.raises(ValueError, match="1 chunks written, 2 expected"):
-        write_one = store.writing(tmp_path / "0", (2, 4, 4), "uint16", store.PIXELS)
+        write_one = writing(tmp_path / "0", (2, 4, 4), "uint16", PIXELS)
         with write_one as append:
             append(np.ones((4, 4), np.uint16))
     with (
         pytest.raises(ValueError, match="frame 0"),
-        store.writing(tmp_path / "0", (2, 4, 4), "uint16", store.PIXELS) as append,
+        writing(tmp_path / "0", (2, 4, 4), "uint16", PIXELS) as append,
     ):
         append(np.ones((4, 5), np.uint16))
     assert not (tmp_path / "0").exists()
@@ -103,7 +105,7 @@ def test_too_few_frames_or_a_wrong_shape_is_refused(tmp_path):
 def test_values_that_would_be_lost_are_refused(tmp_path):
     with (
         pytest.raises(TypeError),
-        store.writing(tmp_path / "0", (1, 2, 2), "uint16", store.PIXELS) as append,
+        writing(tmp_path / "0", (1, 2, 2), "uint16", PIXELS) as append,
     ):
         append(np.full((2, 2), 70000, np.uint32))
 
@@ -116,8 +118,8 @@ def test_a_flipped_byte_is_noticed(tmp_path, offset):
     data = bytearray(shard.read_bytes())
     data[offset] ^= 1
     shard.write_bytes(data)
-    with pytest.raises(PyamaError, match="damaged on disk"):
-        [store.open_frames(tmp_path / "0").read(frame) for frame in range(2)]
+    with pytest.raises(UserError, match="damaged on disk"):
+        [open_frames(tmp_path / "0").read(frame) for frame in range(2)]
 
 
 @pytest.mark.parametrize("size", [0, 10, 100])
@@ -125,10 +127,10 @@ def test_a_truncated_or_absent_array_is_one_line(tmp_path, size):
     write(tmp_path / "0", np.random.default_rng(0).integers(0, 300, (2, 20, 30), dtype=np.uint16))
     shard = tmp_path / "0/c/0/0/0"
     shard.write_bytes(shard.read_bytes()[:size])
-    with pytest.raises(PyamaError, match="damaged"):
-        [store.open_frames(tmp_path / "0").read(frame) for frame in range(2)]
-    with pytest.raises(PyamaError, match="missing"):
-        store.open_frames(tmp_path / "nothing")
+    with pytest.raises(UserError, match="damaged"):
+        [open_frames(tmp_path / "0").read(frame) for frame in range(2)]
+    with pytest.raises(UserError, match="missing"):
+        open_frames(tmp_path / "nothing")
 
 
 @pytest.mark.parametrize("name", ["cells.zarr", "cells.zarr.zip"])
@@ -141,14 +143,14 @@ def test_stores_of_small_arrays(tmp_path, name):
         "metadata/none": np.zeros((0, 4, 2), np.int32),
     }
     path = tmp_path / name
-    with store.new_store(path) as put:
+    with cells.new_store(path) as put:
         for group in ("", "metadata", "pc", "pc/1"):
-            store.put_group(put, group, {"group": group})
+            cells.put_group(put, group, {"group": group})
         for key, data in arrays.items():
-            store.put_array(put, key, data, store.PIXELS, {"scale": 65535})
-    with store.open_store(path) as get:
+            cells.put_array(put, key, data, PIXELS, {"scale": 65535})
+    with cells.open_store(path) as get:
         for key, data in arrays.items():
-            read, attributes = store.get_array(get, key)
+            read, attributes = cells.get_array(get, key)
             np.testing.assert_array_equal(read, data)
             assert (read.dtype, attributes) == (data.dtype, {"scale": 65535})
     root = zarr.open_group(zarr.storage.ZipStore(path) if path.suffix == ".zip" else path, mode="r")
@@ -160,8 +162,8 @@ def test_stores_of_small_arrays(tmp_path, name):
 
 def test_zip_stores_are_the_same_bytes_again(tmp_path):
     for name in ("a.zip", "b.zip"):
-        with store.new_store(tmp_path / name) as put:
-            store.put_array(put, "x", np.arange(9), store.LABELS)
+        with cells.new_store(tmp_path / name) as put:
+            cells.put_array(put, "x", np.arange(9), LABELS)
     assert (tmp_path / "a.zip").read_bytes() == (tmp_path / "b.zip").read_bytes()
     assert zipfile.ZipFile(tmp_path / "a.zip").testzip() is None
 
@@ -169,11 +171,11 @@ def test_zip_stores_are_the_same_bytes_again(tmp_path):
 @pytest.mark.parametrize("name", ["cells.zarr", "cells.zarr.zip"])
 def test_a_damaged_or_absent_store_is_one_line(tmp_path, name):
     path = tmp_path / name
-    with store.new_store(path) as put:
-        store.put_array(put, "x", np.arange(9), store.LABELS)
-    with store.open_store(path) as get, pytest.raises(PyamaError, match="missing or damaged"):
+    with cells.new_store(path) as put:
+        cells.put_array(put, "x", np.arange(9), LABELS)
+    with cells.open_store(path) as get, pytest.raises(UserError, match="missing or damaged"):
         get("y")
-    with pytest.raises(PyamaError, match="missing or damaged"), store.open_store(tmp_path / f"no_{name}") as get:
+    with pytest.raises(UserError, match="missing or damaged"), cells.open_store(tmp_path / f"no_{name}") as get:
         get("x")
 
 

@@ -7,8 +7,11 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 import track_cells
-from pyama import iou, store
-from pyama.errors import PyamaError
+from celltraces.errors import UserError
+from celltraces.labels.regions import relabel, tracks_of
+from celltraces.storage.codecs import LABELS
+from celltraces.storage.frames import open_frames, writing
+from celltraces.tracking import overlap
 
 SHAPE = (60, 120)
 
@@ -24,8 +27,8 @@ def labels_of(masks):
 
 def tracked(frames, **options):
     return [
-        iou.relabel(frame, mapping, np.uint16)
-        for frame, mapping in zip(frames, iou.track(frames, **options), strict=True)
+        relabel(frame, mapping, np.uint16)
+        for frame, mapping in zip(frames, overlap.track(frames, **options), strict=True)
     ]
 
 
@@ -71,7 +74,7 @@ def test_a_cell_that_falls_to_pieces_for_a_moment_grows_together():
     broken = whole.copy()
     broken[:, 50:53] = 0
     broken = ndimage.label(broken)[0].astype(np.uint16)
-    frames = [whole] * 5 + [broken] * (iou.SETTLED - 1) + [whole] * 3
+    frames = [whole] * 5 + [broken] * (overlap.SETTLED - 1) + [whole] * 3
     assert [set(np.unique(frame)) for frame in tracked(frames, split_touching=True)[-3:]] == [{0, 1}] * 3
 
 
@@ -90,18 +93,18 @@ def test_every_pixel_keeps_a_cell_and_no_cell_is_in_two_regions(seed, n_cells, c
     for _ in range(10):
         position += rng.normal(0, 3, position.shape)
         frames.append(labels_of([np.zeros(SHAPE, bool), *(disk(y, x, 7) for y, x in position if rng.random() < 0.95)]))
-    before = iou.track(frames, split_touching=True, iou=compare)
-    assert [len(np.unique(iou.tracks_of(mapping))) for mapping in before] == [len(iou.tracks_of(m)) for m in before]
+    before = overlap.track(frames, split_touching=True, iou=compare)
+    assert [len(np.unique(tracks_of(mapping))) for mapping in before] == [len(tracks_of(m)) for m in before]
     for labels, mapping in zip(frames, before, strict=True):
-        cells = iou.relabel(labels, mapping, np.uint16)
+        cells = relabel(labels, mapping, np.uint16)
         np.testing.assert_array_equal(cells > 0, labels > 0)
-        assert set(np.unique(cells[cells > 0])) == set(iou.tracks_of(mapping).tolist())
-        for cell in iou.tracks_of(mapping):
+        assert set(np.unique(cells[cells > 0])) == set(tracks_of(mapping).tolist())
+        for cell in tracks_of(mapping):
             assert len(np.unique(labels[cells == cell])) == 1
 
 
 def write_labels(folder, frames):
-    with store.writing(folder / "labeled/0", (len(frames), *SHAPE), np.uint16, store.LABELS) as append:
+    with writing(folder / "labeled/0", (len(frames), *SHAPE), np.uint16, LABELS) as append:
         for frame in frames:
             append(frame)
     return folder / "labeled/0"
@@ -110,8 +113,8 @@ def write_labels(folder, frames):
 def test_stage_writes_the_divided_regions(tmp_path):
     frames = [labels_of(pair) for pair in meeting()]
     source = write_labels(tmp_path, frames)
-    track_cells.track_movie(source, tmp_path / "tracked/0", lambda images: iou.track(images, split_touching=True))
-    written = store.open_frames(tmp_path / "tracked/0")
+    track_cells.track_movie(source, tmp_path / "tracked/0", lambda images: overlap.track(images, split_touching=True))
+    written = open_frames(tmp_path / "tracked/0")
     for frame, expected in enumerate(tracked(frames, split_touching=True)):
         np.testing.assert_array_equal(written.read(frame), expected)
 
@@ -120,7 +123,7 @@ def test_more_cells_than_sixteen_bit_have_room_for(tmp_path):
     frames = [labels_of([disk(30, 40, 5)])] * 2
     source = write_labels(tmp_path, frames)
     track_cells.track_movie(source, tmp_path / "tracked/0", lambda images: [([1], [70_000]) for _ in images])
-    written = store.open_frames(tmp_path / "tracked/0")
+    written = open_frames(tmp_path / "tracked/0")
     assert written.dtype == np.uint32
     assert written.read(1).max() == 70_000
 
@@ -139,6 +142,6 @@ def test_more_cells_than_sixteen_bit_have_room_for(tmp_path):
 )
 def test_what_a_method_of_the_user_returns_is_checked(tmp_path, result, line):
     source = write_labels(tmp_path, [labels_of([disk(30, 40, 5)])] * 2)
-    with pytest.raises(PyamaError, match=f"tracking_method: .*{line}"):
+    with pytest.raises(UserError, match=f"tracking_method: .*{line}"):
         track_cells.track_movie(source, tmp_path / "tracked/0", lambda images: result)
     assert not (tmp_path / "tracked/0").exists()

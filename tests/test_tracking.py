@@ -15,8 +15,9 @@ from hypothesis.extra import numpy as hnp
 from scipy.optimize import linear_sum_assignment
 from skimage import measure
 
-from pyama import iou
-from pyama.errors import PyamaError
+from celltraces.errors import UserError
+from celltraces.labels.regions import FrameTracks, regions, relabel, tracks_of
+from celltraces.tracking import overlap
 
 
 def frame_of(boxes, shape=(120, 160)):
@@ -71,7 +72,7 @@ def whole_movie(*args, **kwargs):
 )
 def test_regions_are_those_of_scikit_image(labels, factor):
     labels = labels if labels.dtype == np.uint8 else labels * labels.dtype.type(factor)
-    label, area, bbox = iou.regions(labels)
+    label, area, bbox = regions(labels)
     props = measure.regionprops(labels.astype(np.int64))
     assert label.tolist() == [p.label for p in props]
     assert area.tolist() == [p.area for p in props]
@@ -81,7 +82,7 @@ def test_regions_are_those_of_scikit_image(labels, factor):
 
 def test_regions_of_labels_that_no_table_could_be_indexed_with():
     labels = np.array([[0, 4_000_000_000, 4_000_000_000], [7, 7, 0]], np.uint32)
-    label, area, bbox = iou.regions(labels)
+    label, area, bbox = regions(labels)
     assert label.tolist() == [7, 4_000_000_000]
     assert area.tolist() == [2, 2]
     assert bbox.tolist() == [[1, 0, 2, 2], [0, 1, 1, 3]]
@@ -106,7 +107,7 @@ def blob_movie(seed, frames=12, shape=(90, 110), blobs=14, step=4.0):
 def test_tracks_are_those_of_the_double_loop(kind, max_gap, min_iou):
     for seed in range(4):
         frames = list(blob_movie(seed))
-        found = ids_of(iou.track(iter(frames), min_iou=min_iou, max_gap=max_gap, iou=kind))
+        found = ids_of(overlap.track(iter(frames), min_iou=min_iou, max_gap=max_gap, iou=kind))
         expected = oracles.track(frames, min_iou, max_gap, kind)
         # different assignments of exactly equal gain would be right too; in these movies there are none
         assert found == expected
@@ -117,7 +118,7 @@ def test_each_cell_is_one_track_between_gaps_longer_than_allowed(max_gap, kind):
     """2 % (and 15 %) missed: a cell gets a new ID after more than `max_gap` missed frames in a row, and only then."""
     for missed in (0.02, 0.15):
         frames, truth = whole_movie(0, 64, 60, 360, missed=missed)
-        found = ids_of(iou.track(frames, max_gap=max_gap, iou=kind))
+        found = ids_of(overlap.track(frames, max_gap=max_gap, iou=kind))
         tracks, last, expected = {}, {}, 0
         for t, (ids, cells) in enumerate(zip(found, truth, strict=True)):
             assert ids.keys() == cells.keys()
@@ -135,7 +136,7 @@ def test_each_cell_is_one_track_between_gaps_longer_than_allowed(max_gap, kind):
 def test_ids_count_from_one_by_first_appearance_and_label():
     box = [[0, 0, 10, 10], [0, 40, 10, 50], [0, 80, 10, 90], [50, 0, 60, 10], [50, 40, 60, 50]]
     frames = [frame_of([None, box[1], box[0]]), frame_of([box[2], box[1], box[0], box[4], box[3]])]
-    assert ids_of(iou.track(frames)) == [{2: 1, 3: 2}, {1: 3, 2: 1, 3: 2, 4: 4, 5: 5}]
+    assert ids_of(overlap.track(frames)) == [{2: 1, 3: 2}, {1: 3, 2: 1, 3: 2, 4: 4, 5: 5}]
 
 
 @pytest.mark.parametrize("max_gap", [0, 1, 3])
@@ -143,31 +144,31 @@ def test_frames_without_cells_end_nothing_within_max_gap(max_gap):
     cells = frame_of([[10, 10, 30, 30], [60, 60, 80, 90]])
     blank = np.zeros_like(cells)
     for gap in range(6):
-        first, *between, last = ids_of(iou.track([cells, *[blank] * gap, cells], max_gap=max_gap))
+        first, *between, last = ids_of(overlap.track([cells, *[blank] * gap, cells], max_gap=max_gap))
         assert between == [{}] * gap
         assert last == (first if gap <= max_gap else {1: 3, 2: 4})
-    assert ids_of(iou.track([blank, blank, cells])) == [{}, {}, {1: 1, 2: 2}]
-    assert iou.track([]) == []
+    assert ids_of(overlap.track([blank, blank, cells])) == [{}, {}, {1: 1, 2: 2}]
+    assert overlap.track([]) == []
 
 
 def test_a_cell_that_jumps_is_a_new_track():
     frames = [frame_of([[10, 10, 30, 30]]), frame_of([[10, 40, 30, 60]]), frame_of([[10, 44, 30, 64]])]
-    assert ids_of(iou.track(frames)) == [{1: 1}, {1: 2}, {1: 2}]
+    assert ids_of(overlap.track(frames)) == [{1: 1}, {1: 2}, {1: 2}]
 
 
 def test_two_cells_that_pass_each_other_keep_their_ids():
     frames = [frame_of([[10, 10 + 4 * t, 30, 30 + 4 * t], [32, 90 - 4 * t, 52, 110 - 4 * t]]) for t in range(20)]
-    assert ids_of(iou.track(frames)) == [{1: 1, 2: 2}] * 20
+    assert ids_of(overlap.track(frames)) == [{1: 1, 2: 2}] * 20
 
 
 def test_the_smallest_iou_is_permitted():
     # two boxes of 10 x 11 that share 10 x 2: IoU exactly 0.1, which 1 - (1 - 0.1) is not
     frames = [frame_of([[0, 0, 10, 11]]), frame_of([[0, 9, 10, 20]])]
-    assert ids_of(iou.track(frames, min_iou=0.1)) == [{1: 1}, {1: 1}]
-    assert ids_of(iou.track(frames, min_iou=0.1001)) == [{1: 1}, {1: 2}]
+    assert ids_of(overlap.track(frames, min_iou=0.1)) == [{1: 1}, {1: 1}]
+    assert ids_of(overlap.track(frames, min_iou=0.1001)) == [{1: 1}, {1: 2}]
     # touching is no overlap
     frames = [frame_of([[0, 0, 10, 10]]), frame_of([[0, 10, 10, 20]])]
-    assert ids_of(iou.track(frames, min_iou=0.0)) == [{1: 1}, {1: 2}]
+    assert ids_of(overlap.track(frames, min_iou=0.0)) == [{1: 1}, {1: 2}]
 
 
 def test_forbidden_pairs_cost_no_permitted_match():
@@ -176,14 +177,14 @@ def test_forbidden_pairs_cost_no_permitted_match():
     gain = np.array([[oracles.box_iou(a, b) for b in second] for a in first])
     assert linear_sum_assignment(gain, maximize=True)[1].tolist() == [1, 0]
     assert (gain >= 0.3).tolist() == [[True, False], [False, False]]
-    assert ids_of(iou.track([frame_of(first), frame_of(second)], min_iou=0.3)) == [{1: 1, 2: 2}, {1: 1, 2: 3}]
+    assert ids_of(overlap.track([frame_of(first), frame_of(second)], min_iou=0.3)) == [{1: 1, 2: 2}, {1: 1, 2: 3}]
 
 
 @given(st.dictionaries(st.tuples(st.integers(0, 4), st.integers(0, 4)), st.integers(1, 1000), min_size=1, max_size=25))
 def test_the_assignment_gains_as_much_as_the_best_of_all_choices(pairs):
     i, j = np.array(list(pairs)).T
     gain = np.array(list(pairs.values())) / 1000
-    chosen_i, chosen_j = iou._assign(i, j, gain)
+    chosen_i, chosen_j = overlap._assign(i, j, gain)
     assert len({*chosen_i}) == len({*chosen_j}) == len(chosen_i)
     found = sum(pairs[pair] for pair in zip(chosen_i.tolist(), chosen_j.tolist(), strict=True))
     choices = (sum(pairs.get(pair, 0) for pair in enumerate(choice)) for choice in permutations(range(5)))
@@ -193,14 +194,14 @@ def test_the_assignment_gains_as_much_as_the_best_of_all_choices(pairs):
 def test_a_movie_without_contested_regions_does_not_import_the_optimiser():
     boxes = [[[0, 20 * n + t, 10, 20 * n + t + 12] for n in range(4)] for t in range(3)]
     code = (
-        "import sys, numpy as np; from pyama import iou\n"
+        "import sys, numpy as np; from celltraces.tracking import overlap as iou\n"
         "frames = np.zeros((3, 20, 100), np.uint8)\n"
         f"for t, of_frame in enumerate({boxes}):\n"
         "    for n, (y0, x0, y1, x1) in enumerate(of_frame, 1): frames[t, y0:y1, x0:x1] = n\n"
         "assert [m.ids.tolist() for m in iou.track(frames)] == [[1, 2, 3, 4]] * 3\n"
         "assert 'scipy' not in sys.modules\n"
     )
-    subprocess.run([sys.executable, "-c", code], cwd=Path(iou.__file__).parents[1], check=True)
+    subprocess.run([sys.executable, "-c", code], cwd=Path(overlap.__file__).parents[2], check=True)
 
 
 boxes = st.lists(
@@ -223,7 +224,7 @@ def test_the_total_iou_is_the_largest_possible(first, second, min_iou):
         options += [gain[row, j] + best(row + 1, free - {j}) for j in free if gain[row, j] > 0]
         return max(options)
 
-    before, after = ids_of(iou.track(frames, min_iou=min_iou))
+    before, after = ids_of(overlap.track(frames, min_iou=min_iou))
     place = {track: i for i, track in enumerate(before.values())}
     pairs = [(place[track], j) for j, track in enumerate(after.values()) if track in place]
     assert all(gain[pair] > 0 for pair in pairs)
@@ -234,39 +235,39 @@ def test_of_equal_claims_that_of_the_track_seen_later_wins():
     seen_first, seen_later, now = [10, 5, 30, 25], [10, 15, 30, 35], [10, 10, 30, 30]
     assert oracles.box_iou(seen_first, now) == oracles.box_iou(seen_later, now)
     frames = [frame_of([box]) for box in (seen_first, seen_later, now)]
-    assert ids_of(iou.track(frames, min_iou=0.5)) == [{1: 1}, {1: 2}, {1: 2}]
+    assert ids_of(overlap.track(frames, min_iou=0.5)) == [{1: 1}, {1: 2}, {1: 2}]
 
 
 def test_a_cell_that_is_there_does_not_take_the_place_of_a_neighbour_that_comes_back():
     """Neighbours whose boxes overlap; the first is missed once."""
     left, right = [10, 10, 30, 34], [20, 24, 50, 50]
     frames = [frame_of([left, right]), frame_of([None, right]), frame_of([left, [21, 25, 51, 51]])]
-    assert ids_of(iou.track(frames)) == [{1: 1, 2: 2}, {2: 2}, {1: 1, 2: 2}]
+    assert ids_of(overlap.track(frames)) == [{1: 1, 2: 2}, {2: 2}, {1: 1, 2: 2}]
     # without memory, too: its own region overlaps more
-    assert ids_of(iou.track(frames, max_gap=0))[2] == {1: 3, 2: 2}
+    assert ids_of(overlap.track(frames, max_gap=0))[2] == {1: 3, 2: 2}
 
 
 def test_sizes_are_inclusive_and_what_is_left_out_is_nobody():
     frames = [frame_of([[0, 0, 3, 3], [0, 20, 3, 24], [0, 40, 4, 44], [0, 60, 4, 65]])] * 2
-    mappings = iou.track(frames, min_size=12, max_size=16)
+    mappings = overlap.track(frames, min_size=12, max_size=16)
     assert ids_of(mappings) == [{2: 1, 3: 2}] * 2
-    tracked = iou.relabel(frames[1], mappings[1], np.uint16)
+    tracked = relabel(frames[1], mappings[1], np.uint16)
     np.testing.assert_array_equal(tracked, frame_of([[0, 20, 3, 24], [0, 40, 4, 44]]))
 
 
 def test_relabel_writes_the_numbers_it_is_given():
     labels = np.array([[0, 9, 9, 4], [4, 0, 2, 2]], np.uint16)
-    mapping = iou.Mapping(np.array([2, 9], np.uint16), np.array([70000, 3]))
-    tracked = iou.relabel(labels, mapping, np.uint32)
+    mapping = FrameTracks(np.array([2, 9], np.uint16), np.array([70000, 3]))
+    tracked = relabel(labels, mapping, np.uint32)
     assert tracked.dtype == np.uint32
     assert tracked.tolist() == [[0, 3, 3, 0], [0, 0, 70000, 70000]]
     with pytest.raises(ValueError, match="70000"):
-        iou.relabel(labels, mapping, np.uint16)
+        relabel(labels, mapping, np.uint16)
 
 
 def test_an_unknown_measure_is_named():
-    with pytest.raises(PyamaError, match="^iou: 'pixel'"):
-        iou.track([], iou="pixel")
+    with pytest.raises(UserError, match="^iou: 'pixel'"):
+        overlap.track([], iou="pixel")
 
 
 def test_frames_are_read_once_and_not_kept():
@@ -281,7 +282,7 @@ def test_frames_are_read_once_and_not_kept():
 
     for kind in ("box", "mask"):
         alive.clear()
-        assert len(iou.track(frames(), iou=kind, split_touching=True)) == 20
+        assert len(overlap.track(frames(), iou=kind, split_touching=True)) == 20
 
 
 @settings(max_examples=60, deadline=None)
@@ -294,15 +295,15 @@ def test_frames_are_read_once_and_not_kept():
 )
 def test_what_always_holds(seed, max_gap, kind, split_touching, min_size):
     frames = list(blob_movie(seed, 10, (60, 70), 8))
-    mappings = iou.track(frames, max_gap=max_gap, iou=kind, split_touching=split_touching, min_size=min_size)
+    mappings = overlap.track(frames, max_gap=max_gap, iou=kind, split_touching=split_touching, min_size=min_size)
     assert len(mappings) == len(frames)
     last, highest = {}, 0
     for t, (labels, mapping) in enumerate(zip(frames, mappings, strict=True)):
-        tracked = iou.relabel(labels, mapping, np.uint16)
-        ids = iou.tracks_of(mapping)
+        tracked = relabel(labels, mapping, np.uint16)
+        ids = tracks_of(mapping)
         assert len(np.unique(ids)) == len(ids)
         assert np.array_equal(np.unique(tracked[tracked > 0]), np.sort(ids))
-        label, area, _ = iou.regions(labels)
+        label, area, _ = regions(labels)
         kept = np.isin(labels, label[area >= (min_size or 0)]) & (labels > 0)
         np.testing.assert_array_equal(tracked > 0, kept)
         # one region's pixels have one ID, unless the region was taken apart
@@ -330,8 +331,8 @@ def test_cells_that_touch_keep_their_ids_and_their_pixels():
     left, right, frames = zip(*meeting(), strict=True)
     assert min(frame.max() for frame in frames) == 1
     tracked = [
-        iou.relabel(frame, mapping, np.uint16)
-        for frame, mapping in zip(frames, iou.track(frames, split_touching=True), strict=True)
+        relabel(frame, mapping, np.uint16)
+        for frame, mapping in zip(frames, overlap.track(frames, split_touching=True), strict=True)
     ]
     for image, a, b in zip(tracked, left, right, strict=True):
         assert (image[a & ~b] == 1).mean() > 0.9
@@ -341,7 +342,7 @@ def test_cells_that_touch_keep_their_ids_and_their_pixels():
 
 def test_without_split_touching_one_of_them_takes_both():
     _, _, frames = zip(*meeting(), strict=True)
-    mappings = iou.track(frames, split_touching=False)
+    mappings = overlap.track(frames, split_touching=False)
     assert not any(mapping.parts for mapping in mappings)
     together = [len(mapping.ids) for mapping, frame in zip(mappings, frames, strict=True) if frame.max() == 1]
     assert set(together) == {1}

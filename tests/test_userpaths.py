@@ -8,9 +8,9 @@ from conftest import Checkout, small_config
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pyama.config import complete
-from pyama.errors import PyamaError
-from pyama.userpaths import INPUT, METHOD, OUTPUT, expand
+from celltraces.config.read_config import complete
+from celltraces.config.user_paths import INPUT, METHOD, OUTPUT, expand
+from celltraces.errors import UserError
 
 
 @pytest.fixture(autouse=True)
@@ -58,7 +58,7 @@ def test_another_users_folder():
     ],
 )
 def test_what_stands_for_nothing(written, words, kind):
-    with pytest.raises(PyamaError) as error:
+    with pytest.raises(UserError) as error:
         expand(written, "key", kind)
     assert str(error.value).startswith("key: ")
     assert words in str(error.value)
@@ -70,7 +70,7 @@ def test_an_input_of_this_very_name_is_meant_itself_an_output_never(tmp_path):
         assert expand(name, "key", INPUT) == name
         assert expand(f"{name}:f", "key", METHOD) == f"{name}:f"
     assert expand("~", "key", OUTPUT) == "/home/of me"
-    with pytest.raises(PyamaError, match="ABSENT"):
+    with pytest.raises(UserError, match="ABSENT"):
         expand("$ABSENT", "key", OUTPUT)
 
 
@@ -78,7 +78,7 @@ def test_an_input_of_this_very_name_is_meant_itself_an_output_never(tmp_path):
 def test_any_text_is_expanded_or_refused(text):
     try:
         expand(text, "key")
-    except PyamaError as error:
+    except UserError as error:
         assert "key: " in str(error)
 
 
@@ -97,7 +97,7 @@ def test_everywhere_a_path_can_stand():
         | {"segmentation_method": f"{absent}.py:f", "tracking_method": f"{absent}.py:f"},
         "fits": [{"channel": 0, "feature": "area", "model": f"{absent}.py:f"}],
     }
-    with pytest.raises(PyamaError) as error:
+    with pytest.raises(UserError) as error:
         complete(config)
     refused = {line.split(": ")[0] for line in str(error.value).splitlines()}
     assert refused == {

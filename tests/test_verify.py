@@ -11,7 +11,7 @@ from conftest import Checkout, small_config
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pyama import checksums
+from celltraces.storage import checksums
 
 
 @pytest.fixture(scope="module")

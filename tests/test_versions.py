@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 import record_config
-from pyama import rerun
-from pyama.workflow_version import workflow_version
+from celltraces.planning import code_digest
+from celltraces.planning.workflow_version import workflow_version
 
 ROOT = Path(__file__).parents[1]
 SCRIPTS = ROOT / "scripts"
@@ -62,7 +62,7 @@ def test_requirements_list_what_run_time_imports_and_nothing_else():
 
 
 def test_the_record_names_the_packages_of_every_run():
-    closure = {SCRIPTS / module for script in EVERY_RUN for module in rerun.import_closure(f"{script}.py")}
+    closure = {SCRIPTS / module for script in EVERY_RUN for module in code_digest.import_closure(f"{script}.py")}
     lazily = {name for group in (*record_config.READERS.values(), *record_config.METHODS.values()) for name in group}
     expected = packages(imported(closure)) - {name.lower() for name in lazily} - set(SELDOM) | {"snakemake"}
     assert {name.lower() for name in record_config.EVERY_RUN} == expected

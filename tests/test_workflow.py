@@ -9,7 +9,7 @@ import yaml
 import zarr
 from conftest import Checkout, real_file, small_config
 
-from pyama import store
+from celltraces.storage.cells import get_array, open_store
 
 
 @pytest.fixture(scope="module")
@@ -248,8 +248,8 @@ def test_cells_in_a_zip(movies, tmp_path):
     outcome = checkout.run(small_config(movies, fovs="0", params={"cells_store": "zip"}))
     assert outcome.code == 0, outcome.text
     path = tmp_path / "results/small/fov_000/cells.zarr.zip"
-    with store.open_store(path) as get:
-        assert len(store.get_array(get, "metadata/cell_ids")[0]) > 0
+    with open_store(path) as get:
+        assert len(get_array(get, "metadata/cell_ids")[0]) > 0
     assert len(traces(checkout)) > 3
 
 

@@ -5,11 +5,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import check_quality
 import copy_frames
+from celltraces.frames import z_stacks
+from celltraces.results.quality import check_stacks
+from celltraces.storage.frames import open_frames
 from demo.czi_writer import write_czi
 from demo.nd2_writer import Channel, write_nd2
-from pyama import store, zstacks
 
 HEIGHT, WIDTH = 24, 32
 N_FRAMES, N_Z, FOCUS = 5, 5, 2
@@ -42,7 +43,7 @@ def copied(folder, suffix, stacks, gone=(), planes=range(N_Z)):
     for fov in range(n_fovs):
         outputs = [folder / f"fov_{fov}/fl_ch_{channel}/0" for channel in range(n_channels)]
         copy_frames.copy_frames(path, outputs, fov=fov, channels=range(n_channels), shape=shape, planes=list(planes))
-        found |= {(fov, channel): store.open_frames(output) for channel, output in enumerate(outputs)}
+        found |= {(fov, channel): open_frames(output) for channel, output in enumerate(outputs)}
     return found
 
 
@@ -107,7 +108,7 @@ def test_home_planes_that_differ_by_channel_and_scene(tmp_path, suffix):
         assert_copied(array, stacks[fov, :, channel][:, there], set())
         assert array.attributes["z_planes"] == there
     by_channel = [{fov: arrays[fov, channel] for fov in range(2)} for channel in range(3)]
-    assert [list(check_quality.check_stacks(of_channel)) for of_channel in by_channel] == [[], [], []]
+    assert [list(check_stacks(of_channel)) for of_channel in by_channel] == [[], [], []]
 
 
 @BOTH
@@ -128,7 +129,7 @@ def test_a_scene_with_fewer_planes_is_a_finding(tmp_path):
     stacks = images(n_fovs=3)
     arrays = copied(tmp_path, ".czi", stacks, lambda f, t, c, z: f == 1 and z > 2)
     assert_copied(arrays[1, 1], stacks[1, :, 1, :3], set())
-    rows = list(check_quality.check_stacks({fov: arrays[fov, 1] for fov in range(3)}))
+    rows = list(check_stacks({fov: arrays[fov, 1] for fov in range(3)}))
     assert [(row.fov, row.frame, row.check, row.value, row.limit) for row in rows] == [
         (1, None, "z_planes_fl_ch_1", 3, 5)
     ]
@@ -155,12 +156,12 @@ def test_frames_with_any_planes_missing(data, n_frames, n_z):
     """One frame has all planes: complete are those that have all, whichever the others lack."""
     there = np.array([[data.draw(st.booleans()) for _ in range(n_z)] for _ in range(n_frames)])
     there[data.draw(st.integers(0, n_frames - 1))] = True
-    states = np.where(there, zstacks.LIT, zstacks.ABSENT)
-    np.testing.assert_array_equal(zstacks.incomplete(states), ~there.all(axis=1))
-    zeros = np.where(there, zstacks.LIT, zstacks.BLACK)
-    np.testing.assert_array_equal(zstacks.incomplete(zeros), ~there.all(axis=1))
+    states = np.where(there, z_stacks.LIT, z_stacks.ABSENT)
+    np.testing.assert_array_equal(z_stacks.incomplete(states), ~there.all(axis=1))
+    zeros = np.where(there, z_stacks.LIT, z_stacks.BLACK)
+    np.testing.assert_array_equal(z_stacks.incomplete(zeros), ~there.all(axis=1))
 
 
 def test_states_of_planes():
     planes = [None, np.zeros((2, 2), np.uint16), np.array([[0, 3]], np.uint16), np.array([[1, 3]], np.uint16)]
-    assert [zstacks.state_of(plane) for plane in planes] == [-1, 0, 1, 2]
+    assert [z_stacks.state_of(plane) for plane in planes] == [-1, 0, 1, 2]

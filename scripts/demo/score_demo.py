@@ -14,10 +14,10 @@ import numpy as np
 import pandas as pd
 import yaml
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
-
+from celltraces.storage.frames import open_frames
 from demo.simulate import Experiment, simulate
-from pyama import store
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
 
 
 def score(experiment: Experiment, results: Path) -> dict[str, float]:
@@ -69,7 +69,7 @@ def _match_fov(experiment: Experiment, results: Path, fov: int, pc: int) -> tupl
 
     folder = results / f"fov_{fov:03d}"
     traces = pd.read_csv(folder / f"{results.name}_fov_{fov:03d}_traces.csv")
-    tracked = store.open_frames(folder / f"images.zarr/seg_tracked_ch_{pc}/0")
+    tracked = open_frames(folder / f"images.zarr/seg_tracked_ch_{pc}/0")
     true: dict[tuple[int, int], int] = {}
     for frame in range(experiment.n_frames):
         labels, cells = tracked.read(frame), experiment.labels(fov, frame)
@@ -82,7 +82,7 @@ def _match_fov(experiment: Experiment, results: Path, fov: int, pc: int) -> tupl
 def _background_error(experiment: Experiment, results: Path, record: Mapping[str, Any], channel: int) -> float:
     squares = []
     for fov in record["provenance"]["fovs_processed"]:
-        estimate = store.open_frames(results / f"fov_{fov:03d}/images.zarr/fl_background_ch_{channel}/0")
+        estimate = open_frames(results / f"fov_{fov:03d}/images.zarr/fl_background_ch_{channel}/0")
         for frame in range(experiment.n_frames):
             squares.append(np.mean((estimate.read(frame) - experiment.background(fov, frame, channel)) ** 2))
     return float(np.sqrt(np.mean(squares)))
@@ -101,8 +101,8 @@ def draw(results: Path, output: Path, fov: int = 0) -> None:
     traces = pd.read_csv(folder / f"{results.name}_fov_{fov:03d}_traces.csv")
     hours = np.array(record["provenance"]["time"]["first_fov"]) / 60
     frame = len(hours) // 2
-    image = store.open_frames(folder / f"images.zarr/pc_ch_{pc}/0").read(frame)
-    labels = store.open_frames(folder / f"images.zarr/seg_tracked_ch_{pc}/0").read(frame)
+    image = open_frames(folder / f"images.zarr/pc_ch_{pc}/0").read(frame)
+    labels = open_frames(folder / f"images.zarr/seg_tracked_ch_{pc}/0").read(frame)
     kept = sorted(traces.cell.unique())
     colours = dict(zip(kept, plt.get_cmap("turbo")(np.linspace(0.05, 0.95, max(len(kept), 1))), strict=False))
     figure = plt.figure(figsize=(11, 5), layout="constrained")

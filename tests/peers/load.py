@@ -241,7 +241,7 @@ def btrack(folder):
     import numpy as np
 
     sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
-    from pyama.btrack_method import btrack_track
+    from celltraces.tracking.btrack_method import btrack_track
 
     frames = np.load(f"{folder}/labels.npy")
     return [dict(zip(m.labels.tolist(), m.ids.tolist(), strict=True)) for m in btrack_track(frames, max_gap=3)]

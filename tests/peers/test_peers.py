@@ -17,14 +17,14 @@ from formats_tools import Stack, images_for, stack_of
 from test_formats_pyme import fov_of, spotted
 from test_recipe import chain, scene
 
-from formats import anndata, ctc, fov, geff, playnano, pyme_images, pyme_metadata, pyme_tables, pzf, trackmate
-from formats.hdf5 import new_file
-from pyama import psf, shifts
-from pyama.lineage import Division
-from pyama.microscopy import inspect_movie, open_movie
-from pyama.recipe import read_recipe
+from celltraces.exports import anndata, ctc, fov, geff, playnano, trackmate
+from celltraces.labels.lineage import Division
+from celltraces.pyme import images, metadata, psf, pzf, shift_field, tables
+from celltraces.pyme.recipe import read_recipe
+from celltraces.readers.movie_file import inspect_movie, open_movie
+from celltraces.storage.hdf5 import new_file
 
-PEERS = Path(os.environ.get("PYAMA_PEERS", Path(__file__).parents[2] / ".venv" / "peers"))
+PEERS = Path(os.environ.get("CELLTRACES_PEERS", Path(__file__).parents[2] / ".venv" / "peers"))
 SHAPE, TIMES = (5, 40, 50), [0.0, 10.0, 20.0, 30.5, 40.0]
 DIVISIONS = [Division(1, (4, 5), 3)]
 
@@ -87,7 +87,7 @@ def test_ctc(movie, tmp_path):
 def test_anndata(tmp_path):
     table = pd.DataFrame({"fov": 0, "cell": [1, 1, 2], "frame": [0, 1, 1], "good": True, "position_x": 1.5})
     table["area_ch_0"], table["intensity_total_ch_1"] = [1.0, 2.5, 3.0], [np.nan, 7.0, 8.0]
-    anndata.write_table(tmp_path / "f.h5ad", table, TIMES)
+    anndata.write_anndata(tmp_path / "f.h5ad", table, TIMES)
     seen = peer("tracks", "anndata", tmp_path / "f.h5ad")
     assert seen["var"] == ["area_ch_0", "intensity_total_ch_1"]
     np.testing.assert_array_equal(np.array(seen["X"], float), table[seen["var"]])
@@ -122,7 +122,7 @@ def test_playnano(movie, tmp_path, suffix):
 def test_pyme_images(tmp_path, suffix):
     content = fov_of((3, 8, 11))
     others = [] if suffix == "h5" else [tmp_path / f"f.{ending}" for ending in ("json", "md", "xml")]
-    pyme_images.export(content, [tmp_path / f"f.{suffix}", *others])
+    images.export(content, [tmp_path / f"f.{suffix}", *others])
     seen = peer("pyme", "pyme_images", tmp_path / f"f.{suffix}")
     assert seen["names"] == ["pc_ch_0 (Phase)", "fl_ch_1 (GFP?)"]
     assert seen["voxelsize_nm"] == [pytest.approx(650)] * 2
@@ -146,22 +146,22 @@ def test_pyme_metadata(tmp_path, suffix):
     path = tmp_path / f"m.{suffix}"
     if suffix == "h5":
         with new_file(path) as file:
-            pyme_metadata.write_groups(file, METADATA)
+            metadata.write_groups(file, METADATA)
     else:
-        path.write_text(getattr(pyme_metadata, f"to_{suffix}")(METADATA), encoding="utf-8")
+        path.write_text(getattr(metadata, f"to_{suffix}")(METADATA), encoding="utf-8")
     seen = peer("pyme", "pyme_metadata", path)
     assert seen == {name: [type(value).__name__, value] for name, value in METADATA.items()}
 
 
 def test_pyme_traces_and_spots(tmp_path):
     content, truth = spotted(tmp_path)
-    pyme_tables.export(content, [tmp_path / "f.hdf"])
+    tables.export(content, [tmp_path / "f.hdf"])
     seen = peer("pyme", "pyme_traces", tmp_path / "f.hdf")
     traces = pd.read_csv(content.traces)
     for name in traces.columns:
         assert seen[name] == traces[name].astype(float).tolist()
     assert seen["x"] == pytest.approx((200 * traces["position_x"]).tolist())
-    pyme_tables.export(content, [tmp_path / "f.h5r"])
+    tables.export(content, [tmp_path / "f.h5r"])
     seen = peer("pyme", "pyme_spots", tmp_path / "f.h5r")
     places = sorted(zip(seen["t"], seen["x"], seen["y"], strict=True))
     for found, (frame, _, y, x, _) in zip(places, sorted(truth, key=lambda spot: (spot[0], spot[3])), strict=True):
@@ -171,7 +171,7 @@ def test_pyme_traces_and_spots(tmp_path):
 
 def test_pyme_pzf(tmp_path):
     content = fov_of((2, 8, 11))
-    pyme_images.export(content, [tmp_path / "pzf"])
+    images.export(content, [tmp_path / "pzf"])
     seen = peer("pyme", "pyme_pzf", tmp_path / "pzf/f")
     stacks = [channel.array for channel in content.channels.values()]
     expected = [stack[t].T.tolist() for t in range(2) for stack in stacks]
@@ -190,7 +190,7 @@ def test_files_of_pyme_itself(tmp_path, name):
         for t in range(3):
             np.testing.assert_array_equal(read(0, t, [0, 1], None), frames[2 * t : 2 * t + 2].transpose(0, 2, 1))
     with h5py.File(tmp_path / name) as file:
-        known = pyme_metadata.read_groups(file)
+        known = metadata.read_groups(file)
     assert (known["Empty"], known["On"], known["Word"]) == ("", True, "grün")
     for name, expected in (("raw", frames[0]), ("huffman", frames[0]), ("rounded", told["rounded"])):
         frame = pzf.decode((tmp_path / f"{name}.pzf").read_bytes())
@@ -199,14 +199,14 @@ def test_files_of_pyme_itself(tmp_path, name):
 
 
 def test_pyme_shift_fields(tmp_path):
-    numbers = [dict(zip(shifts.POWERS["lin3Model"], np.arange(10) * n + 1.0, strict=True)) for n in (3, -7)]
+    numbers = [dict(zip(shift_field.POWERS["lin3Model"], np.arange(10) * n + 1.0, strict=True)) for n in (3, -7)]
     shift = {"model": "lin3Model", "x": numbers[0], "y": numbers[1]}
-    (tmp_path / "a.sf").write_text(shifts.to_json({1: shift}))
+    (tmp_path / "a.sf").write_text(shift_field.to_json({1: shift}))
     seen = peer("pyme", "pyme_shifts", tmp_path / "a.sf")
     places = np.array(seen["places"])
-    np.testing.assert_allclose(shifts.displacement(shift, *places), seen["seen"])
-    pickled = shifts.of_channel(shifts.read_fields(tmp_path / "a.sf.pickled", allow_pickle=True), 1, "")
-    np.testing.assert_allclose(shifts.displacement(pickled, *places), seen["own"])
+    np.testing.assert_allclose(shift_field.displacement(shift, *places), seen["seen"])
+    pickled = shift_field.of_channel(shift_field.read_fields(tmp_path / "a.sf.pickled", allow_pickle=True), 1, "")
+    np.testing.assert_allclose(shift_field.displacement(pickled, *places), seen["own"])
 
 
 RECIPES = {

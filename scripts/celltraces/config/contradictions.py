@@ -1,0 +1,92 @@
+"""Find mistakes between keys of the configuration that a JSON schema cannot state."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from celltraces.errors import UserError
+from celltraces.exports.registry import FORMATS, LABELS, TRACES, formats_of
+from celltraces.files import is_file
+from celltraces.paths import BENCHMARKS, CHECKSUMS, LOGS, PLACES, SHIFT_FIELD
+from celltraces.plugins import mistake_in
+from celltraces.pyme.recipe import read_recipe
+
+RESERVED_NAMES = (LOGS, BENCHMARKS, CHECKSUMS, PLACES, SHIFT_FIELD)  # our own beside the datasets' folders
+DEVICES = ("con", "prn", "aux", "nul", *(f"{port}{number}" for port in ("com", "lpt") for number in range(10)))
+
+
+def find_contradictions(config: Mapping[str, Any]) -> Iterator[str]:
+    """Mistakes between keys that a schema cannot state."""
+    params, channels = config["params"], config["channels"]
+    if not channels["pc"] and not channels["fl"]:
+        yield "channels: neither pc nor fl is given; name at least one channel"
+    for dataset in config["datasets"]:
+        if dataset.lower() in RESERVED_NAMES:
+            yield f"datasets.{dataset}: this name is taken by the workflow; choose another"
+    for key, names in (("datasets", list(config["datasets"])), ("samples", [s["name"] for s in config["samples"]])):
+        lowered: dict[str, str] = {}
+        for name in names:
+            # Windows and macOS do not tell results/A from results/a, and Windows keeps the names of devices to itself.
+            if (other := lowered.setdefault(name.lower(), name)) != name:
+                yield f"{key}.{name}: differs from {key}.{other} only in upper and lower case; choose another"
+            if name.lower().split(".")[0] in DEVICES:
+                yield f"{key}.{name}: Windows has a device of this name; choose another"
+    if isinstance(config["fovs"], Mapping):
+        for dataset in config["fovs"]:
+            if dataset not in config["datasets"]:
+                yield f"fovs.{dataset}: there is no dataset of this name; datasets: {', '.join(config['datasets'])}"
+    for name in config["exports"]:
+        needs = {need for entry in formats_of(name) for need in FORMATS[entry].needs}
+        if needs & {LABELS, TRACES} and (not channels["pc"] or params["copy_only"]):
+            yield f"exports: {name} needs cells; give channels.pc" + (
+                ", and copy_only: false" if channels["pc"] else ""
+            )
+        if (
+            any("{light}" in path for entry in formats_of(name) for path in FORMATS[entry].outputs)
+            and not channels["fl"]
+        ):
+            yield f"exports: {name} needs fluorescence; give channels.fl"
+    if params["min_object_size"] > params["max_object_size"]:
+        yield "params.min_object_size: larger than max_object_size, so that no cell is left"
+    if params["mask_margin"] > params["crop_padding"]:
+        yield (
+            f"params.mask_margin: {params['mask_margin']} px reach beyond the crops; "
+            f"allowed: at most crop_padding, {params['crop_padding']} px"
+        )
+    if None not in (params["min_size"], params["max_size"]) and params["min_size"] > params["max_size"]:
+        yield "params.min_size: larger than max_size, so that no cell is left"
+    for key, built_in in (
+        ("segmentation_method", ("logstd", "pyama", "cellpose")),
+        ("tracking_method", ("iou", "btrack")),
+    ):
+        value = params[key]
+        file, _, function = value.rpartition(":")
+        if value not in built_in and not (file.endswith(".py") and function.isidentifier()):
+            yield f"params.{key}: {value!r} is none of {', '.join(built_in)}, path/to/file.py:function"
+        elif file and not is_file(file):
+            yield f"params.{key}: the file {file!r} does not exist"
+        elif file and (mistake := mistake_in(value, f"params.{key}")):
+            yield mistake
+    if params["recipe"] is not None:
+        try:
+            read_recipe(params["recipe"])
+        except UserError as error:
+            yield f"params.recipe: {error}"
+    if params["psf"] is not None and not is_file(params["psf"]):
+        yield f"params.psf: the file {params['psf']!r} does not exist"
+    beads = config["shift_field"]["beads"]
+    if beads is not None and not is_file(beads):
+        yield f"shift_field.beads: the file {beads!r} does not exist"
+    for plugin in config["plugins"]:
+        if not is_file(plugin):
+            yield f"plugins: the file {plugin!r} does not exist"
+    laid_over, named = config["pictures"]["fl"], [channel["channel"] for channel in channels["fl"]]
+    if laid_over is not None and laid_over not in named:
+        known = f"there are {', '.join(map(str, named))}" if named else "there are none"
+        yield f"pictures.fl: channel {laid_over!r} is not among channels.fl; {known}"
+    names: set[str] = set()
+    for sample in config["samples"]:
+        if sample["name"] in names:
+            yield f"samples: the name {sample['name']!r} occurs twice; every sample needs a name of its own"
+        names.add(sample["name"])

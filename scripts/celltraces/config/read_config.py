@@ -1,0 +1,130 @@
+"""Check a configuration against config/schema.yaml and complete it with the defaults.
+
+Everything a user may write is declared in the schema; this module turns violations into one line each and answers
+which settings a stage depends on (the schema's `stages`).
+"""
+
+from __future__ import annotations
+
+import copy
+import itertools
+import math
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from celltraces.config.contradictions import find_contradictions
+from celltraces.config.messages import describe_violation, find_violations, raise_mistakes, shortened
+from celltraces.config.schema import load_schema, resolve_reference
+from celltraces.config.user_paths import expand_all
+
+SCIENTIFIC = re.compile(r"[+-]?[0-9.]+[eE][+-]?[0-9]+")  # 1e-5, which YAML takes for text
+MANY_VALUES = 1_000_000  # in one config; aliases of aliases (YAML's & and *) make any number from a few lines
+DEEP = 20  # levels; the deepest key of ours is on the sixth
+LARGE = 2**53  # whole numbers beyond are not the same as floating-point numbers
+
+
+def complete(raw: Mapping[str, Any]) -> dict[str, Any]:
+    """Check a configuration as Snakemake read it and fill in every default.
+
+    Numbers are brought to the schema's type (30.0 frames are 30 frames), so that writing the same value in another
+    way changes nothing; ~ and $HOME in paths are replaced. Raises UserError with one line per mistake, each naming
+    the key and what is allowed.
+    """
+    schema = load_schema()
+    mistakes: list[str] = []
+    config = expand_all(_plain(raw), schema, schema, mistakes)
+    raise_mistakes(mistakes)
+    raise_mistakes([line for error in find_violations(config, schema) for line in describe_violation(error, schema)])
+    _fill(config, schema, schema)
+    raise_mistakes(find_contradictions(config))
+    return config
+
+
+def refuse_repeated_keys(files: Iterable[str | Path]) -> None:
+    """Raise UserError with a line for each key that a file has twice: YAML takes the last one without a word."""
+    raise_mistakes(line for file in files for line in _repeated_keys(Path(file)))
+
+
+def _repeated_keys(file: Path) -> list[str]:
+    mistakes = []
+    seen: set[int] = set()
+
+    def look(node: yaml.Node | None) -> None:
+        if id(node) in seen or not isinstance(node, yaml.CollectionNode):
+            return
+        seen.add(id(node))
+        if isinstance(node, yaml.SequenceNode):
+            for item in node.value:
+                look(item)
+            return
+        lines: dict[str, int] = {}
+        for key, value in node.value:
+            if isinstance(key, yaml.ScalarNode):
+                line = key.start_mark.line + 1
+                if (first := lines.setdefault(key.value, line)) != line:
+                    mistakes.append(f"{file}: the key {key.value!r} stands in line {first} and in line {line}")
+            look(value)
+
+    try:
+        look(yaml.compose(file.read_text(encoding="utf-8")))
+    except (OSError, ValueError, yaml.YAMLError, RecursionError):
+        return []  # Snakemake could read it, so it is not our place to complain
+    return mistakes
+
+
+def _plain(raw: Any) -> Any:
+    """Plain dictionaries with text keys, lists and scalars (YAML reads the keys of time_mapping as numbers)."""
+    count = itertools.count()
+
+    def plain(value: Any, key: str, depth: int) -> Any:
+        if next(count) > MANY_VALUES or depth > DEEP:
+            raise_mistakes([f"{shortened(key.split('.')[0])}: too many values, or too deeply nested"])
+        if isinstance(value, Mapping):
+            return {
+                str(name): plain(item, f"{key}.{name}" if key else str(name), depth + 1) for name, item in value.items()
+            }
+        if isinstance(value, (list, tuple, set)):
+            return [plain(item, f"{key}.{at}", depth + 1) for at, item in enumerate(value)]
+        if isinstance(value, str) and key.startswith("fits.") and SCIENTIFIC.fullmatch(value):
+            value = float(value)
+        if isinstance(value, float) and not math.isfinite(value):
+            raise_mistakes([f"{shortened(key)}: {value} is not allowed; give a finite number"])
+        if isinstance(value, (int, float)) and abs(value) > LARGE:
+            raise_mistakes([f"{shortened(key)}: a number as large as this is not allowed; allowed: at most {LARGE}"])
+        if not isinstance(value, (str, int, float, type(None))):  # YAML knows dates, bytes and complex numbers
+            raise_mistakes(
+                [f"{shortened(key)}: {shortened(str(value))} is a {type(value).__name__}; put text in quotes"]
+            )
+        return value
+
+    return plain(raw, "", 0)
+
+
+def _fill(value: Any, rule: Mapping[str, Any], schema: Mapping[str, Any]) -> Any:
+    """The value with defaults where keys are absent and numbers brought to their declared type (in place)."""
+    if "$ref" in rule:
+        rule = resolve_reference(rule, schema)
+    if isinstance(value, dict):
+        if "anyOf" in rule:
+            options = (resolve_reference(option, schema) if "$ref" in option else option for option in rule["anyOf"])
+            rule = next(option for option in options if option.get("type") == "object")
+        properties = rule.get("properties", {})
+        for key, declared in properties.items():
+            if key not in value and "default" in declared:
+                value[key] = copy.deepcopy(declared["default"])
+        others = rule.get("additionalProperties") or {}
+        for key in value:
+            value[key] = _fill(value[key], properties.get(key, others), schema)
+    elif isinstance(value, list):
+        return [_fill(item, rule.get("items", {}), schema) for item in value]
+    elif isinstance(value, (int, float)) and not isinstance(value, bool):
+        types = rule.get("type", ())
+        if types == "number":
+            return float(value)
+        if "integer" in types:
+            return int(value)
+    return value

@@ -1,0 +1,106 @@
+"""Write a FOV as a Cell Tracking Challenge folder: images `01/t000.tif`, labels `01_RES/mask000.tif` and tracks.
+
+`01_RES/res_track.txt` has a line "label first_frame last_frame parent" per track. A track has no gaps there: a cell
+that was missed in between becomes two tracks, the second with the first as its parent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from celltraces.errors import UserError
+from celltraces.exports.fov import Fov
+from celltraces.files import whole
+from celltraces.labels import shared_pixels
+from celltraces.labels.lineage import Division
+from celltraces.labels.regions import FrameTracks, regions, relabel
+
+
+class Track(NamedTuple):
+    """One line of res_track.txt, and the cell that it is a part of."""
+
+    label: int
+    first: int
+    last: int
+    parent: int
+    cell: int
+
+
+def export(fov: Fov, outputs: Sequence[Path]) -> None:
+    assert fov.labels is not None
+    images = next(iter(fov.channels.values()))  # phase contrast, in which the cells were found
+    write_folder(outputs[0], images, fov.labels, fov.divisions)
+
+
+def write_folder(
+    path: Path, images: shared_pixels.FrameStack, labels: shared_pixels.FrameStack, divisions: Iterable[Division]
+) -> list[Track]:
+    """Write images and labels, (T, H, W) both. Where cells lie over each other one of them is kept."""
+    import tifffile
+
+    n_frames = labels.shape[0]
+    digits = 3 if n_frames <= 1000 else 4
+    tracks = tracks_of(labels, divisions)
+    if tracks and tracks[-1].label > 65535:
+        raise UserError(f"ctc: {len(tracks)} tracks need labels up to {tracks[-1].label}; the format ends at 65535")
+    with whole(path) as partial:
+        for folder in ("01", "01_RES"):
+            (partial / folder).mkdir(parents=True)
+        for frame in range(n_frames):
+            here = sorted(
+                (track for track in tracks if track.first <= frame <= track.last), key=lambda track: track.cell
+            )
+            mapping = FrameTracks(
+                np.array([track.cell for track in here], np.int64), np.array([track.label for track in here], np.int64)
+            )
+            options = {
+                "compression": "zlib",
+                "compressionargs": {"level": 1},
+                "photometric": "minisblack",
+                "metadata": None,
+                "software": False,
+            }
+            mask = relabel(labels.read(frame), mapping, np.uint16)
+            tifffile.imwrite(partial / "01" / f"t{frame:0{digits}d}.tif", images.read(frame), **options)
+            tifffile.imwrite(partial / "01_RES" / f"mask{frame:0{digits}d}.tif", mask, **options)
+        lines = [f"{track.label} {track.first} {track.last} {track.parent}\n" for track in tracks]
+        (partial / "01_RES" / "res_track.txt").write_bytes("".join(lines).encode())
+    return tracks
+
+
+def tracks_of(labels: shared_pixels.FrameStack, divisions: Iterable[Division]) -> list[Track]:
+    """Tracks without gaps, sorted by label. The first part of a cell keeps its number, further ones get new ones."""
+    frames_of: dict[int, list[int]] = {}
+    for frame in range(labels.shape[0]):
+        for cell in regions(labels.read(frame))[0].tolist():
+            frames_of.setdefault(cell, []).append(frame)
+    parent_of = {daughter: division.parent for division in divisions for daughter in division.daughters}
+    last_part = dict.fromkeys(frames_of, 0)
+    unused = max(frames_of, default=0)
+    tracks = []
+    for cell, frames in sorted(frames_of.items()):
+        breaks = [0, *(at for at in range(1, len(frames)) if frames[at] != frames[at - 1] + 1), len(frames)]
+        for first, end in zip(breaks, breaks[1:], strict=False):
+            label = cell
+            if first:
+                unused += 1
+                label = unused
+            tracks.append(Track(label, frames[first], frames[end - 1], last_part[cell], cell))
+            last_part[cell] = label
+    return sorted(
+        track._replace(parent=last_part.get(parent_of.get(track.cell, 0), 0)) if track.label == track.cell else track
+        for track in tracks
+    )
+
+
+def read_folder(path: Path) -> tuple[np.ndarray, list[tuple[int, int, int, int]]]:
+    """Labels (T, H, W) and the lines of res_track.txt."""
+    import tifffile
+
+    masks = [tifffile.imread(mask) for mask in sorted((path / "01_RES").glob("mask*.tif"))]
+    lines = (path / "01_RES" / "res_track.txt").read_text(encoding="ascii").splitlines()
+    return np.stack(masks), [tuple(map(int, line.split())) for line in lines]

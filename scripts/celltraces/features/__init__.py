@@ -1,0 +1,1 @@
+"""Measure cells: features of shape and light, spots in cells, filters, the table of traces."""

@@ -1,0 +1,48 @@
+"""Decide which cells are left out of the traces: those seen in too few frames or too near to the edge."""
+
+import json
+from collections.abc import Sequence
+
+import numpy as np
+
+from celltraces import paths
+from celltraces.frames import coverage
+from celltraces.storage import cells
+from celltraces.storage.cells import read_crop
+
+
+def too_short(valid: np.ndarray, min_frames: int) -> np.ndarray:
+    """Which cells, (N,) bool, are present in fewer than `min_frames` frames; valid is (N, T) bool."""
+    return valid.sum(axis=1) < min_frames
+
+
+def on_border(valid: np.ndarray, bboxes: np.ndarray, shape: Sequence[int], border_margin: int) -> np.ndarray:
+    """Which cells, (N,) bool, have a pixel within `border_margin` of the edge of an image of `shape` in any frame.
+
+    bboxes: (N, T, 4) half-open [y0, x0, y1, x1].
+    """
+    outside = (bboxes[..., :2] < border_margin) | (bboxes[..., 2:] > np.array(shape) - border_margin)
+    return (outside.any(axis=-1) & valid).any(axis=1)
+
+
+def near_edge(
+    get: cells.Get, ids: np.ndarray, valid: np.ndarray, bboxes: np.ndarray, pc: int, border_margin: int
+) -> np.ndarray:
+    """Which cells, (N,) bool, have a pixel within `border_margin` of the edge of the image, or of pixels of the
+    phase-contrast channel `pc` that hold no data, in any frame. ids (N,), valid (N, T), bboxes (N, T, 4)."""
+    image = json.loads(get("metadata/zarr.json"))["attributes"]
+    found = on_border(valid, bboxes, (image["height"], image["width"]), border_margin)
+    uncovered = coverage.by_frame(image)
+    if not uncovered or not border_margin:
+        return found
+    origins, _ = cells.get_array(get, "metadata/crop_origins")
+    for frame, boxes in uncovered.items():
+        low, high = boxes[:, :2] - border_margin, boxes[:, 2:] + border_margin
+        for row in np.flatnonzero(valid[:, frame] & ~found).tolist():
+            box = bboxes[row, frame]
+            near = np.flatnonzero(((box[:2] < high) & (box[2:] > low)).all(axis=1))
+            if len(near):
+                mask, _ = read_crop(get, paths.tracked(pc), int(ids[row]))
+                places = np.argwhere(mask[frame] > 0) + origins[row, frame]
+                found[row] = any(((places >= low[at]) & (places < high[at])).all(axis=1).any() for at in near)
+    return found

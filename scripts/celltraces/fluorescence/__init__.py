@@ -1,0 +1,1 @@
+"""Estimate the background of fluorescence frames."""

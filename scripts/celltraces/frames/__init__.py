@@ -1,0 +1,1 @@
+"""Examine raw frames: areas without data, z stacks, exposure, statistics, movement of the stage."""

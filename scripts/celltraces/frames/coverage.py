@@ -1,0 +1,240 @@
+"""Tell which pixels of a frame were never imaged, from a mosaic's tiles or from blank areas in the pixels.
+
+Such pixels are 0, and the array's attribute `uncovered` says which they are: [{"first": frame, "last": frame, "boxes":
+[[y0, x0, y1, x1], ...]}, ...], half-open boxes that do not overlap, the same in all frames from first to last. Frames
+that it does not name are covered everywhere; an array that is covered in all frames has no such attribute.
+
+Where tiles lie is known from the file. Elsewhere blank areas are told by their straight edges from zeros that a camera
+without an offset measured, which are scattered or lie between things with round outlines.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from typing import Any
+
+import cv2
+import numpy as np
+
+Box = tuple[int, int, int, int]
+"""Half-open [y0, x0, y1, x1] in pixels."""
+Boxes = Sequence[Box]
+
+ATTRIBUTE = "uncovered"
+# A blank area is made of squares of zeros this wide, which may reach beyond the image: dim images hold single zeros.
+SOLID = 15
+# Its edges are straight, to a pixel, over this length, but for a fifth: outlines of cells are not.
+STRAIGHT = 32
+STRAIGHT_SHARE = 0.8
+ROUGHNESS = 1.0
+# It holds more pixels than would be 0 together by chance, with this probability in a frame, given the share of zeros
+# elsewhere in it.
+CHANCE = 1e-6
+
+
+# ---------------------------------------------------------------------------------------------------- boxes and masks
+
+
+def boxes_of(mask: np.ndarray) -> list[Box]:
+    """Boxes that together are exactly the mask (H, W) bool, from top to bottom; rows that are alike share theirs."""
+    if not mask.any():
+        return []
+    tops = np.flatnonzero(np.r_[True, (mask[1:] != mask[:-1]).any(axis=1)]).tolist()
+    boxes: list[Box] = []
+    for top, bottom in zip(tops, [*tops[1:], len(mask)], strict=True):
+        steps = np.flatnonzero(np.diff(mask[top], prepend=False, append=False)).tolist()
+        boxes += [(top, left, bottom, right) for left, right in zip(steps[::2], steps[1::2], strict=True)]
+    return boxes
+
+
+def mask_of(boxes: Boxes, shape: Sequence[int]) -> np.ndarray:
+    """The pixels in the boxes, (H, W) bool."""
+    mask = np.zeros(shape, bool)
+    for y0, x0, y1, x1 in boxes:
+        mask[y0:y1, x0:x1] = True
+    return mask
+
+
+def area_of(boxes: Boxes) -> int:
+    """Number of pixels in the boxes, which do not overlap."""
+    return sum((y1 - y0) * (x1 - x0) for y0, x0, y1, x1 in boxes)
+
+
+@lru_cache(maxsize=16)
+def outside_tiles(tiles: tuple[Box, ...], shape: tuple[int, int]) -> tuple[Box, ...]:
+    """Boxes of the pixels of an image of `shape` (H, W) on which no tile lies. (Planes mostly share their tiles.)"""
+    return tuple(boxes_of(~mask_of(tiles, shape)))
+
+
+def common(several: Sequence[Boxes], shape: Sequence[int]) -> Boxes:
+    """Boxes of the pixels that are uncovered in each of several planes, as in the maximum over z."""
+    if not all(several) or all(boxes == several[0] for boxes in several):
+        return several[0] if all(several) else ()
+    return boxes_of(np.logical_and.reduce([mask_of(boxes, shape) for boxes in several]))
+
+
+def blanked(image: np.ndarray, boxes: Boxes) -> np.ndarray:
+    """The image (H, W) with 0 in the boxes; a copy where there are any."""
+    if boxes:
+        image = image.copy()
+        for y0, x0, y1, x1 in boxes:
+            image[y0:y1, x0:x1] = 0
+    return image
+
+
+# ----------------------------------------------------------------------------------------------- the array's attribute
+
+
+def as_attribute(boxes_by_frame: Sequence[Boxes]) -> list[dict[str, Any]]:
+    """The attribute of an array, from the boxes of each of its frames; [] where all are covered everywhere."""
+    spans: list[dict[str, Any]] = []
+    for frame, boxes in enumerate(boxes_by_frame):
+        content = [list(box) for box in boxes]
+        if spans and spans[-1]["last"] == frame - 1 and spans[-1]["boxes"] == content:
+            spans[-1]["last"] = frame
+        elif content:
+            spans.append({"first": frame, "last": frame, "boxes": content})
+    return spans
+
+
+def of_frame(attributes: Mapping[str, Any], frame: int) -> list[Box]:
+    """Boxes of the pixels of a frame that hold no data, from the attributes of its array."""
+    for span in attributes.get(ATTRIBUTE, ()):
+        if span["first"] <= frame <= span["last"]:
+            return [tuple(box) for box in span["boxes"]]
+    return []
+
+
+def by_frame(attributes: Mapping[str, Any]) -> dict[int, np.ndarray]:
+    """The boxes of each frame that is not covered everywhere, (n, 4) int64, from the attributes of its array."""
+    return {
+        frame: boxes
+        for span in attributes.get(ATTRIBUTE, ())
+        for boxes in [np.array(span["boxes"], np.int64)]
+        for frame in range(span["first"], span["last"] + 1)
+    }
+
+
+def same(attributes: Mapping[str, Any]) -> dict[str, Any]:
+    """What an array takes over from the attributes of the one that it was made of."""
+    return {ATTRIBUTE: attributes[ATTRIBUTE]} if ATTRIBUTE in attributes else {}
+
+
+# ------------------------------------------------------------------------------------------------------------ as seen
+
+
+def find(image: np.ndarray, n_zeros: int, known: Boxes = ()) -> Boxes:
+    """Boxes of the pixels of an image (H, W) uint16 that hold no data: those `known` to, and those seen.
+
+    n_zeros: how many pixels of the image are 0. An image without many pays nothing for being looked at.
+    """
+    if n_zeros - area_of(known) < min(STRAIGHT, *image.shape):
+        return known
+    seen = seen_in(image)
+    if seen is None:
+        return known
+    return boxes_of(seen | mask_of(known, image.shape)) if known else boxes_of(seen)
+
+
+def _solid(shape: Sequence[int]) -> int:
+    """Width of the squares that a blank area is made of, odd, in an image of this shape."""
+    return min(SOLID, min(shape) // 8 * 2 + 1)
+
+
+def seen_in(image: np.ndarray) -> np.ndarray | None:
+    """Blank areas of an image (H, W) uint16, as (H, W) bool; None where there are none or all is blank."""
+    solid = _solid(image.shape)
+    long = min(STRAIGHT, min(image.shape) // 2)
+    if solid < 3 or not _may_be_seen(image, solid, long):
+        return None
+    inside = np.s_[solid:-solid, solid:-solid]
+    zeros = np.ones([side + 2 * solid for side in image.shape], np.uint8)
+    np.equal(image, 0, out=zeros[inside].view(bool))
+    square = np.ones((solid, solid), np.uint8)
+    areas = np.ascontiguousarray(cv2.morphologyEx(zeros, cv2.MORPH_OPEN, square, borderValue=1)[inside])
+    n, labels, table, _ = cv2.connectedComponentsWithStats(areas, connectivity=8, ltype=cv2.CV_32S)
+    n_zeros, n_in_areas = (np.count_nonzero(mask) for mask in (zeros[inside], areas))
+    if n_in_areas == image.size:
+        return None
+    scattered = (n_zeros - n_in_areas) / (image.size - n_in_areas)
+    smallest = max(long, math.log(CHANCE / image.size) / math.log(scattered) if scattered else 0)
+    blank = np.zeros(n, bool)
+    for label in range(1, n):
+        x, y, width, height, area = table[label].tolist()
+        if area >= smallest:
+            rows = slice(max(y - 2, 0), y + height + 2)
+            columns = slice(max(x - 2, 0), x + width + 2)
+            blank[label] = _straight_edged(labels[rows, columns] != label, long)
+    return blank[labels] if blank.any() else None
+
+
+def _may_be_seen(image: np.ndarray, solid: int, long: int) -> bool:
+    """Whether there can be a blank area, at little cost: a square of zeros holds a smaller one of a grid, and an area
+    that is too narrow for a square lies along the edge of the image."""
+    block = (solid + 1) // 2
+    highest = image
+    for _ in range(2):  # of rows, then of columns, which are rows of the transposed image: numpy is fastest along them
+        n = len(highest) // block
+        highest = np.ascontiguousarray(highest[: n * block].reshape(n, block, -1).max(axis=1).T)
+    if not highest.all():
+        return True
+    edges = (image[0], image[-1], image[:, 0], image[:, -1])
+    runs = (np.diff(np.flatnonzero(edge), prepend=-1, append=len(edge)).max() - 1 for edge in edges)
+    return any(run >= long - 2 * ROUGHNESS for run in runs)
+
+
+def _straight_edged(covered: np.ndarray, long: int) -> bool:
+    """Whether an area is bounded as blank ones are. `covered`: (h, w) bool, the area's surroundings, two pixels
+    farther than it on every side where the image goes on; `long`: length in pixels of what counts as straight."""
+    height, width = covered.shape
+    outlines, _ = cv2.findContours(covered.view(np.uint8), cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
+    total = straight = 0.0
+    for outline in outlines:
+        corners = cv2.approxPolyDP(outline, ROUGHNESS, True)[:, 0]
+        after = np.roll(corners, -1, axis=0)
+        # what runs along the edge of the image is no edge of the area
+        along = np.zeros(len(corners), bool)
+        for axis, last in enumerate((width - 1, height - 1)):
+            for side in (0, last):
+                along |= (corners[:, axis] == side) & (after[:, axis] == side)
+        lengths = np.hypot(*(after - corners)[~along].T)
+        if len(lengths) and not (lengths >= long).any():
+            return False  # a speck or a cell in the area: zeros were measured there
+        total += float(lengths.sum())
+        straight += float(lengths[lengths >= long].sum())
+    return total > 0 and straight >= STRAIGHT_SHARE * total
+
+
+# ---------------------------------------------------------------------------------------------- beyond the covered area
+
+
+def continued(image: np.ndarray, uncovered: np.ndarray, *, mirrored: bool) -> np.ndarray:
+    """The image (H, W) going on where it is uncovered (H, W) bool: with the nearest covered pixel, or `mirrored` at it.
+
+    As images are continued beyond their edges for filters. Some pixel is covered.
+    """
+    nearest, mirror = _neighbours(np.packbits(uncovered).tobytes(), uncovered.shape)
+    result = image.copy()
+    result[uncovered] = image.ravel()[mirror if mirrored else nearest]
+    return result
+
+
+@lru_cache(maxsize=2)
+def _neighbours(packed: bytes, shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+    """For each uncovered pixel, in raster order, the nearest covered pixel and the one that lies as far behind that
+    one's edge (the nearest one, where there is no such), as positions in the flat image. (Frames mostly share it.)"""
+    from scipy.ndimage import distance_transform_edt
+
+    height, width = shape
+    uncovered = np.unpackbits(np.frombuffer(packed, np.uint8), count=height * width).view(bool).reshape(shape)
+    y, x = np.nonzero(uncovered)
+    near = distance_transform_edt(uncovered, return_distances=False, return_indices=True)
+    near_y, near_x = near[0][y, x].astype(np.int64), near[1][y, x].astype(np.int64)
+    behind_y = 2 * near_y - y + np.sign(y - near_y)
+    behind_x = 2 * near_x - x + np.sign(x - near_x)
+    usable = (behind_y >= 0) & (behind_y < height) & (behind_x >= 0) & (behind_x < width)
+    usable[usable] = ~uncovered[behind_y[usable], behind_x[usable]]
+    nearest = near_y * width + near_x
+    return nearest, np.where(usable, behind_y * width + behind_x, nearest)

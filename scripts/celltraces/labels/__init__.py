@@ -1,0 +1,1 @@
+"""Work with label images: regions, masks, pixels that cells share, lineages."""

@@ -1,0 +1,95 @@
+"""Tabulate the regions of a label image (label, area, box) and relabel them by track."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+
+class FrameTracks(NamedTuple):
+    """Which label of a frame is which track: two (N,) arrays, sorted by label. Dropped regions are not in it.
+
+    A region in which tracks have run together is not in it either: `parts` has the pixels of each track in it, as
+    positions in the flat frame, and the track.
+    """
+
+    labels: np.ndarray
+    ids: np.ndarray
+    parts: Sequence[tuple[np.ndarray, int]] = ()
+
+
+class PixelRuns(NamedTuple):
+    """Horizontal runs of equal pixels in raster order: position in the flat frame, length, value."""
+
+    start: np.ndarray
+    length: np.ndarray
+    value: np.ndarray
+
+
+def regions(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Table of the regions of one frame.
+
+    `labels`: (H, W) integers; each value above 0 is one region, in one piece or not. Returns (label, area, bbox),
+    sorted by label: (N,) in the frame's dtype, (N,) int64 pixels, (N, 4) int32 half-open [y0, x0, y1, x1].
+    """
+    return region_table(pixel_runs(labels), labels.shape[1])
+
+
+def pixel_runs(labels: np.ndarray) -> PixelRuns:
+    flat = labels.ravel()
+    new = np.ones(labels.shape, bool)
+    np.not_equal(labels[:, 1:], labels[:, :-1], out=new[:, 1:])
+    start = np.flatnonzero(new)
+    length = np.diff(start, append=flat.size)
+    return PixelRuns(start, length, flat[start])
+
+
+def select_runs(runs: PixelRuns, keep: np.ndarray) -> PixelRuns:
+    return PixelRuns(*(part[keep] for part in runs))
+
+
+def region_table(runs: PixelRuns, width: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    runs = select_runs(runs, runs.value > 0)
+    order = np.argsort(runs.value, kind="stable")
+    value, length = runs.value[order], runs.length[order]
+    if not value.size:
+        return value, np.zeros(0, np.int64), np.zeros((0, 4), np.int32)
+    y, x = np.divmod(runs.start[order], width)
+    first = np.flatnonzero(np.concatenate([[True], value[1:] != value[:-1]]))
+    last = np.append(first[1:], value.size) - 1
+    x0, x1 = np.minimum.reduceat(x, first), np.maximum.reduceat(x + length, first)
+    bbox = np.stack([y[first], x0, y[last] + 1, x1], axis=1).astype(np.int32)
+    return value[first], np.add.reduceat(length, first), bbox
+
+
+def positions_in_runs(start: np.ndarray, length: np.ndarray) -> np.ndarray:
+    """All positions in runs, one run after the other."""
+    within = np.arange(length.sum()) - np.repeat(np.cumsum(length) - length, length)
+    return np.repeat(start, length) + within
+
+
+def tracks_of(mapping: FrameTracks) -> np.ndarray:
+    """(N,) IDs of all tracks of a frame."""
+    return np.concatenate([mapping.ids, np.array([track for _, track in mapping.parts], np.int64)])
+
+
+def relabel(labels: np.ndarray, mapping: FrameTracks, dtype: np.dtype | type) -> np.ndarray:
+    """The frame with track IDs instead of labels; regions that are not in the mapping become 0. (H, W) `dtype`."""
+    highest = tracks_of(mapping).max(initial=0)
+    if highest > np.iinfo(dtype).max:
+        raise ValueError(f"track ID {highest} does not fit {np.dtype(dtype)}")
+    runs = pixel_runs(labels)
+    index, known = find_sorted(mapping.labels, runs.value)
+    value = np.zeros(known.size, dtype)
+    value[known] = mapping.ids[index[known]]
+    out = np.repeat(value, runs.length)
+    for pixels, track in mapping.parts:
+        out[pixels] = track
+    return out.reshape(labels.shape)
+
+
+def find_sorted(labels: np.ndarray, value: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Position of each value in the sorted labels, and whether it is there."""
+    index = np.searchsorted(labels, value)
+    known = np.append(labels, labels[:1])[index] == value if labels.size else np.zeros(value.size, bool)
+    return index, known

@@ -1,0 +1,1 @@
+"""Draw pictures for people: outlines on frames, movies, plots."""

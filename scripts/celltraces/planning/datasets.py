@@ -1,0 +1,190 @@
+"""Inspect every input file once and resolve its FOVs and channels against the configuration."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from celltraces.config.selection import expand_fovs, fovs_of
+from celltraces.errors import UserError
+from celltraces.files import is_file, write_text
+from celltraces.paths import Layout
+from celltraces.planning.channels import channel_index
+from celltraces.planning.code_digest import code_digest
+from celltraces.planning.dataset import Dataset
+from celltraces.planning.fits import fits_of
+from celltraces.planning.identity import content_identity, input_files
+from celltraces.planning.samples import sample_fovs
+from celltraces.preview import sets
+from celltraces.readers import pyama_folder
+from celltraces.readers.child_process import call
+from celltraces.readers.movie import Movie
+
+
+def inspect_movie(path: Path, pyme: Mapping[str, Any]) -> Movie:
+    """`celltraces.readers.movie_file.inspect_movie` in a child process."""
+    return Movie(**call("celltraces.readers.movie_file:inspect_movie", str(path), {"pyme": pyme}))
+
+
+def plan_datasets(config: Mapping[str, Any], without: Mapping[str, Sequence[int]] | None = None) -> dict[str, Dataset]:
+    """Look at every file of a completed config. Raises UserError with one line per mistake.
+
+    `without`: FOVs by dataset that failed, and that this run does without.
+    """
+    datasets: dict[str, Dataset] = {}
+    mistakes: list[str] = []
+    for name, path in config["datasets"].items():
+        try:
+            datasets[name] = _plan_dataset(config, name, path)
+        except UserError as error:
+            mistakes.append(str(error))
+    if not mistakes:
+        mistakes = [*_differences(datasets), *_impossible(config, datasets), *_unknown_features(config)]
+    if not mistakes:
+        try:
+            fits_of(config, datasets)
+        except UserError as error:
+            mistakes.append(str(error))
+    if not mistakes:
+        mistakes = [*sets.mistakes(config, datasets)]
+    if mistakes:
+        raise UserError("\n".join(dict.fromkeys(mistakes)))
+    return {name: _without(dataset, set((without or {}).get(name, ()))) for name, dataset in datasets.items()}
+
+
+def _without(dataset: Dataset, failed: set[int]) -> Dataset:
+    return replace(dataset, fovs=tuple(fov for fov in dataset.fovs if fov not in failed), failed=tuple(sorted(failed)))
+
+
+def _plan_dataset(config: Mapping[str, Any], name: str, path: str) -> Dataset:
+    key = f"datasets.{name}"
+    if not is_file(path) and not pyama_folder.is_one(Path(path)):
+        what = "is a folder" if os.path.isdir(path) else "does not exist"
+        hint = "; `make demo` writes it" if path.startswith("demo/") else "; check the path in the config"
+        raise UserError(f"{key}: the file {path!r} {what}{hint}")
+    own = Path(config["output_dir"], name)
+    if Path(path).is_dir() and own.exists() and own.samefile(path):
+        raise UserError(f"{key}: {path!r} is where its results go; choose another name or output_dir")
+    try:
+        movie, identity, note = _look_at(name, path, Layout(config["output_dir"]), config["pyme"])
+    except OSError as error:
+        raise UserError(f"{key}: the file {path!r} cannot be read ({error.strerror})") from None
+    except UserError as error:
+        raise UserError(f"{key}: {error}") from None
+    fovs_key = f"fovs.{name}" if isinstance(config["fovs"], Mapping) else "fovs"
+    fovs = tuple(expand_fovs(fovs_of(config, name), len(movie.fovs), fovs_key))
+    pc = config["channels"]["pc"]
+    pc_index = None if pc is None else channel_index(pc["channel"], movie, "channels.pc", path)
+    fl_indices = tuple(
+        channel_index(channel["channel"], movie, f"channels.fl.{at}", path)
+        for at, channel in enumerate(config["channels"]["fl"])
+    )
+    indices = [index for index in (pc_index, *fl_indices) if index is not None]
+    for index in indices:
+        if indices.count(index) > 1:
+            raise UserError(f"channels: channel {index} is named twice; name every channel once")
+    if movie.n_z > 1 and config["z"] is None:
+        raise UserError(f"{key}: {path!r} has {movie.n_z} z planes; choose one with `z: 0` ... or `z: max`")
+    if isinstance(config["z"], int) and config["z"] >= movie.n_z:
+        raise UserError(f"z: plane {config['z']} is not in {path!r}, which has planes 0 to {movie.n_z - 1}")
+    return Dataset(name, path, movie, identity, fovs, pc_index, fl_indices, note=note)
+
+
+def _look_at(name: str, path: str, layout: Layout, pyme: Mapping[str, Any]) -> tuple[Movie, str, str]:
+    """What the file holds, its identity, and a note of both, which is empty where it is written down already.
+
+    Taken from the note of an earlier run where file and reader are still the same. Writes nothing: see write_notes.
+    """
+    status = [[stat.st_size, stat.st_mtime_ns] for stat in map(os.stat, input_files(path))]
+    seen_as = [str(path), status, code_digest("celltraces/readers/movie_file.py"), pyme]
+    try:
+        last = json.loads(Path(layout.movie.format(dataset=name)).read_text(encoding="utf-8"))
+        if last["seen_as"] == seen_as:
+            return Movie(**last["movie"]), last["identity"], ""
+    except (OSError, ValueError, KeyError, TypeError):
+        pass
+    movie, identity = inspect_movie(Path(path), pyme), content_identity(path)
+    return (
+        movie,
+        identity,
+        json.dumps({"seen_as": seen_as, "identity": identity, "movie": asdict(movie)}, sort_keys=True),
+    )
+
+
+def write_notes(layout: Layout, datasets: Iterable[Dataset]) -> None:
+    """Write down what was learned from the files, so that cluster jobs and the next planning need not open them.
+
+    Raises UserError where the results cannot be written.
+    """
+    for dataset in datasets:
+        if dataset.note:
+            file = Path(layout.movie.format(dataset=dataset.name))
+            try:
+                write_text(file, dataset.note)
+            except OSError as error:
+                raise UserError(f"output_dir: cannot write to {str(file.parent)!r} ({error.strerror})") from None
+
+
+def _differences(datasets: Mapping[str, Dataset]) -> list[str]:
+    """Rules name their outputs by channel, so all datasets of a run need the same channel numbers."""
+    first = next(iter(datasets.values()))
+    return [
+        f"channels: they are {(first.pc, *first.fl)} in {first.path!r} but {(other.pc, *other.fl)} in {other.path!r}; "
+        "datasets whose channels differ need a config each"
+        for other in datasets.values()
+        if (other.pc, other.fl) != (first.pc, first.fl)
+    ]
+
+
+def _unknown_features(config: Mapping[str, Any]) -> list[str]:
+    """Features that neither the workflow nor a plugin has."""
+    from celltraces.features import cell_features
+    from celltraces.features.user_features import load_plugin
+
+    for plugin in config["plugins"]:
+        load_plugin(plugin)
+    channels = config["channels"]
+    asked = [("pc", channels["pc"]["features"], cell_features.PHASE_FEATURES)] if channels["pc"] else []
+    asked += [(f"fl.{at}", fl["features"], cell_features.FLUORESCENCE_FEATURES) for at, fl in enumerate(channels["fl"])]
+    return [
+        f"channels.{key}.features: {name!r} is unknown; there are {', '.join(known)}"
+        for key, names, known in asked
+        for name in names
+        if name not in known
+    ]
+
+
+def _impossible(config: Mapping[str, Any], datasets: Mapping[str, Dataset]) -> list[str]:
+    """Filters that leave nothing, and samples of FOVs that are not there."""
+    mistakes = []
+    params = config["params"]
+    for dataset in datasets.values():
+        movie = dataset.movie
+        if dataset.pc is not None and not params["copy_only"]:
+            if params["min_frames"] > movie.n_frames:
+                mistakes.append(
+                    f"params.min_frames: {params['min_frames']} is more than the {movie.n_frames} frames of "
+                    f"{dataset.path!r}, so that no cell is left; allowed: 1 to {movie.n_frames}"
+                )
+            for fov in dataset.fovs:
+                side = min(movie.fovs[fov]["height"], movie.fovs[fov]["width"])
+                if 2 * params["border_margin"] >= side:
+                    mistakes.append(
+                        f"params.border_margin: {params['border_margin']} px from every edge leave nothing of "
+                        f"FOV {fov} of {dataset.path!r} ({side} px); allowed: 0 to {(side - 1) // 2}"
+                    )
+                    break
+        for sample in config["samples"]:
+            try:
+                if not sample_fovs(config, dataset, sample["name"])[0]:
+                    mistakes.append(
+                        f"samples.{sample['name']}.fovs: none of them is processed; add them to `fovs` "
+                        f"({dataset.path!r})"
+                    )
+            except UserError as error:
+                mistakes.append(f"{error} ({dataset.path!r})")
+    return mistakes

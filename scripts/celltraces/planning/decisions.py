@@ -1,0 +1,143 @@
+"""Plan how a person's decisions on cells are applied: which FOVs have some, and where each decision lies."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from celltraces.config.stage_settings import digests
+from celltraces.errors import UserError
+from celltraces.files import remove
+from celltraces.paths import CURATION, PLACES, fov_text
+from celltraces.planning.dataset import Dataset
+from celltraces.planning.experiment import Experiment
+from celltraces.planning.samples import fovs_for
+from celltraces.results.curation import Flag
+
+STAGE = "curation"  # in the names of the log, benchmark and checksums of apply_curation
+
+
+# ----------------------------------------------------------------------------------------------- which FOVs have some
+
+
+def decided(experiment: Experiment, dataset: Dataset, fov: int) -> dict[str, Any]:
+    """What a person decided on the cells of a FOV: rows of curation.csv, and the inspected table that there is.
+
+    The table counts by its content. As an input of the rule, one that was saved by a computer whose clock is ahead
+    would stop Snakemake.
+    """
+    tables = _inspected(experiment, dataset.name, fov)
+    files = {table: f"FOV {fov}: {digest}" for table, digest in digests(tables).items()}
+    return {"flags": _flags(experiment, dataset.name).get(fov, []), "inspected": tables, "files": files}
+
+
+def is_decided_on(experiment: Experiment, dataset: Dataset, fov: int) -> bool:
+    """Whether a person decided something on the cells of a FOV."""
+    return fov in _flags(experiment, dataset.name) or bool(_inspected(experiment, dataset.name, fov))
+
+
+@cache
+def _flags(experiment: Experiment, dataset: str) -> dict[int, list[Flag]]:
+    """The rows of curation.csv on a dataset, by FOV."""
+    by_fov: dict[int, list[Flag]] = {}
+    for flag in experiment.flags.get(dataset, ()):
+        by_fov.setdefault(flag.fov, []).append(flag)
+    return by_fov
+
+
+@cache
+def _inspected(experiment: Experiment, dataset: str, fov: int) -> list[str]:
+    """The inspected table of a FOV, if there is one; asked once, so that all of a run's plan is of one mind."""
+    table = experiment.layout.inspected.format(dataset=dataset, fov=fov_text(fov))
+    return [table] if os.path.exists(table) else []
+
+
+def tables(experiment: Experiment, dataset: Dataset, fovs: Iterable[int]) -> list[str]:
+    """The tables of decisions of those of these FOVs on which a person decided something."""
+    return [
+        experiment.layout.decisions.format(dataset=dataset.name, fov=fov_text(fov))
+        for fov in fovs
+        if experiment.tracing and is_decided_on(experiment, dataset, fov)
+    ]
+
+
+def tables_for(experiment: Experiment, wildcards: Mapping[str, str]) -> list[str]:
+    """The tables of decisions of a job's FOV, of its sample, or of its dataset."""
+    dataset = experiment.datasets[wildcards["dataset"]]
+    return tables(experiment, dataset, fovs_for(experiment.config, dataset, wildcards))
+
+
+# -------------------------------------------------------------------------------- where the cells of a row's number lie
+
+
+def refuse_absent(experiment: Experiment) -> None:
+    """Raise UserError with a line for each row of curation.csv whose cell is not in the present results.
+
+    Changes nothing. A row that has a place is not asked for, nor one whose place is remembered.
+    """
+    _remember_all(experiment, write=False)
+
+
+def remember(experiment: Experiment) -> None:
+    """Tie rows without a place to the cells that they name in the present results, before a run makes others.
+
+    Raises UserError as `refuse_absent` does.
+    """
+    _remember_all(experiment, write=True)
+
+
+def _remember_all(experiment: Experiment, *, write: bool) -> None:
+    mistakes = []
+    for dataset in experiment.datasets.values() if experiment.tracing else ():
+        cells = {}
+        for fov, flags in _flags(experiment, dataset.name).items():
+            named = [flag.cell for flag in flags if flag.frame is None and flag.cell is not None]
+            if named:
+                cells[fov] = named
+        folder = Path(experiment.layout.results) / PLACES / dataset.name
+        for path in folder.glob("fov_*.csv") if write else ():
+            if int(path.stem.removeprefix("fov_")) not in cells:
+                remove(path)
+        for fov, named in cells.items():
+            mistakes += _remember_fov(experiment, dataset, fov, named, write)
+    if mistakes:
+        raise UserError("\n".join(mistakes))
+
+
+def _remember_fov(experiment: Experiment, dataset: Dataset, fov: int, cells: Sequence[int], write: bool) -> list[str]:
+    from celltraces.results import places
+
+    layout, names = experiment.layout, {"dataset": dataset.name, "fov": fov_text(fov)}
+    store = layout.cells.format(**names).removesuffix(".zip")
+    assert dataset.pc is not None
+    absent, there = places.remember(
+        Path(layout.places.format(**names)), cells, [Path(store), Path(store + ".zip")], dataset.pc, write=write
+    )
+    if fov not in dataset.fovs:
+        return []
+    known = f"its cells have numbers from {there[0]} to {there[-1]}" if there else "there is none at all"
+    return [
+        f"{layout.curation}: FOV {fov} of {dataset.name} has no cell {cell}; {known}; correct this row of {CURATION}, "
+        "delete it, or give frame, x, y"
+        for cell in absent
+    ]
+
+
+# ---------------------------------------------------------------------------------------------- what is there no longer
+
+
+def forget(experiment: Experiment) -> None:
+    """Remove the tables of decisions that were taken back; what was made of them, its rules make anew."""
+    layout = experiment.layout
+    for dataset in experiment.datasets.values():
+        for fov in dataset.fovs:
+            if not is_decided_on(experiment, dataset, fov):
+                names = {"dataset": dataset.name, "fov": fov_text(fov)}
+                table = Path(layout.decisions.format(**names))
+                if table.exists():
+                    for path in (layout.log, layout.benchmark, layout.checksums):
+                        remove(Path(path(STAGE).format(**names)))
+                    remove(table)

@@ -1,0 +1,99 @@
+"""Plan everything before any job: the checked configuration, the datasets, the arrays, what is merged and fitted."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from celltraces.config.read_config import complete
+from celltraces.errors import UserError
+from celltraces.paths import Layout
+from celltraces.planning.calibration import shifts_of, spot_size
+from celltraces.planning.channels import Arrays, arrays_of, channels_of, features_of, shapes
+from celltraces.planning.corrections import find
+from celltraces.planning.dataset import Dataset
+from celltraces.planning.datasets import plan_datasets
+from celltraces.planning.fits import fits_of
+from celltraces.pyme.shift_field import Shift
+from celltraces.results.curation import Flag, read_curation
+
+
+@dataclass(frozen=True, eq=False)
+class Experiment:
+    """All that is planned from; looked up once, when the workflow is read."""
+
+    config: Mapping[str, Any]  # checked and complete
+    layout: Layout
+    datasets: Mapping[str, Dataset]
+    pc: int | None
+    fl: tuple[int, ...]
+    arrays: Arrays
+    shifts: Mapping[int, Shift]  # by fluorescence channel
+    flags: Mapping[str, Sequence[Flag]]  # rows of curation.csv, by dataset
+    corrections: corrections.Found
+    columns: tuple[str, ...]  # of the traces: {feature}_ch_{channel}
+    fits: Mapping[tuple[str, str], Mapping[str, Any]]  # (column, name of the model) -> settings
+
+    @property
+    def copy_only(self) -> bool:
+        """Whether nothing but copying is asked for."""
+        return self.config["params"]["copy_only"]
+
+    @property
+    def tracing(self) -> bool:
+        """Whether there will be traces of cells."""
+        return self.pc is not None and not self.copy_only
+
+    @property
+    def samples(self) -> list[str]:
+        """Names of all samples."""
+        return [sample["name"] for sample in self.config["samples"]]
+
+    @property
+    def merging(self) -> bool:
+        """Whether there will be merged tables."""
+        return bool(self.tracing and self.samples and self.columns)
+
+    @property
+    def ranked_by(self) -> str | None:
+        """The column by which the report ranks the cells of which it shows some: the first of fluorescence."""
+        of_light = [column for column in self.columns if not column.endswith(f"_ch_{self.pc}")]
+        return next(iter([*of_light, *self.columns]), None)
+
+
+def plan_experiment(written: Mapping[str, Any], without: Mapping[str, Sequence[int]] | None = None) -> Experiment:
+    """Check a config as Snakemake read it, look at its files, and resolve everything. Changes no file.
+
+    without: FOVs by dataset that failed, and that this run does without. Raises UserError, a line per mistake.
+    """
+    config = complete(written)
+    _refuse_no_folder(Path(config["output_dir"]))
+    layout = Layout(config["output_dir"], config["params"]["cells_store"])
+    datasets = plan_datasets(config, without)
+    config["params"] |= spot_size(config, datasets)
+    pc, fl = channels_of(datasets)
+    shifts = shifts_of(config, datasets)
+    return Experiment(
+        config=config,
+        layout=layout,
+        datasets=datasets,
+        pc=pc,
+        fl=fl,
+        arrays=arrays_of(config, pc, fl, shifts),
+        shifts=shifts,
+        flags=read_curation(Path(layout.curation), shapes(datasets)),
+        corrections=find(config, datasets),
+        columns=tuple(
+            f"{feature}_ch_{channel}" for channel, features in features_of(config, pc, fl) for feature in features
+        ),
+        fits=fits_of(config, datasets),
+    )
+
+
+def _refuse_no_folder(results: Path) -> None:
+    """Raise UserError where the results would lie below a file. Whether a folder can be written, the run finds out."""
+    there = next((place for place in (results, *results.parents) if place.exists()), None)
+    if there is not None and not there.is_dir():
+        raise UserError(f"output_dir: cannot write to {str(results)!r} ({str(there)!r} is a file); name a folder")

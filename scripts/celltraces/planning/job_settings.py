@@ -1,0 +1,337 @@
+"""Collect what jobs depend on besides their input files, for each rule.
+
+The key `files` names every file of the user's that counts by its content, with a digest: it is a reason to run again,
+never a parameter, and in comparisons the digest stands for the path (see celltraces.storage.provenance).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from celltraces.config.stage_settings import as_json, digests, stage_settings
+from celltraces.planning.channels import features_of, pixel_size_um, planes, shape
+from celltraces.planning.dataset import Dataset
+from celltraces.planning.decisions import decided
+from celltraces.planning.experiment import Experiment
+from celltraces.planning.exports import export_settings
+from celltraces.planning.fits import fits_of
+from celltraces.planning.frame_times import frame_times
+from celltraces.planning.identity import content_identity, input_files
+from celltraces.planning.samples import sample_fovs, samples_by_fov
+from celltraces.planning.workflow_version import workflow_version
+from celltraces.preview import sets
+from celltraces.pyme import shift_field
+from celltraces.results import time_checks
+
+Wildcards = Mapping[str, str]
+
+
+def settings_of(experiment: Experiment, job: str, wildcards: Wildcards) -> str:
+    """The settings of one job, as JSON in one canonical spelling.
+
+    job: the name of a stage, or "export:" and the name of a format.
+    """
+    name, _, form = job.partition(":")
+    if form:
+        dataset, fov = _place(experiment, wildcards)
+        return as_json(
+            export_settings(experiment, dataset, fov, form, scales(dataset, fov, experiment.config["params"]))
+        )
+    if name not in OF_JOB:
+        return _of_stage_alone(experiment, name)
+    return as_json({**stage_settings(experiment.config, name), **OF_JOB[name](experiment, wildcards)})
+
+
+@cache
+def _of_stage_alone(experiment: Experiment, stage: str) -> str:
+    return as_json(stage_settings(experiment.config, stage))
+
+
+def _place(experiment: Experiment, wildcards: Wildcards) -> tuple[Dataset, int]:
+    return experiment.datasets[wildcards["dataset"]], int(wildcards.get("fov", 0))
+
+
+def _scales(experiment: Experiment, wildcards: Wildcards) -> dict[str, Any]:
+    return {"scales": scales(*_place(experiment, wildcards), experiment.config["params"])}
+
+
+def _copy(experiment: Experiment, wildcards: Wildcards) -> dict[str, Any]:
+    dataset, fov = _place(experiment, wildcards)
+    return {
+        **_input_file(dataset),
+        "fov": fov,
+        "channels": [index for index in (experiment.pc, *experiment.fl) if index is not None],
+        "shape": shape(dataset, fov),
+        "planes": planes(dataset, experiment.config["z"]),
+    }
+
+
+def _input_file(dataset: Dataset) -> dict[str, Any]:
+    return {"raw": dataset.path, "files": {dataset.path: dataset.identity}}
+
+
+def _corrections(experiment: Experiment, wildcards: Wildcards) -> dict[str, Any]:
+    file = experiment.corrections[wildcards["dataset"], wildcards["fov"]]
+    return {"correction": file, "fov": int(wildcards["fov"]), "files": {file: content_identity(file)}}
+
+
+def _extract(experiment: Experiment, wildcards: Wildcards) -> dict[str, Any]:
+    features = features_of(experiment.config, experiment.pc, experiment.fl)
+    return {"fov": int(wildcards["fov"]), "pc": experiment.pc, "chosen": features}
+
+
+def _register(experiment: Experiment, wildcards: Wildcards) -> dict[str, Any]:
+    return register_settings(experiment.config, _place(experiment, wildcards)[0], experiment.shifts)
+
+
+def _qc(experiment: Experiment, wildcards: Wildcards) -> dict[str, Any]:
+    dataset, _ = _place(experiment, wildcards)
+    return {"fovs": dataset.fovs, **quality_settings(experiment.config, dataset)}
+
+
+def _record(experiment: Experiment, wildcards: Wildcards) -> dict[str, Any]:
+    dataset, _ = _place(experiment, wildcards)
+    return {"record": record_of(experiment.config, dataset), "files": _named_files(experiment.config, dataset)}
+
+
+def _named_files(config: Mapping[str, Any], dataset: Dataset) -> dict[str, str]:
+    """Files that the record names, by path and, for the input, by name."""
+    params = config["params"]
+    methods = [params[key] for key in ("segmentation_method", "tracking_method")] + [
+        fit["model"] for fit in config["fits"]
+    ]
+    paths = [method.rpartition(":")[0] for method in methods if ":" in method]
+    paths += [*config["plugins"], *config["chroma"].values()]
+    paths += [params[key] for key in ("recipe", "psf") if params[key]]
+    return {**digests(paths), Path(dataset.path).name: dataset.identity}
+
+
+def _curation(experiment: Experiment, wildcards: Wildcards) -> dict[str, Any]:
+    return {"pc": experiment.pc, **decided(experiment, *_place(experiment, wildcards))}
+
+
+def _digest(experiment: Experiment, wildcards: Wildcards) -> dict[str, Any]:
+    return {"pc": experiment.pc, "fl": experiment.fl, "column": experiment.ranked_by}
+
+
+def _merge(experiment: Experiment, wildcards: Wildcards) -> dict[str, Any]:
+    dataset, _ = _place(experiment, wildcards)
+    fovs, missing = sample_fovs(experiment.config, dataset, wildcards["sample"])
+    return {**merge_settings(experiment.config, dataset, fovs, missing), "columns": experiment.columns}
+
+
+def _tidy(experiment: Experiment, wildcards: Wildcards) -> dict[str, Any]:
+    dataset, _ = _place(experiment, wildcards)
+    merged = merge_settings(experiment.config, dataset, dataset.fovs, dataset.failed)
+    return {**merged, "dataset": dataset.name, "samples": samples_by_fov(experiment.config, dataset)}
+
+
+def _plots(experiment: Experiment, wildcards: Wildcards) -> dict[str, Any]:
+    dataset, _ = _place(experiment, wildcards)
+    shown = merge_settings(experiment.config, dataset, dataset.fovs, dataset.failed)
+    return {**shown, **plot_settings(experiment.config, dataset), "columns": experiment.columns}
+
+
+def _fit(experiment: Experiment, wildcards: Wildcards) -> dict[str, Any]:
+    return dict(experiment.fits[wildcards["column"], wildcards["model"]])
+
+
+def _report(experiment: Experiment, wildcards: Wildcards) -> dict[str, Any]:
+    """A model from a file counts with the file's content."""
+    dataset, _ = _place(experiment, wildcards)
+    fits = [{"column": column, **fit} for (column, _), fit in experiment.fits.items()]
+    files = {path: digest for fit in fits for path, digest in fit.pop("files", {}).items()}
+    settings = report_settings(experiment.config, dataset)
+    return {**settings, "columns": experiment.columns, "fits": fits, "files": files}
+
+
+def _shift_field(experiment: Experiment, _: Wildcards) -> dict[str, Any]:
+    config = experiment.config
+    beads = config["shift_field"]["beads"]
+    return {
+        **config["shift_field"],
+        "pyme": config["pyme"],
+        "pixel_size_um": config["params"]["pixel_size_um"],
+        "files": {beads: content_identity(beads)},
+    }
+
+
+def _preview_segment(experiment: Experiment, wildcards: Wildcards) -> dict[str, Any]:
+    dataset, _ = _place(experiment, wildcards)
+    segment = stage_settings(experiment.config, "segment")
+    files = {**segment.get("files", {}), dataset.path: dataset.identity}
+    return {
+        **segment,
+        **sets.parameters_of(wildcards["parameters"]),
+        **preview_frames(experiment.config, dataset),
+        "raw": dataset.path,
+        "files": files,
+    }
+
+
+def _preview_compare(experiment: Experiment, wildcards: Wildcards) -> dict[str, Any]:
+    dataset, _ = _place(experiment, wildcards)
+    return {**preview_comparison(experiment.config, dataset), **_input_file(dataset)}
+
+
+def merge_settings(
+    config: Mapping[str, Any], dataset: Dataset, fovs: Sequence[int], missing: Sequence[int]
+) -> dict[str, Any]:
+    """What tables merged from the traces of `fovs` depend on besides: times, missing FOVs."""
+    return {
+        "times_min": [frame_times(dataset, fov, config["params"])[0] for fov in fovs],
+        "missing": {str(fov): "failed" if fov in dataset.failed else "not among fovs" for fov in missing},
+    }
+
+
+def quality_settings(config: Mapping[str, Any], dataset: Dataset) -> dict[str, Any]:
+    """What the checks of quality look at besides the results."""
+    places = dataset.movie.fovs
+    with_stamps = {fov for fov, place in enumerate(places) if place["times_min"] is not None}
+    times = {fov: frame_times(dataset, fov, config["params"]) for fov in dataset.fovs}
+    return {
+        "times_min": {str(fov): times[fov][0] for fov in dataset.fovs},
+        "times_assumed": {
+            str(fov): list(time_checks.assumed(*times[fov], places[fov], bool(with_stamps - {fov})))
+            for fov in dataset.fovs
+        },
+        "senseless_stamps": {str(fov): dataset.movie.fovs[fov]["senseless_stamps"] for fov in dataset.fovs},
+        "failed": dataset.failed,
+    }
+
+
+def register_settings(
+    config: Mapping[str, Any], dataset: Dataset, fields: Mapping[int, shift_field.Shift]
+) -> dict[str, Any]:
+    """What registration depends on besides the frames."""
+    return {"fields": dict(fields), "pixel_size_um": pixel_size_um(config, dataset)}
+
+
+def scales(dataset: Dataset, fov: int, params: Mapping[str, Any]) -> dict[str, Any]:
+    """What a viewer needs to place the frames of one FOV: names, pixel size and times."""
+    times, source = frame_times(dataset, fov, params)
+    channels = [index for index in (dataset.pc, *dataset.fl) if index is not None]
+    return {
+        "name": dataset.movie.fovs[fov]["name"],
+        "channels": {str(index): dataset.movie.channels[index] for index in channels},
+        "pixel_size_um": dataset.movie.pixel_size_um or params["pixel_size_um"],
+        "times_min": times,
+        "times_from": source,
+    }
+
+
+def plot_settings(config: Mapping[str, Any], dataset: Dataset) -> dict[str, Any]:
+    """What the plots of a dataset depend on besides the traces; without samples all FOVs are one."""
+    samples = {sample["name"]: sample_fovs(config, dataset, sample["name"])[0] for sample in config["samples"]}
+    return {
+        "channels": dict(enumerate(dataset.movie.channels)),
+        "samples": {name: fovs for name, fovs in samples.items() if fovs} or {dataset.name: dataset.fovs},
+        "fovs": dataset.fovs,
+    }
+
+
+def report_settings(config: Mapping[str, Any], dataset: Dataset) -> dict[str, Any]:
+    """What the report of a dataset depends on besides the results."""
+    everything = sorted((*dataset.fovs, *dataset.failed))
+    return {
+        **plot_settings(config, dataset),
+        "name": dataset.name,
+        "failed": dataset.failed,
+        "fov_names": {str(fov): dataset.movie.fovs[fov]["name"] for fov in everything},
+        "used": [index for index in (dataset.pc, *dataset.fl) if index is not None],
+        "times_min": frame_times(dataset, everything[0], config["params"])[0],
+    }
+
+
+def preview_frames(config: Mapping[str, Any], dataset: Dataset) -> dict[str, Any]:
+    """What a preview reads of one dataset, and from which file."""
+    return {
+        "frames": sets.frames_to_try(config, dataset),
+        "channel": dataset.pc,
+        "planes": planes(dataset, config["z"]),
+        "pyme": config["pyme"],
+    }
+
+
+def preview_comparison(config: Mapping[str, Any], dataset: Dataset) -> dict[str, Any]:
+    """What the picture and the tables of a preview depend on besides the labels."""
+    chosen = preview_frames(config, dataset)
+    times = {fov: frame_times(dataset, fov, config["params"])[0] for fov, _ in chosen["frames"]}
+    return {
+        **chosen,
+        "name": dataset.name,
+        "sets": sets.parameter_sets(config),
+        "times_min": [times[fov][frame] for fov, frame in chosen["frames"]],
+    }
+
+
+def record_of(config: Mapping[str, Any], dataset: Dataset) -> dict[str, Any]:
+    """The content of processing_config.yaml but for the versions of software."""
+    movie = dataset.movie
+
+    def channel(index: int, written: Mapping[str, Any]) -> dict[str, Any]:
+        return {"channel": index, "features": written["features"]}
+
+    channels: dict[str, Any] = {}
+    if dataset.pc is not None:
+        channels["pc"] = channel(dataset.pc, config["channels"]["pc"])
+    channels["fl"] = [channel(i, written) for i, written in zip(dataset.fl, config["channels"]["fl"], strict=True)]
+    fovs = sorted((*dataset.fovs, *dataset.failed))
+    times, source = frame_times(dataset, fovs[0], config["params"])
+    return {
+        "params": {**config["params"], "z": config["z"], "plugins": config["plugins"], "chroma": config["chroma"]},
+        "channels": channels,
+        "fits": [
+            {"column": column, **{key: settings[key] for key in ("model", "parameters")}}
+            for (column, _), settings in fits_of(config, {dataset.name: dataset}).items()
+        ],
+        "provenance": {
+            "workflow": workflow_version(),
+            "input": {
+                "file": Path(dataset.path).name,
+                "format": movie.format,
+                "bytes": sum(os.stat(file).st_size for file in input_files(dataset.path)),
+                "identity": dataset.identity,
+            },
+            "dims": {
+                "fovs": len(movie.fovs),
+                "frames": movie.n_frames,
+                "channels": len(movie.channels),
+                "z": movie.n_z,
+            }
+            | {"height": movie.fovs[0]["height"], "width": movie.fovs[0]["width"], "dtype": movie.dtype},
+            "channel_names": movie.channels,
+            "fov_names": [fov["name"] for fov in movie.fovs],
+            "fovs_processed": fovs,
+            "pixel_size_um": movie.pixel_size_um or config["params"]["pixel_size_um"],
+            "time": {"from": source, "unit": "min", "first_fov": times},
+            "missing_planes": {str(fov): movie.fovs[fov]["missing"] for fov in fovs if movie.fovs[fov]["missing"]},
+        },
+    }
+
+
+OF_JOB: Mapping[str, Callable[[Experiment, Wildcards], dict[str, Any]]] = {
+    "copy": _copy,
+    "corrections": _corrections,
+    "curation": _curation,
+    "digest": _digest,
+    "extract": _extract,
+    "fit": _fit,
+    "index": _scales,
+    "merge": _merge,
+    "overlay": _scales,
+    "plots": _plots,
+    "preview_compare": _preview_compare,
+    "preview_segment": _preview_segment,
+    "qc": _qc,
+    "record": _record,
+    "register": _register,
+    "report": _report,
+    "shift_field": _shift_field,
+    "tidy": _tidy,
+}
+"""Of each stage that needs more than the keys that the schema gives it."""

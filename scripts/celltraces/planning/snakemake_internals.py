@@ -1,0 +1,231 @@
+"""Use the parts of Snakemake that it does not document, in one place.
+
+A test fails where another version is installed: then run tests/test_provenance.py, test_reading.py, test_reruns.py,
+test_isolation.py and test_slurm.py with it, mend what broke here, and name the new version.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import tempfile
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import Any
+
+from celltraces.storage import checksums, provenance
+
+CHECKED_WITH = "9.27.1"
+READERS_STATE = ("metadata", "incomplete")  # folders below .snakemake that a command which only reads has to know
+
+_changed: set[str] = set()  # which parts of Snakemake are changed already: a workflow may be read several times
+
+
+# ------------------------------------------------------------------------------------------ what the workflow asks
+
+
+def is_main_process(workflow: Any) -> bool:
+    """Whether this is the process that the user started, and none of a job."""
+    return workflow.is_main_process
+
+
+def jobs_to_do(workflow: Any) -> list[Any]:
+    """The jobs of this run that are not done, each with `rule.name`, `log` and `wildcards_dict`."""
+    return list(workflow.dag.needrun_jobs())
+
+
+def is_forced(workflow: Any) -> bool:
+    """Whether the user asked for jobs by -F, -f or -R."""
+    return bool(workflow.dag_settings.forceall or workflow.dag_settings.forcerun)
+
+
+def run_stages_within_a_cluster_job(workflow: Any) -> None:
+    """Let a cluster job run its stages as a workstation does.
+
+    The Slurm plugin would start a Snakemake of its own for each, which takes several times as long as a stage of a
+    small FOV.
+    """
+    if workflow.remote_exec:
+        workflow.localrules(*(rule.name for rule in workflow.rules))
+
+
+def explain(workflow: Any, text: str) -> None:
+    """Say in --list-rules what the rule defined last is for, where no docstring can: Snakemake takes it literally."""
+    list(workflow.rules)[-1].docstring = text
+
+
+def hide_progress() -> None:
+    """Leave "5 of 5 steps (100%) done" out of what this process prints."""
+    from snakemake.logging import logger
+    from snakemake_interface_logger_plugins.common import LogEvent
+
+    def is_wanted(record: logging.LogRecord) -> bool:
+        return getattr(record, "event", None) != LogEvent.PROGRESS
+
+    logger.addFilter(is_wanted)
+
+
+# ------------------------------------------------------------------------------------------- before a run executes
+
+
+def before_execution(workflow: Any, prepare: Callable[[], None], rehearse: Callable[[], None]) -> None:
+    """Call `prepare` when a run begins: before it plans its jobs, but in no command that only reads.
+
+    Snakemake's `onstart` comes after the planning, which would then not know what another run did in between. Dry runs
+    call `rehearse` instead; jobs' own processes, and --lint, --summary and the like, neither.
+    """
+    execute = workflow.execute
+
+    def prepared(*, executor_plugin: Any, **options: Any) -> Any:
+        if workflow.is_main_process:
+            (rehearse if executor_plugin.common_settings.dryrun_exec else prepare)()
+        return execute(executor_plugin=executor_plugin, **options)
+
+    workflow.execute = prepared
+
+
+def leave_state_as_it_is() -> None:
+    """Let commands that only read keep what Snakemake would write below .snakemake in a temporary folder.
+
+    They write an inventory of the files there, and make folders, which fails where one may only read.
+    """
+    from snakemake.persistence.file import FilePersistence
+
+    if "state" in _changed:
+        return
+    _changed.add("state")
+    initialise = FilePersistence.__init__
+
+    @wraps(initialise)
+    def initialised(self: Any, *args: Any, warn_only: bool = False, path: Path | None = None, **options: Any) -> None:
+        if warn_only and path is None:  # how Snakemake tells these commands from others
+            self._elsewhere = tempfile.TemporaryDirectory(prefix="snakemake-")  # removed with the object
+            path = Path(self._elsewhere.name)
+            present = [Path(".snakemake", part).absolute() for part in READERS_STATE]
+            if all(part.is_dir() for part in present):
+                for part in present:
+                    (path / part.name).symlink_to(part)
+        initialise(self, *args, warn_only=warn_only, path=path, **options)
+
+    delete_locks = FilePersistence._delete_locks
+
+    def deleted_locks(self: Any) -> None:
+        if os.path.isdir(self._lockdir) and os.listdir(self._lockdir):  # else --unlock would delete an empty folder
+            delete_locks(self)
+
+    FilePersistence.__init__ = initialised
+    FilePersistence._delete_locks = deleted_locks
+
+
+# ------------------------------------------------------------------------------------------------------ provenance
+
+
+def compare_with_records() -> None:
+    """Let the records that lie with the results decide which of our jobs have to run again, and no other.
+
+    Jobs of ours are those with an output named `checksums`. For these Snakemake's own notes of params, code and inputs,
+    which it keeps below the working folder, are not asked; and an input that is newer than what was made from it counts
+    only where its content is not what the job that made it listed, since copying changes dates.
+    """
+    from snakemake.jobs import Job
+    from snakemake.persistence import PersistenceBase
+
+    if "provenance" in _changed:
+        return
+    _changed.add("provenance")
+
+    def answer(name: str, of_ours: Callable[..., Any]) -> None:
+        original = getattr(PersistenceBase, name)
+
+        @wraps(original)
+        def method(self: Any, job: Any, file: Any = None) -> Any:
+            if _listing(job) is None:
+                return original(self, job) if file is None else original(self, job, file=file)
+            return of_ours(job, file)
+
+        setattr(PersistenceBase, name, method)
+
+    answer("has_metadata", lambda job, _: True)
+    answer("has_outdated_metadata", lambda job, _: False)
+    answer("params_changed", _params_changed)
+    answer("input_changed", lambda job, file: _those_changed(job, file, "inputs"))
+    answer("code_changed", lambda job, file: _those_changed(job, file, "code"))
+    answer("software_stack_changed", lambda job, file: [] if file is None else False)
+
+    oldest_output = Job.output_mintime.fget
+    finished = PersistenceBase.finished
+
+    async def output_mintime(job: Any) -> float | None:
+        oldest = await oldest_output(job)
+        if oldest is None or (listing := _listing(job)) is None:
+            return oldest
+        newer = [file for file in job.input if await file.exists() and await file.is_newer(oldest)]
+        root = checksums.results_of(listing)
+        return math.inf if newer and all(provenance.as_listed(root, file) for file in newer) else oldest
+
+    async def finished_as_recorded(self: Any, job: Any) -> None:
+        await finished(self, job)
+        if self.dag.workflow.touch and (listing := _listing(job)) is not None:
+            # Asked for by --touch: what is there counts as made from what it would be made from now.
+            provenance.write(listing, _record(job, listing), (Path(out) for out in job.output if Path(out) != listing))
+
+    Job.output_mintime = property(output_mintime)
+    PersistenceBase.finished = finished_as_recorded
+
+
+def _listing(job: Any) -> Path | None:
+    """The list of checksums of a job of ours; None for a job of another workflow."""
+    listing = job.output.get("checksums")
+    return Path(listing) if isinstance(listing, str) else None
+
+
+def _record(job: Any, listing: Path) -> provenance.Record:
+    """What the job would make its results from now."""
+    inputs = provenance.digests_of(checksums.results_of(listing), job.input)
+    return provenance.record_of(dict(job.params.items()), inputs)
+
+
+def _changes(job: Any) -> list[str]:
+    """How what the job's results were made from differs from what they would be made from now."""
+    listing = _listing(job)
+    assert listing is not None
+    recorded = provenance.read(listing)
+    if recorded is None:
+        if not any(map(os.path.exists, job.output)):
+            return []  # Snakemake makes what is missing where it is needed
+        if listing.exists():
+            _say_once(checksums.results_of(listing))
+        return ["no record of what it was made from"]
+    return provenance.changes(recorded, _record(job, listing))
+
+
+def _say_once(root: Path) -> None:
+    if f"said {root}" not in _changed:
+        _changed.add(f"said {root}")
+        from snakemake.logging import logger
+
+        logger.warning(
+            f"{root}: results of an earlier release, which did not record what they were made from, are made again"
+        )
+
+
+def _params_changed(job: Any, file: Any) -> Any:
+    from snakemake.persistence import NO_PARAMS_CHANGE, ParamsChange
+
+    changed = [change for change in _changes(job) if not _is(change, "inputs")]
+    if not changed:
+        return NO_PARAMS_CHANGE
+    return ParamsChange(only_new=set(changed), files=set(job.output if file is None else [file]))
+
+
+def _those_changed(job: Any, file: Any, what: str) -> Any:
+    changed = any(_is(change, what) for change in _changes(job))
+    if file is not None:
+        return changed
+    return list(job.output) if changed else []
+
+
+def _is(change: str, what: str) -> bool:
+    return change.partition(":")[0] == what

@@ -1,0 +1,1 @@
+"""Compare segmentation parameters on a few frames before a run."""

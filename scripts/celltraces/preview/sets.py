@@ -1,0 +1,116 @@
+"""Choose what a preview looks at: frames of some FOVs, and parameter sets around the configured one.
+
+One parameter is changed at a time, so that each column of the picture answers one question.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from celltraces.config.schema import load_schema
+from celltraces.config.selection import expand_fovs
+from celltraces.errors import UserError
+
+PARAMETERS = ("logstd_window_size", "morph_size", "morph_iterations", "min_object_size", "max_object_size")
+USED_BY = {"logstd": PARAMETERS, "cellpose": ("min_object_size",)}  # other methods use none of them
+STEP = {"logstd_window_size": 2, "morph_size": 2, "morph_iterations": 2}
+MOST_FRAMES, MOST_SETS = 24, 16  # more do not fit on a picture
+
+
+def parameter_sets(config: Mapping[str, Any]) -> list[dict[str, int]]:
+    """The sets of segmentation parameters to try, the present one first; each other differs from it in one value."""
+    present = {key: config["params"][key] for key in PARAMETERS}
+    vary = config["preview"]["vary"]
+    if vary is None:
+        used = USED_BY.get(config["params"]["segmentation_method"], ())
+        vary = {key: _around(key, present) for key in PARAMETERS if key in used}
+    sets = [present]
+    for key in PARAMETERS:
+        for value in sorted(set(vary.get(key, ()))):
+            if value != present[key]:
+                sets.append({**present, key: value})
+    return sets
+
+
+def spelled(tried: Mapping[str, int]) -> str:
+    """A set of parameters as it stands in the name of a file."""
+    return ",".join(f"{key}~{value}" for key, value in tried.items())
+
+
+def parameters_of(text: str) -> dict[str, int]:
+    """The set of parameters that `spelled` made a text of."""
+    return {key: int(value) for key, value in (pair.split("~") for pair in text.split(","))}
+
+
+def _around(key: str, present: Mapping[str, int]) -> list[int]:
+    """Two values of a parameter near its present one, one on each side where the range allows it."""
+    value = present[key]
+    if key == "max_object_size":
+        return []
+    if key == "min_object_size":
+        near = (value // 2, 2 * value) if value else (50, 100)
+        return [min(size, present["max_object_size"]) for size in near]
+    rule = load_schema()["properties"]["params"]["properties"][key]
+    low, high, step = rule["minimum"], rule["maximum"], STEP[key]
+    below, above = max(value - step, low), min(value + step, high)
+    if below == value:
+        return [above, above + step]
+    if above == value:
+        return [below - step, below]
+    return [below, above]
+
+
+def frames_to_try(config: Mapping[str, Any], dataset: Any) -> list[tuple[int, int]]:
+    """(FOV, frame) of one plan.Dataset, in order; frames whose phase contrast is known to be missing are left out."""
+    wanted, movie = config["preview"], dataset.movie
+    if wanted["fovs"] is None:
+        fovs = _evenly_spaced(dataset.fovs, wanted["n_fovs"])
+    else:
+        fovs = expand_fovs(wanted["fovs"], len(movie.fovs), "preview.fovs")
+    chosen = []
+    for fov in fovs:
+        if wanted["frames"] is None:
+            gone = {frame for frame, channel in movie.fovs[fov]["missing"] if channel == dataset.pc}
+            frames = _evenly_spaced([frame for frame in range(movie.n_frames) if frame not in gone], wanted["n_frames"])
+        else:
+            frames = expand_fovs(wanted["frames"], movie.n_frames, "preview.frames", "frame")
+        chosen += [(fov, frame) for frame in frames]
+    return chosen
+
+
+def _evenly_spaced(items: Sequence[int], n: int) -> list[int]:
+    """`n` of the items, evenly spread from the first to the last; the middle one for n = 1."""
+    if n == 1 or len(items) <= 1:
+        return [items[len(items) // 2]] if items else []
+    n = min(n, len(items))
+    return [items[at * (len(items) - 1) // (n - 1)] for at in range(n)]
+
+
+def mistakes(config: Mapping[str, Any], datasets: Mapping[str, Any]) -> Iterator[str]:
+    """What `preview:` asks for and cannot have, a line each."""
+    params = config["params"]
+    method = params["segmentation_method"]
+    for key, values in (config["preview"]["vary"] or {}).items():
+        if values and key not in USED_BY.get(method, ()):
+            yield f"preview.vary.{key}: segmentation_method {method} does not use it; leave it out"
+    sets = parameter_sets(config)
+    for tried in sets:
+        if tried["min_object_size"] > tried["max_object_size"]:
+            key = "min_object_size" if tried["min_object_size"] != params["min_object_size"] else "max_object_size"
+            yield f"preview.vary.{key}: {tried[key]} makes min_object_size larger than max_object_size: no cell is left"
+    if len(sets) > MOST_SETS:
+        yield f"preview.vary: {len(sets) - 1} values are too many for a picture; allowed: at most {MOST_SETS - 1}"
+    for dataset in datasets.values():
+        if dataset.pc is None:
+            continue
+        try:
+            n_frames = len(frames_to_try(config, dataset))
+        except UserError as error:
+            yield f"{error} ({dataset.path!r})"
+            continue
+        if n_frames > MOST_FRAMES:
+            yield (
+                f"preview: {n_frames} frames are too many for a picture; allowed: at most {MOST_FRAMES}; "
+                "lower n_fovs or n_frames, or name fewer in fovs or frames"
+            )

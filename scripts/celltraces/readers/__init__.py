@@ -1,0 +1,1 @@
+"""Open microscopy files: ND2 and CZI, and folders of PyAMA."""

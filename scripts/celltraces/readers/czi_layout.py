@@ -1,0 +1,92 @@
+"""Map each plane (scene, frame, channel, z) of a CZI file to the subblocks that hold it."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import IO, NamedTuple
+
+import numpy as np
+
+from celltraces.errors import UserError
+from celltraces.readers.czi_segments import Tiles, read_tiles, refuse_contradictions
+
+
+class CziLayout(NamedTuple):
+    tiles: Tiles
+    scenes: list[int]  # ids as stored, one per FOV
+    channels: list[int]  # ids as stored
+    first_frame: int
+    first_z: int
+    row: np.ndarray  # (F, T, C, Z) int64: a row of `tiles`, -1 where the plane is not (wholly) in the file
+    boxes: list[tuple[int, int, int, int] | None]  # per FOV (x, y, w, h) of a mosaic, None for single tiles
+    sizes: list[tuple[int, int]]  # per FOV (height, width)
+
+
+def czi_layout(path: Path) -> CziLayout:
+    """Put the tiles in order; raise UserError for arrangements that have no one plane per FOV, frame and channel."""
+    with open(path, "rb") as file:
+        return _sorted_layout(path, file, read_tiles(file))
+
+
+def _sorted_layout(path: Path, file: IO[bytes], tiles: Tiles) -> CziLayout:
+    dims = tiles.columns
+    x, y, tile_width, tile_height = (dims[name] for name in ("Xstart", "Ystart", "Xsize", "Ysize"))
+    for letter, name in zip("BVHIR", ("blocks", "views", "phases", "illuminations", "rotations"), strict=True):
+        if len(np.unique(dims[letter])) > 1:
+            raise UserError(
+                f"'{path}' holds several {name} (dimension {letter}) per plane; process or split them in ZEN and save "
+                f"a CZI that has only one"
+            )
+    scenes, fov = np.unique(dims["S"], return_inverse=True)
+    channels, channel = np.unique(dims["C"], return_inverse=True)
+    frame, z = dims["T"] - dims["T"].min(), dims["Z"] - dims["Z"].min()
+    shape = (len(scenes), int(frame.max()) + 1, len(channels), int(z.max()) + 1)
+    if math.prod(shape) > 1000 * len(fov):
+        raise ValueError("its directory of subblocks is damaged")
+    row = np.full(shape, -1, dtype=np.int64)
+    count = np.zeros(shape, dtype=np.int64)
+    row[fov, frame, channel, z] = np.arange(len(fov))
+    np.add.at(count, (fov, frame, channel, z), 1)
+
+    boxes: list[tuple[int, int, int, int] | None] = []
+    sizes: list[tuple[int, int]] = []
+    order = np.argsort(fov, kind="stable")
+    for i, mine in enumerate(np.split(order, np.searchsorted(fov[order], np.arange(1, len(scenes))))):
+        n_tiles = int(count[i].max())
+        # a mosaic that lacks some of its tiles counts as missing
+        row[i][count[i] < n_tiles] = -1
+        if n_tiles == 1:
+            size = np.unique(np.column_stack([tile_height[mine], tile_width[mine]]), axis=0)
+            if len(size) > 1:
+                raise UserError(
+                    f"'{path}', FOV {i}: planes of different size ({size[0][1]} x {size[0][0]} and {size[1][1]} x "
+                    f"{size[1][0]} pixels); use the same binning for all channels"
+                )
+            boxes.append(None)
+            sizes.append((int(size[0][0]), int(size[0][1])))
+            continue
+        # the outermost tiles decide how large all planes are
+        right, bottom = x[mine] + tile_width[mine], y[mine] + tile_height[mine]
+        outermost = {int(mine[at]) for at in (x[mine].argmin(), y[mine].argmin(), right.argmax(), bottom.argmax())}
+        refuse_contradictions(file, [(tiles, row) for row in outermost])
+        left, top = int(x[mine].min()), int(y[mine].min())
+        width, height = int(right.max()) - left, int(bottom.max()) - top
+        covered = int((tile_width[mine] * tile_height[mine]).sum()) / int((count[i] > 0).sum())
+        if width * height > 4 * covered:
+            raise UserError(
+                f"'{path}', FOV {i}: its {n_tiles} tiles lie far apart on {width} x {height} pixels; split the scenes "
+                f"in ZEN so that each position is one"
+            )
+        boxes.append((left, top, width, height))
+        sizes.append((height, width))
+    return CziLayout(
+        tiles=tiles,
+        scenes=scenes.tolist(),
+        channels=channels.tolist(),
+        first_frame=int(dims["T"].min()),
+        first_z=int(dims["Z"].min()),
+        row=row,
+        boxes=boxes,
+        sizes=sizes,
+    )

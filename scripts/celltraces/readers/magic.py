@@ -1,0 +1,61 @@
+"""Tell the kind of a file from its first bytes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from celltraces.errors import UserError
+from celltraces.readers import damage
+from celltraces.readers.czi_segments import CZI_MAGIC
+from celltraces.readers.nd2_file import ND2_MAGIC
+
+KINDS = {".nd2": "ND2", ".czi": "CZI", ".h5": "PYME"}
+ND2_JPEG2000_MAGIC = b"\x00\x00\x00\x0c"
+HDF5_MAGIC = b"\x89HDF"
+OTHER_MAGICS = {
+    b"II*\0": "a TIFF file",
+    b"MM\0*": "a TIFF file",
+    b"II+\0": "a BigTIFF file",
+    HDF5_MAGIC: "an HDF5 file",
+    b"\x89PNG": "a PNG image",
+    b"\xff\xd8\xff": "a JPEG image",
+    b"PK\x03\x04": "a ZIP archive",
+    b"\x1f\x8b": "a gzip archive",
+    b"<!DOCTYPE": "a web page",
+    b"<html": "a web page",
+}
+MAKER = {"ND2": "NIS-Elements", "CZI": "ZEN", "PyAMA": "PyAMA", "PYME": "PYME"}
+
+
+def kind_of(path: Path) -> str:
+    """Return "ND2", "CZI" or "PYME" by the first bytes of the file; raise UserError for everything else."""
+    expected = KINDS.get(path.suffix.lower())
+    if expected is None:
+        raise UserError(f"'{path}' has an unknown ending; microscopy files end in {' or '.join(KINDS)}")
+    if path.is_dir():
+        raise UserError(f"'{path}' is a folder; name the {expected} file itself")
+    try:
+        with open(path, "rb") as file:
+            head = file.read(64)
+    except FileNotFoundError:
+        raise UserError(f"'{path}' does not exist; correct the path") from None
+    except OSError as error:
+        raise UserError(f"'{path}' cannot be opened ({error.strerror}); check that you may read it") from error
+    if head.startswith(ND2_MAGIC):
+        return "ND2"
+    if head.startswith(CZI_MAGIC):
+        return "CZI"
+    if head.startswith(HDF5_MAGIC) and expected == "PYME":
+        return "PYME"
+    remedy = f"name a file written by {MAKER[expected]}"
+    if not head:
+        reason, remedy = "it is empty", "copy it again from the microscope"
+    elif head.startswith(ND2_JPEG2000_MAGIC):
+        reason = "it is of the old JPEG 2000 kind"
+        remedy = "open it in NIS-Elements and save it as a present-day ND2"
+    else:
+        names = (name for magic, name in OTHER_MAGICS.items() if head.startswith(magic))
+        reason = f"it is {next(names, f'something else ({damage.begins_with(head)})')}"
+        if pointer := damage.pointer(head):
+            reason, remedy = f"it is {pointer[0]}", pointer[1]
+    raise UserError(f"'{path}' is not a readable {expected} file: {reason}; {remedy}")

@@ -1,0 +1,82 @@
+"""Turn the time stamps of all FOVs of a file into minutes since the file's first frame."""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+def usable(stamps_s: np.ndarray, taken: np.ndarray) -> bool:
+    """Whether every frame that was taken has a stamp, after the one before; stamps_s (T,) seconds, taken (T,) bool."""
+    stamps = stamps_s[taken]
+    return bool(len(stamps) and np.isfinite(stamps).all() and (np.diff(stamps) > 0).all())
+
+
+def minutes_since_first(
+    stamps_s: np.ndarray, taken: np.ndarray, there: np.ndarray | None = None
+) -> list[list[float] | None]:
+    """Return the times of the frames of each FOV in minutes since the first frame of the file, None where unknown.
+
+    stamps_s (F, T) float64 seconds since any one moment; taken (F, T) bool, the frames that exist or, where `there`
+    tells of these, those whose stamp can be read. A FOV has times if its stamps are usable (see above). Other frames
+    get a time between, or beyond, their neighbours': at the pace of the FOV with most frames, since a pause of the
+    microscope is a pause of all FOVs.
+    """
+    good = [fov for fov in range(len(stamps_s)) if usable(stamps_s[fov], taken[fov])]
+    if not good:
+        return [None] * len(stamps_s)
+    most = max(good, key=lambda fov: int(taken[fov].sum()))
+    pace = _at_own_pace(stamps_s[most], taken[most])
+    seconds = {}
+    for fov in good:
+        own = _at_own_pace(stamps_s[fov], taken[fov])
+        if pace is not None and not taken[fov].all():
+            like_others = _at_pace_of(stamps_s[fov], taken[fov], pace)
+            own = like_others if (np.diff(like_others) > 0).all() else own
+        if own is not None:
+            seconds[fov] = own
+    if not seconds:
+        return [None] * len(stamps_s)
+    there = taken if there is None else there
+    begun = [own[there[fov]][0] for fov, own in seconds.items()]
+    # frame 0 may have been taken in no FOV
+    start = min(begun) if any(there[fov][0] for fov in seconds) else min(own[0] for own in seconds.values())
+    return [
+        # a microminute is finer than any stamp, and keeps the JSON of long movies short
+        np.round((seconds[fov] - start) / 60.0, 6).tolist() if fov in seconds else None
+        for fov in range(len(stamps_s))
+    ]
+
+
+def _at_own_pace(stamps_s: np.ndarray, taken: np.ndarray) -> np.ndarray | None:
+    """Return the time of every frame of one FOV (T,) s; None where a single stamp stands for several frames."""
+    frames, stamps = np.flatnonzero(taken), stamps_s[taken]
+    if len(frames) == len(taken):
+        return stamps
+    if len(frames) < 2:
+        return None
+    step = float(np.median(np.diff(stamps) / np.diff(frames)))
+    every = np.arange(len(taken))
+    before, after = np.minimum(every - frames[0], 0), np.maximum(every - frames[-1], 0)
+    return np.interp(every, frames, stamps) + step * (before + after)
+
+
+def _at_pace_of(stamps_s: np.ndarray, taken: np.ndarray, pace: np.ndarray) -> np.ndarray:
+    """Return the time of every frame (T,) s; those not taken are as far from `pace` (T,) s as those around."""
+    frames = np.flatnonzero(taken)
+    filled = pace + np.interp(np.arange(len(taken)), frames, stamps_s[frames] - pace[frames])
+    filled[frames] = stamps_s[frames]
+    return filled
+
+
+def senseless(stamps_s: np.ndarray, taken: np.ndarray) -> list[list[int]]:
+    """Return, for each FOV, the frames whose stamp is missing or not after all before it; arguments as above.
+
+    A FOV without any stamp has none of them, unless another FOV of the file has stamps: then all its frames lack one.
+    With one of them the stamps of the FOV are not used at all: which of them are right nobody knows.
+    """
+    known = taken & np.isfinite(stamps_s)
+    if not known.any():
+        return [[] for _ in stamps_s]
+    stamps = np.where(known, stamps_s, -np.inf)
+    before = np.maximum.accumulate(np.column_stack([np.full(len(stamps), -np.inf), stamps]), axis=1)[:, :-1]
+    return [np.flatnonzero(row).tolist() for row in taken & ~(known & (stamps_s > before))]

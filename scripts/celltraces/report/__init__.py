@@ -1,0 +1,1 @@
+"""Make report.html: digests of FOVs, figures, texts, and the page that holds them."""

@@ -1,0 +1,272 @@
+"""Build the report of one dataset from its tables and digests."""
+
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from celltraces.pictures import legend
+from celltraces.report import digest, figures, page, texts
+from celltraces.runs import job
+from celltraces.storage import cells
+
+HOURS_FROM = 180  # minutes: longer movies have their times in hours
+OTHERS = "no sample"  # FOVs that belong to none
+MOST_FINDINGS = 300  # rows of qc.csv on the page
+# Shares of the room: thumbnails; medians and spreads, for which long movies of many samples are thinned out.
+FOR_THUMBNAILS, FOR_SPREADS = 1 / 3, 1 / 4
+TAG_BYTES = 150  # of a thumbnail, besides the picture
+CELL_BYTES = 300  # of a shown cell, besides its numbers and its pictures
+
+
+@dataclass
+class Results:
+    """What the other stages left, as far as it could be read; `problems` says what could not."""
+
+    digest_files: Mapping[int, Path]  # by FOV
+    digests: dict[int, dict[str, Any]] = field(default_factory=dict)
+    traces: figures.Traces = field(default_factory=figures.no_traces)
+    fits: list[figures.Fit] = field(default_factory=list)
+    findings: list[dict[str, str]] = field(default_factory=list)
+    record: dict[str, Any] = field(default_factory=dict)
+    problems: list[str] = field(default_factory=list)
+
+
+@contextmanager
+def tolerant(problems: list[str], what: str) -> Iterator[None]:
+    """A part whose failure is named on the page and in the log, and is no more than that."""
+    try:
+        yield
+    except Exception as error:
+        job.log.exception("not in the report: %s", what)
+        problems.append(f"{what} ({type(error).__name__})")
+
+
+def gather(
+    digest_files: Mapping[int, Path],
+    tidy: Path | None,
+    quality: Path,
+    record: Path,
+    fit_tables: Sequence[Path],
+    fits: Sequence[Mapping[str, Any]],
+    n_frames: int,
+) -> Results:
+    """Read the results. tidy: None where there are no cells. fit_tables: for each of the fits, of each sample."""
+    found = Results(digest_files)
+    with tolerant(found.problems, "parameters and versions"):
+        found.record = yaml.safe_load(record.read_text(encoding="utf-8"))
+    with tolerant(found.problems, "findings of the checks"):
+        found.findings = texts.read_findings(quality)
+    if tidy:
+        with tolerant(found.problems, "traces"):
+            found.traces = figures.read_traces(tidy, n_frames)
+    for fov, path in digest_files.items():
+        found.digests[fov] = {"problem": "not readable"}
+        with tolerant(found.problems, f"pictures of FOV {fov}"):
+            found.digests[fov] = digest.read_digest(path)
+    of_fit = len(fit_tables) // max(len(fits), 1)
+    for at, fit in enumerate(fits):
+        with tolerant(found.problems, f"fits of {fit['model']} to {fit['column']}"):
+            found.fits.append(figures.read_fit(**fit, tables=fit_tables[at * of_fit : (at + 1) * of_fit]))
+    return found
+
+
+def within(sizes: Iterable[tuple[Any, float]], room: float) -> tuple[list[Any], float]:
+    """The first of some things, given with their sizes, that have room together, and the room that is left."""
+    chosen = []
+    for thing, size in sizes:
+        if size > room:
+            break
+        room -= size
+        chosen.append(thing)
+    return chosen, room
+
+
+def fovs_to_picture(cards: Sequence[Mapping[str, Any]], digests: Mapping[int, Mapping[str, Any]]) -> Iterator[Any]:
+    """FOVs that have a thumbnail, with the size it takes: first those with findings, then evenly spread ones."""
+    pictured = [card for card in cards if digests.get(card["fov"], {}).get("bytes")]
+    for at in sorted(digest.spread(len(pictured)), key=lambda at: not pictured[at]["checks"]):
+        fov = pictured[at]["fov"]
+        yield fov, page.BASE64 * digests[fov]["bytes"]
+
+
+def cells_to_show(
+    digests: Mapping[int, Mapping[str, Any]], in_traces: Mapping[tuple[int, int], int], each: float
+) -> Iterator[tuple[tuple[int, dict[str, Any]], float]]:
+    """(FOV, what its digest says of a cell) and the size it takes: one of each FOV, then another of each.
+
+    Lists start at different cells, since all begin with a dim one. each: size of a cell without its film strip.
+    """
+    by_fov = {
+        fov: [of_cell for of_cell in known.get("cells", ()) if (fov, of_cell["cell"]) in in_traces]
+        for fov, known in digests.items()
+    }
+    fovs = [sorted(by_fov)[at] for at in digest.spread(len(by_fov))]
+    for turn in range(max(map(len, by_fov.values()), default=0)):
+        for at, fov in enumerate(fovs):
+            if turn < len(by_fov[fov]):
+                of_cell = by_fov[fov][(turn + at) % len(by_fov[fov])]
+                yield (fov, of_cell), each + page.BASE64 * (of_cell["bytes"] + page.ALIGNED)
+
+
+def data_of(
+    found: Results,
+    chosen: Sequence[tuple[int, Mapping[str, Any]]],
+    frames: np.ndarray,
+    groups: Mapping[str, Sequence[int]],
+    labels: Mapping[str, str],
+    channels: Sequence[str],
+    times_min: Sequence[float],
+) -> tuple[dict[str, Any], page.Block]:
+    """What the page's script draws. chosen: the shown cells, sorted. groups: FOVs by sample. labels: of the columns."""
+    block = page.Block()
+    traces, index = found.traces, found.traces.index()
+    places = [(fov, of_cell["cell"]) for fov, of_cell in chosen]
+    shown = np.array([index[place] for place in places], int)
+    members = [np.isin(traces.fov, fovs) for fovs in groups.values()]
+    fovs = sorted({fov for fov, _ in places})
+    of_fovs = np.array([traces.times(traces.fov == fov) for fov in fovs]).reshape(len(fovs), traces.n_frames)
+    of_samples = np.array([traces.times(of_sample) for of_sample in members]).reshape(len(members), traces.n_frames)
+    unit, minutes = ("h", 60) if max(times_min, default=0) >= HOURS_FROM else ("min", 1)
+
+    traced, quantities, fits = [], [], []
+    for column, label in labels.items():
+        with tolerant(found.problems, label):
+            of_column, distribution = figures.feature(block, traces.values(column), label, members, shown, frames)
+            traced.append(of_column | {"column": column})
+            quantities.append(distribution)
+    ends = traces.ends()[shown]
+    for fit in found.fits:
+        with tolerant(found.problems, f"fits of {fit.model.name} to {fit.column}"):
+            curves, distributions = figures.fitted(block, fit, labels[fit.column], places, ends / 60)
+            fits.append(curves | {"column": fit.column})
+            quantities += distributions
+    strips = []
+    for fov, of_cell in chosen:
+        with cells.open_store(found.digest_files[fov]) as get:
+            strips.append(block.add(get(digest.strip_file(of_cell["cell"]))))
+    counted = [known for known in found.digests.values() if "tracked_by_frame" in known]
+    return {
+        "unit": unit,
+        "samples": [
+            {"name": name, "fovs": list(fovs), "cells": int(of_sample.sum()), "colour": colour}
+            for (name, fovs), of_sample, colour in zip(
+                groups.items(), members, legend.colours(len(groups)), strict=True
+            )
+        ],
+        "frames": frames.tolist(),
+        "sample_times": block.add_rows(of_samples[:, frames] / minutes),
+        "fovs": fovs,
+        "fov_times": block.add_rows(of_fovs / minutes),
+        "features": traced,
+        "quantities": quantities,
+        "fits": fits,
+        "ends": block.add_rows(ends / minutes),
+        "channels": channels,
+        "levels": {str(fov): found.digests[fov]["levels"] for fov in fovs},
+        "cells": [
+            {"fov": fov, "cell": of_cell["cell"], "frames": of_cell["frames"], "strip": strip}
+            for (fov, of_cell), strip in zip(chosen, strips, strict=True)
+        ],
+        "counts": {
+            "times": [figures.number(time / minutes) for time in times_min],
+            "tracked": np.sum([known["tracked_by_frame"] for known in counted], axis=0).tolist() if counted else [],
+            "kept": np.sum([known["kept_by_frame"] for known in counted], axis=0).tolist() if counted else [],
+        },
+    }, block
+
+
+def text_of(
+    found: Results,
+    labels: Mapping[str, str],
+    *,
+    fovs: Sequence[int],
+    failed: Sequence[int],
+    fov_names: Mapping[str, str],
+    samples: Mapping[str, Sequence[int]],
+    times_min: Sequence[float],
+) -> dict[str, Any]:
+    """What the page says in words and tables."""
+    good = dict(zip(*(part.tolist() for part in np.unique(found.traces.fov, return_counts=True)), strict=True))
+    cards = texts.cards(sorted({*fovs, *failed}), fov_names, samples, found.digests, good, found.findings)
+    params = found.record.get("params", {})
+    return {
+        "cards": cards,
+        "totals": texts.totals(cards),
+        "left_out": texts.left_out(cards),
+        "checks": texts.checks(found.findings),
+        "findings": found.findings[:MOST_FINDINGS],
+        "n_findings": len(found.findings),
+        "params": params,
+        "parameters": texts.parameters(params),
+        "details": texts.details(found.record),
+        "provenance": found.record.get("provenance", {}),
+        "fit_counts": [(fit.model.name, labels[fit.column], *fit.counts()) for fit in found.fits],
+        "duration_h": (times_min[-1] - times_min[0]) / 60,
+        "n_frames": len(times_min),
+        "problems": found.problems,
+    }
+
+
+def build(
+    digest_files: Mapping[int, Path],
+    tidy: Path | None,
+    quality: Path,
+    record: Path,
+    fit_tables: Sequence[Path],
+    *,
+    name: str,
+    fovs: Sequence[int],
+    samples: Mapping[str, Sequence[int]],
+    channels: Mapping[str, str],
+    used: Sequence[int],
+    columns: Sequence[str],
+    fits: Sequence[Mapping[str, Any]],
+    times_min: Sequence[float],
+    size_mb: float,
+    **of_fovs: Any,
+) -> str:
+    """The page. used: channels that are processed, phase contrast first. times_min: of the frames of the first FOV.
+
+    tidy: the table of all traces; None without cells (no phase contrast, or copied only): images, background, checks.
+    """
+    found = gather(digest_files, tidy, quality, record, fit_tables, fits, len(times_min))
+    in_none = sorted({*fovs}.difference(*samples.values()))
+    groups = {**samples, **({OTHERS: in_none} if in_none else {})}
+    labels = {column: legend.label_of(column, channels) for column in columns}
+    text = text_of(found, labels, fovs=fovs, samples=samples, times_min=times_min, **of_fovs)
+    text |= {"name": name, "channels": [channels[str(channel)] for channel in used], "cells": tidy is not None}
+    text |= {"library": page.library() if tidy else "", "images": texts.images(found.digests, channels)}
+    render, cards = page.renderer(), text["cards"]
+    room = size_mb * 1e6 - len(render(**text, data="", arrays="", shown=0, pictured=0, every=1))
+
+    for_thumbnails = room * FOR_THUMBNAILS if tidy else room - TAG_BYTES * len(cards)
+    pictured, left = within(fovs_to_picture(cards, found.digests), for_thumbnails)
+    for card in cards:
+        if card["fov"] in pictured:
+            with cells.open_store(digest_files[card["fov"]]) as get:
+                card["thumbnail"] = page.as_source(get(digest.THUMBNAIL))
+    if not tidy:
+        job.log.info("no cells; %d of %d thumbnails", len(pictured), len(cards))
+        return render(**text, data="", arrays="", shown=0, pictured=len(pictured), every=1)
+    room -= for_thumbnails - left
+
+    of_frame = 2 * page.BASE64 * len(columns)  # bytes: two for a number
+    of_spreads = of_frame * figures.SPREAD * len(groups)
+    every = max(1, math.ceil(of_spreads * found.traces.n_frames / max(room * FOR_SPREADS, 1)))
+    frames = np.arange(0, found.traces.n_frames, every)
+    room -= of_spreads * len(frames)
+
+    of_cell = of_frame * len(frames) + page.BASE64 * (CELL_BYTES + 2 * figures.CURVE_POINTS * len(found.fits))
+    chosen, _ = within(cells_to_show(found.digests, found.traces.index(), of_cell), room)
+    chosen.sort(key=lambda place: (place[0], place[1]["cell"]))
+    data, block = data_of(found, chosen, frames, groups, labels, text["channels"], times_min)
+    data["cards"] = [{key: card[key] for key in ("fov", "good", *texts.FILTERS)} for card in cards]
+    job.log.info("%d of %d cells, %d of %d thumbnails", len(chosen), len(found.traces.cell), len(pictured), len(cards))
+    shown = {"shown": len(chosen), "pictured": len(pictured), "every": every}
+    return render(**text, **shown, data=page.packed(page.as_json(data)), arrays=page.packed(block.content()))

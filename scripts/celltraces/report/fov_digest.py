@@ -1,0 +1,198 @@
+"""Make the digest of one FOV: a thumbnail with outlines, film strips of some cells, numbers of cells."""
+
+import csv
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from celltraces import paths
+from celltraces.features.filters import near_edge, too_short
+from celltraces.labels import left_out
+from celltraces.pictures import draw
+from celltraces.report.digest import DIGEST, THUMBNAIL, as_webp, spread, strip_file
+from celltraces.storage import display_level
+from celltraces.storage.cells import Get, get_array, open_store, read_crop
+from celltraces.storage.frames import Frames, open_frames
+
+KEPT = (255, 190, 0)  # outlines of cells that are in the traces; those of others are dark
+PC_LEVELS, FL_LEVEL = (0.5, 99.7), 99.8  # percentiles of the shown pixels; light is black at 0
+BROAD = 12  # px: cells at least as wide get an outline of two pixels
+NOT_THERE = 96  # grey of a plane that the file does not hold
+
+
+def thumbnail(
+    pc: Frames, tracked: Frames, kept: Sequence[int], width: int, shown: Mapping[str, Any] | None = None
+) -> tuple[int, np.ndarray]:
+    """The middle one of the frames that the file holds, and its picture (h, w, 3) uint8, with the cells' outlines.
+
+    shown: what segmentation left out of this frame, as `left_out.to_show` gives it, for outlines in other colours.
+    """
+    frame = left_out.middle_frame(pc)
+    image, labels = pc.read(frame), tracked.read(frame)
+    shape = draw.picture_shape(*image.shape, width)
+    picture = draw.grey_picture(draw.resize(display_level.to_bytes(image, *draw.display_levels([image])), shape))
+    labels = draw.resize_labels(labels, shape)
+    areas = np.bincount(labels.ravel())[1:]
+    broad = bool((areas > 0).any()) and np.median(areas[areas > 0]) >= BROAD**2
+    if shown and shown["frame"] == frame:
+        gone = draw.resize_labels(left_out.drawable(shown, image.shape), shape)
+        draw.draw_outlines(picture, gone, left_out.colours(), 2 if broad else 1)
+    colours = draw.colour_table(len(areas), dict.fromkeys(kept, KEPT))
+    draw.draw_outlines(picture, labels, colours, 2 if broad else 1)
+    return frame, picture
+
+
+def tile(image: np.ndarray, width: int) -> np.ndarray:
+    """An image (h, w) as a square of `width` pixels, float32, NaN beyond the image's edges."""
+    scale = width / max(image.shape)
+    height, breadth = (max(1, round(side * scale)) for side in image.shape)
+    square = np.full((width, width), np.nan, np.float32)
+    y, x = (width - height) // 2, (width - breadth) // 2
+    square[y : y + height, x : x + breadth] = draw.resize(image.astype(np.float32), (height, breadth))
+    return square
+
+
+def tiles_of(
+    get: Get, cell: int, frames: np.ndarray, pc: int, fl: Sequence[int], width: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """The tiles of a cell, (1 + channels, frames, width, width) float32, and the masks of the first of them, bool.
+
+    Phase contrast in counts, then each fluorescence channel less its background; NaN where there is nothing.
+    """
+    rows = []
+    for name, below in [(paths.pc(pc), None), *((paths.fl(channel), paths.background(channel)) for channel in fl)]:
+        images, attributes = read_crop(get, name, cell)
+        images = images[frames]
+        if below:
+            images = images - read_crop(get, below, cell)[0][frames]
+        images[np.isin(frames, attributes.get("missing_frames", []))] = np.nan
+        rows.append([tile(image, width) for image in images])
+    masks = read_crop(get, paths.tracked(pc), cell)[0][frames]
+    return np.array(rows), np.array([tile(mask, width) for mask in masks]) > 0.5
+
+
+def tile_levels(tiles: Sequence[np.ndarray]) -> list[tuple[float, float]]:
+    """Black and white of each channel, the same for all cells and frames of the FOV."""
+    found = []
+    for channel, of_channel in enumerate(zip(*tiles, strict=True)):
+        values = np.concatenate([images[np.isfinite(images)] for images in of_channel])
+        if not values.size:
+            found.append((0.0, 1.0))
+        elif channel == 0:
+            found.append(tuple(np.percentile(values, PC_LEVELS).tolist()))
+        else:
+            found.append((0.0, max(1.0, float(np.percentile(values, FL_LEVEL)))))
+    return found
+
+
+def strip(tiles: np.ndarray, masks: np.ndarray, greys: Sequence[tuple[float, float]]) -> np.ndarray:
+    """The film of one cell: a row for each channel, a column for each frame; (h, w, 3) uint8."""
+    rows = []
+    for at, (images, (black, white)) in enumerate(zip(tiles, greys, strict=True)):
+        shown = display_level.to_bytes(np.nan_to_num(images, nan=black), black, white)
+        shown[np.isnan(images).all(axis=(1, 2))] = NOT_THERE
+        pictures = [draw.grey_picture(image) for image in shown]
+        if at == 0:
+            for picture, mask in zip(pictures, masks, strict=True):
+                picture[draw.borders(mask.astype(np.uint8))] = KEPT
+        rows.append(np.concatenate(pictures, axis=1))
+    return np.concatenate(rows)
+
+
+def read_traces(path: Path, column: str | None, n_frames: int) -> tuple[dict[int, float], list[int]]:
+    """From the traces: the mean of `column` (0 without one) by cell, and how many cells there are in each frame."""
+    sums: dict[int, list[float]] = {}
+    by_frame = [0] * n_frames
+    with open(path, encoding="utf-8", newline="") as file:
+        for row in csv.DictReader(file):
+            value = float(row[column]) if column else 0.0
+            total = sums.setdefault(int(row["cell"]), [0.0, 0])
+            if np.isfinite(value):
+                total[0] += value
+                total[1] += 1
+            by_frame[int(row["frame"])] += 1
+    return {cell: total / count if count else 0.0 for cell, (total, count) in sums.items()}, by_frame
+
+
+def by_preference(means: Mapping[int, float]) -> list[int]:
+    """The cells in the order in which to show them: however many are taken, dim and bright ones are among them."""
+    ranked = sorted(means, key=lambda cell: (means[cell], cell))
+    return [ranked[rank] for rank in spread(len(ranked))]
+
+
+def some(frames: np.ndarray, n: int) -> np.ndarray:
+    """`n` of the frames, evenly from the first to the last."""
+    return frames[np.unique(np.linspace(0, len(frames) - 1, n).round().astype(int))]
+
+
+def digest(
+    cells: Path,
+    traces: Path,
+    pc_frames: Path,
+    tracked: Path,
+    labeled: Path,
+    *,
+    pc: int,
+    fl: Sequence[int],
+    column: str | None,
+    min_frames: int,
+    border_margin: int,
+    thumbnail_width: int,
+    cells_per_fov: int,
+    crop_frames: int,
+    crop_width: int,
+) -> dict[str, bytes]:
+    """The files of the digest of one FOV, by name. `column` ranks the cells. In digest.json:
+
+    tracked, kept, short, border, both: numbers of cells, and of those that each filter left out (`both`: both did);
+    tracked_by_frame, kept_by_frame: numbers of cells, one for each frame;
+    left_out: what segmentation left out because of its size, in all frames, as `left_out.totals`;
+    frame, bytes: the one on the thumbnail, and the size of its file;
+    levels: of each channel, phase contrast first, the counts that are black and white in the film strips;
+    cells: for each film strip `cell`, `frames` and `bytes`, in the order in which they are to be shown.
+
+    Where this failed `problem`, the kind of error, stands there alone.
+    """
+    files: dict[str, bytes] = {}
+    with open_store(cells) as get:
+        ids, valid, bboxes = (get_array(get, f"metadata/{name}")[0] for name in ("cell_ids", "valid_frames", "bboxes"))
+        short = too_short(valid, min_frames)
+        border = near_edge(get, ids, valid, bboxes, pc, border_margin)
+        means, kept_by_frame = read_traces(traces, column, valid.shape[1])
+        by_size = open_frames(labeled).attributes
+        frame, picture = thumbnail(
+            open_frames(pc_frames),
+            open_frames(tracked),
+            list(means),
+            thumbnail_width,
+            by_size.get(left_out.SHOWN),
+        )
+        files[THUMBNAIL] = as_webp(picture)
+        frames_of = {
+            int(cell): some(np.flatnonzero(of_cell), crop_frames) for cell, of_cell in zip(ids, valid, strict=True)
+        }
+        chosen = by_preference(means)[:cells_per_fov]
+        shown = [tiles_of(get, cell, frames_of[cell], pc, fl, crop_width) for cell in chosen]
+    greys = tile_levels([tiles for tiles, _ in shown])
+    for cell, (tiles, masks) in zip(chosen, shown, strict=True):
+        files[strip_file(cell)] = as_webp(strip(tiles, masks, greys))
+    known = {
+        "tracked": len(ids),
+        "kept": len(means),
+        "short": int(short.sum()),
+        "border": int(border.sum()),
+        "both": int((short & border).sum()),
+        "left_out": left_out.totals(by_size[left_out.ATTRIBUTE]),
+        "tracked_by_frame": valid.sum(axis=0).tolist(),
+        "kept_by_frame": kept_by_frame,
+        "frame": frame,
+        "bytes": len(files[THUMBNAIL]),
+        "levels": greys,
+        "cells": [
+            {"cell": cell, "frames": frames_of[cell].tolist(), "bytes": len(files[strip_file(cell)])} for cell in chosen
+        ],
+    }
+    return {DIGEST: json.dumps(known, sort_keys=True).encode(), **files}

@@ -1,0 +1,168 @@
+"""Write the texts and tables of the report as plain data for its template."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from celltraces.config.schema import load_schema
+from celltraces.labels.left_out import LIMITS
+
+# What the checks of qc.csv mean, by the beginning of their names.
+CHECKS = {
+    "missing": "planes that are not in the file (value: how many)",
+    "blank": "frames with one value only",
+    "duplicate": "frames that are the same as another (value: which)",
+    "saturated": "values cut off at the highest: intensities are too low",
+    "brightness": "a frame unlike its neighbours, or a FOV unlike the others: lamp, shutter",
+    "low_contrast": "frames less sharp than their neighbours: focus",
+    "exposure_step": "all pixels brighter or darker by one factor (value) from here on: exposure, lamp",
+    "z_planes": "fewer z planes than in other FOVs (value: how many), of which the highest value is taken",
+    "time_order": "time stamps of the file that are missing or go backwards",
+    "time_gap": "a pause between two frames",
+    "time_assumed": "times are guessed from an interval in minutes (value): the file has none that can be used",
+    "time_mapping": "time_mapping gives all FOVs the same times, but this one began later (value: minutes)",
+    "stage_shift": "the whole picture jumps by so many pixels (no value: too far to tell): tracks end or mix",
+    "no_cells": "no cell at all",
+    "dropped_area": "much of what was segmented is left out: too large, as cells that run together "
+    "(max_object_size), too small (min_object_size) or too narrow (morph_size, morph_iterations)",
+    "cell_count": "the number of cells jumps",
+    "cell_size": "a cell far above the usual size: perhaps several in one",
+    "cells_vanish": "most traces end here",
+    "all_filtered": "the filters left no cell",
+    "below_background": "cells darker than the background, which is then too high",
+    "failed": "a job failed: the FOV is not in the tables",
+}
+FILTERS = ("short", "border", "both", "refused")  # why a tracked cell is not in the tables
+ELSEWHERE = ("fov_names", "fovs_processed", "software")  # on the page
+
+
+def read_findings(path: Path) -> list[dict[str, str]]:
+    """The rows of qc.csv."""
+    with open(path, encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def checks(findings: Sequence[Mapping[str, str]]) -> list[dict[str, Any]]:
+    """For each check that struck: how often, in which FOVs, what it means."""
+    found: dict[str, dict[str, Any]] = {}
+    for row in findings:
+        check = found.setdefault(row["check"], {"name": row["check"], "count": 0, "fovs": {}})
+        check["count"] += 1
+        check["fovs"][int(row["fov"])] = True
+    for name, check in found.items():
+        check["meaning"] = next((meaning for start, meaning in CHECKS.items() if name.startswith(start)), "")
+        check["fovs"] = list(check["fovs"])
+    return list(found.values())
+
+
+def parameters(params: Mapping[str, Any]) -> list[dict[str, str]]:
+    """The parameters as run, what they mean, and the default of those that differ from it."""
+    known = load_schema()["properties"]["params"]["properties"]
+    rows = []
+    for name, value in params.items():
+        declared = known.get(name, {"default": value})
+        rows.append(
+            {
+                "name": name,
+                "value": _written(value),
+                "unit": declared.get("unit", ""),
+                "default": "" if value == declared["default"] else _written(declared["default"]),
+                "description": declared.get("description", ""),
+            }
+        )
+    return rows
+
+
+def _written(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def details(record: Mapping[str, Any]) -> str:
+    """What else processing_config.yaml says, as YAML, without long lists."""
+    provenance = {key: value for key, value in record.get("provenance", {}).items() if key not in ELSEWHERE}
+    if "time" in provenance:
+        provenance["time"] = {key: value for key, value in provenance["time"].items() if key != "first_fov"}
+    rest = {key: value for key, value in record.items() if key not in ("params", "provenance")}
+    return yaml.safe_dump(
+        {**rest, **provenance}, sort_keys=False, allow_unicode=True, width=100, default_flow_style=None
+    )
+
+
+def cards(
+    fovs: Sequence[int],
+    names: Mapping[str, str],
+    samples: Mapping[str, Sequence[int]],
+    digests: Mapping[int, Mapping[str, Any]],
+    good: Mapping[int, int],
+    findings: Sequence[Mapping[str, str]],
+) -> list[dict[str, Any]]:
+    """What is said of each FOV. good: numbers of cells in the tables. A FOV without a digest has failed."""
+    struck: dict[int, dict[str, bool]] = {}
+    for row in findings:
+        struck.setdefault(int(row["fov"]), {})[row["check"]] = True
+    made = []
+    for fov in fovs:
+        known = {"tracked": 0, "kept": 0, "short": 0, "border": 0, "both": 0, "frame": None} | digests.get(fov, {})
+        made.append(
+            {
+                "fov": fov,
+                "name": names[str(fov)],
+                "samples": [name for name, of_sample in samples.items() if fov in of_sample],
+                "checks": list(struck.get(fov, {})),
+                "failed": fov not in digests,
+                "problem": known.get("problem", ""),
+                "frame": known["frame"],
+                "left_out": known.get("left_out"),
+                "tracked": known["tracked"],
+                "good": good.get(fov, 0),
+                "short": known["short"] - known["both"],
+                "border": known["border"] - known["both"],
+                "both": known["both"],
+                "refused": max(known["kept"] - good.get(fov, 0), 0),
+                "thumbnail": "",
+            }
+        )
+    return made
+
+
+def left_out(of_fovs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """What segmentation left out because of its size, in all frames.
+
+    percent: of the foreground; regions: for each reason that struck it, the parameter, and the number of regions.
+    FOVs whose method does not tell count as if it had left out nothing.
+    """
+    told = [card["left_out"] for card in of_fovs if card["left_out"]]
+    regions = [
+        (reason.replace("_", " "), limit, sum(one[f"{reason}_regions"] for one in told))
+        for reason, limit in LIMITS.items()
+    ]
+    foreground = sum(one["foreground"] for one in told)
+    return {
+        "percent": 100 * sum(one["left_out"] for one in told) / max(foreground, 1),
+        "regions": [row for row in regions if row[2]],
+    }
+
+
+def images(digests: Mapping[int, Mapping[str, Any]], channels: Mapping[str, str]) -> list[dict[str, Any]]:
+    """A row for each channel of each FOV of which `digest_images.py` tells the levels."""
+    return [
+        {"fov": fov, "channel": channels[image["array"].rsplit("_", 1)[1]], **image}
+        for fov, known in digests.items()
+        for image in known.get("images", ())
+    ]
+
+
+def totals(of_fovs: Sequence[Mapping[str, Any]]) -> dict[str, int]:
+    """Numbers of cells in all FOVs, and of FOVs that failed or have findings."""
+    sums = {key: sum(card[key] for card in of_fovs) for key in ("tracked", "good", *FILTERS)}
+    return sums | {
+        "fovs": len(of_fovs),
+        "failed": sum(card["failed"] for card in of_fovs),
+        "flagged": sum(bool(card["checks"]) for card in of_fovs),
+    }

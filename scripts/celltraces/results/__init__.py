@@ -1,0 +1,1 @@
+"""Check results and apply a person's decisions to them."""

@@ -1,0 +1,200 @@
+"""Read a person's decisions about cells (curation.csv, inspected traces) and apply them to traces.
+
+Two ways, both beside the results, both surviving every rerun: `{dataset}_fov_000_traces_inspected.csv` beside the
+traces, as PyAMA's viewer writes it (the traces with other values in `good`), and `curation.csv` in the folder of all
+results with the columns dataset, fov, cell, good and, if wanted, note and the place of the cell: frame, x, y. Where
+both name a cell, curation.csv counts. apply_curation.py finds the cells of the present labels that are meant, by place,
+and writes {dataset}_fov_000_decisions.csv.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import combinations
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from celltraces.errors import UserError
+from celltraces.paths import DECISIONS, TRACES
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+COLUMNS = ("dataset", "fov", "cell", "good")
+PLACE = ("frame", "x", "y")
+WORDS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
+APPLIED = "applied"  # status of a decision that counts
+SEPARATORS = {";": "semicolons", "\t": "tabs"}
+
+
+class Flag(NamedTuple):
+    """A row of curation.csv. frame, x, y: the place of the cell, None where the row does not say it."""
+
+    fov: int
+    cell: int | None  # None: the place alone says which
+    good: bool
+    frame: int | None = None
+    x: float | None = None
+    y: float | None = None
+
+
+# ------------------------------------------------------------------------------------------------------- curation.csv
+
+
+def read_curation(path: Path, shapes: Mapping[str, Sequence[Sequence[int]]]) -> dict[str, list[Flag]]:
+    """The rows of curation.csv by dataset; empty where there is no such file.
+
+    shapes: of each FOV of a dataset [T, H, W]. Raises UserError with a line for each mistake.
+    """
+    flags: dict[str, dict[int, Flag]] = {}
+    try:
+        with open(path, encoding="utf-8-sig", newline="") as file:
+            rows = csv.DictReader(file, skipinitialspace=True)
+            rows.fieldnames = [name.strip() for name in rows.fieldnames or ()]
+            _refuse_header(path, rows.fieldnames)
+            mistakes = []
+            for row in rows:
+                if not any(row.values()):
+                    continue  # spreadsheets leave rows of commas
+                try:
+                    dataset, flag = _flag(row, shapes)
+                    flags.setdefault(dataset, {})[rows.line_num] = flag
+                except ValueError as error:
+                    mistakes.append(f"{path}, line {rows.line_num}: {error}")
+    except FileNotFoundError:
+        return {}
+    except (OSError, UnicodeError, csv.Error) as error:
+        raise UserError(f"{path}: cannot be read as a table ({error}); write it as CSV in UTF-8") from None
+    mistakes += [f"{path}, {line}" for of_dataset in flags.values() for line in _contradictions(of_dataset)]
+    if mistakes:
+        raise UserError("\n".join(mistakes))
+    return {dataset: list(dict.fromkeys(of_dataset.values())) for dataset, of_dataset in flags.items()}
+
+
+def _refuse_header(path: Path, names: Sequence[str]) -> None:
+    absent = [name for name in COLUMNS if name not in names]
+    if absent:
+        for separator, words in SEPARATORS.items():
+            if any(separator in name for name in names):
+                raise UserError(f"{path}: its columns are separated by {words}; save it with commas between columns")
+        raise UserError(f"{path}: the column {absent[0]!r} is missing; needed are {', '.join(COLUMNS)}")
+    given = [name for name in PLACE if name in names]
+    if given and len(given) < len(PLACE):
+        raise UserError(f"{path}: it has the column {given[0]!r}; a place needs all of {', '.join(PLACE)}")
+
+
+def _flag(row: Mapping[str | None, str | None], shapes: Mapping[str, Sequence[Sequence[int]]]) -> tuple[str, Flag]:
+    """Dataset and flag of a row. Raises ValueError that says what is wrong."""
+    if None in row:
+        raise ValueError("it has more cells than there are columns; is there a decimal comma? Write a decimal point")
+    dataset, good = (row["dataset"] or "").strip(), (row["good"] or "").strip().lower()
+    if dataset not in shapes:
+        raise ValueError(f"there is no dataset {dataset!r}; there are {', '.join(shapes)}")
+    if good not in WORDS:
+        raise ValueError(f"good is {row['good']!r}; allowed are true and false")
+    place = {name: (row.get(name) or "").strip() for name in PLACE}
+    placed = [name for name in PLACE if place[name]]
+    if placed and len(placed) < len(PLACE):
+        raise ValueError(f"{placed[0]} is given; a place needs all of {', '.join(PLACE)}")
+    by_place_alone = bool(placed) and not (row["cell"] or "").strip()
+    fov, cell = _whole(row, "fov"), None if by_place_alone else _whole(row, "cell")
+    n_fovs = len(shapes[dataset])
+    if not 0 <= fov < n_fovs:
+        raise ValueError(f"dataset {dataset} has no FOV {fov}; it has FOVs 0 to {n_fovs - 1}")
+    if cell is not None and cell < 1:
+        raise ValueError(f"cell is {cell}; cells have numbers from 1")
+    if not placed:
+        return dataset, Flag(fov, cell, WORDS[good])
+    n_frames, height, width = shapes[dataset][fov]
+    frame, x, y = _whole(row, "frame"), _number(row, "x"), _number(row, "y")
+    for name, value, end in (("frame", frame, n_frames), ("x", x, width), ("y", y, height)):
+        if not 0 <= value < end:
+            raise ValueError(f"{name} is {value:g}; FOV {fov} of {dataset} has {name} 0 to {end - 1}")
+    return dataset, Flag(fov, cell, WORDS[good], frame, x, y)
+
+
+def _number(row: Mapping[str, str | None], name: str) -> float:
+    text = (row[name] or "").strip()
+    if "," in text:
+        raise ValueError(f"{name} is {text!r}, with a decimal comma; write a decimal point")
+    try:
+        return float(text)
+    except ValueError:
+        raise ValueError(f"{name} is {text!r}, which is to be a number") from None
+
+
+def _whole(row: Mapping[str, str | None], name: str) -> int:
+    """A whole number; 11.0, as programs for statistics write it, is one."""
+    try:
+        value = _number(row, name)
+        if value != int(value):
+            raise ValueError
+        return int(value)
+    except (ValueError, OverflowError) as error:
+        if "decimal comma" in str(error):
+            raise
+        raise ValueError(f"{name} is {row[name]!r}; fov, cell and frame are to be whole numbers") from None
+
+
+def _contradictions(flags: Mapping[int, Flag]) -> Iterator[str]:
+    """Rows, by line, that say of the same cell that it is good and that it is not."""
+    by_cell: dict[tuple[object, ...], list[tuple[int, bool]]] = {}
+    for line, flag in flags.items():
+        by_cell.setdefault(flag._replace(good=True), []).append((line, flag.good))
+    for flag, rows in by_cell.items():
+        for (line, good), (other, other_good) in combinations(rows, 2):
+            if good != other_good:
+                what = f"cell {flag.cell}" if flag.cell else "the cell"
+                yield f"line {other}: {what} of FOV {flag.fov} is {other_good} here and {good} in line {line}; keep one"
+                break
+
+
+# -------------------------------------------------------------------------------------------------------- what counts
+
+
+def good_traces(
+    traces: Sequence[str], times_min: Sequence[Sequence[float]], decisions: Iterable[str]
+) -> Iterator[pd.DataFrame]:
+    """The good rows of the traces of each FOV, with the column `time_min` added; one FOV in memory at a time.
+
+    traces: paths. times_min: times of the frames of each. decisions: the tables of those FOVs that have some.
+    """
+    import pandas as pd
+
+    decided_on = {Path(path).name.removesuffix(DECISIONS): Path(path) for path in decisions}
+    for path, times in zip(map(Path, traces), times_min, strict=True):
+        table = pd.read_csv(path)
+        keep = table["good"].astype(bool)
+        fov = path.name.removesuffix(TRACES)
+        if fov in decided_on:
+            for cell, frames, good in read_decisions(decided_on[fov]):
+                meant = table["cell"] == cell
+                keep[meant if frames is None else meant & table["frame"].isin(frames)] = good
+        kept = table[keep]
+        yield kept.assign(time_min=pd.Series(times, dtype=float)[kept["frame"]].to_numpy())
+
+
+def read_decisions(path: Path) -> Iterator[tuple[int, set[int] | None, bool]]:
+    """What a table of decisions says, later rows over earlier ones: cell, frames (None: all), good."""
+    with open(path, encoding="utf-8", newline="") as file:
+        for row in csv.DictReader(file):
+            if row["status"] == APPLIED:
+                yield int(row["cell_now"]), _frames(row["frames"]), row["good"] == "True"
+
+
+def frames_text(frames: Iterable[int]) -> str:
+    """Frame numbers as text: "3-7 9"."""
+    parts: list[list[int]] = []
+    for frame in sorted(frames):
+        if parts and frame == parts[-1][1] + 1:
+            parts[-1][1] = frame
+        else:
+            parts.append([frame, frame])
+    return " ".join(str(first) if first == last else f"{first}-{last}" for first, last in parts)
+
+
+def _frames(text: str) -> set[int] | None:
+    """The reverse of `frames_text`; None for no text, which is all frames."""
+    ends = [[int(end) for end in part.split("-")] for part in text.split()]
+    return {frame for first, *last in ends for frame in range(first, (last or [first])[0] + 1)} or None

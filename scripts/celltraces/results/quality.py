@@ -1,0 +1,239 @@
+"""Quality checks: one row in qc.csv per suspicious frame or FOV."""
+
+import csv
+import io
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from celltraces.frames import coverage, exposure, stage_movement
+from celltraces.labels import left_out
+from celltraces.results import time_checks
+from celltraces.storage.frames import Frames
+
+COLUMNS = ("fov", "frame", "check", "value", "limit")
+NEIGHBOURS = 3  # frames before and after, with whose median a frame is compared
+MIN_CELLS = 3  # fewer cells than this that come, go or change are no finding
+MIN_SAMPLE = 5  # fewer cells than this say nothing on average
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One row of qc.csv; frame None is the whole FOV, a value of None is one that the check does not have."""
+
+    fov: int
+    frame: int | None
+    check: str
+    value: float | None = None
+    limit: float | None = None
+
+
+Rows = Iterator[Finding]
+
+
+def check_frames(
+    fov: int, frames: Frames, *, qc_saturation: float, qc_brightness: float, qc_contrast: float | None
+) -> Rows:
+    """Frames of one channel that are missing, blank, the same as another, saturated, too dark, too bright or blurred.
+
+    Brightness and contrast are compared with the median of the neighbouring frames; contrast (phase contrast alone:
+    None for others) by how far it falls.
+    """
+    name = frames.path.parent.name
+    statistics = _statistics(frames)
+    present = np.isfinite(statistics["mean"])
+    if not present.all():  # one row, since a channel that was taken in every tenth frame only is nothing unusual
+        yield Finding(fov, None, f"missing_{name}", np.count_nonzero(~present), 0)
+    yield from check_coverage(fov, frames, present)
+    blank = present & (statistics["lowest"] == statistics["highest"])
+    for frame in np.flatnonzero(blank).tolist():
+        yield Finding(fov, frame, f"blank_{name}", statistics["highest"][frame])
+    seen: dict[bytes, int] = {}
+    for frame in np.flatnonzero(present & ~blank).tolist():
+        same = seen.setdefault(frames.fingerprint(frame), frame)
+        if same != frame:
+            yield Finding(fov, frame, f"duplicate_{name}", same)  # value: as which frame
+    for frame in np.flatnonzero(~blank & (statistics["at_highest"] > qc_saturation)).tolist():
+        yield Finding(fov, frame, f"saturated_{name}", statistics["at_highest"][frame], qc_saturation)
+    yield from _far_from_neighbours(fov, f"brightness_{name}", statistics["mean"], qc_brightness)
+    if qc_contrast is not None:
+        contrast = np.where(blank, np.nan, statistics["contrast"])
+        yield from _far_from_neighbours(fov, f"low_contrast_{name}", contrast, qc_contrast, only_low=True)
+
+
+def check_exposure(fov: int, frames: Frames, qc_exposure: float) -> Rows:
+    """Frames of a fluorescence channel from which on everything is brighter or darker by one factor (value)."""
+    statistics = _statistics(frames)
+    shown = np.flatnonzero(statistics["lowest"] < statistics["highest"])
+    levels = (statistics[key][shown] for key in ("low", "floor", "mean"))
+    for at, factor in exposure.steps(*levels, qc_exposure):
+        yield Finding(fov, int(shown[at]), f"exposure_step_{frames.path.parent.name}", factor, qc_exposure)
+
+
+def check_coverage(fov: int, frames: Frames, present: np.ndarray) -> Rows:
+    """Share of the pixels that hold no data: the largest of all frames where all lack some, else of each such frame."""
+    uncovered = coverage.by_frame(frames.attributes)
+    shares = {
+        frame: coverage.area_of(boxes.tolist()) / (frames.shape[1] * frames.shape[2])
+        for frame, boxes in uncovered.items()
+    }
+    check = f"uncovered_{frames.path.parent.name}"
+    if shares and len(shares) == np.count_nonzero(present):
+        yield Finding(fov, None, check, max(shares.values()), 0)
+        return
+    for frame, share in shares.items():
+        yield Finding(fov, frame, check, share, 0)
+
+
+def check_stage(fov: int, arrays: Sequence[Frames], *, qc_stage_shift: float) -> Rows:
+    """Jumps of the stage, in pixels, other than it drifts; no value: too far to be measured.
+
+    arrays: all channels of the FOV. Without phase contrast several have been looked at: that with most to go by counts.
+    """
+    movements = [
+        array.attributes[stage_movement.ATTRIBUTE] for array in arrays if stage_movement.ATTRIBUTE in array.attributes
+    ]
+    for frame, size in stage_movement.jumps(stage_movement.best_measured(movements), qc_stage_shift):
+        yield Finding(fov, frame, "stage_shift", size, qc_stage_shift)
+
+
+def check_fovs(arrays: Mapping[int, Frames], *, qc_brightness: float) -> Rows:
+    """FOVs that are much darker or brighter than the others in one channel."""
+    levels = {fov: _median(_statistics(frames)["mean"]) for fov, frames in arrays.items()}
+    usual = _median(np.array(list(levels.values())))
+    for fov, level in levels.items():
+        if len(levels) > 2 and _apart(level, usual, qc_brightness):
+            yield Finding(fov, None, f"brightness_{arrays[fov].path.parent.name}", level / usual, qc_brightness)
+
+
+def check_stacks(arrays: Mapping[int, Frames]) -> Rows:
+    """FOVs of which a channel is taken in fewer z planes than in others; the highest value of fewer planes is lower."""
+    taken = {fov: len(frames.attributes.get("z_planes", ())) for fov, frames in arrays.items()}
+    most = max(taken.values(), default=0)
+    for fov, n_planes in taken.items():
+        if n_planes < most:
+            yield Finding(fov, None, f"z_planes_{arrays[fov].path.parent.name}", n_planes, most)
+
+
+def check_times(
+    fov: int,
+    times_min: Sequence[float],
+    senseless: Sequence[int],
+    qc_interval: float,
+    assumed: Sequence[tuple[str, float, float | None]] = (),
+) -> Rows:
+    """Frames whose stamp in the file is missing or not after the one before; frames after a gap; guessed times.
+
+    times_min: the times that are used; where a stamp is `senseless` these are not from the stamps. One row where no
+    frame has a stamp. assumed: see timechecks.assumed.
+    """
+    if senseless and len(senseless) == len(times_min):
+        yield Finding(fov, None, "time_order", len(senseless), 0)
+    else:
+        for frame in senseless:
+            yield Finding(fov, frame, "time_order")
+    for check, value, limit in assumed:
+        yield Finding(fov, None, check, value, limit)
+    for frame, value in time_checks.gaps(times_min, qc_interval):
+        yield Finding(fov, frame, "time_gap", value, qc_interval)
+
+
+def check_cells(fov: int, areas: np.ndarray, *, qc_count: float, qc_size: float, qc_vanish: float) -> Rows:
+    """Jumps of the number of cells, cells far above the usual size, and frames after which most cells are gone.
+
+    areas: (N, T) pixels of each cell, 0 where it is absent.
+    """
+    present = areas > 0
+    if not present.any():
+        yield Finding(fov, None, "no_cells")
+        return
+    counts = present.sum(axis=0)
+    yield from _far_from_neighbours(fov, "cell_count", counts.astype(float), qc_count, least=MIN_CELLS)
+    usual = float(np.median(areas[present]))
+    for frame in np.flatnonzero(areas.max(axis=0) > qc_size * usual).tolist():
+        yield Finding(fov, frame, "cell_size", areas[:, frame].max() / usual, qc_size)
+    last = areas.shape[1] - 1 - np.argmax(present[:, ::-1], axis=1)
+    for frame in range(1, areas.shape[1]):
+        gone = np.count_nonzero(last == frame - 1)
+        if gone >= MIN_CELLS and gone >= qc_vanish * counts[frame - 1]:
+            yield Finding(fov, frame, "cells_vanish", gone / counts[frame - 1], qc_vanish)
+
+
+def check_left_out(fov: int, labeled: Frames, *, qc_dropped: float) -> Rows:
+    """Frames, or a FOV, of whose foreground much was left out as too large or too small to be a cell."""
+    for frame, share in left_out.large_shares(labeled.attributes[left_out.ATTRIBUTE], qc_dropped):
+        yield Finding(fov, frame, "dropped_area", share, qc_dropped)
+
+
+def check_traces(fov: int, n_cells: int, text: str, *, qc_negative: float) -> Rows:
+    """Everything left out by the filters; fluorescence below the background.
+
+    text: the traces as CSV. Intensities are less the background, and cells without fluorescence scatter around 0. Where
+    a frame's cells are on average more than `qc_negative` standard errors below 0, the background is too high.
+    """
+    rows = csv.DictReader(io.StringIO(text))
+    names = [name for name in rows.fieldnames or () if name.startswith(("intensity_total", "intensity_mean"))]
+    chosen = {name.rsplit("_", 1)[1]: name for name in names}  # one for each channel
+    cells: set[str] = set()
+    intensities: dict[tuple[str, int], list[float]] = {}
+    for row in rows:
+        cells.add(row["cell"])
+        for channel, name in chosen.items():
+            if row[name] != "NaN":
+                intensities.setdefault((channel, int(row["frame"])), []).append(float(row[name]))
+    if n_cells and not cells:
+        yield Finding(fov, None, "all_filtered", n_cells)
+    for (channel, frame), values in sorted(intensities.items()):
+        error = np.std(values) / len(values) ** 0.5
+        if len(values) >= MIN_SAMPLE and error > 0 and np.mean(values) < -qc_negative * error:
+            yield Finding(fov, frame, f"below_background_ch_{channel}", np.mean(values) / error, -qc_negative)
+
+
+def _statistics(frames: Frames) -> dict[str, np.ndarray]:
+    """Statistics of every frame, (T,) float64 each, NaN where the file did not hold it."""
+    statistics = frames.attributes.get("frame_statistics")
+    if statistics is None:
+        from celltraces.frames.statistics import statistics_of  # OpenCV: for arrays that were not copied here alone
+
+        statistics = statistics_of(frames)
+    return {
+        name: np.array([np.nan if value is None else value for value in values]) for name, values in statistics.items()
+    }
+
+
+def _median(values: np.ndarray) -> float:
+    values = values[np.isfinite(values)]
+    return float(np.median(values)) if len(values) else float("nan")
+
+
+def _apart(value: float, usual: float, factor: float) -> bool:
+    return value > factor * usual or value * factor < usual
+
+
+def _far_from_neighbours(
+    fov: int, check: str, values: np.ndarray, factor: float, *, least: float = 0, only_low: bool = False
+) -> Rows:
+    """Frames whose value is `factor` times their neighbours' median, or the reverse, and at least `least` away."""
+    for frame in np.flatnonzero(np.isfinite(values)).tolist():
+        around = np.r_[values[max(frame - NEIGHBOURS, 0) : frame], values[frame + 1 : frame + 1 + NEIGHBOURS]]
+        usual = _median(around)
+        if (
+            _apart(values[frame], usual, factor)
+            and abs(values[frame] - usual) >= least
+            and not (only_low and values[frame] > usual)
+        ):
+            yield Finding(fov, frame, check, values[frame] / usual if usual else np.inf, factor)
+
+
+def _text(value: float | None) -> str:
+    return "" if value is None else f"{value:.6g}"
+
+
+def as_csv(findings: Sequence[Finding]) -> str:
+    """The table's text, by FOV, frame (the whole FOV first) and check."""
+    ordered = sorted(findings, key=lambda row: (row.fov, -1 if row.frame is None else row.frame, row.check))
+    lines = [
+        ",".join((str(row.fov), _text(row.frame), row.check, _text(row.value), _text(row.limit))) for row in ordered
+    ]
+    return "\n".join([",".join(COLUMNS), *lines]) + "\n"

@@ -1,0 +1,66 @@
+"""Check the times of frames: gaps, planned changes of the interval, times that are only assumed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+PLANNED = 3  # as many intervals of the same length, one after the other, were planned
+ALIKE = 1.5  # factor within which intervals are of the same length
+
+
+def gaps(times_min: Sequence[float], factor: float) -> Iterator[tuple[int, float]]:
+    """Return each frame after a pause, and how many times longer than usual the interval before it is.
+
+    times_min (T,): the time of each frame. An interval is a pause if it is more than `factor` times the interval that
+    is usual there: that of the run of like intervals that it belongs to, else the longer of those of the runs before
+    and after. A movie may have several runs (an interval of 1 min, later of 10 min); without any the median counts.
+    """
+    steps = np.diff(np.array(times_min, float))
+    runs = list(_runs(steps))
+    usual = np.full(len(steps), np.median(steps) if len(steps) else np.nan)
+    for at in range(len(steps)):
+        before = [run for run in runs if run[0] <= at][-1:]
+        after = [run for run in runs if run[1] > at][:1]
+        around = before if before == after else before + after
+        if around:
+            usual[at] = max(float(np.median(steps[begin:end])) for begin, end in around)
+    for at in np.flatnonzero(steps > factor * usual).tolist():
+        yield at + 1, float(steps[at] / usual[at])
+
+
+def _runs(steps: np.ndarray) -> Iterator[tuple[int, int]]:
+    """Return begin and end (half-open) of the runs of at least PLANNED like intervals; steps (n,)."""
+    begin = 0
+    for at in range(1, len(steps) + 1):
+        if at < len(steps):
+            low, high = min(steps[begin:at].min(), steps[at]), max(steps[begin:at].max(), steps[at])
+            if high <= ALIKE * low:
+                continue
+        if at - begin >= PLANNED:
+            yield begin, at
+        begin = at
+
+
+def assumed(
+    times_min: Sequence[float], source: str, place: Mapping[str, Any], others_have_stamps: bool
+) -> Iterator[tuple[str, float, float | None]]:
+    """Return what is guessed about the times of a FOV: name of the check, value, limit; both in minutes.
+
+    times_min (T,) and source: as plan.frame_times gives them. place: the FOV as the file describes it (Movie.fovs).
+    `time_assumed`: frames are taken to follow each other at one interval (value), which the file does not say, or says
+    although it has stamps that cannot be used; then the FOV is taken to begin with the first frame of the file as well.
+    `time_mapping`: it gives all FOVs the same times, although this one began later (value) than the file's first frame,
+    by more than an interval (limit).
+    """
+    if len(times_min) < 2:
+        return
+    interval = float(np.median(np.diff(times_min)))
+    stamps_unused = bool(place["senseless_stamps"]) or others_have_stamps
+    if source == "frame_interval" or (source == "file period" and stamps_unused):
+        yield "time_assumed", interval, None
+    later = place["times_min"][0] if place["times_min"] else 0.0
+    if source == "time_mapping" and later > interval:
+        yield "time_mapping", later, interval

@@ -1,0 +1,103 @@
+"""Run a script as a job: its log, its errors, its threads."""
+
+from __future__ import annotations
+
+import ctypes
+import faulthandler
+import json
+import logging
+import os
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from celltraces.errors import UserError
+from celltraces.paths import LOGS
+from celltraces.runs import lock
+from celltraces.storage import checksums, provenance
+
+log = logging.getLogger("celltraces")
+
+# How the last line of a log says how the job ended.
+DONE, FAILED, STOPPED = "done in", "failed: ", "stopped"
+
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # glibc's malloc.h
+KEPT_BYTES = 1 << 28  # more than any array of a frame
+
+
+@contextmanager
+def running(snakemake: Any) -> Iterator[dict[str, Any]]:
+    """Run the body of a script: `with job.running(snakemake) as settings: main(..., **settings)`.
+
+    Yields the stage's settings. Everything logged goes to the rule's log file, which starts with the settings and
+    ends with the time taken or the reason of the failure. A failure is one line on the terminal; the traceback of
+    a defect, or of a crash in a library, stands in the log. What was written, and what from, is listed in the output
+    `checksums`.
+    """
+    log_file = Path(snakemake.log[0])
+    log_file.parent.mkdir(parents=True, exist_ok=True)
+    lock.join(next(folder for folder in log_file.parents if folder.name == LOGS).parent)
+    logging.basicConfig(filename=log_file, filemode="w", format="%(message)s", level=logging.INFO, encoding="utf-8")
+    faulthandler.enable(logging.root.handlers[0].stream)
+    place = ", ".join(f"{name} {value}" for name, value in snakemake.wildcards.items())
+    settings = json.loads(snakemake.params.settings)
+    what = ", ".join(filter(None, (snakemake.rule, place)))
+    log.info("%s: %s", snakemake.rule, place)
+    log.info("settings: %s", json.dumps(settings, sort_keys=True))
+    settings.pop("files", None)  # digests of the user's files: a reason to run again, not a parameter
+    started = time.perf_counter()
+    limit_threads(snakemake.threads)
+    keep_memory()
+    try:
+        yield settings
+        if listing := snakemake.output.get("checksums"):
+            root = checksums.results_of(Path(listing))
+            record = provenance.record_of(dict(snakemake.params.items()), provenance.digests_of(root, snakemake.input))
+            provenance.write(Path(listing), record, (Path(out) for out in snakemake.output if out != listing))
+    except KeyboardInterrupt:
+        log.error("%s%s", FAILED, STOPPED)
+        sys.exit(130)
+    except UserError as error:
+        log.error("%s%s", FAILED, error)
+        _give_up(f"{what}: {error}")
+    except Exception as error:
+        reason = f"{type(error).__name__}: {error}"
+        log.exception("%s%s", FAILED, reason)
+        _give_up(f"{what}: {reason} (details in {log_file})")
+    log.info("%s %.1f s; %s", DONE, time.perf_counter() - started, _cost())
+
+
+def limit_threads(threads: int) -> None:
+    """Keep OpenCV to the rule's threads (BLAS is told by Snakemake through the environment)."""
+    os.environ["OPENCV_FOR_THREADS_NUM"] = str(threads)  # where it is imported later; its idle threads count too
+    if "cv2" in sys.modules:
+        sys.modules["cv2"].setNumThreads(threads)
+
+
+def keep_memory() -> None:
+    """Keep the memory of one frame for the next, where the C library is glibc and arrays are used at all.
+
+    It would give every large array back to the system, which has to clear the pages again for the next one: a sixth
+    of the time of a stage.
+    """
+    if "numpy" in sys.modules:
+        with suppress(OSError, AttributeError):
+            for option in (M_MMAP_THRESHOLD, M_TRIM_THRESHOLD):
+                ctypes.CDLL("libc.so.6").mallopt(option, KEPT_BYTES)
+
+
+def _cost() -> str:
+    """What the whole process has cost, its start and its children included; memory where Linux tells."""
+    cost = f"CPU {sum(os.times()[:4]):.2f} s"
+    with suppress(OSError, IndexError):
+        status = Path("/proc/self/status").read_text()
+        cost += f", memory {int(status.partition('VmHWM:')[2].split()[0]) // 1024} MB"
+    return cost
+
+
+def _give_up(line: str) -> None:
+    print(line.replace("\n", " "), file=sys.stderr, flush=True)
+    sys.exit(1)

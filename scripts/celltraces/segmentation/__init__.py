@@ -1,0 +1,1 @@
+"""Find cells in phase-contrast frames, by one of several methods."""
