@@ -8,8 +8,8 @@ The metadata of an ND2 go through the package `nd2`. Its frames, and the uncompr
 compressed planes and mosaics of a CZI go through `celltraces.readers.libczi`. Before a plane is taken for one, what the
 file says of it in one place (index, directory) is compared with what it says in another (the chunk's or subblock's own
 header, lengths against size and pixel type), so that damage is noticed instead of planes shifted, and no length from a
-file is believed before memory is asked for. The libraries' own checks do not suffice: of 15,000 damaged files 2 % gave other
-pixels or times without a word, and 17 ended the process.
+file is believed before memory is asked for. The libraries' own checks do not suffice: of 15,000 damaged files 2 % gave
+other pixels or times without a word, and 17 ended the process.
 """
 
 from __future__ import annotations

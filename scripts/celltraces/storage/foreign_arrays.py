@@ -2,7 +2,8 @@
 
 `frames` and `cells` read our own layout and hand everything else to this module: arrays without shards or
 checksums, with other codecs, chunks of many frames, chunks that were left out because they hold the fill value.
-zarr-python is imported here alone, and only when it is needed: no job on our own arrays pays for it. `verify` reads all arrays here.
+zarr-python is imported here alone, and only when it is needed: no job on our own arrays pays for it. `verify` reads all
+arrays here.
 """
 
 from __future__ import annotations
