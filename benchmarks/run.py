@@ -236,7 +236,7 @@ def write_array(path: Path, frames: np.ndarray, kind: str, **attributes: object)
 
 def extracted(cells: Path) -> list[str]:
     """Traces of a cells.zarr with one fluorescence channel."""
-    settings = {"min_frames": 1, "border_margin": 0, "mask_margin": 0, "background_weight": 1.0}
+    settings = {"min_frames": 1, "border_margin": 0, "mask_margin": 0, "light_margin": 0, "background_weight": 1.0}
     settings |= {"particle_sigma": 1.5, "particle_threshold": 4.5}
     chosen = Chosen(0, ((0, ("area", "aspect_ratio")), (1, tuple(FEATURES))))
     with open_store(cells) as get:

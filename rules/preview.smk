@@ -20,7 +20,9 @@ rule preview_segment:
     conda:
         "../envs/celltraces.yaml"
     resources:
-        mem_mb=largest_fov_memory("segment"),
+        mem_mb=largest_fov_memory(
+            resources.segmenting(CONFIG["params"]["segmentation_method"])
+        ),
         runtime=10,
     params:
         settings=settings_of("preview_segment"),

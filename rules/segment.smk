@@ -12,8 +12,8 @@ rule segment:
     conda:
         "../envs/celltraces.yaml"
     resources:
-        mem_mb=memory("segment"),
-        runtime=runtime("segment"),
+        mem_mb=memory(resources.segmenting(CONFIG["params"]["segmentation_method"])),
+        runtime=runtime(resources.segmenting(CONFIG["params"]["segmentation_method"])),
     params:
         settings=settings_of("segment"),
         code=code_of("segment_cells.py"),

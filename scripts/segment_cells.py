@@ -50,6 +50,7 @@ def _write_labels(frames: Frames, output: Path, segment: Segment, dtype: type[np
                 attributes[left_out.SHOWN] = left_out.to_show(frame, rejected)
         attributes["display_limits"] = [0, max(counts)]
         attributes[left_out.ATTRIBUTE] = left_out.by_frame(counted)
+        attributes |= getattr(segment, "attributes", {})  # what the method found out about the movie
     return counts
 
 

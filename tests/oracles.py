@@ -87,10 +87,12 @@ def logstd_labels(
     morph_iterations=3,
     min_object_size=50,
     max_object_size=10000,
+    logstd_outline="halo",
 ):
     """Segmentation `logstd`. (H, W) integers -> (H, W) labels."""
     std = log_std(image, logstd_window_size)
-    mask = std > threshold(std, logstd_window_size, min_object_size)
+    limit = threshold(std, logstd_window_size, min_object_size)
+    mask = std > limit
     disk = morphology.disk(morph_size // 2)
     dilate = [ndimage.binary_dilation] * morph_iterations
     erode = [ndimage.binary_erosion] * morph_iterations
@@ -98,10 +100,95 @@ def logstd_labels(
     mask = morphology.remove_small_objects(mask, max_size=min_object_size - 1, connectivity=1)
     mask = ndimage.binary_fill_holes(mask)
     mask = _continued(mask, erode + dilate, disk)
+    if logstd_outline == "cell":
+        sizes = (morph_size // 2, morph_iterations, min_object_size)
+        mask = _on_cells(mask, image.astype(np.float64), std, limit, *sizes, max_object_size)
     labels = measure.label(mask, connectivity=1)
     area = np.bincount(labels.ravel())
     kept = (area >= min_object_size) & (area <= max_object_size)
     return measure.label(kept[labels] & mask, connectivity=1)
+
+
+def _on_cells(mask, image, std, limit, radius, iterations, min_size, max_size):
+    """The rules in the docstrings of `celltraces.segmentation.outline`, region by region."""
+    mask = _come_apart(mask, std, limit, radius, iterations, min_size, max_size)
+    return _refine(mask, image, std, limit, radius, iterations)
+
+
+def _refine(mask, image, std, limit, radius, iterations):
+    layers = [mask]
+    for _ in range(6):
+        layers.append(_continued(layers[-1], [ndimage.binary_erosion], morphology.disk(2)))
+    around, nine = (np.rint(ndimage.uniform_filter(image, n, mode="reflect") * n**2) / n**2 for n in (7, 3))
+    texture = np.maximum(std - limit, 0)
+    beside = 1.0 * ~mask[::2, ::2]
+    outside = np.rint(ndimage.uniform_filter(beside, 3, mode="reflect") * 9)
+    beyond = np.rint(ndimage.uniform_filter(image[::2, ::2] * beside, 3, mode="reflect") * 9) / np.maximum(outside, 1)
+    outside, beyond = (
+        part.repeat(2, axis=0).repeat(2, axis=1)[: mask.shape[0], : mask.shape[1]] for part in (outside, beyond)
+    )
+    labels = measure.label(mask, connectivity=1)
+    kept = np.zeros(mask.shape, bool)
+    for label in range(1, labels.max() + 1):
+        region = labels == label
+        core = max(k for k in range(7) if 6 * (layers[k] & region).sum() >= region.sum())
+        kept |= layers[core] & region
+        if core == 0:
+            continue
+        shells = [layers[k] & ~layers[k + 1] & region for k in range(core)]
+        edge = max(texture[shell].mean() if shell.any() else 0 for shell in shells)
+        edge_std = math.exp(limit + edge)
+        rim = shells[0] & (outside > 0)
+        level = beyond[rim].mean() if rim.any() else math.inf
+        if max((image[shell].mean() - level for shell in shells if shell.any()), default=0) > 0.25 * edge_std:
+            dark = (image <= around) & (image - level <= 0.8 * edge_std)
+            kept |= region & ~layers[core] & (texture >= edge - 0.35) & dark
+        else:
+            kept |= region & ~layers[core] & (nine - around <= 0.15 * np.exp(std))
+    disk = morphology.disk(radius)
+    close, open_ = min(2, iterations), min(1, iterations)
+    dilate, erode = [ndimage.binary_dilation], [ndimage.binary_erosion]
+    refined = ndimage.binary_fill_holes(_continued(kept, dilate * close + erode * close, disk) & mask)
+    refined = _continued(refined, erode * open_ + dilate * open_, disk) & mask
+    pieces = measure.label(refined, connectivity=1)
+    result = np.zeros(mask.shape, bool)
+    for label in range(1, labels.max() + 1):
+        region = labels == label
+        numbers, sizes = np.unique(pieces[region & refined], return_counts=True)
+        if 6 * sizes.max(initial=0) < region.sum():
+            result |= region
+        else:
+            result |= region & np.isin(pieces, numbers[4 * sizes >= sizes.max(initial=0)]) & refined
+    return result
+
+
+def _come_apart(mask, std, limit, radius, iterations, min_size, max_size):
+    labels = measure.label(mask, connectivity=1)
+    size = np.bincount(labels.ravel())
+    too_large = [label for label in range(1, size.size) if size[label] > 1.5 * max_size]
+    half = labels[::2, ::2]
+    found = np.zeros(half.shape, bool)
+    rest = np.isin(half, too_large)
+    count = dict.fromkeys(too_large, 0)
+    reach = radius * min(2, iterations) // 2
+    dilate, erode = [ndimage.binary_dilation], [ndimage.binary_erosion]
+    for raised in (0.5, 1, 1.5, 2, 2.5, 3):
+        strict = rest & (std[::2, ::2] > limit + raised)
+        strict = ndimage.binary_fill_holes(_continued(strict, dilate + erode, morphology.disk(reach)) & rest)
+        strict = _continued(strict, erode + dilate, morphology.disk(reach)) & rest
+        still = np.zeros(half.shape, bool)
+        for part in measure.regionprops(measure.label(strict, connectivity=1)):
+            at = tuple(part.coords.T)
+            if 4 * part.num_pixels > max_size:
+                still[at] = True
+            elif 4 * part.num_pixels >= max(min_size, max_size / 20):
+                found[at] = True
+                # a part may reach into two regions that touch at every second pixel only: it counts for its last one
+                count[half[at][-1]] += 1
+        rest = still
+    parts = found.repeat(2, axis=0).repeat(2, axis=1)[: mask.shape[0], : mask.shape[1]]
+    apart = np.isin(labels, [label for label in too_large if count[label] > 1])
+    return mask & ~apart | parts & apart
 
 
 def _continued(mask, steps, disk):

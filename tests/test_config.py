@@ -85,6 +85,21 @@ def with_param(key, value):
         (with_param("copy_only", "yes"), "params.copy_only: 'yes' is not of type boolean"),
         (with_param("segmentation_method", "otsu"), "params.segmentation_method: 'otsu' is none of logstd, pyama,"),
         (with_param("segmentation_method", "no.py:f"), "params.segmentation_method: the file 'no.py' does not exist"),
+        (with_param("segmentation_method", "no.onnx"), "params.segmentation_method: the file 'no.onnx' does not exist"),
+        (
+            with_param("segmentation_method", "a.pth"),
+            "params.segmentation_method: 'a.pth' is none of logstd, pyama, deepsea,",
+        ),
+        (
+            with_param("segmentation_scale", 0.5),
+            "params.segmentation_scale: segmentation_method logstd does not use it; leave it out",
+        ),
+        (
+            with_param("segmentation_scale", 3),
+            "params.segmentation_scale: 3 is not allowed; allowed: at least 0.1, at most 2",
+        ),
+        (with_param("cellpose_model", "cyto3"), "params.cellpose_model: segmentation_method logstd does not use it;"),
+        (with_param("cellpose_diameter", 0), "params.cellpose_diameter: 0 is not allowed"),
         (with_param("tracking_method", "lap"), "params.tracking_method: 'lap' is none of iou, btrack,"),
         (with_param("time_mapping", {"a": 1}), "params.time_mapping"),
         (with_param("min_object_size", 20000), "params.min_object_size: larger than max_object_size"),
@@ -157,6 +172,20 @@ def test_a_plugin_counts_with_its_content(tmp_path):
     before = stage_settings(complete, "extract")
     plugin.write_text("a = 2\n")
     assert stage_settings(complete, "extract") != before
+
+
+def test_a_network_counts_with_its_content(tmp_path):
+    file = tmp_path / "unet.onnx"
+    digests = []
+    for content in (b"one", b"two"):
+        file.write_bytes(content)
+        settings = {"segmentation_method": str(file), "segmentation_scale": 0.7}
+        complete = read_config.complete({**MINIMAL, "params": settings})
+        stage = stage_settings(complete, "segment")
+        assert settings.items() <= stage.items()
+        digests.append(stage["files"][str(file)])
+        assert "files" not in stage_settings(complete, "track")
+    assert digests[0] != digests[1]
 
 
 @pytest.mark.parametrize(

@@ -88,6 +88,7 @@ def outcome_of(checkout, config):
 # ------------------------------------------------------------------------------------------------------------ mosaics
 
 
+@pytest.mark.workflow
 def test_a_mosaic_with_the_shape_of_an_l(tmp_path):
     images = scene(PLACES, (2 * SIDE, 2 * SIDE))
     write_mosaic(tmp_path / "l.czi", images, L_TILES)
@@ -113,6 +114,7 @@ def test_a_mosaic_with_the_shape_of_an_l(tmp_path):
     ]
 
 
+@pytest.mark.workflow
 def test_border_margin_counts_from_the_covered_area(tmp_path):
     """Cells 30 px from the inner corner and edges of the L are left out with a margin of 40 and kept with one of 20."""
     near = [(SIDE - 45, 380), (380, SIDE - 45), (SIDE - 32, SIDE - 32)]
@@ -122,6 +124,7 @@ def test_border_margin_counts_from_the_covered_area(tmp_path):
     assert len(outcome_of(checkout, config_of("l.czi", border_margin=40))[0]) == 1
 
 
+@pytest.mark.workflow
 def test_light_that_was_not_imaged_everywhere_gives_nan(tmp_path):
     """Phase contrast covers all, light lacks a tile: whatever a cell in part lies there has no total."""
     places = [(100, 100), (400, 400), (SIDE + 5, 380), (SIDE - 40, 380)]
@@ -193,6 +196,7 @@ def test_a_mosaic_that_fills_its_rectangle_says_nothing(tmp_path):
 # ------------------------------------------------------------------------------------------------------- blank borders
 
 
+@pytest.mark.workflow
 def test_borders_that_move_in_an_nd2(tmp_path):
     """Frames aligned elsewhere: each is shifted, and 0 where it was not imaged."""
     shape, n_frames = (300, 340), 5

@@ -368,3 +368,19 @@ def test_plugin_features_cannot_change_the_crops(plugin):
         ["bad", "intensity_total"], np.ones((1, 3, 3)), None, np.ones((1, 3, 3), bool)
     )
     assert got["intensity_total"] == 9
+
+
+def test_light_margin_is_for_the_total_alone():
+    mask = np.zeros((2, 20, 20), bool)
+    mask[0, 8:12, 8:12] = True
+    image = np.random.default_rng(0).uniform(0, 100, (2, 20, 20))
+    names = list(cell_features.FLUORESCENCE_FEATURES)
+    without = cell_features.fluorescence_features(names, image, None, mask)
+    within = cell_features.fluorescence_features(names, image, None, mask, light_margin=3)
+    y, x = np.mgrid[:20, :20]
+    near = np.hypot(np.maximum(np.abs(y - 9.5) - 1.5, 0), np.maximum(np.abs(x - 9.5) - 1.5, 0)) <= 3
+    assert within["intensity_total"][0] == pytest.approx(image[0][near].sum())
+    assert without["intensity_total"][0] == pytest.approx(image[0][mask[0]].sum())
+    assert np.isnan(within["intensity_total"][1])
+    for name in set(names) - {"intensity_total"}:
+        np.testing.assert_array_equal(within[name], without[name])

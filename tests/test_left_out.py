@@ -18,7 +18,7 @@ from celltraces.preview import comparison
 from celltraces.preview.comparison import compare
 from celltraces.preview.picture import draw_detail, draw_whole
 from celltraces.results.quality import check_left_out
-from celltraces.segmentation import logstd
+from celltraces.segmentation import logstd, mask_objects
 from celltraces.segmentation.methods import segmenter
 from celltraces.storage.codecs import PIXELS
 from celltraces.storage.frames import open_frames, writing
@@ -62,7 +62,7 @@ CELLS = [(60, 60, 14), (60, 150, 14), (200, 60, 14)]
 )
 def test_each_object_is_a_cell_or_marked_with_why_not(mask, low, more):
     rejected = np.zeros(mask.shape, np.uint8)
-    labels = logstd.label_objects(mask, low, low + more, rejected)
+    labels = mask_objects.label_objects(mask, low, low + more, rejected)
     found, n = ndimage.label(mask)
     for region in range(1, n + 1):
         area = (found == region).sum()

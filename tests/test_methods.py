@@ -167,11 +167,11 @@ def test_cellpose_is_given_the_frame_and_the_smallest_size(monkeypatch):
     asked = {}
 
     class CellposeModel:
-        def __init__(self, gpu):
-            asked["gpu"] = gpu
+        def __init__(self, **how):
+            asked.update(how)
 
-        def eval(self, image, min_size):
-            asked["min_size"] = min_size
+        def eval(self, image, **how):
+            asked.update(how)
             return (image > 3).astype(np.uint16) * 2, None, None
 
     package = types.ModuleType("cellpose")
@@ -180,6 +180,9 @@ def test_cellpose_is_given_the_frame_and_the_smallest_size(monkeypatch):
     segment = segmenter("cellpose", {"min_object_size": 15})
     assert segment(np.array([[1, 9]], np.uint16)).tolist() == [[0, 2]]
     assert asked == {"gpu": True, "min_size": 15}
+    settings = {"min_object_size": 15, "cellpose_model": "cyto3", "cellpose_diameter": 70.0}
+    segmenter("cellpose", settings)(np.array([[1, 9]], np.uint16))
+    assert asked == {"gpu": True, "min_size": 15, "pretrained_model": "cyto3", "diameter": 70.0}
 
 
 def test_btrack_numbers_cells_that_move(tmp_path):

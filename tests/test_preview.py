@@ -74,7 +74,7 @@ def test_values_of_ones_own():
     assert [(tried["morph_size"], tried["min_object_size"]) for tried in sets] == [(7, 50), (3, 50), (9, 50), (7, 10)]
 
 
-@pytest.mark.parametrize(("method", "count"), [("pyama", 1), ("cellpose", 3), ("logstd", 9)])
+@pytest.mark.parametrize(("method", "count"), [("pyama", 1), ("cellpose", 3), ("deepsea", 3), ("logstd", 9)])
 def test_only_parameters_that_the_method_uses_are_varied(method, count):
     assert len(parameter_sets(config(method))) == count
 

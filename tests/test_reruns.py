@@ -51,6 +51,7 @@ def changed(done, **params):
         ({"min_frames": 5, "border_margin": 3}, EXTRACT),  # the two values swapped
         ({"background_weight": 0.5}, EXTRACT),
         ({"mask_margin": 1}, EXTRACT),
+        ({"light_margin": 1}, EXTRACT),
         ({"particle_threshold": 9}, EXTRACT),
         ({"crop_padding": 6}, CROP),
         ({"tile_size": 50}, BACKGROUND),
@@ -60,6 +61,7 @@ def changed(done, **params):
         ({"morph_size": 5}, SEGMENT),
         ({"logstd_window_size": 5}, SEGMENT),
         ({"max_object_size": 9000}, SEGMENT),
+        ({"logstd_outline": "cell"}, SEGMENT),
         ({"segmentation_method": "p.py:segment"}, SEGMENT),
         ({"recipe": "r.yaml"}, SEGMENT),
         ({"psf": "spot.psf"}, EXTRACT),
@@ -145,6 +147,7 @@ def edited(path, text="\n\ndef _added():\n    return 1\n"):
         ("celltraces/features/cell_features.py", EXTRACT),
         ("celltraces/fluorescence/background.py", BACKGROUND),
         ("celltraces/segmentation/logstd.py", SEGMENT),
+        ("celltraces/segmentation/outline.py", SEGMENT),
         (
             "celltraces/storage/display_level.py",
             EVERYTHING,

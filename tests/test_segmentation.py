@@ -15,7 +15,7 @@ from hypothesis.extra import numpy as hnp
 from skimage import measure
 
 from celltraces.errors import UserError
-from celltraces.segmentation import logstd, pyama_original
+from celltraces.segmentation import local_variance, logstd, mask_objects, pyama_original
 
 
 def phase_contrast(
@@ -66,9 +66,9 @@ def overlap(labels, truth):
 def assert_like_oracle(image, **parameters):
     window = parameters.get("logstd_window_size", 3)
     smallest = parameters.get("min_object_size", 50)
-    spread = logstd.n2_variance(image, window)
+    spread = local_variance.n2_variance(image, window)
     std = oracles.log_std(image, window)
-    np.testing.assert_array_equal(logstd.log_std(spread, window), std)
+    np.testing.assert_array_equal(local_variance.log_std(spread, window), std)
     assert logstd.threshold(spread, window, smallest) == pytest.approx(
         oracles.threshold(std, window, smallest), rel=1e-12, abs=1e-12
     )
@@ -115,6 +115,10 @@ def test_logstd_gives_the_labels_of_the_plain_way(name):
         {"morph_size": 3, "morph_iterations": 1, "min_object_size": 5},
         {"morph_size": 11, "morph_iterations": 2, "max_object_size": 900},
         {"min_object_size": 700, "max_object_size": 800},
+        {"logstd_outline": "halo"},
+        {"logstd_outline": "halo", "logstd_window_size": 5, "morph_iterations": 1},
+        {"max_object_size": 600, "min_object_size": 10},
+        {"morph_size": 5, "morph_iterations": 5, "max_object_size": 700},
     ],
     ids=str,
 )
@@ -146,14 +150,20 @@ def small_frames(draw, largest=40):
     st.sampled_from([1, 3, 5, 7]),
     st.integers(0, 3),
     st.integers(1, 30),
+    st.sampled_from([30, 60, 200, 10000]),
+    st.sampled_from(["cell", "halo"]),
 )
-def test_logstd_gives_the_labels_of_the_plain_way_on_any_image(image, window, size, iterations, smallest):
+def test_logstd_gives_the_labels_of_the_plain_way_on_any_image(
+    image, window, size, iterations, smallest, largest, outline
+):
     assert_like_oracle(
         image,
         logstd_window_size=window,
         morph_size=size,
         morph_iterations=iterations,
         min_object_size=smallest,
+        max_object_size=largest,
+        logstd_outline=outline,
     )
 
 
@@ -170,8 +180,8 @@ def test_variance_is_exact_in_the_brightest_image(window):
     inside = [int(v) for v in image[55 - r : 56 + r, 55 - r : 56 + r].ravel()]
     mean = Fraction(sum(inside), len(inside))
     variance = sum((v - mean) ** 2 for v in inside) / len(inside)
-    assert logstd.n2_variance(image, window)[55, 55] == variance * window**4
-    assert not logstd.n2_variance(np.full((9, 9), 65535, np.uint16), window).any()
+    assert local_variance.n2_variance(image, window)[55, 55] == variance * window**4
+    assert not local_variance.n2_variance(np.full((9, 9), 65535, np.uint16), window).any()
 
 
 @pytest.mark.parametrize("window", [3, 5, 7])
@@ -265,10 +275,10 @@ def test_labels_count_in_raster_order_and_grow_to_32_bits():
     mask = np.zeros((600, 600), np.uint8)
     mask[::2, ::2] = 1
     mask[1, 0] = 1
-    labels = logstd.label_objects(mask)
+    labels = mask_objects.label_objects(mask)
     assert labels.dtype == np.uint32
     np.testing.assert_array_equal(labels, measure.label(mask, connectivity=1))
-    assert logstd.label_objects(mask, 2).dtype == np.uint16
+    assert mask_objects.label_objects(mask, 2).dtype == np.uint16
 
 
 @pytest.mark.parametrize(

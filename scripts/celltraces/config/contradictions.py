@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from celltraces.config.stage_settings import is_model
 from celltraces.errors import UserError
 from celltraces.exports.registry import FORMATS, LABELS, TRACES, formats_of
 from celltraces.files import is_file
@@ -57,17 +58,28 @@ def find_contradictions(config: Mapping[str, Any]) -> Iterator[str]:
     if None not in (params["min_size"], params["max_size"]) and params["min_size"] > params["max_size"]:
         yield "params.min_size: larger than max_size, so that no cell is left"
     for key, built_in in (
-        ("segmentation_method", ("logstd", "pyama", "cellpose")),
+        ("segmentation_method", ("logstd", "pyama", "deepsea", "cellpose")),
         ("tracking_method", ("iou", "btrack")),
     ):
         value = params[key]
+        if key == "segmentation_method" and is_model(value):
+            if not is_file(value):
+                yield f"params.{key}: the file {value!r} does not exist"
+            continue
         file, _, function = value.rpartition(":")
         if value not in built_in and not (file.endswith(".py") and function.isidentifier()):
-            yield f"params.{key}: {value!r} is none of {', '.join(built_in)}, path/to/file.py:function"
+            models = ", path/to/model.onnx" if key == "segmentation_method" else ""
+            yield f"params.{key}: {value!r} is none of {', '.join(built_in)}{models}, path/to/file.py:function"
         elif file and not is_file(file):
             yield f"params.{key}: the file {file!r} does not exist"
         elif file and (mistake := mistake_in(value, f"params.{key}")):
             yield mistake
+    method = params["segmentation_method"]
+    of_networks = {"segmentation_scale": method == "deepsea" or is_model(method)}
+    of_networks |= dict.fromkeys(("cellpose_model", "cellpose_diameter"), method == "cellpose")
+    for key, used in of_networks.items():
+        if params[key] is not None and not used:
+            yield f"params.{key}: segmentation_method {method} does not use it; leave it out"
     if params["recipe"] is not None:
         try:
             read_recipe(params["recipe"])

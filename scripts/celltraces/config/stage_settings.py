@@ -10,6 +10,7 @@ from typing import Any
 
 from celltraces.config.schema import load_schema
 from celltraces.errors import UserError
+from celltraces.files import is_file
 
 
 def stage_settings(config: Mapping[str, Any], stage: str) -> dict[str, Any]:
@@ -25,11 +26,18 @@ def stage_settings(config: Mapping[str, Any], stage: str) -> dict[str, Any]:
     files = settings.get("plugins", []) + [
         value.rpartition(":")[0] for key, value in settings.items() if key.endswith("_method") and ":" in value
     ]
+    files += [value for key, value in settings.items() if key == "segmentation_method" and is_model(value)]
+    files += [value for key, value in settings.items() if key == "cellpose_model" and value and is_file(value)]
     if settings.get("recipe"):
         files.append(settings["recipe"])
     if files:
         settings["files"] = digests(files)
     return settings
+
+
+def is_model(method: str) -> bool:
+    """Whether a segmentation_method is the file of a network."""
+    return method.endswith(".onnx")
 
 
 def digests(files: Iterable[str]) -> dict[str, str]:

@@ -11,7 +11,7 @@ Features of a user's own come from a plugin file: see `load_plugin`.
 """
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import cv2
@@ -29,6 +29,7 @@ class Cell:
 
     mask: (T, h, w) bool. image: (T, h, w) float64 raw counts, or None. background: (T, h, w) counts, or None.
     origins: (T, 2) y and x of the crops' first pixel in the image, or None for (0, 0). label: for messages.
+    light_margin: pixels around the mask over which optics spread the cell's light; for sums alone.
     """
 
     mask: Mask
@@ -40,6 +41,7 @@ class Cell:
     particle_threshold: float = 4.5
     label: object = "?"
     frames: NDArray[np.integer] | None = None
+    light_margin: int = 0
 
     @cached_property
     def area(self) -> Float:
@@ -75,6 +77,13 @@ class Cell:
     def total(self) -> Float:
         """(T,) sum of the corrected counts over the mask."""
         return self.over_mask(np.add, self.pixels)
+
+    @cached_property
+    def total_light(self) -> Float:
+        """(T,) the same over the mask and the margin around it."""
+        if self.light_margin == 0:
+            return self.total
+        return replace(self, mask=grow_mask(self.mask, self.light_margin), light_margin=0).total
 
     @cached_property
     def moments(self) -> tuple[Float, Float, Float, Float]:
@@ -201,7 +210,7 @@ PHASE_FEATURES: dict[str, Feature] = {
 }
 
 FLUORESCENCE_FEATURES: dict[str, Feature] = {
-    "intensity_total": lambda cell: cell.total,
+    "intensity_total": lambda cell: cell.total_light,
     "intensity_mean": lambda cell: cell.total / cell.area,
     "intensity_median": _intensity_median,
     "intensity_std": _intensity_std,
@@ -239,6 +248,7 @@ def fluorescence_features(
     background_weight: float = 1.0,
     particle_sigma: float = 1.5,
     particle_threshold: float = 4.5,
+    light_margin: int = 0,
     origins: NDArray[np.integer] | None = None,
     label: object = "?",
     frames: NDArray[np.integer] | None = None,
@@ -247,6 +257,7 @@ def fluorescence_features(
 
     image: (T, h, w) raw counts. background: (T, h, w) counts, or None. mask: (T, h, w) bool. All intensities are of
     image - background_weight * background. particle_sigma, particle_threshold: see `find_particles`.
+    light_margin: intensity_total is summed up to so many pixels around the mask too, as far as the crop reaches.
     """
     cell = Cell(
         mask,
@@ -258,6 +269,7 @@ def fluorescence_features(
         particle_threshold,
         label,
         frames,
+        light_margin,
     )
     return _compute(FLUORESCENCE_FEATURES, names, cell)
 

@@ -19,6 +19,7 @@ BASE_MB = 400  # Snakemake (200, and every cluster job has its own), interpreter
 FRAMES = {
     "copy": 24,
     "segment": 60,
+    "segment_learned": 100,
     "track": 40,
     "register": 80,
     "background": 60,
@@ -33,6 +34,7 @@ FRAMES = {
 }  # bytes per pixel
 # A batch of cells; a picture; pandas.
 FIXED_MB = {
+    "segment_learned": 400,  # the network and the largest tile in it
     "crop": 400,
     "extract": 200,
     "digest": 200,
@@ -46,6 +48,7 @@ ROW_BYTES = {"crop": 200, "extract": 400, "merge": 400}  # a row is one cell in 
 MINUTES_PER_MEGAPIXEL = {
     "copy": 0.003,
     "segment": 0.005,
+    "segment_learned": 0.5,  # more at scales above 0.5, on one thread
     "track": 0.003,
     "register": 0.03,
     "background": 0.007,
@@ -59,6 +62,11 @@ MINUTES_PER_MEGAPIXEL = {
 }
 SPOOL_MINUTES = 0.05  # copying from PYME, whose frames may be Huffman coded
 MINUTES_PER_MILLION_ROWS = 3  # merging
+
+
+def segmenting(method: str) -> str:
+    """The stage whose figures hold for segmentation by `method`."""
+    return "segment_learned" if method == "deepsea" or method.endswith(".onnx") else "segment"
 
 
 def memory_mb(stage: str, movie: Movie, fov: int) -> int:

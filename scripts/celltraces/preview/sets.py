@@ -10,10 +10,11 @@ from typing import Any
 
 from celltraces.config.schema import load_schema
 from celltraces.config.selection import expand_fovs
+from celltraces.config.stage_settings import is_model
 from celltraces.errors import UserError
 
 PARAMETERS = ("logstd_window_size", "morph_size", "morph_iterations", "min_object_size", "max_object_size")
-USED_BY = {"logstd": PARAMETERS, "cellpose": ("min_object_size",)}  # other methods use none of them
+USED_BY = {"logstd": PARAMETERS, **dict.fromkeys(("deepsea", "cellpose"), ("min_object_size",))}
 STEP = {"logstd_window_size": 2, "morph_size": 2, "morph_iterations": 2}
 MOST_FRAMES, MOST_SETS = 24, 16  # more do not fit on a picture
 
@@ -23,7 +24,7 @@ def parameter_sets(config: Mapping[str, Any]) -> list[dict[str, int]]:
     present = {key: config["params"][key] for key in PARAMETERS}
     vary = config["preview"]["vary"]
     if vary is None:
-        used = USED_BY.get(config["params"]["segmentation_method"], ())
+        used = _used_by(config["params"]["segmentation_method"])
         vary = {key: _around(key, present) for key in PARAMETERS if key in used}
     sets = [present]
     for key in PARAMETERS:
@@ -41,6 +42,11 @@ def spelled(tried: Mapping[str, int]) -> str:
 def parameters_of(text: str) -> dict[str, int]:
     """The set of parameters that `spelled` made a text of."""
     return {key: int(value) for key, value in (pair.split("~") for pair in text.split(","))}
+
+
+def _used_by(method: str) -> tuple[str, ...]:
+    """The parameters that a method uses; a function of the user uses none."""
+    return USED_BY["deepsea"] if is_model(method) else USED_BY.get(method, ())
 
 
 def _around(key: str, present: Mapping[str, int]) -> list[int]:
@@ -92,7 +98,7 @@ def mistakes(config: Mapping[str, Any], datasets: Mapping[str, Any]) -> Iterator
     params = config["params"]
     method = params["segmentation_method"]
     for key, values in (config["preview"]["vary"] or {}).items():
-        if values and key not in USED_BY.get(method, ()):
+        if values and key not in _used_by(method):
             yield f"preview.vary.{key}: segmentation_method {method} does not use it; leave it out"
     sets = parameter_sets(config)
     for tried in sets:

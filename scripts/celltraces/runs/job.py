@@ -77,8 +77,10 @@ def limit_threads(threads: int) -> None:
         sys.modules["cv2"].setNumThreads(threads)
 
 
-def keep_memory() -> None:
+def keep_memory(n_bytes: int = KEPT_BYTES) -> None:
     """Keep the memory of one frame for the next, where the C library is glibc and arrays are used at all.
+
+    `n_bytes`: larger arrays are given back at once.
 
     It would give every large array back to the system, which has to clear the pages again for the next one: a sixth
     of the time of a stage.
@@ -86,7 +88,7 @@ def keep_memory() -> None:
     if "numpy" in sys.modules:
         with suppress(OSError, AttributeError):
             for option in (M_MMAP_THRESHOLD, M_TRIM_THRESHOLD):
-                ctypes.CDLL("libc.so.6").mallopt(option, KEPT_BYTES)
+                ctypes.CDLL("libc.so.6").mallopt(option, n_bytes)
 
 
 def _cost() -> str:

@@ -7,18 +7,25 @@ import numpy as np
 from celltraces.errors import UserError
 
 
-def cellpose_segmenter(min_object_size: int) -> Callable[[np.ndarray], np.ndarray]:
-    """Cellpose with its own default model, on a GPU where there is one. The package is not part of the environment."""
+def cellpose_segmenter(
+    min_object_size: int, model_name: str | None = None, diameter: float | None = None
+) -> Callable[[np.ndarray], np.ndarray]:
+    """Cellpose, on a GPU where there is one. The package is not part of the environment.
+
+    `model_name`: one of Cellpose's models or the file of one; None: its default. `diameter` of the cells, px; None: as
+    the model finds it.
+    """
     try:
         from cellpose import models
     except ImportError:
         raise UserError(
             "params.segmentation_method: cellpose is not installed; run `.venv/bin/pip install cellpose`"
         ) from None
-    model = models.CellposeModel(gpu=True)
+    model = models.CellposeModel(gpu=True, **({} if model_name is None else {"pretrained_model": model_name}))
+    sized = {} if diameter is None else {"diameter": diameter}
 
     def segment(image: np.ndarray) -> np.ndarray:
-        masks = model.eval(image, min_size=min_object_size)[0]
+        masks = model.eval(image, min_size=min_object_size, **sized)[0]
         return np.asarray(masks, np.int64)
 
     return segment

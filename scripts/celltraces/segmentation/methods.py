@@ -35,8 +35,13 @@ def segmenter(method: str, settings: Mapping[str, Any], recipe: str | None = Non
             return segment(np.rint(np.clip(prepare.run(image), 0, 65535)).astype(np.uint16), uncovered)
 
         return prepared
+    if method == "deepsea" or method.endswith(".onnx"):
+        from celltraces.segmentation.learned import learned_segmenter
+
+        return _covered_part(learned_segmenter(method, settings["segmentation_scale"], settings["min_object_size"]))
     if method == "logstd":
-        return partial(_by_log_std, **settings)
+        of_networks = ("segmentation_scale", "cellpose_model", "cellpose_diameter")
+        return partial(_by_log_std, **{key: settings[key] for key in settings if key not in of_networks})
     if method == "pyama":
         from celltraces.segmentation import pyama_original
 
@@ -44,7 +49,8 @@ def segmenter(method: str, settings: Mapping[str, Any], recipe: str | None = Non
     if method == "cellpose":
         from celltraces.segmentation.cellpose_method import cellpose_segmenter
 
-        return _covered_part(cellpose_segmenter(settings["min_object_size"]))
+        model, diameter = settings.get("cellpose_model"), settings.get("cellpose_diameter")
+        return _covered_part(cellpose_segmenter(settings["min_object_size"], model, diameter))
     return _covered_part(plugins.load_function(method, "segmentation_method"))
 
 
@@ -59,6 +65,7 @@ def _covered_part(label: Callable[[np.ndarray], np.ndarray]) -> Segment:
         labels = without_uncovered(labels, uncovered)
         return labels if rejected is None else (labels, np.where(uncovered, np.uint8(0), rejected))
 
+    segment.attributes = getattr(label, "attributes", {})  # what the method finds out about the movie
     return segment
 
 

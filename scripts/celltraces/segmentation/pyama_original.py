@@ -7,7 +7,7 @@ ignores the histogram's valley, and objects at the image edge lose up to 9 pixel
 import cv2
 import numpy as np
 
-from celltraces.segmentation.logstd import fill_holes, label_objects
+from celltraces.segmentation.mask_objects import fill_holes, label_objects
 
 
 def segment_frame(image: np.ndarray) -> np.ndarray:

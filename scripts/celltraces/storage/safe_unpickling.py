@@ -11,7 +11,7 @@ import io
 import itertools
 import math
 import pickle
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -99,9 +99,9 @@ NUMPY: Mapping[str, Any] = {
 
 
 class _Unpickler(pickle._Unpickler):  # type: ignore[name-defined]
-    def __init__(self, data: bytes, allowed: Mapping[str, Any]) -> None:
+    def __init__(self, data: bytes, allowed: Mapping[str, Any], outside: Callable[[Any], Any] | None) -> None:
         super().__init__(io.BytesIO(data), encoding="latin1")
-        self._allowed = allowed
+        self._allowed, self._outside = allowed, outside
 
     def find_class(self, module: str, name: str) -> Any:
         try:
@@ -109,14 +109,20 @@ class _Unpickler(pickle._Unpickler):  # type: ignore[name-defined]
         except KeyError:
             raise Refused(f"{module}.{name}") from None
 
+    def persistent_load(self, entry: Any) -> Any:
+        if self._outside is None:
+            raise Refused("something outside of it")
+        return self._outside(entry)
 
-def load(data: bytes, allowed: Mapping[str, Any] | None = None) -> Any:
+
+def load(data: bytes, allowed: Mapping[str, Any] | None = None, outside: Callable[[Any], Any] | None = None) -> Any:
     """What a pickle of plain values holds, or of these and the `allowed` names ("module.name" -> what stands for it).
 
-    Arrays come as numpy arrays. Raises Refused for any other name, ValueError for what is no pickle.
+    Arrays come as numpy arrays. `outside` looks up what the pickle refers to and does not hold itself (persistent
+    ids). Raises Refused for any other name, ValueError for what is no pickle.
     """
     try:
-        return _plain(_Unpickler(data, allowed or {}).load(), itertools.count())
+        return _plain(_Unpickler(data, allowed or {}, outside).load(), itertools.count())
     except Refused:
         raise
     except Exception as error:  # a damaged pickle ends in errors of every kind

@@ -1,0 +1,135 @@
+"""Segment with a trained network (deepsea, or an .onnx file of the user's), at the scale that suits the size of the
+cells."""
+
+from __future__ import annotations
+
+import logging
+import math
+from typing import Any
+
+import cv2
+import numpy as np
+
+from celltraces.errors import UserError
+from celltraces.runs import job
+from celltraces.segmentation.onnx_model import Maps, Model, load_model, resized, run_tiled, stretched
+from celltraces.segmentation.parting import part_cells, typical_diameter
+
+SCALES = (0.125, 0.25, 0.5, 1.0, 2.0)  # tried to find out how large cells are
+TRIAL = 448  # px of the network's picture, the width of what is tried
+ENOUGH = 5  # cells; sizes of fewer count where no scale finds more
+MOST_UNSURE = 0.2  # probability on the wrong side of 1/2, per pixel of cells; 0.05 to 0.1 where the size is right
+SURE_ENOUGH = 1.2  # factor to the least unsure
+STEP = 2**0.5  # scales differ by this factor: so most FOVs of a dataset agree, and outlines suffer little from it
+USUAL_DIAMETER = 37.0  # px of the network's picture, where a model does not say it
+LARGEST_FILE = 1 << 30
+LARGE_ARRAY = 1 << 20  # bytes; to keep a network's layers, which all differ in size, would take three times the memory
+
+log = logging.getLogger("celltraces")
+
+
+class LearnedSegmenter:
+    """segment(frame): (H, W) -> (H, W) labels. Where no scale is given, the first frame with cells decides on it."""
+
+    def __init__(self, model: Model, scale: float | None, min_object_size: int) -> None:
+        self.model, self.scale, self.min_object_size = model, scale, min_object_size
+        if scale is None and model.contract.diameter is None:
+            self.scale = 1.0
+
+    @property
+    def attributes(self) -> dict[str, Any]:
+        """What the labels are recorded with."""
+        return {} if self.scale is None else {"segmentation_scale": self.scale}
+
+    def __call__(self, frame: np.ndarray) -> np.ndarray:
+        if frame.min() == frame.max():
+            return np.zeros(frame.shape, np.int32)
+        picture = stretched(frame, self.model.contract)
+        if self.scale is None:
+            self.scale = find_scale(self.model, picture)
+            if self.scale is None:
+                return np.zeros(frame.shape, np.int32)
+            log.info("segmentation_scale: %g, by the size of the cells", self.scale)
+        return segment_picture(self.model, picture, self.scale, self.min_object_size)
+
+
+def learned_segmenter(method: str, scale: float | None, min_object_size: int) -> LearnedSegmenter:
+    """The function for `segmentation_method: deepsea` or path/to/model.onnx. Raises UserError.
+
+    The network gets as many threads as OpenCV has, which are the rule's; they change no result.
+    """
+    if method == "deepsea":
+        from celltraces.segmentation.deepsea import deepsea_model
+
+        data = deepsea_model()
+    else:
+        try:
+            with open(method, "rb") as file:
+                data = file.read(LARGEST_FILE + 1)
+        except OSError as error:
+            raise UserError(f"params.segmentation_method: {method!r} cannot be read ({error.strerror})") from None
+        if len(data) > LARGEST_FILE:
+            raise UserError(f"params.segmentation_method: {method!r} is larger than 1 GiB")
+    job.keep_memory(LARGE_ARRAY)
+    model = load_model(data, method if method == "deepsea" else repr(method), max(1, cv2.getNumThreads()))
+    return LearnedSegmenter(model, scale, min_object_size)
+
+
+def segment_picture(model: Model, picture: np.ndarray, scale: float, min_object_size: int) -> np.ndarray:
+    """Labels, (H, W) int32, of a stretched frame (H, W) that the network sees at `scale`."""
+    return _labels(model, run_tiled(model, resized(picture, scale, model.contract)), picture.shape, min_object_size)
+
+
+def _labels(model: Model, maps: Maps, shape: tuple[int, ...], min_area: int) -> np.ndarray:
+    return part_cells(
+        maps["mask"],
+        maps.get("edges"),
+        maps.get("distance"),
+        shape,
+        threshold=model.contract.threshold,
+        diameter=model.contract.diameter or USUAL_DIAMETER,
+        min_area=min_area,
+    )
+
+
+def find_scale(model: Model, picture: np.ndarray) -> float | None:
+    """The scale at which the cells of a stretched frame have the diameter that the network knows; None: no cells.
+
+    The network looks at the busiest part of the frame at each of SCALES. Their size is taken from the smallest scale
+    at which it is about as sure of its cells as it ever is: at smaller ones it misses them, at larger ones it finds
+    their parts.
+    """
+    tried = []
+    for scale in SCALES:
+        small = resized(_busiest_part(picture, round(TRIAL / scale)), scale, model.contract)
+        maps = run_tiled(model, small)
+        labels = _labels(model, maps, small.shape, 0)
+        n_cells, diameter = int(labels.max(initial=0)), typical_diameter(labels)
+        mask = maps["mask"]
+        unsure = float(np.minimum(mask, 1 - mask).sum(dtype=np.float64) / max(1, np.count_nonzero(mask > 0.5)))
+        log.info("scale %g: %d cells, %.1f px in the network's picture, unsure %.3f", scale, n_cells, diameter, unsure)
+        if n_cells and unsure < MOST_UNSURE:
+            tried.append((n_cells, unsure, diameter / scale))
+    tried = [one for one in tried if one[0] >= ENOUGH] or tried
+    if not tried:
+        return None
+    limit = SURE_ENOUGH * min(unsure for _, unsure, _ in tried)
+    diameter = next(diameter for _, unsure, diameter in tried if unsure <= limit)
+    steps = round(math.log(model.contract.diameter / diameter, STEP))
+    return min(max(round(STEP**steps, 4), min(SCALES)), max(SCALES))
+
+
+def _busiest_part(picture: np.ndarray, width: int) -> np.ndarray:
+    """The square of at most that width in which pixels differ most from their neighbours."""
+    height_wanted, width_wanted = (min(width, side) for side in picture.shape)
+    change = cv2.morphologyEx(picture, cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8))
+    change = np.minimum(change, np.percentile(change, 90))  # debris is brighter than cells
+    total = cv2.integral(change)
+    sums = (
+        total[height_wanted:, width_wanted:]
+        - total[:-height_wanted, width_wanted:]
+        - total[height_wanted:, :-width_wanted]
+        + total[:-height_wanted, :-width_wanted]
+    )
+    y, x = np.unravel_index(np.argmax(sums), sums.shape)
+    return picture[y : y + height_wanted, x : x + width_wanted]

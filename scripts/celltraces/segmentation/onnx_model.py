@@ -1,0 +1,242 @@
+"""Run a network from an ONNX graph on frames of any size, in tiles that overlap.
+
+docs/methods.md has the contract for models of the user's own. A frame goes through the network in tiles of one size
+that overlap, so that memory does not grow with the frame; every pixel is taken from the tile in which it lies deepest.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import cv2
+import numpy as np
+
+from celltraces.errors import UserError
+
+TILE = 512  # px, most; a model that takes pictures of one size only has tiles of that size
+WIDEST_MARGIN = TILE // 4  # px: wider ones would leave little of a tile
+STANDARD = ("", "ai.onnx")  # sets of operators that ONNX itself defines
+OUTPUTS = ("mask", "edges", "distance")
+INSTALL = "params.segmentation_method: the package {} is not installed; run `make setup`, or `.venv/bin/pip install {}`"
+
+Maps = dict[str, np.ndarray]  # (h, w) float32 by the name of the output
+
+
+@dataclass(frozen=True)
+class Contract:
+    """What a model expects of a picture. Sizes are pixels of the picture that the network is given."""
+
+    input_range: tuple[float, float] = (0.0, 1.0)  # what dark and bright become
+    percentiles: tuple[float, float] = (0.1, 99.9)  # of the frame: what counts as dark and bright
+    multiple: int = 32  # heights and widths must be multiples of it
+    margin: int = 64  # how far around a pixel the network looks
+    smoothing: float = 0.0  # standard deviation of the Gaussian that the scaled picture is smoothed with
+    threshold: float = 0.5  # probability from which a pixel belongs to a cell
+    diameter: float | None = None  # of the cells that it knows best
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model that is ready to run."""
+
+    contract: Contract
+    size: tuple[int | None, int | None]  # height and width of all its pictures; None: any
+    run: Callable[[np.ndarray], Maps]  # (h, w) float32, in the range and of a size that the contract allows
+
+
+def load_model(data: bytes, name: str, threads: int) -> Model:
+    """A model from the bytes of an .onnx file; `name` stands for it in messages. Raises UserError, one line."""
+    try:
+        import onnx
+    except ImportError:
+        raise UserError(INSTALL.format("onnx", "onnx")) from None
+    try:
+        import onnxruntime
+    except ImportError:
+        raise UserError(INSTALL.format("onnxruntime", "onnxruntime")) from None
+    key = f"params.segmentation_method: {name}"
+    try:
+        proto = onnx.load_model_from_string(data)
+    except Exception as error:  # protobuf's own kinds
+        raise UserError(f"{key} is not an ONNX model ({type(error).__name__})") from None
+    for mistake in _foreign(proto.graph):
+        raise UserError(f"{key} {mistake}")
+    contract = _contract({entry.key: entry.value for entry in proto.metadata_props}, key)
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
+    options.enable_cpu_mem_arena = False  # it would keep a third more memory and saves no time here
+    options.use_deterministic_compute = True
+    options.log_severity_level = 4
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    try:
+        session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime's own kinds
+        raise UserError(f"{key} cannot be run: {_line(error)}") from None
+    taken, given = session.get_inputs(), [output.name for output in session.get_outputs()]
+    if len(taken) != 1 or len(taken[0].shape) != 4 or taken[0].type != "tensor(float)":
+        raise UserError(f"{key} must take one picture, float32 of shape (1, 1, height, width)")
+    n_channels, *size = [side if isinstance(side, int) else None for side in taken[0].shape[1:]]
+    if n_channels not in (None, 1, 3):
+        raise UserError(f"{key} takes {n_channels} channels; allowed: 1, or 3, which get the same picture")
+    if len(given) > 1 and ("mask" not in given or not {*given} <= {*OUTPUTS}):
+        raise UserError(f"{key} has the outputs {', '.join(given)}; allowed: mask, and with it edges or distance")
+
+    def run(picture: np.ndarray) -> Maps:
+        channels = np.broadcast_to(picture, (1, n_channels or 1, *picture.shape))
+        try:
+            found = session.run(None, {taken[0].name: np.ascontiguousarray(channels, np.float32)})
+        except Exception as error:
+            raise UserError(f"{key} failed on a picture of {picture.shape}: {_line(error)}") from None
+        return _maps(given, found, picture.shape, key)
+
+    widest = min((side // 4 for side in size if side), default=WIDEST_MARGIN)
+    return Model(replace(contract, margin=min(contract.margin, widest)), (size[0], size[1]), run)
+
+
+def _foreign(graph: Any) -> Iterator[str]:
+    """What in a graph is more than ONNX's own operators and numbers: code, or files elsewhere."""
+    for tensor in (*graph.initializer, *(part for s in graph.sparse_initializer for part in (s.values, s.indices))):
+        if tensor.data_location or tensor.external_data:
+            yield "keeps numbers in a second file; save it as one file"
+    for node in graph.node:
+        if node.domain not in STANDARD:
+            yield f"uses the operator {node.domain}.{node.op_type}, which is not one of ONNX's own"
+        for attribute in node.attribute:
+            for tensor in (attribute.t, *attribute.tensors):
+                if tensor.data_location or tensor.external_data:
+                    yield "keeps numbers in a second file; save it as one file"
+            for inner in (attribute.g, *attribute.graphs):
+                if inner.node or inner.initializer:
+                    yield from _foreign(inner)
+
+
+def _contract(written: Mapping[str, str], key: str) -> Contract:
+    """The contract as the model's metadata state it."""
+
+    def numbers(name: str, n: int) -> list[float]:
+        try:
+            values = [float(word) for word in written[name].split()]
+        except ValueError:
+            values = []
+        if len(values) != n or not all(map(math.isfinite, values)):
+            raise UserError(f"{key}: its metadata say {name}: {written[name][:80]!r}; allowed: {n} number(s)")
+        return values
+
+    stated: dict[str, Any] = {}
+    for name in ("input_range", "percentiles"):
+        if name in written:
+            stated[name] = tuple(numbers(name, 2))
+    for name in ("multiple", "margin"):
+        if name in written:
+            (stated[name],) = map(int, numbers(name, 1))
+    for name in ("smoothing", "threshold", "diameter"):
+        if name in written:
+            (stated[name],) = numbers(name, 1)
+    contract = Contract(**stated)
+    low, high = contract.percentiles
+    if not (0 <= low < high <= 100 and 1 <= contract.multiple <= 256 and 0 <= contract.margin <= WIDEST_MARGIN):
+        raise UserError(
+            f"{key}: its metadata are out of range; allowed: percentiles 0 to 100, multiple 1 to 256, "
+            f"margin 0 to {WIDEST_MARGIN}"
+        )
+    in_range = 0 <= contract.smoothing <= 10 and 0 < contract.threshold < 1
+    if not in_range or (contract.diameter is not None and contract.diameter <= 0):
+        raise UserError(
+            f"{key}: its metadata are out of range; allowed: smoothing 0 to 10, threshold between 0 and 1, "
+            "diameter more than 0"
+        )
+    return contract
+
+
+def _maps(names: Sequence[str], found: Sequence[np.ndarray], shape: tuple[int, int], key: str) -> Maps:
+    """The outputs by name. One output of three channels: background, cell, border between cells."""
+    arrays = {}
+    for name, array in zip(names, found, strict=True):
+        if array.ndim != 4 or array.shape[0] != 1 or array.shape[2:] != shape:
+            raise UserError(f"{key}: expected an output {name} of shape (1, 1, *{shape}), got {array.shape}")
+        arrays[name if len(names) > 1 else "mask"] = array[0].astype(np.float32, copy=False)
+    if len(arrays["mask"]) == 3 and len(names) == 1:
+        background, _, border = arrays["mask"]
+        arrays = {"mask": 1 - background[None], "edges": border[None]}
+    maps = {}
+    for name, array in arrays.items():
+        if len(array) > (1 if name == "distance" else 2):
+            raise UserError(f"{key}: the output {name} has {len(array)} channels; allowed: 1, or 2 (no, yes)")
+        values = array[-1]
+        if not np.isfinite(values).all():
+            raise UserError(f"{key}: the output {name} is not a number everywhere")
+        if name != "distance" and (values.min() < -0.001 or values.max() > 1.001):
+            raise UserError(
+                f"{key}: the output {name} must be probabilities, 0 to 1, and is {values.min():.3g} to "
+                f"{values.max():.3g}; let the model end in a sigmoid or softmax"
+            )
+        maps[name] = values
+    return maps
+
+
+def _line(error: BaseException) -> str:
+    return " ".join(str(error).split())[:300]
+
+
+# ------------------------------------------------------------------------------------------------------------- frames
+
+
+def stretched(frame: np.ndarray, contract: Contract) -> np.ndarray:
+    """The frame (H, W) as float32 from dark to bright as the contract has it. What is flat becomes the middle."""
+    low, high = np.percentile(frame, contract.percentiles)
+    if high <= low:  # all but a few pixels are the same
+        low, high = frame.min(), frame.max()
+    first, last = contract.input_range
+    if high <= low:
+        return np.full(frame.shape, (first + last) / 2, np.float32)
+    return ((np.clip(frame, low, high) - low) * ((last - first) / (high - low)) + first).astype(np.float32)
+
+
+def resized(picture: np.ndarray, scale: float, contract: Contract) -> np.ndarray:
+    """A stretched frame at `scale`, at least one pixel each way: means of pixels where it shrinks, else bilinear."""
+    height, width = (max(1, round(side * scale)) for side in picture.shape)
+    kind = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    small = cv2.resize(picture, (width, height), interpolation=kind)
+    return cv2.GaussianBlur(small, (0, 0), contract.smoothing) if contract.smoothing else small
+
+
+def run_tiled(model: Model, picture: np.ndarray) -> Maps:
+    """The model's outputs for a picture (h, w) of any size, each (h, w)."""
+    contract = model.contract
+    sides = [-(-side // contract.multiple) * contract.multiple for side in picture.shape]
+    tile = [own or _tile(side, contract) for own, side in zip(model.size, sides, strict=True)]
+    sides = [max(side, width) for side, width in zip(sides, tile, strict=True)]
+    beyond = [(0, side - had) for side, had in zip(sides, picture.shape, strict=True)]
+    padded = np.pad(picture, beyond, "symmetric")
+    whole: Maps = {}
+    for y, from_y, to_y in _strips(sides[0], tile[0], contract):
+        for x, from_x, to_x in _strips(sides[1], tile[1], contract):
+            for name, values in model.run(padded[y : y + tile[0], x : x + tile[1]]).items():
+                target = whole.setdefault(name, np.empty(sides, np.float32))
+                target[from_y:to_y, from_x:to_x] = values[from_y - y : to_y - y, from_x - x : to_x - x]
+    return {name: values[: picture.shape[0], : picture.shape[1]] for name, values in whole.items()}
+
+
+def _tile(side: int, contract: Contract) -> int:
+    """The width of tiles on a side: equal ones, as few as may be of at most TILE."""
+    if side <= TILE:
+        return side
+    rim = 2 * contract.margin
+    n_tiles = -(-(side - rim) // (TILE - rim))
+    width = rim + -(-(side - rim) // n_tiles)
+    return -(-width // contract.multiple) * contract.multiple
+
+
+def _strips(side: int, tile: int, contract: Contract) -> list[tuple[int, int, int]]:
+    """Where tiles of one side begin, and the part (from, to) that is taken of each; they overlap by 2 margins or more.
+
+    Beginnings are multiples of contract.multiple: the network's coarser grids then lie the same in all tiles.
+    """
+    multiple = contract.multiple
+    step = max(multiple, (tile - 2 * contract.margin) // multiple * multiple)
+    starts = [*range(0, side - tile, step), side - tile]
+    middles = [(earlier + tile + later) // 2 for earlier, later in zip(starts, starts[1:], strict=False)]
+    return list(zip(starts, [0, *middles], [*middles, side], strict=True))

@@ -1,0 +1,83 @@
+"""Part cells that touch: watershed from the deepest places of what a network takes for cell.
+
+Seeds are found in the network's picture, in which cells have the size that the network knows best: so what is a neck
+or debris needs no parameter. Outlines are drawn in the frame's own pixels.
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from scipy import ndimage
+from skimage.morphology import h_maxima
+from skimage.segmentation import watershed
+
+CORE = 0.3  # by how much cell must be more probable than edge in the core of a cell
+# Shares of the diameter that cells have in the network's picture.
+DEEPEST = 0.54  # depths beyond it count as equal: a long cell is not cut where it is a little narrower
+NECK = 0.135  # by how much a neck between two cells must be narrower (on one side) than both
+SMOOTHING = 0.027
+SHALLOWEST = 0.04  # cores less deep are no cells
+SMALLEST = 0.1  # share of the area of a disk of the diameter; smaller objects are debris
+
+
+def part_cells(
+    mask: np.ndarray,
+    edges: np.ndarray | None,
+    distance: np.ndarray | None,
+    shape: tuple[int, int],
+    *,
+    threshold: float,
+    diameter: float,
+    min_area: float,
+) -> np.ndarray:
+    """Labels 1..N in raster order, `shape`, int32, of cells in a network's outputs, (h, w) float32 each.
+
+    `mask` and `edges` are probabilities of cells and of their edges, `distance` (px) says how deep in a cell a pixel
+    lies. Pixels more probable than `threshold` are cells. `diameter`: of cells in the network's picture. Regions are
+    4-connected; those smaller than `min_area` (px of the frame) or than SMALLEST are left out.
+    """
+    seeds = find_seeds(mask, edges, distance, threshold, diameter)
+    large = (shape[1], shape[0])
+    seeds = cv2.resize(seeds, large, interpolation=cv2.INTER_NEAREST).astype(np.int32)
+    full = cv2.resize(mask, large, interpolation=cv2.INTER_LINEAR)
+    inside = full > threshold
+    height = -full if edges is None else cv2.resize(edges, large, interpolation=cv2.INTER_LINEAR) - full
+    labels = watershed(height, np.where(inside, seeds, 0), mask=inside).astype(np.int32)
+    unreached, _ = ndimage.label(inside & (labels == 0))
+    labels = np.where(unreached > 0, unreached + labels.max(initial=0), labels)
+    per_pixel = shape[0] * shape[1] / mask.size  # px of the frame in a pixel of the network's picture
+    smallest = max(min_area, SMALLEST * np.pi / 4 * diameter**2 * per_pixel)
+    return _numbered(labels, np.bincount(labels.ravel()) >= smallest)
+
+
+def find_seeds(
+    mask: np.ndarray, edges: np.ndarray | None, distance: np.ndarray | None, threshold: float, diameter: float
+) -> np.ndarray:
+    """One region for each cell, (h, w) float32 labels: where it is deepest, unless the neck to a deeper one is wide."""
+    if distance is None:
+        core = mask > threshold if edges is None else mask - edges > CORE
+        distance = ndimage.distance_transform_edt(core)
+    depth = np.minimum(distance, DEEPEST * diameter).astype(np.float32)
+    depth = np.round(8 * cv2.GaussianBlur(depth, (0, 0), SMOOTHING * diameter))  # steps of 1/8 px
+    tops = h_maxima(depth, round(8 * NECK * diameter)) if depth.any() else np.zeros(depth.shape)
+    seeds, _ = ndimage.label((tops > 0) & (depth > 8 * SHALLOWEST * diameter), np.ones((3, 3)))
+    return seeds.astype(np.float32)
+
+
+def typical_diameter(labels: np.ndarray) -> float:
+    """Diameter (px, of a disk of the same area) of the cell in which the median pixel of all cells lies; 0: none."""
+    areas = np.sort(np.bincount(labels.ravel())[1:])
+    if not areas.sum():
+        return 0.0
+    median = areas[np.searchsorted(np.cumsum(areas), areas.sum() / 2)]
+    return float(2 * np.sqrt(median / np.pi))
+
+
+def _numbered(labels: np.ndarray, keep: np.ndarray) -> np.ndarray:
+    """The regions to keep, numbered 1..N by their first pixel; keep[0] is the background."""
+    found, first = np.unique(labels, return_index=True)
+    kept = [number for _, number in sorted(zip(first, found, strict=True)) if number and keep[number]]
+    numbers = np.zeros(len(keep), np.int32)
+    numbers[kept] = np.arange(1, len(kept) + 1)
+    return numbers[labels]

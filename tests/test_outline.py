@@ -1,0 +1,135 @@
+"""Outlines on the cells: against simulated halos, T98G cells outlined by hand, and clumps that would vanish whole."""
+
+import math
+
+import cv2
+import numpy as np
+import pytest
+import tifffile
+from conftest import REAL_FILES
+from test_segmentation import assert_like_oracle, disk, overlap, textured
+
+from celltraces.errors import UserError
+from celltraces.features import cell_features
+from celltraces.segmentation import logstd
+
+T98G = REAL_FILES / "t98g"
+
+
+def haloed(seed, strength, away, width, cells=9, radius=(11, 16), texture=0.6, noise=0.005):
+    """As above, with a halo of `strength` times the body's contrast that is brightest `away` px outside the edge."""
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[:300, :300]
+    image, labels = np.ones((300, 300)), np.zeros((300, 300), np.int32)
+    grain = cv2.GaussianBlur(rng.standard_normal((300, 300)), (0, 0), 1.2)
+    side = math.isqrt(cells)
+    for cell in range(cells):
+        cy, cx = ((part + 0.5) * 300 / side + rng.uniform(-6, 6) for part in divmod(cell, side))
+        beyond = np.hypot(y - cy, x - cx) - rng.uniform(*radius)
+        image += 0.1 * (texture * grain / grain.std() - 1) / (1 + np.exp(np.clip(beyond / 0.7, -50, 50)))
+        image += 0.1 * strength * np.exp(-0.5 * ((beyond - away) / width) ** 2)
+        labels[beyond < 0] = cell + 1
+    image = 8000 * (cv2.GaussianBlur(image, (0, 0), 0.7) + noise * rng.standard_normal((300, 300)))
+    return np.rint(image).astype(np.uint16), labels
+
+
+@pytest.mark.parametrize(
+    "halo",
+    [
+        {"strength": 0.5, "away": 2, "width": 1.5, "noise": 0.01},
+        {"strength": 1, "away": 2.5, "width": 1.5},
+        {"strength": 1, "away": 3.5, "width": 2.5},
+        {"strength": 2, "away": 3.5, "width": 2.5},
+        {"strength": 1, "away": 4, "width": 3, "cells": 4, "radius": (35, 42)},
+        {"strength": 1, "away": 3, "width": 2, "texture": 0.2},
+    ],
+    ids=str,
+)
+def test_outlines_lie_on_the_cells_and_not_outside_their_halos(halo):
+    for seed in range(2):
+        image, truth = haloed(seed, **halo)
+        ratio = {}
+        for outline in ("cell", "halo"):
+            found = logstd.segment_frame(image, logstd_outline=outline)
+            shared = overlap(found, truth)[1:, 1:]
+            assert shared.shape[0] == shared.shape[1] == np.count_nonzero(shared.max(axis=1))
+            area, true_area = np.bincount(found.ravel())[1:], np.bincount(truth.ravel())[1:]
+            best = shared.argmax(axis=1)
+            ratio[outline] = np.median(area[best] / true_area)
+            iou = shared.max(axis=1) / (area[best] + true_area - shared.max(axis=1))
+            if outline == "cell":
+                assert (iou > 0.75).all()
+                assert np.median(iou) > 0.85
+        assert 0.95 <= ratio["cell"] <= 1.1 < ratio["halo"]
+
+
+@pytest.mark.parametrize("sigma", [0, 1])
+def test_light_of_a_cell_is_whole_with_the_margin_and_its_mean_is_that_of_the_cell(sigma):
+    image, truth = haloed(3, strength=1, away=3.5, width=2.5)
+    found = logstd.segment_frame(image, logstd_outline="cell")
+    mean = []
+    for cell in range(1, truth.max() + 1):
+        body = truth == cell
+        light = 500.0 * body
+        light = cv2.GaussianBlur(light, (0, 0), sigma) if sigma else light
+        mask = found == np.bincount(found[body]).argmax()
+        got = cell_features.fluorescence_features(
+            ["intensity_total", "intensity_mean"], light[None], None, mask[None], light_margin=2
+        )
+        assert got["intensity_total"][0] == pytest.approx(light.sum(), rel=0.02)
+        mean.append(got["intensity_mean"][0] / light[body].mean())
+    assert np.median(mean) == pytest.approx(1, abs=0.07)  # the light of the pixels at the edge, of cells 27 px wide
+
+
+def ramp_of_clumps(contrast):
+    """Textured disks in a field of weak texture; the field exceeds the threshold and makes them one object."""
+    field = disk((400, 400), 200, 200, 180)
+    cells = np.zeros((400, 400), np.int32)
+    for number, (y, x) in enumerate([(120, 120), (120, 280), (280, 120), (280, 280), (200, 200)], start=1):
+        cells[disk((400, 400), y, x, 40)] = number
+    rng = np.random.default_rng(0)
+    image = 3000 + np.where(cells > 0, 12 * contrast, np.where(field, 12, 3)) * rng.standard_normal((400, 400))
+    return np.rint(image).astype(np.uint16), cells
+
+
+def test_cells_that_have_run_together_come_apart_instead_of_vanishing():
+    image, truth = ramp_of_clumps(contrast=8)
+    assert logstd.segment_frame(image, logstd_outline="halo").max() == 0
+    found = assert_like_oracle(image, logstd_outline="cell")
+    assert found.max() == 5
+    shared = overlap(found, truth)[1:, 1:]
+    assert (np.sort(shared.argmax(axis=1)) == np.arange(5)).all()
+    assert (shared.max(axis=1) > 0.8 * np.bincount(truth.ravel())[1:]).all()
+
+
+def test_one_thing_that_is_too_large_is_not_divided():
+    image = textured(disk((400, 400), 200, 200, 180))
+    assert logstd.segment_frame(image, logstd_outline="cell").max() == 0
+    assert logstd.segment_frame(image, logstd_outline="cell", max_object_size=200000).max() == 1
+
+
+def seg(found, truth):
+    """SEG of the Cell Tracking Challenge: mean overlap (intersection over union) of the true cells with the object that
+    covers more than half of each."""
+    shared = overlap(found, truth)
+    area, true_area = shared.sum(axis=0), shared.sum(axis=1)
+    overlaps = []
+    for cell in np.flatnonzero(true_area[1:]) + 1:
+        best = shared[cell, 1:].argmax() + 1
+        most = shared[cell, best]
+        overlaps.append(most / (true_area[cell] + area[best] - most) if 2 * most > true_area[cell] else 0)
+    return float(np.mean(overlaps))
+
+
+@pytest.mark.skipif(not T98G.is_dir(), reason="the real files are not here")
+@pytest.mark.parametrize("number", [1, 5, 9])
+def test_crowded_cells_outlined_by_hand_are_found(number):
+    image = tifffile.imread(T98G / f"{number:02d}_phase.tif")
+    truth = cv2.imread(str(T98G / f"{number:02d}_cells.png"), cv2.IMREAD_UNCHANGED)
+    assert seg(logstd.segment_frame(image, logstd_outline="halo"), truth) < 0.05
+    assert seg(logstd.segment_frame(image, logstd_outline="cell"), truth) > 0.25
+
+
+def test_an_outline_of_another_name_is_refused():
+    with pytest.raises(UserError, match="^logstd_outline: 'edge' is not one of 'cell', 'halo'$"):
+        logstd.segment_frame(np.zeros((20, 20), np.uint16), logstd_outline="edge")
