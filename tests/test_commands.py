@@ -56,7 +56,7 @@ ELSEWHERE = {
             ".venv/bin/snakemake --profile profiles/slurm --configfile my.yaml -n",
             ".venv/bin/snakemake --profile profiles/slurm --configfile my.yaml",
             "squeue --me",
-            """squeue --me --noheader --format "%i %j" | awk '$2 ~ /^pyama_/ {print $1}' """
+            """squeue --me --noheader --format "%i %j" | awk '$2 ~ /^celltraces_/ {print $1}' """
             "| xargs --no-run-if-empty scancel",
         ),
         "tests/test_slurm.py, word by word",
