@@ -1,4 +1,4 @@
-"""What README and docs name is there: links, files, parameters, rules, checks, rooms; and of these nothing is missing."""
+"""What README and docs name is there: links, files, parameters, rules, checks, rooms; and none of these is left out."""
 
 import ast
 import re
