@@ -71,7 +71,7 @@ JOBS = {
     "qc": "check_quality",
     "tidy": "tidy_traces",
     "merge_all": "merge_samples",
-    "report": "write_report, celltraces.report.figures",
+    "report": "write_report, report.numbers",
 }
 # The program itself, PyAMA 5a552bf with 2 workers: reading, segmentation, tracking, background and extraction of an ND2
 # of 2 FOVs x 60 x 1024 x 1024 in three channels with 81 cells; and this workflow with everything that it does (crops,

@@ -56,7 +56,7 @@ def mask_of(labels: FrameStack, image: np.ndarray, frame: int, cell: int) -> np.
 
 
 def regions(labels: FrameStack, frame: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Table of the cells of one frame, as regions.regions gives it, with pixels that the label image does not show."""
+    """Table of the cells of one frame, as iou.regions gives it, with the pixels that the label image does not show."""
     image = labels.read(frame)
     found, areas, boxes = regions_module.regions(image)
     extra = hidden(labels, frame)

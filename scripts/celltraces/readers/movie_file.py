@@ -139,7 +139,7 @@ def read_frame(
 ) -> np.ndarray | None:
     """One frame, (H, W) uint16, as the copy stage would write it; None where the file does not hold it.
 
-    `read` is what open_movie yields. Of several z `planes` the highest value of each pixel is taken.
+    `read` is what microscopy.open_movie yields. Of several z `planes` the highest value of each pixel is taken.
     """
     present = [image for plane in planes for image in read(fov, frame, [channel], plane) if image is not None]
     return reduce(np.maximum, present) if present else None

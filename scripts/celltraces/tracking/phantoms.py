@@ -1,8 +1,8 @@
 """Take back divisions of touching cells that never prove themselves.
 
-`overlap.track` divides a region that covers several tracks among them (`split_touching`). Where a track has really
-ended beside a cell that grows over its place, that cuts one cell in two, for as long as the movie runs. Only what comes
-later tells the two cases apart. So this is done at the end of tracking, backwards in time.
+`iou.track` divides a region that covers several tracks among them (`split_touching`). Where a track has really ended
+beside a cell that grows over its place, that cuts one cell in two, for as long as the movie runs. Only what comes later
+tells the two cases apart. So this is done at the end of tracking, backwards in time.
 """
 
 from __future__ import annotations
