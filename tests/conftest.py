@@ -24,7 +24,7 @@ LEVELS = {
         stage_movement versions zstacks config_fuzz crop curation environment features fitting formats_deepcell
         formats_playnano formats_pyama formats_pyme formats_tracks images kinetics learned levels lock merge methods
         microscopy missing pictures plan preview psf quality recipe report rerun segmentation shifts simulate store
-        torch_file touching tracking userpaths
+        torch_file touching tracking userpaths docs
     """,
     "slow": """
         benchmarks

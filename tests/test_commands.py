@@ -12,7 +12,8 @@ import pytest
 import tifffile
 from conftest import PYTHON, ROOT, Checkout, small_config
 
-PAGES = [ROOT / "README.md", ROOT / "config/README.md", ROOT / "config/config.yaml", *sorted(ROOT.glob("docs/*.md"))]
+PAGES = [*(ROOT / name for name in ("README.md", "CHANGELOG.md", "config/README.md", "config/config.yaml"))]
+PAGES += sorted(ROOT.glob("docs/*.md"))
 PROGRAMS = (
     *("make", "snakemake", "pip", "python", "python3", "source", "git", "conda", "mamba", "docker", "apptainer"),
     *("squeue", "sacct", "sbatch", "scancel", "for"),
@@ -36,6 +37,9 @@ THEN = {
     "snakemake --cores 4 deepcell_label --configfile my.yaml": "fov_000/exports/small_fov_000.zip",
     "snakemake --cores 1 shift_field": "../shift_field.sf",
     "snakemake --cores 1 verify": None,
+    "snakemake --cores 1 set_aside --configfile my.yaml": None,
+    "snakemake --list-target-rules --configfile my.yaml": None,
+    "snakemake --list-rules --configfile my.yaml": None,
 }
 ELSEWHERE = {
     ACTIVATE: "before each of the above that needs it",
@@ -45,7 +49,10 @@ ELSEWHERE = {
     "make bench": "takes half an hour",
     "make test-peers": "installs other programs, gigabytes of them",
     "make lock": "changes the pins",
-    "python benchmarks/fit.py": "takes minutes",
+    **dict.fromkeys(
+        (f".venv/dev/bin/python benchmarks/{name}" for name in ("fit.py", "libraries.py", "run.py plain")),
+        "takes minutes",
+    ),
     ".venv/bin/pip install cellpose": "gigabytes, into the environment that is to hold nothing else",
     **dict.fromkeys(
         (f"pip install snakemake-executor-plugin-{name}" for name in ("lsf", "cluster-generic")),
@@ -56,7 +63,7 @@ ELSEWHERE = {
             ".venv/bin/snakemake --profile profiles/slurm --configfile my.yaml -n",
             ".venv/bin/snakemake --profile profiles/slurm --configfile my.yaml",
             "squeue --me",
-            """squeue --me --noheader --format "%i %j" | awk '$2 ~ /^pyama_/ {print $1}' """
+            """squeue --me --noheader --format "%i %j" | awk '$2 ~ /^celltraces_/ {print $1}' """
             "| xargs --no-run-if-empty scancel",
         ),
         "tests/test_slurm.py, word by word",

@@ -20,7 +20,7 @@ class Format:
     {raw} for each raw channel, {light} for each of them but the phase contrast.
     `needs`: the raw channels, the final labels of cells, the labels of single frames and the backgrounds, the crops of
     the cells, the traces.
-    `settings`: what it depends on besides, see `export_settings` in rules/common.smk.
+    `settings`: what it depends on besides, see `export_settings` in planning/exports.py.
     """
 
     outputs: tuple[str, ...]

@@ -54,7 +54,7 @@ def unpack(rows: Rows, width: int) -> NDArray[np.uint8]:
 
 
 def dilate(rows: Rows, half_widths: Sequence[int]) -> Rows:
-    """Every pixel that the shape reaches from a pixel that is set. Bits beyond the width are then of no use."""
+    """Every pixel that the shape reaches from a pixel that is set. Padding bits are undefined after this."""
     result = np.zeros_like(rows)
     wide, reach = rows, 0  # dilated to both sides by `reach`
     for away in range(len(half_widths) - 1, -1, -1):

@@ -18,6 +18,7 @@ CHECKS = {
     "missing": "planes that are not in the file (value: how many)",
     "blank": "frames with one value only",
     "duplicate": "frames that are the same as another (value: which)",
+    "uncovered": "share of the pixels that hold no data (value): no tile of a mosaic, blank borders",
     "saturated": "values cut off at the highest: intensities are too low",
     "brightness": "a frame unlike its neighbours, or a FOV unlike the others: lamp, shutter",
     "low_contrast": "frames less sharp than their neighbours: focus",

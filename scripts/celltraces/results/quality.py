@@ -126,7 +126,7 @@ def check_times(
     """Frames whose stamp in the file is missing or not after the one before; frames after a gap; guessed times.
 
     times_min: the times that are used; where a stamp is `senseless` these are not from the stamps. One row where no
-    frame has a stamp. assumed: see timechecks.assumed.
+    frame has a stamp. assumed: see time_checks.assumed.
     """
     if senseless and len(senseless) == len(times_min):
         yield Finding(fov, None, "time_order", len(senseless), 0)

@@ -1,0 +1,178 @@
+"""What README and docs name is there: links, files, parameters, rules, checks, rooms; and none of these is left out."""
+
+import ast
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+from conftest import ROOT
+
+from celltraces.config.schema import load_schema
+from celltraces.report.texts import CHECKS
+
+PACKAGE = ROOT / "scripts/celltraces"
+PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", ROOT / "config/README.md", *sorted(ROOT.glob("docs/*.md"))]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+FOLDERS = ("benchmarks", "config", "docs", "envs", "profiles", "rules", "scripts", "tests")
+OLD_RELEASE = "envs/pyama.yaml"  # named by CHANGELOG.md, since it is there no longer
+OF_USERS = ("my_", "path/to/", "plugins/")  # how the pages call files that users write
+
+
+def prose(page):
+    """The page without its blocks of code."""
+    return re.sub(r"^ *```.*?^ *```$", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+
+
+def anchors(page):
+    """The headings of a page as GitHub spells them in links."""
+    headings = re.findall(r"^#+ (.+)$", prose(page), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def section(text, heading):
+    """What stands between a heading and the next one of its level."""
+    return text.split(f"\n## {heading}\n")[1].split("\n## ")[0]
+
+
+def named_files(text):
+    """Files and folders of this repository between backticks, without a function behind a colon."""
+    for span in re.findall(r"(?<!`)`([^`\s]+)`(?!`)", text):
+        path = re.sub(r"(?<=\.py):\w+$", "", span)
+        below = path.split("/")[0] in FOLDERS and "/" in path
+        if (below or path.endswith((".py", ".smk"))) and not path.startswith(OF_USERS) and path != OLD_RELEASE:
+            yield path
+
+
+def found(path):
+    """Files and folders that a page may mean: from the top of the repository, or below scripts/celltraces."""
+    return [place for base in (ROOT, PACKAGE) for place in base.glob(path.rstrip("/"))]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_links_lead_somewhere(page):
+    broken = []
+    for link in re.findall(r"\]\(([^)\s]+)\)", prose(page)):
+        file, _, anchor = link.partition("#")
+        if file.startswith("https://"):
+            continue
+        place = (page.parent / file).resolve() if file else page
+        if not place.exists() or (anchor and anchor not in anchors(place)):
+            broken.append(link)
+    assert broken == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_named_files_are_there(page):
+    assert [path for path in named_files(prose(page)) if not found(path)] == []
+
+
+def test_a_file_that_is_named_is_looked_for():
+    text = (
+        "`scripts/none.py`, `docs/none.md`, `readers/none.py:read`, `x.smk`; `my_x.py:f`, `results/x.csv`, `a b/c.py`"
+    )
+    assert list(named_files(text)) == ["scripts/none.py", "docs/none.md", "readers/none.py", "x.smk"]
+    assert not any(map(found, named_files(text)))
+    assert found("rules/*.smk")
+
+
+def test_every_page_can_be_reached_from_readme():
+    linked = {link.split("#")[0] for page in PAGES for link in re.findall(r"\]\(([^)\s]+)\)", prose(page))}
+    names = {Path(link).name for link in linked}
+    assert [page.name for page in PAGES if page.name not in names] == []
+
+
+def test_readme_names_every_parameter():
+    schema = load_schema()["properties"]
+    parts = ("params", "pictures", "report")
+    parameters = {name for name in schema if name not in parts}.union(*(schema[part]["properties"] for part in parts))
+    table = section(README, "Where each parameter is")
+    assert sorted(name for name in parameters if f"`{name}`" not in table) == []
+
+
+def test_config_yaml_names_every_key():
+    def keys(rule, value, at=""):
+        for name, declared in rule.get("properties", {}).items():
+            yield f"{at}{name}", isinstance(value, dict) and name in value
+            yield from keys(declared, value.get(name) if isinstance(value, dict) else None, f"{at}{name}.")
+
+    shipped = yaml.safe_load((ROOT / "config/config.yaml").read_text(encoding="utf-8"))
+    # The parameters that a preview may vary are an example in a comment.
+    assert [k for k, there in keys(load_schema(), shipped) if not there and not k.startswith("preview.vary.")] == []
+
+
+def test_rules_in_readmes_table_are_rules():
+    rules = {
+        name
+        for file in [ROOT / "Snakefile", *ROOT.glob("rules/*.smk")]
+        for name in re.findall(r"^ *rule (\w+):", file.read_text(encoding="utf-8"), re.MULTILINE)
+    }
+    rows = re.findall(r"^\|[^|]+\|([^|]+)\|", section(README, "Where each parameter is"), re.MULTILINE)
+    named = {name for row in rows for name in re.findall(r"`(\w+)`", row)}
+    assert named - rules == set()
+    # Targets that only gather, the record of a run, and what `What comes out` names as commands.
+    assert rules - named == {"all", "preview", "pictures", "record", "verify", "set_aside"}
+
+
+def checks():
+    """The names of all checks, from the code that makes rows of qc.csv; without the channel behind them."""
+    names = set()
+    for file in (PACKAGE / "results/quality.py", PACKAGE / "results/time_checks.py", ROOT / "scripts/check_quality.py"):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            value = None
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+                at = {"Finding": 2, "_far_from_neighbours": 1}.get(node.func.id)
+                value = node.args[at] if at is not None and len(node.args) > at else None
+            elif isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") == "check":
+                value = node.value
+            elif isinstance(node, ast.Yield) and isinstance(node.value, ast.Tuple):
+                value = node.value.elts[0]
+            if isinstance(value, ast.JoinedStr):
+                value = value.values[0]
+            if isinstance(value, ast.Constant) and isinstance(value.value, str):
+                names.add(value.value.removesuffix("_ch_").removesuffix("_"))
+    return names
+
+
+def test_every_check_is_explained_in_readme_and_on_the_page():
+    assert {"missing", "stage_shift", "time_assumed", "failed", "below_background", "uncovered"} <= checks()
+    assert set(CHECKS) == checks()
+    table = section(README, "What to trust")
+    rows = "\n".join(line.split("|")[1] for line in table.splitlines() if line.startswith("|"))
+    named = {name.removesuffix("_*") for name in re.findall(r"`([\w*]+)`", rows)}
+    assert named == checks()
+
+
+def imports_of_rooms():
+    """Room -> rooms that its modules import, lazily or not."""
+    found = {}
+    for file in PACKAGE.rglob("*.py"):
+        room = file.relative_to(PACKAGE).parts[0]
+        if room.endswith(".py"):
+            continue
+        of_room = found.setdefault(room, set())
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom):
+                module = node.module or ""
+                names = [f"{module}.{alias.name}" for alias in node.names]
+            else:
+                names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            parts = [name.split(".") for name in names if name.startswith("celltraces.")]
+            of_room |= {part[1] for part in parts if (PACKAGE / part[1]).is_dir()} - {room}
+    return found
+
+
+def test_rooms_stand_in_the_order_in_which_they_import():
+    page = (ROOT / "docs/code.md").read_text(encoding="utf-8")
+    listed = re.findall(r"^\| `(\w+)/` \|", section(page, "The rooms of scripts/celltraces"), re.MULTILINE)
+    rooms = imports_of_rooms()
+    assert sorted(listed) == sorted(rooms)
+    upwards = [(a, b) for a, imported in rooms.items() for b in imported if listed.index(b) < listed.index(a)]
+    assert upwards == []
+
+
+def test_the_change_log_begins_with_the_version():
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
+    latest = re.search(r"^## (\S+)", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE)[1]
+    assert latest == version
