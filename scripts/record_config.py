@@ -13,16 +13,18 @@ from celltraces.runs import job
 
 # What the stages of every run import; a test compares this with the imports.
 EVERY_RUN = ("snakemake", "numpy", "scipy", "opencv-python-headless", "numcodecs", "google-crc32c", "pandas", "pyarrow")
-EVERY_RUN += ("pyyaml", "jsonschema", "pillow", "plotly", "jinja2")
+EVERY_RUN += ("pyyaml", "pillow", "plotly", "jinja2")
 # What some import, by the format of the input and by the methods of segmentation and tracking.
 READERS = {"nd2": ("nd2",), "czi": ("aicspylibczi", "pylibCZIrw"), "pyme": ("h5py",)}
-METHODS = {"cellpose": ("cellpose",), "btrack": ("btrack",)}
+NETWORK = ("onnx", "onnxruntime", "scikit-image")
+METHODS = {"cellpose": ("cellpose",), "btrack": ("btrack",), "deepsea": ("deepsea", *NETWORK), ".onnx": NETWORK}
 
 
 def packages_of(record: Mapping[str, Any]) -> set[str]:
     """The packages that this run imports. (Which of the two for CZI has read the planes is in the log of `copy`.)"""
     params = record["params"]
     methods = (params.get("segmentation_method"), params.get("tracking_method"))
+    methods = [".onnx" if str(method).endswith(".onnx") else method for method in methods]
     found = {*EVERY_RUN, *READERS.get(record["provenance"]["input"]["format"], ())}
     return found.union(*(METHODS.get(method, ()) for method in methods))
 
