@@ -12,15 +12,15 @@ rule preview_segment:
     """Segment the frames of a preview with one set of parameters."""
     output:
         labels=LAYOUT.preview_labels,
-        checksums=LAYOUT.checksums("preview_{parameters}", DATASET),
+        checksums=LAYOUT.checksums("preview_segment_{parameters}", DATASET),
     log:
-        LAYOUT.log("preview/{parameters}", DATASET),
+        LAYOUT.log("preview_segment_{parameters}", DATASET),
     benchmark:
-        LAYOUT.benchmark("preview/{parameters}", DATASET)
+        LAYOUT.benchmark("preview_segment_{parameters}", DATASET)
     conda:
         "../envs/celltraces.yaml"
     resources:
-        mem_mb=largest_fov_memory("segment"),
+        mem_mb=largest_fov_memory("preview_segment"),
         runtime=10,
     params:
         settings=settings_of("preview_segment"),
@@ -41,9 +41,9 @@ rule preview_compare:
         frames=f"{LAYOUT.preview}/preview_frames.csv",
         checksums=LAYOUT.checksums("preview_compare", DATASET),
     log:
-        LAYOUT.log("preview/compare", DATASET),
+        LAYOUT.log("preview_compare", DATASET),
     benchmark:
-        LAYOUT.benchmark("preview/compare", DATASET)
+        LAYOUT.benchmark("preview_compare", DATASET)
     conda:
         "../envs/celltraces.yaml"
     resources:

@@ -17,7 +17,7 @@ from celltraces.planning.experiment import Experiment
 from celltraces.planning.samples import fovs_for
 from celltraces.results.curation import Flag
 
-STAGE = "curation"  # in the names of the log, benchmark and checksums of apply_curation
+STAGE = "apply_curation"
 
 
 # ----------------------------------------------------------------------------------------------- which FOVs have some
