@@ -20,11 +20,11 @@ PYTHON = ROOT / ".venv/bin/python"
 # The level of the tests in tests/test_NAME.py, unless a mark on one says otherwise; pyproject.toml says what each is.
 LEVELS = {
     "unit": """
-        apart background bits clock config coverage exposure foreign_arrays left_out nd2_internals phantoms
-        stage_movement versions zstacks config_fuzz crop curation environment features fitting formats_deepcell
-        formats_playnano formats_pyama formats_pyme formats_tracks images kinetics levels lock merge methods
-        microscopy missing pictures plan preview psf quality recipe report rerun segmentation shifts simulate store
-        touching tracking userpaths
+        background bit_morphology child_process code_digest config coverage exposure foreign_arrays future_dates house
+        left_out nd2_internals phantoms stage_movement versions zstacks config_fuzz crop curation environment features
+        fitting formats_deepcell formats_playnano formats_pyama formats_pyme formats_tracks images kinetics levels
+        lock merge methods missing movie_file pictures plan preview psf quality recipe report segmentation shifts
+        simulate store touching tracking userpaths
     """,
     "slow": """
         benchmarks
