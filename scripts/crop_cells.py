@@ -39,7 +39,7 @@ class Cells:
 def locate_cells(tracked: Frames) -> Cells:
     """Find every cell's boxes in a (T, H, W) array of tracked labels; windows are as tight as the boxes."""
     n_frames = tracked.shape[0]
-    found = [shared_pixels.regions(tracked, frame) for frame in range(n_frames)]
+    found = [shared_pixels.regions_with_hidden(tracked, frame) for frame in range(n_frames)]
     ids = np.unique(np.concatenate([labels for labels, _, _ in found])).astype(np.int32)
     bboxes = np.zeros((len(ids), n_frames, 4), np.int32)
     areas = np.zeros((len(ids), n_frames), np.int32)

@@ -50,7 +50,7 @@ def estimate_movie(
             written[at] += 1
 
         for frame in range(shape[0]):
-            covered = background.dilate(labels.read(frame) > 0, background_dilation) if labels else None
+            covered = background.dilate_mask(labels.read(frame) > 0, background_dilation) if labels else None
             for at, channel in enumerate(channels):
                 estimate = None
                 if channel.present(frame):

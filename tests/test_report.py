@@ -169,7 +169,7 @@ def two_cells(tmp_path):
     ) as append:
         for frame in labels:
             append(frame)
-    files = fov_digest.digest(
+    files = fov_digest.make_digest(
         tmp_path / "cells.zarr",
         tmp_path / "traces.csv",
         arrays["pc_ch_0"].path,

@@ -77,7 +77,7 @@ def _boxes(labels: shared_pixels.FrameStack, padding: int) -> dict[int, list[Box
     n_frames, height, width = labels.shape
     boxes: dict[int, list[Box]] = {}
     for frame in range(n_frames):
-        cells, _, found = shared_pixels.regions(labels, frame)
+        cells, _, found = shared_pixels.regions_with_hidden(labels, frame)
         for cell, (y0, x0, y1, x1) in zip(cells.tolist(), found.tolist(), strict=True):
             low, high = (
                 (max(y0 - padding, 0), max(x0 - padding, 0)),

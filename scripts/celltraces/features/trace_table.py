@@ -88,7 +88,7 @@ def extract_cell(
     return columns
 
 
-def table(
+def trace_lines(
     get: cells.Get,
     fov: int,
     chosen: Chosen,

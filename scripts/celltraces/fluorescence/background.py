@@ -59,12 +59,12 @@ def estimate_background(
     image: (H, W) uint16, raw counts. foreground: (H, W) bool, the cells, or None where nothing was segmented.
     tile_size: side of the tiles in pixels, from 32 to the nearest 8; background that varies within less is not
     followed. At most half the image's smaller side (or 64).
-    background_dilation: pixels by which the cells are grown first (see `dilate`; 0 if that was done already).
+    background_dilation: pixels by which the cells are grown first (see `dilate_mask`; 0 if that was done already).
 
     Returns (H, W) float32 counts, or None where no tile has background enough: the caller then takes the
     estimate of a neighbouring frame.
     """
-    covered = np.zeros(image.shape, bool) if foreground is None else dilate(foreground, background_dilation)
+    covered = np.zeros(image.shape, bool) if foreground is None else dilate_mask(foreground, background_dilation)
     tile_size = min(tile_size, max(min(image.shape) // 2, 64))
     half = (tile_size + 1) // 2
     factor = _FACTOR if half >= 4 * _FACTOR and min(image.shape) >= tile_size else 1
@@ -99,7 +99,7 @@ def _means(image, covered, factor):
     return means, np.bitwise_or.reduce(hidden, axis=1) > 0
 
 
-def dilate(mask: Mask, radius: int) -> Mask:
+def dilate_mask(mask: Mask, radius: int) -> Mask:
     """Grow a mask by a true disk: every pixel within `radius` pixels (centre to centre) of the mask.
 
     (H, W) bool -> (H, W) bool. Nothing comes in over the image's edge.

@@ -62,7 +62,7 @@ def _without(dataset: Dataset, failed: set[int]) -> Dataset:
 
 def _plan_dataset(config: Mapping[str, Any], name: str, path: str) -> Dataset:
     key = f"datasets.{name}"
-    if not is_file(path) and not pyama_folder.is_one(Path(path)):
+    if not is_file(path) and not pyama_folder.is_pyama_folder(Path(path)):
         what = "is a folder" if os.path.isdir(path) else "does not exist"
         hint = "; `make demo` writes it" if path.startswith("demo/") else "; check the path in the config"
         raise UserError(f"{key}: the file {path!r} {what}{hint}")

@@ -37,9 +37,8 @@ def settings_of(experiment: Experiment, job: str, wildcards: Wildcards) -> str:
     """
     if job.startswith("export_"):
         dataset, fov = _place(experiment, wildcards)
-        return as_json(
-            export_settings(experiment, dataset, fov, job.removeprefix("export_"), scales(dataset, fov, experiment.config["params"]))
-        )
+        placed = scales(dataset, fov, experiment.config["params"])
+        return as_json(export_settings(experiment, dataset, fov, job.removeprefix("export_"), placed))
     if job not in OF_JOB:
         return _of_stage_alone(experiment, job)
     return as_json({**stage_settings(experiment.config, job), **OF_JOB[job](experiment, wildcards)})
@@ -94,7 +93,7 @@ def _qc(experiment: Experiment, wildcards: Wildcards) -> dict[str, Any]:
 
 def _record(experiment: Experiment, wildcards: Wildcards) -> dict[str, Any]:
     dataset, _ = _place(experiment, wildcards)
-    return {"record": record_of(experiment.config, dataset), "files": _named_files(experiment.config, dataset)}
+    return {"record": processing_record(experiment.config, dataset), "files": _named_files(experiment.config, dataset)}
 
 
 def _named_files(config: Mapping[str, Any], dataset: Dataset) -> dict[str, str]:
@@ -268,7 +267,7 @@ def preview_comparison(config: Mapping[str, Any], dataset: Dataset) -> dict[str,
     }
 
 
-def record_of(config: Mapping[str, Any], dataset: Dataset) -> dict[str, Any]:
+def processing_record(config: Mapping[str, Any], dataset: Dataset) -> dict[str, Any]:
     """The content of processing_config.yaml but for the versions of software."""
     movie = dataset.movie
 

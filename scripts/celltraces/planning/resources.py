@@ -66,7 +66,7 @@ MINUTES_PER_MILLION_ROWS = 3  # merging
 
 
 def memory_mb(stage: str, movie: Movie, fov: int) -> int:
-    """Megabytes for one job of `stage` on one FOV of a plan."""
+    """Megabytes for one job of `stage` on one FOV of a movie."""
     frames = FRAMES[stage] * _megapixels(movie, fov)
     rows = ROW_BYTES.get(stage, 0) * _rows(movie, fov) / 1e6
     return math.ceil(BASE_MB + FIXED_MB.get(stage, 0) + frames + rows)

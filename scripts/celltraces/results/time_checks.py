@@ -49,7 +49,7 @@ def assumed(
 ) -> Iterator[tuple[str, float, float | None]]:
     """Return what is guessed about the times of a FOV: name of the check, value, limit; both in minutes.
 
-    times_min (T,) and source: as plan.frame_times gives them. place: the FOV as the file describes it (Movie.fovs).
+    times_min (T,) and source: as planning.frame_times gives them. place: the FOV as the file describes it (Movie.fovs).
     `time_assumed`: frames are taken to follow each other at one interval (value), which the file does not say, or says
     although it has stamps that cannot be used; then the FOV is taken to begin with the first frame of the file as well.
     `time_mapping`: it gives all FOVs the same times, although this one began later (value) than the file's first frame,
