@@ -7,7 +7,7 @@ rule pictures:
 
 
 rule draw_overlay:
-    """Film a FOV in phase contrast with the outlines and numbers of its cells."""
+    """Draw a movie of a FOV: phase contrast with the outlines and numbers of its cells."""
     input:
         pc=LAYOUT.frames(pc(PC)),
         tracked=final_labels,
@@ -30,7 +30,7 @@ rule draw_overlay:
         settings=settings_of("draw_overlay"),
         code=code_of("draw_overlay.py"),
     message:
-        "Filming the cells of {wildcards.dataset} FOV {wildcards.fov}"
+        "Drawing the movie of {wildcards.dataset} FOV {wildcards.fov}"
     script:
         "../scripts/draw_overlay.py"
 

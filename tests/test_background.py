@@ -139,8 +139,8 @@ def test_squares_of_pixels_as_large_as_cells_leave_free(monkeypatch, cells, fact
     true = oracles.smooth_background((512, 512), "lamp", 350, 700)
     image, mask = oracles.simulated_frame(np.random.default_rng(3), true, cells)
     covered = dilate_mask(mask, 10)
-    means, seen = background._means, []
-    monkeypatch.setattr(background, "_means", lambda *given: seen.append(given[2]) or means(*given))
+    means, seen = background.means_of_squares, []
+    monkeypatch.setattr(background, "means_of_squares", lambda *given: seen.append(given[2]) or means(*given))
     estimate_background(image, covered, background_dilation=0)
     assert seen[-1] == factor
 
@@ -150,7 +150,7 @@ def test_means_of_squares(factor):
     rng = np.random.default_rng(factor)
     image = rng.integers(0, 65536, (43, 58), dtype=np.uint16)
     covered = rng.random(image.shape) < 0.05
-    means, hidden = background._means(image, covered, factor)
+    means, hidden = background.means_of_squares(image, covered, factor)
     height, width = 43 // factor, 58 // factor
     for y, x in np.ndindex(height, width):
         square = np.s_[y * factor : (y + 1) * factor, x * factor : (x + 1) * factor]

@@ -22,15 +22,12 @@ from celltraces.errors import UserError
 from celltraces.pictures import draw
 from celltraces.planning import job_settings
 from celltraces.planning.datasets import plan_datasets
-from celltraces.preview import sets as sets_module
 from celltraces.preview.comparison import MERGED, NEW, compare, rows_as_csv, summarise
 from celltraces.preview.picture import BOTTOM, FATES, GAP, LEFT, LOST_COLOUR, TILE, TOP, detail, draw_detail
-from celltraces.preview.sets import frames_to_try, mistakes, parameter_sets
+from celltraces.preview.sets import PARAMETERS, frames_to_try, mistakes, parameter_sets
 from celltraces.readers.movie_file import read_frame
 from celltraces.segmentation import logstd
 from celltraces.storage import cells
-
-PARAMETERS = sets_module.PARAMETERS
 
 
 def config(method="logstd", params=None, **wanted):

@@ -184,7 +184,7 @@ def test_forbidden_pairs_cost_no_permitted_match():
 def test_the_assignment_gains_as_much_as_the_best_of_all_choices(pairs):
     i, j = np.array(list(pairs)).T
     gain = np.array(list(pairs.values())) / 1000
-    chosen_i, chosen_j = overlap._assign(i, j, gain)
+    chosen_i, chosen_j = overlap.assign(i, j, gain)
     assert len({*chosen_i}) == len({*chosen_j}) == len(chosen_i)
     found = sum(pairs[pair] for pair in zip(chosen_i.tolist(), chosen_j.tolist(), strict=True))
     choices = (sum(pairs.get(pair, 0) for pair in enumerate(choice)) for choice in permutations(range(5)))

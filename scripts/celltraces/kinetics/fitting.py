@@ -141,7 +141,7 @@ def _fit_batch(model: Model, times: Float, values: Float) -> Fits:
     r_squared = np.where((flag == "too_few_points") | constant, 0.0, r_squared)
     mixed = _mixed(model, u, low, high)
     for at in np.flatnonzero(mixed):
-        # Either may be what the other is.
+        # The two are indistinguishable: both get the union of the intervals.
         low[at, _pair(model)], high[at, _pair(model)] = low[at, _pair(model)].min(), high[at, _pair(model)].max()
     flags = _parameter_flags(batch, u, low, high, mixed)
     fitted = np.isin(flag, ["ok"])

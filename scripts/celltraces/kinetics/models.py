@@ -303,7 +303,7 @@ def with_settings(model: Model, settings: Mapping[str, Mapping[str, Any]], key: 
             raise UserError(f"{key}.{name}: fitting it needs bounds; give `bounds: [low, high]`")
         if bounds[0] < 0 < parameter.bounds[0]:
             raise UserError(f"{key}.{name}.bounds: {bounds[0]:g} is not allowed; allowed: 0 and above")
-        # Whoever narrows the bounds alone need not move the initial value as well.
+        # If only bounds are given, clip the initial value into them.
         initial = float(said.get("initial", np.clip(parameter.initial, *bounds)))
         if not bounds[0] <= initial <= bounds[1]:
             raise UserError(

@@ -4,12 +4,11 @@
 of (fov, frame, channel, z), each counted from 0 in the order of the file, whatever loops, scenes or ids the file
 itself uses. A plane that the file does not hold is reported and read as None; it never moves another plane.
 
-The metadata of an ND2 go through the package `nd2`. Its frames, and the uncompressed planes of a CZI, are read here;
-compressed planes and mosaics of a CZI go through `celltraces.readers.libczi`. Before a plane is taken for one, what the
-file says of it in one place (index, directory) is compared with what it says in another (the chunk's or subblock's own
-header, lengths against size and pixel type), so that damage is noticed instead of planes shifted, and no length from a
-file is believed before memory is asked for. The libraries' own checks do not suffice: of 15,000 damaged files 2 % gave
-other pixels or times without a word, and 17 ended the process.
+Each kind of file has a module: `nd2_file`, `czi_file`, `pyama_folder` here, and `celltraces.pyme.spool`. Before a plane
+is read, what the file says of it in one place (index, directory) is compared with what it says in another (the chunk's
+or subblock's own header, lengths against size and pixel type), so that damage is noticed instead of planes shifted, and
+no length from a file is believed before memory is asked for. The libraries' own checks do not suffice: of 15,000
+damaged files 2 % gave other pixels or times without an error, and 17 ended the process.
 """
 
 from __future__ import annotations
@@ -111,6 +110,7 @@ def _reader_errors(path: Path, kind: str, place: str = "") -> Iterator[None]:
 
 
 def _inspect_spool(path: Path, settings: Mapping[str, Any]) -> Movie:
+    """A spool of PYME as a movie of one FOV."""
     found = spool.inspect(path, settings)
     stamps_s, taken = found.stamps_s[None], np.ones((1, found.sizes["T"]), bool)
     place = {

@@ -123,7 +123,7 @@ def by_preference(means: Mapping[int, float]) -> list[int]:
     return [ranked[rank] for rank in spread(len(ranked))]
 
 
-def some(frames: np.ndarray, n: int) -> np.ndarray:
+def evenly_spaced(frames: np.ndarray, n: int) -> np.ndarray:
     """`n` of the frames, evenly from the first to the last."""
     return frames[np.unique(np.linspace(0, len(frames) - 1, n).round().astype(int))]
 
@@ -172,7 +172,8 @@ def make_digest(
         )
         files[THUMBNAIL] = as_webp(picture)
         frames_of = {
-            int(cell): some(np.flatnonzero(of_cell), crop_frames) for cell, of_cell in zip(ids, valid, strict=True)
+            int(cell): evenly_spaced(np.flatnonzero(of_cell), crop_frames)
+            for cell, of_cell in zip(ids, valid, strict=True)
         }
         chosen = by_preference(means)[:cells_per_fov]
         shown = [tiles_of(get, cell, frames_of[cell], pc, fl, crop_width) for cell in chosen]

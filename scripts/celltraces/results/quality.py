@@ -1,4 +1,4 @@
-"""Quality checks: one row in qc.csv per suspicious frame or FOV."""
+"""Check the quality of images and results: one row in qc.csv per suspicious frame or FOV."""
 
 import csv
 import io

@@ -93,7 +93,7 @@ def track(
             age=np.ones(label.size, np.int64),
             unclaimed=np.ones(label.size, bool),
         )
-        i, j = _assign(*_permitted(recent, frame, min_iou, iou == "mask"))
+        i, j = assign(*_permitted(recent, frame, min_iou, iou == "mask"))
         offset = 0
         for past in recent:
             here = (i >= offset) & (i < offset + past.ids.size)
@@ -303,7 +303,7 @@ def _expand(lo: np.ndarray, hi: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.arange(j.size) - np.repeat(np.cumsum(count) - count - lo, count), j
 
 
-def _assign(i: np.ndarray, j: np.ndarray, gain: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def assign(i: np.ndarray, j: np.ndarray, gain: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The pairs (i, j) of the one-to-one assignment with the largest total gain; all gains are above 0.
 
     Solved for each connected component of the graph of pairs, which is exact and keeps the matrices small. Nearly all
