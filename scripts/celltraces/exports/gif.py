@@ -47,7 +47,7 @@ def write_gif(
     table = display_level.to_bytes(np.arange(1 << 16), low, high)
     shades = colour_map(name, 256)
     palette = np.concatenate([colour_map(name, SHADES), np.array([WHITE, CYAN], np.uint8)])
-    with movie.filming(path, size[::-1], gif_fps, palette) as append:
+    with movie.writing_movie(path, size[::-1], gif_fps, palette) as append:
         for picture in _pictures(frames, labels, table, shades, times_min, bar, size):
             append(picture)
 
