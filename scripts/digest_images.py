@@ -20,7 +20,7 @@ GAP = 4  # px between two channels of a picture
 NARROWEST = 100  # px: width of a channel in a picture of many
 
 
-def middle_frame(arrays: Sequence[Frames]) -> int:
+def common_middle_frame(arrays: Sequence[Frames]) -> int:
     """The middle one of the frames that the file holds in all of these channels, else in the first of them."""
     n_frames = arrays[0].shape[0]
     present = [frame for frame in range(n_frames) if all(array.present(frame) for array in arrays)]
@@ -65,7 +65,7 @@ def make_digest(channels: Sequence[Path], backgrounds: Sequence[Path], thumbnail
     """
     raw = [open_frames(path) for path in channels]
     below = {_number(path): open_frames(path) for path in backgrounds}
-    frame = middle_frame(raw)
+    frame = common_middle_frame(raw)
     shown = as_webp(picture(raw, frame, thumbnail_width))
     images = [levels_of(array, below.get(_number(array.path))) for array in raw]
     known = {"frame": frame, "bytes": len(shown), "images": images}
