@@ -85,7 +85,7 @@ def _with_uncovered(mask: np.ndarray | None, frames: Frames, frame: int) -> np.n
     boxes = coverage.of_frame(frames.attributes, frame)
     if not boxes:
         return mask
-    uncovered = coverage.mask_of(boxes, frames.shape[1:])
+    uncovered = coverage.mask_of_boxes(boxes, frames.shape[1:])
     return uncovered if mask is None else mask | uncovered
 
 

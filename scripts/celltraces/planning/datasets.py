@@ -25,7 +25,7 @@ from celltraces.readers.child_process import call
 from celltraces.readers.movie import Movie
 
 
-def inspect_movie(path: Path, pyme: Mapping[str, Any]) -> Movie:
+def inspect_in_child_process(path: Path, pyme: Mapping[str, Any]) -> Movie:
     """`celltraces.readers.movie_file.inspect_movie` in a child process."""
     return Movie(**call("celltraces.readers.movie_file:inspect_movie", str(path), {"pyme": pyme}))
 
@@ -107,7 +107,7 @@ def _look_at(name: str, path: str, layout: Layout, pyme: Mapping[str, Any]) -> t
             return Movie(**last["movie"]), last["identity"], ""
     except (OSError, ValueError, KeyError, TypeError):
         pass
-    movie, identity = inspect_movie(Path(path), pyme), content_identity(path)
+    movie, identity = inspect_in_child_process(Path(path), pyme), content_identity(path)
     return (
         movie,
         identity,
