@@ -71,7 +71,7 @@ JOBS = {
     "qc": "check_quality",
     "tidy": "tidy_traces",
     "merge_all": "merge_samples",
-    "report": "write_report, report.numbers",
+    "write_report": "write_report, celltraces.report.figures",
 }
 # The program itself, PyAMA 5a552bf with 2 workers: reading, segmentation, tracking, background and extraction of an ND2
 # of 2 FOVs x 60 x 1024 x 1024 in three channels with 81 cells; and this workflow with everything that it does (crops,
@@ -240,7 +240,7 @@ def extracted(cells: Path) -> list[str]:
     settings |= {"particle_sigma": 1.5, "particle_threshold": 4.5}
     chosen = Chosen(0, ((0, ("area", "aspect_ratio")), (1, tuple(FEATURES))))
     with open_store(cells) as get:
-        return list(trace_table.table(get, 0, chosen, None, **settings))
+        return list(trace_table.trace_lines(get, 0, chosen, None, **settings))
 
 
 def plain_ways(folder: Path) -> Iterator[Row]:

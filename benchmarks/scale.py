@@ -64,7 +64,7 @@ def prepare(folder: Path, n_fovs: int) -> Path:
         **{"n_fovs": 1, "n_frames": N_FRAMES, "height": 16, "width": 16},
         channels=[Channel(name) for name in ("Phase", "GFP", "RFP")],
     )
-    inspect_movie = datasets.inspect_movie
+    inspect_movie = datasets.inspect_in_child_process
     movie = inspect_movie(data, {"axes": None, "allow_lossy": False})
     fovs = [
         {
@@ -87,10 +87,10 @@ def prepare(folder: Path, n_fovs: int) -> Path:
         },
         "samples": [{"name": "control", "fovs": f"0-{n_fovs // 2 - 1}"}],
     }
-    datasets.inspect_movie = lambda path, pyme: replace(movie, fovs=fovs)
+    datasets.inspect_in_child_process = lambda path, pyme: replace(movie, fovs=fovs)
     completed = complete(config)
     datasets.write_notes(Layout(config["output_dir"]), datasets.plan_datasets(completed).values())
-    datasets.inspect_movie = inspect_movie
+    datasets.inspect_in_child_process = inspect_movie
     (folder / "config.yaml").write_text(yaml.safe_dump(config))
     return folder / "config.yaml"
 

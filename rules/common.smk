@@ -48,7 +48,7 @@ if shlex.quote(sys.executable) != sys.executable:
 try:
     refuse_repeated_keys(workflow.configfiles)
     WITHOUT = (
-        partial_run.left_out()
+        partial_run.without_fovs()
     )  # FOVs that failed, in the second run that does without them
     EXPERIMENT = plan_experiment(config, WITHOUT)
 except UserError as error:
@@ -241,7 +241,7 @@ def findings():
 
 def left_over():
     """What lies in the results and does not belong to this configuration: a line, where there is something."""
-    found = leftovers.find(EXPERIMENT)
+    found = leftovers.find_leftovers(EXPERIMENT)
     return leftovers.line(found, LAYOUT.results, code_digest.command())
 
 

@@ -16,10 +16,10 @@ rule apply_corrections:
     conda:
         "../envs/celltraces.yaml"
     resources:
-        mem_mb=memory("corrections"),
-        runtime=runtime("corrections"),
+        mem_mb=memory("apply_corrections"),
+        runtime=runtime("apply_corrections"),
     params:
-        settings=settings_of("corrections"),
+        settings=settings_of("apply_corrections"),
         code=code_of("apply_corrections.py"),
     message:
         "Applying the corrections of {wildcards.dataset} FOV {wildcards.fov}"

@@ -7,18 +7,18 @@ rule apply_curation:
         traces=rules.extract.output.traces,
     output:
         decisions=LAYOUT.decisions,
-        checksums=LAYOUT.checksums("curation"),
+        checksums=LAYOUT.checksums("apply_curation"),
     log:
-        LAYOUT.log("curation"),
+        LAYOUT.log("apply_curation"),
     benchmark:
-        LAYOUT.benchmark("curation")
+        LAYOUT.benchmark("apply_curation")
     conda:
         "../envs/celltraces.yaml"
     resources:
         mem_mb=merging("mem_mb"),
         runtime=10,
     params:
-        settings=settings_of("curation"),
+        settings=settings_of("apply_curation"),
         code=code_of("apply_curation.py"),
     message:
         "Finding the cells of {wildcards.dataset} FOV {wildcards.fov} that a person decided on"

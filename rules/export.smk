@@ -29,7 +29,7 @@ for name in FORMATS:
             mem_mb=memory("export"),
             runtime=runtime("export"),
         params:
-            settings=settings_of(f"export:{name}"),
+            settings=settings_of(f"export_{name}"),
             code=code_of("export_fov.py", module_file(name)),
         message:
             f"Exporting {{wildcards.dataset}} FOV {{wildcards.fov}}: {name}"

@@ -7,7 +7,7 @@ rule pictures:
 
 
 rule draw_overlay:
-    """Film a FOV in phase contrast with the outlines and numbers of its cells."""
+    """Draw a movie of a FOV: phase contrast with the outlines and numbers of its cells."""
     input:
         pc=LAYOUT.frames(pc(PC)),
         tracked=final_labels,
@@ -16,21 +16,21 @@ rule draw_overlay:
         fl=[LAYOUT.frames(name) for name in ARRAYS.laid_over],
     output:
         movie=planned.overlay(EXPERIMENT),
-        checksums=LAYOUT.checksums("overlay"),
+        checksums=LAYOUT.checksums("draw_overlay"),
     log:
-        LAYOUT.log("overlay"),
+        LAYOUT.log("draw_overlay"),
     benchmark:
-        LAYOUT.benchmark("overlay")
+        LAYOUT.benchmark("draw_overlay")
     conda:
         "../envs/celltraces.yaml"
     resources:
-        mem_mb=memory("overlay"),
-        runtime=runtime("overlay"),
+        mem_mb=memory("draw_overlay"),
+        runtime=runtime("draw_overlay"),
     params:
-        settings=settings_of("overlay"),
+        settings=settings_of("draw_overlay"),
         code=code_of("draw_overlay.py"),
     message:
-        "Filming the cells of {wildcards.dataset} FOV {wildcards.fov}"
+        "Drawing the movie of {wildcards.dataset} FOV {wildcards.fov}"
     script:
         "../scripts/draw_overlay.py"
 
@@ -43,18 +43,18 @@ rule draw_plots:
         decisions=decisions_of,
     output:
         plots=list(map(for_report, planned.plots(LAYOUT, EXPERIMENT.columns))),
-        checksums=LAYOUT.checksums("plots", DATASET),
+        checksums=LAYOUT.checksums("draw_plots", DATASET),
     log:
-        LAYOUT.log("plots", DATASET),
+        LAYOUT.log("draw_plots", DATASET),
     benchmark:
-        LAYOUT.benchmark("plots", DATASET)
+        LAYOUT.benchmark("draw_plots", DATASET)
     conda:
         "../envs/celltraces.yaml"
     resources:
         mem_mb=4000,
         runtime=30,
     params:
-        settings=settings_of("plots"),
+        settings=settings_of("draw_plots"),
         code=code_of("draw_plots.py"),
     message:
         "Plotting the traces of {wildcards.dataset}"

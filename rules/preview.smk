@@ -12,11 +12,11 @@ rule preview_segment:
     """Segment the frames of a preview with one set of parameters."""
     output:
         labels=LAYOUT.preview_labels,
-        checksums=LAYOUT.checksums("preview_{parameters}", DATASET),
+        checksums=LAYOUT.checksums("preview_segment_{parameters}", DATASET),
     log:
-        LAYOUT.log("preview/{parameters}", DATASET),
+        LAYOUT.log("preview_segment_{parameters}", DATASET),
     benchmark:
-        LAYOUT.benchmark("preview/{parameters}", DATASET)
+        LAYOUT.benchmark("preview_segment_{parameters}", DATASET)
     conda:
         "../envs/celltraces.yaml"
     resources:
@@ -43,9 +43,9 @@ rule preview_compare:
         frames=f"{LAYOUT.preview}/preview_frames.csv",
         checksums=LAYOUT.checksums("preview_compare", DATASET),
     log:
-        LAYOUT.log("preview/compare", DATASET),
+        LAYOUT.log("preview_compare", DATASET),
     benchmark:
-        LAYOUT.benchmark("preview/compare", DATASET)
+        LAYOUT.benchmark("preview_compare", DATASET)
     conda:
         "../envs/celltraces.yaml"
     resources:

@@ -10,16 +10,16 @@ rule digest_images:
         ],
     output:
         digest=LAYOUT.digest,
-        checksums=LAYOUT.checksums("digest"),
+        checksums=LAYOUT.checksums("digest_images"),
     log:
-        LAYOUT.log("digest"),
+        LAYOUT.log("digest_images"),
     benchmark:
-        LAYOUT.benchmark("digest")
+        LAYOUT.benchmark("digest_images")
     conda:
         "../envs/celltraces.yaml"
     resources:
-        mem_mb=memory("digest"),
-        runtime=runtime("digest"),
+        mem_mb=memory("digest_images"),
+        runtime=runtime("digest_images"),
     params:
         settings=settings_of("digest_images"),
         code=code_of("digest_images.py"),
@@ -42,18 +42,18 @@ rule write_report:
             category="Reports",
             labels={"dataset": "{dataset}"},
         ),
-        checksums=LAYOUT.checksums("report", DATASET),
+        checksums=LAYOUT.checksums("write_report", DATASET),
     log:
-        LAYOUT.log("report", DATASET),
+        LAYOUT.log("write_report", DATASET),
     benchmark:
-        LAYOUT.benchmark("report", DATASET)
+        LAYOUT.benchmark("write_report", DATASET)
     conda:
         "../envs/celltraces.yaml"
     resources:
         mem_mb=4000,
         runtime=30,
     params:
-        settings=settings_of("report"),
+        settings=settings_of("write_report"),
         code=code_of(
             "write_report.py",
             "celltraces/report/page.html",

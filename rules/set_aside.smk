@@ -13,7 +13,7 @@ rule set_aside:
         settings=settings_of("set_aside"),
         code=code_of("set_aside.py"),
         results=LAYOUT.results,
-        found=lambda wildcards: list(map(str, leftovers.find(EXPERIMENT))),
+        found=lambda wildcards: list(map(str, leftovers.find_leftovers(EXPERIMENT))),
     message:
         "Moving what does not belong to this configuration out of the way"
     script:

@@ -30,8 +30,8 @@ def check_images(project: Project, channels: Mapping[str, Frames]) -> None:
     if len(names) < len(project.names):
         raise UserError(f"{project.where}: it has {len(project.names)} channels, this FOV has {len(channels)}")
     n_frames = project.shape[0]
-    theirs = ome.digest(project.image(at, frame) for at in range(len(names)) for frame in range(n_frames))
-    ours = ome.digest(channels[name].read(frame) for name in names for frame in range(n_frames))
+    theirs = ome.digest_of_planes(project.image(at, frame) for at in range(len(names)) for frame in range(n_frames))
+    ours = ome.digest_of_planes(channels[name].read(frame) for name in names for frame in range(n_frames))
     if theirs != ours:
         raise UserError(
             f"{project.where}: its images are not those of this FOV (SHA-256 of the pixels {theirs[:16]}..., here "
@@ -39,7 +39,7 @@ def check_images(project: Project, channels: Mapping[str, Frames]) -> None:
         )
 
 
-def read_frame(
+def labels_of_frame(
     values: np.ndarray, meaning: Mapping[int, Sequence[int]]
 ) -> tuple[np.ndarray, dict[int, np.ndarray], list[int]]:
     """Labels of one frame from its values (H, W) and what they stand for.
@@ -76,7 +76,7 @@ def apply_project(project: Project, tracked: Frames, output: Path) -> dict[int, 
             values = project.values(frame)
             if values.min() < 0:
                 raise UserError(f"{project.where}: frame {frame} holds the value {values.min()}; labels are 0 or more")
-            labels, hidden, unknown = read_frame(values, meaning)
+            labels, hidden, unknown = labels_of_frame(values, meaning)
             cells = {*regions(labels)[0].tolist(), *hidden}
             if cells and max(cells) > highest:
                 raise UserError(

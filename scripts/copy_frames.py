@@ -161,7 +161,7 @@ def covered_picture(image: np.ndarray, uncovered: Boxes) -> np.ndarray:
     """The frame (H, W) mirrored where it is uncovered, so that the edge of what was imaged is no structure in it."""
     if not uncovered:
         return image
-    return coverage.continued(image, coverage.mask_of(uncovered, image.shape), mirrored=True)
+    return coverage.continued(image, coverage.mask_of_boxes(uncovered, image.shape), mirrored=True)
 
 
 def main(raw: str, outputs: Sequence[str], **plan: Any) -> None:

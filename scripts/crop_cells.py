@@ -14,6 +14,7 @@ import numpy as np
 from celltraces import paths
 from celltraces.frames import coverage
 from celltraces.labels import shared_pixels
+from celltraces.labels.cell_batches import batches
 from celltraces.runs import job
 from celltraces.storage import display_level
 from celltraces.storage.cells import Put, new_store, put_array, put_group
@@ -21,7 +22,6 @@ from celltraces.storage.codecs import DISPLAY, LABELS, PIXELS
 from celltraces.storage.frames import Frames, open_frames
 
 SCALE = 65535
-BATCH_BYTES = 192 << 20  # pixels of so many cells are collected in one pass over the frames
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Cells:
 def locate_cells(tracked: Frames) -> Cells:
     """Find every cell's boxes in a (T, H, W) array of tracked labels; windows are as tight as the boxes."""
     n_frames = tracked.shape[0]
-    found = [shared_pixels.regions(tracked, frame) for frame in range(n_frames)]
+    found = [shared_pixels.regions_with_hidden(tracked, frame) for frame in range(n_frames)]
     ids = np.unique(np.concatenate([labels for labels, _, _ in found])).astype(np.int32)
     bboxes = np.zeros((len(ids), n_frames, 4), np.int32)
     areas = np.zeros((len(ids), n_frames), np.int32)
@@ -89,26 +89,17 @@ def write_cells(tracked: Frames, channels: Sequence[Frames], output: Path, *, cr
         for name in names:
             put_group(put, name)
         uncovered = [coverage.by_frame(channel.attributes) for channel in (tracked, *channels)]
-        for batch in _batches(cells):
+        for batch in batches(_sizes(cells)):
             for name, channel, boxes in zip(names, (tracked, *channels), uncovered, strict=True):
                 for cell, pixels in zip(batch, _collect(channel, cells, batch), strict=True):
                     _put_cell(put, name, channel, cells, cell, pixels, boxes)
     return cells
 
 
-def _batches(cells: Cells) -> Iterator[list[int]]:
-    """Rows of cells whose pixels in one channel fit into BATCH_BYTES together (a single cell may not)."""
-    batch: list[int] = []
-    size = 0
+def _sizes(cells: Cells) -> Iterator[tuple[int, int]]:
+    """The row of each cell and the bytes of its pixels in one channel, at most four a pixel."""
     for cell, (height, width) in enumerate(cells.windows.tolist()):
-        needed = 4 * height * width * int(cells.valid[cell].sum())
-        if batch and size + needed > BATCH_BYTES:
-            yield batch
-            batch, size = [], 0
-        batch.append(cell)
-        size += needed
-    if batch:
-        yield batch
+        yield cell, 4 * height * width * int(cells.valid[cell].sum())
 
 
 def _collect(channel: Frames, cells: Cells, batch: Sequence[int]) -> list[np.ndarray]:

@@ -1,8 +1,8 @@
 """Make the digest of one FOV, from which the report is built.
 
 One small zip file, so that the report of a thousand FOVs opens no image. `digest.json` in it says what there is (see
-`digest`); beside it lie `thumbnail.webp` and `cell_{number}.webp`. A FOV of which this cannot be made gets a file that
-says why: a report never costs the run its data.
+`make_digest`); beside it lie `thumbnail.webp` and `cell_{number}.webp`. A FOV of which this cannot be made gets a file
+that says why: a report never costs the run its data.
 """
 
 import json
@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from celltraces.report.digest import DIGEST
-from celltraces.report.fov_digest import digest
+from celltraces.report.fov_digest import make_digest
 from celltraces.runs import job
 from celltraces.storage import cells
 
 
 def main(output: str, **wanted: Any) -> None:
     try:
-        files = digest(**wanted)
+        files = make_digest(**wanted)
     except Exception as error:
         job.log.exception("the report will not show this FOV")
         files = {DIGEST: json.dumps({"problem": type(error).__name__}).encode()}

@@ -20,7 +20,7 @@ GAP = 4  # px between two channels of a picture
 NARROWEST = 100  # px: width of a channel in a picture of many
 
 
-def middle_frame(arrays: Sequence[Frames]) -> int:
+def common_middle_frame(arrays: Sequence[Frames]) -> int:
     """The middle one of the frames that the file holds in all of these channels, else in the first of them."""
     n_frames = arrays[0].shape[0]
     present = [frame for frame in range(n_frames) if all(array.present(frame) for array in arrays)]
@@ -38,7 +38,7 @@ def picture(arrays: Sequence[Frames], frame: int, width: int) -> np.ndarray:
     for array in arrays:
         image = array.read(frame)
         shape = draw.picture_shape(*image.shape, width)
-        shown = draw.grey_picture(draw.resize(display_level.to_bytes(image, *draw.display_levels([image])), shape))
+        shown = draw.grey_picture(draw.resize(display_level.to_bytes(image, *draw.grey_levels([image])), shape))
         parts += [shown, np.full((shown.shape[0], GAP, 3), 255, np.uint8)]
     return np.concatenate(parts[:-1], axis=1)
 
@@ -58,14 +58,14 @@ def levels_of(array: Frames, background: Frames | None) -> dict[str, Any]:
     }
 
 
-def digest(channels: Sequence[Path], backgrounds: Sequence[Path], thumbnail_width: int) -> dict[str, bytes]:
+def make_digest(channels: Sequence[Path], backgrounds: Sequence[Path], thumbnail_width: int) -> dict[str, bytes]:
     """The files of the digest. channels: the raw arrays. backgrounds: those of the channels that have one.
 
     In digest.json: `frame` and `bytes` of the picture, and `levels_of` each channel in the list `images`.
     """
     raw = [open_frames(path) for path in channels]
     below = {_number(path): open_frames(path) for path in backgrounds}
-    frame = middle_frame(raw)
+    frame = common_middle_frame(raw)
     shown = as_webp(picture(raw, frame, thumbnail_width))
     images = [levels_of(array, below.get(_number(array.path))) for array in raw]
     known = {"frame": frame, "bytes": len(shown), "images": images}
@@ -79,7 +79,7 @@ def _number(array: Path) -> str:
 
 def main(output: str, channels: Sequence[str], backgrounds: Sequence[str], thumbnail_width: int) -> None:
     try:
-        files = digest(list(map(Path, channels)), list(map(Path, backgrounds)), thumbnail_width)
+        files = make_digest(list(map(Path, channels)), list(map(Path, backgrounds)), thumbnail_width)
     except Exception as error:
         job.log.exception("the report will not show this FOV")
         files = {DIGEST: json.dumps({"problem": type(error).__name__}).encode()}

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from celltraces.pictures.overlay import film_cells
+from celltraces.pictures.overlay import write_cell_movie
 from celltraces.results.curation import good_traces
 from celltraces.runs import job
 from celltraces.storage.frames import open_frames
@@ -26,7 +26,7 @@ def main(
 ) -> None:
     (table,) = good_traces([traces], [scales["times_min"]], decisions)
     kept = sorted(set(table["cell"].tolist()))
-    film_cells(
+    write_cell_movie(
         open_frames(Path(pc)),
         open_frames(Path(tracked)),
         [open_frames(Path(path)) for path in fl],

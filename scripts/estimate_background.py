@@ -50,7 +50,7 @@ def estimate_movie(
             written[at] += 1
 
         for frame in range(shape[0]):
-            covered = background.dilate(labels.read(frame) > 0, background_dilation) if labels else None
+            covered = background.dilate_mask(labels.read(frame) > 0, background_dilation) if labels else None
             for at, channel in enumerate(channels):
                 estimate = None
                 if channel.present(frame):
@@ -85,7 +85,7 @@ def _with_uncovered(mask: np.ndarray | None, frames: Frames, frame: int) -> np.n
     boxes = coverage.of_frame(frames.attributes, frame)
     if not boxes:
         return mask
-    uncovered = coverage.mask_of(boxes, frames.shape[1:])
+    uncovered = coverage.mask_of_boxes(boxes, frames.shape[1:])
     return uncovered if mask is None else mask | uncovered
 
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from celltraces.features.trace_table import Chosen, table
+from celltraces.features.trace_table import Chosen, trace_lines
 from celltraces.features.user_features import load_plugin
 from celltraces.files import write_text
 from celltraces.labels import lineage
@@ -32,7 +32,7 @@ def main(
     by_channel = tuple((channel, tuple(names)) for channel, names in chosen)
     born = lineage.read_table(Path(lineage_table)) if lineage_table else None
     with open_store(Path(cells)) as get:
-        lines = list(table(get, fov, Chosen(pc, by_channel, bool(plugins)), born, **settings))
+        lines = list(trace_lines(get, fov, Chosen(pc, by_channel, bool(plugins)), born, **settings))
     write_text(Path(output), "\n".join(lines) + "\n")
     job.log.info("%d rows", len(lines) - 1)
 

@@ -13,7 +13,7 @@ from celltraces.storage.groups import write_group
 
 
 def multiscales(name: str, scales: Mapping[str, Any]) -> dict[str, Any]:
-    """Attributes of one channel's group. `scales` is what the plan knows of the FOV (plan.scales).
+    """Attributes of one channel's group. `scales` is what planning knows of the FOV (planning.job_settings.scales).
 
     Level 1 is another dtype on another scale and stays out of the list, which is for measured values.
     """

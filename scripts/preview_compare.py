@@ -15,7 +15,7 @@ from celltraces.errors import UserError
 from celltraces.files import write_text
 from celltraces.labels import left_out
 from celltraces.pictures import draw
-from celltraces.preview.comparison import Comparison, compare, numbers, table
+from celltraces.preview.comparison import Comparison, compare, rows_as_csv, summarise
 from celltraces.preview.picture import assemble, detail, draw_detail, draw_whole
 from celltraces.preview.sets import PARAMETERS
 from celltraces.pyme import spool
@@ -71,7 +71,7 @@ def main(
             if (fov, frame) not in held:
                 continue
             image = read_frame(read, fov, frame, channel, planes)
-            grey = display_level.to_bytes(image, *draw.display_levels([image]))
+            grey = display_level.to_bytes(image, *draw.grey_levels([image]))
             first, *others = labels(fov, frame)
             gone = rejected(fov, frame)
             tiles = [draw_whole(grey, first, places[fov], gone[0])]
@@ -79,12 +79,12 @@ def main(
                 found = compare(first, found_by_set, gone[at])
                 comparisons[at].append(found)
                 tiles.append(draw_detail(grey, first, found_by_set, found, places[fov], gone[at]))
-                by_frame.append({**sets[at], "present": not at, "fov": fov, "frame": frame, **numbers([found])})
-            rows.append((f"FOV {fov}\nframe {frame}\n{draw.clock(time)}", tiles))
-    totals = [numbers(found) for found in comparisons]
+                by_frame.append({**sets[at], "present": not at, "fov": fov, "frame": frame, **summarise([found])})
+            rows.append((f"FOV {fov}\nframe {frame}\n{draw.hours_and_minutes(time)}", tiles))
+    totals = [summarise(found) for found in comparisons]
     by_set = [{**tried, "present": tried == sets[0], **total} for tried, total in zip(sets, totals, strict=True)]
-    write_text(Path(table_of_sets), table(by_set))
-    write_text(Path(table_of_frames), table(by_frame))
+    write_text(Path(table_of_sets), rows_as_csv(by_set))
+    write_text(Path(table_of_frames), rows_as_csv(by_frame))
     title = f"{name}: the same {'frames' if len(rows) > 1 else 'frame'}, segmented with one parameter changed at a time"
     assemble(rows, sets, totals, title, Path(picture))
     for tried, total in zip(sets, totals, strict=True):

@@ -39,7 +39,7 @@ def register_movie(source: Path, output: Path, shift: shift_field.Shift, pixel_n
                 boxes = tuple(coverage.of_frame(frames.attributes, frame))
                 if boxes != latest[0]:
                     # without data is also what lies between a pixel with and one without
-                    mask = coverage.mask_of(boxes, shape).astype(np.uint16) * 65535
+                    mask = coverage.mask_of_boxes(boxes, shape).astype(np.uint16) * 65535
                     latest = boxes, coverage.boxes_of((shift_field.shifted(mask, places) > 0) | beyond)
                 image = coverage.blanked(shift_field.shifted(image, places), latest[1])
                 counts_of_frame = display_level.count_pixels(image)

@@ -20,11 +20,12 @@ PYTHON = ROOT / ".venv/bin/python"
 # The level of the tests in tests/test_NAME.py, unless a mark on one says otherwise; pyproject.toml says what each is.
 LEVELS = {
     "unit": """
-        apart background bits clock config coverage exposure foreign_arrays left_out nd2_internals outline phantoms
-        stage_movement versions zstacks config_fuzz crop curation environment features fitting formats_deepcell
-        formats_playnano formats_pyama formats_pyme formats_tracks images kinetics learned levels lock merge methods
-        microscopy missing pictures plan preview psf quality recipe report rerun segmentation shifts simulate store
-        torch_file touching tracking userpaths docs
+        background bit_morphology child_process code_digest config config_fuzz coverage crop curation docs
+        environment exposure features fitting foreign_arrays formats_deepcell formats_playnano formats_pyama
+        formats_pyme formats_tracks future_dates house images kinetics learned left_out levels lock merge
+        methods missing movie_file nd2_internals outline phantoms pictures plan preview psf quality recipe
+        report segmentation shifts simulate stage_movement store torch_file touching tracking userpaths
+        versions zstacks
     """,
     "slow": """
         benchmarks

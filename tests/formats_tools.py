@@ -57,7 +57,7 @@ def masks_of(labels):
 
 def masks_read(project):
     """Masks of a correction that was read, as the stage understands them."""
-    frames = [apply_corrections.read_frame(project.values(t), project.cells[t]) for t in range(project.shape[0])]
+    frames = [apply_corrections.labels_of_frame(project.values(t), project.cells[t]) for t in range(project.shape[0])]
     image = np.stack([labels for labels, _, _ in frames])
     lost = {
         str(t): {str(c): shared_pixels.to_runs(pixels) for c, pixels in hidden.items()}

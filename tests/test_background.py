@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from celltraces.fluorescence import background
-from celltraces.fluorescence.background import dilate, estimate_background
+from celltraces.fluorescence.background import dilate_mask, estimate_background
 from celltraces.fluorescence.surface import _SLOPE_SHARE, evaluate_surface, fit_surface
 from celltraces.fluorescence.tiles import tile_quantiles
 
@@ -24,15 +24,15 @@ def rms(values):
 @given(hnp.arrays(bool, hnp.array_shapes(min_dims=2, max_dims=2, max_side=30)), st.integers(0, 12))
 @example(np.zeros((3, 3), bool), 10)
 def test_dilation_is_that_of_a_disk(mask, radius):
-    np.testing.assert_array_equal(dilate(mask, radius), oracles.grown(mask, radius))
+    np.testing.assert_array_equal(dilate_mask(mask, radius), oracles.grown(mask, radius))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("radius", [10, 32, 33, 50])
 def test_dilation_by_large_disks(radius):
     mask = np.random.default_rng(radius).random((150, 130)) < 3e-4
-    np.testing.assert_array_equal(dilate(mask, radius), oracles.grown(mask, radius))
-    np.testing.assert_array_equal(dilate(np.zeros((9, 9), bool), radius), np.zeros((9, 9)))
+    np.testing.assert_array_equal(dilate_mask(mask, radius), oracles.grown(mask, radius))
+    np.testing.assert_array_equal(dilate_mask(np.zeros((9, 9), bool), radius), np.zeros((9, 9)))
 
 
 # tiles
@@ -138,9 +138,9 @@ def test_cells_get_no_light_from_the_skew_of_the_noise():
 def test_squares_of_pixels_as_large_as_cells_leave_free(monkeypatch, cells, factor):
     true = oracles.smooth_background((512, 512), "lamp", 350, 700)
     image, mask = oracles.simulated_frame(np.random.default_rng(3), true, cells)
-    covered = dilate(mask, 10)
-    means, seen = background._means, []
-    monkeypatch.setattr(background, "_means", lambda *given: seen.append(given[2]) or means(*given))
+    covered = dilate_mask(mask, 10)
+    means, seen = background.means_of_squares, []
+    monkeypatch.setattr(background, "means_of_squares", lambda *given: seen.append(given[2]) or means(*given))
     estimate_background(image, covered, background_dilation=0)
     assert seen[-1] == factor
 
@@ -150,7 +150,7 @@ def test_means_of_squares(factor):
     rng = np.random.default_rng(factor)
     image = rng.integers(0, 65536, (43, 58), dtype=np.uint16)
     covered = rng.random(image.shape) < 0.05
-    means, hidden = background._means(image, covered, factor)
+    means, hidden = background.means_of_squares(image, covered, factor)
     height, width = 43 // factor, 58 // factor
     for y, x in np.ndindex(height, width):
         square = np.s_[y * factor : (y + 1) * factor, x * factor : (x + 1) * factor]
@@ -230,7 +230,7 @@ def test_a_constant_image_is_its_own_background(shape, level, cells):
     mask = None if cells is None else np.random.default_rng(level).random(shape) < cells
     estimate = estimate_background(np.full(shape, level, np.uint16), mask, background_dilation=2)
     if estimate is None:
-        assert dilate(mask, 2).mean() > 0.9
+        assert dilate_mask(mask, 2).mean() > 0.9
     else:
         assert estimate.dtype == np.float32
         assert (estimate == level).all()
@@ -270,4 +270,4 @@ def test_covered_pixels_do_not_count_and_inputs_stay_as_they_are():
     padded = np.zeros((512, 300), np.uint16)
     padded[::2, 20:276] = image
     assert estimate.tobytes() == estimate_background(padded[::2, 20:276], mask).tobytes()
-    assert estimate.tobytes() == estimate_background(image, dilate(mask, 10), background_dilation=0).tobytes()
+    assert estimate.tobytes() == estimate_background(image, dilate_mask(mask, 10), background_dilation=0).tobytes()

@@ -154,12 +154,12 @@ def test_gaps_between_tiles_are_known_however_narrow(tmp_path):
     with open_movie(path) as read:
         for channel in (0, 1):
             boxes = read.uncovered(0, 0, channel, None)
-            np.testing.assert_array_equal(coverage.mask_of(boxes, gone.shape), gone)
+            np.testing.assert_array_equal(coverage.mask_of_boxes(boxes, gone.shape), gone)
     outputs = [tmp_path / "images.zarr" / name / "0" for name in ("pc_ch_0", "fl_ch_1")]
     copy_frames.copy_frames(path, outputs, fov=0, channels=[0, 1], shape=(1, 203, 203), planes=[None])
     for output in outputs:
         found = coverage.of_frame(open_frames(output).attributes, 0)
-        np.testing.assert_array_equal(coverage.mask_of(found, gone.shape), gone)
+        np.testing.assert_array_equal(coverage.mask_of_boxes(found, gone.shape), gone)
 
 
 def test_the_maximum_over_z_lacks_what_all_planes_lack(tmp_path):
@@ -222,7 +222,7 @@ def test_borders_that_move_in_an_nd2(tmp_path):
     for name in ("pc_ch_0/0", "fl_ch_1/0"):
         for frame in range(n_frames):
             boxes = coverage.of_frame(dict(arrays[name].attrs), frame)
-            np.testing.assert_array_equal(coverage.mask_of(boxes, shape), blank[frame])
+            np.testing.assert_array_equal(coverage.mask_of_boxes(boxes, shape), blank[frame])
     for frame in range(n_frames):
         background = arrays["fl_background_ch_1/0"][frame]
         np.testing.assert_allclose(background[~blank[frame]], 200, atol=1.5)
@@ -286,7 +286,7 @@ def test_borders_of_any_width_also_beside_zeros_that_are_data(width, zeros):
     image[:width] = image[:, -width:] = 0
     gone = np.zeros(shape, bool)
     gone[:width] = gone[:, -width:] = True
-    found = coverage.mask_of(coverage.find(image, np.count_nonzero(image == 0)), shape)
+    found = coverage.mask_of_boxes(coverage.find(image, np.count_nonzero(image == 0)), shape)
     assert (found & gone).sum() == gone.sum()
     assert (found & ~gone).sum() <= (0.004 if zeros > 0.7 else 0.001) * gone.size
 
@@ -340,7 +340,7 @@ def test_boxes_are_the_mask(seed, height, width):
     for y0, x0, y1, x1 in boxes:
         hits[y0:y1, x0:x1] += 1
     np.testing.assert_array_equal(hits, mask)  # each pixel in one box
-    np.testing.assert_array_equal(coverage.mask_of(boxes, mask.shape), mask)
+    np.testing.assert_array_equal(coverage.mask_of_boxes(boxes, mask.shape), mask)
     assert coverage.area_of(boxes) == mask.sum()
 
 
@@ -586,7 +586,7 @@ def test_registered_channels_lack_what_came_from_beyond_the_edge(tmp_path):
     register_channels.register_movie(source, output, shift, 100.0)  # 3 px to the right, 2.2 px up
     found = open_frames(output)
     for frame in range(2):
-        lost = coverage.mask_of(coverage.of_frame(found.attributes, frame), (60, 80))
+        lost = coverage.mask_of_boxes(coverage.of_frame(found.attributes, frame), (60, 80))
         expected = np.zeros((60, 80), bool)
         expected[:, :3] = expected[58:] = True
         if frame:
@@ -626,5 +626,5 @@ def test_real_files_are_covered_everywhere_or_by_their_tiles(path):
                     continue
                 known = read.uncovered(fov, 0, channel, z)
                 found = coverage.find(image, np.count_nonzero(image == 0), known)
-                assert not (image[coverage.mask_of(found, image.shape)]).any()
+                assert not (image[coverage.mask_of_boxes(found, image.shape)]).any()
                 assert coverage.area_of(found) < image.size

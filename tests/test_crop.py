@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from skimage.measure import regionprops
 
 import crop_cells
+from celltraces.labels import cell_batches
 from celltraces.storage.codecs import LABELS, PIXELS
 from celltraces.storage.frames import open_frames, writing
 
@@ -137,7 +138,7 @@ def test_zip_holds_the_same_tree(tmp_path):
 def test_batches_make_no_difference(tmp_path, monkeypatch):
     tracked, raw, background = movie(n_cells=8)
     crop(tmp_path / "a", tracked, raw, background)
-    monkeypatch.setattr(crop_cells, "BATCH_BYTES", 3000)
+    monkeypatch.setattr(cell_batches, "BATCH_BYTES", 3000)
     crop(tmp_path / "b", tracked, raw, background)
     files = [path.relative_to(tmp_path / "a") for path in (tmp_path / "a").rglob("*") if path.is_file()]
     assert len(files) > 50

@@ -17,7 +17,7 @@ import apply_curation
 import crop_cells
 from celltraces.errors import UserError
 from celltraces.results import places
-from celltraces.results.curation import Flag, _frames, frames_text, good_traces, read_curation
+from celltraces.results.curation import Flag, frames_of_text, frames_text, good_traces, read_curation
 from celltraces.runs import summary
 from celltraces.storage.cells import open_store
 from celltraces.storage.codecs import LABELS
@@ -83,7 +83,7 @@ def test_what_spreadsheets_leave_behind_is_read(tmp_path):
 
 @given(st.sets(st.integers(0, 300)))
 def test_frames_as_text_and_back(frames):
-    assert (_frames(frames_text(frames)) or set()) == frames
+    assert (frames_of_text(frames_text(frames)) or set()) == frames
 
 
 # ---------------------------------------------------------------------------------------------------------- by place

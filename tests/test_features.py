@@ -14,7 +14,7 @@ from celltraces.errors import UserError
 from celltraces.features import cell_features
 from celltraces.features.cell_features import FLUORESCENCE_FEATURES, PHASE_FEATURES
 from celltraces.features.particles import find_particles
-from celltraces.features.user_features import _plugin_of, load_plugin
+from celltraces.features.user_features import load_plugin, plugin_of
 
 STACKS = hnp.arrays(bool, hnp.array_shapes(min_dims=3, max_dims=3, min_side=1, max_side=12))
 
@@ -252,7 +252,7 @@ def test_spots_do_not_depend_on_neighbouring_frames_level_or_constant_light():
 @pytest.fixture
 def plugin(tmp_path, monkeypatch):
     """Writes a plugin, and forgets what was loaded afterwards."""
-    for registry in (PHASE_FEATURES, FLUORESCENCE_FEATURES, _plugin_of):
+    for registry in (PHASE_FEATURES, FLUORESCENCE_FEATURES, plugin_of):
         for name in registry:
             monkeypatch.setitem(registry, name, registry[name])
 
@@ -261,9 +261,9 @@ def plugin(tmp_path, monkeypatch):
         path.write_text(text)
         return str(path)
 
-    before = [dict(registry) for registry in (PHASE_FEATURES, FLUORESCENCE_FEATURES, _plugin_of)]
+    before = [dict(registry) for registry in (PHASE_FEATURES, FLUORESCENCE_FEATURES, plugin_of)]
     yield write
-    for registry, content in zip((PHASE_FEATURES, FLUORESCENCE_FEATURES, _plugin_of), before, strict=True):
+    for registry, content in zip((PHASE_FEATURES, FLUORESCENCE_FEATURES, plugin_of), before, strict=True):
         registry.clear()
         registry.update(content)
 

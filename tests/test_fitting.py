@@ -343,7 +343,7 @@ def test_the_table_of_fits(tmp_path):
     values, truth = cohort(12, HOURS_10, seed=20)
     values[3] = np.nan
     table = merged(tmp_path / "a.csv", values, HOURS_10 * 60)
-    parameters = models.settings_of(KNOWN_BETA)
+    parameters = models.parameter_settings(KNOWN_BETA)
     fit_traces.main(str(table), str(tmp_path / "out.csv"), "maturation", parameters)
     lines = (tmp_path / "out.csv").read_text().splitlines()
     assert lines[0] == "# Time units: h"

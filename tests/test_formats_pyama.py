@@ -206,4 +206,4 @@ def test_two_movies_in_one_folder_are_refused(tmp_path):
     folder = folder_of(tmp_path / "old", {(0, "pc_ch_0"): np.zeros((1, 2, 2), np.uint16)})
     np.save(folder / "fov_000/other_fov_000_pc_ch_0.npy", np.zeros((1, 2, 2), np.uint16))
     with pytest.raises(UserError, match="are the same FOV and channel"):
-        pyama_folder.inspect(folder)
+        pyama_folder.inspect_stacks(folder)

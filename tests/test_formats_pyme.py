@@ -225,7 +225,7 @@ def test_bad_spools_end_in_one_line(tmp_path, options, said):
     else:
         path = spool(tmp_path / "a.h5", frames, **options)
     with pytest.raises(UserError, match=said) as raised:
-        datasets.inspect_movie(path, SEEN)
+        datasets.inspect_in_child_process(path, SEEN)
     assert str(path) in str(raised.value)
     assert "\n" not in str(raised.value)
 
@@ -234,7 +234,7 @@ def test_other_files_of_this_ending(tmp_path):
     for name, content in (("a.h5", b"II*\0" + b"x" * 60), ("b.h5", b""), ("c.h5", b"\x89HDF\r\n\x1a\n" + b"\0" * 9)):
         (tmp_path / name).write_bytes(content)
         with pytest.raises(UserError, match=f"{name}' is not a readable PYME file"):
-            datasets.inspect_movie(tmp_path / name, SEEN)
+            datasets.inspect_in_child_process(tmp_path / name, SEEN)
     with new_file(tmp_path / "d.h5") as file:
         file["exported_data"] = pixels(3)
     with pytest.raises(UserError, match="an HDF5 file without ImageData"):
@@ -270,7 +270,7 @@ def test_hostile_spools(tmp_path):
     cases["frame.h5"] = "larger than the file can hold"
     for name, said in cases.items():
         with pytest.raises(UserError, match=said) as raised:
-            datasets.inspect_movie(tmp_path / name, SEEN)
+            datasets.inspect_in_child_process(tmp_path / name, SEEN)
         assert "\n" not in str(raised.value)
     assert not (tmp_path / "ran").exists()
 

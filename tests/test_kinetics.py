@@ -264,7 +264,7 @@ def test_settings_fix_free_and_narrow():
     assert model.parameters["km"].initial == 1.28
     assert model.parameters["t0"].initial == 0.5  # the default, 0, lies outside
     assert model.parameters["beta"].fixed == 0
-    again = models.with_settings(models.MODELS["maturation"], models.settings_of(model))
+    again = models.with_settings(models.MODELS["maturation"], models.parameter_settings(model))
     assert again.parameters == model.parameters
 
 

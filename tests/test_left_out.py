@@ -207,7 +207,7 @@ def test_the_preview_draws_what_was_left_out_and_counts_it():
         shown = draw.resize_labels(rejected, picture.shape[:2])
         assert large.any()
         assert (shown[large] == TOO_LARGE).all()
-    numbers = comparison.numbers([found, found])
+    numbers = comparison.summarise([found, found])
     assert (numbers["too_large"], numbers["too_small"]) == (2, 2)
     assert numbers["left_out_percent"] == pytest.approx(100 * 2100 / 2200)
     plain = draw_detail(grey, labels, labels, found, (0, 0, 100))

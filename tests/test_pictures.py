@@ -90,7 +90,7 @@ def test_labels_are_enlarged_pixel_by_pixel(labels, factor):
 @given(hnp.arrays(np.uint16, (3, 5, 7)))
 def test_levels_are_percentiles(frames):
     ordered = np.sort(frames, axis=None)
-    for share, got in zip((10, 90), draw.display_levels(frames, 10, 90), strict=True):
+    for share, got in zip((10, 90), draw.grey_levels(frames, 10, 90), strict=True):
         at = share / 100 * (ordered.size - 1)
         assert ordered[max(int(at) - 1, 0)] <= got <= ordered[min(int(at) + 2, ordered.size - 1)]
 
@@ -108,7 +108,7 @@ def test_levels_are_percentiles(frames):
     ],
 )
 def test_time_stamps(minutes, text):
-    assert draw.clock(minutes) == text
+    assert draw.hours_and_minutes(minutes) == text
 
 
 @given(st.floats(0.001, 100), st.integers(64, 4096))
@@ -138,7 +138,7 @@ def pictures(n=4, shape=(30, 44)):
 
 
 def film_of(path, frames, speed=10, colours=GREYS):
-    with movie.filming(path, frames[0].shape[:2], speed, colours) as append:
+    with movie.writing_movie(path, frames[0].shape[:2], speed, colours) as append:
         for frame in frames:
             append(frame)
     return path
@@ -193,7 +193,7 @@ def test_speed(tmp_path, speed, milliseconds):
 def test_a_movie_that_fails_leaves_the_last_one_alone(tmp_path, ending):
     path = film_of(tmp_path / f"a.{ending}", pictures())
     before = path.read_bytes()
-    with pytest.raises(ZeroDivisionError), movie.filming(path, (30, 44), 10, GREYS) as append:
+    with pytest.raises(ZeroDivisionError), movie.writing_movie(path, (30, 44), 10, GREYS) as append:
         append(pictures()[0])
         1 / 0  # noqa: B018
     assert path.read_bytes() == before

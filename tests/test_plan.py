@@ -57,7 +57,7 @@ def planned(tmp_path, monkeypatch):
         opened.append(path.name)
         return MOVIE
 
-    monkeypatch.setattr(datasets, "inspect_movie", inspect)
+    monkeypatch.setattr(datasets, "inspect_in_child_process", inspect)
     (tmp_path / "a.nd2").write_bytes(bytes(range(256)) * 8192)
 
     def run(channels=None, *, noting=False, **config):
@@ -141,7 +141,7 @@ def test_what_the_file_cannot_give_is_one_line(planned, config, line):
 
 
 def test_z_planes_must_be_chosen(planned, monkeypatch):
-    monkeypatch.setattr(datasets, "inspect_movie", lambda *_: replace(MOVIE, n_z=3))
+    monkeypatch.setattr(datasets, "inspect_in_child_process", lambda *_: replace(MOVIE, n_z=3))
     with pytest.raises(UserError, match="datasets.a: 'a.nd2' has 3 z planes; choose one with `z: 0`"):
         planned()
     assert planes(planned(z="max")["a"], "max") == [0, 1, 2]

@@ -22,16 +22,12 @@ from celltraces.errors import UserError
 from celltraces.pictures import draw
 from celltraces.planning import job_settings
 from celltraces.planning.datasets import plan_datasets
-from celltraces.preview import comparison as comparison_module
-from celltraces.preview import sets as sets_module
-from celltraces.preview.comparison import MERGED, NEW, compare, table
+from celltraces.preview.comparison import MERGED, NEW, compare, rows_as_csv, summarise
 from celltraces.preview.picture import BOTTOM, FATES, GAP, LEFT, LOST_COLOUR, TILE, TOP, detail, draw_detail
-from celltraces.preview.sets import frames_to_try, mistakes, parameter_sets
+from celltraces.preview.sets import PARAMETERS, frames_to_try, mistakes, parameter_sets
 from celltraces.readers.movie_file import read_frame
 from celltraces.segmentation import logstd
 from celltraces.storage import cells
-
-PARAMETERS = sets_module.PARAMETERS
 
 
 def config(method="logstd", params=None, **wanted):
@@ -199,10 +195,10 @@ def test_comparison_agrees_with_the_definitions(reference, labels):
 
 def test_numbers_of_nothing_are_not_numbers():
     nothing = compare(np.zeros((4, 4), np.uint16), np.zeros((4, 4), np.uint16))
-    numbers = comparison_module.numbers([nothing])
+    numbers = summarise([nothing])
     assert (numbers["cells"], numbers["empty_frames_percent"]) == (0, 100)
     assert np.isnan([numbers["median_area"], numbers["merged_percent"], numbers["same_percent"]]).all()
-    assert table([numbers]).splitlines()[1] == "1,0,NaN,NaN,NaN,NaN,NaN,NaN,NaN,NaN,100,NaN,NaN,NaN,NaN"
+    assert rows_as_csv([numbers]).splitlines()[1] == "1,0,NaN,NaN,NaN,NaN,NaN,NaN,NaN,NaN,100,NaN,NaN,NaN,NaN"
 
 
 # ------------------------------------------------------------------------------------------------------------ picture

@@ -169,7 +169,7 @@ def two_cells(tmp_path):
     ) as append:
         for frame in labels:
             append(frame)
-    files = fov_digest.digest(
+    files = fov_digest.make_digest(
         tmp_path / "cells.zarr",
         tmp_path / "traces.csv",
         arrays["pc_ch_0"].path,
@@ -271,7 +271,7 @@ def results_in(folder, *, by_size=None, fovs=(0,), cells=2, columns=("area_ch_0"
     record = {"params": {"min_frames": 3}, "channels": {}, "fits": [], "provenance": {}}
     (folder / "record.yaml").write_text(yaml.safe_dump(record))
     noise = np.random.default_rng(0).integers(0, 255, (64, 64, 3)).astype(np.uint8)
-    webp = digest_fov.as_webp(noise)
+    webp = digest.as_webp(noise)
     for fov in fovs:
         known = {"tracked": cells + 3, "kept": cells, "short": 2, "border": 2, "both": 1, "frame": 1}
         known |= {"tracked_by_frame": [cells] * n_frames, "kept_by_frame": [cells] * n_frames, "bytes": len(webp)}

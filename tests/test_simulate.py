@@ -14,7 +14,7 @@ from skimage.measure import regionprops
 from celltraces.readers.movie_file import inspect_movie, open_movie
 from demo import simulate
 from demo.czi_writer import write_czi
-from demo.nd2_writer import Channel, _encode_item, write_nd2
+from demo.nd2_writer import Channel, encode_item, write_nd2
 from demo.simulate import CHANNELS, TRUTH_COLUMNS, maturation, truth_rows, write_truth
 
 
@@ -202,7 +202,7 @@ def test_both_files_hold_the_simulated_pixels(tmp_path):
 
 def test_nd2_trees_are_indexed_by_sorted_name():
     """Nikon's SDK looks names up by this index: unsorted, it sees no positions and no calibration."""
-    level = _encode_item("x", {"b": 1, "a": 2, "B": 3})
+    level = encode_item("x", {"b": 1, "a": 2, "B": 3})
     n_items, length = struct.unpack_from("<IQ", level, 2 + 4)
     offsets = struct.unpack_from("<3Q", level, length)
     names = [level[offset + 2 : offset + 4].decode("utf-16-le") for offset in offsets]

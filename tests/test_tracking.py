@@ -184,7 +184,7 @@ def test_forbidden_pairs_cost_no_permitted_match():
 def test_the_assignment_gains_as_much_as_the_best_of_all_choices(pairs):
     i, j = np.array(list(pairs)).T
     gain = np.array(list(pairs.values())) / 1000
-    chosen_i, chosen_j = overlap._assign(i, j, gain)
+    chosen_i, chosen_j = overlap.assign(i, j, gain)
     assert len({*chosen_i}) == len({*chosen_j}) == len(chosen_i)
     found = sum(pairs[pair] for pair in zip(chosen_i.tolist(), chosen_j.tolist(), strict=True))
     choices = (sum(pairs.get(pair, 0) for pair in enumerate(choice)) for choice in permutations(range(5)))
@@ -194,11 +194,11 @@ def test_the_assignment_gains_as_much_as_the_best_of_all_choices(pairs):
 def test_a_movie_without_contested_regions_does_not_import_the_optimiser():
     boxes = [[[0, 20 * n + t, 10, 20 * n + t + 12] for n in range(4)] for t in range(3)]
     code = (
-        "import sys, numpy as np; from celltraces.tracking import overlap as iou\n"
+        "import sys, numpy as np; from celltraces.tracking import overlap\n"
         "frames = np.zeros((3, 20, 100), np.uint8)\n"
         f"for t, of_frame in enumerate({boxes}):\n"
         "    for n, (y0, x0, y1, x1) in enumerate(of_frame, 1): frames[t, y0:y1, x0:x1] = n\n"
-        "assert [m.ids.tolist() for m in iou.track(frames)] == [[1, 2, 3, 4]] * 3\n"
+        "assert [m.ids.tolist() for m in overlap.track(frames)] == [[1, 2, 3, 4]] * 3\n"
         "assert 'scipy' not in sys.modules\n"
     )
     subprocess.run([sys.executable, "-c", code], cwd=Path(overlap.__file__).parents[2], check=True)

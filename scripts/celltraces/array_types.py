@@ -6,10 +6,5 @@ import numpy as np
 from numpy.typing import NDArray
 
 Float = NDArray[np.float64]
-Mask = NDArray[np.bool_]
-
-Float = NDArray[np.float64]
-Mask = NDArray[np.bool_]
-
-Float = NDArray[np.float64]
 Bool = NDArray[np.bool_]
+Mask = Bool  # of pixels

@@ -162,10 +162,10 @@ class _U64(int):
 
 def _encode(tree: dict[str, Any]) -> bytes:
     """Encode the items of the tree one after the other."""
-    return b"".join(_encode_item(name, value) for name, value in tree.items())
+    return b"".join(encode_item(name, value) for name, value in tree.items())
 
 
-def _encode_item(name: str, value: Any) -> bytes:
+def encode_item(name: str, value: Any) -> bytes:
     """Encode one value: type (u8), length of the name (u8), name in UTF-16 with its NUL, value. Lists are nameless."""
     letters = (name + "\0").encode("utf-16-le")
 
@@ -187,7 +187,7 @@ def _encode_item(name: str, value: Any) -> bytes:
     if isinstance(value, bytes):
         return head(9) + struct.pack("<Q", len(value)) + value
     items = list(value.items()) if isinstance(value, dict) else [("", element) for element in value]
-    parts = [_encode_item(*item) for item in items]
+    parts = [encode_item(*item) for item in items]
     # lengths and offsets count from the first byte of this level
     first = len(head(11)) + 12
     ends = list(itertools.accumulate((len(part) for part in parts), initial=first))

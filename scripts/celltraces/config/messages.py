@@ -24,10 +24,12 @@ def _printable(text: str) -> str:
 
 
 def shortened(text: str) -> str:
+    """The text, cut to 80 characters."""
     return text if len(text) <= 80 else text[:77] + "..."
 
 
 def find_violations(config: dict[str, Any], schema: dict[str, Any]) -> Iterator[Any]:
+    """The errors of jsonschema, one for each place, sorted by place."""
     import jsonschema
 
     validator = jsonschema.Draft202012Validator(schema)
@@ -71,6 +73,7 @@ def describe_violation(error: Any, schema: dict[str, Any]) -> list[str]:
 
 
 def _allowed(rule: Mapping[str, Any]) -> str:
+    """What a rule allows, as the end of a message."""
     low = rule.get("minimum", rule.get("exclusiveMinimum"))
     parts = []
     if low is not None:
@@ -88,6 +91,7 @@ def _allowed(rule: Mapping[str, Any]) -> str:
 
 
 def _suggest(unknown: str, known: list[str], schema: dict[str, Any]) -> str:
+    """Where an unknown key may belong, or what it may be a slip of, as the end of a message."""
     for section, properties in (
         ("params", schema["properties"]["params"]["properties"]),
         ("", schema["properties"]),

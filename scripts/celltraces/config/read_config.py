@@ -1,7 +1,7 @@
 """Check a configuration against config/schema.yaml and complete it with the defaults.
 
-Everything a user may write is declared in the schema; this module turns violations into one line each and answers
-which settings a stage depends on (the schema's `stages`).
+Everything a user may write is declared in the schema. `messages` words the violations, `contradictions` finds mistakes
+between keys, `stage_settings` tells which keys a stage depends on.
 """
 
 from __future__ import annotations

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from celltraces.config.schema import resolve_reference
 from celltraces.errors import UserError
 
 VARIABLE = re.compile(r"\$(\w+|\{[^}]*\})")
@@ -68,10 +69,7 @@ def expand_all(
 def _options(rule: Mapping[str, Any], schema: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
     """What a rule allows: itself, what it refers to, and its alternatives."""
     if "$ref" in rule:
-        referred: Any = schema
-        for part in rule["$ref"].removeprefix("#/").split("/"):
-            referred = referred[part]
-        yield from _options(referred, schema)
+        yield from _options(resolve_reference(rule, schema), schema)
     else:
         yield rule
         for option in rule.get("anyOf", ()):

@@ -44,7 +44,7 @@ def write_folder(
 
     n_frames = labels.shape[0]
     digits = 3 if n_frames <= 1000 else 4
-    tracks = tracks_of(labels, divisions)
+    tracks = tracks_in(labels, divisions)
     if tracks and tracks[-1].label > 65535:
         raise UserError(f"ctc: {len(tracks)} tracks need labels up to {tracks[-1].label}; the format ends at 65535")
     with whole(path) as partial:
@@ -72,7 +72,7 @@ def write_folder(
     return tracks
 
 
-def tracks_of(labels: shared_pixels.FrameStack, divisions: Iterable[Division]) -> list[Track]:
+def tracks_in(labels: shared_pixels.FrameStack, divisions: Iterable[Division]) -> list[Track]:
     """Tracks without gaps, sorted by label. The first part of a cell keeps its number, further ones get new ones."""
     frames_of: dict[int, list[int]] = {}
     for frame in range(labels.shape[0]):

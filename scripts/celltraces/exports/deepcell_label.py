@@ -98,7 +98,7 @@ def write_project(
             _add_json(archive, "cellTypes.json", [])
             _add_json(archive, "cells.json", cells)
             _add_json(archive, "embeddings.json", None)
-    return ome.digest(channel.read(frame) for channel in channels.values() for frame in range(n_frames))
+    return ome.digest_of_planes(channel.read(frame) for channel in channels.values() for frame in range(n_frames))
 
 
 def _values(labels: shared_pixels.FrameStack, cells: list[dict[str, int]]) -> Iterator[np.ndarray]:
@@ -108,7 +108,7 @@ def _values(labels: shared_pixels.FrameStack, cells: list[dict[str, int]]) -> It
     """
     for frame in range(labels.shape[0]):
         image = labels.read(frame)
-        present = shared_pixels.regions(labels, frame)[0].astype(np.int64)
+        present = shared_pixels.regions_with_hidden(labels, frame)[0].astype(np.int64)
         if present.max(initial=0) + len(present) ** 2 > np.iinfo(np.int32).max:
             raise UserError(f"frame {frame}: cell {present.max()} does not fit into the int32 of DeepCell Label")
         y = image.astype(np.int32)

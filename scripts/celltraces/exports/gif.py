@@ -43,11 +43,11 @@ def write_gif(
     bar = draw.scale_bar(pixel_size_um and pixel_size_um / scale, size[0], gif_scale_bar_um)
     if bar is None and gif_scale_bar_um != 0:
         job.log.warning("%s: no scale bar: the pixel size is not known, or it is wider than the frame", name)
-    low, high = draw.display_levels(map(frames.read, range(frames.shape[0])), display_level.LOW, display_level.HIGH)
+    low, high = draw.grey_levels(map(frames.read, range(frames.shape[0])), display_level.LOW, display_level.HIGH)
     table = display_level.to_bytes(np.arange(1 << 16), low, high)
     shades = colour_map(name, 256)
     palette = np.concatenate([colour_map(name, SHADES), np.array([WHITE, CYAN], np.uint8)])
-    with movie.filming(path, size[::-1], gif_fps, palette) as append:
+    with movie.writing_movie(path, size[::-1], gif_fps, palette) as append:
         for picture in _pictures(frames, labels, table, shades, times_min, bar, size):
             append(picture)
 
@@ -74,8 +74,8 @@ def _pictures(
         pen = ImageDraw.Draw(picture)
         if labels is not None:
             _outline(pen, labels, frame, scale, small)
-        clock = f"{time:.1f} min" if in_minutes else f"{60 * time:.2f} s"
-        pen.text((10 * unit, 8 * unit), clock, WHITE, font)
+        elapsed = f"{time:.1f} min" if in_minutes else f"{60 * time:.2f} s"
+        pen.text((10 * unit, 8 * unit), elapsed, WHITE, font)
         if bar is not None:
             left, top = 10 * unit, size[1] - 22 * unit
             pen.rectangle([left, top, left + bar[0], top + 5 * unit], WHITE)
@@ -96,7 +96,7 @@ def _outline(pen: Any, labels: shared_pixels.FrameStack, frame: int, scale: floa
     import cv2
 
     image = labels.read(frame)
-    cells, _, boxes = shared_pixels.regions(labels, frame)
+    cells, _, boxes = shared_pixels.regions_with_hidden(labels, frame)
     for cell, (y0, x0, y1, x1) in zip(cells.tolist(), boxes.tolist(), strict=True):
         mask = shared_pixels.mask_of(labels, image, frame, cell)[y0:y1, x0:x1]
         for outline in cv2.findContours(mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)[0]:

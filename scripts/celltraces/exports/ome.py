@@ -183,7 +183,7 @@ def _times(numbers: Iterable[int]) -> str:
     return " x ".join(map(str, numbers))
 
 
-def digest(planes: Iterable[np.ndarray]) -> str:
+def digest_of_planes(planes: Iterable[np.ndarray]) -> str:
     """SHA-256 of planes in their order. Whole numbers from 0 to 65535 count as uint16, whatever type they stand in."""
     total = hashlib.sha256()
     for plane in planes:

@@ -18,12 +18,12 @@ from celltraces.errors import UserError
 from celltraces.exports.fov import Fov
 from celltraces.files import whole
 from celltraces.labels import shared_pixels
+from celltraces.labels.cell_batches import batches
 from celltraces.storage.hdf5 import new_file, new_group
 
 if TYPE_CHECKING:
     import h5py
 
-BATCH_BYTES = 192 << 20  # pixels of so many cells are collected in one pass over the frames
 Box = tuple[int, int, int, int, int]  # frame, y0, x0, y1, x1
 
 
@@ -66,7 +66,7 @@ def write_crops(
     """Write the crops of all cells; backgrounds under the names of their channels."""
     boxes = _boxes(labels, padding)
     with whole(path) as partial, new_file(partial) as file:
-        for batch in _batches(boxes, len(channels) + len(backgrounds)):
+        for batch in batches(_sizes(boxes, len(channels) + len(backgrounds) + 1)):
             crops = _collect(batch, boxes, channels, backgrounds, labels)
             for cell in batch:
                 _write_cell(file, cell, boxes[cell], crops[cell], bool(backgrounds))
@@ -77,7 +77,7 @@ def _boxes(labels: shared_pixels.FrameStack, padding: int) -> dict[int, list[Box
     n_frames, height, width = labels.shape
     boxes: dict[int, list[Box]] = {}
     for frame in range(n_frames):
-        cells, _, found = shared_pixels.regions(labels, frame)
+        cells, _, found = shared_pixels.regions_with_hidden(labels, frame)
         for cell, (y0, x0, y1, x1) in zip(cells.tolist(), found.tolist(), strict=True):
             low, high = (
                 (max(y0 - padding, 0), max(x0 - padding, 0)),
@@ -87,18 +87,10 @@ def _boxes(labels: shared_pixels.FrameStack, padding: int) -> dict[int, list[Box
     return dict(sorted(boxes.items()))
 
 
-def _batches(boxes: Mapping[int, Sequence[Box]], n_channels: int) -> Iterator[list[int]]:
-    batch: list[int] = []
-    size = 0
+def _sizes(boxes: Mapping[int, Sequence[Box]], n_arrays: int) -> Iterator[tuple[int, int]]:
+    """Each cell and the bytes of its crops in so many arrays, of at most four bytes a pixel."""
     for cell, entries in boxes.items():
-        needed = 4 * (n_channels + 1) * sum((y1 - y0) * (x1 - x0) for _, y0, x0, y1, x1 in entries)
-        if batch and size + needed > BATCH_BYTES:
-            yield batch
-            batch, size = [], 0
-        batch.append(cell)
-        size += needed
-    if batch:
-        yield batch
+        yield cell, 4 * n_arrays * sum((y1 - y0) * (x1 - x0) for _, y0, x0, y1, x1 in entries)
 
 
 def _collect(

@@ -7,7 +7,7 @@ and returns (T,) numbers. Where the mask is empty the feature is NaN, whatever t
 Area, axes, eccentricity, perimeter and solidity are those of scikit-image's regionprops, a mask of several parts
 being one region; here they come from sums over whole stacks of masks.
 
-Features of a user's own come from a plugin file: see `load_plugin`.
+Features of a user's own come from a plugin file: see `celltraces.features.user_features`.
 """
 
 from collections.abc import Callable, Iterable

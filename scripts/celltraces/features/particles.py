@@ -6,8 +6,6 @@ from numpy.typing import NDArray
 
 from celltraces.array_types import Float, Mask
 
-# Spots
-
 
 def find_particles(image: Float, mask: Mask, sigma: float, threshold: float) -> Mask:
     """Centres of the bright spots inside the mask: (T, h, w) bool.

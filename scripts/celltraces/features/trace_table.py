@@ -1,4 +1,4 @@
-"""Write the traces of one FOV: a row per kept cell and frame, a column per feature."""
+"""Make the table of traces of one FOV: a row per kept cell and frame, a column per feature."""
 
 import math
 from collections.abc import Iterator, Mapping
@@ -88,7 +88,7 @@ def extract_cell(
     return columns
 
 
-def table(
+def trace_lines(
     get: cells.Get,
     fov: int,
     chosen: Chosen,

@@ -11,8 +11,6 @@ from celltraces.errors import UserError
 from celltraces.features.cell_features import FLUORESCENCE_FEATURES, PHASE_FEATURES, Cell, Feature
 from celltraces.plugins import load_file
 
-# Plugins
-
 
 class Context(NamedTuple):
     """What a plugin's feature may want to know besides image and mask."""
@@ -29,7 +27,7 @@ class Context(NamedTuple):
 PluginFeature = Callable[[Float | None, Mask, Context], float]
 
 _REGISTRIES = {"PHASE_FEATURES": PHASE_FEATURES, "FLUORESCENCE_FEATURES": FLUORESCENCE_FEATURES}
-_plugin_of: dict[tuple[str, str], str] = {}
+plugin_of: dict[tuple[str, str], str] = {}
 
 
 def load_plugin(path: str) -> list[str]:
@@ -59,7 +57,7 @@ def load_plugin(path: str) -> list[str]:
         for name, function in listed.items():
             if not (isinstance(name, str) and name.isidentifier() and len(name) <= 60 and callable(function)):
                 raise UserError(f"plugins: {kind} in {path!r}: {name!r} is no plain name, or its value no function")
-            owner = _plugin_of.get((kind, name))
+            owner = plugin_of.get((kind, name))
             if name in registry and owner != path:
                 by = "built in" if owner is None else f"defined by {owner!r}"
                 raise UserError(f"plugins: the feature {name!r} in {path!r} is {by} already; give it another name")
@@ -70,7 +68,7 @@ def load_plugin(path: str) -> list[str]:
         )
     for (kind, name), feature in found.items():
         _REGISTRIES[kind][name] = feature
-        _plugin_of[kind, name] = path
+        plugin_of[kind, name] = path
     return [name for _, name in found]
 
 

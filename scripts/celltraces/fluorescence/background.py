@@ -1,5 +1,4 @@
-"""Estimate the background of one fluorescence frame: medians of tiles between the cells, and a smooth surface through
-them.
+"""Estimate the background of one fluorescence frame: a smooth surface through medians of tiles between the cells.
 
 One frame of one channel at a time, on means of 4 x 4 pixels (of 2 x 2, or the pixels themselves, where cells leave
 few such squares free):
@@ -14,15 +13,10 @@ few such squares free):
 Camera noise is skewed: the median of pixels lies below the level that the sum over a cell contains, by 0.13 counts on
 simulated frames, the median of means does not (0.02), with the same scatter and a sixteenth of the values to sort.
 
-A median stands at the centroid of the background pixels of its tile. Medians of the *remainder* are what makes this
+A median stands at the centroid of the background pixels of its tile. Medians of the *residual* are what makes this
 accurate: the median of a tile in which the background is curved is not the background at any known point (tiles of
-64 pixels: 4 counts off under a vignette of 1,000 counts in 512 pixels), while over a remainder of a few counts that
+64 pixels: 4 counts off under a vignette of 1,000 counts in 512 pixels), while over a residual of a few counts that
 error vanishes.
-
-The surface is a penalised tensor product of cubic B-splines (Eilers & Marx 1996, Statist. Sci. 11:89) with the
-penalty of a thin-plate spline: smooth, and straight on where there are no data, like the thin-plate spline itself,
-but with one unknown per tile in a banded system: milliseconds for the 4,000 tiles of a 2048 x 2048 frame, where
-the dense system of a thin-plate spline takes seconds.
 """
 
 import cv2
@@ -59,18 +53,18 @@ def estimate_background(
     image: (H, W) uint16, raw counts. foreground: (H, W) bool, the cells, or None where nothing was segmented.
     tile_size: side of the tiles in pixels, from 32 to the nearest 8; background that varies within less is not
     followed. At most half the image's smaller side (or 64).
-    background_dilation: pixels by which the cells are grown first (see `dilate`; 0 if that was done already).
+    background_dilation: pixels by which the cells are grown first (see `dilate_mask`; 0 if that was done already).
 
     Returns (H, W) float32 counts, or None where no tile has background enough: the caller then takes the
     estimate of a neighbouring frame.
     """
-    covered = np.zeros(image.shape, bool) if foreground is None else dilate(foreground, background_dilation)
+    covered = np.zeros(image.shape, bool) if foreground is None else dilate_mask(foreground, background_dilation)
     tile_size = min(tile_size, max(min(image.shape) // 2, 64))
     half = (tile_size + 1) // 2
     factor = _FACTOR if half >= 4 * _FACTOR and min(image.shape) >= tile_size else 1
     free = np.count_nonzero(~covered)
     while factor >= 1:
-        means, hidden = _means(image, covered, factor)
+        means, hidden = means_of_squares(image, covered, factor)
         if factor == 1 or np.count_nonzero(~hidden) * factor**2 >= _MIN_FREE * free:
             surface = _surface_through_means(means, hidden, half, factor, image.shape)
             if surface is not None:
@@ -86,7 +80,7 @@ def dark_level(image: NDArray[np.uint16], hidden: Mask | None) -> NDArray[np.flo
     return np.full(image.shape, np.quantile(values, 0.25) if values.size else 0, np.float32)
 
 
-def _means(image, covered, factor):
+def means_of_squares(image, covered, factor):
     """Means of squares of factor x factor pixels, float32, and whether any pixel of a square is covered, bool; the
     last rows and columns are left out where they do not fill a square."""
     if factor == 1:
@@ -99,7 +93,7 @@ def _means(image, covered, factor):
     return means, np.bitwise_or.reduce(hidden, axis=1) > 0
 
 
-def dilate(mask: Mask, radius: int) -> Mask:
+def dilate_mask(mask: Mask, radius: int) -> Mask:
     """Grow a mask by a true disk: every pixel within `radius` pixels (centre to centre) of the mask.
 
     (H, W) bool -> (H, W) bool. Nothing comes in over the image's edge.
@@ -112,7 +106,10 @@ def dilate(mask: Mask, radius: int) -> Mask:
 
 
 def _surface_through_means(means, hidden, half, factor, shape):
-    """The background of `shape` = (H, W) pixels from what `_means` gave, or None if no tile has background enough."""
+    """The background of `shape` = (H, W) pixels from what `means_of_squares` gave.
+
+    None if no tile has background enough.
+    """
     half = round(half / factor)
     # An extent in means that matches the whole image: the surface must keep its place when it is evaluated in
     # pixels, also where the last few pixels do not fill a square.
@@ -120,10 +117,10 @@ def _surface_through_means(means, hidden, half, factor, shape):
     coarse = _coarse_surface(means, hidden, 2 * half, extent)
     if coarse is None:
         return None
-    surface, remainder, light = coarse
+    surface, residual, light = coarse
     # Counts are whole numbers, and so is the median of pixels, half a count off in a quiet image.
     bin_width = 0 if factor == _FACTOR else 1 / factor**2
-    medians = tile_quantiles(remainder, hidden | light, half, 0.5, overlap=True, bin_width=bin_width)
+    medians = tile_quantiles(residual, hidden | light, half, 0.5, overlap=True, bin_width=bin_width)
     sites = _usable(medians, 4 * half**2, means.size)
     if sites is None:
         return evaluate_surface([surface], shape)
@@ -136,7 +133,7 @@ def _coarse_surface(means, hidden, block, extent):
     None if no tile of `block` means has background enough.
     """
     # Lower quartiles first: what lies under cells that no mask covers shows through them in any tile that is not
-    # full of cells; the fit turns down the tiles that are. The offset they leave is the mode of the remainder.
+    # full of cells; the fit turns down the tiles that are. The offset they leave is the mode of the residual.
     area = block**2
     sites = _usable(tile_quantiles(means, hidden, block, 0.25), area, means.size)
     if sites is None:

@@ -1,4 +1,10 @@
-"""Fit a smooth surface (a penalised B-spline) to values at scattered positions, and evaluate it at every pixel."""
+"""Fit a smooth surface (a penalised B-spline) to values at scattered positions, and evaluate it at every pixel.
+
+The surface is a penalised tensor product of cubic B-splines (Eilers & Marx 1996, Statist. Sci. 11:89) with the
+penalty of a thin-plate spline: smooth, and straight on where there are no data, like the thin-plate spline itself,
+but with one unknown per tile in a banded system: milliseconds for the 4,000 tiles of a 2048 x 2048 frame, where
+the dense system of a thin-plate spline takes seconds.
+"""
 
 from collections.abc import Sequence
 from functools import lru_cache
@@ -8,16 +14,13 @@ from numpy.typing import NDArray
 
 from celltraces.array_types import Float
 
-# Share of a slope penalty in it: too little for data to feel, enough to make one lone tile a constant and to let a
-# slope run out far from all data.
+# Share of a slope penalty in the bending penalty: too little for data to feel, enough to make one lone tile a constant
+# and to let a slope run out far from all data.
 _SLOPE_SHARE = 1e-2
 # Where the first fit turns sites down, in robust standard deviations above it. The first cuts are wide: they are made
 # on fits that the light still pulls up.
 _CUTS = (20, 6, 6)
-_PAIRS = np.tril_indices(16)
-
-
-# The surface
+_PAIRS = np.tril_indices(16)  # of the 16 splines that are not 0 at a site
 
 
 def fit_surface(z, y, x, weight, extent, knot, stiffness, *, reject_light=False) -> Float:

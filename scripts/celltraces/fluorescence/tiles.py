@@ -6,8 +6,6 @@ from numpy.typing import NDArray
 
 from celltraces.array_types import Float, Mask
 
-# Quantiles of tiles
-
 
 def tile_quantiles(
     values: NDArray[np.float32], covered: Mask, block: int, q: float, *, overlap: bool = False, bin_width: float = 0

@@ -49,7 +49,7 @@ def boxes_of(mask: np.ndarray) -> list[Box]:
     return boxes
 
 
-def mask_of(boxes: Boxes, shape: Sequence[int]) -> np.ndarray:
+def mask_of_boxes(boxes: Boxes, shape: Sequence[int]) -> np.ndarray:
     """The pixels in the boxes, (H, W) bool."""
     mask = np.zeros(shape, bool)
     for y0, x0, y1, x1 in boxes:
@@ -65,14 +65,14 @@ def area_of(boxes: Boxes) -> int:
 @lru_cache(maxsize=16)
 def outside_tiles(tiles: tuple[Box, ...], shape: tuple[int, int]) -> tuple[Box, ...]:
     """Boxes of the pixels of an image of `shape` (H, W) on which no tile lies. (Planes mostly share their tiles.)"""
-    return tuple(boxes_of(~mask_of(tiles, shape)))
+    return tuple(boxes_of(~mask_of_boxes(tiles, shape)))
 
 
 def common(several: Sequence[Boxes], shape: Sequence[int]) -> Boxes:
     """Boxes of the pixels that are uncovered in each of several planes, as in the maximum over z."""
     if not all(several) or all(boxes == several[0] for boxes in several):
         return several[0] if all(several) else ()
-    return boxes_of(np.logical_and.reduce([mask_of(boxes, shape) for boxes in several]))
+    return boxes_of(np.logical_and.reduce([mask_of_boxes(boxes, shape) for boxes in several]))
 
 
 def blanked(image: np.ndarray, boxes: Boxes) -> np.ndarray:
@@ -135,7 +135,7 @@ def find(image: np.ndarray, n_zeros: int, known: Boxes = ()) -> Boxes:
     seen = seen_in(image)
     if seen is None:
         return known
-    return boxes_of(seen | mask_of(known, image.shape)) if known else boxes_of(seen)
+    return boxes_of(seen | mask_of_boxes(known, image.shape)) if known else boxes_of(seen)
 
 
 def _solid(shape: Sequence[int]) -> int:

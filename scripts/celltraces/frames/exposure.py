@@ -33,7 +33,7 @@ def steps(low: np.ndarray, floor: np.ndarray, mean: np.ndarray, factor: float) -
     low, floor, mean (n,) float64: of the frames that show something; the first two see `levels`. What lies above the
     background (mean - low) gives the factor, since a camera adds an unknown offset to all pixels; the background must
     have changed by the same factor for some offset between 0 and the darkest pixels. Two frames before and after a step
-    are needed: of a change in the first or last frame nobody knows whether it would have stayed.
+    are needed: of a change in the first or last frame we cannot tell whether it would have stayed.
     """
     above = mean - low
     if len(low) < 4 or (above <= 0).any():

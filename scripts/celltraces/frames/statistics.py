@@ -30,7 +30,7 @@ def frame_statistics(image: np.ndarray, counts: np.ndarray, uncovered: Boxes = (
     rows = image[::8].astype(np.float32)
     mask = beside = None
     if uncovered:
-        covered = ~coverage.mask_of(uncovered, image.shape)[::8]
+        covered = ~coverage.mask_of_boxes(uncovered, image.shape)[::8]
         mask, beside = covered.view(np.uint8), (covered[:, 2:] & covered[:, :-2]).view(np.uint8)
     mean = cv2.mean(rows, mask)[0]
     spread = float(cv2.meanStdDev(rows[:, 2:] - rows[:, :-2], mask=beside)[1][0, 0]) if image.shape[1] > 2 else 0.0

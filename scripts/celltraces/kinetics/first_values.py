@@ -12,7 +12,7 @@ from celltraces.kinetics.least_squares import Batch, diagonal_roots
 
 SHAPES = 128  # curves tried for first values
 STARTS = 3
-APART = 0.2  # distance between starts, as a share of each parameter's range
+LEAST_DISTANCE = 0.2  # distance between starts, as a share of each parameter's range
 
 
 def starts(batch: Batch) -> Float:
@@ -26,12 +26,12 @@ def starts(batch: Batch) -> Float:
         times = batch.times[rows[0]]
         shapes, place = _shapes(batch, times)
         squares, candidates = _projected(batch, rows, times, shapes)
-        apart = np.sqrt(np.mean((place[:, None] - place[None]) ** 2, axis=2)) if place.shape[1] else 0.0
+        distance = np.sqrt(np.mean((place[:, None] - place[None]) ** 2, axis=2)) if place.shape[1] else 0.0
         each = np.arange(len(rows))
         for start in range(STARTS):
             best = np.argmin(squares, axis=1)
             chosen[start, rows] = candidates[each, best]
-            near = np.atleast_2d(apart)[best] < APART
+            near = np.atleast_2d(distance)[best] < LEAST_DISTANCE
             # Where no shape is left that differs, the last one again: it costs little.
             left = np.where(near, np.inf, squares)
             squares = np.where(np.isfinite(left).any(axis=1, keepdims=True), left, squares)

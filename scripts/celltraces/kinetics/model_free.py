@@ -6,9 +6,8 @@ Each function takes the times (n,) in hours, ascending, and the values (n,) of o
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
-Float = NDArray[np.float64]
+from celltraces.array_types import Float
 
 UNITS = {"auc": "counts h", "onset": "h", "maximum": "counts", "time_of_maximum": "h", "maximal_slope": "counts/h"}
 SLOPE_POINTS = 5  # a slope is that of the line through so many points

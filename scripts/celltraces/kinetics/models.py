@@ -23,12 +23,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from celltraces.array_types import Float
 from celltraces.errors import UserError
 from celltraces.plugins import load_function
-
-Float = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -318,7 +316,7 @@ def with_settings(model: Model, settings: Mapping[str, Mapping[str, Any]], key: 
     return fitted
 
 
-def settings_of(model: Model) -> dict[str, dict[str, Any]]:
+def parameter_settings(model: Model) -> dict[str, dict[str, Any]]:
     """What `with_settings` takes to give this model: every parameter with its value or initial value and bounds."""
     return {
         name: {"fixed": parameter.fixed}

@@ -11,7 +11,9 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
-Rows = NDArray[np.uint64]  # (H, ceil(W / 64)); column 0 is the lowest bit of the first word, bits beyond W are 0
+Rows = NDArray[
+    np.uint64
+]  # (H, ceil(W / 64)); column 0 is the lowest bit of the first word, padding bits beyond W are 0
 WORD = 64
 
 
@@ -69,8 +71,10 @@ def dilate(rows: Rows, half_widths: Sequence[int]) -> Rows:
 
 
 def erode(rows: Rows, half_widths: Sequence[int]) -> Rows:
-    """Every pixel whose surroundings in that shape are all set. The image needs a margin as wide as the shape: what
-    comes out there is of no use."""
+    """Every pixel whose surroundings in that shape are all set.
+
+    The image needs a margin as wide as the shape; the result is undefined there.
+    """
     return ~dilate(~rows, half_widths)
 
 

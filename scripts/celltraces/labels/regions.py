@@ -36,6 +36,7 @@ def regions(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def pixel_runs(labels: np.ndarray) -> PixelRuns:
+    """The runs of a label image (H, W), those of background among them; a run ends at the end of its row."""
     flat = labels.ravel()
     new = np.ones(labels.shape, bool)
     np.not_equal(labels[:, 1:], labels[:, :-1], out=new[:, 1:])
@@ -45,10 +46,12 @@ def pixel_runs(labels: np.ndarray) -> PixelRuns:
 
 
 def select_runs(runs: PixelRuns, keep: np.ndarray) -> PixelRuns:
+    """Some of the runs; keep: (n,) bool or positions."""
     return PixelRuns(*(part[keep] for part in runs))
 
 
 def region_table(runs: PixelRuns, width: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """What `regions` returns, from the runs of a frame of this width."""
     runs = select_runs(runs, runs.value > 0)
     order = np.argsort(runs.value, kind="stable")
     value, length = runs.value[order], runs.length[order]

@@ -8,17 +8,20 @@ attribute `overlaps` keeps the pixels that the others lose: {"<frame>": {"<cell>
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
-from celltraces.labels import regions as regions_module
+from celltraces.labels.regions import regions
 
 
 class FrameStack(Protocol):
-    """A (T, H, W) array of labels, as store.Frames."""
+    """A (T, H, W) array of labels, as celltraces.storage.frames.Frames."""
 
+    path: Path
     shape: tuple[int, int, int]
+    dtype: np.dtype
     attributes: dict[str, Any]
 
     def read(self, frame: int) -> np.ndarray: ...
@@ -55,10 +58,10 @@ def mask_of(labels: FrameStack, image: np.ndarray, frame: int, cell: int) -> np.
     return mask
 
 
-def regions(labels: FrameStack, frame: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Table of the cells of one frame, as iou.regions gives it, with the pixels that the label image does not show."""
+def regions_with_hidden(labels: FrameStack, frame: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Table of the cells of one frame, as `regions` gives it, with the pixels that the label image does not show."""
     image = labels.read(frame)
-    found, areas, boxes = regions_module.regions(image)
+    found, areas, boxes = regions(image)
     extra = hidden(labels, frame)
     if not extra:
         return found, areas, boxes

@@ -43,7 +43,7 @@ def resize_labels(labels: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
     return labels[rows[:, None], columns]
 
 
-def display_levels(images: Iterable[np.ndarray], low: float = 0.5, high: float = 99.7) -> tuple[int, int]:
+def grey_levels(images: Iterable[np.ndarray], low: float = 0.5, high: float = 99.7) -> tuple[int, int]:
     """Counts at two percentiles of all pixels of some frames, each (H, W) uint16; (0, 0) without a frame."""
     counts = sum((np.bincount(image.ravel(), minlength=1 << 16) for image in images), np.zeros(1 << 16, np.int64))
     return display_level.limits_of_counts(counts, low, high)
@@ -155,7 +155,7 @@ def stamps(picture: np.ndarray, time: str, bar: tuple[int, str] | None) -> list[
     return texts
 
 
-def clock(minutes: float) -> str:
+def hours_and_minutes(minutes: float) -> str:
     """Minutes as hours and minutes: 750 -> "12:30 h"."""
     whole = math.floor(abs(minutes) + 0.5)
     return f"{'-' if minutes < 0 and whole else ''}{whole // 60}:{whole % 60:02d} h"

@@ -1,4 +1,4 @@
-"""Choose colours, words and units for samples and features in plots."""
+"""Choose colours, labels and units for samples and features in plots."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def colours(n: int) -> tuple[str, ...]:
 
 
 def label_of(column: str, channels: Mapping[str, str]) -> str:
-    """A feature's column in words: "intensity_total_ch_1" -> "GFP: intensity total"."""
+    """The label of a feature's column: "intensity_total_ch_1" -> "GFP: intensity total"."""
     feature, _, channel = column.rpartition("_ch_")
     unit = f" ({UNITS[feature]})" if feature in UNITS else ""
     return f"{channels[channel]}: {feature.replace('_', ' ')}{unit}"

@@ -22,8 +22,8 @@ Append = Callable[[np.ndarray], None]  # (H, W, 3) uint8, red, green, blue
 
 
 @contextmanager
-def filming(path: Path, shape: tuple[int, int], speed: float, colours: np.ndarray) -> Iterator[Append]:
-    """Write a movie, whole or not at all: `with filming(...) as append: append(picture)`.
+def writing_movie(path: Path, shape: tuple[int, int], speed: float, colours: np.ndarray) -> Iterator[Append]:
+    """Write a movie, whole or not at all: `with writing_movie(...) as append: append(picture)`.
 
     The ending of `path` (.gif or .mp4) is the format; shape: H, W, both even for MP4; speed: frames per second;
     colours: (N, 3) uint8, at most 256, the nearest of which a GIF shows for every pixel. Memory: one frame.

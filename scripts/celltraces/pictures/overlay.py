@@ -9,14 +9,14 @@ from celltraces.pictures import draw, movie
 from celltraces.storage import display_level
 from celltraces.storage.frames import Frames
 
-SOME = 9
+SAMPLED = 9  # frames from which grey levels and the width of a cell are found
 FL_LEVELS = (80.0, 99.9)  # percentiles: most of a fluorescence frame is background, and stays black
 GREYS = 24  # of a GIF: more cost bytes and show noise
 SMALLEST_NUMBER, LARGEST_NUMBER = 9, 13  # px: height of the cells' numbers
 BROAD = 16  # px: cells at least as wide get an outline of two pixels
 
 
-def film_cells(
+def write_cell_movie(
     pc: Frames,
     tracked: Frames,
     light: Sequence[Frames],
@@ -34,35 +34,42 @@ def film_cells(
     """
     n_frames, height, width = pc.shape
     shape = draw.picture_shape(height, width, movie_width)
-    greys = draw.display_levels(map(pc.read, _some(pc)))
+    greys = draw.grey_levels(map(pc.read, _sample_frames(pc)))
     if light:
-        greens = draw.display_levels((_shine(light, frame) for frame in _some(light[0])), *FL_LEVELS)
+        greens = draw.grey_levels(
+            (_light_above_background(light, frame) for frame in _sample_frames(light[0])), *FL_LEVELS
+        )
     hues = dict(zip(kept, draw.cell_colours(kept).tolist(), strict=True))
     bar = draw.scale_bar(pixel_size_um and pixel_size_um * width / shape[1], shape[1])
-    cell_width = _cell_width(draw.resize_labels(tracked.read(frame), shape) for frame in _some(tracked))
+    cell_width = _cell_width(draw.resize_labels(tracked.read(frame), shape) for frame in _sample_frames(tracked))
     outline = 2 if cell_width >= BROAD else 1
     size = int(np.clip(cell_width / 2, SMALLEST_NUMBER, LARGEST_NUMBER))
-    with movie.filming(output, shape, movie_speed, palette(bool(light))) as append:
+    with movie.writing_movie(output, shape, movie_speed, palette(bool(light))) as append:
         for frame in range(n_frames):
             picture = draw.grey_picture(display_level.to_bytes(draw.resize(pc.read(frame), shape), *greys))
             if light:
-                draw.lay_over(picture, display_level.to_bytes(draw.resize(_shine(light, frame), shape), *greens))
+                draw.lay_over(
+                    picture, display_level.to_bytes(draw.resize(_light_above_background(light, frame), shape), *greens)
+                )
             labels = draw.resize_labels(tracked.read(frame), shape)
             draw.draw_outlines(picture, labels, draw.colour_table(int(labels.max(initial=0)), hues), outline)
-            texts = [*_numbers(labels, hues, size), *draw.stamps(picture, draw.clock(times_min[frame]), bar)]
+            texts = [
+                *_numbers(labels, hues, size),
+                *draw.stamps(picture, draw.hours_and_minutes(times_min[frame]), bar),
+            ]
             if not pc.present(frame):
                 texts.append(draw.Text("not in the file", shape[1] / 2, shape[0] / 2, LARGEST_NUMBER))
             draw.draw_texts(picture, texts)
             append(picture)
 
 
-def _some(frames: Frames) -> list[int]:
+def _sample_frames(frames: Frames) -> list[int]:
     """Some frames spread over the movie, for what has to be the same in all frames: no flicker, and a short pass."""
     present = [frame for frame in range(frames.shape[0]) if frames.present(frame)]
-    return sorted({present[at * (len(present) - 1) // (SOME - 1)] for at in range(SOME) if present})
+    return sorted({present[at * (len(present) - 1) // (SAMPLED - 1)] for at in range(SAMPLED) if present})
 
 
-def _shine(light: Sequence[Frames], frame: int) -> np.ndarray:
+def _light_above_background(light: Sequence[Frames], frame: int) -> np.ndarray:
     """Fluorescence above the background in one frame, (H, W) uint16; 0 where it is below."""
     fl, background = (layer.read(frame) for layer in light)
     return np.clip(fl - background, 0, 65535).astype(np.uint16)

@@ -1,7 +1,10 @@
 """Plot the traces, the numbers of cells and the distributions of one dataset."""
 
+from __future__ import annotations
+
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -9,7 +12,11 @@ import pandas as pd
 from celltraces.files import whole
 from celltraces.pictures.legend import colours
 
-STYLE = {
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+STYLE = {  # of matplotlib
     "font.size": 11,
     "axes.titlesize": 11,
     "axes.spines.top": False,
@@ -23,7 +30,7 @@ FEWEST = 3  # cells in a frame for a mean and a spread
 MOST_NAMED = 10  # FOVs that a legend names
 
 
-def trace_plot(tables: Mapping[str, pd.DataFrame], column: str, label: str) -> "Figure":
+def trace_plot(tables: Mapping[str, pd.DataFrame], column: str, label: str) -> Figure:
     """A panel for each sample: thin lines of all cells, their mean and standard deviation over time.
 
     tables: sample -> rows with `fov`, `cell`, `frame`, `hours` and the feature's column.
@@ -47,7 +54,7 @@ def trace_plot(tables: Mapping[str, pd.DataFrame], column: str, label: str) -> "
     return figure
 
 
-def count_plot(counts: Mapping[str, pd.DataFrame]) -> "Figure":
+def count_plot(counts: Mapping[str, pd.DataFrame]) -> Figure:
     """A panel for each way of counting, a line for each FOV. counts: title -> table (hours, fov, cells)."""
     figure, panels = _panels(len(counts), sharey=True)
     for panel, (title, table) in zip(panels, counts.items(), strict=True):
@@ -63,7 +70,7 @@ def count_plot(counts: Mapping[str, pd.DataFrame]) -> "Figure":
     return figure
 
 
-def distribution_plot(tables: Mapping[str, pd.DataFrame], labels: Mapping[str, str]) -> "Figure":
+def distribution_plot(tables: Mapping[str, pd.DataFrame], labels: Mapping[str, str]) -> Figure:
     """A panel for each feature: the cells' means over time, as points, a violin, median and quartiles by sample."""
     figure, panels = _panels(len(labels))
     for panel, (column, label) in zip(panels, labels.items(), strict=True):
@@ -87,7 +94,7 @@ def distribution_plot(tables: Mapping[str, pd.DataFrame], labels: Mapping[str, s
     return figure
 
 
-def _panels(n: int, **shared: bool) -> "tuple[Figure, list[Axes]]":
+def _panels(n: int, **shared: bool) -> tuple[Figure, list[Axes]]:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -101,7 +108,7 @@ def _panels(n: int, **shared: bool) -> "tuple[Figure, list[Axes]]":
     return figure, panels[:n]
 
 
-def _label(figure: "Figure", panels: Sequence["Axes"], x: str, y: str) -> None:
+def _label(figure: Figure, panels: Sequence[Axes], x: str, y: str) -> None:
     figure.supxlabel(x, fontsize=11)
     figure.supylabel(y, fontsize=11)
 
@@ -112,7 +119,7 @@ def _broken(lines: Iterable[pd.Series]) -> np.ndarray:
     return np.concatenate(parts) if parts else np.zeros(0)
 
 
-def save(figure: "Figure", stem: Path) -> None:
+def save(figure: Figure, stem: Path) -> None:
     """Write stem.png and stem.pdf without dates, versions and anything else that differs from run to run."""
     nothing = {"png": {"Software": None}, "pdf": {"Creator": None, "Producer": None, "CreationDate": None}}
     for ending, metadata in nothing.items():

@@ -19,6 +19,7 @@ def channels_of(datasets: Mapping[str, Dataset]) -> tuple[int | None, tuple[int,
 
 
 def channel_index(wanted: int | str, movie: Movie, key: str, path: str) -> int:
+    """The index of a channel that the config names by index or name. `key` names the setting in errors."""
     names = movie.channels
     listed = ", ".join(f"{index}: {name}" for index, name in enumerate(names))
     if isinstance(wanted, int):
@@ -40,6 +41,7 @@ def features_of(config: Mapping[str, Any], pc: int | None, fl: tuple[int, ...]) 
 
 
 def pixel_size_um(config: Mapping[str, Any], dataset: Dataset) -> float:
+    """The pixel size that the file tells, else that of the config. Raises UserError where neither does."""
     size = dataset.movie.pixel_size_um or config["params"]["pixel_size_um"]
     if not size:
         raise UserError(f"{dataset.path!r} does not say how large a pixel is; set params.pixel_size_um")

@@ -34,7 +34,7 @@ def text_digest(*files: str) -> str:
 
 
 def command() -> list[str]:
-    """The words of the command that this process is, to be shown to its user."""
+    """The command line of this process, argument by argument, to be shown to its user."""
     called = Path(sys.argv[0])
     name = ["python", "-m", called.parent.name] if called.name == "__main__.py" else [sys.argv[0]]
     return [*name, *sys.argv[1:]]

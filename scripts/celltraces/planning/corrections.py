@@ -15,11 +15,11 @@ from celltraces.planning.dataset import Dataset
 SUFFIXES = (".zip", ".trk")
 STAGES = ("apply_corrections", "cache_corrected", "index_corrected")
 
-Found = Mapping[tuple[str, str], str]
+Corrections = Mapping[tuple[str, str], str]
 """(dataset, FOV as text) -> file."""
 
 
-def find(config: Mapping[str, Any], datasets: Mapping[str, Dataset]) -> dict[tuple[str, str], str]:
+def find_corrections(config: Mapping[str, Any], datasets: Mapping[str, Dataset]) -> dict[tuple[str, str], str]:
     """The files in the folder `corrections` that belong to a FOV that is processed.
 
     A file that belongs to none (a download named "... (1).zip") is named on the terminal, since its work would be lost.
@@ -42,7 +42,7 @@ def find(config: Mapping[str, Any], datasets: Mapping[str, Dataset]) -> dict[tup
     return found
 
 
-def forget(layout: Layout, datasets: Mapping[str, Dataset], found: Found) -> None:
+def forget(layout: Layout, datasets: Mapping[str, Dataset], found: Corrections) -> None:
     """Remove what came from corrections that are no longer there; what was made of that, its rules make anew."""
     for dataset in datasets.values():
         for fov in map(fov_text, dataset.fovs):

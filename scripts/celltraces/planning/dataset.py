@@ -9,7 +9,7 @@ from celltraces.readers.movie import Movie
 
 @dataclass(frozen=True)
 class Dataset:
-    """One file and what is to be done with it."""
+    """An input file: its channels by index, and its FOVs that this run processes."""
 
     name: str
     path: str

@@ -25,7 +25,7 @@ from celltraces.readers.child_process import call
 from celltraces.readers.movie import Movie
 
 
-def inspect_movie(path: Path, pyme: Mapping[str, Any]) -> Movie:
+def inspect_in_child_process(path: Path, pyme: Mapping[str, Any]) -> Movie:
     """`celltraces.readers.movie_file.inspect_movie` in a child process."""
     return Movie(**call("celltraces.readers.movie_file:inspect_movie", str(path), {"pyme": pyme}))
 
@@ -62,7 +62,7 @@ def _without(dataset: Dataset, failed: set[int]) -> Dataset:
 
 def _plan_dataset(config: Mapping[str, Any], name: str, path: str) -> Dataset:
     key = f"datasets.{name}"
-    if not is_file(path) and not pyama_folder.is_one(Path(path)):
+    if not is_file(path) and not pyama_folder.is_pyama_folder(Path(path)):
         what = "is a folder" if os.path.isdir(path) else "does not exist"
         hint = "; `make demo` writes it" if path.startswith("demo/") else "; check the path in the config"
         raise UserError(f"{key}: the file {path!r} {what}{hint}")
@@ -107,7 +107,7 @@ def _look_at(name: str, path: str, layout: Layout, pyme: Mapping[str, Any]) -> t
             return Movie(**last["movie"]), last["identity"], ""
     except (OSError, ValueError, KeyError, TypeError):
         pass
-    movie, identity = inspect_movie(Path(path), pyme), content_identity(path)
+    movie, identity = inspect_in_child_process(Path(path), pyme), content_identity(path)
     return (
         movie,
         identity,

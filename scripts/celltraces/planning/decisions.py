@@ -17,7 +17,7 @@ from celltraces.planning.experiment import Experiment
 from celltraces.planning.samples import fovs_for
 from celltraces.results.curation import Flag
 
-STAGE = "curation"  # in the names of the log, benchmark and checksums of apply_curation
+STAGE = "apply_curation"
 
 
 # ----------------------------------------------------------------------------------------------- which FOVs have some
@@ -50,7 +50,7 @@ def _flags(experiment: Experiment, dataset: str) -> dict[int, list[Flag]]:
 
 @cache
 def _inspected(experiment: Experiment, dataset: str, fov: int) -> list[str]:
-    """The inspected table of a FOV, if there is one; asked once, so that all of a run's plan is of one mind."""
+    """The inspected table of a FOV, if there is one; asked once, so that all parts of a run's planning see the same."""
     table = experiment.layout.inspected.format(dataset=dataset, fov=fov_text(fov))
     return [table] if os.path.exists(table) else []
 

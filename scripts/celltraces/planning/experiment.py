@@ -12,7 +12,7 @@ from celltraces.errors import UserError
 from celltraces.paths import Layout
 from celltraces.planning.calibration import shifts_of, spot_size
 from celltraces.planning.channels import Arrays, arrays_of, channels_of, features_of, shapes
-from celltraces.planning.corrections import find
+from celltraces.planning.corrections import Corrections, find_corrections
 from celltraces.planning.dataset import Dataset
 from celltraces.planning.datasets import plan_datasets
 from celltraces.planning.fits import fits_of
@@ -32,7 +32,7 @@ class Experiment:
     arrays: Arrays
     shifts: Mapping[int, Shift]  # by fluorescence channel
     flags: Mapping[str, Sequence[Flag]]  # rows of curation.csv, by dataset
-    corrections: corrections.Found
+    corrections: Corrections
     columns: tuple[str, ...]  # of the traces: {feature}_ch_{channel}
     fits: Mapping[tuple[str, str], Mapping[str, Any]]  # (column, name of the model) -> settings
 
@@ -84,7 +84,7 @@ def plan_experiment(written: Mapping[str, Any], without: Mapping[str, Sequence[i
         arrays=arrays_of(config, pc, fl, shifts),
         shifts=shifts,
         flags=read_curation(Path(layout.curation), shapes(datasets)),
-        corrections=find(config, datasets),
+        corrections=find_corrections(config, datasets),
         columns=tuple(
             f"{feature}_ch_{channel}" for channel, features in features_of(config, pc, fl) for feature in features
         ),

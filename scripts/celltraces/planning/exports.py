@@ -57,7 +57,7 @@ def export_targets(experiment: Experiment, *names: str) -> list[str]:
 def export_settings(
     experiment: Experiment, dataset: Dataset, fov: int, name: str, scales: dict[str, Any]
 ) -> dict[str, Any]:
-    """What a format depends on besides its inputs: params, and some of what the plan knows of the FOV."""
+    """What a format depends on besides its inputs: params, and some of what planning knows of the FOV."""
     known = {**experiment.config["params"], **scales}
     known["source"] = dataset.identity
     known["steps"] = {step: stage_settings(experiment.config, step) for step in STEPS}

@@ -44,7 +44,7 @@ def fits_of(config: Mapping[str, Any], datasets: Mapping[str, Dataset]) -> dict[
             )
         model = models.find_model(fit["model"], f"{key}.model")
         fitted = models.with_settings(model, fit["parameters"], f"{key}.parameters")
-        settings: dict[str, Any] = {"model": fit["model"], "parameters": models.settings_of(fitted)}
+        settings: dict[str, Any] = {"model": fit["model"], "parameters": models.parameter_settings(fitted)}
         if fit["model"] not in models.MODELS:
             settings["files"] = digests([fit["model"].rpartition(":")[0]])
         what = f"{fit['feature']}_ch_{channel}", model.name

@@ -12,7 +12,7 @@ SAMPLE_BYTES = 1 << 16
 
 
 def content_identity(path: str) -> str:
-    """Digest of the size and of samples spread over the file.
+    """A digest of the size and of samples spread over the file.
 
     The same content has the same identity under any name and date.
     """

@@ -33,17 +33,15 @@ Wildcards = Mapping[str, str]
 def settings_of(experiment: Experiment, job: str, wildcards: Wildcards) -> str:
     """The settings of one job, as JSON in one canonical spelling.
 
-    job: the name of a stage, or "export:" and the name of a format.
+    job: the name of the rule; of an export, "export_" and the name of a format.
     """
-    name, _, form = job.partition(":")
-    if form:
+    if job.startswith("export_"):
         dataset, fov = _place(experiment, wildcards)
-        return as_json(
-            export_settings(experiment, dataset, fov, form, scales(dataset, fov, experiment.config["params"]))
-        )
-    if name not in OF_JOB:
-        return _of_stage_alone(experiment, name)
-    return as_json({**stage_settings(experiment.config, name), **OF_JOB[name](experiment, wildcards)})
+        placed = scales(dataset, fov, experiment.config["params"])
+        return as_json(export_settings(experiment, dataset, fov, job.removeprefix("export_"), placed))
+    if job not in OF_JOB:
+        return _of_stage_alone(experiment, job)
+    return as_json({**stage_settings(experiment.config, job), **OF_JOB[job](experiment, wildcards)})
 
 
 @cache
@@ -74,7 +72,7 @@ def _input_file(dataset: Dataset) -> dict[str, Any]:
     return {"raw": dataset.path, "files": {dataset.path: dataset.identity}}
 
 
-def _corrections(experiment: Experiment, wildcards: Wildcards) -> dict[str, Any]:
+def _apply_corrections(experiment: Experiment, wildcards: Wildcards) -> dict[str, Any]:
     file = experiment.corrections[wildcards["dataset"], wildcards["fov"]]
     return {"correction": file, "fov": int(wildcards["fov"]), "files": {file: content_identity(file)}}
 
@@ -95,7 +93,7 @@ def _qc(experiment: Experiment, wildcards: Wildcards) -> dict[str, Any]:
 
 def _record(experiment: Experiment, wildcards: Wildcards) -> dict[str, Any]:
     dataset, _ = _place(experiment, wildcards)
-    return {"record": record_of(experiment.config, dataset), "files": _named_files(experiment.config, dataset)}
+    return {"record": processing_record(experiment.config, dataset), "files": _named_files(experiment.config, dataset)}
 
 
 def _named_files(config: Mapping[str, Any], dataset: Dataset) -> dict[str, str]:
@@ -110,7 +108,7 @@ def _named_files(config: Mapping[str, Any], dataset: Dataset) -> dict[str, str]:
     return {**digests(paths), Path(dataset.path).name: dataset.identity}
 
 
-def _curation(experiment: Experiment, wildcards: Wildcards) -> dict[str, Any]:
+def _apply_curation(experiment: Experiment, wildcards: Wildcards) -> dict[str, Any]:
     return {"pc": experiment.pc, **decided(experiment, *_place(experiment, wildcards))}
 
 
@@ -130,7 +128,7 @@ def _tidy(experiment: Experiment, wildcards: Wildcards) -> dict[str, Any]:
     return {**merged, "dataset": dataset.name, "samples": samples_by_fov(experiment.config, dataset)}
 
 
-def _plots(experiment: Experiment, wildcards: Wildcards) -> dict[str, Any]:
+def _draw_plots(experiment: Experiment, wildcards: Wildcards) -> dict[str, Any]:
     dataset, _ = _place(experiment, wildcards)
     shown = merge_settings(experiment.config, dataset, dataset.fovs, dataset.failed)
     return {**shown, **plot_settings(experiment.config, dataset), "columns": experiment.columns}
@@ -140,7 +138,7 @@ def _fit(experiment: Experiment, wildcards: Wildcards) -> dict[str, Any]:
     return dict(experiment.fits[wildcards["column"], wildcards["model"]])
 
 
-def _report(experiment: Experiment, wildcards: Wildcards) -> dict[str, Any]:
+def _write_report(experiment: Experiment, wildcards: Wildcards) -> dict[str, Any]:
     """A model from a file counts with the file's content."""
     dataset, _ = _place(experiment, wildcards)
     fits = [{"column": column, **fit} for (column, _), fit in experiment.fits.items()]
@@ -269,7 +267,7 @@ def preview_comparison(config: Mapping[str, Any], dataset: Dataset) -> dict[str,
     }
 
 
-def record_of(config: Mapping[str, Any], dataset: Dataset) -> dict[str, Any]:
+def processing_record(config: Mapping[str, Any], dataset: Dataset) -> dict[str, Any]:
     """The content of processing_config.yaml but for the versions of software."""
     movie = dataset.movie
 
@@ -315,23 +313,23 @@ def record_of(config: Mapping[str, Any], dataset: Dataset) -> dict[str, Any]:
 
 
 OF_JOB: Mapping[str, Callable[[Experiment, Wildcards], dict[str, Any]]] = {
+    "apply_corrections": _apply_corrections,
+    "apply_curation": _apply_curation,
     "copy": _copy,
-    "corrections": _corrections,
-    "curation": _curation,
     "digest": _digest,
+    "draw_overlay": _scales,
+    "draw_plots": _draw_plots,
     "extract": _extract,
     "fit": _fit,
     "index": _scales,
     "merge": _merge,
-    "overlay": _scales,
-    "plots": _plots,
     "preview_compare": _preview_compare,
     "preview_segment": _preview_segment,
     "qc": _qc,
     "record": _record,
     "register": _register,
-    "report": _report,
     "shift_field": _shift_field,
     "tidy": _tidy,
+    "write_report": _write_report,
 }
 """Of each stage that needs more than the keys that the schema gives it."""

@@ -32,7 +32,7 @@ Ours = Callable[[str], bool | None]
 """Path below a dataset's folder -> whether the configuration explains it; None for what is not known to be ours."""
 
 
-def find(experiment: Experiment) -> list[Path]:
+def find_leftovers(experiment: Experiment) -> list[Path]:
     """Files and folders in the results that the configuration does not explain, sorted; a folder stands for all in it.
 
     All that it asks for in every run is explained, and what it makes on request as well.
@@ -190,7 +190,7 @@ def _is_merged(path: str, below: str, samples: Collection[str]) -> bool:
 def line(found: Sequence[Path], results: str, command: Sequence[str], most: int = 5) -> Iterator[str]:
     """What is said at the end of a run, if there is something: the leftovers, and the command that moves them away.
 
-    command: the words of the command that this run is.
+    command: the command line of this run, argument by argument.
     """
     if found:
         listed = ", ".join(map(str, found[:most])) + (f" and {len(found) - most} more" if len(found) > most else "")

@@ -26,10 +26,12 @@ FRAMES = {
     "crop": 40,
     "extract": 20,
     "cache": 24,
-    "overlay": 24,
+    "draw_overlay": 24,
     "digest": 40,
+    "digest_images": 40,
+    "preview_segment": 60,
     "preview_compare": 120,
-    "corrections": 80,
+    "apply_corrections": 80,
     "export": 80,
 }  # bytes per pixel
 # A batch of cells; a picture; pandas.
@@ -38,9 +40,10 @@ FIXED_MB = {
     "crop": 400,
     "extract": 200,
     "digest": 200,
+    "digest_images": 200,
     "merge": 200,
     "preview_compare": 400,
-    "corrections": 400,
+    "apply_corrections": 400,
     "export": 800,
 }
 CELLS_PER_MEGAPIXEL = 150  # in a well filled frame; what has more gets it at a second or third attempt
@@ -55,9 +58,10 @@ MINUTES_PER_MEGAPIXEL = {
     "crop": 0.013,
     "extract": 0.02,
     "cache": 0.005,
-    "overlay": 0.01,
+    "draw_overlay": 0.01,
     "digest": 0.005,
-    "corrections": 0.05,
+    "digest_images": 0.005,
+    "apply_corrections": 0.05,
     "export": 0.05,
 }
 SPOOL_MINUTES = 0.05  # copying from PYME, whose frames may be Huffman coded
@@ -70,7 +74,7 @@ def segmenting(method: str) -> str:
 
 
 def memory_mb(stage: str, movie: Movie, fov: int) -> int:
-    """Megabytes for one job of `stage` on one FOV of a plan."""
+    """Megabytes for one job of `stage` on one FOV of a movie."""
     frames = FRAMES[stage] * _megapixels(movie, fov)
     rows = ROW_BYTES.get(stage, 0) * _rows(movie, fov) / 1e6
     return math.ceil(BASE_MB + FIXED_MB.get(stage, 0) + frames + rows)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from celltraces.labels.left_out import LIMITS, by_frame, count, totals
+from celltraces.labels import left_out
 
 # What became of a region, in comparison with the present parameters.
 SAME, MERGED, PART, NEW = range(4)
@@ -55,7 +55,7 @@ def compare(reference: np.ndarray, labels: np.ndarray, rejected: np.ndarray | No
         len(np.unique(old[pixels >= SAME_IOU * union])),
         int((parts > 1).sum()),
         lost,
-        count(labels, rejected),
+        left_out.count(labels, rejected),
     )
 
 
@@ -70,8 +70,8 @@ def _overlaps(first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, np.nda
     return found // width, found % width, pixels
 
 
-def numbers(comparisons: Sequence[Comparison]) -> dict[str, float]:
-    """The numbers of some frames together; a share of nothing is NaN."""
+def summarise(comparisons: Sequence[Comparison]) -> dict[str, float]:
+    """Counts, areas and shares of some frames together; a share of nothing is NaN."""
     areas = np.concatenate([found.areas[found.areas > 0] for found in comparisons] or [np.zeros(0)])
     fates = np.concatenate([found.fates[1:][found.areas > 0] for found in comparisons] or [np.zeros(0)])
     present = sum(found.present for found in comparisons)
@@ -94,10 +94,10 @@ def numbers(comparisons: Sequence[Comparison]) -> dict[str, float]:
 
 def _left_out(counted: Sequence[Mapping[str, int | None]]) -> dict[str, float]:
     """Regions that were left out, and their share of the foreground; NaN where the method does not tell."""
-    sums = totals(by_frame(counted))
+    sums = left_out.totals(left_out.by_frame(counted))
     if sums is None:
-        return dict.fromkeys((*LIMITS, "left_out_percent"), math.nan)
-    regions = {reason: sums[f"{reason}_regions"] for reason in LIMITS}
+        return dict.fromkeys((*left_out.LIMITS, "left_out_percent"), math.nan)
+    regions = {reason: sums[f"{reason}_regions"] for reason in left_out.LIMITS}
     return {**regions, "left_out_percent": _percent(sums["left_out"], sums["foreground"])}
 
 
@@ -105,7 +105,7 @@ def _percent(part: float, of: float) -> float:
     return 100 * float(part) / of if of else math.nan
 
 
-def table(rows: Sequence[Mapping[str, Any]]) -> str:
+def rows_as_csv(rows: Sequence[Mapping[str, Any]]) -> str:
     """Rows as CSV; numbers with at most two decimals, NaN where there is none."""
 
     def cell(value: Any) -> str:

@@ -31,7 +31,9 @@ CELLS_ACROSS = 12  # widths of a typical cell in a detail
 LEAST_DETAIL = 96  # px
 COARSE = 4  # px between the pixels that say where to look
 
-Show = Callable[[Mapping[str, float], bool], str]  # numbers of a set, whether it is the present one -> text
+Show = Callable[
+    [Mapping[str, float], bool], str
+]  # what `summarise` gave for a set, whether it is the present one -> text
 
 
 def detail(frames: Iterable[Sequence[np.ndarray]]) -> tuple[int, int, int]:
@@ -133,7 +135,7 @@ def assemble(
         figure.add_artist(Rectangle((x / width, 1 - (y + h) / height), w / width, h / height, **style))
 
     write(GAP, 8, title, 18, weight="bold")
-    for at, (name, _) in enumerate(NUMBERS):
+    for at, (name, _) in enumerate(STATISTICS):
         write(LEFT - 10, 106 + 25 * at, name, ha="right", color="0.3")
     write(LEFT + TILE / 2, 50, "whole frame", ha="center")
     write(LEFT + TILE / 2, 75, "square: what is shown beside it", 11, ha="center", color="0.3")
@@ -144,7 +146,7 @@ def assemble(
         note = ", ".join(f"now {sets[0][key]}" for key in changed)
         write(x + TILE / 2, 50, heading[0], ha="center", weight="bold")
         write(x + TILE / 2, 75, note or " ", 12, ha="center", color="0.3")
-        for at, (_, show) in enumerate(NUMBERS):
+        for at, (_, show) in enumerate(STATISTICS):
             if text := show(total, column == 0):
                 write(x + TILE / 2, 106 + 25 * at, text, ha="center")
     box(LEFT + step - GAP / 2, 44, step, TOP - 44 + step * len(rows), fill=False, lw=3, edgecolor="black")
@@ -179,7 +181,7 @@ def _cells(total: Mapping[str, float], present: bool) -> str:
     return f"{total['cells']}" + ("" if present or not math.isfinite(change) else f"  ({change:+.0f} %)")
 
 
-NUMBERS: Sequence[tuple[str, Show]] = (  # what stands above each column
+STATISTICS: Sequence[tuple[str, Show]] = (  # what stands above each column
     ("cells", _cells),
     ("median area", _number("median_area", "px")),
     ("largest area", _number("largest_area", "px")),

@@ -68,7 +68,7 @@ def _around(key: str, present: Mapping[str, int]) -> list[int]:
 
 
 def frames_to_try(config: Mapping[str, Any], dataset: Any) -> list[tuple[int, int]]:
-    """(FOV, frame) of one plan.Dataset, in order; frames whose phase contrast is known to be missing are left out."""
+    """(FOV, frame) of a planned dataset, in order; frames whose phase contrast is known to be missing are left out."""
     wanted, movie = config["preview"], dataset.movie
     if wanted["fovs"] is None:
         fovs = _evenly_spaced(dataset.fovs, wanted["n_fovs"])

@@ -32,13 +32,13 @@ class Number(NamedTuple):
 
 
 class Choice(NamedTuple):
-    """A parameter that is one of some words, the first one by default."""
+    """A parameter that is one of the `allowed` values, the first one by default."""
 
-    words: tuple[Any, ...]
+    allowed: tuple[Any, ...]
 
     @property
     def default(self) -> Any:
-        return self.words[0]
+        return self.allowed[0]
 
 
 class Module(NamedTuple):
@@ -216,8 +216,8 @@ def _step(entry: Any, at: int) -> Step:
 
 def _checked_parameter(full: str, key: str, value: Any, rule: Number | Choice) -> Any:
     if isinstance(rule, Choice):
-        if value not in rule.words:
-            raise UserError(f"{full}: {key} is {str(value)[:40]!r}; allowed: {', '.join(map(str, rule.words))}")
+        if value not in rule.allowed:
+            raise UserError(f"{full}: {key} is {str(value)[:40]!r}; allowed: {', '.join(map(str, rule.allowed))}")
         return value
     fits = isinstance(value, int | float) and not isinstance(value, bool) and rule.low <= value <= rule.high
     if not fits or (rule.whole and value != int(value)):

@@ -66,7 +66,7 @@ def _open(path: Path) -> h5py.File:
 def opened(
     path: Path, settings: Mapping[str, Any]
 ) -> tuple[Callable[..., list[np.ndarray | None]], tuple[int, int, int, int], Callable[[], None]]:
-    """As microscopy opens files: planes as stored, the sizes (FOVs, frames, channels, z), and how to close it."""
+    """As readers.movie.OpenedMovie: planes as stored, the sizes (FOVs, frames, channels, z), and how to close it."""
     file = _open(path)
     try:
         spool = _look(path, file, settings)

@@ -1,1 +1,1 @@
-"""Open microscopy files: ND2 and CZI, and folders of PyAMA."""
+"""Inspect and open input files: ND2, CZI, spools of PYME, folders of PyAMA."""

@@ -1,4 +1,4 @@
-"""Check what a reader found before it is believed: lengths, pixel types, pixel sizes, time stamps."""
+"""Check what a reader found before it is believed: lengths, XML, pixel types, pixel sizes."""
 
 from __future__ import annotations
 
@@ -30,6 +30,7 @@ def refuse_declarations(xml: str) -> None:
 
 
 def place_of_plane(path: Path, fov: int, frame: int, channel: int) -> str:
+    """Name a plane, for messages."""
     return f"'{path}', FOV {fov}, frame {frame}, channel {channel}"
 
 

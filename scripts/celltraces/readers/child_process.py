@@ -33,11 +33,11 @@ def call(
     seconds: float = SECONDS,
     megabytes: int = MEGABYTES,
 ) -> dict[str, Any]:
-    """Call `function` ("package.module:name") with a path and named options in a child process; return the fields of
-    its dataclass.
+    """Call a function in a child process and return the fields of the dataclass that it returns.
 
-    Raises UserError, with the function's own line or with what became of the child. Where the system knows no bound
-    on the memory of a process (Windows, macOS) there is none.
+    function: "package.module:name", which takes a path and named options. Raises UserError, with the function's
+    own line or with what became of the child. Where the system knows no bound on the memory of a process (Windows,
+    macOS) there is none.
     """
     command = [
         sys.executable,

@@ -19,7 +19,8 @@ from celltraces.readers.movie import Movie, OpenedMovie
 
 if TYPE_CHECKING:
     from xml.etree.ElementTree import Element
-CZI_UNUSABLE_PIXELS = {
+
+CZI_UNUSABLE_PIXELS = {  # pixel type -> its name
     2: "float32",
     3: "colour (BGR)",
     4: "colour (BGR)",
@@ -33,6 +34,7 @@ CZI_UNUSABLE_PIXELS = {
 
 
 def inspect_czi(path: Path) -> Movie:
+    """Describe a CZI without reading pixels; see `movie_file.inspect_movie`."""
     layout = czi_layout(path)
     with open(path, "rb") as file:
         root = czi_metadata(file)
@@ -105,6 +107,7 @@ def czi_library(layout: CziLayout) -> str:
 
 
 def open_czi(path: Path) -> OpenedMovie:
+    """Open a CZI. Uncompressed single tiles are read directly, all else by a library in a child process (libczi)."""
     from celltraces.readers.libczi import LibCzi
 
     layout = czi_layout(path)

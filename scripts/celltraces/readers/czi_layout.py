@@ -13,6 +13,8 @@ from celltraces.readers.czi_segments import Tiles, read_tiles, refuse_contradict
 
 
 class CziLayout(NamedTuple):
+    """Which subblock is which plane, and how large the planes of each FOV are."""
+
     tiles: Tiles
     scenes: list[int]  # ids as stored, one per FOV
     channels: list[int]  # ids as stored

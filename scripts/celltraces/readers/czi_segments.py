@@ -1,4 +1,7 @@
-"""Parse the segments of a CZI file: directory, subblocks, metadata, time stamps."""
+"""Parse the segments of a CZI file: the directory of subblocks, subblocks, metadata.
+
+Layout of the file: Zeiss' "ZISRAW (CZI) File Format, Design Specification".
+"""
 
 from __future__ import annotations
 
@@ -14,17 +17,12 @@ from celltraces.readers.movie import Contradiction
 
 if TYPE_CHECKING:
     from xml.etree.ElementTree import Element
+
 CZI_MAGIC = b"ZISRAWFILE"
-
-
-# CZI. Layout of the file: Zeiss' "ZISRAW (CZI) File Format, Design Specification".
-
-CZI_PIXELS = {0: ("Gray8", "uint8"), 1: ("Gray16", "uint16")}
-
-
-CZI_PLAIN = 0
-CZI_LETTERS = "STCZBVHIR"
-CZI_FIELDS = {
+CZI_PIXELS = {0: ("Gray8", "uint8"), 1: ("Gray16", "uint16")}  # pixel type -> its name, and the dtype
+CZI_PLAIN = 0  # the compression of pixels that are not compressed
+CZI_LETTERS = "STCZBVHIR"  # of the dimensions that tell planes apart
+CZI_FIELDS = {  # what a field of the directory is, for messages
     **{"S": "scene", "T": "time point", "C": "channel", "Z": "Z plane", "pixel_type": "pixel type"},
     **{"Xstart": "x position", "Ystart": "y position", "Xsize": "width", "Ysize": "height"},
     **{"Xstored": "stored width", "Ystored": "stored height"},
@@ -77,6 +75,7 @@ def czi_positions(file: IO[bytes]) -> tuple[int, int, int]:
 
 
 def _entry_type(n_dims: int) -> np.dtype:
+    """The type of an entry of the directory that has so many dimensions."""
     dimension = np.dtype([("name", "S4"), ("start", "<i4"), ("size", "<i4"), ("_", "<f4"), ("stored", "<i4")])
     return np.dtype(
         [
@@ -94,7 +93,7 @@ def _entry_type(n_dims: int) -> np.dtype:
 
 
 def _columns(entries: np.ndarray) -> tuple[dict[str, np.ndarray], bool]:
-    """Return the columns of `_Tiles`, with Xstored and Ystored, of entries; and whether they have scenes."""
+    """Return the columns of `Tiles`, with Xstored and Ystored, of entries; and whether they have scenes."""
     names, values = entries["dims"]["name"], entries["dims"]
     if not np.isin(names, [letter.encode() for letter in CZI_LETTERS + "XYM"]).all():
         raise ValueError("its directory of subblocks is damaged")

@@ -69,8 +69,8 @@ def _czi_tiles_by_frame(layout: CziLayout) -> tuple[np.ndarray, np.ndarray]:
 def _stamps_of_frames(listed: np.ndarray, layout: CziLayout, announced: str) -> np.ndarray:
     """Return the stamp of each frame (T,) s of a list with one stamp per time point; NaN where it has none.
 
-    It may have one for each frame of the file, or for each time point `announced`. Of one that is longer nobody knows
-    what its entries stand for.
+    It may have one for each frame of the file, or for each time point `announced`. Of one that is longer we cannot
+    tell what its entries stand for.
     """
     n_frames = layout.row.shape[1]
     if announced == str(len(listed)) and len(listed) >= layout.first_frame + n_frames:

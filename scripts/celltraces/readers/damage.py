@@ -46,10 +46,10 @@ def reason(error: Exception) -> str:
         return f"its metadata are damaged ({text})"
     if isinstance(error, ValueError | OSError):
         return text
-    words = {
+    meanings = {
         MemoryError: "it asks for more memory than there is",
         struct.error: "a part of it is shorter than it says",
         zlib.error: "its compressed data are damaged",
         NotImplementedError: "it has a part of a kind that is not known",
     }
-    return words.get(type(error), "its metadata are incomplete or damaged")
+    return meanings.get(type(error), "its metadata are incomplete or damaged")

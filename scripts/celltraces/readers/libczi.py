@@ -1,4 +1,4 @@
-"""Read CZI planes through Zeiss' library (pylibCZIrw) in a child process, one plane at a time.
+"""Read CZI planes through a library (aicspylibczi or pylibCZIrw) in a child process, one plane at a time.
 
 Some damaged files end the process that decodes them (a division by zero in JPEG XR, memory that was never asked for).
 So that is a child, and its end one error that names the plane.

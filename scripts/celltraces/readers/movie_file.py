@@ -4,12 +4,11 @@
 of (fov, frame, channel, z), each counted from 0 in the order of the file, whatever loops, scenes or ids the file
 itself uses. A plane that the file does not hold is reported and read as None; it never moves another plane.
 
-The metadata of an ND2 go through the package `nd2`. Its frames, and the uncompressed planes of a CZI, are read here;
-compressed planes and mosaics of a CZI go through `celltraces.readers.libczi`. Before a plane is taken for one, what the
-file says of it in one place (index, directory) is compared with what it says in another (the chunk's or subblock's own
-header, lengths against size and pixel type), so that damage is noticed instead of planes shifted, and no length from a
-file is believed before memory is asked for. The libraries' own checks do not suffice: of 15,000 damaged files 2 % gave
-other pixels or times without a word, and 17 ended the process.
+Each kind of file has a module: `nd2_file`, `czi_file`, `pyama_folder` here, and `celltraces.pyme.spool`. Before a plane
+is read, what the file says of it in one place (index, directory) is compared with what it says in another (the chunk's
+or subblock's own header, lengths against size and pixel type), so that damage is noticed instead of planes shifted, and
+no length from a file is believed before memory is asked for. The libraries' own checks do not suffice: of 15,000
+damaged files 2 % gave other pixels or times without an error, and 17 ended the process.
 """
 
 from __future__ import annotations
@@ -24,8 +23,7 @@ from typing import Any
 import numpy as np
 
 from celltraces.errors import UserError
-from celltraces.pyme import spool as spool_module
-from celltraces.pyme.spool import DEFAULTS, inspect
+from celltraces.pyme import spool
 from celltraces.readers import damage, pyama_folder, time_stamps
 from celltraces.readers.checks import as_uint16, believable_pixel_size_um, place_of_plane
 from celltraces.readers.czi_file import inspect_czi, open_czi
@@ -34,7 +32,7 @@ from celltraces.readers.movie import Movie, OpenedMovie, ReadPlanes
 from celltraces.readers.nd2_file import inspect_nd2, open_nd2
 
 
-def inspect_movie(path: Path, pyme: Mapping[str, Any] = DEFAULTS) -> Movie:
+def inspect_movie(path: Path, pyme: Mapping[str, Any] = spool.DEFAULTS) -> Movie:
     """Describe the file without reading pixels.
 
     Frame times are the file's own time stamps. Frames that were announced but never taken in any FOV are not
@@ -42,8 +40,8 @@ def inspect_movie(path: Path, pyme: Mapping[str, Any] = DEFAULTS) -> Movie:
     that cannot be used.
     """
     path = Path(path)
-    if pyama_folder.is_one(path):
-        return Movie(**pyama_folder.inspect(path))
+    if pyama_folder.is_pyama_folder(path):
+        return pyama_folder.inspect_stacks(path)
     kind = kind_of(path)
     with _reader_errors(path, kind):
         if kind == "PYME":
@@ -52,7 +50,7 @@ def inspect_movie(path: Path, pyme: Mapping[str, Any] = DEFAULTS) -> Movie:
 
 
 @contextmanager
-def open_movie(path: Path, pyme: Mapping[str, Any] = DEFAULTS) -> Iterator[ReadPlanes]:
+def open_movie(path: Path, pyme: Mapping[str, Any] = spool.DEFAULTS) -> Iterator[ReadPlanes]:
     """Open the file and yield `read(fov, frame, channels, z)`, see `ReadPlanes`.
 
     z is None for a file with one Z plane. Integer pixels whose values fit are widened to uint16. `read` raises
@@ -60,12 +58,12 @@ def open_movie(path: Path, pyme: Mapping[str, Any] = DEFAULTS) -> Iterator[ReadP
     outside 0..65535), for data that cannot be decoded, and for indices that the file does not have.
     """
     path = Path(path)
-    kind = "PyAMA" if pyama_folder.is_one(path) else kind_of(path)
+    kind = "PyAMA" if pyama_folder.is_pyama_folder(path) else kind_of(path)
     with _reader_errors(path, kind):
         if kind == "PYME":
-            opened = OpenedMovie(*spool_module.opened(path, pyme))
+            opened = OpenedMovie(*spool.opened(path, pyme))
         else:
-            opened = {"ND2": open_nd2, "CZI": open_czi, "PyAMA": pyama_folder.opened}[kind](path)
+            opened = {"ND2": open_nd2, "CZI": open_czi, "PyAMA": pyama_folder.open_stacks}[kind](path)
         read_raw, shape, close, uncovered = OpenedMovie(*opened)
     n_fovs, n_frames, n_channels, n_z = shape
 
@@ -112,24 +110,25 @@ def _reader_errors(path: Path, kind: str, place: str = "") -> Iterator[None]:
 
 
 def _inspect_spool(path: Path, settings: Mapping[str, Any]) -> Movie:
-    spool = inspect(path, settings)
-    stamps_s, taken = spool.stamps_s[None], np.ones((1, spool.sizes["T"]), bool)
+    """A spool of PYME as a movie of one FOV."""
+    found = spool.inspect(path, settings)
+    stamps_s, taken = found.stamps_s[None], np.ones((1, found.sizes["T"]), bool)
     place = {
         "name": "FOV 0",
-        "height": spool.shape[0],
-        "width": spool.shape[1],
+        "height": found.shape[0],
+        "width": found.shape[1],
         "times_min": time_stamps.minutes_since_first(stamps_s, taken)[0],
         "senseless_stamps": time_stamps.senseless(stamps_s, taken)[0],
         "missing": [],
     }
     return Movie(
         format="pyme",
-        dtype=spool.dtype.name,
-        n_frames=spool.sizes["T"],
-        n_z=spool.sizes["Z"],
-        channels=spool.channels,
-        pixel_size_um=believable_pixel_size_um(spool.pixel_size_um),
-        period_min=None if spool.period_s is None else spool.period_s / 60.0,
+        dtype=found.dtype.name,
+        n_frames=found.sizes["T"],
+        n_z=found.sizes["Z"],
+        channels=found.channels,
+        pixel_size_um=believable_pixel_size_um(found.pixel_size_um),
+        period_min=None if found.period_s is None else found.period_s / 60.0,
         fovs=[place],
     )
 
@@ -139,7 +138,7 @@ def read_frame(
 ) -> np.ndarray | None:
     """One frame, (H, W) uint16, as the copy stage would write it; None where the file does not hold it.
 
-    `read` is what microscopy.open_movie yields. Of several z `planes` the highest value of each pixel is taken.
+    `read` is what `open_movie` yields. Of several z `planes` the highest value of each pixel is taken.
     """
     present = [image for plane in planes for image in read(fov, frame, [channel], plane) if image is not None]
     return reduce(np.maximum, present) if present else None

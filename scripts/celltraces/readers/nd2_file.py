@@ -26,9 +26,19 @@ from celltraces.readers.movie import Contradiction, Movie, OpenedMovie
 from celltraces.readers.nd2_internals import chunk_map, load_chunk
 
 ND2_MAGIC = b"\xda\xce\xbe\x0a"
+# The chunks that are read, in files of version 3 and of version 2. Others may be damaged without harm.
+ND2_TREES = {
+    *(b"ImageAttributesLV!", b"ImageMetadataLV!", b"ImageMetadataSeqLV|0!"),
+    *(b"ImageAttributes!", b"ImageMetadata!", b"ImageMetadataSeq|0!"),
+}
+ND2_READ = (b"ImageDataSeq|", b"CustomData|AcqTimesCache!", *ND2_TREES)
+ND2_AXES = {"T": "time points", "P": "positions", "Z": "Z planes"}
+ND2_MANY = 100  # chunks of one kind whose names are looked at; those of frames may be hundreds of thousands
 
 
 class _Nd2Layout(NamedTuple):
+    """Which frame of the sequence is which position, time and z, and where it lies in the file."""
+
     axes: str  # loops from the outermost to the innermost, letters of P, T, Z
     counts: tuple[int, ...]  # as many as the loops announce
     starts: np.ndarray  # (P, T, Z) int64: byte where the chunk of the frame begins, -1 for frames that are not there
@@ -57,19 +67,12 @@ class _Nd2Frames(NamedTuple):
     compressed: bool
 
 
-# The chunks that are read, in files of version 3 and of version 2. Others may be damaged without harm.
-ND2_TREES = {
-    *(b"ImageAttributesLV!", b"ImageMetadataLV!", b"ImageMetadataSeqLV|0!"),
-    *(b"ImageAttributes!", b"ImageMetadata!", b"ImageMetadataSeq|0!"),
-}
-ND2_READ = (b"ImageDataSeq|", b"CustomData|AcqTimesCache!", *ND2_TREES)
-ND2_AXES = {"T": "time points", "P": "positions", "Z": "Z planes"}
-ND2_MANY = 100  # chunks of one kind whose names are looked at; those of frames may be hundreds of thousands
-
-
 class _PlainFile:
-    """A file that nd2 reads from. What `open` returns it would map into memory instead: then an error of the disk kills
-    the process. No more is read than there is: nd2 asks for what the file says, which may be more than any memory."""
+    """A file for nd2 to read from.
+
+    nd2 would map what `open` returns into memory, where an error of the disk kills the process. No more is read than
+    there is: nd2 asks for what the file says, which may be more than any memory.
+    """
 
     def __init__(self, path: Path) -> None:
         self._file = open(path, "rb")  # noqa: SIM115  (nd2 closes it)
@@ -275,6 +278,7 @@ def _read_nd2_frame(file: IO[bytes], number: int, start: int, frames: _Nd2Frames
 
 
 def inspect_nd2(path: Path) -> Movie:
+    """Describe an ND2 without reading pixels; see `movie_file.inspect_movie`."""
     with open(path, "rb") as raw, _nd2_file(path) as file:
         layout, frames = _nd2_layout(file, raw)
         picture = _nd2_picture(file)
@@ -371,6 +375,7 @@ def _nd2_period_min(experiment: Sequence[Any]) -> float | None:
 
 
 def open_nd2(path: Path) -> OpenedMovie:
+    """Open an ND2; its frames are read directly, since nd2 gives zeros for frames that the index has lost."""
     file = open(path, "rb")  # noqa: SIM115
     try:
         with _nd2_file(path) as opened:

@@ -8,14 +8,15 @@ processing_config.yaml, where this workflow wrote it; times are not in the folde
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from celltraces.errors import UserError
 from celltraces.readers import damage
+from celltraces.readers.movie import Movie, OpenedMovie
 
 STACK = re.compile(r"_fov_(\d+)_(pc|fl)_ch_(\d+)\.npy$")
 
@@ -28,7 +29,7 @@ class Stacks(NamedTuple):
     n_fovs: int
 
 
-def is_one(path: Path) -> bool:
+def is_pyama_folder(path: Path) -> bool:
     """Whether this is a folder with such stacks."""
     return path.is_dir() and any(STACK.search(file.name) for file in path.glob("fov_*/*.npy"))
 
@@ -54,8 +55,8 @@ def stacks(path: Path) -> Stacks:
     )
 
 
-def inspect(path: Path) -> dict[str, Any]:
-    """What planning needs to know: the fields of microscopy.Movie."""
+def inspect_stacks(path: Path) -> Movie:
+    """What planning needs to know, from the headers of the stacks."""
     found = stacks(path)
     shapes: dict[tuple[int, int], tuple[int, int, int]] = {}
     dtype = ""
@@ -78,27 +79,20 @@ def inspect(path: Path) -> dict[str, Any]:
         ]
         place = {"name": f"fov_{fov:03d}", "height": height, "width": width}
         fovs.append({**place, "times_min": None, "senseless_stamps": [], "missing": missing})
-    return {
-        "format": "PyAMA",
-        "dtype": dtype,
-        "n_frames": n_frames,
-        "n_z": 1,
-        "channels": found.channels,
-        "pixel_size_um": _pixel_size_um(path / "processing_config.yaml"),
-        "period_min": None,
-        "fovs": fovs,
-    }
+    return Movie(
+        format="PyAMA",
+        dtype=dtype,
+        n_frames=n_frames,
+        n_z=1,
+        channels=found.channels,
+        pixel_size_um=_pixel_size_um(path / "processing_config.yaml"),
+        period_min=None,
+        fovs=fovs,
+    )
 
 
-class Opened(NamedTuple):
-    """As microscopy opens files: planes as stored, the sizes (FOVs, frames, channels, z), and how to close them."""
-
-    read: Callable[[int, int, Sequence[int], int], list[np.ndarray | None]]
-    shape: tuple[int, int, int, int]
-    close: Callable[[], None]
-
-
-def opened(path: Path) -> Opened:
+def open_stacks(path: Path) -> OpenedMovie:
+    """Open the stacks, which are mapped into memory one by one as planes of them are asked for."""
     found = stacks(path)
     arrays: dict[tuple[int, int], np.ndarray] = {}
     n_frames = max(_open(file).shape[0] for file in found.files.values())
@@ -113,7 +107,7 @@ def opened(path: Path) -> Opened:
             planes.append(None if stack is None or frame >= len(stack) else np.array(stack[frame]))
         return planes
 
-    return Opened(read, (found.n_fovs, n_frames, len(found.channels), 1), arrays.clear)
+    return OpenedMovie(read, (found.n_fovs, n_frames, len(found.channels), 1), arrays.clear)
 
 
 def _open(file: Path) -> np.ndarray:

@@ -72,7 +72,7 @@ def senseless(stamps_s: np.ndarray, taken: np.ndarray) -> list[list[int]]:
     """Return, for each FOV, the frames whose stamp is missing or not after all before it; arguments as above.
 
     A FOV without any stamp has none of them, unless another FOV of the file has stamps: then all its frames lack one.
-    With one of them the stamps of the FOV are not used at all: which of them are right nobody knows.
+    One invalid stamp discards all stamps of the FOV: we cannot tell which are right.
     """
     known = taken & np.isfinite(stamps_s)
     if not known.any():

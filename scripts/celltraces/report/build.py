@@ -123,7 +123,10 @@ def data_of(
     channels: Sequence[str],
     times_min: Sequence[float],
 ) -> tuple[dict[str, Any], page.Block]:
-    """What the page's script draws. chosen: the shown cells, sorted. groups: FOVs by sample. labels: of the columns."""
+    """The data that the page's script draws.
+
+    chosen: the shown cells, sorted. groups: FOVs by sample. labels: of the columns.
+    """
     block = page.Block()
     traces, index = found.traces, found.traces.index()
     places = [(fov, of_cell["cell"]) for fov, of_cell in chosen]
@@ -191,7 +194,7 @@ def text_of(
     samples: Mapping[str, Sequence[int]],
     times_min: Sequence[float],
 ) -> dict[str, Any]:
-    """What the page says in words and tables."""
+    """The texts and tables of the page."""
     good = dict(zip(*(part.tolist() for part in np.unique(found.traces.fov, return_counts=True)), strict=True))
     cards = texts.cards(sorted({*fovs, *failed}), fov_names, samples, found.digests, good, found.findings)
     params = found.record.get("params", {})

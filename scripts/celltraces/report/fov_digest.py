@@ -33,7 +33,7 @@ def thumbnail(
     frame = left_out.middle_frame(pc)
     image, labels = pc.read(frame), tracked.read(frame)
     shape = draw.picture_shape(*image.shape, width)
-    picture = draw.grey_picture(draw.resize(display_level.to_bytes(image, *draw.display_levels([image])), shape))
+    picture = draw.grey_picture(draw.resize(display_level.to_bytes(image, *draw.grey_levels([image])), shape))
     labels = draw.resize_labels(labels, shape)
     areas = np.bincount(labels.ravel())[1:]
     broad = bool((areas > 0).any()) and np.median(areas[areas > 0]) >= BROAD**2
@@ -89,7 +89,7 @@ def tile_levels(tiles: Sequence[np.ndarray]) -> list[tuple[float, float]]:
 
 
 def strip(tiles: np.ndarray, masks: np.ndarray, greys: Sequence[tuple[float, float]]) -> np.ndarray:
-    """The film of one cell: a row for each channel, a column for each frame; (h, w, 3) uint8."""
+    """The film strip of one cell: a row for each channel, a column for each frame; (h, w, 3) uint8."""
     rows = []
     for at, (images, (black, white)) in enumerate(zip(tiles, greys, strict=True)):
         shown = display_level.to_bytes(np.nan_to_num(images, nan=black), black, white)
@@ -102,7 +102,7 @@ def strip(tiles: np.ndarray, masks: np.ndarray, greys: Sequence[tuple[float, flo
     return np.concatenate(rows)
 
 
-def read_traces(path: Path, column: str | None, n_frames: int) -> tuple[dict[int, float], list[int]]:
+def means_and_counts(path: Path, column: str | None, n_frames: int) -> tuple[dict[int, float], list[int]]:
     """From the traces: the mean of `column` (0 without one) by cell, and how many cells there are in each frame."""
     sums: dict[int, list[float]] = {}
     by_frame = [0] * n_frames
@@ -123,12 +123,12 @@ def by_preference(means: Mapping[int, float]) -> list[int]:
     return [ranked[rank] for rank in spread(len(ranked))]
 
 
-def some(frames: np.ndarray, n: int) -> np.ndarray:
+def evenly_spaced(frames: np.ndarray, n: int) -> np.ndarray:
     """`n` of the frames, evenly from the first to the last."""
     return frames[np.unique(np.linspace(0, len(frames) - 1, n).round().astype(int))]
 
 
-def digest(
+def make_digest(
     cells: Path,
     traces: Path,
     pc_frames: Path,
@@ -161,7 +161,7 @@ def digest(
         ids, valid, bboxes = (get_array(get, f"metadata/{name}")[0] for name in ("cell_ids", "valid_frames", "bboxes"))
         short = too_short(valid, min_frames)
         border = near_edge(get, ids, valid, bboxes, pc, border_margin)
-        means, kept_by_frame = read_traces(traces, column, valid.shape[1])
+        means, kept_by_frame = means_and_counts(traces, column, valid.shape[1])
         by_size = open_frames(labeled).attributes
         frame, picture = thumbnail(
             open_frames(pc_frames),
@@ -172,7 +172,8 @@ def digest(
         )
         files[THUMBNAIL] = as_webp(picture)
         frames_of = {
-            int(cell): some(np.flatnonzero(of_cell), crop_frames) for cell, of_cell in zip(ids, valid, strict=True)
+            int(cell): evenly_spaced(np.flatnonzero(of_cell), crop_frames)
+            for cell, of_cell in zip(ids, valid, strict=True)
         }
         chosen = by_preference(means)[:cells_per_fov]
         shown = [tiles_of(get, cell, frames_of[cell], pc, fl, crop_width) for cell in chosen]

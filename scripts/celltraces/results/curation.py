@@ -180,7 +180,7 @@ def read_decisions(path: Path) -> Iterator[tuple[int, set[int] | None, bool]]:
     with open(path, encoding="utf-8", newline="") as file:
         for row in csv.DictReader(file):
             if row["status"] == APPLIED:
-                yield int(row["cell_now"]), _frames(row["frames"]), row["good"] == "True"
+                yield int(row["cell_now"]), frames_of_text(row["frames"]), row["good"] == "True"
 
 
 def frames_text(frames: Iterable[int]) -> str:
@@ -194,7 +194,7 @@ def frames_text(frames: Iterable[int]) -> str:
     return " ".join(str(first) if first == last else f"{first}-{last}" for first, last in parts)
 
 
-def _frames(text: str) -> set[int] | None:
+def frames_of_text(text: str) -> set[int] | None:
     """The reverse of `frames_text`; None for no text, which is all frames."""
     ends = [[int(end) for end in part.split("-")] for part in text.split()]
     return {frame for first, *last in ends for frame in range(first, (last or [first])[0] + 1)} or None

@@ -1,4 +1,4 @@
-"""Quality checks: one row in qc.csv per suspicious frame or FOV."""
+"""Check the quality of images and results: one row in qc.csv per suspicious frame or FOV."""
 
 import csv
 import io
@@ -29,12 +29,12 @@ class Finding:
     limit: float | None = None
 
 
-Rows = Iterator[Finding]
+Findings = Iterator[Finding]
 
 
 def check_frames(
     fov: int, frames: Frames, *, qc_saturation: float, qc_brightness: float, qc_contrast: float | None
-) -> Rows:
+) -> Findings:
     """Frames of one channel that are missing, blank, the same as another, saturated, too dark, too bright or blurred.
 
     Brightness and contrast are compared with the median of the neighbouring frames; contrast (phase contrast alone:
@@ -62,7 +62,7 @@ def check_frames(
         yield from _far_from_neighbours(fov, f"low_contrast_{name}", contrast, qc_contrast, only_low=True)
 
 
-def check_exposure(fov: int, frames: Frames, qc_exposure: float) -> Rows:
+def check_exposure(fov: int, frames: Frames, qc_exposure: float) -> Findings:
     """Frames of a fluorescence channel from which on everything is brighter or darker by one factor (value)."""
     statistics = _statistics(frames)
     shown = np.flatnonzero(statistics["lowest"] < statistics["highest"])
@@ -71,7 +71,7 @@ def check_exposure(fov: int, frames: Frames, qc_exposure: float) -> Rows:
         yield Finding(fov, int(shown[at]), f"exposure_step_{frames.path.parent.name}", factor, qc_exposure)
 
 
-def check_coverage(fov: int, frames: Frames, present: np.ndarray) -> Rows:
+def check_coverage(fov: int, frames: Frames, present: np.ndarray) -> Findings:
     """Share of the pixels that hold no data: the largest of all frames where all lack some, else of each such frame."""
     uncovered = coverage.by_frame(frames.attributes)
     shares = {
@@ -86,7 +86,7 @@ def check_coverage(fov: int, frames: Frames, present: np.ndarray) -> Rows:
         yield Finding(fov, frame, check, share, 0)
 
 
-def check_stage(fov: int, arrays: Sequence[Frames], *, qc_stage_shift: float) -> Rows:
+def check_stage(fov: int, arrays: Sequence[Frames], *, qc_stage_shift: float) -> Findings:
     """Jumps of the stage, in pixels, other than it drifts; no value: too far to be measured.
 
     arrays: all channels of the FOV. Without phase contrast several have been looked at: that with most to go by counts.
@@ -98,16 +98,16 @@ def check_stage(fov: int, arrays: Sequence[Frames], *, qc_stage_shift: float) ->
         yield Finding(fov, frame, "stage_shift", size, qc_stage_shift)
 
 
-def check_fovs(arrays: Mapping[int, Frames], *, qc_brightness: float) -> Rows:
+def check_fovs(arrays: Mapping[int, Frames], *, qc_brightness: float) -> Findings:
     """FOVs that are much darker or brighter than the others in one channel."""
     levels = {fov: _median(_statistics(frames)["mean"]) for fov, frames in arrays.items()}
     usual = _median(np.array(list(levels.values())))
     for fov, level in levels.items():
-        if len(levels) > 2 and _apart(level, usual, qc_brightness):
+        if len(levels) > 2 and _differs(level, usual, qc_brightness):
             yield Finding(fov, None, f"brightness_{arrays[fov].path.parent.name}", level / usual, qc_brightness)
 
 
-def check_stacks(arrays: Mapping[int, Frames]) -> Rows:
+def check_stacks(arrays: Mapping[int, Frames]) -> Findings:
     """FOVs of which a channel is taken in fewer z planes than in others; the highest value of fewer planes is lower."""
     taken = {fov: len(frames.attributes.get("z_planes", ())) for fov, frames in arrays.items()}
     most = max(taken.values(), default=0)
@@ -122,7 +122,7 @@ def check_times(
     senseless: Sequence[int],
     qc_interval: float,
     assumed: Sequence[tuple[str, float, float | None]] = (),
-) -> Rows:
+) -> Findings:
     """Frames whose stamp in the file is missing or not after the one before; frames after a gap; guessed times.
 
     times_min: the times that are used; where a stamp is `senseless` these are not from the stamps. One row where no
@@ -139,7 +139,7 @@ def check_times(
         yield Finding(fov, frame, "time_gap", value, qc_interval)
 
 
-def check_cells(fov: int, areas: np.ndarray, *, qc_count: float, qc_size: float, qc_vanish: float) -> Rows:
+def check_cells(fov: int, areas: np.ndarray, *, qc_count: float, qc_size: float, qc_vanish: float) -> Findings:
     """Jumps of the number of cells, cells far above the usual size, and frames after which most cells are gone.
 
     areas: (N, T) pixels of each cell, 0 where it is absent.
@@ -160,13 +160,13 @@ def check_cells(fov: int, areas: np.ndarray, *, qc_count: float, qc_size: float,
             yield Finding(fov, frame, "cells_vanish", gone / counts[frame - 1], qc_vanish)
 
 
-def check_left_out(fov: int, labeled: Frames, *, qc_dropped: float) -> Rows:
+def check_left_out(fov: int, labeled: Frames, *, qc_dropped: float) -> Findings:
     """Frames, or a FOV, of whose foreground much was left out as too large or too small to be a cell."""
     for frame, share in left_out.large_shares(labeled.attributes[left_out.ATTRIBUTE], qc_dropped):
         yield Finding(fov, frame, "dropped_area", share, qc_dropped)
 
 
-def check_traces(fov: int, n_cells: int, text: str, *, qc_negative: float) -> Rows:
+def check_traces(fov: int, n_cells: int, text: str, *, qc_negative: float) -> Findings:
     """Everything left out by the filters; fluorescence below the background.
 
     text: the traces as CSV. Intensities are less the background, and cells without fluorescence scatter around 0. Where
@@ -207,19 +207,19 @@ def _median(values: np.ndarray) -> float:
     return float(np.median(values)) if len(values) else float("nan")
 
 
-def _apart(value: float, usual: float, factor: float) -> bool:
+def _differs(value: float, usual: float, factor: float) -> bool:
     return value > factor * usual or value * factor < usual
 
 
 def _far_from_neighbours(
     fov: int, check: str, values: np.ndarray, factor: float, *, least: float = 0, only_low: bool = False
-) -> Rows:
+) -> Findings:
     """Frames whose value is `factor` times their neighbours' median, or the reverse, and at least `least` away."""
     for frame in np.flatnonzero(np.isfinite(values)).tolist():
         around = np.r_[values[max(frame - NEIGHBOURS, 0) : frame], values[frame + 1 : frame + 1 + NEIGHBOURS]]
         usual = _median(around)
         if (
-            _apart(values[frame], usual, factor)
+            _differs(values[frame], usual, factor)
             and abs(values[frame] - usual) >= least
             and not (only_low and values[frame] > usual)
         ):

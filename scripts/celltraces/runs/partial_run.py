@@ -16,7 +16,7 @@ from collections.abc import Iterable, Mapping, Sequence
 VARIABLE = "CELLTRACES_WITHOUT"
 
 
-def left_out() -> dict[str, list[int]]:
+def without_fovs() -> dict[str, list[int]]:
     """FOVs by dataset that this run does without."""
     return json.loads(os.environ.get(VARIABLE, "{}"))
 

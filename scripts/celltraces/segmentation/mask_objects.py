@@ -27,7 +27,7 @@ def morph(
     iterations: int,
     uncovered: np.ndarray | None = None,
 ) -> np.ndarray:
-    """`iterations` times `first`, then as often `second` (bits.dilate, bits.erode), with a disk `size` pixels wide.
+    """`iterations` times `first`, then as often `second` (dilate, erode), with a disk `size` pixels wide.
 
     Beyond the image, and where it is uncovered, everything goes on as it is at the edge, so that an object cut by the
     edge is treated as the whole object would be, and one beside the edge does not grow onto it.

@@ -90,7 +90,7 @@ def label_frame(
     """
     if not boxes:
         return checked_labels(segment(image), image.shape, frame)
-    uncovered = coverage.mask_of(boxes, image.shape)
+    uncovered = coverage.mask_of_boxes(boxes, image.shape)
     labels, rejected = np.zeros(image.shape, np.int64), np.zeros(image.shape, np.uint8)
     y, x = (np.flatnonzero(~uncovered.all(axis=axis)) for axis in (1, 0))
     if len(y):

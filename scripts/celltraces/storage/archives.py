@@ -19,7 +19,7 @@ DAMAGED = (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, OSError, 
 JSON_LIMIT = 128 << 20  # bytes; one entry of cells.json has about 50
 
 Limit = Callable[[str], int | None]
-"""The most bytes that a member of this name may hold; None: it is of no use and not read."""
+"""The most bytes that a member of this name may hold; None: it is not needed and not read."""
 
 
 def unpack_zip(path: Path, folder: Path, limit: Limit) -> dict[str, Path]:

@@ -1,12 +1,7 @@
 """Write and read cells.zarr: one small Zarr array per cell and channel, in a folder or a zip.
 
-The layout is ordinary Zarr format 3 that zarr-python and every other reader opens. It is written here rather than
-through zarr-python for three reasons, each measured (docs/libraries.md): a shard is streamed (zarr-python holds a whole
-shard in memory, so that a movie of any length in one file per array would not fit), an array appears under its name
-only when it is complete, and a frame costs a third to a half.
-
-Images: one chunk per frame (and tile), all chunks of an array in one shard, its index at the end.
-Crops: one chunk per array. Every chunk carries a CRC-32C, so that damage is noticed when it is read.
+The layout is ordinary Zarr format 3, one chunk per array, that zarr-python and every other reader opens. Why it is not
+written through zarr-python: see `frames`, which writes the same codecs.
 Arrays of any other layout that stand in the place of ours are read through zarr-python (foreign_arrays.py).
 """
 
@@ -29,17 +24,7 @@ from celltraces.files import whole
 from celltraces.storage.codecs import ARRAY_FILE, KINDS, NO_ATTRIBUTES, array_metadata, decode_chunk, encode_chunk
 from celltraces.storage.groups import group_metadata
 
-
-def read_crop(get: Get, name: str, cell: int) -> tuple[np.ndarray, dict[str, Any]]:
-    """A cell's crop (T, h, w) in counts, float64 (the mask: as it is), and its attributes."""
-    crop, attributes = get_array(get, f"{name}/{cell}/0")
-    if "scale" in attributes:
-        crop = crop * float(attributes["scale"]) + float(attributes.get("offset", 0))
-    return crop, attributes
-
-
 CHUNK_FILE = "c.0"  # first part of the only chunk of a crop array; one ".0" more per further axis
-
 
 Put = Callable[[str, bytes], None]  # (key, content): writes one file of a store
 
@@ -118,7 +103,7 @@ def put_array(put: Put, key: str, data: np.ndarray, kind: str, attributes: Mappi
 
 @lru_cache(maxsize=32)
 def _metadata_of_one_chunk(shape: tuple[int, ...], dtype: np.dtype, kind: str, attributes: tuple) -> bytes:
-    """The same for the crops of a cell in several channels."""
+    """Metadata of an array that is one chunk; kept, since the crops of a cell in several channels have the same."""
     return array_metadata(shape, dtype, [max(1, n) for n in shape], kind, None, dict(attributes))
 
 
@@ -140,6 +125,14 @@ def get_array(get: Get, key: str) -> tuple[np.ndarray, dict[str, Any]]:
     return decode_chunk(data[:-4], data[-4:], metadata["codecs"][1]["name"], dtype, shape, where), metadata[
         "attributes"
     ]
+
+
+def read_crop(get: Get, name: str, cell: int) -> tuple[np.ndarray, dict[str, Any]]:
+    """A cell's crop (T, h, w) in counts, float64 (the mask: as it is), and its attributes."""
+    crop, attributes = get_array(get, f"{name}/{cell}/0")
+    if "scale" in attributes:
+        crop = crop * float(attributes["scale"]) + float(attributes.get("offset", 0))
+    return crop, attributes
 
 
 def _is_own_array(metadata: Any) -> bool:

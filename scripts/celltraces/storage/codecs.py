@@ -1,4 +1,7 @@
-"""Encode and decode the chunks of our Zarr arrays, and write their metadata."""
+"""Encode and decode the chunks of our Zarr arrays, and write their metadata.
+
+Every chunk carries a CRC-32C, so that damage is noticed when it is read.
+"""
 
 from __future__ import annotations
 
@@ -19,15 +22,16 @@ ARRAY_FILE = "zarr.json"
 NO_ATTRIBUTES = group_metadata({})
 AXES = ("t", "y", "x")
 
-# By what an array holds. Noisy pixels need their bits shuffled to shrink at all, smooth surfaces only their bytes; LZ4
-# then leaves 3 to 12 % more than zstd and takes a third to a half of its time, at writing and at every reading. Labels
-# shrink 300-fold with zstd.
+# Kinds of arrays, by what they hold, each with a codec of its own. Noisy pixels need their bits shuffled to shrink at
+# all, smooth surfaces only their bytes; LZ4 then leaves 3 to 12 % more than zstd and takes a third to a half of its
+# time, at writing and at every reading. Labels shrink 300-fold with zstd.
 KINDS = PIXELS, SMOOTH, LABELS, DISPLAY = "pixels", "smooth", "labels", "display"
 _LZ4 = {PIXELS: ("bitshuffle", 1), SMOOTH: ("shuffle", 5), DISPLAY: ("noshuffle", 1)}  # shuffle, level
 _SHUFFLES = {"noshuffle": blosc.NOSHUFFLE, "shuffle": blosc.SHUFFLE, "bitshuffle": blosc.BITSHUFFLE}
 
 
 def codec_of_kind(kind: str, itemsize: int) -> dict[str, Any]:
+    """The codec of a kind of array as Zarr metadata name it; itemsize: bytes of a pixel."""
     if kind == LABELS:
         return {"name": "zstd", "configuration": {"level": 1, "checksum": False}}
     shuffle, level = _LZ4[kind]
@@ -49,6 +53,7 @@ def encode_chunk(chunk: np.ndarray, kind: str) -> tuple[bytes, bytes]:
 def decode_chunk(
     packed: bytes, checksum: bytes, codec: str, dtype: np.dtype, shape: tuple[int, ...], where: str
 ) -> np.ndarray:
+    """The pixels of a chunk. codec: its name in the metadata. Raises UserError, naming `where`, if it is damaged."""
     if struct.pack("<I", google_crc32c.value(packed)) != checksum:
         raise UserError(f"{where}: damaged on disk (checksum differs); delete this folder and run again")
     plain = zstd.decompress(packed) if codec == "zstd" else blosc.decompress(packed)
@@ -63,6 +68,7 @@ def array_metadata(
     shard: Sequence[int] | None,
     attributes: Mapping[str, Any],
 ) -> bytes:
+    """Content of an array's zarr.json. shard: the shape of its shards, None for chunks that are files of their own."""
     codecs: list[dict[str, Any]] = []
     if dtype.itemsize > 1:
         codecs.append({"name": "bytes", "configuration": {"endian": "little"}})

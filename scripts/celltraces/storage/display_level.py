@@ -34,8 +34,8 @@ def limits_of_counts(counts: np.ndarray, low: float = LOW, high: float = HIGH) -
 
 def sample_smooth(image: np.ndarray) -> np.ndarray:
     """Pixels of a smooth (H, W) image of counts, in steps: (n,) intp, to be counted."""
-    apart = max(1, min(image.shape) // SAMPLES)
-    return np.clip(image[::apart, ::apart] * np.float32(STEPS), 0, STEPS * COUNTS - 1).astype(np.intp).ravel()
+    step = max(1, min(image.shape) // SAMPLES)
+    return np.clip(image[::step, ::step] * np.float32(STEPS), 0, STEPS * COUNTS - 1).astype(np.intp).ravel()
 
 
 def limits_of_smooth(counts: np.ndarray) -> tuple[float, float]:

@@ -1,4 +1,11 @@
-"""Write and read images.zarr arrays (T, H, W) frame by frame: one frame per chunk, one shard per array."""
+"""Write and read images.zarr arrays (T, H, W) frame by frame: one frame per chunk, one shard per array.
+
+The layout is ordinary Zarr format 3 that zarr-python and every other reader opens: one chunk per frame (and tile), all
+chunks of an array in one shard, its index at the end. It is written here rather than through zarr-python for three
+reasons, each measured (docs/libraries.md): a shard is streamed (zarr-python holds a whole shard in memory, so that a
+movie of any length in one file per array would not fit), an array appears under its name only when it is complete, and
+a frame costs a third to a half. Arrays of any other layout are read through zarr-python (foreign_arrays.py).
+"""
 
 from __future__ import annotations
 
@@ -137,6 +144,7 @@ def _read_index(path: Path, metadata: Mapping[str, Any]) -> np.ndarray | None:
 
 
 def _open_own(path: Path, metadata: Mapping[str, Any], index: np.ndarray) -> Frames:
+    """An array that `writing` wrote; index: where its chunks begin and their lengths, (n, 2)."""
     n_frames, height, width = metadata["shape"]
     sharding = metadata["codecs"][0]["configuration"]
     chunk, codec = tuple(sharding["chunk_shape"][1:]), sharding["codecs"][1]["name"]

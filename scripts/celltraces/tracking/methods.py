@@ -11,7 +11,7 @@ from celltraces.errors import UserError
 from celltraces.labels.regions import FrameTracks, tracks_of
 from celltraces.tracking import overlap
 
-# Label images -> for each frame its labels and the cell of each: `regions.FrameTracks`, or two arrays of equal length.
+# Label images -> for each frame its labels and the cell of each: `FrameTracks`, or just two arrays of equal length.
 Track = Callable[[Iterable[np.ndarray]], Sequence[Sequence[np.ndarray]]]
 
 

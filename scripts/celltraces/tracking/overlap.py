@@ -72,7 +72,7 @@ def track(
         raise UserError(f"iou: {iou!r} is not one of 'box', 'mask'")
     recent: deque[_Frame] = deque(maxlen=max_gap + 1)
     mappings: list[FrameTracks] = []
-    divisions: list[phantoms.Division] = []
+    divisions: list[phantoms.SplitRegion] = []
     n_tracks = width = 0
     for image in frames:
         width = image.shape[1]
@@ -93,7 +93,7 @@ def track(
             age=np.ones(label.size, np.int64),
             unclaimed=np.ones(label.size, bool),
         )
-        i, j = _assign(*_permitted(recent, frame, min_iou, iou == "mask"))
+        i, j = assign(*_permitted(recent, frame, min_iou, iou == "mask"))
         offset = 0
         for past in recent:
             here = (i >= offset) & (i < offset + past.ids.size)
@@ -109,7 +109,7 @@ def track(
                 tracks = recent[0].ids[members].tolist()
                 mapping_parts += zip(parts, tracks, strict=True)
                 sizes = [part.size for part in parts]
-                divisions.append(phantoms.Division(len(mappings), int(label[region]), tracks, sizes))
+                divisions.append(phantoms.SplitRegion(len(mappings), int(label[region]), tracks, sizes))
                 recent[0].unclaimed[members] = False
                 label, frame = _take_apart(label, frame, region, parts, recent[0], members, image.shape[1])
         new = np.flatnonzero(frame.ids == 0)
@@ -122,7 +122,7 @@ def track(
 
 
 def _without_phantoms(
-    mappings: list[FrameTracks], divisions: Sequence[phantoms.Division], width: int
+    mappings: list[FrameTracks], divisions: Sequence[phantoms.SplitRegion], width: int
 ) -> list[FrameTracks]:
     """The mappings without tracks that had ended (`phantoms`); those of other frames are the same objects."""
     divided = {track for division in divisions for track in division.tracks}
@@ -303,7 +303,7 @@ def _expand(lo: np.ndarray, hi: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.arange(j.size) - np.repeat(np.cumsum(count) - count - lo, count), j
 
 
-def _assign(i: np.ndarray, j: np.ndarray, gain: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def assign(i: np.ndarray, j: np.ndarray, gain: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The pairs (i, j) of the one-to-one assignment with the largest total gain; all gains are above 0.
 
     Solved for each connected component of the graph of pairs, which is exact and keeps the matrices small. Nearly all

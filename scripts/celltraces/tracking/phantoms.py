@@ -1,8 +1,8 @@
 """Take back divisions of touching cells that never prove themselves.
 
-`iou.track` divides a region that covers several tracks among them (`split_touching`). Where a track has really ended
-beside a cell that grows over its place, that cuts one cell in two, for as long as the movie runs. Only what comes later
-tells the two cases apart. So this is done at the end of tracking, backwards in time.
+`overlap.track` divides a region that covers several tracks among them (`split_touching`). Where a track has ended
+and the cell beside it grows over its place, that cuts one cell in two until the movie ends. Only later frames tell
+which of the two happened. So this is done at the end of tracking, backwards in time.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ TINY = 0.2  # areas of the largest part of the same region; touching cells of on
 log = logging.getLogger("celltraces")
 
 
-class Division(NamedTuple):
+class SplitRegion(NamedTuple):
     """A region of `frame` that was divided: its label, and of each of its parts the track and the area in pixels."""
 
     frame: int
@@ -26,7 +26,7 @@ class Division(NamedTuple):
     areas: Sequence[int]
 
 
-def find_phantoms(divisions: Sequence[Division], last_whole: Mapping[int, int]) -> dict[int, int]:
+def find_phantoms(divisions: Sequence[SplitRegion], last_whole: Mapping[int, int]) -> dict[int, int]:
     """Track -> the frame from which on it is no cell.
 
     divisions: those of the whole movie, in the order of time. last_whole: the last frame in which each of their tracks
@@ -51,7 +51,7 @@ def find_phantoms(divisions: Sequence[Division], last_whole: Mapping[int, int]) 
 
 
 def give_back(
-    division: Division, parts: Sequence[np.ndarray], gone: Mapping[int, int], width: int
+    division: SplitRegion, parts: Sequence[np.ndarray], gone: Mapping[int, int], width: int
 ) -> list[tuple[np.ndarray, int]]:
     """The parts of a divided region without its phantoms, each with its track.
 
