@@ -683,11 +683,18 @@ def test_czi_mosaics(tmp_path):
     assert_planes(path, images[:, :, :, None])
 
 
-def test_czi_mosaics_that_lack_a_tile_are_missing(tmp_path):
+def test_czi_mosaics_that_lack_a_tile_are_read_as_far_as_they_go(tmp_path):
     images = pixels(2, 2)[:, :, :, 0]
     path = tmp_path / "a.czi"
     write_subblocks(path, mosaic(images, left_out=(1, 0, 1, 3)), xml=movie_xml(["a", "b"], {}, 1.0, 1.0))
-    assert_planes(path, images[:, :, :, None], {(1, 0, 1, 0)})
+    height, width = images.shape[-2:]
+    half_y, half_x = height // 2, width // 2
+    with open_movie(path) as read:
+        gone = read.uncovered(1, 0, 1, 0)
+        assert read.uncovered(1, 1, 1, 0) == ()
+    assert gone == ((half_y + 1, half_x + 1, 2 * half_y + 1, 2 * half_x + 1),)
+    images[1, 0, 1, half_y + 1 :, half_x + 1 :] = 0
+    assert_planes(path, images[:, :, :, None])
 
 
 def test_czi_positions_that_are_tiles_are_refused(tmp_path):

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from celltraces import paths
 from celltraces.frames import coverage, exposure, stage_movement
 from celltraces.labels import left_out
 from celltraces.results import time_checks
@@ -91,10 +92,10 @@ def check_stage(fov: int, arrays: Sequence[Frames], *, qc_stage_shift: float) ->
 
     arrays: all channels of the FOV. Without phase contrast several have been looked at: that with most to go by counts.
     """
-    movements = [
-        array.attributes[stage_movement.ATTRIBUTE] for array in arrays if stage_movement.ATTRIBUTE in array.attributes
-    ]
-    for frame, size in stage_movement.jumps(stage_movement.best_measured(movements), qc_stage_shift):
+    looked_at = [array for array in arrays if stage_movement.ATTRIBUTE in array.attributes]
+    movement = stage_movement.best_measured([array.attributes[stage_movement.ATTRIBUTE] for array in looked_at])
+    phase_contrast = any(paths.is_phase_contrast(array.path.parent.name) for array in looked_at)
+    for frame, size in stage_movement.jumps(movement, qc_stage_shift, phase_contrast=phase_contrast):
         yield Finding(fov, frame, "stage_shift", size, qc_stage_shift)
 
 
