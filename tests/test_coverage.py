@@ -127,14 +127,14 @@ def test_tiles_that_are_missing_in_a_channel_or_in_a_frame(tmp_path):
 
     write_mosaic(tmp_path / "a.czi", images, tiles)
     traces, rows, arrays = outcome_of(Checkout(tmp_path), config_of("a.czi"))
-    totals = traces.pivot_table(
-        index=["position_y", "position_x"], columns="frame", values="intensity_total_ch_1", dropna=False
-    )
-    quarters = {(y > SIDE, x > SIDE): of_tile for (y, x), of_tile in zip(totals.index, totals.values, strict=True)}
+    totals = traces.pivot(index="cell", columns="frame", values="intensity_total_ch_1").to_numpy()
+    first = traces.groupby("cell").first()
+    tile_of = np.stack([first.position_y > SIDE, first.position_x > SIDE], axis=1).astype(int)
     assert traces.groupby("frame").size().tolist() == [14, 14, 10]
     for tile, there in (((0, 0), (1, 1, 0)), ((0, 1), (1, 1, 1)), ((1, 0), (1, 0, 1)), ((1, 1), (0, 0, 0))):
-        of_tile = quarters[bool(tile[0]), bool(tile[1])]
-        np.testing.assert_array_equal(np.isfinite(of_tile), np.array(there, bool))
+        of_tile = totals[(tile_of == tile).all(axis=1)]
+        assert len(of_tile) == (2 if tile == (1, 1) else 4)
+        np.testing.assert_array_equal(np.isfinite(of_tile), np.tile(np.array(there, bool), (len(of_tile), 1)))
         np.testing.assert_allclose(of_tile[np.isfinite(of_tile)], TOTAL, rtol=0.01)
     for frame in range(3):
         boxes = coverage.of_frame(dict(arrays["fl_ch_1/0"].attrs), frame)
@@ -376,7 +376,7 @@ def test_zeros_between_cells_are_data(look, n):
         assert not coverage.find(image, np.count_nonzero(image == 0))
 
 
-@pytest.mark.parametrize("fill", [1, 100, 480, 500, 1000, 65535])
+@pytest.mark.parametrize("fill", [1, 100, 480, 1000, 65535])
 @pytest.mark.parametrize("look", ["left", "corner", "rotated"])
 def test_borders_filled_with_another_value_than_0(fill, look):
     """Darker than all that was imaged, the same, brighter; the corners of a rotated frame."""
