@@ -223,6 +223,23 @@ def test_the_copy_stage_measures_the_phase_contrast_and_the_check_reports_it(tmp
     assert rows[0].value == pytest.approx(35, abs=1.5)
 
 
+@pytest.mark.parametrize("at", [4, 7])
+@pytest.mark.parametrize("kind", ["elsewhere", "blurred", "dark"])
+def test_a_single_frame_of_another_place(tmp_path, monkeypatch, at, kind):
+    """One that is taken back in the next frame, or in the last; one that is out of focus or dark is no other place."""
+    from scipy.ndimage import gaussian_filter
+
+    frames = list(seen(sea(60), {}))
+    frames[at] = {
+        "elsewhere": seen(sea(63), {})[at],
+        "blurred": gaussian_filter(frames[at].astype(float), 12).astype(np.uint16),
+        "dark": np.random.default_rng(0).poisson(100, (SIZE, SIZE)).astype(np.uint16),
+    }[kind]
+    arrays = copied(tmp_path, monkeypatch, [pc(0), fl(1)], {0: frames, 1: [None] * 8})
+    rows = [(row.frame, row.value) for row in check_stage(0, arrays, qc_stage_shift=LIMIT)]
+    assert rows == ([(at, None)] if kind == "elsewhere" else [])
+
+
 def test_without_phase_contrast_what_there_is_is_measured(tmp_path, monkeypatch):
     frames = list(seen(sea(60), {5: (0, 50)}))
     frames[2] = None

@@ -29,6 +29,7 @@ GATHER = 7  # binned px: structure that is nearer belongs to the same thing
 PART = 0.4  # of how alike frames of the movie usually are: with less they are not the same place
 AS_USUAL = 0.96  # of that: frames that are so much alike where they are expected are not looked at further
 NEIGHBOURS = 6  # nearest frames, half of them before and half after, whose displacement is the drift
+MOSTLY_ALIKE = 0.5  # correlation of neighbouring frames that show little but noise is lower
 ATTRIBUTE = "stage_movement"  # of the array of a channel
 NAMES = ("y", "x", "alike", "unmoved", "since")
 
@@ -241,6 +242,18 @@ def displacements(movement: Mapping[str, Sequence[Any]]) -> np.ndarray:
 def best_measured(movements: Sequence[Mapping[str, Sequence[Any]]]) -> Mapping[str, Sequence[Any]]:
     """Of several channels' movements of the same frames that with most frames measured, of these the one most alike."""
     return max(movements, key=lambda one: (len(one["y"]) - one["y"].count(None), sum(filter(None, one["alike"]))))
+
+
+def other_places(movement: Mapping[str, Sequence[Any]]) -> list[int]:
+    """Frames that are not alike to the last one before them that was measured, where the others of the movie are.
+
+    Of phase contrast: a jump too far to be measured in the last frame, or one that is taken back in the next.
+    """
+    measured = [alike for y, alike in zip(movement["y"], movement["alike"], strict=True) if y is not None]
+    if not measured or median(measured) < MOSTLY_ALIKE:
+        return []
+    pairs = zip(movement["y"], movement["unmoved"], strict=True)
+    return [frame for frame, (y, unmoved) in enumerate(pairs) if y is None and unmoved is not None]
 
 
 def jumps(
