@@ -127,11 +127,14 @@ def _copy_once(
                 of_frame = NO_STATISTICS
                 if present:
                     without_tile = [read.uncovered(fov, frame, channel, plane) for plane in present]
-                    images = map(coverage.blanked, (image for image in images if image is not None), without_tile)
-                    image = reduce(np.maximum, images)
+                    image = reduce(np.maximum, (image for image in images if image is not None))
+                    of_tiles = coverage.of_any(without_tile, image.shape)
+                    image = coverage.blanked(image, of_tiles)
                     counts_of_frame = display_level.count_pixels(image)
-                    of_tiles = coverage.common(without_tile, image.shape)
                     without_data = coverage.find(image, int(counts_of_frame[0]), of_tiles)
+                    if without_data is not of_tiles:
+                        image = coverage.blanked(image, without_data)
+                        counts_of_frame = display_level.count_pixels(image)
                     counts_of_frame[0] -= coverage.area_of(without_data)
                     counts[channel][: len(counts_of_frame)] += counts_of_frame
                     of_frame = frame_statistics(image, counts_of_frame, without_data)

@@ -38,8 +38,10 @@ def segment_frames(
             if image is None:
                 continue
             tiles = [read.uncovered(fov, frame, channel, plane) for plane in planes]
-            n_zeros = np.count_nonzero(image == 0)
-            uncovered = coverage.find(image, n_zeros, coverage.common(tiles, image.shape))
+            of_tiles = coverage.of_any(tiles, image.shape)
+            image = coverage.blanked(image, of_tiles)
+            uncovered = coverage.find(image, np.count_nonzero(image == 0), of_tiles)
+            image = coverage.blanked(image, uncovered)
             labels, rejected = label_frame(segment, image, uncovered, frame)
             counts.append(int(labels.max(initial=0)))
             dtype = np.uint16 if counts[-1] <= np.iinfo(np.uint16).max else np.uint32

@@ -115,6 +115,63 @@ def test_a_mosaic_with_the_shape_of_an_l(tmp_path):
 
 
 @pytest.mark.workflow
+def test_tiles_that_are_missing_in_a_channel_or_in_a_frame(tmp_path):
+    """Light has three tiles of four, and two in frame 1; phase contrast lacks one in frame 2. What is there counts."""
+    every = [*L_TILES, (SIDE, SIDE)]
+    places = [*PLACES, *((SIDE + y, SIDE + x) for y, x in ((60, 70), (170, 175)))]
+    images = scene(places, (2 * SIDE, 2 * SIDE), n_frames=3)
+
+    def tiles(channel, frame):
+        gone = {(0, 2): every[:1], (1, 1): every[2:]}.get((channel, frame), every[3:] if channel else [])
+        return [tile for tile in every if tile not in gone]
+
+    write_mosaic(tmp_path / "a.czi", images, tiles)
+    traces, rows, arrays = outcome_of(Checkout(tmp_path), config_of("a.czi"))
+    totals = traces.pivot(index="cell", columns="frame", values="intensity_total_ch_1").to_numpy()
+    first = traces.groupby("cell").first()
+    tile_of = np.stack([first.position_y > SIDE, first.position_x > SIDE], axis=1).astype(int)
+    assert traces.groupby("frame").size().tolist() == [14, 14, 10]
+    for tile, there in (((0, 0), (1, 1, 0)), ((0, 1), (1, 1, 1)), ((1, 0), (1, 0, 1)), ((1, 1), (0, 0, 0))):
+        of_tile = totals[(tile_of == tile).all(axis=1)]
+        assert len(of_tile) == (2 if tile == (1, 1) else 4)
+        np.testing.assert_array_equal(np.isfinite(of_tile), np.tile(np.array(there, bool), (len(of_tile), 1)))
+        np.testing.assert_allclose(of_tile[np.isfinite(of_tile)], TOTAL, rtol=0.01)
+    for frame in range(3):
+        boxes = coverage.of_frame(dict(arrays["fl_ch_1/0"].attrs), frame)
+        background = arrays["fl_background_ch_1/0"][frame]
+        np.testing.assert_allclose(background[~coverage.mask_of_boxes(boxes, background.shape)], 200, atol=1)
+    shares = [(row["frame"], row["check"], float(row["value"])) for row in rows if "uncovered" in row["check"]]
+    assert shares == [("", "uncovered_fl_ch_1", 0.5), ("2", "uncovered_pc_ch_0", 0.25)]
+    assert not [row for row in rows if row["check"].startswith("missing")]
+
+
+def test_a_tile_that_one_z_plane_lacks_is_missing_in_the_highest_value(tmp_path):
+    """As a frame that lacks a plane would be: elsewhere the light is whole."""
+    tiles = [(0, 0), (0, 40)]
+    planes = np.random.default_rng(0).integers(100, 200, (3, 30, 80)).astype(np.uint16)
+    write_subblocks(
+        tmp_path / "z.czi",
+        (
+            Subblock({"C": 0, "T": t, "Z": z, "M": m}, planes[z][:, x : x + 40].copy(), x=x, y=y)
+            for t in range(3)
+            for z in range(3)
+            for m, (y, x) in enumerate(tiles)
+            if (t, z, m) != (1, 1, 1)
+        ),
+        xml=movie_xml(["GFP"], {}, 0.65, 600.0),
+    )
+    output = tmp_path / "fl_ch_0/0"
+    copy_frames.copy_frames(tmp_path / "z.czi", [output], fov=0, channels=[0], shape=(3, 30, 80), planes=[0, 1, 2])
+    array = open_frames(output)
+    assert array.attributes["missing_frames"] == []
+    assert coverage.of_frame(array.attributes, 1) == [(0, 40, 30, 80)]
+    for frame in range(3):
+        expected = planes.max(axis=0)
+        expected[:, 40:] *= frame != 1
+        np.testing.assert_array_equal(array.read(frame), expected)
+
+
+@pytest.mark.workflow
 def test_border_margin_counts_from_the_covered_area(tmp_path):
     """Cells 30 px from the inner corner and edges of the L are left out with a margin of 40 and kept with one of 20."""
     near = [(SIDE - 45, 380), (380, SIDE - 45), (SIDE - 32, SIDE - 32)]
@@ -162,8 +219,8 @@ def test_gaps_between_tiles_are_known_however_narrow(tmp_path):
         np.testing.assert_array_equal(coverage.mask_of_boxes(found, gone.shape), gone)
 
 
-def test_the_maximum_over_z_lacks_what_all_planes_lack(tmp_path):
-    """Each plane of z has other tiles."""
+def test_the_maximum_over_z_lacks_what_any_plane_lacks(tmp_path):
+    """Each plane of z has other tiles: where one has none the highest value may be too low."""
     rng = np.random.default_rng(0)
     full = rng.integers(1, 1000, (2, 100, 100), dtype=np.uint16)
     tiles = {0: [(0, 0), (0, 50)], 1: [(0, 0), (50, 0)]}
@@ -177,12 +234,10 @@ def test_the_maximum_over_z_lacks_what_all_planes_lack(tmp_path):
     output = tmp_path / "images.zarr/pc_ch_0/0"
     copy_frames.copy_frames(path, [output], fov=0, channels=[0], shape=(1, 100, 100), planes=[0, 1])
     frames = open_frames(output)
-    assert frames.attributes["uncovered"] == [{"first": 0, "last": 0, "boxes": [[50, 50, 100, 100]]}]
-    expected = np.zeros((2, 100, 100), np.uint16)
-    for z, of_plane in tiles.items():
-        for y, x in of_plane:
-            expected[z, y : y + 50, x : x + 50] = full[z, y : y + 50, x : x + 50]
-    np.testing.assert_array_equal(frames.read(0), expected.max(axis=0))
+    assert frames.attributes["uncovered"] == [{"first": 0, "last": 0, "boxes": [[0, 50, 50, 100], [50, 0, 100, 100]]}]
+    expected = np.zeros((100, 100), np.uint16)
+    expected[:50, :50] = full[:, :50, :50].max(axis=0)
+    np.testing.assert_array_equal(frames.read(0), expected)
 
 
 def test_a_mosaic_that_fills_its_rectangle_says_nothing(tmp_path):
@@ -319,6 +374,36 @@ def test_zeros_between_cells_are_data(look, n):
             light += np.random.default_rng(seed).normal(0, 1, light.shape) - 3
         image = np.clip(np.rint(light), 0, 65535).astype(np.uint16)
         assert not coverage.find(image, np.count_nonzero(image == 0))
+
+
+@pytest.mark.parametrize("fill", [1, 100, 480, 1000, 65535])
+@pytest.mark.parametrize("look", ["left", "corner", "rotated"])
+def test_borders_filled_with_another_value_than_0(fill, look):
+    """Darker than all that was imaged, the same, brighter; the corners of a rotated frame."""
+    rng = np.random.default_rng(fill)
+    shape = (300, 320)
+    image = np.clip(np.rint(rng.normal(500, 5, shape)), 0, 65535).astype(np.uint16)
+    gone = np.zeros(shape, bool)
+    gone[:, :30] = look != "rotated"
+    gone[:21] = look == "corner"
+    if look == "rotated":
+        gone = ndimage.rotate(np.ones(shape), 17, reshape=False, order=0) == 0
+    image[gone] = fill
+    found = coverage.mask_of_boxes(coverage.find(image, 0), shape)
+    assert (gone & ~found).sum() <= 0.01 * gone.sum() * (look == "rotated")  # a corner is narrower than a square
+    assert (found & ~gone).sum() <= 0.002 * gone.sum()
+
+
+@pytest.mark.parametrize("n", [1, 3, 12, 40])
+def test_areas_of_one_value_that_are_data(n):
+    """Saturated cells at the edge; a background without noise, whole or in steps; a rectangle on it."""
+    light = blobs(n=n)
+    steps = 100 + np.arange(320)[None] // 40 + 0 * light
+    rectangle = np.full((300, 320), 100)
+    rectangle[50:120, :90] = 500
+    noisy = np.random.default_rng(n).normal(300, 5, light.shape)
+    for image in (np.minimum(noisy + 20 * light, 4095), 100 + np.rint(light), steps + light, rectangle):
+        assert not coverage.find(np.rint(image).astype(np.uint16), 0)
 
 
 def test_a_frame_of_zeros_and_one_without_any_are_covered():

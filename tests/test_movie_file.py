@@ -683,11 +683,18 @@ def test_czi_mosaics(tmp_path):
     assert_planes(path, images[:, :, :, None])
 
 
-def test_czi_mosaics_that_lack_a_tile_are_missing(tmp_path):
+def test_czi_mosaics_that_lack_a_tile_are_read_as_far_as_they_go(tmp_path):
     images = pixels(2, 2)[:, :, :, 0]
     path = tmp_path / "a.czi"
     write_subblocks(path, mosaic(images, left_out=(1, 0, 1, 3)), xml=movie_xml(["a", "b"], {}, 1.0, 1.0))
-    assert_planes(path, images[:, :, :, None], {(1, 0, 1, 0)})
+    height, width = images.shape[-2:]
+    half_y, half_x = height // 2, width // 2
+    with open_movie(path) as read:
+        gone = read.uncovered(1, 0, 1, 0)
+        assert read.uncovered(1, 1, 1, 0) == ()
+    assert gone == ((half_y + 1, half_x + 1, 2 * half_y + 1, 2 * half_x + 1),)
+    images[1, 0, 1, half_y + 1 :, half_x + 1 :] = 0
+    assert_planes(path, images[:, :, :, None])
 
 
 def test_czi_positions_that_are_tiles_are_refused(tmp_path):
@@ -1131,6 +1138,52 @@ def test_a_file_whose_first_frame_is_of_no_fov():
     seconds = np.array([[np.nan, 70.0, 130.0], [np.nan, 75.0, np.nan]])
     minutes = time_stamps.minutes_since_first(seconds, np.isfinite(seconds))
     np.testing.assert_allclose(minutes, np.array([[0, 60, 120], [5, 65, 125]]) / 60, atol=1e-6)
+
+
+@pytest.mark.parametrize("bad", [0, 3, 7])
+@pytest.mark.parametrize("stamp", [np.nan, 0.0, 1e6])
+@pytest.mark.parametrize("n_frames", [8, 50])
+def test_a_single_bad_stamp_is_interpolated(bad, stamp, n_frames):
+    """FOV 1 begins later; its other stamps are right. A late stamp at the end is no contradiction, nor an early one."""
+    good = 60.0 * np.arange(n_frames) + np.array([[0.0], [1500.0]])
+    seconds = good.copy()
+    seconds[1, bad] = stamp
+    taken = np.ones(seconds.shape, bool)
+    rises = bool((np.diff(seconds[1]) > 0).all())
+    assert time_stamps.senseless(seconds, taken) == [[], [] if rises else [bad]]
+    times = time_stamps.minutes_since_first(seconds, time_stamps.trusted(seconds, taken), taken)
+    if not rises:
+        np.testing.assert_allclose(times, good / 60, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "stamps",
+    [
+        [1951.3, 1951.3, 2005.3, 1951.3, 2100.0, 2200.0, 2300.0, 2400.0],
+        [0.0] * 8,
+        [0.0, 1.0, np.nan, np.nan, 4.0, 5.0, 6.0, 7.0],
+        [0.0, 2.0, 1.0, 3.0],
+    ],
+)
+def test_of_many_bad_stamps_none_is_used(stamps):
+    seconds, taken = np.array([stamps]), np.ones((1, len(stamps)), bool)
+    np.testing.assert_array_equal(time_stamps.trusted(seconds, taken), taken)
+    assert time_stamps.minutes_since_first(seconds, taken) == [None]
+    assert time_stamps.senseless(seconds, taken) != [[]]
+
+
+@pytest.mark.parametrize("where", ["attached", "offsets"])
+def test_a_czi_list_with_a_single_bad_stamp(tmp_path, where):
+    path, stamps = tmp_path / "a.czi", [0.0, 300.0, 600.0, 300.0, 1200.0, 1500.0]
+    xml = movie_xml(["a"], {}, 1.0, None)
+    if where == "offsets":
+        offsets = " ".join(map(str, stamps)).encode()
+        of_times = b"<T><Positions><List><Offsets>" + offsets + b"</Offsets></List></Positions></T>"
+        xml = xml.replace(b"<Dimensions>", b"<Dimensions>" + of_times)
+    tiles = [Subblock({"T": t}, np.ones((9, 9), np.uint16)) for t in range(6)]
+    write_subblocks(path, tiles, xml=xml, times_s=stamps if where == "attached" else None)
+    (place,) = inspect_movie(path).fovs
+    assert (place["times_min"], place["senseless_stamps"]) == ([0.0, 5.0, 10.0, 15.0, 20.0, 25.0], [3])
 
 
 def test_a_first_frame_whose_stamp_cannot_be_read_is_the_first_all_the_same():

@@ -134,6 +134,16 @@ def test_a_planned_change_of_the_interval_is_no_gap():
     assert of_steps(*rng.uniform(0.9, 1.1, 20), *rng.uniform(9, 11, 12)) == []
 
 
+@pytest.mark.parametrize("n", [3, 5])
+def test_frames_taken_in_bursts_have_no_gaps(n):
+    burst = [1] * (n - 1) + [20]
+    assert of_steps(*burst * 4) == []
+    assert of_steps(*burst * 4, 1, 1) == []
+    assert of_steps(*burst * 2, 1, *burst * 2) == [n, 2 * n, 3 * n + 1, 4 * n + 1]  # not at like distances
+    assert of_steps(*burst * 2, 1, 1) == [n, 2 * n]  # two pauses are no plan
+    assert 3 * n in of_steps(*burst * 2, *burst[:-1], 60, *burst)  # not of like length
+
+
 def test_gaps_in_a_movie_with_two_intervals():
     assert of_steps(*[1] * 9, *[10] * 4, 45, *[10] * 4) == [14]
     assert of_steps(*[1] * 4, 8, *[1] * 4, *[10] * 9) == [5]  # shorter than the later interval

@@ -138,6 +138,39 @@ def test_another_place_is_a_jump_without_a_size():
     assert stage_movement.jumps(measured(frames), LIMIT) == [(4, None)]
 
 
+def test_another_place_after_the_first_frame():
+    """In phase contrast; in fluorescence the first frame may show nothing that the others do."""
+    found = measured([*seen(sea(60)[:1], {}), *seen(sea(63)[1:], {})])
+    assert stage_movement.jumps(found, LIMIT, phase_contrast=True) == [(1, None)]
+    assert stage_movement.jumps(found, LIMIT) == []
+    missing = measured([None, *seen(sea(63)[1:], {})])
+    assert stage_movement.jumps(missing, LIMIT, phase_contrast=True) == []
+
+
+@pytest.mark.parametrize(
+    ("moved", "found"),
+    [
+        ({2: 40}, [2]),
+        ({3: 30, 4: 30}, [3, 4]),  # the frames at the start lie still
+        ({1: 40}, [1]),
+        ({7: 40}, [7]),
+        ({1: 40, 2: -40}, [1, 2]),
+    ],
+)
+def test_each_jump_is_told_from_frames_that_lie_still(moved, found):
+    movement = {name: [None, *([0.0] * 7)] for name in stage_movement.NAMES} | {"since": [None, *range(7)]}
+    for frame, size in moved.items():
+        movement["x"][frame] = float(size)
+    assert [frame for frame, _ in stage_movement.jumps(movement, LIMIT)] == found
+
+
+def test_of_two_displacements_that_differ_the_large_one_is_the_jump():
+    movement = {"y": [None, 35.0, 0.0], "x": [None, 0.0, 0.0], "alike": [None, 1, 1], "unmoved": [None, 0, 1]}
+    assert stage_movement.jumps(movement | {"since": [None, 0, 1]}, LIMIT) == [(1, 35.0)]
+    steady = movement | {"y": [None, 20.0, 20.0], "since": [None, 0, 1]}
+    assert stage_movement.jumps(steady, LIMIT) == []
+
+
 @pytest.mark.parametrize("factor", [0.5, 1.7])
 def test_light_that_changes_is_no_jump(factor):
     frames = seen(sea(60), {})
@@ -188,6 +221,23 @@ def test_the_copy_stage_measures_the_phase_contrast_and_the_check_reports_it(tmp
     rows = list(check_stage(3, arrays, qc_stage_shift=LIMIT))
     assert [(row.fov, row.frame, row.check, row.limit) for row in rows] == [(3, 5, "stage_shift", LIMIT)]
     assert rows[0].value == pytest.approx(35, abs=1.5)
+
+
+@pytest.mark.parametrize("at", [4, 7])
+@pytest.mark.parametrize("kind", ["elsewhere", "blurred", "dark"])
+def test_a_single_frame_of_another_place(tmp_path, monkeypatch, at, kind):
+    """One that is taken back in the next frame, or in the last; one that is out of focus or dark is no other place."""
+    from scipy.ndimage import gaussian_filter
+
+    frames = list(seen(sea(60), {}))
+    frames[at] = {
+        "elsewhere": seen(sea(63), {})[at],
+        "blurred": gaussian_filter(frames[at].astype(float), 12).astype(np.uint16),
+        "dark": np.random.default_rng(0).poisson(100, (SIZE, SIZE)).astype(np.uint16),
+    }[kind]
+    arrays = copied(tmp_path, monkeypatch, [pc(0), fl(1)], {0: frames, 1: [None] * 8})
+    rows = [(row.frame, row.value) for row in check_stage(0, arrays, qc_stage_shift=LIMIT)]
+    assert rows == ([(at, None)] if kind == "elsewhere" else [])
 
 
 def test_without_phase_contrast_what_there_is_is_measured(tmp_path, monkeypatch):

@@ -5,7 +5,8 @@ Such pixels are 0, and the array's attribute `uncovered` says which they are: [{
 that it does not name are covered everywhere; an array that is covered in all frames has no such attribute.
 
 Where tiles lie is known from the file. Elsewhere blank areas are told by their straight edges from zeros that a camera
-without an offset measured, which are scattered or lie between things with round outlines.
+without an offset measured, which are scattered or lie between things with round outlines. Programs that align images
+fill borders with other values as well: such a border is one value, which no other area of the frame is filled with.
 """
 
 from __future__ import annotations
@@ -32,6 +33,8 @@ ROUGHNESS = 1.0
 # It holds more pixels than would be 0 together by chance, with this probability in a frame, given the share of zeros
 # elsewhere in it.
 CHANCE = 1e-6
+# Of another value than 0 it is a border, not most of a frame: there it is a background without noise.
+LARGEST_FILLED = 0.5
 
 
 # ---------------------------------------------------------------------------------------------------- boxes and masks
@@ -68,11 +71,12 @@ def outside_tiles(tiles: tuple[Box, ...], shape: tuple[int, int]) -> tuple[Box, 
     return tuple(boxes_of(~mask_of_boxes(tiles, shape)))
 
 
-def common(several: Sequence[Boxes], shape: Sequence[int]) -> Boxes:
-    """Boxes of the pixels that are uncovered in each of several planes, as in the maximum over z."""
-    if not all(several) or all(boxes == several[0] for boxes in several):
-        return several[0] if all(several) else ()
-    return boxes_of(np.logical_and.reduce([mask_of_boxes(boxes, shape) for boxes in several]))
+def of_any(several: Sequence[Boxes], shape: Sequence[int]) -> Boxes:
+    """Boxes of the pixels that are uncovered in any of several planes: the highest of fewer planes is lower."""
+    first = several[0] if several else ()
+    if all(boxes == first for boxes in several):
+        return first
+    return boxes_of(np.logical_or.reduce([mask_of_boxes(boxes, shape) for boxes in several]))
 
 
 def blanked(image: np.ndarray, boxes: Boxes) -> np.ndarray:
@@ -126,16 +130,41 @@ def same(attributes: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def find(image: np.ndarray, n_zeros: int, known: Boxes = ()) -> Boxes:
-    """Boxes of the pixels of an image (H, W) uint16 that hold no data: those `known` to, and those seen.
+    """Boxes of the pixels of an image (H, W) uint16 that hold no data: those `known` to, which are 0, and those seen.
 
-    n_zeros: how many pixels of the image are 0. An image without many pays nothing for being looked at.
+    n_zeros: how many pixels of the image are 0. An image without many, and without a long run of one value along its
+    edge, pays nothing for being looked at.
     """
-    if n_zeros - area_of(known) < min(STRAIGHT, *image.shape):
+    found: list[np.ndarray] = []
+    if n_zeros - area_of(known) >= min(STRAIGHT, *image.shape):
+        found += [seen for seen in [seen_in(image)] if seen is not None]
+    found += [seen for value in _along_the_edges(image) for seen in [_filled(image, value)] if seen is not None]
+    if not found:
         return known
-    seen = seen_in(image)
-    if seen is None:
-        return known
-    return boxes_of(seen | mask_of_boxes(known, image.shape)) if known else boxes_of(seen)
+    return boxes_of(np.logical_or.reduce([*found, mask_of_boxes(known, image.shape)]))
+
+
+def _along_the_edges(image: np.ndarray) -> list[int]:
+    """Values other than 0 of which an edge of the image (H, W) has so many pixels in a row as count as straight."""
+    long = min(STRAIGHT, min(image.shape) // 2)
+    values: set[int] = set()
+    for edge in (image[0], image[-1], image[:, 0], image[:, -1]):
+        ends = np.r_[np.flatnonzero(edge[1:] != edge[:-1]), len(edge) - 1]
+        values.update(edge[ends[np.diff(ends, prepend=-1) >= max(long, 2)]].tolist())
+    return sorted(values - {0})
+
+
+def _filled(image: np.ndarray, value: int) -> np.ndarray | None:
+    """Areas of an image (H, W) that were filled with a value other than 0, as (H, W) bool; None where there are none.
+
+    Images without noise have areas of one value by nature: several of them, or most of the image.
+    """
+    seen = seen_in((image != value).view(np.uint8))
+    if seen is None or np.count_nonzero(seen) > LARGEST_FILLED * image.size:
+        return None
+    square = np.ones((_solid(image.shape),) * 2, np.uint8)
+    flat = cv2.dilate(image, square) == cv2.erode(image, square)
+    return None if (flat & (image > 0) & (image != value)).any() else seen
 
 
 def _solid(shape: Sequence[int]) -> int:
@@ -144,7 +173,7 @@ def _solid(shape: Sequence[int]) -> int:
 
 
 def seen_in(image: np.ndarray) -> np.ndarray | None:
-    """Blank areas of an image (H, W) uint16, as (H, W) bool; None where there are none or all is blank."""
+    """Blank areas of an image (H, W) of integers, as (H, W) bool; None where there are none or all is blank."""
     solid = _solid(image.shape)
     long = min(STRAIGHT, min(image.shape) // 2)
     if solid < 3 or not _may_be_seen(image, solid, long):

@@ -28,7 +28,8 @@ MOVING_ALIKE, MOVING_THINGS = 0.4, 2.0  # beside things that lie still: how alik
 GATHER = 7  # binned px: structure that is nearer belongs to the same thing
 PART = 0.4  # of how alike frames of the movie usually are: with less they are not the same place
 AS_USUAL = 0.96  # of that: frames that are so much alike where they are expected are not looked at further
-NEIGHBOURS = 3  # frames before and after, whose displacement is the drift
+NEIGHBOURS = 6  # nearest frames, half of them before and half after, whose displacement is the drift
+MOSTLY_ALIKE = 0.5  # correlation of neighbouring frames that show little but noise is lower
 ATTRIBUTE = "stage_movement"  # of the array of a channel
 NAMES = ("y", "x", "alike", "unmoved", "since")
 
@@ -200,8 +201,8 @@ def follower() -> Callable[[int, np.ndarray | None], dict[str, float | None]]:
     image: (H, W) uint16; None where the file does not hold it. y, x: displacement in pixels of the frame, down and
     right positive, against frame `since`, which is the one before unless that could not be compared; alike, unmoved:
     correlation of the two at that displacement and at none. All are None for the first frame, and where nothing can be
-    measured. When a frame is unlike the last that was measured and the next is like it, the chain starts anew there:
-    `since` of that next frame is a frame without a displacement.
+    measured; of a frame that is unlike the last that was measured `unmoved` alone is known. When the next is like such
+    a frame, the chain starts anew there: `since` of that next frame is a frame without a displacement.
     """
     reference: tuple[int, np.ndarray] | None = None
     pending: tuple[int, np.ndarray] | None = None
@@ -228,7 +229,7 @@ def follower() -> Callable[[int, np.ndarray | None], dict[str, float | None]]:
                 values = (found.y * step, found.x * step, found.alike, found.unmoved)
                 return dict(zip(NAMES, (*(round(value, 3) for value in values), since), strict=True))
         pending = frame, picture
-        return nothing
+        return nothing | {"unmoved": round(_alike(reference[1], picture, 0, 0), 3)}
 
     return follow
 
@@ -243,22 +244,39 @@ def best_measured(movements: Sequence[Mapping[str, Sequence[Any]]]) -> Mapping[s
     return max(movements, key=lambda one: (len(one["y"]) - one["y"].count(None), sum(filter(None, one["alike"]))))
 
 
-def jumps(movement: Mapping[str, Sequence[Any]], limit: float) -> list[tuple[int, float | None]]:
+def other_places(movement: Mapping[str, Sequence[Any]]) -> list[int]:
+    """Frames that are not alike to the last one before them that was measured, where the others of the movie are.
+
+    Of phase contrast: a jump too far to be measured in the last frame, or one that is taken back in the next.
+    """
+    measured = [alike for y, alike in zip(movement["y"], movement["alike"], strict=True) if y is not None]
+    if not measured or median(measured) < MOSTLY_ALIKE:
+        return []
+    pairs = zip(movement["y"], movement["unmoved"], strict=True)
+    return [frame for frame, (y, unmoved) in enumerate(pairs) if y is None and unmoved is not None]
+
+
+def jumps(
+    movement: Mapping[str, Sequence[Any]], limit: float, *, phase_contrast: bool = False
+) -> list[tuple[int, float | None]]:
     """Frames before which the stage moved by more than `limit` pixels other than it drifts, and by how many.
 
-    Drift is the median displacement of up to NEIGHBOURS measured frames before and after. None: the frame has nothing
-    in common with those before, and those after it are like it: a jump too large to be measured, or another place.
+    Drift is the median displacement of the NEIGHBOURS nearest measured frames; of a single one nobody knows whether it
+    is drift. None: the frame has nothing in common with those before, and those after it are like it: a jump too large
+    to be measured, or another place. At the start of a movie that tells so in `phase_contrast` alone: of fluorescence
+    the first frames may be dark.
     """
     moved = displacements(movement)
     measured = np.flatnonzero(np.isfinite(moved[:, 0]))
     found: list[tuple[int, float | None]] = []
     for at, frame in enumerate(measured.tolist()):
         since = movement["since"][frame]
-        if since > 0 and not np.isfinite(moved[since, 0]) and len(measured[:at]):
+        if not np.isfinite(moved[since, 0]) and movement["unmoved"][since] is not None and (at or phase_contrast):
             found.append((since, None))
-        around = np.r_[measured[max(at - NEIGHBOURS, 0) : at], measured[at + 1 : at + 1 + NEIGHBOURS]]
-        drift = np.median(moved[around], axis=0) if len(around) else np.zeros(2)
-        size = float(np.hypot(*(moved[frame] - drift)))
+        begin = max(min(at - NEIGHBOURS // 2, len(measured) - 1 - NEIGHBOURS), 0)
+        around = np.delete(measured, at)[begin : begin + NEIGHBOURS]
+        drifts = [np.median(moved[around], axis=0)] if len(around) > 1 else [np.zeros(2), *moved[around]]
+        size = min(float(np.hypot(*(moved[frame] - drift))) for drift in drifts)
         if size > limit:
             found.append((frame, size))
     return found

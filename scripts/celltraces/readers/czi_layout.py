@@ -20,7 +20,7 @@ class CziLayout(NamedTuple):
     channels: list[int]  # ids as stored
     first_frame: int
     first_z: int
-    row: np.ndarray  # (F, T, C, Z) int64: a row of `tiles`, -1 where the plane is not (wholly) in the file
+    row: np.ndarray  # (F, T, C, Z) int64: a row of `tiles`, -1 where the plane is not in the file
     boxes: list[tuple[int, int, int, int] | None]  # per FOV (x, y, w, h) of a mosaic, None for single tiles
     sizes: list[tuple[int, int]]  # per FOV (height, width)
 
@@ -56,8 +56,6 @@ def _sorted_layout(path: Path, file: IO[bytes], tiles: Tiles) -> CziLayout:
     order = np.argsort(fov, kind="stable")
     for i, mine in enumerate(np.split(order, np.searchsorted(fov[order], np.arange(1, len(scenes))))):
         n_tiles = int(count[i].max())
-        # a mosaic that lacks some of its tiles counts as missing
-        row[i][count[i] < n_tiles] = -1
         if n_tiles == 1:
             size = np.unique(np.column_stack([tile_height[mine], tile_width[mine]]), axis=0)
             if len(size) > 1:
@@ -74,8 +72,9 @@ def _sorted_layout(path: Path, file: IO[bytes], tiles: Tiles) -> CziLayout:
         refuse_contradictions(file, [(tiles, row) for row in outermost])
         left, top = int(x[mine].min()), int(y[mine].min())
         width, height = int(right.max()) - left, int(bottom.max()) - top
-        covered = int((tile_width[mine] * tile_height[mine]).sum()) / int((count[i] > 0).sum())
-        if width * height > 4 * covered:
+        covered = np.zeros(shape[1:], dtype=np.int64)
+        np.add.at(covered, (frame[mine], channel[mine], z[mine]), tile_width[mine] * tile_height[mine])
+        if width * height > 4 * int(covered.max()):
             raise UserError(
                 f"'{path}', FOV {i}: its {n_tiles} tiles lie far apart on {width} x {height} pixels; split the scenes "
                 f"in ZEN so that each position is one"

@@ -35,13 +35,16 @@ def czi_times(path: Path, layout: CziLayout, root: Element) -> tuple[list[list[f
         listed = [_stamps_of_frames(each, layout, announced) for each in (attached, _czi_offsets(root))]
         if n_fovs > 1 or not time_stamps.usable(listed[0], anywhere):
             own, readable = _czi_subblock_stamps(file, layout.tiles, order, bounds, taken)
-    shared = next((each for each in listed if time_stamps.usable(each, anywhere)), None)
-    good = [time_stamps.usable(own[fov], readable[fov]) for fov in range(n_fovs)]
+    shared, bad_in_list = next(((each, []) for each in listed if time_stamps.usable(each, anywhere)), (None, []))
     senseless = time_stamps.senseless(own, readable)
+    readable = time_stamps.trusted(own, readable)
+    if shared is None:
+        shared, bad_in_list = next(filter(None, (_repaired(each, anywhere) for each in listed)), (None, []))
+    good = [time_stamps.usable(own[fov], readable[fov]) for fov in range(n_fovs)]
     if shared is not None and not any(good):
         # what processing leaves in subblocks are stamps that are all the same, or none
         own, readable = np.tile(shared, (n_fovs, 1)), taken
-        senseless = [[] for _ in senseless]
+        senseless = [[frame for frame in bad_in_list if row[frame]] for row in taken]
     elif shared is not None:
         first = min(float(np.nanmin(own[fov])) for fov in range(n_fovs) if good[fov])
         for fov in np.flatnonzero(~np.array(good)):
@@ -52,6 +55,19 @@ def czi_times(path: Path, layout: CziLayout, root: Element) -> tuple[list[list[f
         bad = bad if np.isfinite(listed[0]).any() else set(range(n_frames))
         senseless = [[frame for frame in np.flatnonzero(row).tolist() if frame in bad] for row in taken]
     return time_stamps.minutes_since_first(own, readable, taken), senseless
+
+
+def _repaired(listed: np.ndarray, taken: np.ndarray) -> tuple[np.ndarray, list[int]] | None:
+    """Return the stamps (T,) s of a list of which a few are bad, with times between their neighbours' in their places,
+    and the frames of these; None where there are more (see `time_stamps.trusted`). taken (T,) bool."""
+    trusted = time_stamps.trusted(listed[None], taken[None])[0]
+    if not time_stamps.usable(listed, trusted):
+        return None
+    bad = np.flatnonzero(taken & ~trusted)
+    frames = np.flatnonzero(trusted)
+    repaired = listed.copy()
+    repaired[bad] = np.interp(bad, frames, listed[frames])
+    return repaired, bad.tolist()
 
 
 def _czi_tiles_by_frame(layout: CziLayout) -> tuple[np.ndarray, np.ndarray]:

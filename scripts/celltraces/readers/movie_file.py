@@ -117,7 +117,7 @@ def _inspect_spool(path: Path, settings: Mapping[str, Any]) -> Movie:
         "name": "FOV 0",
         "height": found.shape[0],
         "width": found.shape[1],
-        "times_min": time_stamps.minutes_since_first(stamps_s, taken)[0],
+        "times_min": time_stamps.minutes_since_first(stamps_s, time_stamps.trusted(stamps_s, taken), taken)[0],
         "senseless_stamps": time_stamps.senseless(stamps_s, taken)[0],
         "missing": [],
     }

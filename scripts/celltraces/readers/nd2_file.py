@@ -293,7 +293,9 @@ def inspect_nd2(path: Path) -> Movie:
 
         n_fovs, n_frames, n_z = layout.present.shape
         stamps_s, taken = _nd2_stamps_s(file, layout), layout.present.any(axis=2)
-        times_min, senseless = time_stamps.minutes_since_first(stamps_s, taken), time_stamps.senseless(stamps_s, taken)
+        trusted = time_stamps.trusted(stamps_s, taken)
+        times_min = time_stamps.minutes_since_first(stamps_s, trusted, taken)
+        senseless = time_stamps.senseless(stamps_s, taken)
         points = [loop.parameters.points for loop in file.experiment if loop.type == "XYPosLoop"]
         fovs = []
         for fov in range(n_fovs):

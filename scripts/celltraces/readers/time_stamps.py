@@ -4,11 +4,39 @@ from __future__ import annotations
 
 import numpy as np
 
+FEW_BAD = 0.05  # share of the frames of a FOV whose stamps may be bad, one of them in any case
+LEAST_STAMPS = 5  # of fewer frames nobody knows which stamp is bad
+
 
 def usable(stamps_s: np.ndarray, taken: np.ndarray) -> bool:
     """Whether every frame that was taken has a stamp, after the one before; stamps_s (T,) seconds, taken (T,) bool."""
     stamps = stamps_s[taken]
     return bool(len(stamps) and np.isfinite(stamps).all() and (np.diff(stamps) > 0).all())
+
+
+def trusted(stamps_s: np.ndarray, taken: np.ndarray) -> np.ndarray:
+    """Return the frames of each FOV whose stamp can be used; stamps_s (F, T) float64 seconds, taken (F, T) bool.
+
+    All that were taken, less a few whose stamp is missing, or not after the one before, with good ones beside them: a
+    single glitch of the clock shall not cost a FOV all its times. Of two stamps in the wrong order that one is left out
+    without which the pace is more even. Where more are bad, which of them are right nobody knows: then the FOV is as it
+    was, and not usable.
+    """
+    result = taken.copy()
+    for fov, stamps in enumerate(stamps_s):
+        every = np.flatnonzero(taken[fov])
+        if len(every) < LEAST_STAMPS or usable(stamps, taken[fov]):
+            continue
+        few = max(1, int(len(every) * FEW_BAD))
+        kept = every[np.isfinite(stamps[every])]
+        while len(every) - len(kept) <= few and (wrong := np.flatnonzero(np.diff(stamps[kept]) <= 0)).size:
+            without = [np.delete(kept, at) for at in (wrong[0], wrong[0] + 1)]
+            paces = [np.diff(stamps[rest]) / np.diff(rest) for rest in without]
+            kept = without[int(np.argmin([np.abs(pace - np.median(pace)).sum() for pace in paces]))]
+        bad = np.flatnonzero(~np.isin(every, kept))
+        if len(bad) <= few and (np.diff(bad) > 2).all():
+            result[fov, every[bad]] = False
+    return result
 
 
 def minutes_since_first(
@@ -72,11 +100,15 @@ def senseless(stamps_s: np.ndarray, taken: np.ndarray) -> list[list[int]]:
     """Return, for each FOV, the frames whose stamp is missing or not after all before it; arguments as above.
 
     A FOV without any stamp has none of them, unless another FOV of the file has stamps: then all its frames lack one.
-    One invalid stamp discards all stamps of the FOV: we cannot tell which are right.
+    These frames get a time between their neighbours' where they are few (see `trusted`). With more of them the stamps
+    of the FOV are not used at all: we cannot tell which are right.
     """
+    good = trusted(stamps_s, taken)
     known = taken & np.isfinite(stamps_s)
     if not known.any():
         return [[] for _ in stamps_s]
     stamps = np.where(known, stamps_s, -np.inf)
     before = np.maximum.accumulate(np.column_stack([np.full(len(stamps), -np.inf), stamps]), axis=1)[:, :-1]
-    return [np.flatnonzero(row).tolist() for row in taken & ~(known & (stamps_s > before))]
+    after_all = known & (stamps_s > before)
+    repaired = (good != taken).any(axis=1)
+    return [np.flatnonzero(row).tolist() for row in taken & ~np.where(repaired[:, None], good, after_all)]

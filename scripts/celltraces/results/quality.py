@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from celltraces import paths
 from celltraces.frames import coverage, exposure, stage_movement
 from celltraces.labels import left_out
 from celltraces.results import time_checks
@@ -15,6 +16,7 @@ from celltraces.storage.frames import Frames
 COLUMNS = ("fov", "frame", "check", "value", "limit")
 NEIGHBOURS = 3  # frames before and after, with whose median a frame is compared
 MIN_CELLS = 3  # fewer cells than this that come, go or change are no finding
+SHARP = 0.7  # of the usual contrast and brightness: a frame with less is out of focus, or dark
 MIN_SAMPLE = 5  # fewer cells than this say nothing on average
 
 
@@ -90,11 +92,17 @@ def check_stage(fov: int, arrays: Sequence[Frames], *, qc_stage_shift: float) ->
     """Jumps of the stage, in pixels, other than it drifts; no value: too far to be measured.
 
     arrays: all channels of the FOV. Without phase contrast several have been looked at: that with most to go by counts.
+    A single frame of phase contrast unlike its neighbours shows another place, unless it is out of focus or dark.
     """
-    movements = [
-        array.attributes[stage_movement.ATTRIBUTE] for array in arrays if stage_movement.ATTRIBUTE in array.attributes
-    ]
-    for frame, size in stage_movement.jumps(stage_movement.best_measured(movements), qc_stage_shift):
+    looked_at = [array for array in arrays if stage_movement.ATTRIBUTE in array.attributes]
+    movement = stage_movement.best_measured([array.attributes[stage_movement.ATTRIBUTE] for array in looked_at])
+    phase = next((array for array in looked_at if paths.is_phase_contrast(array.path.parent.name)), None)
+    found = dict(stage_movement.jumps(movement, qc_stage_shift, phase_contrast=phase is not None))
+    if phase is not None:
+        contrast, mean = (_statistics(phase)[name] for name in ("contrast", "mean"))
+        sharp = (contrast > SHARP * _median(contrast)) & (mean > SHARP * _median(mean))
+        found |= {frame: None for frame in stage_movement.other_places(movement) if sharp[frame]}
+    for frame, size in sorted(found.items()):
         yield Finding(fov, frame, "stage_shift", size, qc_stage_shift)
 
 

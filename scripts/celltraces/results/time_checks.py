@@ -17,6 +17,7 @@ def gaps(times_min: Sequence[float], factor: float) -> Iterator[tuple[int, float
     times_min (T,): the time of each frame. An interval is a pause if it is more than `factor` times the interval that
     is usual there: that of the run of like intervals that it belongs to, else the longer of those of the runs before
     and after. A movie may have several runs (an interval of 1 min, later of 10 min); without any the median counts.
+    Like pauses at like distances were planned, too: frames taken in bursts.
     """
     steps = np.diff(np.array(times_min, float))
     runs = list(_runs(steps))
@@ -27,7 +28,11 @@ def gaps(times_min: Sequence[float], factor: float) -> Iterator[tuple[int, float
         around = before if before == after else before + after
         if around:
             usual[at] = max(float(np.median(steps[begin:end])) for begin, end in around)
-    for at in np.flatnonzero(steps > factor * usual).tolist():
+    found = np.flatnonzero(steps > factor * usual)
+    evenly_spaced = len(found) >= PLANNED and len(set(np.diff(found).tolist())) == 1
+    if evenly_spaced and steps[found].max() <= ALIKE * steps[found].min():
+        return
+    for at in found.tolist():
         yield at + 1, float(steps[at] / usual[at])
 
 
