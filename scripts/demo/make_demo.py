@@ -8,12 +8,12 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
 from celltraces.files import whole
 from demo.czi_writer import write_czi
 from demo.nd2_writer import Channel, write_nd2
 from demo.simulate import CHANNELS, Experiment, simulate, write_truth
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
 
 COLOURS = ((255, 255, 255), (0, 255, 0), (255, 0, 0))
 WAVELENGTHS = ((0.0, 0.0), (488.0, 525.0), (561.0, 610.0))

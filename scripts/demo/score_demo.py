@@ -14,10 +14,10 @@ import numpy as np
 import pandas as pd
 import yaml
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
 from celltraces.storage.frames import open_frames
 from demo.simulate import Experiment, simulate
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
 
 
 def score(experiment: Experiment, results: Path) -> dict[str, float]:
