@@ -156,6 +156,7 @@ def compare_with_records() -> None:
 
     oldest_output = Job.output_mintime.fget
     finished = PersistenceBase.finished
+    incomplete = PersistenceBase.incomplete
 
     async def output_mintime(job: Any) -> float | None:
         oldest = await oldest_output(job)
@@ -165,6 +166,11 @@ def compare_with_records() -> None:
         root = checksums.results_of(listing)
         return math.inf if newer and all(provenance.as_listed(root, file) for file in newer) else oldest
 
+    async def incomplete_without_record(self: Any, job: Any) -> list[Any]:
+        """A run that was killed leaves a mark below its working folder; another clone may have done the job since."""
+        listing = _listing(job)  # removed when a job begins, and written last
+        return [] if listing and provenance.read(listing) else await incomplete(self, job)
+
     async def finished_as_recorded(self: Any, job: Any) -> None:
         await finished(self, job)
         if self.dag.workflow.touch and (listing := _listing(job)) is not None:
@@ -173,6 +179,7 @@ def compare_with_records() -> None:
 
     Job.output_mintime = property(output_mintime)
     PersistenceBase.finished = finished_as_recorded
+    PersistenceBase.incomplete = incomplete_without_record
 
 
 def _listing(job: Any) -> Path | None:
