@@ -54,8 +54,9 @@ onerror:
         if undone or not failed:
             faults = any(not failure.stopped for failure in undone)
             remedy = "Correct the cause and run" if faults else "To go on, run"
+            # The findings are said once, by the run that failed.
             print(
-                *([] if WITHOUT else findings()),  # the run that failed says them, once
+                *([] if WITHOUT else findings()),
                 f"\nNot everything is done. {remedy} the same command again{':' if undone else '.'}",
                 *(f"  {failure}" for failure in undone),
                 sep="\n",

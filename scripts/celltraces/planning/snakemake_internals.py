@@ -218,17 +218,24 @@ def _say_once(root: Path) -> None:
         )
 
 
+_compared: tuple[Any, list[str]] = (None, [])  # the job whose params were asked for last, and its changes
+
+
 def _params_changed(job: Any, file: Any) -> Any:
+    """Snakemake asks for this first, then for inputs and code of the same job, which are compared at once."""
+    global _compared
     from snakemake.persistence import NO_PARAMS_CHANGE, ParamsChange
 
-    changed = [change for change in _changes(job) if not _is(change, "inputs")]
+    _compared = job, _changes(job)
+    changed = [change for change in _compared[1] if not _is(change, "inputs")]
     if not changed:
         return NO_PARAMS_CHANGE
     return ParamsChange(only_new=set(changed), files=set(job.output if file is None else [file]))
 
 
 def _those_changed(job: Any, file: Any, what: str) -> Any:
-    changed = any(_is(change, what) for change in _changes(job))
+    changes = _compared[1] if job is _compared[0] else _changes(job)
+    changed = any(_is(change, what) for change in changes)
     if file is not None:
         return changed
     return list(job.output) if changed else []
