@@ -49,15 +49,19 @@ onerror:
     if internals.is_main_process(workflow):
         failed = failures()
         finish_rest(failed)
-        faults = any(not failure.stopped for _, failure in failed)
-        remedy = "Correct the cause and run" if faults else "To go on, run"
-        print(
-            *([] if WITHOUT else findings()),  # the run that failed says them, once
-            f"\nNot everything is done. {remedy} the same command again{':' if failed else '.'}",
-            *(f"  {failure}" for _, failure in failed),
-            sep="\n",
-            file=sys.stderr,
-        )
+        # Where verify found something, nothing failed: it has named what there is to do.
+        undone = [failure for _, failure in failed if failure.place != "verify"]
+        if undone or not failed:
+            faults = any(not failure.stopped for failure in undone)
+            remedy = "Correct the cause and run" if faults else "To go on, run"
+            # The findings are said once, by the run that failed.
+            print(
+                *([] if WITHOUT else findings()),
+                f"\nNot everything is done. {remedy} the same command again{':' if undone else '.'}",
+                *(f"  {failure}" for failure in undone),
+                sep="\n",
+                file=sys.stderr,
+            )
 
 
 # ---------------------------------------------------------------------------------- before a run, where asked for

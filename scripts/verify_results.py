@@ -4,7 +4,7 @@ Arrays are read once more through zarr-python: what we wrote must be Zarr to oth
 """
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from celltraces.errors import UserError
@@ -30,7 +30,9 @@ def verify(results: Path, targets: Sequence[Path]) -> tuple[list[str], list[Path
         made = {place: None for file in files for place in (file, *file.parents) if place in unlisted}
         if made:
             differences = dict(checksums.differences(files))
-            lines = [f"{file}: {what}" for file, what in differences.items()]
+            replaced = _replaced(differences)
+            lines = [f"{array}: another array than was written; it can be read, and is used" for array in replaced]
+            lines += [f"{file}: {what}" for file, what in differences.items() if not {*file.parents} & {*replaced}]
             if not differences:
                 lines = [line for target in sorted(made) for line in _unreadable(target)]
             wrong += lines
@@ -39,6 +41,18 @@ def verify(results: Path, targets: Sequence[Path]) -> tuple[list[str], list[Path
             del unlisted[target]
     wrong += [f"{target}: not made yet, or its checksums were lost" for target in unlisted]
     return wrong, [*to_force, *(target for target in unlisted if target.exists())]
+
+
+def _replaced(differences: Iterable[Path]) -> list[Path]:
+    """The arrays put in the place of ours: description and chunks are others, and zarr-python reads them."""
+    files = list(differences)
+    described = [file.parent for file in files if file.name == "zarr.json" and file.is_file()]
+    return [
+        array
+        for array in described
+        if any(array in file.parents and file.name != "zarr.json" for file in files)
+        and not list(foreign_arrays.unreadable(array))
+    ]
 
 
 def _unreadable(target: Path) -> list[str]:

@@ -42,6 +42,12 @@ SHAPES = {"d": [[10, 80, 100], [10, 80, 100]]}
         ("dataset,fov,cell,good\nd,0,0,true\n", "cells have numbers from 1"),
         ("dataset,fov,cell,good\nd,0,-3,true\n", "cells have numbers from 1"),
         ("dataset,fov,cell,good\nd,0\n", "line 2"),
+        ("dataset,fov,cell,good\nd,0,1\n", "line 2: good is ''; allowed are true and false"),
+        ("dataset,fov,cell,good,good\nd,0,1,false,true\n", "column 'good' is there 2 times"),
+        ("dataset,fov,cell,Good,good\nd,0,1,false,true\n", "column 'good' is there 2 times"),
+        ("dataset,fov,cell,good,x,y,frame,x\nd,0,1,true,1,1,1,9\n", "column 'x' is there 2 times"),
+        ("\n\n", "column 'dataset' is missing"),
+        ("\ndataset,fov,cell,good\nd,0,1,maybe\n", "line 3: good is 'maybe'"),
         ("\x00\x01", "column 'dataset' is missing"),
         ("dataset;fov;cell;good\nd;0;1;true\n", "separated by semicolons; save it with commas"),
         ("dataset\tfov\tcell\tgood\nd\t0\t1\ttrue\n", "separated by tabs; save it with commas"),
@@ -77,6 +83,8 @@ def test_what_spreadsheets_leave_behind_is_read(tmp_path):
     )
     assert read_curation(path, SHAPES) == {"d": [Flag(1, 7, False), Flag(0, None, True, 3, 44.5, 12.0)]}
     path.write_text("dataset,fov,cell,good\nd,0,1,true\nd,0,1,yes\n")
+    assert read_curation(path, SHAPES) == {"d": [Flag(0, 1, True)]}
+    path.write_text("\n,,,,\n Dataset ,FOV,Cell,GOOD,Who\n\nd,0,1,TRUE,me\n")
     assert read_curation(path, SHAPES) == {"d": [Flag(0, 1, True)]}
     assert read_curation(tmp_path / "none.csv", SHAPES) == {}
 

@@ -266,8 +266,8 @@ def test_verify_reads_what_we_wrote_through_zarr_python(tmp_path, name):
             cells.put_array(put, "a/1", np.array(3), LABELS)
             cells.put_array(put, "b/0", data[:0], PIXELS)
     listing = tmp_path / "results/checksums/a/job.txt"
-    checksums.write(listing, [path])
-    assert verify_results.verify(tmp_path / "results", [path]) == []
+    checksums.write(listing, checksums.lines_of(listing, [path]), "{}")
+    assert verify_results.verify(tmp_path / "results", [path]) == ([], [])
     key = "" if name == "fl_ch_1" else "a/0"
     if path.suffix == ".zip":
         with zipfile.ZipFile(path) as archive:
@@ -278,8 +278,8 @@ def test_verify_reads_what_we_wrote_through_zarr_python(tmp_path, name):
     else:
         chunk = path / ("c/0/0/0" if name == "fl_ch_1" else "a/0/c.0.0.0")
         chunk.write_bytes(_with_another_byte(chunk.read_bytes()))
-    (line,) = verify_results.verify(tmp_path / "results", [path])
+    (line,), (_,) = verify_results.verify(tmp_path / "results", [path])
     assert line.endswith(": changed since it was written")
-    checksums.write(listing, [path])
-    (line,) = verify_results.verify(tmp_path / "results", [path])
+    checksums.write(listing, checksums.lines_of(listing, [path]), "{}")
+    (line,), (_,) = verify_results.verify(tmp_path / "results", [path])
     assert line.startswith(f"{path / key}: zarr-python cannot read it: ")

@@ -3,11 +3,13 @@
 import json
 import os
 import shutil
+import signal
+import subprocess
 import time
 from pathlib import Path
 
 import pytest
-from conftest import Checkout, small_config
+from conftest import PYTHON, Checkout, small_config
 from test_reruns import EVERYTHING, EXTRACT, RECORD, TABLES
 
 from celltraces.config.stage_settings import as_json
@@ -154,6 +156,32 @@ def test_an_older_input_with_other_content_is_noticed_by_another_clone(done):
     os.utime(path, (time.time() - 10_000_000,) * 2)
     config = {**elsewhere(done), "datasets": {"small": str(path)}}
     assert set(done.other.planned(config)) == EVERYTHING | RECORD
+
+
+KILLS = """
+import os
+import signal
+
+def segment(image):
+    try:
+        open({flag!r}, "x").close()
+    except FileExistsError:
+        return (image > 9000).astype(int)
+    os.killpg(0, signal.SIGKILL)
+"""
+
+
+def test_what_a_killed_run_left_and_another_clone_finished_is_not_made_again(done):
+    """Snakemake notes below the working folder which jobs were at work."""
+    plugin = done.folder / "kills.py"
+    plugin.write_text(KILLS.format(flag=str(done.folder / "was killed")))
+    config = elsewhere(done, "interrupted", segmentation_method=f"{plugin}:segment")
+    command = [PYTHON, "-m", "snakemake", "--cores", "1", "--configfile", done.configure(config)]
+    killed = subprocess.run(command, cwd=done.folder, start_new_session=True, capture_output=True, check=False)
+    assert killed.returncode == -signal.SIGKILL
+    assert {"segment", "extract"} <= set(done.planned(config))
+    assert done.other.run(config).code == 0
+    assert done.planned(config) == {}
 
 
 def backwards(source, target):

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import csv
+import os
 import struct
+import subprocess
 from collections import defaultdict
 
 import numpy as np
 import pytest
+from conftest import PYTHON, ROOT
 from scipy.integrate import solve_ivp
 from skimage.measure import regionprops
 
@@ -215,3 +218,11 @@ def test_writers_refuse_to_drop_an_axis(tmp_path):
         write_nd2(tmp_path / "a.nd2", None, **sizes, height=4, channels=[Channel("a")], loops="P")
     with pytest.raises(ValueError, match="leave out a dimension"):
         write_czi(tmp_path / "a.czi", None, **sizes, channels=["a"], axes="SC")
+
+
+@pytest.mark.parametrize("script", ["make_demo.py", "score_demo.py"])
+def test_the_demo_scripts_find_our_modules_when_started_by_their_path(script):
+    """As the Makefile starts them: Python then looks in the script's own folder, which has none of ours."""
+    alone = f"import runpy, sys; sys.path[0] = {str(ROOT / 'scripts/demo')!r}; runpy.run_path(sys.argv[1])"
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    subprocess.run([PYTHON, "-c", alone, ROOT / "scripts/demo" / script], env=environment, check=True)

@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import pytest
+import zarr
 from conftest import Checkout, small_config
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -52,6 +53,8 @@ def test_one_damaged_file_is_named_and_made_new(done, name):
     assert outcome.code != 0
     assert f"results/{name}: changed since it was written\n" in outcome.text
     assert "verify: 1 file or result is not as written; run the command above\n" in outcome.text
+    assert "verify: :" not in outcome.text
+    assert "the same command again" not in outcome.text  # that would only look once more
     assert run_remedy(done, outcome) == 0
     assert path.read_bytes() == sound
     assert done.run(None, "verify").code == 0
@@ -98,6 +101,28 @@ def test_damage_of_every_kind_and_back(done):
     for path in (done.folder / "aside/small").rglob("*"):
         if path.is_file() and path.name != ".snakemake_timestamp":
             assert (folder / path.relative_to(done.folder / "aside/small")).read_bytes() == path.read_bytes()
+
+
+def test_an_array_that_somebody_put_in_the_place_of_ours_is_not_called_damaged(done):
+    path = done.folder / "results/small/fov_000/images.zarr/seg_tracked_ch_0/0"
+    shutil.copytree(path, done.folder / "ours")
+    labels = zarr.open_array(path, mode="r")[...]
+    zarr.create_array(path, shape=labels.shape, dtype="uint32", chunks=(1, 50, 50), overwrite=True)[...] = labels
+    outcome = done.run(None, "verify")
+    assert outcome.code != 0
+    lines = {line for line in outcome.text.splitlines() if line.startswith("results/")}
+    assert lines == {f"{path.relative_to(done.folder)}: another array than was written; it can be read, and is used"}
+    # As damaged as any other, where it cannot be read, and where only its description is another.
+    for chunk in path.rglob("c/0/*/*"):
+        chunk.write_bytes(chunk.read_bytes()[:5])
+    assert "seg_tracked_ch_0/0/c/0/0/0: truncated to 5 of" in done.run(None, "verify").text
+    shutil.rmtree(path)
+    shutil.copytree(done.folder / "ours", path)
+    (path / "zarr.json").write_text((path / "zarr.json").read_text().replace("{", "{ ", 1))
+    assert "seg_tracked_ch_0/0/zarr.json: changed since it was written" in done.run(None, "verify").text
+    shutil.rmtree(path)
+    shutil.move(done.folder / "ours", path)
+    assert done.run(None, "verify").code == 0
 
 
 @pytest.mark.unit

@@ -156,6 +156,7 @@ def compare_with_records() -> None:
 
     oldest_output = Job.output_mintime.fget
     finished = PersistenceBase.finished
+    incomplete = PersistenceBase.incomplete
 
     async def output_mintime(job: Any) -> float | None:
         oldest = await oldest_output(job)
@@ -165,6 +166,11 @@ def compare_with_records() -> None:
         root = checksums.results_of(listing)
         return math.inf if newer and all(provenance.as_listed(root, file) for file in newer) else oldest
 
+    async def incomplete_without_record(self: Any, job: Any) -> list[Any]:
+        """A run that was killed leaves a mark below its working folder; another clone may have done the job since."""
+        listing = _listing(job)  # removed when a job begins, and written last
+        return [] if listing and provenance.read(listing) else await incomplete(self, job)
+
     async def finished_as_recorded(self: Any, job: Any) -> None:
         await finished(self, job)
         if self.dag.workflow.touch and (listing := _listing(job)) is not None:
@@ -173,6 +179,7 @@ def compare_with_records() -> None:
 
     Job.output_mintime = property(output_mintime)
     PersistenceBase.finished = finished_as_recorded
+    PersistenceBase.incomplete = incomplete_without_record
 
 
 def _listing(job: Any) -> Path | None:
@@ -211,17 +218,24 @@ def _say_once(root: Path) -> None:
         )
 
 
+_compared: tuple[Any, list[str]] = (None, [])  # the job whose params were asked for last, and its changes
+
+
 def _params_changed(job: Any, file: Any) -> Any:
+    """Snakemake asks for this first, then for inputs and code of the same job, which are compared at once."""
+    global _compared
     from snakemake.persistence import NO_PARAMS_CHANGE, ParamsChange
 
-    changed = [change for change in _changes(job) if not _is(change, "inputs")]
+    _compared = job, _changes(job)
+    changed = [change for change in _compared[1] if not _is(change, "inputs")]
     if not changed:
         return NO_PARAMS_CHANGE
     return ParamsChange(only_new=set(changed), files=set(job.output if file is None else [file]))
 
 
 def _those_changed(job: Any, file: Any, what: str) -> Any:
-    changed = any(_is(change, what) for change in _changes(job))
+    changes = _compared[1] if job is _compared[0] else _changes(job)
+    changed = any(_is(change, what) for change in changes)
     if file is not None:
         return changed
     return list(job.output) if changed else []

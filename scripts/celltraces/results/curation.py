@@ -51,7 +51,9 @@ def read_curation(path: Path, shapes: Mapping[str, Sequence[Sequence[int]]]) -> 
     try:
         with open(path, encoding="utf-8-sig", newline="") as file:
             rows = csv.DictReader(file, skipinitialspace=True)
-            rows.fieldnames = [name.strip() for name in rows.fieldnames or ()]
+            while rows.fieldnames is not None and not any(rows.fieldnames):
+                rows.fieldnames = None  # a blank line above the header: the next one may be it
+            rows.fieldnames = [name.strip().lower() for name in rows.fieldnames or ()]
             _refuse_header(path, rows.fieldnames)
             mistakes = []
             for row in rows:
@@ -79,6 +81,9 @@ def _refuse_header(path: Path, names: Sequence[str]) -> None:
             if any(separator in name for name in names):
                 raise UserError(f"{path}: its columns are separated by {words}; save it with commas between columns")
         raise UserError(f"{path}: the column {absent[0]!r} is missing; needed are {', '.join(COLUMNS)}")
+    for name in (*COLUMNS, *PLACE):
+        if names.count(name) > 1:
+            raise UserError(f"{path}: the column {name!r} is there {names.count(name)} times; keep one of them")
     given = [name for name in PLACE if name in names]
     if given and len(given) < len(PLACE):
         raise UserError(f"{path}: it has the column {given[0]!r}; a place needs all of {', '.join(PLACE)}")
@@ -92,7 +97,7 @@ def _flag(row: Mapping[str | None, str | None], shapes: Mapping[str, Sequence[Se
     if dataset not in shapes:
         raise ValueError(f"there is no dataset {dataset!r}; there are {', '.join(shapes)}")
     if good not in WORDS:
-        raise ValueError(f"good is {row['good']!r}; allowed are true and false")
+        raise ValueError(f"good is {good!r}; allowed are true and false")
     place = {name: (row.get(name) or "").strip() for name in PLACE}
     placed = [name for name in PLACE if place[name]]
     if placed and len(placed) < len(PLACE):

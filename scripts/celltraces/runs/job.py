@@ -45,7 +45,7 @@ def running(snakemake: Any) -> Iterator[dict[str, Any]]:
     place = ", ".join(f"{name} {value}" for name, value in snakemake.wildcards.items())
     settings = json.loads(snakemake.params.settings)
     what = ", ".join(filter(None, (snakemake.rule, place)))
-    log.info("%s: %s", snakemake.rule, place)
+    log.info("%s", ": ".join(filter(None, (snakemake.rule, place))))
     log.info("settings: %s", json.dumps(settings, sort_keys=True))
     settings.pop("files", None)  # digests of the user's files: a reason to run again, not a parameter
     started = time.perf_counter()

@@ -113,7 +113,15 @@ def _array_keys(store: Path) -> list[str]:
             texts = {name: archive.read(name) for name in archive.namelist() if name.rpartition("/")[2] == "zarr.json"}
     else:
         texts = {file.relative_to(store).as_posix(): file.read_bytes() for file in store.rglob("zarr.json")}
-    return sorted(name.rpartition("/")[0] for name, text in texts.items() if json.loads(text)["node_type"] == "array")
+    return sorted(name.rpartition("/")[0] for name, text in texts.items() if _may_describe_array(text))
+
+
+def _may_describe_array(text: bytes) -> bool:
+    """Whether a zarr.json is not known to describe a group; a damaged one is left to zarr-python to refuse."""
+    try:
+        return json.loads(text)["node_type"] != "group"
+    except (ValueError, LookupError, TypeError):
+        return True
 
 
 def _dtype(name: str, stored: np.dtype) -> np.dtype:

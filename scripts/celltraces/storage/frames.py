@@ -105,6 +105,10 @@ def open_frames(path: Path) -> Frames:
         metadata = json.loads((path / ARRAY_FILE).read_bytes())
         index = _read_index(path, metadata) if _is_own_stack(metadata) else None
     except FileNotFoundError:
+        if (path / ARRAY_FILE).exists():
+            raise UserError(
+                f"{path}: its pixels ({SHARD_FILE}) are missing; delete this folder and run again"
+            ) from None
         raise UserError(f"{path}: this array is missing; run the workflow again") from None
     except (OSError, ValueError):
         raise UserError(f"{path}: damaged on disk; delete this folder and run again") from None
