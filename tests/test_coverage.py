@@ -323,7 +323,9 @@ def test_tiles_are_seen_by_their_edges(covered, zeros, seed):
     opened = ndimage.binary_opening(padded, np.ones((15, 15)), border_value=1)[20:-20, 20:-20]
     assert not (found & ~opened).any()
     assert found[~covered].all()
-    assert np.count_nonzero(found & covered) <= 0.001 * covered.size
+    # A zero of the data that touches the edge cannot be told from it: some of those along the edge are taken in.
+    along = covered & ndimage.binary_dilation(~covered, np.ones((3, 3)))
+    assert np.count_nonzero(found & covered) <= 0.001 * covered.size + zeros * np.count_nonzero(along) / 2
 
 
 @pytest.mark.parametrize("degrees", [0.2, -0.7, 3, 17, -41, 45])
