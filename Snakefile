@@ -33,7 +33,7 @@ rule all:
     input:
         targets,
     message:
-        "The rest is done" if WITHOUT else f"All results are there: {LAYOUT.results}"
+        "What does not need the failed FOVs" if WITHOUT else f"All results: {LAYOUT.results}"
 
 
 onsuccess:

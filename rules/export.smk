@@ -45,7 +45,7 @@ for name in FORMATS:
         input:
             exports_to(name),
         message:
-            f"All of {name} is there"
+            f"Every FOV as {name}"
 
     internals.explain(workflow, f"Target: every FOV as {name}.")
 
@@ -59,7 +59,7 @@ for name in GROUPS:
         input:
             exports_to(*formats_of(name)),
         message:
-            f"All of {name} is there"
+            f"Every FOV as {name}"
 
     internals.explain(
         workflow, f"Target: every FOV as {' and as '.join(formats_of(name))}."
