@@ -9,7 +9,7 @@ from celltraces import plugins
 from celltraces.frames import coverage
 from celltraces.labels import left_out
 from celltraces.runs import job
-from celltraces.segmentation.methods import Segment, label_frame, segmenter
+from celltraces.segmentation.methods import Segment, attributes_of, label_frame, segmenter
 from celltraces.storage.codecs import LABELS
 from celltraces.storage.frames import Frames, open_frames, writing
 
@@ -50,7 +50,7 @@ def _write_labels(frames: Frames, output: Path, segment: Segment, dtype: type[np
                 attributes[left_out.SHOWN] = left_out.to_show(frame, rejected)
         attributes["display_limits"] = [0, max(counts)]
         attributes[left_out.ATTRIBUTE] = left_out.by_frame(counted)
-        attributes |= getattr(segment, "attributes", {})  # what the method found out about the movie
+        attributes |= attributes_of(segment)
     return counts
 
 

@@ -166,7 +166,7 @@ def test_memory_does_not_grow_with_the_movie(tmp_path):
 import resource, sys
 from pathlib import Path
 import numpy as np
-from formats import gif
+from celltraces.exports import gif
 from formats_tools import Stack
 class Noise(Stack):
     def read(self, t):

@@ -34,6 +34,7 @@ def segmenter(method: str, settings: Mapping[str, Any], recipe: str | None = Non
                 image = coverage.continued(image, uncovered, mirrored=True)
             return segment(np.rint(np.clip(prepare.run(image), 0, 65535)).astype(np.uint16), uncovered)
 
+        prepared.wraps = segment
         return prepared
     if method == "deepsea" or method.endswith(".onnx"):
         from celltraces.segmentation.learned import learned_segmenter
@@ -65,8 +66,15 @@ def _covered_part(label: Callable[[np.ndarray], np.ndarray]) -> Segment:
         labels = without_uncovered(labels, uncovered)
         return labels if rejected is None else (labels, np.where(uncovered, np.uint8(0), rejected))
 
-    segment.attributes = getattr(label, "attributes", {})  # what the method finds out about the movie
+    segment.wraps = label
     return segment
+
+
+def attributes_of(segment: Segment) -> dict[str, Any]:
+    """What the method found out about the movie, to be recorded with the labels. Ask after the last frame."""
+    while hasattr(segment, "wraps"):
+        segment = segment.wraps
+    return dict(getattr(segment, "attributes", {}))
 
 
 def without_uncovered(labels: np.ndarray, uncovered: np.ndarray) -> np.ndarray:
