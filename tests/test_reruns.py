@@ -152,7 +152,7 @@ def edited(path, text="\n\ndef _added():\n    return 1\n"):
             "celltraces/storage/display_level.py",
             EVERYTHING,
         ),  # what becomes black and white is found while arrays are made
-        ("celltraces/storage/cells.py", EVERYTHING),
+        ("celltraces/storage/codecs.py", EVERYTHING),
         ("record_config.py", RECORD),
         ("index_images.py", {"index"}),
         ("check_quality.py", {"qc"} | REPORT),
