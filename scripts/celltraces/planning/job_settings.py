@@ -103,7 +103,7 @@ def _named_files(config: Mapping[str, Any], dataset: Dataset) -> dict[str, str]:
         fit["model"] for fit in config["fits"]
     ]
     paths = [method.rpartition(":")[0] for method in methods if ":" in method]
-    paths += [*config["plugins"], *config["chroma"].values()]
+    paths += config["plugins"]  # not shift fields: they count by their numbers, however these are written
     paths += [params[key] for key in ("recipe", "psf") if params[key]]
     return {**digests(paths), Path(dataset.path).name: dataset.identity}
 
