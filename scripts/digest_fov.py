@@ -5,26 +5,16 @@ One small zip file, so that the report of a thousand FOVs opens no image. `diges
 that says why: a report never costs the run its data.
 """
 
-import json
 from pathlib import Path
 from typing import Any
 
-from celltraces.report.digest import DIGEST
+from celltraces.report.digest import write_digest
 from celltraces.report.fov_digest import make_digest
 from celltraces.runs import job
-from celltraces.storage import cells
 
 
 def main(output: str, **wanted: Any) -> None:
-    try:
-        files = make_digest(**wanted)
-    except Exception as error:
-        job.log.exception("the report will not show this FOV")
-        files = {DIGEST: json.dumps({"problem": type(error).__name__}).encode()}
-    with cells.new_store(Path(output)) as put:
-        for name, content in files.items():
-            put(name, content)
-    job.log.info("%d files, %d bytes", len(files), sum(map(len, files.values())))
+    write_digest(Path(output), lambda: make_digest(**wanted))
 
 
 if __name__ == "__main__":

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from celltraces.pictures import draw
-from celltraces.report.digest import DIGEST, THUMBNAIL, as_webp
+from celltraces.report.digest import DIGEST, THUMBNAIL, as_webp, write_digest
 from celltraces.runs import job
-from celltraces.storage import cells, display_level
+from celltraces.storage import display_level
 from celltraces.storage.frames import Frames, open_frames
 
 GAP = 4  # px between two channels of a picture
@@ -78,15 +78,9 @@ def _number(array: Path) -> str:
 
 
 def main(output: str, channels: Sequence[str], backgrounds: Sequence[str], thumbnail_width: int) -> None:
-    try:
-        files = make_digest(list(map(Path, channels)), list(map(Path, backgrounds)), thumbnail_width)
-    except Exception as error:
-        job.log.exception("the report will not show this FOV")
-        files = {DIGEST: json.dumps({"problem": type(error).__name__}).encode()}
-    with cells.new_store(Path(output)) as put:
-        for name, content in files.items():
-            put(name, content)
-    job.log.info("%d files, %d bytes", len(files), sum(map(len, files.values())))
+    write_digest(
+        Path(output), lambda: make_digest(list(map(Path, channels)), list(map(Path, backgrounds)), thumbnail_width)
+    )
 
 
 if __name__ == "__main__":

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import io
 import json
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from celltraces.runs import job
 from celltraces.storage import cells
 
 DIGEST, THUMBNAIL = "digest.json", "thumbnail.webp"
@@ -30,6 +32,23 @@ def read_digest(path: Path) -> dict[str, Any]:
     """digest.json of one FOV."""
     with cells.open_store(path) as get:
         return json.loads(get(DIGEST))
+
+
+def write_digest(output: Path, make: Callable[[], Mapping[str, bytes]]) -> None:
+    """Write the files that `make` returns, by name, into one zip file.
+
+    Where they cannot be made there is only a digest.json that says why: a report never costs the run its data.
+    """
+    files: Mapping[str, bytes]
+    try:
+        files = make()
+    except Exception as error:
+        job.log.exception("the report will not show this FOV")
+        files = {DIGEST: json.dumps({"problem": type(error).__name__}).encode()}
+    with cells.new_store(output) as put:
+        for name, content in files.items():
+            put(name, content)
+    job.log.info("%d files, %d bytes", len(files), sum(map(len, files.values())))
 
 
 def as_webp(picture: np.ndarray) -> bytes:
