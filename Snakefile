@@ -33,7 +33,9 @@ rule all:
     input:
         targets,
     message:
-        "What does not need the failed FOVs" if WITHOUT else f"All results: {LAYOUT.results}"
+        "What does not need the failed FOVs"
+        if WITHOUT
+        else f"All results: {LAYOUT.results}"
 
 
 onsuccess:
