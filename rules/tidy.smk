@@ -1,11 +1,14 @@
 rule tidy:
-    """Put the good traces of all FOVs of a dataset, with times and samples, into one table for statistics."""
+    """Put the good traces of all FOVs of a dataset into one table for statistics, and how the stage moved into another."""
     input:
         traces=of_all_fovs(LAYOUT.traces),
         decisions=decisions_of,
+        pc=of_all_fovs(LAYOUT.frames(pc(PC))),
+        tracked=of_all_fovs(LAYOUT.frames(tracked(PC))),
     output:
         csv=f"{LAYOUT.tidy}.csv",
         parquet=f"{LAYOUT.tidy}.parquet",
+        movement=LAYOUT.stage_movement,
         checksums=LAYOUT.checksums("tidy", DATASET),
     log:
         LAYOUT.log("tidy", DATASET),

@@ -2,6 +2,7 @@ rule track:
     """Give a cell the same label in all frames."""
     input:
         labeled=rules.segment.output.labeled,
+        pc=LAYOUT.frames(pc(PC)),
     output:
         tracked=directory(LAYOUT.frames(tracked(PC))),
         checksums=LAYOUT.checksums("track"),

@@ -10,12 +10,14 @@ class FrameTracks(NamedTuple):
     """Which label of a frame is which track: two (N,) arrays, sorted by label. Dropped regions are not in it.
 
     A region in which tracks have run together is not in it either: `parts` has the pixels of each track in it, as
-    positions in the flat frame, and the track.
+    positions in the flat frame, and the track. `place`: where linking took the first frame's contents to lie in this
+    one, (y, x) in pixels, as the stage moves; None from a method that does not ask.
     """
 
     labels: np.ndarray
     ids: np.ndarray
     parts: Sequence[tuple[np.ndarray, int]] = ()
+    place: tuple[int, int] | None = None
 
 
 class PixelRuns(NamedTuple):

@@ -125,7 +125,8 @@ def _merge(experiment: Experiment, wildcards: Wildcards) -> dict[str, Any]:
 def _tidy(experiment: Experiment, wildcards: Wildcards) -> dict[str, Any]:
     dataset, _ = _place(experiment, wildcards)
     merged = merge_settings(experiment.config, dataset, dataset.fovs, dataset.failed)
-    return {**merged, "dataset": dataset.name, "samples": samples_by_fov(experiment.config, dataset)}
+    samples = samples_by_fov(experiment.config, dataset)
+    return {**merged, "dataset": dataset.name, "fovs": dataset.fovs, "samples": samples}
 
 
 def _draw_plots(experiment: Experiment, wildcards: Wildcards) -> dict[str, Any]:

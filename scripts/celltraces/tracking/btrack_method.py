@@ -1,18 +1,22 @@
 """Track with btrack, an optional package."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
 from celltraces.errors import UserError
 from celltraces.labels.regions import FrameTracks, regions
+from celltraces.tracking.stage_places import place_finder
 
 
-def btrack_track(frames: Iterable[np.ndarray], max_gap: int) -> list[FrameTracks]:
+def btrack_track(
+    frames: Iterable[np.ndarray], max_gap: int, movement: Mapping[str, Sequence[Any]] | None = None
+) -> list[FrameTracks]:
     """Number the cells of a movie with btrack (Bayesian tracking of centroids at nearly constant velocity).
 
-    frames: label images. Returns for each frame which label is which cell. The package is not part of the
-    environment.
+    frames: label images. movement: of the stage, as measured; centroids are told at their places in the first frame.
+    Returns for each frame which label is which cell. The package is not part of the environment.
     """
     try:
         import btrack
@@ -22,20 +26,24 @@ def btrack_track(frames: Iterable[np.ndarray], max_gap: int) -> list[FrameTracks
         raise UserError(
             "params.tracking_method: btrack is not installed; run `.venv/bin/pip install btrack==0.6.5`"
         ) from None
-    objects, places, labels_of = [], [], []
+    objects, members_at, labels_of, places = [], [], [], []
     shape = (1, 1)
+    place_of = place_finder(movement)
     for frame, labels in enumerate(frames):
         shape = labels.shape
         label, _, boxes = regions(labels)
         labels_of.append(label)
+        places.append(place_of(boxes, shape))
         for row, (y0, x0, y1, x1) in enumerate(boxes.tolist()):
             found = PyTrackObject()
             found.ID, found.t = len(objects), frame
-            found.x, found.y, found.z = float(x0 + x1) / 2, float(y0 + y1) / 2, 0.0
+            found.x = float(x0 + x1) / 2 - float(places[-1][1])
+            found.y = float(y0 + y1) / 2 - float(places[-1][0])
+            found.z = 0.0
             objects.append(found)
-            places.append((frame, row))
+            members_at.append((frame, row))
     if not objects:
-        return [FrameTracks(label, label) for label in labels_of]
+        return [FrameTracks(label, label, place=(0, 0)) for label in labels_of]
     position, everything = np.eye(3), np.eye(6)
     motion = MotionModel(
         name="constant velocity",
@@ -53,7 +61,8 @@ def btrack_track(frames: Iterable[np.ndarray], max_gap: int) -> list[FrameTracks
     with btrack.BayesianTracker(verbose=False) as tracker:
         tracker.configure(btrack.config.TrackerConfig(name="cells", motion_model=motion))
         tracker.append(objects)
-        tracker.volume = ((0, shape[1]), (0, shape[0]), (-1e5, 1e5))
+        low, high = np.min(places, axis=0).tolist(), np.max(places, axis=0).tolist()
+        tracker.volume = ((-high[1], shape[1] - low[1]), (-high[0], shape[0] - low[0]), (-1e5, 1e5))
         tracker.track(step_size=100)
         tracks = tracker.tracks
     # Their numbers follow from the first region of each; negative references are frames in which it was missed.
@@ -61,6 +70,9 @@ def btrack_track(frames: Iterable[np.ndarray], max_gap: int) -> list[FrameTracks
     cells = [np.zeros(len(label), np.int64) for label in labels_of]
     for cell, references in enumerate(members, start=1):
         for reference in references:
-            frame, row = places[reference]
+            frame, row = members_at[reference]
             cells[frame][row] = cell
-    return [FrameTracks(label[cell > 0], cell[cell > 0]) for label, cell in zip(labels_of, cells, strict=True)]
+    return [
+        FrameTracks(label[cell > 0], cell[cell > 0], place=tuple(place.tolist()))
+        for label, cell, place in zip(labels_of, cells, places, strict=True)
+    ]

@@ -1,5 +1,6 @@
 """Choose the tracking function that the configuration names, and check what it returns."""
 
+import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -9,21 +10,36 @@ import numpy as np
 from celltraces import plugins
 from celltraces.errors import UserError
 from celltraces.labels.regions import FrameTracks, tracks_of
-from celltraces.tracking import overlap
+from celltraces.tracking import overlap, stage_places
 
 # Label images -> for each frame its labels and the cell of each: `FrameTracks`, or just two arrays of equal length.
 Track = Callable[[Iterable[np.ndarray]], Sequence[Sequence[np.ndarray]]]
 
 
-def tracker(method: str, settings: Mapping[str, Any]) -> Track:
-    """The function that numbers the cells of a movie by `method` with the stage's settings."""
+def tracker(method: str, settings: Mapping[str, Any], movement: Mapping[str, Sequence[Any]] | None = None) -> Track:
+    """The function that numbers the cells of a movie by `method` with the stage's settings.
+
+    movement: of the stage, as measured in the pictures. A function of the user's is told of it if it has an argument
+    `stage_places`: (T, 2) float64, where the first frame's contents lie in each frame, (y, x) in pixels.
+    """
     if method == "iou":
-        return partial(overlap.track, **settings)
+        return partial(overlap.track, movement=movement, **settings)
     if method == "btrack":
         from celltraces.tracking.btrack_method import btrack_track
 
-        return partial(btrack_track, max_gap=settings["max_gap"])
-    return plugins.load_function(method, "tracking_method")
+        return partial(btrack_track, max_gap=settings["max_gap"], movement=movement)
+    function = plugins.load_function(method, "tracking_method")
+    if movement and _takes(function, "stage_places"):
+        return partial(function, stage_places=stage_places.followed(movement))
+    return function
+
+
+def _takes(function: Callable[..., Any], argument: str) -> bool:
+    """Whether a function has an argument of this name; one of a compiled module may not say so."""
+    try:
+        return argument in inspect.signature(function).parameters
+    except ValueError:
+        return False
 
 
 def checked_tracks(entry: Sequence[Any], frame: int) -> FrameTracks:

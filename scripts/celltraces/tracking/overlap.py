@@ -5,8 +5,8 @@ hundred times fewer than pixels, so that nothing loops over pixels or over pairs
 """
 
 from collections import deque
-from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -22,6 +22,8 @@ from celltraces.labels.regions import (
     select_runs,
 )
 from celltraces.tracking import phantoms
+from celltraces.tracking.box_pairs import box_sizes, expand, in_window, shared_boxes, shared_window
+from celltraces.tracking.stage_places import place_finder
 
 SETTLED = 3  # frames
 
@@ -35,6 +37,7 @@ class _Frame(NamedTuple):
     ids: np.ndarray
     age: np.ndarray  # number of frames in which the track has been seen
     unclaimed: np.ndarray  # bool: the track has not been seen since
+    place: np.ndarray  # (y, x) of the first frame's contents in this frame, whole pixels
 
 
 def track(
@@ -46,6 +49,7 @@ def track(
     max_gap: int = 3,
     iou: str = "box",
     split_touching: bool = False,
+    movement: Mapping[str, Sequence[Any]] | None = None,
 ) -> list[FrameTracks]:
     """Track the regions of a movie; one pass, with the tables of `max_gap` + 1 frames in memory.
 
@@ -67,6 +71,9 @@ def track(
     With `split_touching`, tracks that run together into one region are kept apart (see `_merged` and `_divide`), except
     for those that turn out to have ended (see `phantoms`). Without, one of them ends and the other takes the whole
     region.
+
+    movement: of the stage, as measured in the pictures; None where it was not. Earlier regions are moved along with
+    the stage, and compared in what both frames show (see `stage_places`).
     """
     if iou not in ("box", "mask"):
         raise UserError(f"iou: {iou!r} is not one of 'box', 'mask'")
@@ -74,6 +81,7 @@ def track(
     mappings: list[FrameTracks] = []
     divisions: list[phantoms.SplitRegion] = []
     n_tracks = width = 0
+    place_of = place_finder(movement)
     for image in frames:
         width = image.shape[1]
         runs = pixel_runs(image)
@@ -92,8 +100,9 @@ def track(
             ids=np.zeros(label.size, np.int64),
             age=np.ones(label.size, np.int64),
             unclaimed=np.ones(label.size, bool),
+            place=place_of(bbox, image.shape),
         )
-        i, j = assign(*_permitted(recent, frame, min_iou, iou == "mask"))
+        i, j = assign(*_permitted(recent, frame, min_iou, iou == "mask", image.shape))
         offset = 0
         for past in recent:
             here = (i >= offset) & (i < offset + past.ids.size)
@@ -103,8 +112,10 @@ def track(
             offset += past.ids.size
         mapping_parts: list[tuple[np.ndarray, int]] = []
         if split_touching and recent:
-            for region, members in _merged(recent[0], frame):
-                before = [_pixels(recent[0].runs, member) for member in members]
+            past, _ = _in_common(recent[0], frame, image.shape)
+            past = past._replace(area=recent[0].area)  # a cell that is mostly out of the picture is not covered
+            for region, members in _merged(past, frame):
+                before = [_pixels(past.runs, member) for member in members]
                 parts = _divide(_pixels(frame.runs, region), before, image.shape)
                 tracks = recent[0].ids[members].tolist()
                 mapping_parts += zip(parts, tracks, strict=True)
@@ -117,7 +128,7 @@ def track(
         n_tracks += new.size
         recent.appendleft(frame)
         whole = label > 0
-        mappings.append(FrameTracks(label[whole], frame.ids[whole], mapping_parts))
+        mappings.append(FrameTracks(label[whole], frame.ids[whole], mapping_parts, tuple(frame.place.tolist())))
     return _without_phantoms(mappings, divisions, width)
 
 
@@ -133,16 +144,16 @@ def _without_phantoms(
     for division in divisions:
         if not any(division.frame >= gone.get(track, len(mappings)) for track in division.tracks):
             continue
-        labels, ids, parts = mappings[division.frame]
+        labels, ids, parts, _ = mappings[division.frame]
         pixels = {track: part for part, track in parts}
         kept = phantoms.give_back(division, [pixels[track] for track in division.tracks], gone, width)
         others = [part for part in parts if part[1] not in division.tracks]
         if len(kept) > 1:
-            mappings[division.frame] = FrameTracks(labels, ids, others + kept)
+            mappings[division.frame] = mappings[division.frame]._replace(parts=others + kept)
         else:  # one cell again, as the region was found
             at = np.searchsorted(labels, division.label)
-            whole = np.insert(labels, at, division.label), np.insert(ids, at, kept[0][1])
-            mappings[division.frame] = FrameTracks(*whole, others)
+            whole = {"labels": np.insert(labels, at, division.label), "ids": np.insert(ids, at, kept[0][1])}
+            mappings[division.frame] = mappings[division.frame]._replace(**whole, parts=others)
     return mappings
 
 
@@ -226,6 +237,7 @@ def _take_apart(
         ids=np.concatenate([frame.ids, past.ids[members]]),
         age=np.concatenate([frame.age, past.age[members] + 1]),
         unclaimed=np.ones(label.size + n, bool),
+        place=frame.place,
     )
     # The emptied entry overlaps nothing, continues nothing and is given no number.
     divided.area[region], divided.bbox[region], divided.ids[region], divided.age[region] = 0, 0, -1, 0
@@ -242,18 +254,40 @@ def _pixels(runs: PixelRuns, entry: int) -> np.ndarray:
 
 
 def _permitted(
-    recent: Iterable[_Frame], frame: _Frame, min_iou: float, by_mask: bool
+    recent: Iterable[_Frame], frame: _Frame, min_iou: float, by_mask: bool, shape: tuple[int, ...]
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Permitted pairs: index of an unclaimed region (counted through all recent frames), index in `frame`, gain."""
     pairs = [(np.zeros(0, np.intp), np.zeros(0, np.intp), np.zeros(0))]
     offset = 0
     for missed, past in enumerate(recent):
-        i, j, overlap = _overlaps(past, frame, by_mask)
+        i, j, overlap = _overlaps(*_in_common(past, frame, shape), by_mask)
         ok = overlap >= min_iou
         pairs.append((i[ok] + offset, j[ok], overlap[ok] * 0.8**missed))
         offset += past.ids.size
     i, j, gain = (np.concatenate(part) for part in zip(*pairs, strict=True))
     return i, j, gain
+
+
+def _in_common(past: _Frame, frame: _Frame, shape: tuple[int, ...]) -> tuple[_Frame, _Frame]:
+    """Two frames with `past` moved along with the stage, and both cut to what they share; the same ones if it stood."""
+    step = frame.place - past.place
+    if not step.any():
+        return past, frame
+    window = shared_window(step, shape)
+    return _cut(past, step, window, shape[1]), _cut(frame, np.zeros(2, np.int64), window, shape[1])
+
+
+def _cut(frame: _Frame, step: np.ndarray, window: np.ndarray, width: int) -> _Frame:
+    """The frame moved by `step`; of areas, boxes and runs what lies in `window` [y0, x0, y1, x1]."""
+    moved = frame._replace(bbox=in_window(frame.bbox, step, window))
+    if frame.runs is None:
+        return moved
+    y, x = np.divmod(frame.runs.start, width) + step[:, None]
+    begin, end = np.maximum(x, window[1]), np.minimum(x + frame.runs.length, window[3])
+    seen = (y >= window[0]) & (y < window[2]) & (begin < end)
+    runs = PixelRuns((y * width + begin)[seen], (end - begin)[seen], frame.runs.value[seen])
+    area = np.bincount(runs.value, runs.length, minlength=frame.area.size).astype(np.int64)
+    return moved._replace(area=area, runs=runs)
 
 
 def _overlaps(past: _Frame, frame: _Frame, by_mask: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -264,43 +298,20 @@ def _overlaps(past: _Frame, frame: _Frame, by_mask: bool) -> tuple[np.ndarray, n
         size_i, size_j = past.area, frame.area
     else:
         unclaimed = np.flatnonzero(past.unclaimed)
-        i, j, shared = _shared_boxes(past.bbox[unclaimed], frame.bbox)
+        i, j, shared = shared_boxes(past.bbox[unclaimed], frame.bbox)
         i = unclaimed[i]
-        size_i, size_j = _box_sizes(past.bbox), _box_sizes(frame.bbox)
+        size_i, size_j = box_sizes(past.bbox), box_sizes(frame.bbox)
     return i, j, shared / (size_i[i] + size_j[j] - shared)
-
-
-def _box_sizes(bbox: np.ndarray) -> np.ndarray:
-    return (bbox[:, 2].astype(np.int64) - bbox[:, 0]) * (bbox[:, 3] - bbox[:, 1])
-
-
-def _shared_boxes(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    # Boxes that share rows are neighbours in the order of y0, up to the height of the tallest.
-    order = np.argsort(a[:, 0], kind="stable")
-    top = a[order, 0]
-    tallest = (a[:, 2] - a[:, 0]).max(initial=0)
-    i, j = _expand(np.searchsorted(top, b[:, 0] - tallest, "right"), np.searchsorted(top, b[:, 2], "left"))
-    i = order[i]
-    side = np.minimum(a[i, 2:], b[j, 2:]).astype(np.int64) - np.maximum(a[i, :2], b[j, :2])
-    keep = (side > 0).all(axis=1)
-    return i[keep], j[keep], side[keep].prod(axis=1)
 
 
 def _shared_pixels(a: PixelRuns, b: PixelRuns, n_b: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     end_a, end_b = a.start + a.length, b.start + b.length
-    i, j = _expand(np.searchsorted(end_a, b.start, "right"), np.searchsorted(a.start, end_b, "left"))
+    i, j = expand(np.searchsorted(end_a, b.start, "right"), np.searchsorted(a.start, end_b, "left"))
     shared = np.minimum(end_a[i], end_b[j]) - np.maximum(a.start[i], b.start[j])
     pair, inverse = np.unique(a.value[i] * n_b + b.value[j], return_inverse=True)
     total = np.zeros(pair.size, np.int64)
     np.add.at(total, inverse, shared)
     return *np.divmod(pair, max(n_b, 1)), total
-
-
-def _expand(lo: np.ndarray, hi: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """All pairs (i, j) with lo[j] <= i < hi[j]."""
-    count = np.maximum(hi - lo, 0)
-    j = np.repeat(np.arange(count.size), count)
-    return np.arange(j.size) - np.repeat(np.cumsum(count) - count - lo, count), j
 
 
 def assign(i: np.ndarray, j: np.ndarray, gain: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -1,0 +1,171 @@
+"""Decide where each frame of a movie lies, so that linking compares regions at the places where the stage took them.
+
+The stage's displacement is measured in the pictures (`frames.stage_movement`). What is measured may be wrong, as when
+things move that are no cells; so it counts where it explains the regions about as well as no displacement does. Where
+it is unknown or refused, and the regions overlap those before hardly at all, a displacement that nearly all regions
+have in common is looked for in their boxes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from celltraces.frames.stage_movement import bin_width, displacements
+from celltraces.tracking.box_pairs import box_sizes, in_window, shared_boxes, shared_window
+
+ATTRIBUTE = "stage_places"  # of the array of tracked labels
+LEAST_STEP = 2.0  # px: a frame that moves by no more lies still; the displacement is measured no better
+AS_WELL = 0.75  # of how well no displacement explains the regions; cells on a grid are alike after a jump by its width
+POOR = 0.35  # regions that are explained better than this without a displacement have none but the measured one
+COMMON, LEAST_COMMON = 0.75, 6  # share and number of regions that have to have a displacement in common
+SAME = 0.5  # IoU of boxes of the same cell
+LIKE = 0.3  # relative difference of the sides of boxes of the same cell
+CANDIDATES = 5
+
+PlaceOf = Callable[[np.ndarray, tuple[int, ...]], np.ndarray]
+
+
+def still(shape: Sequence[int]) -> float:
+    """Pixels by which a frame (H, W) may be displaced along an axis and still counts as unmoved."""
+    return max(LEAST_STEP, bin_width(shape) / 2)
+
+
+def place_finder(movement: Mapping[str, Sequence[Any]] | None) -> PlaceOf:
+    """A function that is given the boxes of one frame after the other: place_of(bbox, shape) -> (y, x).
+
+    movement: as `stage_movement.follower` measured it; None where it was not. bbox: (N, 4) half-open boxes of the
+    frame's regions; shape: (H, W). The place is that of the first frame's contents in this frame, (2,) whole pixels.
+    """
+    steps = displacements(movement) if movement else np.zeros((0, 2))
+    # Frames that a later one may be measured against: the last that was measured, and those after it.
+    seen: dict[int, tuple[np.ndarray, np.ndarray]] = {}
+    frame, place = -1, np.zeros(2, np.int64)
+
+    def place_of(bbox: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+        nonlocal frame, place
+        frame += 1
+        measured = steps[frame] if frame < len(steps) else np.full(2, np.nan)
+        known = bool(np.isfinite(measured).all())
+        since = movement["since"][frame] if known else frame - 1
+        before, start = seen.get(since, (bbox, place))
+        place = start + _step(before, bbox, measured if known else np.zeros(2), shape)
+        if known:
+            seen.clear()
+        seen[frame] = bbox, place
+        return place
+
+    return place_of
+
+
+def followed(
+    movement: Mapping[str, Sequence[Any]], linked: np.ndarray | None = None, still_px: float = 0.0
+) -> np.ndarray:
+    """Where each frame lies, (T, 2) float64 pixels: the place (y, x) of the first frame's contents in it.
+
+    movement: as `stage_movement.follower` measured it. A frame of which nothing is known lies where the one before did.
+    linked: (T, 2) whole pixels, the places that linking used; where a displacement by them is not, to within still_px,
+    the one that was measured, linking refused that one or found another, and theirs counts.
+    """
+    steps = displacements(movement)
+    places = np.zeros_like(steps)
+    for frame in range(1, len(steps)):
+        known = bool(np.isfinite(steps[frame]).all())
+        since = movement["since"][frame] if known else frame - 1
+        step = steps[frame] if known else np.zeros(2)
+        if linked is not None:
+            used = linked[frame] - linked[since]
+            step = step if known and np.abs(step - used).max() <= still_px else used
+        places[frame] = places[since] + step
+    return places
+
+
+def as_attribute(
+    places: Sequence[tuple[int, int] | None], movement: Mapping[str, Sequence[Any]] | None, shape: Sequence[int]
+) -> dict[str, list[tuple[int, int]]]:
+    """ATTRIBUTE with the places (y, x) of a movie's frames (H, W) that linking used.
+
+    Nothing if it used none, unless it refused what was measured, and for a method that did not ask for them.
+    """
+    steps = np.nan_to_num(displacements(movement)) if movement else np.zeros((1, 2))
+    asked = all(place is not None for place in places)
+    if not asked or not (np.any(places) or np.abs(steps).max(initial=0) > still(shape)):
+        return {}
+    return {ATTRIBUTE: list(places)}
+
+
+def _step(before: np.ndarray, after: np.ndarray, measured: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """By how many pixels (y, x) linking takes the frame with boxes `after` to be displaced; whole pixels, (2,)."""
+    unmoved = np.zeros(2, np.int64)
+    step = np.rint(measured).astype(np.int64) if np.abs(measured).max() > still(shape) else unmoved
+    if step.any() and _explained(before, after, step, shape) < AS_WELL * _explained(before, after, unmoved, shape):
+        step = unmoved
+    return step if step.any() else _common_step(before, after, shape)
+
+
+def _explained(before: np.ndarray, after: np.ndarray, step: np.ndarray, shape: tuple[int, ...]) -> float:
+    """How well boxes of two frames overlap when `after` is displaced by step: 0 to 1.
+
+    Mean IoU of each with the one that it overlaps most, of those whose greater part lies where both frames show the
+    same; less where these are few.
+    """
+    best = _best_overlaps(before, after, step, shape)
+    values = np.concatenate(best)
+    return float(values.sum() / (values.size + 2))
+
+
+def _best_overlaps(
+    before: np.ndarray, after: np.ndarray, step: np.ndarray, shape: tuple[int, ...]
+) -> tuple[np.ndarray, np.ndarray]:
+    """For each box of `before`, and of `after`, that lies for the greater part in both frames, its highest IoU."""
+    window = shared_window(step, shape)
+    cut = in_window(before, step, window), in_window(after, np.zeros(2, np.int64), window)
+    sizes = [box_sizes(boxes) for boxes in cut]
+    i, j, shared = shared_boxes(*cut)
+    iou = shared / (sizes[0][i] + sizes[1][j] - shared)
+    found = []
+    for boxes, size, at in ((before, sizes[0], i), (after, sizes[1], j)):
+        best = np.zeros(len(boxes))
+        np.maximum.at(best, at, iou)
+        found.append(best[2 * size > box_sizes(boxes)])
+    return found[0], found[1]
+
+
+def _common_step(before: np.ndarray, after: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """The displacement that nearly all boxes have in common, where they overlap hardly at all without; else none."""
+    nothing = np.zeros(2, np.int64)
+    if min(len(before), len(after)) < LEAST_COMMON or _explained(before, after, nothing, shape) >= POOR:
+        return nothing
+    best, best_value = nothing, POOR
+    for step in _candidates(before, after):
+        overlaps = _best_overlaps(before, after, step, shape)
+        same = [np.count_nonzero(values > SAME) for values in overlaps]
+        value = _explained(before, after, step, shape)
+        if (
+            value > best_value
+            and min(same) >= LEAST_COMMON
+            and all(n >= COMMON * len(values) for n, values in zip(same, overlaps, strict=True))
+        ):
+            best, best_value = step, value
+    return best
+
+
+def _candidates(before: np.ndarray, after: np.ndarray) -> list[np.ndarray]:
+    """The displacements (y, x) that occur most often between boxes of like size, in whole pixels."""
+    sides = [(boxes[:, 2:] - boxes[:, :2]).astype(np.float32) for boxes in (before, after)]
+    alike = np.ones((len(before), len(after)), bool)
+    for axis in range(2):
+        first, second = sides[0][:, None, axis], sides[1][None, :, axis]
+        alike &= np.abs(first - second) <= LIKE * np.maximum(first, second)
+    i, j = np.nonzero(alike)
+    doubled = (after[j, :2] + after[j, 2:]) - (before[i, :2] + before[i, 2:])
+    width = max(2 * LEAST_STEP, float(np.median(np.concatenate(sides))) / 4)
+    cells = np.floor(doubled / (2 * width)).astype(np.int64)
+    found, count = np.unique(cells, axis=0, return_counts=True)
+    steps = []
+    for cell in found[np.argsort(-count, kind="stable")[:CANDIDATES]]:
+        near = (np.abs(cells - cell) <= 1).all(axis=1)
+        steps.append(np.rint(np.median(doubled[near], axis=0) / 2).astype(np.int64))
+    return steps
