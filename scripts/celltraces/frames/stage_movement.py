@@ -22,6 +22,7 @@ BRIGHTEST = 8.0  # standard deviations: debris counts no more than this
 CANDIDATES = 4
 LEAST_SHARED = 0.15  # of the area: with less in common nothing is measured
 LEAST_ALIKE = 8.0  # times what pictures without anything in common reach
+LEAST_PHASE = 9.0  # standard deviations of a phase correlation: pictures without anything in common reach 6
 LEAST_SIGNIFICANT = 6.0  # standard errors of a correlation: with less it may be chance, as of a few noisy cells
 CHANGED = 3.0  # standard deviations: pixels that change by less lie still
 MOVING_ALIKE, MOVING_THINGS = 0.4, 2.0  # beside things that lie still: how alike, and more than so many
@@ -121,18 +122,14 @@ def _best(before: np.ndarray, after: np.ndarray) -> Match | None:
     norm = np.sqrt(np.square(before).sum() * np.square(after).sum())
     if norm == 0:
         return None
-    surface = np.fft.irfft2(np.fft.rfft2(after / norm) * np.fft.rfft2(before).conj(), shape)
+    spectrum = np.fft.rfft2(after / norm) * np.fft.rfft2(before).conj()
+    surface = np.fft.irfft2(spectrum, shape)
     noise = 1.4826 * float(np.median(np.abs(surface[::4, ::4])))
-    best, best_rank = None, LEAST_ALIKE * noise
-    for y, x in _candidates(surface):
-        for at_y in {y, y - shape[0] if y > 0 else y + shape[0]}:  # the surface is periodic
-            for at_x in {x, x - shape[1] if x > 0 else x + shape[1]}:
-                share = _share(shape, at_y, at_x)
-                if share < LEAST_SHARED:
-                    continue
-                alike = _alike(before, after, at_y, at_x)
-                if alike * share**0.5 > best_rank:
-                    best, best_rank = (at_y, at_x, alike), alike * share**0.5
+    best = _most_alike(before, after, _candidates(surface), LEAST_ALIKE * noise)
+    if best is None:  # of cells on a grid the surface is full of peaks; what they do not repeat tells them apart
+        phases = np.fft.irfft2(spectrum / np.maximum(np.abs(spectrum), np.finfo(spectrum.dtype).tiny), shape)
+        if phases.max() > LEAST_PHASE * phases.std():
+            best = _most_alike(before, after, [_highest(phases)], 0.0)
     if best is None or _significance(before, after, *best[:2]) < LEAST_SIGNIFICANT:
         return None
     y, x, alike = best
@@ -142,6 +139,27 @@ def _best(before: np.ndarray, after: np.ndarray) -> Match | None:
     )
     fine_y, fine_x = (_vertex(*three.tolist()) for three in around)
     return Match(y + fine_y, x + fine_x, alike, _alike(before, after, 0, 0))
+
+
+def _most_alike(
+    before: np.ndarray, after: np.ndarray, candidates: Sequence[tuple[int, int]], least: float
+) -> tuple[int, int, float] | None:
+    """Of displacements on a periodic surface that at which the pictures are most alike, and how much.
+
+    What they share weighs in; None where nothing weighs more than `least`.
+    """
+    shape = before.shape
+    best, best_rank = None, least
+    for y, x in candidates:
+        for at_y in {y, y - shape[0] if y > 0 else y + shape[0]}:
+            for at_x in {x, x - shape[1] if x > 0 else x + shape[1]}:
+                share = _share(shape, at_y, at_x)
+                if share < LEAST_SHARED:
+                    continue
+                alike = _alike(before, after, at_y, at_x)
+                if alike * share**0.5 > best_rank:
+                    best, best_rank = (at_y, at_x, alike), alike * share**0.5
+    return best
 
 
 def _share(shape: Sequence[int], y: int, x: int) -> float:
@@ -155,11 +173,18 @@ def _candidates(surface: np.ndarray) -> list[tuple[int, int]]:
     found = [(0, 0)]
     height, width = surface.shape
     for _ in range(CANDIDATES):
-        y, x = divmod(int(np.argmax(left)), width)
-        found.append((y if 2 * y <= height else y - height, x if 2 * x <= width else x - width))
+        y, x = _highest(left)
+        found.append((y, x))
         rows, columns = (np.arange(at - 3, at + 4) % side for at, side in ((y, height), (x, width)))
         left[np.ix_(rows, columns)] = -np.inf
     return list(dict.fromkeys(found))
+
+
+def _highest(surface: np.ndarray) -> tuple[int, int]:
+    """The highest point of a periodic surface, as a displacement."""
+    height, width = surface.shape
+    y, x = divmod(int(np.argmax(surface)), width)
+    return y if 2 * y <= height else y - height, x if 2 * x <= width else x - width
 
 
 def _alike(before: np.ndarray, after: np.ndarray, y: int, x: int) -> float:

@@ -21,6 +21,7 @@ LEAST_STEP = 2.0  # px: a frame that moves by no more lies still; the displaceme
 AS_WELL = 0.75  # of how well no displacement explains the regions; cells on a grid are alike after a jump by its width
 POOR = 0.35  # regions that are explained better than this without a displacement have none but the measured one
 COMMON, LEAST_COMMON = 0.75, 6  # share and number of regions that have to have a displacement in common
+ALONE = 0.75  # times as well as by that explain others the regions; else it may be the next one of a grid
 SAME = 0.5  # IoU of boxes of the same cell
 LIKE = 0.3  # relative difference of the sides of boxes of the same cell
 CANDIDATES = 5
@@ -138,18 +139,15 @@ def _common_step(before: np.ndarray, after: np.ndarray, shape: tuple[int, ...]) 
     nothing = np.zeros(2, np.int64)
     if min(len(before), len(after)) < LEAST_COMMON or _explained(before, after, nothing, shape) >= POOR:
         return nothing
-    best, best_value = nothing, POOR
-    for step in _candidates(before, after):
-        overlaps = _best_overlaps(before, after, step, shape)
-        same = [np.count_nonzero(values > SAME) for values in overlaps]
-        value = _explained(before, after, step, shape)
-        if (
-            value > best_value
-            and min(same) >= LEAST_COMMON
-            and all(n >= COMMON * len(values) for n, values in zip(same, overlaps, strict=True))
-        ):
-            best, best_value = step, value
-    return best
+    found = [(_explained(before, after, step, shape), step) for step in _candidates(before, after)]
+    value, best = max(found, key=lambda one: one[0])
+    near = np.median(before[:, 2:] - before[:, :2]) / 2
+    others = [other for other, step in found if np.abs(step - best).max() > near]
+    overlaps = _best_overlaps(before, after, best, shape)
+    same = [np.count_nonzero(values > SAME) for values in overlaps]
+    alone = max(others, default=0.0) < ALONE * value
+    common = all(n >= max(LEAST_COMMON, COMMON * len(values)) for n, values in zip(same, overlaps, strict=True))
+    return best if value > POOR and alone and common else nothing
 
 
 def _candidates(before: np.ndarray, after: np.ndarray) -> list[np.ndarray]:
