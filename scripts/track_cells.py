@@ -40,8 +40,9 @@ def track_movie(
     return mappings
 
 
-def main(source: str, phase_contrast: str, output: str, tracking_method: str, **settings: Any) -> None:
-    movement = open_frames(Path(phase_contrast)).attributes.get(stage_movement.ATTRIBUTE)
+def main(source: str, output: str, tracking_method: str, *, phase_contrast: str | None = None, **settings: Any) -> None:
+    images = open_frames(Path(phase_contrast)) if phase_contrast else None
+    movement = images.attributes.get(stage_movement.ATTRIBUTE) if images else None
     with plugins.blamed(tracking_method, "tracking_method"):
         mappings = track_movie(Path(source), Path(output), tracker(tracking_method, settings, movement), movement)
     lengths = np.bincount(np.concatenate([tracks_of(mapping) for mapping in mappings]))[1:]
@@ -58,4 +59,4 @@ def main(source: str, phase_contrast: str, output: str, tracking_method: str, **
 
 if __name__ == "__main__":
     with job.running(snakemake) as settings:
-        main(snakemake.input.labeled, snakemake.input.pc, snakemake.output.tracked, **settings)
+        main(snakemake.input.labeled, snakemake.output.tracked, phase_contrast=snakemake.input.pc, **settings)

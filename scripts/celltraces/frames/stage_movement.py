@@ -23,6 +23,7 @@ CANDIDATES = 4
 LEAST_SHARED = 0.15  # of the area: with less in common nothing is measured
 LEAST_ALIKE = 8.0  # times what pictures without anything in common reach
 LEAST_PHASE = 9.0  # standard deviations of a phase correlation: pictures without anything in common reach 6
+LEAST_PHASE_ALIKE = 0.1  # correlation there, weighed with what is shared: the camera's fixed pattern reaches less
 LEAST_SIGNIFICANT = 6.0  # standard errors of a correlation: with less it may be chance, as of a few noisy cells
 CHANGED = 3.0  # standard deviations: pixels that change by less lie still
 MOVING_ALIKE, MOVING_THINGS = 0.4, 2.0  # beside things that lie still: how alike, and more than so many
@@ -129,7 +130,7 @@ def _best(before: np.ndarray, after: np.ndarray) -> Match | None:
     if best is None:  # of cells on a grid the surface is full of peaks; what they do not repeat tells them apart
         phases = np.fft.irfft2(spectrum / np.maximum(np.abs(spectrum), np.finfo(spectrum.dtype).tiny), shape)
         if phases.max() > LEAST_PHASE * phases.std():
-            best = _most_alike(before, after, [_highest(phases)], 0.0)
+            best = _most_alike(before, after, [_highest(phases)], LEAST_PHASE_ALIKE)
     if best is None or _significance(before, after, *best[:2]) < LEAST_SIGNIFICANT:
         return None
     y, x, alike = best

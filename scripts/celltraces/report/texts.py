@@ -28,7 +28,7 @@ CHECKS = {
     "time_gap": "a pause between two frames",
     "time_assumed": "times are guessed from an interval in minutes (value): the file has none that can be used",
     "time_mapping": "time_mapping gives all FOVs the same times, but this one began later (value: minutes)",
-    "stage_shift": "the whole picture jumps by so many pixels (no value: too far to tell): tracks end or mix",
+    "stage_shift": "the whole picture jumps by so many pixels (no value: too far to tell, tracks end or mix)",
     "no_cells": "no cell at all",
     "dropped_area": "much of what was segmented is left out: too large, as cells that run together "
     "(max_object_size), too small (min_object_size) or too narrow (morph_size, morph_iterations)",

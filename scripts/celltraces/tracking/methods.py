@@ -20,7 +20,7 @@ def tracker(method: str, settings: Mapping[str, Any], movement: Mapping[str, Seq
     """The function that numbers the cells of a movie by `method` with the stage's settings.
 
     movement: of the stage, as measured in the pictures. A function of the user's is told of it if it has an argument
-    `stage_places`: (T, 2) float64, where the first frame's contents lie in each frame, (y, x) in pixels.
+    `stage_places`: (T, 2) float64, where the first frame's contents lie in each frame, (y, x) in pixels; or None.
     """
     if method == "iou":
         return partial(overlap.track, movement=movement, **settings)
@@ -29,8 +29,8 @@ def tracker(method: str, settings: Mapping[str, Any], movement: Mapping[str, Seq
 
         return partial(btrack_track, max_gap=settings["max_gap"], movement=movement)
     function = plugins.load_function(method, "tracking_method")
-    if movement and _takes(function, "stage_places"):
-        return partial(function, stage_places=stage_places.followed(movement))
+    if _takes(function, "stage_places"):
+        return partial(function, stage_places=stage_places.followed(movement) if movement else None)
     return function
 
 
