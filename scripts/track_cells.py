@@ -30,9 +30,9 @@ def track_movie(
     mappings = [checked_tracks(entry, frame) for frame, entry in enumerate(track(map(labeled.read, range(n_frames))))]
     if len(mappings) != n_frames:
         raise UserError(f"tracking_method: {n_frames} frames were given and {len(mappings)} came back")
+    places = stage_places.as_attribute([mapping.place for mapping in mappings], movement, labeled.shape[1:])
     n_cells = max((int(tracks_of(mapping).max(initial=0)) for mapping in mappings), default=0)
     dtype = np.uint16 if n_cells <= np.iinfo(np.uint16).max else np.uint32
-    places = stage_places.as_attribute([mapping.place for mapping in mappings], movement, labeled.shape[1:])
     attributes = {"display_limits": [0, n_cells], **places}
     with writing(output, labeled.shape, dtype, LABELS, attributes=attributes) as append:
         for frame, mapping in enumerate(mappings):

@@ -11,14 +11,13 @@ from test_phantoms import swallowed
 from test_stage_movement import measured, sea, seen
 from test_tracking import blob_movie
 
-import tidy_traces
 import track_cells
 from celltraces import plugins
 from celltraces.frames import stage_movement
 from celltraces.labels.regions import relabel, tracks_of
 from celltraces.storage.codecs import LABELS
 from celltraces.storage.frames import open_frames, writing
-from celltraces.tracking import overlap, stage_places
+from celltraces.tracking import overlap, stage_places, stage_table
 from celltraces.tracking.methods import tracker
 from demo.simulate import simulate
 
@@ -316,10 +315,11 @@ def test_the_table_tells_what_was_measured_and_where_linking_took_each_frame_to_
     movement = measured(seen(sea(60), steps))
     movement["y"][6], movement["x"][6] = 55.0, 5.0  # which nothing moved by
     tracked = written(tmp_path, labels, movement)
-    (table,) = tidy_traces.movement_tables([tmp_path / "pc_ch_0/0"], [tmp_path / "tracked/0"], [7], tmp_path / "m.csv")
+    table = stage_table.stage_table([(7, tmp_path / "pc_ch_0/0", tmp_path / "tracked/0")])
+    stage_table.write(table, tmp_path / "m.csv")
     with open(tmp_path / "m.csv", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
-    assert tuple(rows[0]) == tidy_traces.MOVEMENT_COLUMNS
+    assert tuple(rows[0]) == stage_table.COLUMNS
     assert [(row["fov"], row["frame"]) for row in rows] == [("7", str(frame)) for frame in range(8)]
     assert (rows[0]["moved_y"], rows[0]["since"], rows[4]["since"]) == ("NaN", "NaN", "3")
     assert float(rows[6]["moved_y"]) == 55
@@ -328,18 +328,21 @@ def test_the_table_tells_what_was_measured_and_where_linking_took_each_frame_to_
     np.testing.assert_allclose(places[4:], [(30, -20)] * 4, atol=4)
     assert tracked.attributes[stage_places.ATTRIBUTE][7] == [30, -20]
     # positions in the first frame: those of a cell go on where it was, but for its own walk
-    traces = pd.DataFrame({"frame": [3, 4, 7], "position_x": [100.0, 80.5, 81.0], "position_y": [50.0, 79.5, 80.0]})
-    found = tidy_traces.registered(traces, table)
+    traces = pd.DataFrame(
+        {"fov": 7, "frame": [3, 4, 7], "position_x": [100.0, 80.5, 81.0], "position_y": [50.0, 79.5, 80.0]}
+    )
+    found = stage_table.registered(traces, table)
     np.testing.assert_allclose(found[["registered_x", "registered_y"]], [(100, 50), (100.5, 49.5), (101, 50)], atol=4)
-    assert list(found)[:3] == list(traces)
+    assert list(found)[:4] == list(traces)
 
 
 def test_a_fov_without_a_measurement_has_no_rows_and_its_positions_are_as_they_are(tmp_path):
     written(tmp_path, windows(sea_labels(60), {}), None)
-    (table,) = tidy_traces.movement_tables([tmp_path / "pc_ch_0/0"], [tmp_path / "tracked/0"], [0], tmp_path / "m.csv")
-    assert (tmp_path / "m.csv").read_text() == ",".join(tidy_traces.MOVEMENT_COLUMNS) + "\n"
-    traces = pd.DataFrame({"frame": [3], "position_x": [100.0], "position_y": [50.0]})
-    assert tidy_traces.registered(traces, table).iloc[0][["registered_x", "registered_y"]].tolist() == [100, 50]
+    table = stage_table.stage_table([(0, tmp_path / "pc_ch_0/0", tmp_path / "tracked/0")])
+    stage_table.write(table, tmp_path / "m.csv")
+    assert (tmp_path / "m.csv").read_text() == ",".join(stage_table.COLUMNS) + "\n"
+    traces = pd.DataFrame({"fov": [0], "frame": [3], "position_x": [100.0], "position_y": [50.0]})
+    assert stage_table.registered(traces, table).iloc[0][["registered_x", "registered_y"]].tolist() == [100, 50]
 
 
 def test_a_function_of_the_users_is_told_where_the_frames_lie_if_it_asks(tmp_path, monkeypatch):

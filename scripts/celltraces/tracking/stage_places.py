@@ -121,8 +121,10 @@ def _best_overlaps(
     before: np.ndarray, after: np.ndarray, step: np.ndarray, shape: tuple[int, ...]
 ) -> tuple[np.ndarray, np.ndarray]:
     """For each box of `before`, and of `after`, that lies for the greater part in both frames, its highest IoU."""
-    window = shared_window(step, shape)
-    cut = in_window(before, step, window), in_window(after, np.zeros(2, np.int64), window)
+    cut = before, after
+    if step.any():
+        window = shared_window(step, shape)
+        cut = in_window(before, step, window), in_window(after, np.zeros(2, np.int64), window)
     sizes = [box_sizes(boxes) for boxes in cut]
     i, j, shared = shared_boxes(*cut)
     iou = shared / (sizes[0][i] + sizes[1][j] - shared)
