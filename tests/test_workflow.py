@@ -170,7 +170,12 @@ def test_samples_are_merged_per_feature_with_times(finished):
     folder = finished.folder / "results/small"
     names = [column for column in traces(finished).columns if "_ch_" in column]
     assert sorted(path.name for path in folder.glob("*.csv")) == sorted(
-        ["qc.csv", "small_traces.csv", *(f"{sample}_{name}.csv" for sample in ("both", "second") for name in names)]
+        [
+            "qc.csv",
+            "small_traces.csv",
+            "small_stage_movement.csv",
+            *(f"{sample}_{name}.csv" for sample in ("both", "second") for name in names),
+        ]
     )
     for sample, fovs in (("both", [0, 1]), ("second", [1])):
         for name in names:

@@ -18,7 +18,9 @@ from celltraces.tracking.box_pairs import box_sizes, in_window, shared_boxes, sh
 
 ATTRIBUTE = "stage_places"  # of the array of tracked labels
 LEAST_STEP = 2.0  # px: a frame that moves by no more lies still; the displacement is measured no better
-AS_WELL = 0.75  # of how well no displacement explains the regions; cells on a grid are alike after a jump by its width
+AS_WELL = (
+    0.75  # of how well no displacement explains the regions: a grid of cells fits itself after a jump by its width
+)
 POOR = 0.35  # regions that are explained better than this without a displacement have none but the measured one
 COMMON, LEAST_COMMON = 0.75, 6  # share and number of regions that have to have a displacement in common
 ALONE = 0.75  # times as well as by that explain others the regions; else it may be the next one of a grid
@@ -101,9 +103,18 @@ def _step(before: np.ndarray, after: np.ndarray, measured: np.ndarray, shape: tu
     """By how many pixels (y, x) linking takes the frame with boxes `after` to be displaced; whole pixels, (2,)."""
     unmoved = np.zeros(2, np.int64)
     step = np.rint(measured).astype(np.int64) if np.abs(measured).max() > still(shape) else unmoved
-    if step.any() and _explained(before, after, step, shape) < AS_WELL * _explained(before, after, unmoved, shape):
-        step = unmoved
+    if step.any():
+        enough = _explained(before, after, unmoved, shape)
+        if np.abs(step).max() > _usual_side(before):  # no cell lies nearer to its neighbour
+            enough *= AS_WELL
+        if _explained(before, after, step, shape) < enough:
+            step = unmoved
     return step if step.any() else _common_step(before, after, shape)
+
+
+def _usual_side(bbox: np.ndarray) -> float:
+    """Median side of the boxes, in pixels; 0 if there is none."""
+    return float(np.median(bbox[:, 2:] - bbox[:, :2])) if len(bbox) else 0.0
 
 
 def _explained(before: np.ndarray, after: np.ndarray, step: np.ndarray, shape: tuple[int, ...]) -> float:
@@ -143,7 +154,7 @@ def _common_step(before: np.ndarray, after: np.ndarray, shape: tuple[int, ...]) 
         return nothing
     found = [(_explained(before, after, step, shape), step) for step in _candidates(before, after)]
     value, best = max(found, key=lambda one: one[0])
-    near = np.median(before[:, 2:] - before[:, :2]) / 2
+    near = _usual_side(before) / 2
     others = [other for other, step in found if np.abs(step - best).max() > near]
     overlaps = _best_overlaps(before, after, best, shape)
     same = [np.count_nonzero(values > SAME) for values in overlaps]
