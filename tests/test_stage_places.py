@@ -359,3 +359,15 @@ def test_a_function_of_the_users_is_told_where_the_frames_lie_if_it_asks(tmp_pat
     assert tracker("n", {}, movement)([]) == "nothing"
     assert tracker("b", {}, movement)([3, 4]) == 4
     assert tracks_of(overlap.track(windows(sea_labels(60), {})[:1])[0]).size
+
+
+@pytest.mark.parametrize("jump", [(30, 0), (0, 192)])
+def test_btrack_follows_a_jump(jump):
+    pytest.importorskip("btrack", reason="btrack is an optional package")
+    steps = {4: jump}
+    labels = windows(sea_labels(60), steps)
+    track = tracker("btrack", {"max_gap": 3}, measured(seen(sea(60), steps)))
+    tracked = [relabel(frame, mapping, np.uint16) for frame, mapping in zip(labels, track(labels), strict=True)]
+    whole, cells, shared = kept(labels, tracked)
+    assert shared == 0
+    assert whole >= 0.9 * cells
