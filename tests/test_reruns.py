@@ -58,6 +58,7 @@ def changed(done, **params):
         ({"background_dilation": 5}, BACKGROUND),
         ({"min_iou": 0.2}, TRACK),
         ({"max_gap": 0}, TRACK),
+        ({"register_frames": True}, {"tidy"} | REPORT),
         ({"morph_size": 5}, SEGMENT),
         ({"logstd_window_size": 5}, SEGMENT),
         ({"max_object_size": 9000}, SEGMENT),
