@@ -22,6 +22,7 @@ TYPICAL = 3  # sightings of which the median counts as a cell's area
 SUM = 0.55, 1.6  # of the mother's area: what both daughters together may have
 EQUAL = 0.5  # the smaller daughter's area by the larger one's, at least
 LARGEST = 0.85  # of the mother's area: a daughter, at most
+SAME = 0.7  # of the mother's area: her last one, at least
 OFF_CENTRE = 0.55  # of the mother's diameter: from her centre to that of both daughters, at most
 NEAR = 1.9  # of the mother's diameter: from one daughter to the other in the beginning, at most
 APART = 1.0  # of the sum of the daughters' radii: what their distance reaches
@@ -196,9 +197,13 @@ def _cost(
     largest = max(area, float(np.sort(seen.area[recent])[-2:][0]))
     daughters = [float(np.median(seen.area[at : min(at + TYPICAL, movie.ends[at])])) for at in (one, two)]
     both, ratio = sum(daughters), min(daughters) / max(daughters)
-    if not SUM[0] * area <= both <= SUM[1] * largest or ratio < EQUAL or max(daughters) > LARGEST * largest:
+    if not SUM[0] * area <= both <= SUM[1] * largest or ratio < EQUAL:
         return math.inf
-    if area > LARGE * movie.usual or np.sort(seen.roundness[recent])[-2:][0] < division_roundness:
+    # The area changes here, not a frame earlier or later.
+    smaller = max(daughters) <= LARGEST * largest and seen.area[[one, two]].max() <= LARGEST * area
+    if not smaller or seen.area[mother] < SAME * area:
+        return math.inf
+    if area > LARGE * movie.usual or seen.roundness[recent].max() < division_roundness:
         return math.inf
     diameter = 2 * math.sqrt(largest / math.pi)
     centre = [sum(size * axis[at] for size, at in zip(daughters, (one, two), strict=True)) / both for axis in seen[3:5]]
@@ -246,9 +251,15 @@ def _swallowed(movie: _Movie, start: int, mother: int, area: float, max_gap: int
         reach = 1.5 * math.sqrt(seen.area[after] / math.pi)
         gone = gone[np.hypot(seen.y[gone] - seen.y[after], seen.x[gone] - seen.x[after]) < reach]
         for other in gone.tolist():
-            appeared = seen.frame[_first(movie, other)]
-            earlier = start + int(np.searchsorted(seen.frame[start : after], appeared)) - 1
-            own = seen.area[earlier] if earlier >= start else seen.area[before]
-            if own < 0.8 * area and area > seen.area[before] + 0.4 * seen.area[other]:
+            whole = max(_area_before(movie, mother, other), _area_before(movie, other, mother))
+            if whole < SAME * area and area > seen.area[before] + 0.4 * seen.area[other]:
                 return True
     return False
+
+
+def _area_before(movie: _Movie, cell: int, other: int) -> float:
+    """The area of a cell when it was seen last before the track of the other one began; 0 if it was not."""
+    seen, first = movie.seen, _first(movie, cell)
+    begun = seen.frame[_first(movie, other)]
+    at = first + int(np.searchsorted(seen.frame[first : movie.ends[cell]], begun)) - 1
+    return float(seen.area[at]) if at >= first else 0.0
