@@ -22,20 +22,23 @@ TYPICAL = 3  # sightings of which the median counts as a cell's area
 SUM = 0.55, 1.6  # of the mother's area: what both daughters together may have
 EQUAL = 0.5  # the smaller daughter's area by the larger one's, at least
 LARGEST = 0.85  # of the mother's area: a daughter, at most
-SAME = 0.7  # of the mother's area: her last one, at least
+SAME = 0.7  # of the mother's area: her last one, and that when she was round, at least
+FILLED = 0.92  # of the ellipse with the same second moments: a single cell, at least
 OFF_CENTRE = 0.55  # of the mother's diameter: from her centre to that of both daughters, at most
 NEAR = 1.9  # of the mother's diameter: from one daughter to the other in the beginning, at most
 APART = 1.0  # of the sum of the daughters' radii: what their distance reaches
 WHOLE = 0.75  # of both daughters' area: where one is missing, a region as large is both
 LARGE = 1.7  # of the median area of all cells: a larger mother is two cells that touch
+USUAL, LENIENCE = 1.25, 0.12  # a mother of up to so many median areas, who is no two cells, may be less round by this
+FLICKER = 2  # sightings of what is no cell of its own
 STAGE = 0.5  # of a frame's cells: where so many end, the stage has moved
 
 
 class Sightings(NamedTuple):
     """Every cell in every frame, sorted by track and frame; (N,) each. Areas in pixels, centres in pixels.
 
-    roundness: short axis by long axis of the ellipse with the same second moments. part: the cell is one of several in
-    a region.
+    roundness: short axis by long axis of the ellipse with the same second moments; filling: area by that of this
+    ellipse. part: the cell is one of several in a region.
     """
 
     track: np.ndarray
@@ -44,6 +47,7 @@ class Sightings(NamedTuple):
     y: np.ndarray
     x: np.ndarray
     roundness: np.ndarray
+    filling: np.ndarray
     part: np.ndarray
 
 
@@ -86,11 +90,12 @@ def sightings_of(
         tracks = tracks_of(mapping)
         part = np.arange(tracks.size) >= mapping.labels.size
         rows.append([tracks, np.full(tracks.size, frame), *columns, part])
-    track, frame, area, y, x, roundness, part = (np.concatenate(column) for column in zip(*rows, strict=True))
+    seen = Sightings(*(np.concatenate(column) for column in zip(*rows, strict=True)))
     if displacement is not None:
-        y, x = y - displacement[frame, 0], x - displacement[frame, 1]
-    order = np.lexsort((frame, track))
-    return Sightings(*(column[order] for column in (track, frame, area, y, x, roundness, part)))
+        y, x = displacement[seen.frame].T
+        seen = seen._replace(y=seen.y - y, x=seen.x - x)
+    order = np.lexsort((seen.frame, seen.track))
+    return Sightings(*(column[order] for column in seen))
 
 
 def find_divisions(
@@ -113,9 +118,7 @@ def find_divisions(
     begins: dict[int, int] = {}  # track -> the position from which on it is another cell than before
     taken: set[int] = set()
     found: list[Split] = []
-    firsts = np.flatnonzero(np.diff(seen.track, prepend=-1))
-    frames, groups = np.unique(seen.frame[firsts], return_inverse=True)
-    newcomers = {int(frame): firsts[groups == at].tolist() for at, frame in enumerate(frames)}
+    newcomers = _newcomers(seen)
     for frame in sorted(newcomers)[1:]:
         candidates = []
         for daughter in newcomers[frame]:
@@ -146,6 +149,18 @@ def _look_up(seen: Sightings) -> _Movie:
     moved = (ended >= 3) & (ended > STAGE * before)
     starts = np.concatenate([[0], np.cumsum(count)])
     return _Movie(seen, ends, by_frame, starts, moved, float(np.median(seen.area)) if seen.area.size else 0.0)
+
+
+def _newcomers(seen: Sightings) -> dict[int, list[int]]:
+    """By frame, the positions at which tracks begin, or go on after a gap before which they were seen FLICKER times or
+    less: linking gives a daughter to what a part of the mother left that was apart for a moment."""
+    begun = np.flatnonzero(np.diff(seen.track, prepend=-1))
+    first = np.repeat(begun, np.diff(begun, append=seen.track.size))
+    at = np.arange(seen.track.size)
+    after_gap = (at > first) & (at - first <= FLICKER) & (np.diff(seen.frame, prepend=0) > 1)
+    positions = np.flatnonzero((at == first) | after_gap)
+    frames, groups = np.unique(seen.frame[positions], return_inverse=True)
+    return {int(frame): positions[groups == at].tolist() for at, frame in enumerate(frames)}
 
 
 def _first(movie: _Movie, position: int) -> int:
@@ -200,10 +215,12 @@ def _cost(
     if not SUM[0] * area <= both <= SUM[1] * largest or ratio < EQUAL:
         return math.inf
     # The area changes here, not a frame earlier or later.
-    smaller = max(daughters) <= LARGEST * largest and seen.area[[one, two]].max() <= LARGEST * area
+    smaller = max(daughters) <= LARGEST * largest and seen.area[[one, two]].max() <= LARGEST * seen.area[mother]
     if not smaller or seen.area[mother] < SAME * area:
         return math.inf
-    if area > LARGE * movie.usual or seen.roundness[recent].max() < division_roundness:
+    needed = division_roundness - (LENIENCE if area <= USUAL * movie.usual else 0)
+    one_round_cell = (seen.roundness[recent] >= needed) & (seen.filling[recent] >= FILLED)
+    if area > LARGE * movie.usual or not (one_round_cell & (seen.area[recent] >= SAME * area)).any():
         return math.inf
     diameter = 2 * math.sqrt(largest / math.pi)
     centre = [sum(size * axis[at] for size, at in zip(daughters, (one, two), strict=True)) / both for axis in seen[3:5]]
@@ -219,7 +236,7 @@ def _cost(
 def _stay_apart(movie: _Movie, one: int, two: int, areas: Sequence[float], division_frames: int) -> bool:
     """Whether two daughters are seen apart often enough, and move apart, before they are one region again."""
     seen = movie.seen
-    begin = int(max(seen.frame[one], seen.frame[two]))
+    begin = int(min(seen.frame[one], seen.frame[two]))
     there = [
         {int(seen.frame[at]): at for at in range(first, min(first + 2 * AHEAD, int(movie.ends[first])))}
         for first in (one, two)
