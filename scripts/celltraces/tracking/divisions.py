@@ -13,7 +13,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from celltraces.labels.regions import FrameTracks, tracks_of
+from celltraces.labels.lineage import Division, Seen
+from celltraces.labels.regions import FrameTracks, find_sorted
 from celltraces.tracking.shapes import Shapes, shapes_of_pixels
 
 RECENT = 8  # sightings of the mother before she divides, in which her area and shape are looked at
@@ -29,7 +30,7 @@ NEAR = 1.9  # of the mother's diameter: from one daughter to the other in the be
 APART = 1.0  # of the sum of the daughters' radii: what their distance reaches
 WHOLE = 0.75  # of both daughters' area: where one is missing, a region as large is both
 LARGE = 1.7  # of the median area of all cells: a larger mother is two cells that touch
-USUAL, LENIENCE = 1.25, 0.12  # a mother of up to so many median areas, who is no two cells, may be less round by this
+USUAL, LENIENCE = 1.25, 0.1  # a mother of up to so many median areas, who is no pair, may be less round by this
 FLICKER = 2  # sightings of what is no cell of its own
 STAGE = 0.5  # of a frame's cells: where so many end, the stage has moved
 
@@ -82,14 +83,14 @@ def sightings_of(
     """
     rows = []
     for frame, (mapping, of_frame) in enumerate(zip(mappings, regions, strict=True)):
-        at = np.searchsorted(of_frame.label, mapping.labels)
-        columns = [column[at] for column in of_frame[1:]]
+        at, known = find_sorted(of_frame.label, mapping.labels)  # a method of the user's may name labels that are not there
+        columns = [column[at[known]] for column in of_frame[1:]]
+        tracks, whole = mapping.ids[known], int(known.sum())
         if mapping.parts:
             of_parts = shapes_of_pixels([pixels for pixels, _ in mapping.parts], width)
             columns = [np.concatenate(pair) for pair in zip(columns, of_parts[1:], strict=True)]
-        tracks = tracks_of(mapping)
-        part = np.arange(tracks.size) >= mapping.labels.size
-        rows.append([tracks, np.full(tracks.size, frame), *columns, part])
+            tracks = np.concatenate([tracks, [track for _, track in mapping.parts]])
+        rows.append([tracks, np.full(tracks.size, frame), *columns, np.arange(tracks.size) >= whole])
     seen = Sightings(*(np.concatenate(column) for column in zip(*rows, strict=True)))
     if displacement is not None:
         y, x = displacement[seen.frame].T
@@ -114,6 +115,8 @@ def find_divisions(
     - they are seen apart in `division_frames` frames, and move apart, before they are one region again, if ever;
     - most cells of the frame go on: it is not the stage that moved.
     """
+    if not seen.track.size:
+        return []
     movie = _look_up(seen)
     begins: dict[int, int] = {}  # track -> the position from which on it is another cell than before
     taken: set[int] = set()
@@ -135,7 +138,47 @@ def find_divisions(
             found.append(split)
             taken |= {other, daughter}
             begins[mother_track] = split.mother + 1
+            begins |= {int(seen.track[at]): at for at in (other, daughter)}
     return found
+
+
+def numbered(
+    mappings: Sequence[FrameTracks], seen: Sightings, splits: Sequence[Split]
+) -> tuple[list[FrameTracks], list[Division], Seen]:
+    """The mappings with a number of its own for each cell, the divisions, and the first and last frame of each cell.
+
+    A mother keeps her number, and so does a daughter whose track begins with her. Other daughters get numbers above the
+    highest, in the order of `splits`. So no other cell's number changes, and without a division none does.
+    """
+    number = seen.track.astype(np.int64)
+    highest = int(number.max(initial=0))
+    for split in splits:
+        for at in split.daughters:
+            end = int(np.searchsorted(seen.track, seen.track[at], "right"))
+            if at > 0 and seen.track[at - 1] == seen.track[at]:
+                highest += 1
+                number[at:end] = highest
+    divisions = [
+        Division(
+            int(number[split.mother]),
+            tuple(sorted(int(number[at]) for at in split.daughters)),
+            int(seen.frame[list(split.daughters)].min()),
+        )
+        for split in splits
+    ]
+    changed: dict[int, dict[int, int]] = {}
+    for at in np.flatnonzero(number != seen.track).tolist():
+        changed.setdefault(int(seen.frame[at]), {})[int(seen.track[at])] = int(number[at])
+    renamed = list(mappings)
+    for frame, new in changed.items():
+        ids = np.array([new.get(track, track) for track in mappings[frame].ids.tolist()], np.int64)
+        parts = [(pixels, new.get(track, track)) for pixels, track in mappings[frame].parts]
+        renamed[frame] = mappings[frame]._replace(ids=ids, parts=parts)
+    order = np.lexsort((seen.frame, number))
+    cells, first = np.unique(number[order], return_index=True)
+    last = np.append(first[1:], number.size)[: cells.size] - 1
+    ends = zip(seen.frame[order][first].tolist(), seen.frame[order][last].tolist(), strict=True)
+    return renamed, divisions, dict(zip(cells.tolist(), ends, strict=True))
 
 
 def _look_up(seen: Sightings) -> _Movie:
@@ -148,7 +191,7 @@ def _look_up(seen: Sightings) -> _Movie:
     before = np.concatenate([[0], count[:-1]])
     moved = (ended >= 3) & (ended > STAGE * before)
     starts = np.concatenate([[0], np.cumsum(count)])
-    return _Movie(seen, ends, by_frame, starts, moved, float(np.median(seen.area)) if seen.area.size else 0.0)
+    return _Movie(seen, ends, by_frame, starts, moved, float(np.median(seen.area)))
 
 
 def _newcomers(seen: Sightings) -> dict[int, list[int]]:
@@ -175,18 +218,23 @@ def _families(
     seen = movie.seen
     frame = int(seen.frame[daughter])
     earliest = max(0, frame - 1 - max_gap)
-    near = movie.by_frame[movie.frame_starts[earliest] : movie.frame_starts[frame]]
-    reach = NEAR * 2 * np.sqrt(seen.area[near] / np.pi)
-    near = near[np.hypot(seen.y[near] - seen.y[daughter], seen.x[near] - seen.x[daughter]) <= reach]
-    for at in near.tolist():
-        following = at + 1
-        if following < movie.ends[at]:  # the other daughter has its number
-            yield at, following
-            continue
-        for begun in range(int(seen.frame[at]) + 1, frame + 1):
-            for other in newcomers.get(begun, ()):
-                if begun < frame or other < daughter:
-                    yield at, other
+
+    def near(positions: np.ndarray, reach: np.ndarray | float) -> list[int]:
+        distance = np.hypot(seen.y[positions] - seen.y[daughter], seen.x[positions] - seen.x[daughter])
+        return positions[distance <= reach].tolist()
+
+    before = movie.by_frame[movie.frame_starts[earliest] : movie.frame_starts[frame]]
+    mothers = near(before, NEAR * 2 * np.sqrt(seen.area[before] / np.pi))
+    if not mothers:
+        return
+    reach = NEAR * 2 * math.sqrt(seen.area[mothers].max() / math.pi)
+    begun = [at for other in range(earliest + 1, frame + 1) for at in newcomers.get(other, ())]
+    others = [at for at in near(np.array(begun, np.intp), reach) if seen.frame[at] < frame or at < daughter]
+    for mother in mothers:
+        if mother + 1 < movie.ends[mother]:  # the other daughter has her number
+            yield mother, mother + 1
+        else:
+            yield from ((mother, other) for other in others if seen.frame[other] > seen.frame[mother])
 
 
 def _cost(
