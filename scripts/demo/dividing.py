@@ -1,7 +1,6 @@
 """Simulate movies of labels in which cells divide, touch, come apart, flicker and are missed, with known truth.
 
-There are no images here: what a segmentation would have found is drawn at once, so that thousands of cells cost seconds.
-A movie is given by its settings and a seed. Lengths are in pixels, times in frames.
+There are no images here: what a segmentation would have found is drawn at once, so that many movies cost little. A movie is given by its settings and a seed. Lengths are in pixels, times in frames.
 """
 
 from __future__ import annotations
@@ -166,7 +165,9 @@ def _divide(cell: _Cell, number: int, frame: int, settings: Settings, rng: np.ra
     for at, (radius, side) in enumerate(zip(radii, (1 - share, share - 1 if share != 0.5 else -0.5), strict=True)):
         sign = 1 if at == 0 else -1
         offset = sign * abs(side) * distance
-        daughter = _cell(number + 1 + at, cell.y + offset * np.sin(angle), cell.x + offset * np.cos(angle), settings, rng)
+        daughter = _cell(
+            number + 1 + at, cell.y + offset * np.sin(angle), cell.x + offset * np.cos(angle), settings, rng
+        )
         daughter.radius, daughter.born, daughter.angle = radius, frame, angle + np.pi / 2
         speed = sign * settings.leaving * sum(radii) / 2
         daughter.push = (speed * float(np.sin(angle)), speed * float(np.cos(angle)))

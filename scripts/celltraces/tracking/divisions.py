@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from celltraces.labels.lineage import Division, Seen
+from celltraces.labels.lineage import Division
 from celltraces.labels.regions import FrameTracks, find_sorted
 from celltraces.tracking.shapes import Shapes, shapes_of_pixels
 
@@ -83,7 +83,9 @@ def sightings_of(
     """
     rows = []
     for frame, (mapping, of_frame) in enumerate(zip(mappings, regions, strict=True)):
-        at, known = find_sorted(of_frame.label, mapping.labels)  # a method of the user's may name labels that are not there
+        at, known = find_sorted(
+            of_frame.label, mapping.labels
+        )  # a method of the user's may name labels that are not there
         columns = [column[at[known]] for column in of_frame[1:]]
         tracks, whole = mapping.ids[known], int(known.sum())
         if mapping.parts:
@@ -144,8 +146,8 @@ def find_divisions(
 
 def numbered(
     mappings: Sequence[FrameTracks], seen: Sightings, splits: Sequence[Split]
-) -> tuple[list[FrameTracks], list[Division], Seen]:
-    """The mappings with a number of its own for each cell, the divisions, and the first and last frame of each cell.
+) -> tuple[list[FrameTracks], list[Division]]:
+    """The mappings with a number of its own for each cell, and the divisions.
 
     A mother keeps her number, and so does a daughter whose track begins with her. Other daughters get numbers above the
     highest, in the order of `splits`. So no other cell's number changes, and without a division none does.
@@ -174,11 +176,7 @@ def numbered(
         ids = np.array([new.get(track, track) for track in mappings[frame].ids.tolist()], np.int64)
         parts = [(pixels, new.get(track, track)) for pixels, track in mappings[frame].parts]
         renamed[frame] = mappings[frame]._replace(ids=ids, parts=parts)
-    order = np.lexsort((seen.frame, number))
-    cells, first = np.unique(number[order], return_index=True)
-    last = np.append(first[1:], number.size)[: cells.size] - 1
-    ends = zip(seen.frame[order][first].tolist(), seen.frame[order][last].tolist(), strict=True)
-    return renamed, divisions, dict(zip(cells.tolist(), ends, strict=True))
+    return renamed, divisions
 
 
 def _look_up(seen: Sightings) -> _Movie:
@@ -211,10 +209,8 @@ def _first(movie: _Movie, position: int) -> int:
     return int(np.searchsorted(movie.seen.track, movie.seen.track[position]))
 
 
-def _families(
-    movie: _Movie, daughter: int, newcomers: dict[int, list[int]], max_gap: int
-) -> Iterator[tuple[int, int]]:
-    """Pairs of positions: a cell that may be the mother of the track that begins at `daughter`, and the other daughter."""
+def _families(movie: _Movie, daughter: int, newcomers: dict[int, list[int]], max_gap: int) -> Iterator[tuple[int, int]]:
+    """Pairs of positions: a possible mother of the track that begins at `daughter`, and the other daughter."""
     seen = movie.seen
     frame = int(seen.frame[daughter])
     earliest = max(0, frame - 1 - max_gap)

@@ -11,9 +11,12 @@ from celltraces.labels.regions import pixel_runs
 
 
 class Shapes(NamedTuple):
-    """The regions of a frame, sorted by label; (N,) each. Areas in pixels, centres in pixels (the middle of the first
-    pixel is 0). roundness: short axis by long axis of the ellipse with the same second moments, 0 to 1; filling: area by
-    that of this ellipse, about 1 for an ellipse and less for what has a waist or arms."""
+    """The regions of a frame, sorted by label; (N,) each.
+
+    Areas in pixels, centres in pixels (the middle of the first pixel is 0). roundness: short axis by long axis of the
+    ellipse with the same second moments, 0 to 1. filling: area by that of this ellipse, about 1 for an ellipse and less
+    for what has a waist or arms.
+    """
 
     label: np.ndarray
     area: np.ndarray
