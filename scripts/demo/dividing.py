@@ -1,10 +1,12 @@
 """Simulate movies of labels in which cells divide, touch, come apart, flicker and are missed, with known truth.
 
-There are no images here: what a segmentation would have found is drawn at once, so that many movies cost little. A movie is given by its settings and a seed. Lengths are in pixels, times in frames.
+There are no images here: what a segmentation would have found is drawn at once, so that many movies cost little. A
+movie is given by its settings and a seed. Lengths are in pixels, times in frames.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -310,3 +312,48 @@ def _in_contact(image: np.ndarray) -> set[tuple[int, int]]:
         both = np.stack([np.minimum(a[edge], b[edge]), np.maximum(a[edge], b[edge])], axis=1)
         pairs |= set(map(tuple, np.unique(both, axis=0).tolist()))
     return pairs
+
+
+class Score(NamedTuple):
+    """Numbers of true divisions, of those that were found, of wrong ones, and of true ones in the last two frames."""
+
+    true: int
+    found: int
+    wrong: int
+    late: int
+
+
+def score(movie: Movie, tracked: np.ndarray, divisions: Iterable[tuple[int, Sequence[int], int]]) -> Score:
+    """How many divisions were found. tracked: (T, H, W) numbers of cells; divisions: (parent, daughters, frame).
+
+    One is right when the parent's last region holds the mother, or both daughters where segmentation took them for one
+    still, and of the regions of the two found daughters, in their first three frames, each holds another true one.
+    """
+    n_frames = len(tracked)
+    truth = {division.mother: division for division in movie.divisions}
+    found: set[int] = set()
+    wrong = 0
+    for parent, daughters, _ in divisions:
+        frames = np.flatnonzero((tracked == parent).any(axis=(1, 2)))
+        mothers = _held(movie.cells[frames[-1]], tracked[frames[-1]] == parent)
+        held = []
+        for daughter in daughters:
+            frames = np.flatnonzero((tracked == daughter).any(axis=(1, 2)))[:3]
+            held.append(set().union(*(_held(movie.cells[at], tracked[at] == daughter) for at in frames)))
+        right = [
+            division.mother
+            for division in truth.values()
+            if len(held) == 2
+            and (division.mother in mothers or {*division.daughters} <= mothers)
+            and any(a in held[0] and b in held[1] for a, b in (division.daughters, division.daughters[::-1]))
+        ]
+        found |= {*right}
+        wrong += not right
+    late = sum(division.frame >= n_frames - 2 for division in movie.divisions)
+    return Score(len(truth), len(found), wrong, late)
+
+
+def _held(cells: np.ndarray, region: np.ndarray) -> set[int]:
+    """The cells of which more than a quarter lies in a region."""
+    inside = np.bincount(cells[region], minlength=int(cells.max()) + 1)
+    return set(np.flatnonzero(4 * inside > np.bincount(cells.ravel())).tolist()) - {0}

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from celltraces.labels.lineage import Division
-from celltraces.labels.regions import FrameTracks, find_sorted
+from celltraces.labels.regions import FrameTracks, find_sorted, tracks_of
 from celltraces.tracking.shapes import Shapes, shapes_of_pixels
 
 RECENT = 8  # sightings of the mother before she divides, in which her area and shape are looked at
@@ -29,8 +29,9 @@ OFF_CENTRE = 0.55  # of the mother's diameter: from her centre to that of both d
 NEAR = 1.9  # of the mother's diameter: from one daughter to the other in the beginning, at most
 APART = 1.0  # of the sum of the daughters' radii: what their distance reaches
 WHOLE = 0.75  # of both daughters' area: where one is missing, a region as large is both
-LARGE = 1.7  # of the median area of all cells: a larger mother is two cells that touch
-USUAL, LENIENCE = 1.25, 0.1  # a mother of up to so many median areas, who is no pair, may be less round by this
+GROWN = 75  # percentile of the areas of all cells: many are daughters, who are smaller
+LARGE = 1.5  # of that area: a larger mother is two cells that touch
+USUAL, LENIENCE = 1.1, 0.1  # of that area: a mother who is no larger, so no pair, may be less round by this much
 FLICKER = 2  # sightings of what is no cell of its own
 STAGE = 0.5  # of a frame's cells: where so many end, the stage has moved
 
@@ -71,7 +72,7 @@ class _Movie(NamedTuple):
     by_frame: np.ndarray  # (N,) positions, sorted by frame
     frame_starts: np.ndarray  # (T + 1,) positions in by_frame
     moved: np.ndarray  # (T,) bool: the stage moved before this frame
-    usual: float  # median area
+    grown: float  # the area that three quarters of the cells do not reach
 
 
 def sightings_of(
@@ -153,7 +154,7 @@ def numbered(
     highest, in the order of `splits`. So no other cell's number changes, and without a division none does.
     """
     number = seen.track.astype(np.int64)
-    highest = int(number.max(initial=0))
+    highest = max((int(tracks_of(mapping).max(initial=0)) for mapping in mappings), default=0)
     for split in splits:
         for at in split.daughters:
             end = int(np.searchsorted(seen.track, seen.track[at], "right"))
@@ -189,7 +190,7 @@ def _look_up(seen: Sightings) -> _Movie:
     before = np.concatenate([[0], count[:-1]])
     moved = (ended >= 3) & (ended > STAGE * before)
     starts = np.concatenate([[0], np.cumsum(count)])
-    return _Movie(seen, ends, by_frame, starts, moved, float(np.median(seen.area)))
+    return _Movie(seen, ends, by_frame, starts, moved, float(np.percentile(seen.area, GROWN)))
 
 
 def _newcomers(seen: Sightings) -> dict[int, list[int]]:
@@ -262,9 +263,9 @@ def _cost(
     smaller = max(daughters) <= LARGEST * largest and seen.area[[one, two]].max() <= LARGEST * seen.area[mother]
     if not smaller or seen.area[mother] < SAME * area:
         return math.inf
-    needed = division_roundness - (LENIENCE if area <= USUAL * movie.usual else 0)
+    needed = division_roundness - (LENIENCE if area <= USUAL * movie.grown else 0)
     one_round_cell = (seen.roundness[recent] >= needed) & (seen.filling[recent] >= FILLED)
-    if area > LARGE * movie.usual or not (one_round_cell & (seen.area[recent] >= SAME * area)).any():
+    if area > LARGE * movie.grown or not (one_round_cell & (seen.area[recent] >= SAME * area)).any():
         return math.inf
     diameter = 2 * math.sqrt(largest / math.pi)
     centre = [sum(size * axis[at] for size, at in zip(daughters, (one, two), strict=True)) / both for axis in seen[3:5]]
