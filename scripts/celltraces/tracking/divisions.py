@@ -29,7 +29,7 @@ OFF_CENTRE = 0.55  # of the mother's diameter: from her centre to that of both d
 NEAR = 1.9  # of the mother's diameter: from one daughter to the other in the beginning, at most
 APART = 1.0  # of the sum of the daughters' radii: what their distance reaches
 WHOLE = 0.75  # of both daughters' area: where one is missing, a region as large is both
-GROWN = 75  # percentile of the areas of all cells: many are daughters, who are smaller
+GROWN = 75  # percentile of the areas of all cells up to now: many are daughters, who are smaller
 LARGE = 1.5  # of that area: a larger mother is two cells that touch
 USUAL, LENIENCE = 1.1, 0.1  # of that area: a mother who is no larger, so no pair, may be less round by this much
 FLICKER = 2  # sightings of what is no cell of its own
@@ -72,7 +72,6 @@ class _Movie(NamedTuple):
     by_frame: np.ndarray  # (N,) positions, sorted by frame
     frame_starts: np.ndarray  # (T + 1,) positions in by_frame
     moved: np.ndarray  # (T,) bool: the stage moved before this frame
-    grown: float  # the area that three quarters of the cells do not reach
 
 
 def sightings_of(
@@ -190,7 +189,7 @@ def _look_up(seen: Sightings) -> _Movie:
     before = np.concatenate([[0], count[:-1]])
     moved = (ended >= 3) & (ended > STAGE * before)
     starts = np.concatenate([[0], np.cumsum(count)])
-    return _Movie(seen, ends, by_frame, starts, moved, float(np.percentile(seen.area, GROWN)))
+    return _Movie(seen, ends, by_frame, starts, moved)
 
 
 def _newcomers(seen: Sightings) -> dict[int, list[int]]:
@@ -263,9 +262,11 @@ def _cost(
     smaller = max(daughters) <= LARGEST * largest and seen.area[[one, two]].max() <= LARGEST * seen.area[mother]
     if not smaller or seen.area[mother] < SAME * area:
         return math.inf
-    needed = division_roundness - (LENIENCE if area <= USUAL * movie.grown else 0)
+    until_now = movie.by_frame[: movie.frame_starts[frames[0] + 1]]
+    grown = float(np.percentile(seen.area[until_now], GROWN))
+    needed = division_roundness - (LENIENCE if area <= USUAL * grown else 0)
     one_round_cell = (seen.roundness[recent] >= needed) & (seen.filling[recent] >= FILLED)
-    if area > LARGE * movie.grown or not (one_round_cell & (seen.area[recent] >= SAME * area)).any():
+    if area > LARGE * grown or not (one_round_cell & (seen.area[recent] >= SAME * area)).any():
         return math.inf
     diameter = 2 * math.sqrt(largest / math.pi)
     centre = [sum(size * axis[at] for size, at in zip(daughters, (one, two), strict=True)) / both for axis in seen[3:5]]
