@@ -25,6 +25,7 @@ EQUAL = 0.5  # the smaller daughter's area by the larger one's, at least
 LARGEST = 0.85  # of the mother's area: a daughter, at most
 SAME = 0.7  # of the mother's area: her last one, and that when she was round, at least
 FILLED = 0.92  # of the ellipse with the same second moments: a single cell, at least
+STEADY = 0.2  # median change of the logarithm of an area from one sighting to the next, at most: debris flickers more
 OFF_CENTRE = 0.55  # of the mother's diameter: from her centre to that of both daughters, at most
 NEAR = 1.9  # of the mother's diameter: from one daughter to the other in the beginning, at most
 APART = 1.0  # of the sum of the daughters' radii: what their distance reaches
@@ -114,6 +115,7 @@ def find_divisions(
       `division_roundness` round;
     - she is not two cells that touch: neither much larger than cells of this movie are, nor has swallowed another;
     - the daughters are of like size, make up her area together, and lie on both sides of where she was;
+    - the areas of all three change little from frame to frame;
     - they are seen apart in `division_frames` frames, and move apart, before they are one region again, if ever;
     - most cells of the frame go on: it is not the stage that moved.
     """
@@ -274,9 +276,18 @@ def _cost(
     distance = math.hypot(seen.y[one] - seen.y[two], seen.x[one] - seen.x[two])
     if off > OFF_CENTRE or distance > NEAR * diameter:
         return math.inf
+    after = [slice(at, min(at + AHEAD, int(movie.ends[at]))) for at in (one, two)]
+    if any(_flickers(seen.area[part]) for part in (recent, *after)):
+        return math.inf
     if not _stay_apart(movie, one, two, daughters, division_frames) or _swallowed(movie, start, mother, area, max_gap):
         return math.inf
     return abs(math.log(both / area)) - math.log(ratio) + off
+
+
+def _flickers(areas: np.ndarray) -> bool:
+    """Whether a cell's area changes much from most sightings to the next."""
+    steps = np.abs(np.diff(np.log(areas)))
+    return bool(steps.size and np.median(steps) > STEADY)
 
 
 def _stay_apart(movie: _Movie, one: int, two: int, areas: Sequence[float], division_frames: int) -> bool:
