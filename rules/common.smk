@@ -8,6 +8,7 @@ import shlex
 import sys
 from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
 
 # This workflow's own scripts/, also where another workflow uses it as a module (there workflow.basedir is the other's
 # folder). All else that Snakemake does not document stands in planning/snakemake_internals.py, which lies there.
@@ -146,7 +147,19 @@ def final_labels(wildcards):
 
 
 def lineage_table(wildcards):
-    return LAYOUT.lineage if is_corrected(wildcards) else []
+    """The divisions that were found, or what a person made of them."""
+    return LAYOUT.lineage_corrected if is_corrected(wildcards) else LAYOUT.lineage
+
+
+def lineage_tables(wildcards):
+    """That of each FOV of the job's dataset."""
+    dataset = DATASETS[wildcards.dataset]
+    return [
+        lineage_table(SimpleNamespace(dataset=dataset.name, fov=fov_text(fov))).format(
+            dataset=dataset.name, fov=fov_text(fov)
+        )
+        for fov in dataset.fovs
+    ]
 
 
 def traces_of_sample(wildcards):

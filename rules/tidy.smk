@@ -5,6 +5,7 @@ rule tidy:
         decisions=decisions_of,
         pc=of_all_fovs(LAYOUT.frames(pc(PC))),
         tracked=of_all_fovs(LAYOUT.frames(tracked(PC))),
+        lineages=lineage_tables,
     output:
         csv=f"{LAYOUT.tidy}.csv",
         parquet=f"{LAYOUT.tidy}.parquet",
