@@ -57,7 +57,7 @@ def registered(channel: int) -> str:
 
 
 def cropped_as(name: str) -> str:
-    """Name in cells.zarr of a channel of images.zarr: one mask, corrected, edited or not, and light, registered or not."""
+    """Name in cells.zarr of a channel of images.zarr: one mask, whoever corrected it, and light, registered or not."""
     return re.sub("^seg_(corrected|edited)", "seg_tracked", name).replace("fl_registered", "fl")
 
 
