@@ -171,14 +171,11 @@ def of_fovs_with_edits(path, tracks=False):
 
     def look_up(wildcards):
         chosen = edits.list_settings(EXPERIMENT.edits, DATASETS[wildcards.dataset])
-        fovs = [
-            SimpleNamespace(dataset=wildcards.dataset, fov=fov)
-            for fov in chosen["fovs"]
-            if not tracks or fov in chosen["tracks_edited"]
-        ]
+        fovs = [f for f in chosen["fovs"] if not tracks or f in chosen["tracks_edited"]]
+        places = [SimpleNamespace(dataset=wildcards.dataset, fov=fov) for fov in fovs]
         return [
-            path(place) if callable(path) else path.format(**vars(place))
-            for place in fovs
+            (path(place) if callable(path) else path).format(**vars(place))
+            for place in places
         ]
 
     return look_up
