@@ -762,7 +762,7 @@ def test_edits_reach_the_tables_and_taking_them_away_restores_the_results(movies
     outcome = checkout.run(None)
     assert outcome.jobs == dict.fromkeys(MARKS | TRACKS, 1)
     assert outcome.code == 0
-    assert "edits: 12 in all, 1 not applied (join by bea in FOV 0: both cells are in frame 0" in outcome.text
+    assert "edits: 11 in all, 1 not applied (join by bea in FOV 0: both cells are in frame 0" in outcome.text
 
     expected = pd.concat([tidy, measured_apart(results, left_out, tidy)])
     expected = expected[~((expected.cell == four) & (expected.frame >= 4)) & (expected.cell != one)]

@@ -93,6 +93,7 @@ def list_settings(edits: Edits, dataset: Dataset) -> dict[str, Any]:
         "edits": {fov: as_settings(edits[dataset.name, fov].written) for fov in fovs},
         "tracks_edited": [fov for fov in fovs if edits[dataset.name, fov].tracks],
         "fovs": [fov for fov in map(fov_text, dataset.fovs) if fov in fovs],
+        "n_fovs": len(dataset.movie.fovs),
     }
 
 
