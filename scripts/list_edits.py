@@ -45,9 +45,10 @@ def main(
         for fov, store, labels in zip(fovs, cells, base, strict=True)
     }
     for fov, written in of_fov.items():
-        for edit, what in zip(
-            written, found.get(fov, [(UNUSED, "this FOV is not processed")] * len(written)), strict=True
-        ):
+        if fov not in found:
+            without = (UNUSED, "this FOV is not processed") if int(fov) < n_fovs else (LOST, "there is no such FOV")
+            found[fov] = iter([without] * len(written))
+        for edit, what in zip(written, found[fov], strict=True):
             rows.append((edit.id, edit.op, edit.by, edit.when, edit.fov, *what))
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
