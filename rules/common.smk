@@ -151,7 +151,8 @@ def base_labels(wildcards):
 
 
 def base_lineage(wildcards):
-    return LAYOUT.lineage if is_corrected(wildcards) else []
+    """The divisions that were found, or those of a person's correction."""
+    return LAYOUT.lineage_corrected if is_corrected(wildcards) else LAYOUT.lineage
 
 
 def edits_of(wildcards):
@@ -165,8 +166,20 @@ def final_labels(wildcards):
 
 
 def lineage_table(wildcards):
+    """The divisions that were found, or what a person made of them."""
     tracks_edited = edits_of(wildcards).tracks
     return LAYOUT.lineage_edited if tracks_edited else base_lineage(wildcards)
+
+
+def lineage_tables(wildcards):
+    """That of each FOV of the job's dataset."""
+    dataset = DATASETS[wildcards.dataset]
+    return [
+        lineage_table(SimpleNamespace(dataset=dataset.name, fov=fov_text(fov))).format(
+            dataset=dataset.name, fov=fov_text(fov)
+        )
+        for fov in dataset.fovs
+    ]
 
 
 def of_fovs_with_edits(path, tracks=False):

@@ -7,7 +7,7 @@ rule apply_corrections:
         tracked=rules.track.output.tracked,
     output:
         corrected=directory(LAYOUT.frames(corrected(PC))),
-        lineage=LAYOUT.lineage,
+        lineage=LAYOUT.lineage_corrected,
         checksums=LAYOUT.checksums("apply_corrections"),
     log:
         LAYOUT.log("apply_corrections"),

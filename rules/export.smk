@@ -8,8 +8,13 @@ for name in FORMATS:
         input:
             **exports.export_inputs(EXPERIMENT, name),
             **(
-                {"labels": final_labels, "lineage_table": lineage_table}
+                {"labels": final_labels}
                 if exports.needs_labels(EXPERIMENT, name)
+                else {}
+            ),
+            **(
+                {"lineage_table": lineage_table}
+                if exports.needs_lineage(EXPERIMENT, name)
                 else {}
             ),
         output:

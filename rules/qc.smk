@@ -6,6 +6,7 @@ rule qc:
                 "cells": of_all_fovs(LAYOUT.cells),
                 "traces": of_all_fovs(LAYOUT.traces),
                 "labeled": of_all_fovs(LAYOUT.frames(labeled(PC))),
+                "lineages": lineage_tables,
             }
             if EXPERIMENT.tracing
             else {}

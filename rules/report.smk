@@ -6,6 +6,7 @@ rule digest:
         labeled=LAYOUT.frames(labeled(PC)),
         cells=rules.crop.output.cells,
         traces=rules.extract.output.traces,
+        lineage=lineage_table,
     output:
         digest=LAYOUT.digest,
         checksums=LAYOUT.checksums("digest"),

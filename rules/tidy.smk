@@ -3,6 +3,7 @@ rule tidy:
     input:
         traces=of_all_fovs(LAYOUT.traces),
         decisions=decisions_of,
+        lineages=lineage_tables,
     output:
         csv=f"{LAYOUT.tidy}.csv",
         parquet=f"{LAYOUT.tidy}.parquet",

@@ -1,9 +1,10 @@
 rule track:
-    """Give a cell the same label in all frames."""
+    """Give a cell the same label in all frames, and find the cells that divide."""
     input:
         labeled=rules.segment.output.labeled,
     output:
         tracked=directory(LAYOUT.frames(tracked(PC))),
+        lineage=LAYOUT.lineage,
         checksums=LAYOUT.checksums("track"),
     log:
         LAYOUT.log("track"),

@@ -67,7 +67,7 @@ def write_edited(base: Frames, found: regions.Regions, cell: np.ndarray, output:
 
 def main(
     base: str,
-    base_lineage: str | None,
+    base_lineage: str,
     edited: str,
     table: str,
     base_regions: str,
@@ -77,7 +77,7 @@ def main(
 ) -> None:
     labels = open_frames(Path(base))
     found = regions.of_labels(labels)
-    origins = lineage.read_table(Path(base_lineage)) if base_lineage else {}
+    origins = lineage.read_table(Path(base_lineage))
     result = replay(found, map(from_json, edits), regions.label_reader(labels), origins)
     if int(result.cell.max(initial=0)) > np.iinfo(np.uint32).max:
         raise UserError(f"{base}: the numbers of its cells leave none for new ones")
@@ -96,7 +96,7 @@ if __name__ == "__main__":
     with job.running(snakemake) as settings:
         main(
             snakemake.input.base,
-            snakemake.input.get("lineage") or None,
+            snakemake.input.lineage,
             snakemake.output.edited,
             snakemake.output.lineage,
             snakemake.output.regions,

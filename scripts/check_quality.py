@@ -9,8 +9,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from celltraces import paths
 from celltraces.files import write_text
+from celltraces.labels import lineage
 from celltraces.results.quality import (
     Finding,
     as_csv,
@@ -35,6 +38,7 @@ def main(
     cells: Mapping[int, str],
     traces: Mapping[int, str],
     labeled: Mapping[int, str],
+    lineages: Mapping[int, str],
     *,
     times_min: Mapping[str, Sequence[float]],
     times_assumed: Mapping[str, Sequence[tuple[str, float, float | None]]],
@@ -73,8 +77,9 @@ def main(
             found += check_left_out(fov, open_frames(Path(labeled[fov])), qc_dropped=qc_dropped)
         if fov in cells:
             with open_store(Path(cells[fov])) as get:
-                areas = get_array(get, "metadata/areas")[0]
-            found += check_cells(fov, areas, **of_cells)
+                ids, areas = (get_array(get, f"metadata/{name}")[0] for name in ("cell_ids", "areas"))
+            parents = [parent for parent, _ in lineage.read_table(Path(lineages[fov])).values()]
+            found += check_cells(fov, areas, np.isin(ids, parents), **of_cells)
             found += check_traces(fov, len(areas), Path(traces[fov]).read_text("utf-8"), qc_negative=qc_negative)
     for arrays_of_channel in channels.values():
         found += check_fovs(arrays_of_channel, qc_brightness=qc_brightness)
@@ -92,5 +97,6 @@ if __name__ == "__main__":
             dict(zip(fovs, snakemake.input.get("cells", []), strict=False)),
             dict(zip(fovs, snakemake.input.get("traces", []), strict=False)),
             dict(zip(fovs, snakemake.input.get("labeled", []), strict=False)),
+            dict(zip(fovs, snakemake.input.get("lineages", []), strict=False)),
             **settings,
         )

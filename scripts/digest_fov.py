@@ -26,5 +26,6 @@ if __name__ == "__main__":
             pc_frames=Path(snakemake.input.pc),
             tracked=Path(snakemake.input.tracked),
             labeled=Path(snakemake.input.labeled),
+            lineage_table=Path(snakemake.input.lineage),
             **settings,
         )

@@ -22,17 +22,19 @@ def main(
     fov: int,
     pc: int,
     chosen: Sequence[tuple[int, Sequence[str]]],
-    lineage_table: str | None = None,
+    lineage_table: str,
     *,
+    lineage_columns: bool,
     plugins: Sequence[str],
     **settings: Any,
 ) -> None:
     for plugin in plugins:
         load_plugin(plugin)
     by_channel = tuple((channel, tuple(names)) for channel, names in chosen)
-    born = lineage.read_table(Path(lineage_table)) if lineage_table else None
+    origins = lineage.read_table(Path(lineage_table))
+    born = origins if lineage_columns else None
     with open_store(Path(cells)) as get:
-        lines = list(trace_lines(get, fov, Chosen(pc, by_channel, bool(plugins)), born, **settings))
+        lines = list(trace_lines(get, fov, Chosen(pc, by_channel, bool(plugins)), born, origins, **settings))
     write_text(Path(output), "\n".join(lines) + "\n")
     job.log.info("%d rows", len(lines) - 1)
 
@@ -42,6 +44,6 @@ if __name__ == "__main__":
         main(
             snakemake.input.cells,
             snakemake.output.traces,
-            lineage_table=snakemake.input.get("lineage") or None,
+            lineage_table=snakemake.input.lineage,
             **settings,
         )

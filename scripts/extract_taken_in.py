@@ -27,8 +27,9 @@ def main(
     fov: int,
     pc: int,
     chosen: Sequence[tuple[int, Sequence[str]]],
-    lineage_table: str | None = None,
+    lineage_table: str,
     *,
+    lineage_columns: bool,
     plugins: Sequence[str],
     min_frames: int,
     border_margin: int,
@@ -38,7 +39,7 @@ def main(
     for plugin in plugins:
         load_plugin(plugin)
     wanted = Chosen(pc, tuple((channel, tuple(names)) for channel, names in chosen), bool(plugins))
-    born = lineage.read_table(Path(lineage_table)) if lineage_table else None
+    born = lineage.read_table(Path(lineage_table)) if lineage_columns else None
     numbers = taken_in(Path(decisions), set(pd.read_csv(traces, usecols=["cell"])["cell"].tolist()))
     with open_store(Path(cells)) as get:
         lines = [header(wanted, born), *lines_of_cells(get, fov, wanted, born, numbers, **settings)]
@@ -53,6 +54,6 @@ if __name__ == "__main__":
             snakemake.input.traces,
             snakemake.input.decisions,
             snakemake.output.taken_in,
-            lineage_table=snakemake.input.get("lineage") or None,
+            lineage_table=snakemake.input.lineage,
             **settings,
         )

@@ -11,16 +11,20 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from celltraces.files import whole
+from celltraces.labels import lineage
 from celltraces.results.curation import good_traces
 from celltraces.runs import job
 
-WHOLE_NUMBERS = ("fov", "cell", "frame", "bbox_x0", "bbox_y0", "bbox_x1", "bbox_y1")
+WHOLE_NUMBERS = ("fov", "cell", "frame", "bbox_x0", "bbox_y0", "bbox_x1", "bbox_y1", *lineage.TRACE_COLUMNS)
 
 
-def tidy(traces: pd.DataFrame, dataset: str, samples: Mapping[str, str]) -> pd.DataFrame:
-    """One row per cell and frame: dataset, sample, fov, cell, frame, time_min, then the rest as in the traces.
+def tidy(
+    traces: pd.DataFrame, dataset: str, samples: Mapping[str, str], origins: Mapping[int, tuple[int, int]]
+) -> pd.DataFrame:
+    """One row per cell and frame: dataset, sample, fov, cell, frame, time_min, then the rest as in the traces, and at
+    the end the parent and the frame of the division of cells that have a parent.
 
-    samples: names by FOV; a FOV of several samples has them all, with ";" between.
+    samples: names by FOV; a FOV of several samples has them all, with ";" between. origins: of cells with a parent.
     """
     first = {
         "dataset": dataset,
@@ -30,8 +34,13 @@ def tidy(traces: pd.DataFrame, dataset: str, samples: Mapping[str, str]) -> pd.D
         "frame": traces["frame"],
         "time_min": traces["time_min"],
     }
-    rest = traces.drop(columns=["fov", "cell", "frame", "good", "time_min"])
-    return pd.concat([pd.DataFrame(first, traces.index), rest], axis=1)
+    # The traces of a FOV that a person corrected have the last two already.
+    rest = traces.drop(columns=["fov", "cell", "frame", "good", "time_min", *lineage.TRACE_COLUMNS], errors="ignore")
+    born = {
+        name: traces["cell"].map({cell: origin[at] for cell, origin in origins.items()}).astype("Int64")
+        for at, name in enumerate(lineage.TRACE_COLUMNS)
+    }
+    return pd.concat([pd.DataFrame(first, traces.index), rest, pd.DataFrame(born, traces.index)], axis=1)
 
 
 def _schema(columns: Sequence[str]) -> pa.Schema:
@@ -45,6 +54,7 @@ def main(
     csv: str,
     parquet: str,
     decisions: Sequence[str],
+    lineages: Sequence[str],
     *,
     dataset: str,
     samples: Mapping[str, str],
@@ -56,8 +66,9 @@ def main(
     # A FOV that a person corrected has columns more than others.
     columns = dict.fromkeys(column for path in traces for column in pd.read_csv(path, nrows=0).columns)
     with whole(Path(csv)) as csv_partial, whole(Path(parquet)) as parquet_partial:
-        for good in good_traces(traces, times_min, decisions):
-            part = tidy(good.reindex(columns=[*columns, "time_min"]), dataset, samples)
+        for good, table in zip(good_traces(traces, times_min, decisions), lineages, strict=True):
+            origins = lineage.read_table(Path(table))
+            part = tidy(good.reindex(columns=[*columns, "time_min"]), dataset, samples, origins)
             part.to_csv(csv_partial, mode="a", header=not writer, index=False, na_rep="NaN", lineterminator="\n")
             schema = _schema(list(part.columns))
             if writer is None:
@@ -79,5 +90,6 @@ if __name__ == "__main__":
             snakemake.output.csv,
             snakemake.output.parquet,
             snakemake.input.decisions,
+            snakemake.input.lineages,
             **settings,
         )

@@ -1,5 +1,6 @@
-"""Stage 3, tracking: give the same label to the same cell in all frames."""
+"""Stage 3, tracking: give the same label to the same cell in all frames, and find cells that divide."""
 
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -7,43 +8,85 @@ import numpy as np
 
 from celltraces import plugins
 from celltraces.errors import UserError
+from celltraces.labels import lineage
 from celltraces.labels.regions import FrameTracks, relabel, tracks_of
 from celltraces.runs import job
 from celltraces.storage.codecs import LABELS
 from celltraces.storage.frames import open_frames, writing
+from celltraces.tracking.divisions import find_divisions, numbered, sightings_of
 from celltraces.tracking.methods import Track, checked_tracks, tracker
+from celltraces.tracking.shapes import Shapes, shapes
 
 
-def track_movie(source: Path, output: Path, track: Track) -> list[FrameTracks]:
-    """Write the (T, H, W) array of tracked labels and return which label is which cell in each frame.
+def track_movie(
+    source: Path, output: Path, track: Track, dividing: Mapping[str, Any] | None = None
+) -> tuple[list[FrameTracks], list[lineage.Division]]:
+    """Write the (T, H, W) array of tracked labels and return which label is which cell in each frame, and divisions.
 
-    uint16, or uint32 when there are more than 65,535 cells. Frames are read twice and held one at a time.
+    uint16, or uint32 when there are more than 65,535 cells. Frames are read twice and held one at a time. dividing: the
+    settings of `find_divisions`; None where divisions are not to be found.
     """
     labeled = open_frames(source)
     n_frames = labeled.shape[0]
-    mappings = [checked_tracks(entry, frame) for frame, entry in enumerate(track(map(labeled.read, range(n_frames))))]
+    found: list[Shapes] = []
+
+    def frames() -> Iterator[np.ndarray]:
+        for frame in range(n_frames):
+            labels = labeled.read(frame)
+            if dividing is not None:
+                found.append(shapes(labels))
+            yield labels
+
+    mappings = [checked_tracks(entry, frame) for frame, entry in enumerate(track(frames()))]
     if len(mappings) != n_frames:
         raise UserError(f"tracking_method: {n_frames} frames were given and {len(mappings)} came back")
+    divisions: list[lineage.Division] = []
+    if dividing is not None:
+        seen = sightings_of(mappings, found, labeled.shape[2])
+        mappings, divisions = numbered(mappings, seen, find_divisions(seen, **dividing))
     n_cells = max((int(tracks_of(mapping).max(initial=0)) for mapping in mappings), default=0)
     dtype = np.uint16 if n_cells <= np.iinfo(np.uint16).max else np.uint32
     attributes = {"display_limits": [0, n_cells]}
     with writing(output, labeled.shape, dtype, LABELS, attributes=attributes) as append:
         for frame, mapping in enumerate(mappings):
             append(relabel(labeled.read(frame), mapping, dtype))
-    return mappings
+    return mappings, divisions
 
 
-def main(source: str, output: str, tracking_method: str, **settings: Any) -> None:
+def main(
+    source: str,
+    output: str,
+    table: str,
+    tracking_method: str,
+    *,
+    fov: int,
+    divisions: bool,
+    division_roundness: float,
+    division_frames: int,
+    division_min_age: int,
+    **settings: Any,
+) -> None:
+    dividing = {
+        "max_gap": settings["max_gap"],
+        "division_roundness": division_roundness,
+        "division_frames": division_frames,
+        "division_min_age": division_min_age,
+    }
+    track = tracker(tracking_method, settings)
     with plugins.blamed(tracking_method, "tracking_method"):
-        mappings = track_movie(Path(source), Path(output), tracker(tracking_method, settings))
+        mappings, found = track_movie(Path(source), Path(output), track, dividing if divisions else None)
+    lineage.write_lineage(Path(table), fov, lineage.seen_in(map(tracks_of, mappings)), found)
     lengths = np.bincount(np.concatenate([tracks_of(mapping) for mapping in mappings]))[1:]
     job.log.info("%d cells; frames per cell: %s", len(lengths), np.sort(lengths)[::-1].tolist())
     job.log.info("cells per frame: %s", [len(tracks_of(mapping)) for mapping in mappings])
     shared = {frame: len(mapping.parts) for frame, mapping in enumerate(mappings) if mapping.parts}
     if shared:
         job.log.info("cells that touch others and were kept apart, by frame: %s", shared)
+    job.log.info("%d divisions", len(found))
+    for parent, daughters, frame in found:
+        job.log.info("cell %d divides into %s in frame %d", parent, " and ".join(map(str, daughters)), frame)
 
 
 if __name__ == "__main__":
     with job.running(snakemake) as settings:
-        main(snakemake.input.labeled, snakemake.output.tracked, **settings)
+        main(snakemake.input.labeled, snakemake.output.tracked, snakemake.output.lineage, **settings)

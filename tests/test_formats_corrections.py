@@ -121,7 +121,7 @@ def test_the_life_of_a_correction(done):
     changed = {name for name in differences(automatic, snapshot(done)) if name.startswith("fov_")}
     changed = {name for name in changed if "/exports/" not in name}
     assert {name.split("/")[1] for name in changed} == {
-        *("images.zarr", "cells.zarr", "small_fov_000_traces.csv", "small_fov_000_lineage.csv"),
+        *("images.zarr", "cells.zarr", "small_fov_000_traces.csv", "small_fov_000_lineage_corrected.csv"),
         "small_fov_000_digest.zip",
     }
     assert all("/seg_corrected_ch_0/" in name for name in changed if "images.zarr" in name)
@@ -164,7 +164,7 @@ def test_the_life_of_a_correction(done):
     tables = {name for name in gone if "/" not in name} - {"processing_config.yaml"}
     assert "# Missing FOVs: 0 (failed)" in (done.folder / "results/small/all_area_ch_0.csv").read_text()
     of_fovs = {f"fov_001/small_fov_001_{end}" for end in ("traces.csv", "digest.zip")}
-    of_fovs |= {"fov_000/small_fov_000_lineage.csv"}
+    of_fovs |= {"fov_000/small_fov_000_lineage_corrected.csv"}
     assert gone - tables == {"processing_config.yaml", *of_fovs}
 
     # Taken away, everything is as before the first one.

@@ -21,6 +21,7 @@ import crop_cells
 import extract_features
 from celltraces.errors import UserError
 from celltraces.exports import fov
+from celltraces.labels import lineage
 from celltraces.planning import datasets
 from celltraces.pyme import pzf, tables
 from celltraces.pyme.images import export
@@ -560,8 +561,10 @@ def spotted(folder, sigma=1.4):
     crop_cells.write_cells(tracked, list(frames.values()), folder / "cells.zarr", crop_padding=4)
     chosen = [(0, ["area"]), (1, ["particle_num"])]
     numbers = {"background_weight": 1.0, "mask_margin": 0, "particle_sigma": sigma, "particle_threshold": 4.5}
+    lineage.write_lineage(folder / "lineage.csv", 0, {}, [])
     extract_features.main(
-        *(str(folder / "cells.zarr"), str(folder / "traces.csv"), 0, 0, chosen),
+        *(str(folder / "cells.zarr"), str(folder / "traces.csv"), 0, 0, chosen, str(folder / "lineage.csv")),
+        lineage_columns=False,
         plugins=[],
         min_frames=1,
         border_margin=0,

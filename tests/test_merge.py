@@ -1,5 +1,7 @@
 """Merged and tidy tables: good rows only, with the times of their own FOV. (A person's decisions: test_curation.py.)"""
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
@@ -8,6 +10,7 @@ from conftest import Checkout, small_config
 
 import merge_samples
 import tidy_traces
+from celltraces.labels import lineage
 from celltraces.results.curation import good_traces
 
 
@@ -112,20 +115,29 @@ def test_types_of_an_empty_fov_do_not_matter(tmp_path):
     path.write_text("fov,cell,frame,good,position_x\n")
     out = [str(tmp_path / name) for name in ("t.csv", "t.parquet")]
     settings = {"samples": {}, "times_min": [[0.0]], "missing": {"3": "failed"}}
-    tidy_traces.main([str(path)], *out, [], dataset="d", **settings)
+    lineage.write_lineage(tmp_path / "l.csv", 0, {}, [])
+    tidy_traces.main([str(path)], *out, [], [str(tmp_path / "l.csv")], dataset="d", **settings)
     table = pq.read_table(out[1])
-    assert str(table.schema.field("cell").type) == "int64"
+    assert {str(table.schema.field(name).type) for name in ("cell", "parent", "division_frame")} == {"int64"}
     assert table.schema.metadata[b"missing_fovs"] == b"3 (failed)"
     assert pd.read_csv(out[0]).columns.tolist() == table.column_names
 
 
-def test_columns_that_only_some_fovs_have(tmp_path):
-    for fov, more in ((0, {}), (1, {"parent": [4.0]})):
-        columns = {"fov": [fov], "cell": [7], "frame": [0], "good": [True], "x": [1.5], **more}
-        pd.DataFrame(columns).to_csv(tmp_path / f"d_fov_00{fov}_traces.csv", index=False)
+@pytest.mark.parametrize("corrected", [{}, {"parent": [4], "division_frame": [3]}])
+def test_every_row_says_where_its_cell_came_from(tmp_path, corrected):
+    """Whether the traces of a FOV have these columns, as those of a corrected one, or not."""
+    tables = {fov: [str(tmp_path / f"d_fov_00{fov}_{name}.csv") for name in ("traces", "lineage")] for fov in (0, 1)}
+    for fov, (traces, table) in tables.items():
+        columns = {"fov": [fov], "cell": [7], "frame": [0], "good": [True], "x": [1.5], **(corrected if fov else {})}
+        pd.DataFrame(columns).to_csv(traces, index=False)
+        divisions = [lineage.Division(4, (7, 8), 3)] if fov else []
+        lineage.write_lineage(Path(table), fov, {4: (0, 2), 7: (3, 5), 8: (3, 5)}, divisions)
     out = [str(tmp_path / name) for name in ("t.csv", "t.parquet")]
     settings = {"samples": {}, "times_min": [[0.0], [0.0]], "missing": {}}
-    tidy_traces.main([str(tmp_path / f"d_fov_00{fov}_traces.csv") for fov in (0, 1)], *out, [], dataset="d", **settings)
+    traces, lineages = zip(*tables.values(), strict=True)
+    tidy_traces.main(traces, *out, [], lineages, dataset="d", **settings)
     for table in (pd.read_csv(out[0]), pq.read_table(out[1]).to_pandas()):
-        assert table.x.tolist() == [1.5, 1.5]
-        assert table.parent.isna().tolist() == [True, False]
+        assert list(table.columns)[-3:] == ["x", "parent", "division_frame"]
+        assert table[["parent", "division_frame"]].isna().all(axis=1).tolist() == [True, False]
+        assert table.loc[1, ["parent", "division_frame"]].tolist() == [4, 3]
+    assert Path(out[0]).read_text().splitlines()[1:] == ["d,,0,7,0,0.0,1.5,NaN,NaN", "d,,1,7,0,0.0,1.5,4,3"]

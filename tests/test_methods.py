@@ -15,6 +15,7 @@ from celltraces.storage.codecs import PIXELS
 from celltraces.storage.frames import open_frames, writing
 from celltraces.tracking.methods import tracker
 
+DIVISIONS = {"divisions": True, "division_roundness": 0.65, "division_frames": 3, "division_min_age": 4}
 TRACKING = {"min_iou": 0.1, "iou": "box", "max_gap": 3, "min_size": None, "max_size": None, "split_touching": True}
 
 
@@ -104,11 +105,14 @@ def test_what_goes_wrong_in_a_method_names_file_and_function(tmp_path, name, tex
     (tmp_path / "mine.py").write_text(text)
     with writing(tmp_path / "in/0", (1, 4, 5), np.uint16, PIXELS) as append:
         append(np.ones((4, 5), np.uint16))
-    main, settings = (segment_cells.main, {}) if name == "segment" else (track_cells.main, TRACKING)
+    if name == "segment":
+        main, outputs, settings = segment_cells.main, ["out/0"], {}
+    else:
+        main, outputs, settings = track_cells.main, ["out/0", "lineage.csv"], {**TRACKING, **DIVISIONS, "fov": 0}
     method = f"{tmp_path / 'mine.py'}:{name}"
     key = "segmentation_method" if name == "segment" else "tracking_method"
     with pytest.raises(UserError) as caught:
-        main(str(tmp_path / "in/0"), str(tmp_path / "out/0"), **{key: method}, **settings)
+        main(*(str(tmp_path / name) for name in ("in/0", *outputs)), **{key: method}, **settings)
     line = str(caught.value)
     assert line.startswith(f"{key}: ")
     assert method in line

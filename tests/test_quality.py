@@ -196,8 +196,8 @@ def cells(n_cells=12, n_frames=20, area=300):
     return rng.integers(int(area * 0.7), int(area * 1.3), (n_cells, n_frames)).astype(np.int32)
 
 
-def of_cells(areas):
-    return found(check_cells(0, areas, **OF_CELLS))
+def of_cells(areas, dividing=()):
+    return found(check_cells(0, areas, np.isin(np.arange(len(areas)), dividing), **OF_CELLS))
 
 
 def test_sound_cells():
@@ -230,6 +230,13 @@ def test_all_traces_end():
     areas[:11, 15:] = 0
     assert (15, "cells_vanish") in of_cells(areas)
     assert {frame for frame, check in of_cells(areas) if check == "cells_vanish"} == {15}
+
+
+def test_mothers_that_divide_do_not_vanish():
+    areas = np.concatenate([cells(), cells(24)])
+    areas[:12, 15:], areas[12:, :15] = 0, 0
+    assert (15, "cells_vanish") in of_cells(areas, range(1))
+    assert "cells_vanish" not in {check for _, check in of_cells(areas, range(12))}
 
 
 def traces(values):

@@ -25,7 +25,7 @@ import crop_cells
 import digest_fov
 import digest_images
 import write_report
-from celltraces.labels import left_out
+from celltraces.labels import left_out, lineage
 from celltraces.report import digest, fov_digest, page
 from celltraces.report.build import build, cells_to_show, within
 from celltraces.report.fov_digest import NOT_THERE
@@ -169,12 +169,14 @@ def two_cells(tmp_path):
     ) as append:
         for frame in labels:
             append(frame)
+    lineage.write_lineage(tmp_path / "lineage.csv", 0, {3: (0, 5), 9: (2, 5)}, [])
     files = fov_digest.make_digest(
         tmp_path / "cells.zarr",
         tmp_path / "traces.csv",
         arrays["pc_ch_0"].path,
         tracked.path,
         tmp_path / "seg_labeled_ch_0/0",
+        tmp_path / "lineage.csv",
         pc=0,
         fl=[1],
         column="total",

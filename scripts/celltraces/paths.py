@@ -94,6 +94,7 @@ class Layout:
         self.traces = f"{self.fov}/{self.base}{TRACES}"
         self.inspected = self.traces.removesuffix(".csv") + INSPECTED
         self.lineage = f"{self.fov}/{self.base}_lineage.csv"
+        self.lineage_corrected = f"{self.fov}/{self.base}_lineage_corrected.csv"
         self.record = f"{self.dataset}/processing_config.yaml"
         self.quality = f"{self.dataset}/qc.csv"
         self.merged = f"{self.dataset}/{{sample}}_{{column}}.csv"

@@ -13,6 +13,7 @@ import numpy as np
 
 from celltraces.exports.fov import Fov
 from celltraces.files import whole
+from celltraces.labels.lineage import TRACE_COLUMNS
 from celltraces.storage.hdf5 import new_file, new_group
 
 if TYPE_CHECKING:
@@ -26,7 +27,10 @@ def export(fov: Fov, outputs: Sequence[Path]) -> None:
     import pandas as pd
 
     assert fov.traces is not None
-    write_anndata(outputs[0], pd.read_csv(fov.traces), fov.settings["times_min"])
+    traces = pd.read_csv(fov.traces)
+    for at, name in enumerate(TRACE_COLUMNS):
+        traces[name] = traces["cell"].map({cell: origin[at] for cell, origin in fov.origins.items()}).astype(float)
+    write_anndata(outputs[0], traces, fov.settings["times_min"])
 
 
 def write_anndata(path: Path, traces: pd.DataFrame, times_min: Sequence[float]) -> None:

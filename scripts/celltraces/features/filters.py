@@ -1,19 +1,28 @@
 """Decide which cells are left out of the traces: those seen in too few frames or too near to the edge."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from celltraces import paths
 from celltraces.frames import coverage
+from celltraces.labels.lineage import longest_lines
 from celltraces.storage import cells
 from celltraces.storage.cells import read_crop
 
 
-def too_short(valid: np.ndarray, min_frames: int) -> np.ndarray:
-    """Which cells, (N,) bool, are present in fewer than `min_frames` frames; valid is (N, T) bool."""
-    return valid.sum(axis=1) < min_frames
+def too_short(
+    ids: np.ndarray, valid: np.ndarray, min_frames: int, origins: Mapping[int, tuple[int, int]]
+) -> np.ndarray:
+    """Which cells, (N,) bool, are present in fewer than `min_frames` frames; ids (N,), valid (N, T) bool.
+
+    A mother and her daughters count together, along the longest line of descent: a cell that divides is there before
+    and after. origins: parent and frame of birth of the cells that have a parent.
+    """
+    n_frames = dict(zip(ids.tolist(), valid.sum(axis=1).tolist(), strict=True))
+    lines = longest_lines(n_frames, origins)
+    return np.array([lines[cell] < min_frames for cell in ids.tolist()], bool)
 
 
 def on_border(valid: np.ndarray, bboxes: np.ndarray, shape: Sequence[int], border_margin: int) -> np.ndarray:

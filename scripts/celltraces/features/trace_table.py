@@ -93,6 +93,7 @@ def trace_lines(
     fov: int,
     chosen: Chosen,
     origins_of: Mapping[int, tuple[int, int]] | None = None,
+    descent: Mapping[int, tuple[int, int]] | None = None,
     *,
     min_frames: int,
     border_margin: int,
@@ -100,12 +101,13 @@ def trace_lines(
 ) -> Iterator[str]:
     """The lines of the traces: the header, then one row for each kept cell and frame, by cell and frame.
 
-    `origins_of`: parent and frame of birth of the cells that have a parent, where a person corrected the labels.
+    `origins_of`: parent and frame of birth of the cells that have a parent, where these are to be columns; `descent`:
+    the same, for `min_frames`, for which mothers and daughters count together.
     """
     ids, valid, bboxes = (
         cells.get_array(get, f"metadata/{name}")[0] for name in ("cell_ids", "valid_frames", "bboxes")
     )
-    short = too_short(valid, min_frames)
+    short = too_short(ids, valid, min_frames, descent or {})
     border = near_edge(get, ids, valid, bboxes, chosen.pc, border_margin)
     kept = ~short & ~border
     job.log.info(

@@ -74,6 +74,14 @@ def checked_divisions(divisions: Iterable[Division], seen: Seen, where: str) -> 
     return kept, notes
 
 
+def seen_in(frames: Iterable[Iterable[int]]) -> dict[int, tuple[int, int]]:
+    """First and last frame of each cell, from the cells of each frame."""
+    seen: dict[int, tuple[int, int]] = {}
+    for frame, cells in enumerate(frames):
+        seen |= {int(cell): (seen.get(int(cell), (frame,))[0], frame) for cell in cells}
+    return seen
+
+
 def write_lineage(path: Path, fov: int, seen: Seen, divisions: Iterable[Division]) -> None:
     """One row per cell: where it is, and which cell and division it came from (NaN: from none)."""
     origin = {daughter: (division.parent, division.frame) for division in divisions for daughter in division.daughters}
@@ -89,6 +97,28 @@ def read_table(path: Path) -> dict[int, tuple[int, int]]:
             for row in csv.DictReader(file)
             if row["parent"] != NONE
         }
+
+
+def longest_lines(n_frames: Mapping[int, int], origins: Mapping[int, tuple[int, int]]) -> dict[int, int]:
+    """For each cell the frames of the longest line of descent that it is part of: mothers and daughters count together.
+
+    n_frames: the frames in which each cell is seen. origins: parent and frame of birth, of cells that have a parent.
+    """
+    daughters: dict[int, list[int]] = {}
+    for cell, (parent, _) in origins.items():
+        daughters.setdefault(parent, []).append(cell)
+    before: dict[int, int] = {}  # frames of a cell and all before her
+    waiting = [(cell, 0) for cell in {*n_frames, *daughters} - {*origins}]
+    order = []
+    while waiting:
+        cell, above = waiting.pop()
+        order.append(cell)
+        before[cell] = above + n_frames.get(cell, 0)
+        waiting += [(daughter, before[cell]) for daughter in daughters.get(cell, ())]
+    after: dict[int, int] = {}  # frames of all after a cell, along the longest way
+    for cell in reversed(order):
+        after[cell] = max((n_frames.get(one, 0) + after[one] for one in daughters.get(cell, ())), default=0)
+    return {cell: before[cell] + after[cell] for cell in order if cell in n_frames}
 
 
 def divisions_of(origins: Mapping[int, tuple[int, int]]) -> list[Division]:

@@ -53,7 +53,7 @@ def forget(layout: Layout, datasets: Mapping[str, Dataset], found: Corrections) 
 
 def _outputs(layout: Layout, pc: int) -> Iterator[str]:
     yield f"{layout.images}/{corrected(pc)}"
-    yield layout.lineage
+    yield layout.lineage_corrected
     for stage in STAGES:
         yield layout.log(stage)
         yield layout.benchmark(stage)

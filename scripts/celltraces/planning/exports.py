@@ -18,6 +18,11 @@ def needs_labels(experiment: Experiment, name: str) -> bool:
     return experiment.tracing and bool({LABELS, LABELS_IF_ANY} & {*FORMATS[name].needs})
 
 
+def needs_lineage(experiment: Experiment, name: str) -> bool:
+    """Whether the job gets the lineage table: where it gets labels or traces."""
+    return experiment.tracing and bool({LABELS, LABELS_IF_ANY, TRACES} & {*FORMATS[name].needs})
+
+
 def export_inputs(experiment: Experiment, name: str) -> dict[str, Any]:
     """Inputs of a format's job by their names, as templates, but for the labels: see needs_labels."""
     layout, arrays, needs = experiment.layout, experiment.arrays, FORMATS[name].needs

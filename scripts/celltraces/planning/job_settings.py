@@ -73,6 +73,10 @@ def _input_file(dataset: Dataset) -> dict[str, Any]:
     return {"raw": dataset.path, "files": {dataset.path: dataset.identity}}
 
 
+def _track(experiment: Experiment, wildcards: Wildcards) -> dict[str, Any]:
+    return {"fov": int(wildcards["fov"])}
+
+
 def _apply_corrections(experiment: Experiment, wildcards: Wildcards) -> dict[str, Any]:
     file = experiment.corrections[wildcards["dataset"], wildcards["fov"]]
     return {"correction": file, "fov": int(wildcards["fov"]), "files": {file: content_identity(file)}}
@@ -93,7 +97,8 @@ def _extract_taken_in(experiment: Experiment, wildcards: Wildcards) -> dict[str,
 
 def _extract(experiment: Experiment, wildcards: Wildcards) -> dict[str, Any]:
     features = features_of(experiment.config, experiment.pc, experiment.fl)
-    return {"fov": int(wildcards["fov"]), "pc": experiment.pc, "chosen": features}
+    corrected = (wildcards["dataset"], wildcards["fov"]) in experiment.corrections
+    return {"fov": int(wildcards["fov"]), "pc": experiment.pc, "chosen": features, "lineage_columns": corrected}
 
 
 def _register(experiment: Experiment, wildcards: Wildcards) -> dict[str, Any]:
@@ -347,6 +352,7 @@ OF_JOB: Mapping[str, Callable[[Experiment, Wildcards], dict[str, Any]]] = {
     "register": _register,
     "shift_field": _shift_field,
     "tidy": _tidy,
+    "track": _track,
     "write_report": _write_report,
 }
 """Of each stage that needs more than the keys that the schema gives it."""

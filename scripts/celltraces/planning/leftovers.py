@@ -112,7 +112,8 @@ def _judge(experiment: Experiment, name: str, wanted: Collection[str]) -> Ours:
     of_fov: list[tuple[str, Callable[[re.Match[str]], bool]]] = [
         (rf"images\.zarr/{ARRAY}", lambda match: match["array"] in arrays(match["fov"])),
         (r"images\.zarr/zarr\.json|cells\.zarr(\.zip)?", lambda match: False),
-        (rf"{base}_(traces|traces_taken_in|decisions|lineage|lineage_edited)\.csv", lambda match: False),
+        (rf"{base}_(traces|traces_taken_in|decisions)\.csv", lambda match: False),
+        (rf"{base}_lineage(_corrected|_edited)?\.csv", lambda match: False),
         (rf"{base}_(digest|base_regions\.zarr)\.zip", lambda match: False),
         (rf"{base}_(?P<movie>overlay\.\w+)", lambda match: traced and match["movie"] == movie),
         *(_of_format(entry, path, base, traced, arrays) for entry in FORMATS.values() for path in entry.outputs),

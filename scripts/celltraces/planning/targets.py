@@ -45,7 +45,7 @@ def _per_fov(experiment: Experiment) -> Iterator[str]:
     if not experiment.copy_only:
         yield from (layout.frames(name, level=1) for name in images)
     if experiment.tracing:
-        yield from (layout.cells, layout.traces)
+        yield from (layout.cells, layout.traces, layout.lineage)
 
 
 def _of_correction(experiment: Experiment) -> Iterator[str]:
@@ -53,7 +53,8 @@ def _of_correction(experiment: Experiment) -> Iterator[str]:
     layout = experiment.layout
     assert experiment.pc is not None
     name = corrected(experiment.pc)
-    yield from (layout.frames(name), layout.frames(name, level=1), layout.group(name), layout.lineage)
+    yield from (layout.frames(name), layout.frames(name, level=1), layout.group(name))
+    yield layout.lineage_corrected
 
 
 def _of_edits(experiment: Experiment) -> Iterator[str]:

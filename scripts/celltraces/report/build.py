@@ -173,7 +173,7 @@ def data_of(
         "channels": channels,
         "levels": {str(fov): found.digests[fov]["levels"] for fov in fovs},
         "cells": [
-            {"fov": fov, "cell": of_cell["cell"], "frames": of_cell["frames"], "strip": strip}
+            {"fov": fov, "strip": strip, **{key: value for key, value in of_cell.items() if key != "bytes"}}
             for (fov, of_cell), strip in zip(chosen, strips, strict=True)
         ],
         "counts": {

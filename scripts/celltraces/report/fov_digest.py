@@ -10,7 +10,7 @@ import numpy as np
 
 from celltraces import paths
 from celltraces.features.filters import near_edge, too_short
-from celltraces.labels import left_out
+from celltraces.labels import left_out, lineage
 from celltraces.pictures import draw
 from celltraces.report.digest import DIGEST, THUMBNAIL, as_webp, spread, strip_file
 from celltraces.storage import display_level
@@ -128,12 +128,22 @@ def evenly_spaced(frames: np.ndarray, n: int) -> np.ndarray:
     return frames[np.unique(np.linspace(0, len(frames) - 1, n).round().astype(int))]
 
 
+def family(cell: int, origins: Mapping[int, tuple[int, int]], divisions: Sequence[lineage.Division]) -> dict[str, Any]:
+    """The parent of a cell and the frame in which it was born, its daughters and the frame in which it divided."""
+    known: dict[str, Any] = dict(zip(lineage.TRACE_COLUMNS, origins.get(cell, ()), strict=False))
+    for division in divisions:
+        if division.parent == cell:
+            known |= {"daughters": division.daughters, "divides": division.frame}
+    return known
+
+
 def make_digest(
     cells: Path,
     traces: Path,
     pc_frames: Path,
     tracked: Path,
     labeled: Path,
+    lineage_table: Path,
     *,
     pc: int,
     fl: Sequence[int],
@@ -149,17 +159,21 @@ def make_digest(
 
     tracked, kept, short, border, both: numbers of cells, and of those that each filter left out (`both`: both did);
     tracked_by_frame, kept_by_frame: numbers of cells, one for each frame;
+    divisions: number of cells that divide;
     left_out: what segmentation left out because of its size, in all frames, as `left_out.totals`;
     frame, bytes: the one on the thumbnail, and the size of its file;
     levels: of each channel, phase contrast first, the counts that are black and white in the film strips;
-    cells: for each film strip `cell`, `frames` and `bytes`, in the order in which they are to be shown.
+    cells: for each film strip `cell`, `frames` and `bytes`, in the order in which they are to be shown; `parent`,
+    `daughters` and frames of divisions of cells that have them.
 
     Where this failed `problem`, the kind of error, stands there alone.
     """
     files: dict[str, bytes] = {}
+    origins = lineage.read_table(lineage_table)
+    divisions = lineage.divisions_of(origins)
     with open_store(cells) as get:
         ids, valid, bboxes = (get_array(get, f"metadata/{name}")[0] for name in ("cell_ids", "valid_frames", "bboxes"))
-        short = too_short(valid, min_frames)
+        short = too_short(ids, valid, min_frames, origins)
         border = near_edge(get, ids, valid, bboxes, pc, border_margin)
         means, kept_by_frame = means_and_counts(traces, column, valid.shape[1])
         by_size = open_frames(labeled).attributes
@@ -186,6 +200,7 @@ def make_digest(
         "short": int(short.sum()),
         "border": int(border.sum()),
         "both": int((short & border).sum()),
+        "divisions": len(divisions),
         "left_out": left_out.totals(by_size[left_out.ATTRIBUTE]),
         "tracked_by_frame": valid.sum(axis=0).tolist(),
         "kept_by_frame": kept_by_frame,
@@ -193,7 +208,13 @@ def make_digest(
         "bytes": len(files[THUMBNAIL]),
         "levels": greys,
         "cells": [
-            {"cell": cell, "frames": frames_of[cell].tolist(), "bytes": len(files[strip_file(cell)])} for cell in chosen
+            {
+                "cell": cell,
+                "frames": frames_of[cell].tolist(),
+                "bytes": len(files[strip_file(cell)]),
+                **family(cell, origins, divisions),
+            }
+            for cell in chosen
         ],
     }
     return {DIGEST: json.dumps(known, sort_keys=True).encode(), **files}

@@ -238,7 +238,9 @@ function start(report) {
     under.append(...cell.frames.map((frame) => make("span", label(frame), { title: `frame ${frame}` })));
     strip.append(rows, image, under);
     const light = report.levels[cell.fov].slice(1).map(([low, high], at) => `${report.channels[at + 1]} ${shown(low)} to ${shown(high)} counts above the background`);
-    const note = `${named(cell)}: times in ${report.unit}, dotted in the plot; the outline is what was measured.` + (light.length ? ` Black to white, in all of FOV ${cell.fov}: ${light.join("; ")}.` : "");
+    const born = cell.parent === undefined ? "" : `, daughter of cell ${cell.parent} (frame ${cell.division_frame})`;
+    const divides = cell.daughters ? `, divides into ${cell.daughters.join(" and ")} (frame ${cell.divides})` : "";
+    const note = `${named(cell)}${born}${divides}: times in ${report.unit}, dotted in the plot; the outline is what was measured.` + (light.length ? ` Black to white, in all of FOV ${cell.fov}: ${light.join("; ")}.` : "");
     film.replaceChildren(strip, make("p", note, { class: "note" }));
   }
 

@@ -109,7 +109,8 @@ def cards(
         struck.setdefault(int(row["fov"]), {})[row["check"]] = True
     made = []
     for fov in fovs:
-        known = {"tracked": 0, "kept": 0, "short": 0, "border": 0, "both": 0, "frame": None} | digests.get(fov, {})
+        known = dict.fromkeys(("tracked", "kept", "short", "border", "both", "divisions"), 0) | {"frame": None}
+        known |= digests.get(fov, {})
         made.append(
             {
                 "fov": fov,
@@ -121,6 +122,7 @@ def cards(
                 "frame": known["frame"],
                 "left_out": known.get("left_out"),
                 "tracked": known["tracked"],
+                "divisions": known["divisions"],
                 "good": good.get(fov, 0),
                 "short": known["short"] - known["both"],
                 "border": known["border"] - known["both"],
@@ -161,7 +163,7 @@ def images(digests: Mapping[int, Mapping[str, Any]], channels: Mapping[str, str]
 
 def totals(of_fovs: Sequence[Mapping[str, Any]]) -> dict[str, int]:
     """Numbers of cells in all FOVs, and of FOVs that failed or have findings."""
-    sums = {key: sum(card[key] for card in of_fovs) for key in ("tracked", "good", *FILTERS)}
+    sums = {key: sum(card[key] for card in of_fovs) for key in ("tracked", "divisions", "good", *FILTERS)}
     return sums | {
         "fovs": len(of_fovs),
         "failed": sum(card["failed"] for card in of_fovs),

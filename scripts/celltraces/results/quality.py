@@ -147,10 +147,12 @@ def check_times(
         yield Finding(fov, frame, "time_gap", value, qc_interval)
 
 
-def check_cells(fov: int, areas: np.ndarray, *, qc_count: float, qc_size: float, qc_vanish: float) -> Findings:
+def check_cells(
+    fov: int, areas: np.ndarray, dividing: np.ndarray, *, qc_count: float, qc_size: float, qc_vanish: float
+) -> Findings:
     """Jumps of the number of cells, cells far above the usual size, and frames after which most cells are gone.
 
-    areas: (N, T) pixels of each cell, 0 where it is absent.
+    areas: (N, T) pixels of each cell, 0 where it is absent. dividing: (N,) bool, the cells that end since they divide.
     """
     present = areas > 0
     if not present.any():
@@ -163,7 +165,7 @@ def check_cells(fov: int, areas: np.ndarray, *, qc_count: float, qc_size: float,
         yield Finding(fov, frame, "cell_size", areas[:, frame].max() / usual, qc_size)
     last = areas.shape[1] - 1 - np.argmax(present[:, ::-1], axis=1)
     for frame in range(1, areas.shape[1]):
-        gone = np.count_nonzero(last == frame - 1)
+        gone = np.count_nonzero((last == frame - 1) & ~dividing)
         if gone >= MIN_CELLS and gone >= qc_vanish * counts[frame - 1]:
             yield Finding(fov, frame, "cells_vanish", gone / counts[frame - 1], qc_vanish)
 

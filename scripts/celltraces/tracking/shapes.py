@@ -1,0 +1,61 @@
+"""Tabulate area, centre and shape of the regions of a frame, from its runs of equal pixels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from celltraces.labels.regions import pixel_runs
+
+
+class Shapes(NamedTuple):
+    """The regions of a frame, sorted by label; (N,) each.
+
+    Areas in pixels, centres in pixels (the middle of the first pixel is 0). roundness: short axis by long axis of the
+    ellipse with the same second moments, 0 to 1. filling: area by that of this ellipse, about 1 for an ellipse and less
+    for what has a waist or arms.
+    """
+
+    label: np.ndarray
+    area: np.ndarray
+    y: np.ndarray
+    x: np.ndarray
+    roundness: np.ndarray
+    filling: np.ndarray
+
+
+def shapes(labels: np.ndarray) -> Shapes:
+    """Shapes of the regions of a label image (H, W)."""
+    runs = pixel_runs(labels)
+    inside = np.flatnonzero(runs.value)
+    order = inside[np.argsort(runs.value[inside], kind="stable")]
+    return _shapes(runs.start[order], runs.length[order], runs.value[order], labels.shape[1])
+
+
+def shapes_of_pixels(parts: Sequence[np.ndarray], width: int) -> Shapes:
+    """Shapes of regions given by their pixels, as positions in the flat frame of that width; labels are 0, 1, 2, ..."""
+    start = np.concatenate(parts)
+    value = np.repeat(np.arange(len(parts)), [part.size for part in parts])
+    return _shapes(start, np.ones(start.size, np.int64), value, width)
+
+
+def _shapes(start: np.ndarray, length: np.ndarray, value: np.ndarray, width: int) -> Shapes:
+    """From runs sorted by value. A pixel counts as a square, so that its second moment is 1/12 along each axis."""
+    if not value.size:
+        return Shapes(value, np.zeros(0, np.int64), *np.zeros((4, 0)))
+    first = np.flatnonzero(np.concatenate([[True], value[1:] != value[:-1]]))
+    row, column = np.divmod(start, width)
+    middle = column + (length - 1) / 2
+    area = np.add.reduceat(length, first)
+    y = np.add.reduceat(length * row, first) / area
+    x = np.add.reduceat(length * middle, first) / area
+    region = np.repeat(np.arange(first.size), np.diff(first, append=value.size))
+    row, middle = row - y[region], middle - x[region]
+    yy = np.add.reduceat(length * row**2, first) / area + 1 / 12
+    xx = np.add.reduceat(length * (middle**2 + length**2 / 12), first) / area  # of a run: length squared / 12
+    xy = np.add.reduceat(length * row * middle, first) / area
+    mean, spread = (yy + xx) / 2, np.hypot((yy - xx) / 2, xy)
+    short, long = np.sqrt(mean - spread), np.sqrt(mean + spread)
+    return Shapes(value[first], area, y, x, short / long, area / (4 * np.pi * short * long))
