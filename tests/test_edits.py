@@ -709,6 +709,7 @@ def content(results):
     }
 
 
+DESCENT = ["parent", "division_frame"]
 MARKS = {"apply_curation", "extract_taken_in", "list_edits", "merge", "tidy", "write_report"}
 TRACKS = {"apply_edits", "cache_edited", "index_edited", "crop", "extract", "digest", "qc"}
 
@@ -725,7 +726,11 @@ def test_edits_reach_the_tables_and_taking_them_away_restores_the_results(movies
     with open_store(results / "small/fov_000/cells.zarr") as get:
         of_cells = regions.of_cells(get)
     assert all((getattr(base, name) == getattr(of_cells, name)).all() for name in ("frame", "label", "area", "box"))
-    whole = pd.read_csv(results / "small/small_traces.csv")
+
+    def read_tidy():  # without descent, which the traces of a FOV with edits have
+        return pd.read_csv(results / "small/small_traces.csv").drop(columns=DESCENT, errors="ignore")
+
+    whole = read_tidy()
     tidy = whole[whole.fov == 0]
     kept = sorted({*tidy.cell})
     (left_out, *_) = sorted({*base.label.tolist()} - {*kept})
@@ -769,8 +774,7 @@ def test_edits_reach_the_tables_and_taking_them_away_restores_the_results(movies
     expected.loc[(expected.cell == three) & (expected.frame >= 4), "cell"] = four
     expected = expected[~((expected.cell == two) & expected.frame.between(2, 4)) & (expected.frame != 7)]
     expected = pd.concat([expected.sort_values(["cell", "frame"]), whole[whole.fov == 1]])
-    found = pd.read_csv(results / "small/small_traces.csv").drop(columns=["parent", "division_frame"])
-    pd.testing.assert_frame_equal(found, expected.reset_index(drop=True))
+    pd.testing.assert_frame_equal(read_tidy(), expected.reset_index(drop=True))
     merged = pd.read_csv(results / "small/a_area_ch_0.csv", comment="#")
     assert sorted(zip(merged.fov, merged.cell, merged.value, strict=True)) == sorted(
         zip(expected.fov, expected.cell, expected.area_ch_0, strict=True)
