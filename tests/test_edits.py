@@ -22,6 +22,7 @@ from celltraces.edits.records import Anchor, Edit
 from celltraces.edits.replay import replay
 from celltraces.edits.undo import in_force
 from celltraces.errors import UserError
+from celltraces.labels.lineage import write_lineage
 from celltraces.paths import Layout
 from celltraces.planning import edits as planned
 from celltraces.runs import summary
@@ -626,8 +627,15 @@ def test_numbers_that_no_longer_fit_make_wider_labels(tmp_path):
     movie[:, 1:4, 1:4] = 65535
     base = write_labels(tmp_path / "base/0", movie)
     split = make(op="split", cell=anchors.make_anchor(of_images(movie), 1, movie[1]))
+    write_lineage(tmp_path / "base.csv", 3, {65535: (0, 1)}, [])
     apply_edits.main(
-        *(str(base), None, str(tmp_path / "edited/0"), str(tmp_path / "l.csv"), str(tmp_path / "r.zarr.zip")),
+        *(
+            str(base),
+            str(tmp_path / "base.csv"),
+            str(tmp_path / "edited/0"),
+            str(tmp_path / "l.csv"),
+            str(tmp_path / "r.zarr.zip"),
+        ),
         fov=3,
         edits=[records.to_json(split)],
     )
