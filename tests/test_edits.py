@@ -628,14 +628,9 @@ def test_numbers_that_no_longer_fit_make_wider_labels(tmp_path):
     base = write_labels(tmp_path / "base/0", movie)
     split = make(op="split", cell=anchors.make_anchor(of_images(movie), 1, movie[1]))
     write_lineage(tmp_path / "base.csv", 3, {65535: (0, 1)}, [])
+    paths = [base, *(tmp_path / name for name in ("base.csv", "edited/0", "l.csv", "r.zarr.zip"))]
     apply_edits.main(
-        *(
-            str(base),
-            str(tmp_path / "base.csv"),
-            str(tmp_path / "edited/0"),
-            str(tmp_path / "l.csv"),
-            str(tmp_path / "r.zarr.zip"),
-        ),
+        *map(str, paths),
         fov=3,
         edits=[records.to_json(split)],
     )
