@@ -22,6 +22,7 @@ from celltraces.edits.records import Anchor, Edit
 from celltraces.edits.replay import replay
 from celltraces.edits.undo import in_force
 from celltraces.errors import UserError
+from celltraces.labels.lineage import write_lineage
 from celltraces.paths import Layout
 from celltraces.planning import edits as planned
 from celltraces.runs import summary
@@ -626,8 +627,10 @@ def test_numbers_that_no_longer_fit_make_wider_labels(tmp_path):
     movie[:, 1:4, 1:4] = 65535
     base = write_labels(tmp_path / "base/0", movie)
     split = make(op="split", cell=anchors.make_anchor(of_images(movie), 1, movie[1]))
+    write_lineage(tmp_path / "base.csv", 3, {65535: (0, 1)}, [])
+    paths = [base, *(tmp_path / name for name in ("base.csv", "edited/0", "l.csv", "r.zarr.zip"))]
     apply_edits.main(
-        *(str(base), None, str(tmp_path / "edited/0"), str(tmp_path / "l.csv"), str(tmp_path / "r.zarr.zip")),
+        *map(str, paths),
         fov=3,
         edits=[records.to_json(split)],
     )
@@ -709,6 +712,7 @@ def content(results):
     }
 
 
+DESCENT = ["parent", "division_frame"]
 MARKS = {"apply_curation", "extract_taken_in", "list_edits", "merge", "tidy", "write_report"}
 TRACKS = {"apply_edits", "cache_edited", "index_edited", "crop", "extract", "digest", "qc"}
 
@@ -725,7 +729,11 @@ def test_edits_reach_the_tables_and_taking_them_away_restores_the_results(movies
     with open_store(results / "small/fov_000/cells.zarr") as get:
         of_cells = regions.of_cells(get)
     assert all((getattr(base, name) == getattr(of_cells, name)).all() for name in ("frame", "label", "area", "box"))
-    whole = pd.read_csv(results / "small/small_traces.csv")
+
+    def read_tidy():  # without descent, which the traces of a FOV with edits have
+        return pd.read_csv(results / "small/small_traces.csv").drop(columns=DESCENT, errors="ignore")
+
+    whole = read_tidy()
     tidy = whole[whole.fov == 0]
     kept = sorted({*tidy.cell})
     (left_out, *_) = sorted({*base.label.tolist()} - {*kept})
@@ -769,8 +777,7 @@ def test_edits_reach_the_tables_and_taking_them_away_restores_the_results(movies
     expected.loc[(expected.cell == three) & (expected.frame >= 4), "cell"] = four
     expected = expected[~((expected.cell == two) & expected.frame.between(2, 4)) & (expected.frame != 7)]
     expected = pd.concat([expected.sort_values(["cell", "frame"]), whole[whole.fov == 1]])
-    found = pd.read_csv(results / "small/small_traces.csv").drop(columns=["parent", "division_frame"])
-    pd.testing.assert_frame_equal(found, expected.reset_index(drop=True))
+    pd.testing.assert_frame_equal(read_tidy(), expected.reset_index(drop=True))
     merged = pd.read_csv(results / "small/a_area_ch_0.csv", comment="#")
     assert sorted(zip(merged.fov, merged.cell, merged.value, strict=True)) == sorted(
         zip(expected.fov, expected.cell, expected.area_ch_0, strict=True)
