@@ -88,7 +88,7 @@ def test_mistakes_in_a_line(change, reason):
     assert "\n" not in str(error.value)
 
 
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=100)
 @given(st.data())
 def test_no_line_of_json_is_a_traceback(data):
     values = st.recursive(
