@@ -770,6 +770,8 @@ def test_edits_reach_the_tables_and_taking_them_away_restores_the_results(movies
     outcome = checkout.run(None)
     assert outcome.jobs == dict.fromkeys(MARKS | TRACKS, 1)
     assert outcome.code == 0
+    now = content(results)
+    assert all(now[path] == before[path] for path in before if "fov_001" in path.parts)
     assert "edits: 11 in all, 1 not applied (join by bea in FOV 0: both cells are in frame 0" in outcome.text
 
     expected = pd.concat([tidy, measured_apart(results, left_out, tidy)])
