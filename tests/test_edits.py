@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from skimage.segmentation import expand_labels
 
 import apply_edits
+import list_edits
 from celltraces.edits import anchors, records, regions
 from celltraces.edits.records import Anchor, Edit
 from celltraces.edits.replay import replay
@@ -695,6 +696,18 @@ def test_the_line_at_the_end_names_what_is_not_applied(tmp_path):
     assert list(summary.edits([str(table)])) == [
         "edits: 6 in all, 2 not applied (good by bea in FOV 2: anna says bad later, split by bea in FOV 1: no cell is "
         f"at x 1, y 2), 1 applied to cells with other numbers; see {table}"
+    ]
+
+
+def test_edits_of_fovs_that_are_not_processed_are_listed(tmp_path):
+    early = replace(make(op="bad", cell=ANCHOR), fov=7, when="2026-01-01T00:00:00.000Z")
+    late = replace(make(op="bad", cell=ANCHOR), fov=3, when="2026-01-05T00:00:00.000Z")
+    written = {"007": [records.to_json(early)], "003": [records.to_json(late)]}
+    list_edits.main([], [], [], str(tmp_path / "edits.csv"), edits=written, tracks_edited=[], fovs=[], n_fovs=5)
+    assert (tmp_path / "edits.csv").read_text().splitlines() == [
+        "id,op,by,when,fov,status,reason",
+        f"{early.id},bad,anna,{early.when},7,lost,there is no such FOV",
+        f"{late.id},bad,anna,{late.when},3,unused,this FOV is not processed",
     ]
 
 
