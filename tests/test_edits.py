@@ -51,6 +51,12 @@ def test_the_line_of_the_reference_is_read():
     assert records.to_json(edit) == LINE
 
 
+def test_the_example_in_the_page_is_an_edit():
+    page = (ROOT / "docs/curation.md").read_text(encoding="utf-8")
+    line = page.split("```json\n")[1].split("\n```")[0]
+    assert records.to_json(records.parse(line)) == json.loads(line)
+
+
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
