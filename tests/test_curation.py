@@ -237,6 +237,10 @@ def test_cells_taken_in_by_hand_are_among_the_good_ones_in_their_order(tmp_path)
     (table,) = good_traces([str(tmp_path / "d_fov_000_traces.csv")], [range(6)], tables)
     assert list(zip(table.cell, table.frame, strict=True)) == sorted(whole(1, 2, 4) - {(2, 3)})
     assert (table.time_min == table.frame).all()
+    # Also where the filters leave no cell.
+    (tmp_path / "d_fov_000_traces.csv").write_text(",".join(["cell", "frame", *BOX, "fov", "good"]) + "\n")
+    (table,) = good_traces([str(tmp_path / "d_fov_000_traces.csv")], [range(6)], tables)
+    assert list(zip(table.cell, table.frame, strict=True)) == sorted(whole(2) - {(2, 3)})
 
 
 def test_rows_without_a_place_are_tied_to_the_one_where_they_were_first_applied(tmp_path):

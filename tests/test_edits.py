@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from skimage.segmentation import expand_labels
 
 import apply_edits
+import list_edits
 from celltraces.edits import anchors, records, regions
 from celltraces.edits.records import Anchor, Edit
 from celltraces.edits.replay import replay
@@ -48,6 +49,12 @@ def test_the_line_of_the_reference_is_read():
         note="jumps to its neighbour",
     )
     assert records.to_json(edit) == LINE
+
+
+def test_the_example_in_the_page_is_an_edit():
+    page = (ROOT / "docs/curation.md").read_text(encoding="utf-8")
+    line = page.split("```json\n")[1].split("\n```")[0]
+    assert records.to_json(records.parse(line)) == json.loads(line)
 
 
 @pytest.mark.parametrize(
@@ -698,6 +705,18 @@ def test_the_line_at_the_end_names_what_is_not_applied(tmp_path):
     ]
 
 
+def test_edits_of_fovs_that_are_not_processed_are_listed(tmp_path):
+    early = replace(make(op="bad", cell=ANCHOR), fov=7, when="2026-01-01T00:00:00.000Z")
+    late = replace(make(op="bad", cell=ANCHOR), fov=3, when="2026-01-05T00:00:00.000Z")
+    written = {"007": [records.to_json(early)], "003": [records.to_json(late)]}
+    list_edits.main([], [], [], str(tmp_path / "edits.csv"), edits=written, tracks_edited=[], fovs=[], n_fovs=5)
+    assert (tmp_path / "edits.csv").read_text().splitlines() == [
+        "id,op,by,when,fov,status,reason",
+        f"{early.id},bad,anna,{early.when},7,lost,there is no such FOV",
+        f"{late.id},bad,anna,{late.when},3,unused,this FOV is not processed",
+    ]
+
+
 # ------------------------------------------------------------------------------------------------------- the workflow
 
 
@@ -770,6 +789,8 @@ def test_edits_reach_the_tables_and_taking_them_away_restores_the_results(movies
     outcome = checkout.run(None)
     assert outcome.jobs == dict.fromkeys(MARKS | TRACKS, 1)
     assert outcome.code == 0
+    now = content(results)
+    assert all(now[path] == before[path] for path in before if "fov_001" in path.parts)
     assert "edits: 11 in all, 1 not applied (join by bea in FOV 0: both cells are in frame 0" in outcome.text
 
     expected = pd.concat([tidy, measured_apart(results, left_out, tidy)])
