@@ -92,6 +92,7 @@ def segment_frame(
             morph_iterations=morph_iterations,
             min_size=min_object_size,
             max_size=max_object_size,
+            uncovered=uncovered,
         )
     else:
         objects = components(mask)
