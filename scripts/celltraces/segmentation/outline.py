@@ -32,6 +32,8 @@ CLOSE, OPEN = 2, 1  # times, where morph_iterations is not less
 PIECE = 4  # pieces of a region are kept that are at least the fourth part of the largest
 RAISE, RAISES = 0.5, 6  # log-STD, number
 PART = 20  # what comes apart is a cell if it has at least this part of max_object_size
+COVER = 5  # all parts of a region cover at least the fifth part of it
+PARTS = 1 << 20  # of a frame, at most
 GROWTH = 12  # half px: by how much parts grow
 HUGE = 1.5  # times max_object_size: cells that have run together, if they come apart
 
@@ -210,8 +212,8 @@ def come_apart(
     is raised above `limit`, in each step only within what is still larger than `max_size`, and what exceeds it is
     closed, filled and opened. Parts are what then has a twentieth of `max_size` to `max_size` pixels, and in the last
     step what is still larger. They grow, within what the first step left, and lines of 2 px are left between them.
-    A region comes apart if it gives two parts or more. One that does not is one thing, and is left to the limit of
-    sizes.
+    A region comes apart if it gives two parts or more, which cover a fifth of it. One that does not is one thing, and
+    is left to the limit of sizes.
     """
     large = regions.area > HUGE * max_size
     of_large = large[regions.owner]
@@ -224,7 +226,8 @@ def come_apart(
     box = _box(half > 0, 2 * reach + 1)
     half, spread = np.ascontiguousarray(half[box]), np.ascontiguousarray(spread[::2, ::2][box])
     highest = int(spread.max(initial=0))
-    rest = first = (half > 0).view(np.uint8)
+    rest = (half > 0).view(np.uint8)
+    level = np.zeros(half.shape, np.float32)  # the highest step that a pixel is left in
     part_of = np.zeros(half.shape, np.float32)
     n_parts = np.zeros(large.size, np.int64)
     for step in range(1, RAISES + 1):
@@ -234,35 +237,40 @@ def come_apart(
         pixels, owner, area = components(strict)
         large = 4 * area > max_size
         part = (4 * area >= min_size) & (4 * PART * area >= max_size) & (~large | (step == RAISES))
-        number = np.where(part, np.cumsum(part) + n_parts.sum(), 0)
+        level += strict
+        number = np.where(part, np.cumsum(part) + n_parts.sum() + step * PARTS, 0)
         part_of.ravel()[pixels] = number[owner]
         origin = np.zeros(area.size, np.int32)
         origin[owner] = half.ravel()[pixels]
         n_parts += np.bincount(origin[part], minlength=n_parts.size)
-        if step == 1:
-            first = strict
         if step == RAISES or not large.any():
             break
         rest = np.zeros(half.shape, np.uint8)
         rest.ravel()[pixels[large[owner]]] = 1
-    parts[box] = _grown(part_of, first)
-    at = at[(n_parts > 1)[of]]
+    grown = _grown(part_of, level, max_size)
+    covered = 4 * np.bincount(half.ravel(), grown.ravel(), n_parts.size)
+    parts[box] = grown
+    at = at[((n_parts > 1) & (COVER * covered >= regions.area))[of]]
     divided = mask.copy()
     divided.ravel()[at] = np.repeat(np.repeat(parts, 2, axis=0), 2, axis=1)[:, : mask.shape[1]].ravel()[at]
     return divided
 
 
-def _grown(part_of: np.ndarray, within: np.ndarray) -> np.ndarray:
-    """Grow parts by 12 px, in turn by squares and crosses 3 px wide, within a mask; what two reach is the later one's.
+def _grown(part_of: np.ndarray, level: np.ndarray, max_size: int) -> np.ndarray:
+    """Grow parts by 24 px, in turn by squares and crosses; what two reach is that of the higher number.
 
-    part_of: (h, w) float32 numbers of the parts. within: (h, w) uint8. Returns (h, w) uint8 0/1, without the pixels
-    whose neighbour to the right or below is another part's.
+    part_of: (h, w) float32, step * PARTS + number of the parts. level: (h, w) float32: a part grows where it is that of
+    its step, or one less, but not 0. Those that would exceed `max_size` do not grow. Returns (h, w) uint8 0/1, without
+    the pixels whose neighbour to the right or below is another part's.
     """
-    free = within.view(bool) & (part_of == 0)
+    seeds = part_of
+    highest = np.where((level > 0) & (seeds == 0), (level + 2) * PARTS, 0)
     for step in range(GROWTH):
         shape = cv2.MORPH_CROSS if step % 2 else cv2.MORPH_RECT
         wider = cv2.dilate(part_of, cv2.getStructuringElement(shape, (3, 3)))
-        part_of = np.where(free & (part_of == 0), wider, part_of)
+        part_of = np.where((part_of == 0) & (wider < highest), wider, part_of)
+    part = part_of.astype(np.int32) & (PARTS - 1)
+    part_of = np.where((4 * np.bincount(part.ravel()) > max_size)[part], seeds, part_of)
     grown = part_of > 0
     grown[:, :-1] &= (part_of[:, 1:] == part_of[:, :-1]) | (part_of[:, 1:] == 0)
     grown[:-1] &= (part_of[1:] == part_of[:-1]) | (part_of[1:] == 0)
