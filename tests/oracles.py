@@ -140,7 +140,7 @@ def _refine(mask, image, std, limit, radius, iterations):
         level = np.mean(beside) if beside else math.nan
         above = [image[shell].mean() - level for shell in shells if shell.any()] if beside else []
         if max(above, default=0) > 0.25 * edge_std:
-            dark = (image <= around) & (image - level <= edge_std - 0.6 * max(-min(above), 0))
+            dark = (image <= around) & (image - level <= edge_std - 0.5 * max(-min(above), 0))
             kept |= region & ~layers[core] & (texture >= edge - 0.25) & dark
         else:
             kept |= region & ~layers[core] & (nine - around <= 0.1 * math.exp(limit))

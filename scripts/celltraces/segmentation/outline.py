@@ -6,7 +6,7 @@ regions end outside the halos. A cell ends where its dark body meets the halo, a
 are not on the bright side of the edge. The core of a region is always kept, so that no cell is lost.
 
 Regions of more than 1.5 times `max_object_size` pixels are cells that have run together, and would be dropped: in them
-the threshold is raised until they come apart.
+the threshold is raised until they come apart, and the parts grow back towards each other.
 """
 
 import math
@@ -24,10 +24,11 @@ CORE = 6  # one in so many pixels of a region, at least, is in its core
 BELOW_EDGE = 0.25  # log-STD, below the mean of the layer with the highest
 AROUND = 7  # px: width of a pixel's surroundings
 BESIDE = 2  # px: how far outside of a region the level is measured
-BRIGHTER = 0.1  # local STDs: the mean of 3 x 3 pixels so much above that is halo, where nothing else tells of one
+BRIGHTER = (
+    0.1  # STDs of the limit: the mean of 3 x 3 pixels so much above that is halo, where nothing else tells of one
+)
 HALO = 0.25  # STDs of the edge: a layer so much above what is outside the region is halo
-HALO_PIXEL = 1.0  # the same for one pixel
-BODY = 0.6
+HALO_PIXEL, BODY = 1.0, 0.5  # STDs of the edge, darkness of the body: one pixel is halo that is above their difference
 CLOSE, OPEN = 2, 1  # times, where morph_iterations is not less
 PIECE = 4  # pieces of a region are kept that are at least the fourth part of the largest
 RAISE, RAISES = 0.5, 6  # log-STD, number
@@ -78,16 +79,19 @@ def refine(
 ) -> Components:
     """The regions of `mask` without what lies outside their cells' edges; see `on_cells`.
 
-    1. Depth: erosions with a disk of radius 2 take six layers off a region, one by one. Its core are the layers (and
-       what is within them) down from the innermost that still has a sixth of the region's pixels.
+    1. Layers: those pixels of a region that are up to 2 px, 4 px, ... (city blocks) from its outside, up to six times.
+       Its core are the layers (and what is within them) down from the innermost that still has a sixth of the region's
+       pixels.
     2. Texture is log-STD less `limit`, at least 0. The edge is in the layer outside the core with the highest mean; its
        STD is that which this mean stands for.
-    3. The level outside is that of the pixels of no region around those of the outermost layer (on every second pixel
-       of every second row: the mean of 3 x 3, averaged over the layer). The region has taken in a halo if a layer
-       outside the core is on average brighter than that by a quarter of the edge's STD.
-       Then pixels outside the core are kept if their texture is no more than 0.35 below the edge's, and they are not
-       bright: neither brighter than the mean of 7 x 7 pixels around them, nor 0.8 of the edge's STD above the level.
-       Otherwise all are kept but those whose mean of 3 x 3 is 0.15 local STDs above their mean of 7 x 7 pixels.
+    3. The level outside is the mean of the pixels of no region 2 px beside those of the outermost layer. The region
+       has taken in a halo if a layer outside the core is on average brighter than that by a quarter of the edge's STD.
+       Then pixels outside the core are kept if their texture is no more than 0.25 below the edge's, and they are dark:
+       neither brighter than the mean of 7 x 7 pixels around them, nor above the level by more than the edge's STD less
+       half of how much the darkest layer is below the level. (Between a dark body and a bright halo the edge of the cell
+       is a little darker than the level, and the more so, the darker the body and the weaker the halo.)
+       Otherwise all are kept but those whose mean of 3 x 3 is above their mean of 7 x 7 pixels by a tenth of the STD
+       that `limit` stands for.
     4. What is kept is closed, filled and opened, within the region. Pieces of less than a quarter of the region's
        largest are dropped. A region of which no piece has a sixth stays as it is.
     """
@@ -206,7 +210,7 @@ def come_apart(
     Every second pixel of every second row is looked at, which is enough here. In steps of 0.5 the threshold on log-STD
     is raised above `limit`, in each step only within what is still larger than `max_size`, and what exceeds it is
     closed, filled and opened. Parts are what then has a twentieth of `max_size` to `max_size` pixels, and in the last
-    step what is still larger. They grow, within what the first step left, and lines of 2 px are left between them.
+    step what is still larger. They grow (see `_grown`), and lines of 2 px are left between them.
     A region comes apart if it gives two parts or more, which cover a fifth of it. One that does not is one thing, and
     is left to the limit of sizes.
     """
