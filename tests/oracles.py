@@ -87,7 +87,7 @@ def logstd_labels(
     morph_iterations=3,
     min_object_size=50,
     max_object_size=10000,
-    logstd_outline="halo",
+    logstd_outline="cell",
 ):
     """Segmentation `logstd`. (H, W) integers -> (H, W) labels."""
     std = log_std(image, logstd_window_size)
@@ -121,12 +121,6 @@ def _refine(mask, image, std, limit, radius, iterations):
         layers.append(_continued(layers[-1], [ndimage.binary_erosion], morphology.disk(2)))
     around, nine = (np.rint(ndimage.uniform_filter(image, n, mode="reflect") * n**2) / n**2 for n in (7, 3))
     texture = np.maximum(std - limit, 0)
-    beside = 1.0 * ~mask[::2, ::2]
-    outside = np.rint(ndimage.uniform_filter(beside, 3, mode="reflect") * 9)
-    beyond = np.rint(ndimage.uniform_filter(image[::2, ::2] * beside, 3, mode="reflect") * 9) / np.maximum(outside, 1)
-    outside, beyond = (
-        part.repeat(2, axis=0).repeat(2, axis=1)[: mask.shape[0], : mask.shape[1]] for part in (outside, beyond)
-    )
     labels = measure.label(mask, connectivity=1)
     kept = np.zeros(mask.shape, bool)
     for label in range(1, labels.max() + 1):
@@ -138,13 +132,18 @@ def _refine(mask, image, std, limit, radius, iterations):
         shells = [layers[k] & ~layers[k + 1] & region for k in range(core)]
         edge = max(texture[shell].mean() if shell.any() else 0 for shell in shells)
         edge_std = math.exp(limit + edge)
-        rim = shells[0] & (outside > 0)
-        level = beyond[rim].mean() if rim.any() else math.inf
-        if max((image[shell].mean() - level for shell in shells if shell.any()), default=0) > 0.25 * edge_std:
-            dark = (image <= around) & (image - level <= 0.8 * edge_std)
-            kept |= region & ~layers[core] & (texture >= edge - 0.35) & dark
+        beside = []
+        for y, x in np.argwhere(shells[0]):
+            for there in ((y - 2, x), (y + 2, x), (y, x - 2), (y, x + 2)):
+                if min(there) >= 0 and there[0] < mask.shape[0] and there[1] < mask.shape[1] and not mask[there]:
+                    beside.append(image[there])
+        level = np.mean(beside) if beside else math.nan
+        above = [image[shell].mean() - level for shell in shells if shell.any()] if beside else []
+        if max(above, default=0) > 0.25 * edge_std:
+            dark = (image <= around) & (image - level <= edge_std - 0.5 * max(-min(above), 0))
+            kept |= region & ~layers[core] & (texture >= edge - 0.25) & dark
         else:
-            kept |= region & ~layers[core] & (nine - around <= 0.15 * np.exp(std))
+            kept |= region & ~layers[core] & (nine - around <= 0.1 * math.exp(limit))
     disk = morphology.disk(radius)
     close, open_ = min(2, iterations), min(1, iterations)
     dilate, erode = [ndimage.binary_dilation], [ndimage.binary_erosion]
@@ -167,27 +166,46 @@ def _come_apart(mask, std, limit, radius, iterations, min_size, max_size):
     size = np.bincount(labels.ravel())
     too_large = [label for label in range(1, size.size) if size[label] > 1.5 * max_size]
     half = labels[::2, ::2]
-    found = np.zeros(half.shape, bool)
+    part_of = np.zeros(half.shape, int)
     rest = np.isin(half, too_large)
+    level = np.zeros(half.shape, int)
+    step_of = [0]
     count = dict.fromkeys(too_large, 0)
     reach = radius * min(2, iterations) // 2
     dilate, erode = [ndimage.binary_dilation], [ndimage.binary_erosion]
-    for raised in (0.5, 1, 1.5, 2, 2.5, 3):
-        strict = rest & (std[::2, ::2] > limit + raised)
+    for step in range(1, 7):
+        strict = rest & (std[::2, ::2] > limit + 0.5 * step)
         strict = ndimage.binary_fill_holes(_continued(strict, dilate + erode, morphology.disk(reach)) & rest)
         strict = _continued(strict, erode + dilate, morphology.disk(reach)) & rest
+        level[strict] = step
         still = np.zeros(half.shape, bool)
         for part in measure.regionprops(measure.label(strict, connectivity=1)):
             at = tuple(part.coords.T)
-            if 4 * part.num_pixels > max_size:
+            if 4 * part.num_pixels > max_size and step < 6:
                 still[at] = True
             elif 4 * part.num_pixels >= max(min_size, max_size / 20):
-                found[at] = True
                 # a part may reach into two regions that touch at every second pixel only: it counts for its last one
                 count[half[at][-1]] += 1
+                part_of[at] = len(step_of)
+                step_of.append(step)
         rest = still
+    seeds = part_of
+    for step in range(12):
+        shape = ndimage.generate_binary_structure(2, 2 if step % 2 == 0 else 1)
+        wider = ndimage.grey_dilation(part_of, footprint=shape, mode="constant")
+        allowed = (level > 0) & (level >= np.array(step_of)[wider] - 1)
+        part_of = np.where((part_of == 0) & allowed, wider, part_of)
+    too_wide = 4 * np.bincount(part_of.ravel(), minlength=len(step_of)) > max_size
+    part_of = np.where(too_wide[part_of], seeds, part_of)
+    found = part_of > 0
+    for axis in (0, 1):
+        after = np.moveaxis(
+            np.append(np.moveaxis(part_of, axis, 0)[1:], [np.zeros(part_of.shape[1 - axis], int)], 0), 0, axis
+        )
+        found &= (after == 0) | (after == part_of)
     parts = found.repeat(2, axis=0).repeat(2, axis=1)[: mask.shape[0], : mask.shape[1]]
-    apart = np.isin(labels, [label for label in too_large if count[label] > 1])
+    covered = {label: 4 * found[half == label].sum() for label in too_large}
+    apart = np.isin(labels, [label for label in too_large if count[label] > 1 and 5 * covered[label] >= size[label]])
     return mask & ~apart | parts & apart
 
 

@@ -64,10 +64,13 @@ def test_outlines_lie_on_the_cells_and_not_outside_their_halos(halo):
 
 
 @pytest.mark.parametrize("sigma", [0, 1])
-def test_light_of_a_cell_is_whole_with_the_margin_and_its_mean_is_that_of_the_cell(sigma):
-    image, truth = haloed(3, strength=1, away=3.5, width=2.5)
+@pytest.mark.parametrize("radius", [(11, 16), (19, 20.5)], ids=str)
+@pytest.mark.parametrize(("strength", "away"), [(0.5, 2), (1, 3.5), (2, 3.5)])
+def test_light_of_a_cell_is_whole_with_the_margin_and_its_mean_is_that_of_the_cell(sigma, radius, strength, away):
+    """Of cells with thin halos, which hardly stand out of granular bodies, some single ones lose 3 % of their light."""
+    image, truth = haloed(3, strength, away, width=1.5 if strength < 1 else 2.5, radius=radius)
     found = logstd.segment_frame(image, logstd_outline="cell")
-    mean = []
+    mean, total = [], []
     for cell in range(1, truth.max() + 1):
         body = truth == cell
         light = 500.0 * body
@@ -76,9 +79,12 @@ def test_light_of_a_cell_is_whole_with_the_margin_and_its_mean_is_that_of_the_ce
         got = cell_features.fluorescence_features(
             ["intensity_total", "intensity_mean"], light[None], None, mask[None], light_margin=2
         )
-        assert got["intensity_total"][0] == pytest.approx(light.sum(), rel=0.02)
+        total.append(got["intensity_total"][0] / light.sum())
         mean.append(got["intensity_mean"][0] / light[body].mean())
-    assert np.median(mean) == pytest.approx(1, abs=0.07)  # the light of the pixels at the edge, of cells 27 px wide
+    assert np.median(mean) == pytest.approx(1, abs=0.05)
+    assert np.median(total) == pytest.approx(1, abs=0.02)
+    if strength >= 1:
+        assert total == pytest.approx(np.ones(len(total)), abs=0.02)
 
 
 def ramp_of_clumps(contrast):
@@ -100,6 +106,23 @@ def test_cells_that_have_run_together_come_apart_instead_of_vanishing():
     shared = overlap(found, truth)[1:, 1:]
     assert (np.sort(shared.argmax(axis=1)) == np.arange(5)).all()
     assert (shared.max(axis=1) > 0.8 * np.bincount(truth.ravel())[1:]).all()
+
+
+def test_parts_of_a_clump_grow_back_to_the_whole_cell():
+    """Four cells whose thin rims touch come apart at their middles only; those are a third of the cells."""
+    centres = [(100, 100), (100, 180), (180, 100), (180, 180)]
+    y, x = np.mgrid[:280, :280]
+    away = np.stack([np.hypot(y - cy, x - cx) for cy, cx in centres])
+    truth = np.where(away.min(axis=0) < 45, away.argmin(axis=0) + 1, 0)
+    rng = np.random.default_rng(0)
+    std = np.where(away.min(axis=0) < 25, 100, np.where(truth > 0, 20, 3))
+    image = np.rint(3000 + std * rng.standard_normal(truth.shape)).astype(np.uint16)
+    found = assert_like_oracle(image)
+    assert found.max() == 4
+    shared = overlap(found, truth)[1:, 1:]
+    assert (np.sort(shared.argmax(axis=1)) == np.arange(4)).all()
+    assert (shared.max(axis=1) > 0.8 * np.bincount(truth.ravel())[1:]).all()
+    assert (shared.max(axis=0) > 0.9 * np.bincount(found.ravel())[1:]).all()
 
 
 def test_one_thing_that_is_too_large_is_not_divided():

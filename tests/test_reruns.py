@@ -62,7 +62,7 @@ def changed(done, **params):
         ({"morph_size": 5}, SEGMENT),
         ({"logstd_window_size": 5}, SEGMENT),
         ({"max_object_size": 9000}, SEGMENT),
-        ({"logstd_outline": "cell"}, SEGMENT),
+        ({"logstd_outline": "halo"}, SEGMENT),
         ({"segmentation_method": "p.py:segment"}, SEGMENT),
         ({"recipe": "r.yaml"}, SEGMENT),
         ({"psf": "spot.psf"}, EXTRACT),

@@ -234,18 +234,26 @@ def test_what_is_brighter_than_cells_does_not_hide_them(kind):
 
 def test_cells_on_a_background_without_noise_are_found():
     mask = disk((200, 200), 70, 80, 25)
-    found = logstd.segment_frame(textured(mask, noise=0))
+    found = logstd.segment_frame(textured(mask, noise=0), logstd_outline="halo")
     assert found.max() == 1
     assert found[mask].all()
+    drawn_in = logstd.segment_frame(textured(mask, noise=0))
+    assert drawn_in.max() == 1
+    assert drawn_in[mask].mean() > 0.99
+    assert np.count_nonzero(mask) < np.count_nonzero(drawn_in) < np.count_nonzero(found)
 
 
 @pytest.mark.parametrize("centre", [(0, 80), (199, 80), (80, 0), (80, 199), (0, 0), (199, 199), (10, 80), (5, 190)])
 def test_an_object_at_the_edge_loses_nothing(centre):
     mask = disk((200, 200), *centre, 25)
-    found = logstd.segment_frame(textured(mask))
+    found = logstd.segment_frame(textured(mask), logstd_outline="halo")
     assert found.max() == 1
     assert found[mask].mean() > 0.99
     assert np.count_nonzero(found) < 1.4 * np.count_nonzero(mask)
+    drawn_in = logstd.segment_frame(textured(mask))
+    assert drawn_in.max() == 1
+    assert 0.95 * np.count_nonzero(mask) < np.count_nonzero(drawn_in) < 1.1 * np.count_nonzero(mask)
+    assert drawn_in[mask].mean() > 0.95
 
 
 def test_an_object_cut_by_the_edge_is_treated_as_what_it_is_part_of():

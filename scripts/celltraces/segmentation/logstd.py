@@ -44,7 +44,7 @@ def segment_frame(
     morph_iterations: int = 3,
     min_object_size: int = 50,
     max_object_size: int = 10000,
-    logstd_outline: str = "halo",
+    logstd_outline: str = "cell",
     rejected: np.ndarray | None = None,
 ) -> np.ndarray:
     """Label the cells of one phase-contrast frame.
@@ -55,8 +55,8 @@ def segment_frame(
 
     Foreground is where the log-STD exceeds `threshold`. It is closed, freed of objects smaller than `min_object_size`
     pixels, filled, and opened; closing and opening use a disk `morph_size` pixels wide, `morph_iterations` times.
-    With `logstd_outline` "halo" that is all, and the outlines lie outside the halos around the cells; with "cell" they
-    are drawn in to the cells, and objects that are too large are divided if they come apart (see outline.py).
+    Then outlines lie outside the halos around the cells: they are drawn in to the cells, and objects that are much too
+    large are divided if they come apart (see outline.py). With `logstd_outline` "halo" they stay as they are.
     Objects of `min_object_size` to `max_object_size` pixels (both inclusive) are kept. `rejected` (H, W) uint8, all 0,
     is marked where others are: TOO_LARGE, TOO_SMALL (unless the opening would remove it anyway), or TOO_NARROW for one
     of at least `min_object_size` pixels of which the opening leaves nothing.
@@ -92,6 +92,7 @@ def segment_frame(
             morph_iterations=morph_iterations,
             min_size=min_object_size,
             max_size=max_object_size,
+            uncovered=uncovered,
         )
     else:
         objects = components(mask)

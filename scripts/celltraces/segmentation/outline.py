@@ -6,27 +6,36 @@ regions end outside the halos. A cell ends where its dark body meets the halo, a
 are not on the bright side of the edge. The core of a region is always kept, so that no cell is lost.
 
 Regions of more than 1.5 times `max_object_size` pixels are cells that have run together, and would be dropped: in them
-the threshold is raised until they come apart.
+the threshold is raised until they come apart, and the parts grow back towards each other.
 """
+
+import math
 
 import cv2
 import numpy as np
 
 from celltraces.labels import bit_morphology
 from celltraces.segmentation.local_variance import greatest_up_to
-from celltraces.segmentation.mask_objects import Components, components, fill_holes, morph
+from celltraces.segmentation.mask_objects import Components, components, fill_holes, fill_holes_of, morph
 
 LAYER, LAYERS = 2, 6  # px, number: a region's edge is sought as deep as all layers together
+DEPTH = np.minimum(np.maximum(np.arange(256) - 1, 0) // LAYER, LAYERS).astype(np.uint8)  # of a pixel, by its distance
 CORE = 6  # one in so many pixels of a region, at least, is in its core
-BELOW_EDGE = 0.35  # log-STD, below the mean of the layer with the highest
+BELOW_EDGE = 0.25  # log-STD, below the mean of the layer with the highest
 AROUND = 7  # px: width of a pixel's surroundings
-BRIGHTER = 0.15  # local STDs: the mean of 3 x 3 pixels so much above that is halo, where nothing else tells of one
+BESIDE = 2  # px: how far outside of a region the level is measured
+BRIGHTER = (
+    0.1  # STDs of the limit: the mean of 3 x 3 pixels so much above that is halo, where nothing else tells of one
+)
 HALO = 0.25  # STDs of the edge: a layer so much above what is outside the region is halo
-HALO_PIXEL = 0.8  # the same for one pixel
+HALO_PIXEL, BODY = 1.0, 0.5  # STDs of the edge, darkness of the body: one pixel is halo that is above their difference
 CLOSE, OPEN = 2, 1  # times, where morph_iterations is not less
 PIECE = 4  # pieces of a region are kept that are at least the fourth part of the largest
 RAISE, RAISES = 0.5, 6  # log-STD, number
 PART = 20  # what comes apart is a cell if it has at least this part of max_object_size
+COVER = 5  # all parts of a region cover at least the fifth part of it
+PARTS = 1 << 20  # of a frame, at most
+GROWTH = 12  # half px: by how much parts grow
 HUGE = 1.5  # times max_object_size: cells that have run together, if they come apart
 
 
@@ -41,6 +50,7 @@ def on_cells(
     morph_iterations: int,
     min_size: int,
     max_size: int,
+    uncovered: np.ndarray | None = None,
 ) -> Components:
     """The regions of `mask` drawn in to the cells; those far larger than `max_size` are divided if they come apart.
 
@@ -53,7 +63,7 @@ def on_cells(
     if regions.area.max() > HUGE * max_size:
         mask = come_apart(mask, regions, spread, *settings, min_size, max_size)
         regions = components(mask)
-    return refine(mask, regions, image, spread, *settings)
+    return refine(mask, regions, image, spread, *settings, uncovered)
 
 
 def refine(
@@ -65,70 +75,91 @@ def refine(
     limit: float,
     morph_size: int,
     morph_iterations: int,
+    uncovered: np.ndarray | None,
 ) -> Components:
     """The regions of `mask` without what lies outside their cells' edges; see `on_cells`.
 
-    1. Depth: erosions with a disk of radius 2 take six layers off a region, one by one. Its core are the layers (and
-       what is within them) down from the innermost that still has a sixth of the region's pixels.
+    1. Layers: those pixels of a region that are up to 2 px, 4 px, ... (city blocks) from its outside, up to six times.
+       Its core are the layers (and what is within them) down from the innermost that still has a sixth of the region's
+       pixels.
     2. Texture is log-STD less `limit`, at least 0. The edge is in the layer outside the core with the highest mean; its
        STD is that which this mean stands for.
-    3. The level outside is that of the pixels of no region around those of the outermost layer (on every second pixel
-       of every second row: the mean of 3 x 3, averaged over the layer). The region has taken in a halo if a layer
-       outside the core is on average brighter than that by a quarter of the edge's STD.
-       Then pixels outside the core are kept if their texture is no more than 0.35 below the edge's, and they are not
-       bright: neither brighter than the mean of 7 x 7 pixels around them, nor 0.8 of the edge's STD above the level.
-       Otherwise all are kept but those whose mean of 3 x 3 is 0.15 local STDs above their mean of 7 x 7 pixels.
+    3. The level outside is the mean of the pixels of no region 2 px beside those of the outermost layer. The region
+       has taken in a halo if a layer outside the core is on average brighter than that by a quarter of the edge's STD.
+       Then pixels outside the core are kept if their texture is no more than 0.25 below the edge's, and they are dark:
+       neither brighter than the mean of 7 x 7 pixels around them, nor above the level by more than the edge's STD less
+       half of how much the darkest layer is below the level. (Between a dark body and a bright halo the edge of the cell
+       is a little darker than the level, and the more so, the darker the body and the weaker the halo.)
+       Otherwise all are kept but those whose mean of 3 x 3 is above their mean of 7 x 7 pixels by a tenth of the STD
+       that `limit` stands for.
     4. What is kept is closed, filled and opened, within the region. Pieces of less than a quarter of the region's
        largest are dropped. A region of which no piece has a sixth stays as it is.
     """
     pixels, owner, area = regions
-    depth = _depth(mask).ravel()[pixels]
+    depth = _depth(mask, uncovered).ravel()[pixels]
     layer = owner * (LAYERS + 1) + depth
     count = np.bincount(layer, minlength=area.size * (LAYERS + 1)).reshape(area.size, -1)
     deeper = np.cumsum(count[:, ::-1], axis=1)[:, ::-1]
     core = (CORE * deeper >= area[:, None]).sum(axis=1) - 1
 
-    outside = np.flatnonzero(depth < core[owner])
-    of, at = owner[outside], pixels[outside]
+    outer = np.flatnonzero(depth < core[owner])
+    of, at = owner[outer], pixels[outer]
+    layer = layer[outer]
     std = np.sqrt(spread.ravel()[at]) / window**2
     with np.errstate(divide="ignore"):
         texture = np.maximum(np.log(std) - limit, 0)
-    mean = np.bincount(layer[outside], texture, count.size).reshape(count.shape) / np.maximum(count, 1)
-    edge = mean.max(axis=1)
+    edge = _means(layer, texture, count).max(axis=1)
     counts = image.ravel()[at].astype(np.float64)
-    # Every second pixel of every second row is enough to tell the level.
-    beside = (mask ^ 1)[::2, ::2]
-    y, x = np.divmod(at[depth[outside] == 0], mask.shape[1])
-    at_half = y // 2, x // 2
-    room = _box_sums(beside, 3)[at_half]
-    beyond = _box_sums(image[::2, ::2] * beside, 3)[at_half]
-    rim = of[depth[outside] == 0][room > 0]
-    n_known = np.bincount(rim, minlength=area.size)
-    level = np.bincount(rim, beyond[room > 0] / room[room > 0], area.size) / np.maximum(n_known, 1)
-    excess = np.where((n_known > 0)[of], counts - level[of], 0)
-    brightest = (np.bincount(layer[outside], excess, count.size).reshape(count.shape) / np.maximum(count, 1)).max(
-        axis=1
-    )
+    rim = depth[outer] == 0
+    level = _levels_beside(at[rim], of[rim], area.size, mask, image, uncovered)
+    excess = np.where(np.isnan(level[of]), 0, counts - level[of])
     edge_std = np.exp(limit + edge)
-    halo = (brightest > HALO * edge_std)[of]
+    mean_excess = _means(layer, excess, count)
+    halo = (mean_excess.max(axis=1) > HALO * edge_std)[of]
+    darkness = np.maximum(-mean_excess.min(axis=1), 0)
 
     around = _box_sums(image, AROUND).ravel()[at] / AROUND**2
-    dark = (counts <= around) & (excess <= HALO_PIXEL * edge_std[of])
-    at_edge = texture >= edge[of] - BELOW_EDGE
-    unclear = _box_sums(image, 3).ravel()[at] / 9 - around <= BRIGHTER * std
-    kept = np.ones(pixels.size, bool)
-    kept[outside] = np.where(halo, at_edge & dark, unclear)
+    dark = (counts <= around) & (excess <= (HALO_PIXEL * edge_std - BODY * darkness)[of])
+    kept = (texture >= edge[of] - BELOW_EDGE) & dark
+    unclear = ~halo
+    if unclear.any():
+        smooth = _box_sums(image, 3).ravel()[at[unclear]] / 9
+        kept[unclear] = smooth - around[unclear] <= BRIGHTER * math.exp(limit)
 
-    refined = np.zeros_like(mask)
-    refined.ravel()[pixels[kept]] = 1
-    refined = (
-        morph(refined, bit_morphology.dilate, bit_morphology.erode, morph_size, min(CLOSE, morph_iterations)) & mask
-    )
-    refined = fill_holes(refined)
-    refined = (
-        morph(refined, bit_morphology.erode, bit_morphology.dilate, morph_size, min(OPEN, morph_iterations)) & mask
-    )
+    refined = mask.copy()
+    refined.ravel()[at[~kept]] = 0
+    close, open_ = min(CLOSE, morph_iterations), min(OPEN, morph_iterations)
+    refined = morph(refined, bit_morphology.dilate, bit_morphology.erode, morph_size, close, uncovered) & mask
+    refined = fill_holes(refined) if uncovered is None else fill_holes_of(refined, uncovered)
+    refined = morph(refined, bit_morphology.erode, bit_morphology.dilate, morph_size, open_, uncovered) & mask
     return _without_crumbs(refined, regions)
+
+
+def _means(layer: np.ndarray, values: np.ndarray, count: np.ndarray) -> np.ndarray:
+    """(regions, layers) means of the values of each layer's pixels; 0 where there are none."""
+    return np.bincount(layer, values, count.size).reshape(count.shape) / np.maximum(count, 1)
+
+
+def _levels_beside(
+    at: np.ndarray, of: np.ndarray, n: int, mask: np.ndarray, image: np.ndarray, uncovered: np.ndarray | None
+) -> np.ndarray:
+    """Mean counts beside `n` regions: of the pixels in no region that are 2 px left, right, above or below one of the
+    pixels `at` of region `of`, as often as they are. (n,) float64; NaN where there are none."""
+    width = mask.shape[1]
+    free = mask ^ 1
+    if uncovered is not None:
+        free[uncovered] = 0
+    free = cv2.copyMakeBorder(free, BESIDE, BESIDE, BESIDE, BESIDE, cv2.BORDER_CONSTANT, value=0).ravel()
+    wide = width + 2 * BESIDE
+    place = at + at // width * (2 * BESIDE) + BESIDE * wide + BESIDE
+    counts = image.ravel()
+    number, total = np.zeros(n), np.zeros(n)
+    for step, step_in_free in ((width, wide), (-width, -wide), (1, 1), (-1, -1)):
+        beside = np.flatnonzero(free[place + BESIDE * step_in_free])
+        number += np.bincount(of[beside], minlength=n)
+        total += np.bincount(of[beside], counts[at[beside] + BESIDE * step], n)
+    with np.errstate(invalid="ignore"):
+        return total / number
 
 
 def _box_sums(image: np.ndarray, width: int) -> np.ndarray:
@@ -138,24 +169,19 @@ def _box_sums(image: np.ndarray, width: int) -> np.ndarray:
     return cv2.boxFilter(image, cv2.CV_32F, (width, width), normalize=False, borderType=cv2.BORDER_REFLECT)
 
 
-def _depth(mask: np.ndarray) -> np.ndarray:
-    """How many layers lie outside of a pixel's, up to LAYERS; 0 outside the mask. The image goes on beyond its edge."""
-    reach = LAYER * LAYERS
-    rows = bit_morphology.pack(cv2.copyMakeBorder(mask, reach, reach, reach, reach, cv2.BORDER_REPLICATE))
-    depth = np.zeros(mask.shape, np.uint8)
-    for _ in range(LAYERS):
-        rows = bit_morphology.erode(rows, bit_morphology.disk(LAYER))
-        depth += bit_morphology.unpack(rows, reach + mask.shape[1])[reach:-reach, reach:]
-    return depth
+def _depth(mask: np.ndarray, uncovered: np.ndarray | None) -> np.ndarray:
+    """How many layers lie outside of a pixel's, up to LAYERS, (H, W) uint8. Objects go on where the image ends."""
+    if uncovered is not None:
+        mask = mask | uncovered.view(np.uint8)
+    away = cv2.distanceTransform(mask, cv2.DIST_L1, 3, dstType=cv2.CV_8U)
+    return cv2.LUT(away, DEPTH)
 
 
 def _without_crumbs(refined: np.ndarray, regions: Components) -> Components:
     """The pieces of `refined`, small ones with area 0; regions of which too little is left are whole again."""
-    region = np.zeros(refined.size, np.int32)
-    region[regions.pixels] = regions.owner
     at, piece, size = components(refined)
     of = np.zeros(size.size, np.int32)
-    of[piece] = region[at]
+    of[piece] = regions.owner[refined.ravel()[regions.pixels].view(bool)]  # both in raster order
     largest = np.zeros(regions.area.size, np.int64)
     np.maximum.at(largest, of, size)
     lost = CORE * largest < regions.area
@@ -183,40 +209,71 @@ def come_apart(
 
     Every second pixel of every second row is looked at, which is enough here. In steps of 0.5 the threshold on log-STD
     is raised above `limit`, in each step only within what is still larger than `max_size`, and what exceeds it is
-    closed, filled and opened. A region comes apart if it gives two parts or more, of a twentieth of `max_size` to
-    `max_size` pixels. One that does not is one thing, and is left to the limit of sizes.
+    closed, filled and opened. Parts are what then has a twentieth of `max_size` to `max_size` pixels, and in the last
+    step what is still larger. They grow (see `_grown`), and lines of 2 px are left between them.
+    A region comes apart if it gives two parts or more, which cover a fifth of it. One that does not is one thing, and
+    is left to the limit of sizes.
     """
+    large = regions.area > HUGE * max_size
+    of_large = large[regions.owner]
+    at, of = regions.pixels[of_large], regions.owner[of_large]
     region = np.zeros(mask.shape, np.int32)
-    region.ravel()[regions.pixels] = np.where(regions.area > HUGE * max_size, np.arange(regions.area.size), 0)[
-        regions.owner
-    ]
+    region.ravel()[at] = of
     half = region[::2, ::2]
-    parts_of_all = np.zeros(half.shape, np.uint8)
+    parts = np.zeros(half.shape, np.uint8)
     reach = morph_size // 2 * min(CLOSE, morph_iterations) // 2  # half of that of the disks, here
     box = _box(half > 0, 2 * reach + 1)
     half, spread = np.ascontiguousarray(half[box]), np.ascontiguousarray(spread[::2, ::2][box])
     highest = int(spread.max(initial=0))
-    n_parts = np.zeros(regions.area.size, np.int64)
-    parts = parts_of_all[box]
     rest = (half > 0).view(np.uint8)
+    level = np.zeros(half.shape, np.float32)  # the highest step that a pixel is left in
+    part_of = np.zeros(half.shape, np.float32)
+    n_parts = np.zeros(large.size, np.int64)
     for step in range(1, RAISES + 1):
-        if not rest.any():
-            break
         strict = (spread > greatest_up_to(limit + step * RAISE, window, highest)).view(np.uint8) & rest
         strict = fill_holes(morph(strict, bit_morphology.dilate, bit_morphology.erode, 2 * reach + 1, 1) & rest)
         strict = morph(strict, bit_morphology.erode, bit_morphology.dilate, 2 * reach + 1, 1) & rest
         pixels, owner, area = components(strict)
-        cell = (4 * area >= min_size) & (4 * PART * area >= max_size) & (4 * area <= max_size)
-        parts[np.unravel_index(pixels[cell[owner]], parts.shape)] = 1
+        large = 4 * area > max_size
+        part = (4 * area >= min_size) & (4 * PART * area >= max_size) & (~large | (step == RAISES))
+        level += strict
+        number = np.where(part, np.cumsum(part) + n_parts.sum() + step * PARTS, 0)
+        part_of.ravel()[pixels] = number[owner]
         origin = np.zeros(area.size, np.int32)
         origin[owner] = half.ravel()[pixels]
-        np.add.at(n_parts, origin[cell], 1)
+        n_parts += np.bincount(origin[part], minlength=n_parts.size)
+        if step == RAISES or not large.any():
+            break
         rest = np.zeros(half.shape, np.uint8)
-        rest.ravel()[pixels[(4 * area > max_size)[owner]]] = 1
-    apart = (n_parts > 1)[region].view(np.uint8)
-    height, width = mask.shape
-    parts = np.repeat(np.repeat(parts_of_all, 2, axis=0), 2, axis=1)[:height, :width]
-    return mask & ~apart | parts & apart
+        rest.ravel()[pixels[large[owner]]] = 1
+    grown = _grown(part_of, level, max_size)
+    covered = 4 * np.bincount(half.ravel(), grown.ravel(), n_parts.size)
+    parts[box] = grown
+    at = at[((n_parts > 1) & (COVER * covered >= regions.area))[of]]
+    divided = mask.copy()
+    divided.ravel()[at] = np.repeat(np.repeat(parts, 2, axis=0), 2, axis=1)[:, : mask.shape[1]].ravel()[at]
+    return divided
+
+
+def _grown(part_of: np.ndarray, level: np.ndarray, max_size: int) -> np.ndarray:
+    """Grow parts by 24 px, in turn by squares and crosses; what two reach is that of the higher number.
+
+    part_of: (h, w) float32, step * PARTS + number of the parts. level: (h, w) float32: a part grows where it is that of
+    its step, or one less, but not 0. Those that would exceed `max_size` do not grow. Returns (h, w) uint8 0/1, without
+    the pixels whose neighbour to the right or below is another part's.
+    """
+    seeds = part_of
+    highest = np.where((level > 0) & (seeds == 0), (level + 2) * PARTS, 0)
+    for step in range(GROWTH):
+        shape = cv2.MORPH_CROSS if step % 2 else cv2.MORPH_RECT
+        wider = cv2.dilate(part_of, cv2.getStructuringElement(shape, (3, 3)))
+        part_of = np.where((part_of == 0) & (wider < highest), wider, part_of)
+    part = part_of.astype(np.int32) & (PARTS - 1)
+    part_of = np.where((4 * np.bincount(part.ravel()) > max_size)[part], seeds, part_of)
+    grown = part_of > 0
+    grown[:, :-1] &= (part_of[:, 1:] == part_of[:, :-1]) | (part_of[:, 1:] == 0)
+    grown[:-1] &= (part_of[1:] == part_of[:-1]) | (part_of[1:] == 0)
+    return grown.view(np.uint8)
 
 
 def _box(mask: np.ndarray, margin: int) -> tuple[slice, slice]:
