@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from celltraces.errors import UserError
 from celltraces.readers import damage
 from celltraces.readers.czi_segments import CZI_MAGIC
 from celltraces.readers.nd2_file import ND2_MAGIC
+from celltraces.readers.tiff_pages import MAGICS as TIFF_MAGICS
 
 KINDS = {".nd2": "ND2", ".czi": "CZI", ".h5": "PYME"}
+KINDS |= dict.fromkeys((".tif", ".tiff", ".btf", ".tf8", ".stk", ".ome"), "TIFF")
 ND2_JPEG2000_MAGIC = b"\x00\x00\x00\x0c"
 HDF5_MAGIC = b"\x89HDF"
+OME_TEXT = re.compile(rb"\s*(\xef\xbb\xbf)?<(\?xml|OME)")  # a text that describes the TIFFs beside it
 OTHER_MAGICS = {
     b"II*\0": "a TIFF file",
     b"MM\0*": "a TIFF file",
@@ -24,11 +28,11 @@ OTHER_MAGICS = {
     b"<!DOCTYPE": "a web page",
     b"<html": "a web page",
 }
-MAKER = {"ND2": "NIS-Elements", "CZI": "ZEN", "PyAMA": "PyAMA", "PYME": "PYME"}
+MAKER = {"ND2": "NIS-Elements", "CZI": "ZEN", "PyAMA": "PyAMA", "PYME": "PYME", "TIFF": "Fiji"}
 
 
 def kind_of(path: Path) -> str:
-    """Return "ND2", "CZI" or "PYME" by the first bytes of the file; raise UserError for everything else."""
+    """Return "ND2", "CZI", "PYME" or "TIFF" by the first bytes of the file; raise UserError for everything else."""
     expected = KINDS.get(path.suffix.lower())
     if expected is None:
         raise UserError(f"'{path}' has an unknown ending; microscopy files end in {' or '.join(KINDS)}")
@@ -47,6 +51,8 @@ def kind_of(path: Path) -> str:
         return "CZI"
     if head.startswith(HDF5_MAGIC) and expected == "PYME":
         return "PYME"
+    if expected == "TIFF" and (head[:4] in TIFF_MAGICS or (path.suffix.lower() == ".ome" and OME_TEXT.match(head))):
+        return "TIFF"
     remedy = f"name a file written by {MAKER[expected]}"
     if not head:
         reason, remedy = "it is empty", "copy it again from the microscope"

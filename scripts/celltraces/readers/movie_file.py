@@ -30,6 +30,15 @@ from celltraces.readers.czi_file import inspect_czi, open_czi
 from celltraces.readers.magic import MAKER, kind_of
 from celltraces.readers.movie import Movie, OpenedMovie, ReadPlanes
 from celltraces.readers.nd2_file import inspect_nd2, open_nd2
+from celltraces.readers.tiff_file import inspect_tiff, open_tiff
+
+INSPECT: Mapping[str, Callable[[Path], Movie]] = {"ND2": inspect_nd2, "CZI": inspect_czi, "TIFF": inspect_tiff}
+OPEN: Mapping[str, Callable[[Path], OpenedMovie]] = {
+    "ND2": open_nd2,
+    "CZI": open_czi,
+    "TIFF": open_tiff,
+    "PyAMA": pyama_folder.open_stacks,
+}
 
 
 def inspect_movie(path: Path, pyme: Mapping[str, Any] = spool.DEFAULTS) -> Movie:
@@ -46,7 +55,7 @@ def inspect_movie(path: Path, pyme: Mapping[str, Any] = spool.DEFAULTS) -> Movie
     with _reader_errors(path, kind):
         if kind == "PYME":
             return _inspect_spool(path, pyme)
-        return inspect_nd2(path) if kind == "ND2" else inspect_czi(path)
+        return INSPECT[kind](path)
 
 
 @contextmanager
@@ -63,7 +72,7 @@ def open_movie(path: Path, pyme: Mapping[str, Any] = spool.DEFAULTS) -> Iterator
         if kind == "PYME":
             opened = OpenedMovie(*spool.opened(path, pyme))
         else:
-            opened = {"ND2": open_nd2, "CZI": open_czi, "PyAMA": pyama_folder.open_stacks}[kind](path)
+            opened = OPEN[kind](path)
         read_raw, shape, close, uncovered = OpenedMovie(*opened)
     n_fovs, n_frames, n_channels, n_z = shape
 
