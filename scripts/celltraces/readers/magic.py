@@ -12,10 +12,12 @@ from celltraces.readers.nd2_file import ND2_MAGIC
 from celltraces.readers.tiff_pages import MAGICS as TIFF_MAGICS
 
 KINDS = {".nd2": "ND2", ".czi": "CZI", ".h5": "PYME"}
-KINDS |= dict.fromkeys((".tif", ".tiff", ".btf", ".tf8", ".stk", ".ome"), "TIFF")
+KINDS |= dict.fromkeys((".tif", ".tiff", ".btf", ".tf8", ".stk", ".ome", ".nd"), "TIFF")
 ND2_JPEG2000_MAGIC = b"\x00\x00\x00\x0c"
 HDF5_MAGIC = b"\x89HDF"
-OME_TEXT = re.compile(rb"\s*(\xef\xbb\xbf)?<(\?xml|OME)")  # a text that describes the TIFFs beside it
+# Texts that describe the TIFFs beside them.
+TEXTS = {".ome": re.compile(rb"\s*(\xef\xbb\xbf)?<(\?xml|OME)"), ".nd": re.compile(rb'\s*"NDInfoFile"')}
+NO_TEXT = re.compile(rb"(?!)")
 OTHER_MAGICS = {
     b"II*\0": "a TIFF file",
     b"MM\0*": "a TIFF file",
@@ -28,7 +30,7 @@ OTHER_MAGICS = {
     b"<!DOCTYPE": "a web page",
     b"<html": "a web page",
 }
-MAKER = {"ND2": "NIS-Elements", "CZI": "ZEN", "PyAMA": "PyAMA", "PYME": "PYME", "TIFF": "Fiji"}
+MAKER = {"ND2": "NIS-Elements", "CZI": "ZEN", "PyAMA": "PyAMA", "PYME": "PYME", "TIFF": "Fiji", "pattern": "Fiji"}
 
 
 def kind_of(path: Path) -> str:
@@ -51,7 +53,7 @@ def kind_of(path: Path) -> str:
         return "CZI"
     if head.startswith(HDF5_MAGIC) and expected == "PYME":
         return "PYME"
-    if expected == "TIFF" and (head[:4] in TIFF_MAGICS or (path.suffix.lower() == ".ome" and OME_TEXT.match(head))):
+    if expected == "TIFF" and (head[:4] in TIFF_MAGICS or TEXTS.get(path.suffix.lower(), NO_TEXT).match(head)):
         return "TIFF"
     remedy = f"name a file written by {MAKER[expected]}"
     if not head:

@@ -24,21 +24,35 @@ import numpy as np
 
 from celltraces.errors import UserError
 from celltraces.pyme import spool
-from celltraces.readers import damage, pyama_folder, time_stamps
+from celltraces.readers import damage, name_pattern, pyama_folder, time_stamps
 from celltraces.readers.checks import as_uint16, believable_pixel_size_um, place_of_plane
 from celltraces.readers.czi_file import inspect_czi, open_czi
 from celltraces.readers.magic import MAKER, kind_of
 from celltraces.readers.movie import Movie, OpenedMovie, ReadPlanes
 from celltraces.readers.nd2_file import inspect_nd2, open_nd2
-from celltraces.readers.tiff_file import inspect_tiff, open_tiff
+from celltraces.readers.tiff_file import inspect_pattern, inspect_tiff, open_pattern, open_tiff
 
-INSPECT: Mapping[str, Callable[[Path], Movie]] = {"ND2": inspect_nd2, "CZI": inspect_czi, "TIFF": inspect_tiff}
+INSPECT: Mapping[str, Callable[[Path], Movie]] = {
+    "ND2": inspect_nd2,
+    "CZI": inspect_czi,
+    "TIFF": inspect_tiff,
+    "pattern": inspect_pattern,
+    "PyAMA": pyama_folder.inspect_stacks,
+}
 OPEN: Mapping[str, Callable[[Path], OpenedMovie]] = {
     "ND2": open_nd2,
     "CZI": open_czi,
     "TIFF": open_tiff,
+    "pattern": open_pattern,
     "PyAMA": pyama_folder.open_stacks,
 }
+
+
+def _kind_of(path: Path) -> str:
+    """The kind of a file by its content, or what else the path names."""
+    if name_pattern.is_pattern(path):
+        return "pattern"
+    return "PyAMA" if pyama_folder.is_pyama_folder(path) else kind_of(path)
 
 
 def inspect_movie(path: Path, pyme: Mapping[str, Any] = spool.DEFAULTS) -> Movie:
@@ -49,9 +63,7 @@ def inspect_movie(path: Path, pyme: Mapping[str, Any] = spool.DEFAULTS) -> Movie
     that cannot be used.
     """
     path = Path(path)
-    if pyama_folder.is_pyama_folder(path):
-        return pyama_folder.inspect_stacks(path)
-    kind = kind_of(path)
+    kind = _kind_of(path)
     with _reader_errors(path, kind):
         if kind == "PYME":
             return _inspect_spool(path, pyme)
@@ -67,7 +79,7 @@ def open_movie(path: Path, pyme: Mapping[str, Any] = spool.DEFAULTS) -> Iterator
     outside 0..65535), for data that cannot be decoded, and for indices that the file does not have.
     """
     path = Path(path)
-    kind = "PyAMA" if pyama_folder.is_pyama_folder(path) else kind_of(path)
+    kind = _kind_of(path)
     with _reader_errors(path, kind):
         if kind == "PYME":
             opened = OpenedMovie(*spool.opened(path, pyme))

@@ -11,16 +11,8 @@ from celltraces.errors import UserError
 from celltraces.readers import damage, plane_map, tiff_tags
 from celltraces.readers.movie import Movie, OpenedMovie
 from celltraces.readers.plane_map import FovMap, PlaneMap
-from celltraces.readers.tiff_ome import description, is_tiff, ome_map
+from celltraces.readers.tiff_folder import pattern_map, tiff_map
 from celltraces.readers.tiff_pages import Pages, refuse_page
-from celltraces.readers.tiff_stack import stack_map
-
-
-def tiff_map(path: Path) -> PlaneMap:
-    """The planes of a TIFF, or of the set that it belongs to."""
-    if not is_tiff(path) or "<OME" in description(path)[:4000]:
-        return ome_map(path)
-    return stack_map(path)
 
 
 def inspect_tiff(path: Path) -> Movie:
@@ -33,6 +25,16 @@ def open_tiff(path: Path) -> OpenedMovie:
     return open_planes(tiff_map(path))
 
 
+def inspect_pattern(path: Path) -> Movie:
+    """Describe the files that a pattern names, each of which is looked at."""
+    return inspect_planes(pattern_map(path))
+
+
+def open_pattern(path: Path) -> OpenedMovie:
+    """Open the files that a pattern names, as planes of them are asked for."""
+    return open_planes(pattern_map(path))
+
+
 def inspect_planes(planes: PlaneMap) -> Movie:
     """Look at the first and last page of each file, and of each FOV, and at every frame's where only these tell the
     time."""
@@ -41,12 +43,18 @@ def inspect_planes(planes: PlaneMap) -> Movie:
         used = np.concatenate([fov.where[fov.where[..., 0] >= 0] for fov in planes.fovs])
         dtypes = set()
         for file in np.unique(used[:, 0]).tolist():
-            _refuse_pointer(planes.files[file])
             own = used[used[:, 0] == file, 1]
-            for number in {int(own.min()), int(own.max())}:
-                page = pages.page(file, number)
-                refuse_page(page, planes.files[file], planes.files[file].stat().st_size)
-                dtypes.add(page.dtype.name)
+            try:
+                _refuse_pointer(planes.files[file])
+                pages.count(file)
+                for number in {int(own.min()), int(own.max())}:
+                    page = pages.page(file, number)
+                    refuse_page(page, planes.files[file], planes.files[file].stat().st_size)
+                    dtypes.add(page.dtype.name)
+            except UserError:
+                raise
+            except Exception as error:
+                raise ValueError(f"{planes.files[file].name}: {damage.reason(error)}") from error
         planes.dtype = max(dtypes, key=lambda name: np.dtype(name).itemsize)
         known = any(np.isfinite(fov.stamps_s).any() for fov in planes.fovs)
         planes.fovs = [_looked_at(fov, planes, pages, known) for fov in planes.fovs]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -144,6 +144,21 @@ def _metamorph(path: Path, first: TiffPage) -> PlaneMap:
     found = [tiff_tags.stack_facts(first, plane) for plane in range(n_frames)]
     stamps = np.array([np.nan if facts.stamp_s is None else facts.stamp_s for facts in found])
     return PlaneMap("metamorph", [path], [FovMap("", where, stamps, None)], ["C0"], found[0].pixel_size_um)
+
+
+class MetaMorphStack(NamedTuple):
+    """How many planes a file has, and whether they lie behind the first page instead of in pages of their own."""
+
+    n_planes: int
+    behind_first: bool
+
+
+def metamorph_planes(pages: Pages, file: int) -> MetaMorphStack:
+    """The planes of a file that a .nd file names: a stack of MetaMorph, or a TIFF with a page each."""
+    first = pages.page(file, 0)
+    if isinstance(tag(first, tiff_tags.UIC2), Mapping):
+        return MetaMorphStack(tiff_tags.stack_planes(first)[0], True)
+    return MetaMorphStack(pages.count(file), False)
 
 
 def _micro_manager(path: Path, pages: Pages, count: int) -> PlaneMap:
