@@ -1,27 +1,40 @@
 """Tell by names alone whether there is an input, and which files it consists of.
 
-Planning asks this each time it looks; so nothing is opened here, and no library imported. What only a file's content
+Planning asks this each time it looks; so no image is opened here, and no library imported. What only a file's content
 tells, as which files an OME-XML names, `celltraces.readers.movie.Movie.files` says.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from celltraces.files import is_file
-from celltraces.readers import name_pattern, pyama_folder
+from celltraces.readers import name_pattern, ome_zarr, own_results, pyama_folder
 from celltraces.readers.scenes import scenes_beside
+
+FOLDERS: Mapping[str, tuple[Callable[[Path], bool], Callable[[Path], list[Path]]]] = {
+    "PyAMA": (pyama_folder.is_pyama_folder, pyama_folder.contents),
+    "results": (own_results.is_results, own_results.contents),
+    "OME-Zarr": (ome_zarr.is_ome_zarr, ome_zarr.contents),
+}
+"""Kinds of folders that are read: whether a folder is of this kind, and the files in it that count."""
+
+
+def kind_of_folder(path: Path) -> str | None:
+    """Of which of FOLDERS a folder is; None for a file and for a folder of no known kind."""
+    return next((kind for kind, (is_kind, _) in FOLDERS.items() if path.is_dir() and is_kind(path)), None)
 
 
 def is_input(path: Path) -> bool:
     """Whether there is a file, or a folder of a kind that is read."""
-    return is_file(str(path)) or name_pattern.is_pattern(path) or pyama_folder.is_pyama_folder(path)
+    return is_file(str(path)) or name_pattern.is_pattern(path) or kind_of_folder(path) is not None
 
 
 def listed(path: Path) -> list[Path]:
     """The files of an input that there is, as far as names tell them, in a fixed order."""
-    if path.is_dir():
-        return pyama_folder.contents(path)
+    if (kind := kind_of_folder(path)) is not None:
+        return FOLDERS[kind][1](path)
     if name_pattern.is_pattern(path):
         return [file for file, _ in name_pattern.matches(path)]
     scenes = scenes_beside(path)

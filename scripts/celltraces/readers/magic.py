@@ -8,10 +8,11 @@ from pathlib import Path
 from celltraces.errors import UserError
 from celltraces.readers import damage
 from celltraces.readers.czi_segments import CZI_MAGIC
+from celltraces.readers.lif_file import LIF_MAGIC
 from celltraces.readers.nd2_file import ND2_MAGIC
 from celltraces.readers.tiff_pages import MAGICS as TIFF_MAGICS
 
-KINDS = {".nd2": "ND2", ".czi": "CZI", ".h5": "PYME"}
+KINDS = {".nd2": "ND2", ".czi": "CZI", ".h5": "PYME", ".lif": "LIF"}
 KINDS |= dict.fromkeys((".tif", ".tiff", ".btf", ".tf8", ".stk", ".ome", ".nd"), "TIFF")
 ND2_JPEG2000_MAGIC = b"\x00\x00\x00\x0c"
 HDF5_MAGIC = b"\x89HDF"
@@ -30,11 +31,20 @@ OTHER_MAGICS = {
     b"<!DOCTYPE": "a web page",
     b"<html": "a web page",
 }
-MAKER = {"ND2": "NIS-Elements", "CZI": "ZEN", "PyAMA": "PyAMA", "PYME": "PYME", "TIFF": "Fiji", "pattern": "Fiji"}
+MAKER = {
+    "ND2": "NIS-Elements",
+    "CZI": "ZEN",
+    "PyAMA": "PyAMA",
+    "PYME": "PYME",
+    "TIFF": "Fiji",
+    "pattern": "Fiji",
+    "OME-Zarr": "Fiji",
+}
+MAKER |= {"results": "this workflow", "LIF": "LAS X"}
 
 
 def kind_of(path: Path) -> str:
-    """Return "ND2", "CZI", "PYME" or "TIFF" by the first bytes of the file; raise UserError for everything else."""
+    """Return "ND2", "CZI", "PYME", "LIF" or "TIFF" by the first bytes of the file; raise UserError for everything else."""
     expected = KINDS.get(path.suffix.lower())
     if expected is None:
         raise UserError(f"'{path}' has an unknown ending; microscopy files end in {' or '.join(KINDS)}")
@@ -51,6 +61,8 @@ def kind_of(path: Path) -> str:
         return "ND2"
     if head.startswith(CZI_MAGIC):
         return "CZI"
+    if head.startswith(LIF_MAGIC) and expected == "LIF":
+        return "LIF"
     if head.startswith(HDF5_MAGIC) and expected == "PYME":
         return "PYME"
     if expected == "TIFF" and (head[:4] in TIFF_MAGICS or TEXTS.get(path.suffix.lower(), NO_TEXT).match(head)):

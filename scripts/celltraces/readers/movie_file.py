@@ -27,24 +27,34 @@ from celltraces.pyme import spool
 from celltraces.readers import damage, name_pattern, pyama_folder, time_stamps
 from celltraces.readers.checks import as_uint16, believable_pixel_size_um, place_of_plane
 from celltraces.readers.czi_file import inspect_czi, open_czi
+from celltraces.readers.input_files import kind_of_folder
+from celltraces.readers.lif_file import inspect_lif, open_lif
 from celltraces.readers.magic import MAKER, kind_of
 from celltraces.readers.movie import Movie, OpenedMovie, ReadPlanes
 from celltraces.readers.nd2_file import inspect_nd2, open_nd2
+from celltraces.readers.ome_zarr import inspect_ome_zarr, open_ome_zarr
+from celltraces.readers.own_results import inspect_results, open_results
 from celltraces.readers.tiff_file import inspect_pattern, inspect_tiff, open_pattern, open_tiff
 
 INSPECT: Mapping[str, Callable[[Path], Movie]] = {
     "ND2": inspect_nd2,
     "CZI": inspect_czi,
     "TIFF": inspect_tiff,
+    "LIF": inspect_lif,
     "pattern": inspect_pattern,
     "PyAMA": pyama_folder.inspect_stacks,
+    "OME-Zarr": inspect_ome_zarr,
+    "results": inspect_results,
 }
 OPEN: Mapping[str, Callable[[Path], OpenedMovie]] = {
     "ND2": open_nd2,
     "CZI": open_czi,
     "TIFF": open_tiff,
+    "LIF": open_lif,
     "pattern": open_pattern,
     "PyAMA": pyama_folder.open_stacks,
+    "OME-Zarr": open_ome_zarr,
+    "results": open_results,
 }
 
 
@@ -52,7 +62,7 @@ def _kind_of(path: Path) -> str:
     """The kind of a file by its content, or what else the path names."""
     if name_pattern.is_pattern(path):
         return "pattern"
-    return "PyAMA" if pyama_folder.is_pyama_folder(path) else kind_of(path)
+    return kind_of_folder(path) or kind_of(path)
 
 
 def inspect_movie(path: Path, pyme: Mapping[str, Any] = spool.DEFAULTS) -> Movie:

@@ -51,11 +51,16 @@ def parse(xml: str) -> Element:
 def images(root: Element) -> list[Image]:
     """All images that may be FOVs: not those of colours, nor those whose name says that they are something else, unless
     there are no others."""
-    found = [_image(element) for element in root.iterfind("Image") if element.find("Pixels") is not None]
+    found = every_image(root)
     for left_out in (lambda image: bool(LEFT_OUT.search(image.name)), _is_coloured):
         others = [image for image in found if not left_out(image)]
         found = others or found
     return found
+
+
+def every_image(root: Element) -> list[Image]:
+    """All images, in order."""
+    return [_image(element) for element in root.iterfind("Image") if element.find("Pixels") is not None]
 
 
 def _is_coloured(image: Image) -> bool:
