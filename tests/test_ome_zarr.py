@@ -51,7 +51,7 @@ def write_image(folder: Path, planes: np.ndarray, version: str, axes: str = "tcz
     )
     order = ["tczyx".index(axis) for axis in axes]
     kept = tuple(slice(None) if axis in axes else 0 for axis in "tczyx")
-    stored = planes[kept].transpose(np.argsort(np.argsort(order))) if len(axes) == 5 else planes[kept]
+    stored = planes[kept].transpose(order) if len(axes) == 5 else planes[kept]
     for level in range(2):
         data = stored if level == 0 else stored[..., ::2, ::2]
         own = tuple(chunks.get(axis, 1 if axis in "tcz" else size) for axis, size in zip(axes, data.shape, strict=True))
@@ -69,6 +69,7 @@ def write_image(folder: Path, planes: np.ndarray, version: str, axes: str = "tcz
             fill_value=0,
             zarr_format=2 if v2 else 3,
             overwrite=True,
+            dimension_names=None if v2 else list(axes),
             **({"chunk_key_encoding": {"name": "v2", "separator": options.get("separator", "/")}} if v2 else {}),
         )
         if data.size:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import re
+import struct
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -11,6 +13,7 @@ import numpy as np
 
 from celltraces.errors import UserError
 from celltraces.readers import plane_map
+from celltraces.readers.checks import bytes_left, refuse_declarations
 from celltraces.readers.movie import Movie, OpenedMovie
 from celltraces.readers.plane_map import FovMap, PlaneMap
 from celltraces.readers.units import length_um
@@ -67,7 +70,22 @@ def open_lif(path: Path) -> OpenedMovie:
 def _lif(path: Path) -> LifFile:
     from liffile import LifFile
 
-    return LifFile(path, squeeze=False)
+    with open(path, "rb") as file:
+        _, _, _, length = struct.unpack("<IIBI", file.read(13))
+        if 2 * length > bytes_left(file):
+            raise ValueError("it is cut off in its description")
+        refuse_declarations(file.read(2 * length).decode("utf-16-le"))
+    opened = LifFile(path, squeeze=False)
+    # liffile knows images by their names, and of those that repeat the last alone
+    for folder in opened.xml_element.iter("Children"):
+        taken: set[str] = set()
+        for element in folder.iterfind("Element"):
+            name = element.get("Name", "")
+            number = itertools.count(2)
+            while element.get("Name") in taken:
+                element.set("Name", f"{name} ({next(number)})")
+            taken.add(element.get("Name", ""))
+    return opened
 
 
 def _plane_map(path: Path, file: LifFile) -> tuple[PlaneMap, list[Place], dict[int, list[int]]]:

@@ -44,7 +44,7 @@ MAKER |= {"results": "this workflow", "LIF": "LAS X"}
 
 
 def kind_of(path: Path) -> str:
-    """Return "ND2", "CZI", "PYME", "LIF" or "TIFF" by the first bytes of the file; raise UserError for everything else."""
+    """Return the kind, one of KINDS, by the first bytes of the file; raise UserError for everything else."""
     expected = KINDS.get(path.suffix.lower())
     if expected is None:
         raise UserError(f"'{path}' has an unknown ending; microscopy files end in {' or '.join(KINDS)}")
