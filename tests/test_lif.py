@@ -38,9 +38,11 @@ def element(name: str, number: int, planes: np.ndarray, order: str, **options) -
         + "</ChannelDescription>"
         for at in range(sizes.get("C", 1))
     )
+    steps = {"T": 600.0}
     dimensions = "".join(
         f'<DimensionDescription DimID="{DIMENSIONS[axis]}" NumberOfElements="{sizes[axis]}" Origin="0" '
-        f'Length="{STEP * (sizes[axis] - 1)}" Unit="m" BytesInc="{strides[axis]}" BitInc="0"/>'
+        f'Length="{steps.get(axis, STEP) * (sizes[axis] - 1)}" Unit="{"s" if axis == "T" else "m"}" '
+        f'BytesInc="{strides[axis]}" BitInc="0"/>'
         for axis in reversed(order)
         if axis != "C"
     )
@@ -78,6 +80,7 @@ def test_positions_are_fovs_and_axes_are_those_of_the_file(tmp_path, order):
     path = write_lif(tmp_path / "a.lif", *(element(f"Pos{fov}", fov, images[fov : fov + 1], order) for fov in range(2)))
     movie = check(path, images)
     assert (movie.format, movie.channels, movie.pixel_size_um) == ("lif", ["Phase", "GFP"], 0.65)
+    assert movie.period_min == 10.0
     assert [fov["name"] for fov in movie.fovs] == ["Pos0", "Pos1"]
     with liffile.LifFile(path) as file:
         for fov, image in enumerate(file.images):

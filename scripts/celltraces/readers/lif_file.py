@@ -3,26 +3,29 @@
 from __future__ import annotations
 
 import itertools
+import os
 import re
 import struct
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import IO, TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from celltraces.errors import UserError
 from celltraces.readers import plane_map
-from celltraces.readers.checks import bytes_left, refuse_declarations
+from celltraces.readers.checks import bytes_left, positive_number, refuse_declarations
 from celltraces.readers.movie import Movie, OpenedMovie
 from celltraces.readers.plane_map import FovMap, PlaneMap
-from celltraces.readers.units import length_um
+from celltraces.readers.units import length_um, seconds_per
 
 if TYPE_CHECKING:
     from liffile import LifFile, LifImage
 
 LIF_MAGIC = b"\x70\x00\x00\x00"
+TIME = "4"  # the id of the axis of frames
 TILES = "M"  # the axis of tiles, or of positions, of one image
+LONGEST_NAME = 1000  # letters, of a block of pixels
 AXES = ("T", "C", "Z", TILES, "Y", "X")
 LEFT_OUT = re.compile(r"(_merged?|_merging|thumbnail|overview)\d*$", re.IGNORECASE)
 """Names of images that are no FOVs: tiles that LAS X has put together, and small pictures."""
@@ -74,7 +77,9 @@ def _lif(path: Path) -> LifFile:
         _, _, _, length = struct.unpack("<IIBI", file.read(13))
         if 2 * length > bytes_left(file):
             raise ValueError("it is cut off in its description")
-        refuse_declarations(file.read(2 * length).decode("utf-16-le"))
+        description = file.read(2 * length).decode("utf-16-le")
+        refuse_declarations(description)
+        _refuse_blocks(file, "<IIBIBI" if re.search(r'^<\w+ Version="1"', description) else "<IIBQBI")
     opened = LifFile(path, squeeze=False)
     # liffile knows images by their names, and of those that repeat the last alone
     for folder in opened.xml_element.iter("Children"):
@@ -86,6 +91,20 @@ def _lif(path: Path) -> LifFile:
                 element.set("Name", f"{name} ({next(number)})")
             taken.add(element.get("Name", ""))
     return opened
+
+
+def _refuse_blocks(file: IO[bytes], form: str) -> None:
+    """Raise ValueError where the blocks of pixels do not follow each other to the end of the file."""
+    while bytes_left(file) > 0:
+        head = file.read(struct.calcsize(form))
+        if len(head) < struct.calcsize(form):
+            raise ValueError("it is cut off between two blocks of pixels")
+        begin, _, *marks, letters = struct.unpack(form, head)
+        if (begin, marks[0], marks[2]) != (0x70, 0x2A, 0x2A) or not 0 < letters <= LONGEST_NAME:
+            raise ValueError("a block of pixels does not begin as one")
+        if 2 * letters + marks[1] > bytes_left(file):
+            raise ValueError("it is cut off in a block of pixels")
+        file.seek(2 * letters + marks[1], os.SEEK_CUR)
 
 
 def _plane_map(path: Path, file: LifFile) -> tuple[PlaneMap, list[Place], dict[int, list[int]]]:
@@ -122,7 +141,7 @@ def _plane_map(path: Path, file: LifFile) -> tuple[PlaneMap, list[Place], dict[i
         plane_map.same_sizes(fovs),
         channels,
         next((width for width in widths if width), None),
-        None,
+        next((period for period in map(_period_s, grey.values()) if period), None),
         max(dtypes, key=lambda dtype: dtype.itemsize).name,
     )
     return planes, places, channels_of
@@ -182,3 +201,13 @@ def _pixel_size_um(image: LifImage) -> float | None:
     if columns is None or len(columns) < 2:
         return None
     return length_um(abs(float(columns[-1] - columns[0])) / (len(columns) - 1), "m")
+
+
+def _period_s(image: LifImage) -> float | None:
+    """The time from frame to frame as it was planned; Leica gives seconds."""
+    for dimension in image.xml_element.iterfind(".//Dimensions/DimensionDescription"):
+        frames = int(dimension.get("NumberOfElements", "0"))
+        if dimension.get("DimID") == TIME and frames > 1:
+            per, length = seconds_per(dimension.get("Unit")), positive_number(dimension.get("Length"))
+            return length * per / (frames - 1) if length and per else None
+    return None
