@@ -73,11 +73,11 @@ def test_damaged_files(tmp_path, name):
 @pytest.mark.parametrize("name", mutants_once.FILES)
 def test_damaged_files_without_any_check_of_their_own(tmp_path, name):
     """TIFF and LIF say everything once: damage to a number may give other planes, and never a crash or a hang."""
-    counts, failed = verdicts(tmp_path, name, N)
+    counts, failed = verdicts(tmp_path, name, N // 2)
     print(f"{name}: {dict(counts)}")
     assert failed == []
-    assert counts.total() == N
-    assert counts["refused"] > N // 10
+    assert counts.total() == N // 2
+    assert counts["refused"] > N // 20
 
 
 @pytest.mark.parametrize("name", mutants.REAL)

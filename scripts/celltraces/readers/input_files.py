@@ -10,12 +10,13 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from celltraces.files import is_file
-from celltraces.readers import name_pattern, ome_zarr, own_results, pyama_folder
+from celltraces.readers import name_pattern, ndtiff_folder, ome_zarr, own_results, pyama_folder
 from celltraces.readers.scenes import scenes_beside
 
 FOLDERS: Mapping[str, tuple[Callable[[Path], bool], Callable[[Path], list[Path]]]] = {
     "PyAMA": (pyama_folder.is_pyama_folder, pyama_folder.contents),
     "results": (own_results.is_results, own_results.contents),
+    "NDTiff": (ndtiff_folder.is_ndtiff, ndtiff_folder.contents),
     "OME-Zarr": (ome_zarr.is_ome_zarr, ome_zarr.contents),
 }
 """Kinds of folders that are read: whether a folder is of this kind, and the files in it that count."""

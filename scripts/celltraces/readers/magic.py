@@ -40,7 +40,7 @@ MAKER = {
     "pattern": "Fiji",
     "OME-Zarr": "Fiji",
 }
-MAKER |= {"results": "this workflow", "LIF": "LAS X"}
+MAKER |= {"results": "this workflow", "LIF": "LAS X", "NDTiff": "Micro-Manager"}
 
 
 def kind_of(path: Path) -> str:

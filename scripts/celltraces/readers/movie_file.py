@@ -32,6 +32,7 @@ from celltraces.readers.lif_file import inspect_lif, open_lif
 from celltraces.readers.magic import MAKER, kind_of
 from celltraces.readers.movie import Movie, OpenedMovie, ReadPlanes
 from celltraces.readers.nd2_file import inspect_nd2, open_nd2
+from celltraces.readers.ndtiff_folder import inspect_ndtiff, open_ndtiff
 from celltraces.readers.ome_zarr import inspect_ome_zarr, open_ome_zarr
 from celltraces.readers.own_results import inspect_results, open_results
 from celltraces.readers.tiff_file import inspect_pattern, inspect_tiff, open_pattern, open_tiff
@@ -43,6 +44,7 @@ INSPECT: Mapping[str, Callable[[Path], Movie]] = {
     "LIF": inspect_lif,
     "pattern": inspect_pattern,
     "PyAMA": pyama_folder.inspect_stacks,
+    "NDTiff": inspect_ndtiff,
     "OME-Zarr": inspect_ome_zarr,
     "results": inspect_results,
 }
@@ -53,6 +55,7 @@ OPEN: Mapping[str, Callable[[Path], OpenedMovie]] = {
     "LIF": open_lif,
     "pattern": open_pattern,
     "PyAMA": pyama_folder.open_stacks,
+    "NDTiff": open_ndtiff,
     "OME-Zarr": open_ome_zarr,
     "results": open_results,
 }

@@ -30,7 +30,7 @@ def facts_of(page: TiffPage) -> Facts:
     """What the page's own tags tell. Raises ValueError or SyntaxError for tags that are damaged."""
     written = tag(page, MICRO_MANAGER)
     if isinstance(written, Mapping):
-        return _micro_manager(written)
+        return micro_manager_facts(written)
     if isinstance(tag(page, UIC2), Mapping):
         return stack_facts(page, 0)
     if page.description.lstrip().startswith(METASERIES):
@@ -38,7 +38,8 @@ def facts_of(page: TiffPage) -> Facts:
     return Facts()
 
 
-def _micro_manager(written: Mapping[str, Any]) -> Facts:
+def micro_manager_facts(written: Mapping[str, Any]) -> Facts:
+    """What the metadata that Micro-Manager writes of a plane tell."""
     elapsed = written.get("ElapsedTime-ms")
     stamp = elapsed / 1000.0 if isinstance(elapsed, int | float) and not isinstance(elapsed, bool) else None
     size = positive_number(written.get("PixelSizeUm") or written.get("PixelSize_um"))
