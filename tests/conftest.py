@@ -24,8 +24,8 @@ LEVELS = {
         environment exposure features fitting foreign_arrays formats_deepcell formats_playnano formats_pyama
         formats_pyme formats_tracks future_dates house images kinetics left_out levels lif lock merge
         methods missing movie_file nd2_internals ndtiff ome_zarr outline phantoms pictures plan preview psf quality
-        recipe report segmentation shifts simulate stage_movement store tiff tiff_folder torch_file touching tracking userpaths
-        versions zstacks
+        recipe report segmentation shifts simulate stage_movement store tiff tiff_folder torch_file touching tracking
+        userpaths versions zstacks
     """,
     "slow": """
         benchmarks learned

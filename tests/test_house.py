@@ -17,13 +17,13 @@ PACKAGE = SCRIPTS / "celltraces"
 
 # From the ground up: a room imports itself and rooms of lower rows, nothing of its own row or above.
 RANKS = (
-    ("array_types", "errors", "files", "paths"),
+    ("array_types", "errors", "files", "metadata", "paths"),
     ("plugins", "storage"),
     ("frames", "kinetics", "labels", "pictures"),
     ("fluorescence", "results", "tracking"),
     ("runs",),
     ("exports", "features"),
-    ("pyme",),
+    ("pyme", "tiff"),
     ("config", "readers", "segmentation"),
     ("preview", "report"),
     ("planning",),

@@ -19,11 +19,11 @@ from conftest import real_file
 from tiff_tools import HEIGHT, WIDTH, image, micro_manager_tag, ome, pixels, tiff_data, write_pages
 
 from celltraces.errors import UserError
+from celltraces.metadata import length_um, seconds_per
 from celltraces.planning.identity import content_identity
 from celltraces.readers.input_files import listed
 from celltraces.readers.movie import Movie
 from celltraces.readers.movie_file import inspect_movie, open_movie
-from celltraces.readers.units import length_um, seconds_per
 
 SCRIPTS = Path(__file__).parents[1] / "scripts"
 

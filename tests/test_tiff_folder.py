@@ -14,9 +14,9 @@ from tiff_tools import HEIGHT, WIDTH, image, micro_manager_tag, ome, pixels, wri
 from celltraces.config.read_config import complete
 from celltraces.errors import UserError
 from celltraces.planning.identity import content_identity
-from celltraces.readers import name_pattern
 from celltraces.readers.input_files import is_input, listed
 from celltraces.readers.movie_file import inspect_movie, open_movie
+from celltraces.tiff import name_pattern
 
 CHANNELS = {"pc": {"channel": 0, "features": ["area"]}}
 

@@ -10,8 +10,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from celltraces.files import is_file
-from celltraces.readers import name_pattern, ndtiff_folder, ome_zarr, own_results, pyama_folder
-from celltraces.readers.scenes import scenes_beside
+from celltraces.readers import ndtiff_folder, ome_zarr, own_results, pyama_folder
+from celltraces.tiff import name_pattern
+from celltraces.tiff.scenes import scenes_beside
 
 FOLDERS: Mapping[str, tuple[Callable[[Path], bool], Callable[[Path], list[Path]]]] = {
     "PyAMA": (pyama_folder.is_pyama_folder, pyama_folder.contents),

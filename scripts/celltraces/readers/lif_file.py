@@ -13,11 +13,12 @@ from typing import IO, TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from celltraces.errors import UserError
-from celltraces.readers import plane_map
-from celltraces.readers.checks import bytes_left, positive_number, refuse_declarations
+from celltraces.metadata import length_um, positive_number, refuse_declarations, seconds_per
+from celltraces.readers.checks import bytes_left
 from celltraces.readers.movie import Movie, OpenedMovie
-from celltraces.readers.plane_map import FovMap, PlaneMap
-from celltraces.readers.units import length_um, seconds_per
+from celltraces.readers.planes_movie import movie_of
+from celltraces.tiff import plane_map
+from celltraces.tiff.plane_map import FovMap, PlaneMap
 
 if TYPE_CHECKING:
     from liffile import LifFile, LifImage
@@ -41,7 +42,7 @@ class Place(NamedTuple):
 def inspect_lif(path: Path) -> Movie:
     """Describe a LIF without reading pixels; see `movie_file.inspect_movie`."""
     with _lif(path) as file:
-        return plane_map.movie_of(_plane_map(path, file)[0])
+        return movie_of(_plane_map(path, file)[0])
 
 
 def open_lif(path: Path) -> OpenedMovie:

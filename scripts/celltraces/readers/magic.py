@@ -10,7 +10,7 @@ from celltraces.readers import damage
 from celltraces.readers.czi_segments import CZI_MAGIC
 from celltraces.readers.lif_file import LIF_MAGIC
 from celltraces.readers.nd2_file import ND2_MAGIC
-from celltraces.readers.tiff_pages import MAGICS as TIFF_MAGICS
+from celltraces.tiff.pages import MAGICS as TIFF_MAGICS
 
 KINDS = {".nd2": "ND2", ".czi": "CZI", ".h5": "PYME", ".lif": "LIF"}
 KINDS |= dict.fromkeys((".tif", ".tiff", ".btf", ".tf8", ".stk", ".ome", ".nd"), "TIFF")

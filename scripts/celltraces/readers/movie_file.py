@@ -4,7 +4,7 @@
 of (fov, frame, channel, z), each counted from 0 in the order of the file, whatever loops, scenes or ids the file
 itself uses. A plane that the file does not hold is reported and read as None; it never moves another plane.
 
-Each kind of file has a module: `nd2_file`, `czi_file`, `pyama_folder` here, and `celltraces.pyme.spool`. Before a plane
+Each kind of file has a module here, but for spools (`celltraces.pyme.spool`). Before a plane of an ND2 or CZI
 is read, what the file says of it in one place (index, directory) is compared with what it says in another (the chunk's
 or subblock's own header, lengths against size and pixel type), so that damage is noticed instead of planes shifted, and
 no length from a file is believed before memory is asked for. The libraries' own checks do not suffice: of 15,000
@@ -24,7 +24,7 @@ import numpy as np
 
 from celltraces.errors import UserError
 from celltraces.pyme import spool
-from celltraces.readers import damage, name_pattern, pyama_folder, time_stamps
+from celltraces.readers import damage, pyama_folder, time_stamps
 from celltraces.readers.checks import as_uint16, believable_pixel_size_um, place_of_plane
 from celltraces.readers.czi_file import inspect_czi, open_czi
 from celltraces.readers.input_files import kind_of_folder
@@ -36,6 +36,7 @@ from celltraces.readers.ndtiff_folder import inspect_ndtiff, open_ndtiff
 from celltraces.readers.ome_zarr import inspect_ome_zarr, open_ome_zarr
 from celltraces.readers.own_results import inspect_results, open_results
 from celltraces.readers.tiff_file import inspect_pattern, inspect_tiff, open_pattern, open_tiff
+from celltraces.tiff import name_pattern
 
 INSPECT: Mapping[str, Callable[[Path], Movie]] = {
     "ND2": inspect_nd2,

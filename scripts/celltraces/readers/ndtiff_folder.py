@@ -14,11 +14,12 @@ from typing import IO, Any, NamedTuple
 import numpy as np
 
 from celltraces.errors import UserError
-from celltraces.readers import plane_map
 from celltraces.readers.movie import Movie, OpenedMovie
-from celltraces.readers.name_pattern import natural
-from celltraces.readers.plane_map import FovMap, PlaneMap
-from celltraces.readers.tiff_tags import micro_manager_facts
+from celltraces.readers.planes_movie import movie_of
+from celltraces.tiff import plane_map
+from celltraces.tiff.name_pattern import natural
+from celltraces.tiff.plane_map import FovMap, PlaneMap
+from celltraces.tiff.tags import micro_manager_facts
 
 INDEX = "NDTiff.index"
 FULL = "Full resolution"  # the folder in which a movie of several resolutions keeps the first
@@ -76,7 +77,7 @@ def inspect_ndtiff(path: Path) -> Movie:
         fovs.append(fov._replace(stamps_s=stamps, name=name))
     planes.fovs = fovs
     planes.files = []  # found by their names
-    return plane_map.movie_of(planes)
+    return movie_of(planes)
 
 
 def open_ndtiff(path: Path) -> OpenedMovie:

@@ -18,11 +18,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from celltraces.errors import UserError
-from celltraces.readers import ome_xml, plane_map
-from celltraces.readers.checks import positive_number
+from celltraces.metadata import length_um, positive_number, seconds_per
 from celltraces.readers.movie import Movie, OpenedMovie
-from celltraces.readers.plane_map import FovMap, PlaneMap
-from celltraces.readers.units import length_um, seconds_per
+from celltraces.readers.planes_movie import movie_of
+from celltraces.tiff import ome_xml, plane_map
+from celltraces.tiff.plane_map import FovMap, PlaneMap
 
 METADATA = ("zarr.json", ".zattrs", ".zgroup", ".zarray")
 AXES = "tczyx"
@@ -80,7 +80,7 @@ def _between(root: Path, folder: Path) -> list[Path]:
 
 def inspect_ome_zarr(path: Path) -> Movie:
     """Describe an OME-Zarr without reading pixels; see `movie_file.inspect_movie`."""
-    return plane_map.movie_of(_plane_map(path, _images(path)))
+    return movie_of(_plane_map(path, _images(path)))
 
 
 def open_ome_zarr(path: Path) -> OpenedMovie:

@@ -11,16 +11,19 @@ import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from celltraces.frames import coverage
 from celltraces.frames.coverage import Boxes
-from celltraces.readers import plane_map
 from celltraces.readers.movie import Movie, OpenedMovie
-from celltraces.readers.plane_map import FovMap, PlaneMap
-from celltraces.storage.frames import Frames, open_frames
+from celltraces.readers.planes_movie import movie_of
+from celltraces.tiff import plane_map
+from celltraces.tiff.plane_map import FovMap, PlaneMap
+
+if TYPE_CHECKING:
+    from celltraces.storage.frames import Frames
 
 FOV = re.compile(r"fov_(\d+)")
 RAW = re.compile(r"(pc|fl)_ch_(\d+)")
@@ -66,6 +69,8 @@ def _raw(path: Path) -> Raw:
 
 def inspect_results(path: Path) -> Movie:
     """Describe the raw channels; see `movie_file.inspect_movie`."""
+    from celltraces.storage.frames import open_frames
+
     raw = _raw(path)
     stacks = {place: open_frames(array) for place, array in raw.arrays.items()}
     known = {fov: _known(store) for fov, store in raw.stores.items()}
@@ -82,7 +87,7 @@ def inspect_results(path: Path) -> Movie:
         None,
         "uint16",
     )
-    return plane_map.movie_of(planes)
+    return movie_of(planes)
 
 
 def _fov(fov: int, n_channels: int, stacks: dict[tuple[int, int], Frames], known: dict[str, Any]) -> FovMap:
@@ -113,6 +118,8 @@ def _known(store: Path) -> dict[str, Any]:
 
 def open_results(path: Path) -> OpenedMovie:
     """Open the arrays one by one as planes of them are asked for."""
+    from celltraces.storage.frames import open_frames
+
     raw = _raw(path)
     stacks: dict[tuple[int, int], Frames] = {}
 

@@ -1,4 +1,4 @@
-"""Inspect and open TIFF files of any kind, see `tiff_ome`, `tiff_stack`, `tiff_folder`."""
+"""Inspect and open TIFF files of any kind: what is where in them, the room `tiff` says."""
 
 from __future__ import annotations
 
@@ -8,11 +8,13 @@ from pathlib import Path
 import numpy as np
 
 from celltraces.errors import UserError
-from celltraces.readers import damage, plane_map, tiff_tags
+from celltraces.readers import damage
 from celltraces.readers.movie import Movie, OpenedMovie
-from celltraces.readers.plane_map import FovMap, PlaneMap
-from celltraces.readers.tiff_folder import pattern_map, tiff_map
-from celltraces.readers.tiff_pages import Pages, refuse_page
+from celltraces.readers.planes_movie import movie_of
+from celltraces.tiff import tags
+from celltraces.tiff.folders import pattern_map, tiff_map
+from celltraces.tiff.pages import Pages, refuse_page
+from celltraces.tiff.plane_map import FovMap, PlaneMap
 
 
 def inspect_tiff(path: Path) -> Movie:
@@ -62,7 +64,7 @@ def inspect_planes(planes: PlaneMap) -> Movie:
             raise ValueError("it holds no pixels")
     finally:
         pages.close()
-    return plane_map.movie_of(planes)
+    return movie_of(planes)
 
 
 def _looked_at(fov: FovMap, planes: PlaneMap, pages: Pages, known: bool) -> FovMap:
@@ -81,7 +83,7 @@ def _looked_at(fov: FovMap, planes: PlaneMap, pages: Pages, known: bool) -> FovM
                 )
         if known:
             break
-        facts = tiff_tags.facts_of(page)
+        facts = tags.facts_of(page)
         name = name or facts.position or ""
         planes.pixel_size_um = planes.pixel_size_um or facts.pixel_size_um
         if facts.stamp_s is None:

@@ -6,10 +6,10 @@ import re
 from pathlib import Path
 
 from celltraces.errors import UserError
-from celltraces.readers import ome_xml, plane_map
-from celltraces.readers.plane_map import FovMap, PlaneMap
-from celltraces.readers.scenes import SCENE, scenes_beside
-from celltraces.readers.tiff_pages import MAGICS, Pages
+from celltraces.tiff import ome_xml, plane_map
+from celltraces.tiff.pages import MAGICS, Pages
+from celltraces.tiff.plane_map import FovMap, PlaneMap
+from celltraces.tiff.scenes import SCENE, scenes_beside
 
 MANY_SIBLINGS = 1000  # files that are looked at for a name that is not there
 

@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from celltraces.errors import UserError
-from celltraces.readers import plane_map, tiff_tags
-from celltraces.readers.checks import positive_number
-from celltraces.readers.plane_map import FovMap, PlaneMap
-from celltraces.readers.tiff_pages import Pages, tag
-from celltraces.readers.units import length_um, seconds_per
+from celltraces.metadata import length_um, positive_number, seconds_per
+from celltraces.tiff import plane_map, tags
+from celltraces.tiff.pages import Pages, tag
+from celltraces.tiff.plane_map import FovMap, PlaneMap
 
 if TYPE_CHECKING:
     from tifffile import TiffPage
@@ -32,9 +31,9 @@ def stack_map(path: Path) -> PlaneMap:
         first = pages.page(0, 0)
         if first.description.startswith("ImageJ="):
             return _imagej(path, pages, first, count)
-        if isinstance(tag(first, tiff_tags.UIC2), Mapping):
+        if isinstance(tag(first, tags.UIC2), Mapping):
             return _metamorph(path, first)
-        if isinstance(tag(first, tiff_tags.MICRO_MANAGER), Mapping):
+        if isinstance(tag(first, tags.MICRO_MANAGER), Mapping):
             return _micro_manager(path, pages, count)
         if first.description.startswith('{"'):
             return _shaped(path, pages, first, count)
@@ -136,12 +135,12 @@ def _shaped(path: Path, pages: Pages, first: TiffPage, count: int) -> PlaneMap:
 
 def _metamorph(path: Path, first: TiffPage) -> PlaneMap:
     """A stack of MetaMorph: planes at different heights are a z stack, all others a time series."""
-    n_planes, in_z = tiff_tags.stack_planes(first)
+    n_planes, in_z = tags.stack_planes(first)
     n_frames = 1 if in_z else n_planes
     where = plane_map.empty(n_frames, 1, n_planes // n_frames)
     where[..., 0], where[..., 1] = 0, 0
     where[..., 2] = np.arange(n_planes).reshape(where.shape[:3])
-    found = [tiff_tags.stack_facts(first, plane) for plane in range(n_frames)]
+    found = [tags.stack_facts(first, plane) for plane in range(n_frames)]
     stamps = np.array([np.nan if facts.stamp_s is None else facts.stamp_s for facts in found])
     return PlaneMap("metamorph", [path], [FovMap("", where, stamps, None)], ["C0"], found[0].pixel_size_um)
 
@@ -156,8 +155,8 @@ class MetaMorphStack(NamedTuple):
 def metamorph_planes(pages: Pages, file: int) -> MetaMorphStack:
     """The planes of a file that a .nd file names: a stack of MetaMorph, or a TIFF with a page each."""
     first = pages.page(file, 0)
-    if isinstance(tag(first, tiff_tags.UIC2), Mapping):
-        return MetaMorphStack(tiff_tags.stack_planes(first)[0], True)
+    if isinstance(tag(first, tags.UIC2), Mapping):
+        return MetaMorphStack(tags.stack_planes(first)[0], True)
     return MetaMorphStack(pages.count(file), False)
 
 
@@ -167,7 +166,7 @@ def _micro_manager(path: Path, pages: Pages, count: int) -> PlaneMap:
     names: dict[int, str] = {}
     positions: dict[int, str] = {}
     for number in range(count):
-        written = tag(pages.page(0, number), tiff_tags.MICRO_MANAGER)
+        written = tag(pages.page(0, number), tags.MICRO_MANAGER)
         if not isinstance(written, Mapping):
             raise ValueError(f"page {number} does not say which plane it is")
         place = tuple(int(written.get(key, 0)) for key in ("PositionIndex", "FrameIndex", "ChannelIndex", "SliceIndex"))

@@ -6,9 +6,8 @@ import datetime
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from celltraces.readers.checks import positive_number, refuse_declarations
-from celltraces.readers.tiff_pages import tag
-from celltraces.readers.units import length_um
+from celltraces.metadata import length_um, positive_number, refuse_declarations
+from celltraces.tiff.pages import tag
 
 if TYPE_CHECKING:
     from tifffile import TiffPage

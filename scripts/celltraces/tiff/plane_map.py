@@ -1,4 +1,4 @@
-"""Say where each plane of a movie lies, for formats that keep planes as pages or arrays, and make a Movie of it."""
+"""Say where each plane of a movie lies."""
 
 from __future__ import annotations
 
@@ -10,9 +10,6 @@ from typing import NamedTuple
 import numpy as np
 
 from celltraces.errors import UserError
-from celltraces.readers import time_stamps
-from celltraces.readers.checks import believable_pixel_size_um
-from celltraces.readers.movie import Movie
 
 NOWHERE = (-1, -1, -1)
 MANY_PLANES = 100_000_000
@@ -113,35 +110,3 @@ def common_channels(path: Path, names: Sequence[Sequence[str]]) -> tuple[list[st
                 "that belong together into a file of their own"
             )
     return longest, places
-
-
-def movie_of(planes: PlaneMap) -> Movie:
-    """What planning needs to know. All FOVs have as many frames, and a size each."""
-    present = np.stack([fov.where[..., 0] >= 0 for fov in planes.fovs])  # (F, T, C, Z)
-    taken = present.any(axis=(2, 3))
-    stamps = np.stack([fov.stamps_s for fov in planes.fovs])
-    times = time_stamps.minutes_since_first(stamps, time_stamps.trusted(stamps, taken), taken)
-    senseless = time_stamps.senseless(stamps, taken)
-    sizes = [fov.size for fov in planes.fovs if fov.size is not None]
-    fovs = [
-        {
-            "name": fov.name or f"FOV {at}",
-            "height": (fov.size or sizes[0])[0],
-            "width": (fov.size or sizes[0])[1],
-            "times_min": times[at],
-            "senseless_stamps": senseless[at],
-            "missing": np.argwhere(~present[at].all(axis=2)).tolist(),
-        }
-        for at, fov in enumerate(planes.fovs)
-    ]
-    return Movie(
-        format=planes.format,
-        dtype=planes.dtype,
-        n_frames=present.shape[1],
-        n_z=present.shape[3],
-        channels=planes.channels,
-        pixel_size_um=believable_pixel_size_um(planes.pixel_size_um),
-        period_min=None if planes.period_s is None else planes.period_s / 60.0,
-        fovs=fovs,
-        files=[str(file) for file in [*planes.files, *planes.read_with]],
-    )

@@ -1,10 +1,9 @@
-"""Understand the units of length and time that image files name, also where their micro sign was spoilt."""
+"""Understand what files say of themselves: numbers, XML, and units, also where their micro sign was spoilt."""
 
 from __future__ import annotations
 
+import math
 from typing import Any
-
-from celltraces.readers.checks import positive_number
 
 # Not inches: these come from programs that print.
 UM_PER = {"m": 1e6, "cm": 1e4, "mm": 1e3, "um": 1.0, "nm": 1e-3, "pm": 1e-6}
@@ -65,3 +64,18 @@ def _plain(unit: str, long_names: dict[str, str]) -> str:
     if prefix and last in ("m", "s") and all(ord(letter) > 127 or letter == "?" for letter in prefix.rstrip("\u00b5")):
         return f"u{last}"
     return unit
+
+
+def positive_number(value: Any) -> float | None:
+    """Return value as a float if it is a finite number above 0, else None."""
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        return None
+    return number if math.isfinite(number) and number > 0 else None
+
+
+def refuse_declarations(xml: str) -> None:
+    """Raise ValueError for XML with declarations: entities may stand for gigabytes of text, or for other files."""
+    if "<!DOCTYPE" in xml or "<!ENTITY" in xml:
+        raise ValueError("its metadata declare a document type, which no microscope writes")

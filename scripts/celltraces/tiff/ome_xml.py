@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from celltraces.readers.checks import positive_number, refuse_declarations
-from celltraces.readers.plane_map import MANY_PLANES, in_order
-from celltraces.readers.units import length_um, seconds_per
+from celltraces.metadata import length_um, positive_number, refuse_declarations, seconds_per
+from celltraces.tiff.plane_map import MANY_PLANES, in_order
 
 if TYPE_CHECKING:
     from xml.etree.ElementTree import Element

@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 
 from celltraces.errors import UserError
-from celltraces.readers import name_pattern, plane_map
-from celltraces.readers.plane_map import FovMap, PlaneMap
-from celltraces.readers.tiff_ome import description, is_tiff, ome_map
-from celltraces.readers.tiff_pages import Pages
-from celltraces.readers.tiff_stack import metamorph_planes, stack_map
+from celltraces.tiff import name_pattern, plane_map
+from celltraces.tiff.pages import Pages
+from celltraces.tiff.plane_map import FovMap, PlaneMap
+from celltraces.tiff.sets import description, is_tiff, ome_map
+from celltraces.tiff.stacks import metamorph_planes, stack_map
 
 ND_BEGINS = '"NDInfoFile"'
 
