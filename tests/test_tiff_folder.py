@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -244,3 +245,50 @@ def test_z_planes_of_metamorph(tmp_path):
     assert read_all(path, movie)[0, 0, 1, 2] is None
     write_pages(tmp_path / "e_w2491.tif", list(pixels(4)))
     assert "has 4 planes where 3 are announced" in refusal(path)
+
+
+def write_stk(path: Path, planes: np.ndarray, heights: list[int], minutes: list[int]) -> Path:
+    """A stack of MetaMorph: the tags of the first page tell the planes, whose pixels lie one behind the other."""
+    number = len(planes)
+    of_planes = np.array([[z, 1, 2_460_000, 60_000 * minute, 0, 0] for z, minute in zip(heights, minutes, strict=True)])
+    tags = [(33628, 4, 4, (0, 0, 0, 0), True), (33629, 4, 6 * number, of_planes.ravel().tolist(), True)]
+    write_pages(path, [planes[0]], tags=[tags])
+    content = bytearray(path.read_bytes()) + planes[1:].tobytes()
+    texts = len(content)
+    content += struct.pack("<II", 65, 100) + struct.pack("<I", 3) + b"um\0\0"
+    with tifffile.TiffFile(path) as tiff:
+        assert tiff.pages[0].dataoffsets[0] + planes[0].nbytes == path.stat().st_size
+        places = {code: tiff.pages[0].tags[code].offset for code in (33628, 33629)}
+        values = tiff.pages[0].tags[33628].valueoffset
+    struct.pack_into("<4I", content, values, 4, texts, 6, texts + 8)  # the size of a pixel, and its unit
+    struct.pack_into("<HI", content, places[33628] + 2, 4, 2)  # counted in pairs
+    struct.pack_into("<HI", content, places[33629] + 2, 5, number)  # counted in planes
+    path.write_bytes(content)
+    return path
+
+
+@pytest.mark.parametrize(("heights", "in_z"), [([0, 0, 0], False), ([5, 5, 5], True)])
+def test_stacks_of_metamorph(tmp_path, heights, in_z):
+    """Planes without a distance between them are frames, with their times; the independent reader finds the same planes."""
+    images = pixels(3)
+    path = write_stk(tmp_path / "a.stk", images, heights, [0, 10, 25])
+    movie = check(path, images[None, None, None] if in_z else images[None, :, None, None])
+    assert movie.pixel_size_um == 0.65
+    assert movie.fovs[0]["times_min"] == ([0.0] if in_z else [0.0, 10.0, 25.0])
+    with tifffile.TiffFile(path) as tiff:
+        assert tiff.series[0].axes == ("ZYX" if in_z else "TYX")
+        np.testing.assert_array_equal(tiff.series[0].asarray(), images)
+    write_stk(tmp_path / "b.stk", images, [0, 0, 0], [1, 1, 1])
+    assert "does not say whether they are frames or z planes" in refusal(tmp_path / "b.stk")
+    path.write_bytes(path.read_bytes()[: -images[0].nbytes])
+    with open_movie(path) as read, pytest.raises(UserError, match="plane 2 behind page 0 is not wholly in the file"):
+        read(0, 0 if in_z else 2, [0], 2 if in_z else None)
+
+
+def test_stacks_that_an_nd_file_names(tmp_path):
+    images = pixels(1, 1, 2, 3)
+    path = tmp_path / "e.nd"
+    path.write_text(ND.format(timelapse="FALSE", frames=1, stage="FALSE", in_z="TRUE", steps=3), encoding="cp1252")
+    for channel, name in enumerate(("e_w1BF 10x-Ph.STK", "e_w2491.STK")):
+        write_stk(tmp_path / name, images[0, 0, channel], [0, 0, 0], [0, 0, 0])
+    check(path, images)

@@ -46,11 +46,15 @@ def micro_manager_facts(written: Mapping[str, Any]) -> Facts:
     return Facts(stamp, size, name if isinstance(name, str) and name else None)
 
 
-def stack_planes(page: TiffPage) -> tuple[int, bool]:
-    """How many planes a stack of MetaMorph has, and whether they lie at different heights."""
+def stack_planes(page: TiffPage) -> tuple[int, bool | None]:
+    """How many planes a stack of MetaMorph has, and whether they are z planes: the distance to the one before is
+    written. Else they are frames, if their times differ; None where neither does."""
     written = tag(page, UIC2)
     distances = [float(distance) for distance in written["ZDistance"]]
-    return len(distances), any(distance != distances[0] for distance in distances) or any(distances)
+    if len(distances) > 1 and all(distances[1:]):
+        return len(distances), True
+    moments = set(zip(written["DateCreated"].tolist(), written["TimeCreated"].tolist(), strict=True))
+    return len(distances), False if len(moments) == len(distances) else None
 
 
 def stack_facts(page: TiffPage, plane: int) -> Facts:
