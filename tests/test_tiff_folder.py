@@ -269,7 +269,7 @@ def write_stk(path: Path, planes: np.ndarray, heights: list[int], minutes: list[
 
 @pytest.mark.parametrize(("heights", "in_z"), [([0, 0, 0], False), ([5, 5, 5], True)])
 def test_stacks_of_metamorph(tmp_path, heights, in_z):
-    """Planes without a distance between them are frames, with their times; the independent reader finds the same planes."""
+    """Planes without a distance between them are frames, with their times; tifffile finds the same planes."""
     images = pixels(3)
     path = write_stk(tmp_path / "a.stk", images, heights, [0, 10, 25])
     movie = check(path, images[None, None, None] if in_z else images[None, :, None, None])

@@ -138,8 +138,8 @@ def _metamorph(path: Path, first: TiffPage) -> PlaneMap:
     n_planes, in_z = tags.stack_planes(first)
     if in_z is None:
         raise UserError(
-            f"'{path}' has {n_planes} planes and does not say whether they are frames or z planes; name the .nd file of "
-            "the acquisition, or set the axes in Fiji and save it anew"
+            f"'{path}' has {n_planes} planes and does not say whether they are frames or z planes; name the .nd file "
+            "of the acquisition, or set the axes in Fiji and save it anew"
         )
     n_frames = 1 if in_z else n_planes
     where = plane_map.empty(n_frames, 1, n_planes // n_frames)
