@@ -13,7 +13,7 @@ from test_tiff import check, read_all, refusal
 from tiff_tools import HEIGHT, WIDTH, image, ome, pixels
 
 from celltraces.planning.identity import content_identity
-from celltraces.readers.input_files import kind_of_folder
+from celltraces.readers.input_files import kind_of_folder, listed
 from celltraces.readers.movie_file import inspect_movie
 from celltraces.storage.codecs import PIXELS
 from celltraces.storage.frames import writing
@@ -221,10 +221,22 @@ def test_what_is_refused(tmp_path, file, changes, line):
             read(0, 0, [0], None)
         return
     assert line in refusal(path)
+    assert listed(path)  # planning asks for the files first, in its own process
 
 
 def test_damaged_files_are_one_line(tmp_path):
     path = write_image(tmp_path / "a.zarr", pixels(3, 2, 1), "0.5")
+    for text in (
+        "[]",
+        '{"attributes": 3}',
+        '{"attributes": {"ome": {"multiscales": 3}}}',
+        '{"attributes": {"ome": {"plate": {}}}}',
+    ):
+        kept = (path / "zarr.json").read_text()
+        (path / "zarr.json").write_text(text)
+        refusal(path)
+        assert listed(path) == [path / "zarr.json"]
+        (path / "zarr.json").write_text(kept)
     (path / "0/zarr.json").write_text("{")
     assert "zarr.json in 0 is damaged" in refusal(path)
     (path / "0/zarr.json").unlink()

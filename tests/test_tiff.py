@@ -216,6 +216,14 @@ def test_files_of_a_set_that_were_renamed_are_known_by_their_uuid(tmp_path):
         assert content_identity(str(file), movie) == before
 
 
+def test_a_renamed_file_that_names_itself_alone(tmp_path):
+    """Without a UUID of its own: as long as the XML names one file, it is this one."""
+    images = pixels(1, 2, 1, 1)
+    parts = image({"T": 2}, tiff_data([(0, 0, 0, 0), (1, 0, 0, 1)], "as it was called.ome.tif", "urn:uuid:7"))
+    check(write_pages(tmp_path / "now.ome.tif", list(images[0, :, 0, 0]), ome(parts)), images)
+    check(write_pages(tmp_path / "bare.ome.tif", list(images[0, :, 0, 0]), ome(image({"T": 2}, ""))), images)
+
+
 def test_a_file_that_another_describes(tmp_path):
     """BinaryOnly: newer files of Micro-Manager, and a companion of OME."""
     images = pixels(2, 2, 2, 1)
@@ -277,8 +285,8 @@ def test_thumbnails_labels_and_colours_are_left_out(tmp_path):
     colour = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
     parts = (
         image({"C": 1}, tiff_data([(0, 0, 0, 0)]), name="label image"),
-        image({"T": 2}, tiff_data([(0, 0, 0, 1), (1, 0, 0, 2)]), name="cells"),
-        image({}, tiff_data([(0, 0, 0, 3)]), name="Thumbnail"),
+        image({"T": 2}, tiff_data([(0, 0, 0, 1), (1, 0, 0, 2)]), name="label free"),
+        image({}, tiff_data([(0, 0, 0, 3)]), name="slide.vsi [macro image]"),
         image({"C": 3}, tiff_data([(0, 0, 0, 4)]), name="camera", channels=["RGB"], samples=3, kind="uint8"),
     )
     path = tmp_path / "a.ome.tif"
@@ -287,7 +295,7 @@ def test_thumbnails_labels_and_colours_are_left_out(tmp_path):
             kind = "rgb" if plane.ndim == 3 else "minisblack"
             text = ome(*parts).encode() if number == 0 else None
             writer.write(plane, photometric=kind, description=text, metadata=None, contiguous=False)
-    assert [fov["name"] for fov in check(path, images).fovs] == ["cells"]
+    assert [fov["name"] for fov in check(path, images).fovs] == ["label free"]
 
 
 def test_pyramids_give_their_full_resolution(tmp_path):

@@ -88,7 +88,8 @@ def _plan_dataset(config: Mapping[str, Any], name: str, path: str) -> Dataset:
         if indices.count(index) > 1:
             raise UserError(f"channels: channel {index} is named twice; name every channel once")
     if movie.n_z > 1 and config["z"] is None:
-        raise UserError(f"{key}: {path!r} has {movie.n_z} z planes; choose one with `z: 0` ... or `z: max`")
+        frames = "; if they are time points, set the axes right in Fiji and save anew" if movie.n_frames == 1 else ""
+        raise UserError(f"{key}: {path!r} has {movie.n_z} z planes; choose one with `z: 0` ... or `z: max`{frames}")
     if isinstance(config["z"], int) and config["z"] >= movie.n_z:
         raise UserError(f"z: plane {config['z']} is not in {path!r}, which has planes 0 to {movie.n_z - 1}")
     return Dataset(name, path, movie, identity, fovs, pc_index, fl_indices, note=note)

@@ -63,8 +63,14 @@ def is_ome_zarr(path: Path) -> bool:
 
 
 def contents(path: Path) -> list[Path]:
-    """The files that count: descriptions, and the chunks of full resolution; sorted by their names in the folder."""
-    folders = [image.array.path for image in _images(path)]
+    """The files that count: descriptions, and the chunks of full resolution; sorted by their names in the folder.
+
+    Of a folder that cannot be read the descriptions alone: what is wrong with it, inspecting it says.
+    """
+    try:
+        folders = [image.array.path for image in _images(path)]
+    except (UserError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        folders = []
     described = [path, *(parent for folder in folders for parent in _between(path, folder)), path / "OME"]
     files = {folder / name for folder in described for name in (*METADATA, "METADATA.ome.xml")}
     found = {file for file in files if file.is_file()}

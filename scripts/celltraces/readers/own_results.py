@@ -40,7 +40,10 @@ class Raw(NamedTuple):
 
 def is_results(path: Path) -> bool:
     """Whether a folder is that of a dataset, or the images.zarr of one of its FOVs, with raw channels."""
-    return path.is_dir() and bool(_raw(path).arrays)
+    try:
+        return path.is_dir() and bool(_raw(path).arrays)
+    except OSError:  # a folder that may not be looked into
+        return False
 
 
 def contents(path: Path) -> list[Path]:

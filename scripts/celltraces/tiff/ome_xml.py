@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     from xml.etree.ElementTree import Element
 
 AXES = "CTZ"
-LEFT_OUT = re.compile(r"\b(thumbnail|label image|macro image|overview|label|macro)s?\b", re.IGNORECASE)
+LEFT_OUT = re.compile(
+    r"(^|.*[\[( #_/-])(label image|macro image|thumbnail( image)?|overview( image)?)[\])]?|label|macro", re.IGNORECASE
+)
 """Names of images that are no FOVs: what scanners of slides add to the one that was asked for."""
 
 
@@ -51,7 +53,7 @@ def images(root: Element) -> list[Image]:
     """All images that may be FOVs: not those of colours, nor those whose name says that they are something else, unless
     there are no others."""
     found = every_image(root)
-    for left_out in (lambda image: bool(LEFT_OUT.search(image.name)), _is_coloured):
+    for left_out in (lambda image: bool(LEFT_OUT.fullmatch(image.name)), _is_coloured):
         others = [image for image in found if not left_out(image)]
         found = others or found
     return found
@@ -118,6 +120,8 @@ def pages(image: Image, n_pages: Any) -> Iterator[tuple[int, int, int, str | Non
     sizes = image.sizes
     total = sizes["C"] * sizes["T"] * sizes["Z"]
     elements = list(image.pixels.iterfind("TiffData"))
+    if not elements and image.pixels.find("MetadataOnly") is None and image.pixels.find("BinData") is None:
+        elements = [image.pixels.makeelement("TiffData", {})]  # some writers leave out what would say "all in order"
     for element in elements:
         uuid = element.find("UUID")
         name = None if uuid is None else uuid.get("FileName")

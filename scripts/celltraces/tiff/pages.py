@@ -146,7 +146,7 @@ class Pages:
         if file not in self._open:
             if len(self._open) >= OPEN_FILES:
                 self._open.popitem(last=False)[1].close()
-            self._open[file] = TiffFile(self.files[file], _multifile=False)
+            self._open[file] = TiffFile(self.files[file])
         self._open.move_to_end(file)
         return self._open[file]
 

@@ -90,7 +90,8 @@ def _of_set(path: Path) -> PlaneMap:
     images = ome_xml.images(root)
     if not images:
         raise ValueError("its OME-XML has no images")
-    names = _Names(holder, root.get("UUID"))
+    named = {element.get("FileName") for element in root.iter("UUID") if element.get("FileName")}
+    names = _Names(holder, root.get("UUID"), alone=len(named) == 1 and is_tiff(holder))
     channels, places = plane_map.common_channels(path, [image.channels for image in images])
     fovs = []
     for image, own in zip(images, places, strict=True):
@@ -118,9 +119,10 @@ def _of_set(path: Path) -> PlaneMap:
 class _Names:
     """The files that an OME-XML names, beside the file that has it."""
 
-    def __init__(self, holder: Path, uuid: str | None) -> None:
+    def __init__(self, holder: Path, uuid: str | None, *, alone: bool) -> None:
+        """alone: whether the XML names a single file, which then is its own, whatever it is called now."""
         self.files: list[Path] = []
-        self._holder, self._uuid = holder, uuid
+        self._holder, self._uuid, self._alone = holder, uuid, alone
         self._numbers: dict[tuple[str | None, str | None], int] = {}
         self._counts: dict[int, int] = {}
         self._siblings: dict[str, Path] | None = None
@@ -129,8 +131,10 @@ class _Names:
         """The number of a file; where there is none of this name, the one with the UUID: files get renamed."""
         if (name, uuid) not in self._numbers:
             file = self._holder if name is None else self._holder.with_name(_own_name(name))
-            if not file.is_file() and uuid is not None:
-                file = self._holder if uuid == self._uuid else self._by_uuid().get(uuid, file)
+            if not file.is_file() and (self._alone or (uuid is not None and uuid == self._uuid)):
+                file = self._holder
+            elif not file.is_file() and uuid is not None:
+                file = self._by_uuid().get(uuid, file)
             if file not in self.files:
                 self.files.append(file)
             self._numbers[name, uuid] = self.files.index(file)
