@@ -332,6 +332,8 @@ def test_channels_that_differ_between_positions(tmp_path):
         ([image({"T": 2}, shape=(HEIGHT, 15))], "planes have 14 x 9 pixels where 15 x 9 are announced"),
         ([image({"T": 2}, "<TiffData IFD='-1'/>")], "it holds no pixels"),
         ([], "has no images"),
+        ([image({"T": "two"})], "say that SizeT is 'two', which is no whole number"),
+        ([image({"T": 2}), "<SA><ModuloAlongT/></SA>"], "have a further axis (ModuloAlongT)"),
     ],
 )
 def test_metadata_that_contradict_themselves(tmp_path, parts, line):

@@ -66,6 +66,16 @@ def _plain(unit: str, long_names: dict[str, str]) -> str:
     return unit
 
 
+def whole_number(text: str | None, name: str, default: int | None = None) -> int:
+    """A whole number that a file states as text; `default` where it does not. Raises ValueError for anything else."""
+    if text is None and default is not None:
+        return default
+    try:
+        return int(text or "")
+    except ValueError:
+        raise ValueError(f"its metadata say that {name} is {(text or '')[:40]!r}, which is no whole number") from None
+
+
 def positive_number(value: Any) -> float | None:
     """Return value as a float if it is a finite number above 0, else None."""
     try:

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from celltraces.errors import UserError
+from celltraces.metadata import whole_number
 from celltraces.tiff import name_pattern, plane_map
 from celltraces.tiff.pages import Pages
 from celltraces.tiff.plane_map import FovMap, PlaneMap
@@ -95,9 +96,9 @@ def nd_map(path: Path) -> PlaneMap:
     waves = _listed(known, "DoWave", "NWavelengths", "WaveName")
     stages = _listed(known, "DoStage", "NStagePositions", "Stage")
     timelapse = _true(known, "DoTimelapse")
-    n_frames = int(known.get("NTimePoints", "1")) if timelapse else 1
+    n_frames = whole_number(known.get("NTimePoints"), "NTimePoints", 1) if timelapse else 1
     stacked = _true(known, "DoZSeries")
-    n_z = int(known.get("NZSteps", "1")) if stacked else 1
+    n_z = whole_number(known.get("NZSteps"), "NZSteps", 1) if stacked else 1
     beside = {_comparable(file.name): file for file in sorted(path.parent.iterdir()) if file != path}
     in_z = [stacked and known.get(f"WaveDoZ{at + 1}", "TRUE").upper() == "TRUE" for at in range(len(waves) or 1)]
     named = _true(known, "WaveInFileName")
@@ -166,7 +167,7 @@ def _listed(known: dict[str, str], key: str, number: str, name: str) -> list[str
     """The names of waves or positions; none where there is one that the files do not name."""
     if not _true(known, key):
         return []
-    count = int(known.get(number, "0"))
+    count = whole_number(known.get(number), number, 0)
     if not 0 < count <= 100_000:
         raise ValueError(f"{number} is {count}")
     return [known.get(f"{name}{at + 1}", "") for at in range(count)]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from celltraces.metadata import length_um, positive_number, refuse_declarations, seconds_per
+from celltraces.metadata import length_um, positive_number, refuse_declarations, seconds_per, whole_number
 from celltraces.tiff.plane_map import MANY_PLANES, in_order
 
 if TYPE_CHECKING:
@@ -46,6 +46,10 @@ def parse(xml: str) -> Element:
         element.tag = element.tag.rpartition("}")[2] if isinstance(element.tag, str) else ""
     if root.tag != "OME":
         raise ValueError("its metadata are no OME-XML")
+    if further := [element.tag for element in root.iter() if element.tag.startswith("ModuloAlong")]:
+        raise ValueError(
+            f"its planes have a further axis ({further[0]}), as lifetimes or wavelengths; a movie has none"
+        )
     return root
 
 
@@ -65,20 +69,26 @@ def every_image(root: Element) -> list[Image]:
 
 
 def _is_coloured(image: Image) -> bool:
-    return any(int(channel.get("SamplesPerPixel", "1")) > 1 for channel in image.pixels.iterfind("Channel"))
+    return any(
+        whole_number(channel.get("SamplesPerPixel"), "SamplesPerPixel", 1) > 1
+        for channel in image.pixels.iterfind("Channel")
+    )
 
 
 def _image(element: Element) -> Image:
     pixels = element.find("Pixels")
-    sizes = {axis: int(pixels.get(f"Size{axis}", "")) for axis in AXES}
+    sizes = {axis: whole_number(pixels.get(f"Size{axis}"), f"Size{axis}") for axis in AXES}
     order = pixels.get("DimensionOrder", "")
     if sorted(order) != sorted("XY" + AXES) or not order.startswith("XY"):
         raise ValueError(f"DimensionOrder {order!r} is none of those of OME")
     if min(sizes.values()) < 1 or np.prod([float(size) for size in sizes.values()]) > MANY_PLANES:
         raise ValueError(f"it announces {sizes['T']} frames, {sizes['C']} channels and {sizes['Z']} z planes")
-    if _coloured := [c for c in pixels.iterfind("Channel") if int(c.get("SamplesPerPixel", "1")) > 1]:
+    samples = [
+        whole_number(channel.get("SamplesPerPixel"), "SamplesPerPixel", 1) for channel in pixels.iterfind("Channel")
+    ]
+    if any(count > 1 for count in samples):
         # SizeC counts samples; a page holds all of a channel
-        sizes["C"] = max(1, sizes["C"] - sum(int(c.get("SamplesPerPixel", "1")) - 1 for c in _coloured))
+        sizes["C"] = max(1, sizes["C"] - sum(count - 1 for count in samples))
     names = [channel.get("Name") or "" for channel in pixels.iterfind("Channel")]
     names += [""] * (sizes["C"] - len(names))
     label = element.find("StageLabel")
@@ -88,7 +98,7 @@ def _image(element: Element) -> Image:
         name=element.get("Name") or (label.get("Name") if label is not None else None) or "",
         sizes=sizes,
         order=order[2:],
-        shape=(int(pixels.get("SizeY", "")), int(pixels.get("SizeX", ""))),
+        shape=(whole_number(pixels.get("SizeY"), "SizeY"), whole_number(pixels.get("SizeX"), "SizeX")),
         dtype=pixels.get("Type", ""),
         channels=[name or f"C{at}" for at, name in enumerate(names[: sizes["C"]])],
         pixel_size_um=length_um(pixels.get("PhysicalSizeX"), pixels.get("PhysicalSizeXUnit", "um")),
@@ -126,14 +136,14 @@ def pages(image: Image, n_pages: Any) -> Iterator[tuple[int, int, int, str | Non
         uuid = element.find("UUID")
         name = None if uuid is None else uuid.get("FileName")
         text = None if uuid is None else (uuid.text or "").strip() or None
-        first = {axis: int(element.get(f"First{axis}", "0")) for axis in AXES}
+        first = {axis: whole_number(element.get(f"First{axis}"), f"First{axis}", 0) for axis in AXES}
         if any(not 0 <= first[axis] < sizes[axis] for axis in AXES):
             continue  # beyond what is announced: some writers correct the sizes and leave these
-        page = int(element.get("IFD", "0"))
+        page = whole_number(element.get("IFD"), "IFD", 0)
         count = element.get("PlaneCount")
         plane = _number(image.order, sizes, first)
         if count is not None:
-            n = int(count)
+            n = whole_number(count, "PlaneCount")
         else:
             n = 1 if element.get("IFD") is not None else min(n_pages(name, text), total)
         for further in range(max(0, min(n, total - plane))):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from celltraces.errors import UserError
-from celltraces.metadata import length_um, positive_number, seconds_per
+from celltraces.metadata import length_um, positive_number, seconds_per, whole_number
 from celltraces.tiff import plane_map, tags
 from celltraces.tiff.pages import Pages, tag
 from celltraces.tiff.plane_map import FovMap, PlaneMap
@@ -66,8 +66,11 @@ def _imagej(path: Path, pages: Pages, first: TiffPage, count: int) -> PlaneMap:
     """ImageJ's hyperstacks: channels vary fastest, then slices, then frames."""
     pairs = (line.split("=", 1) for line in first.description.splitlines() if "=" in line)
     known = {key.strip(): value.strip() for key, value in pairs}
-    n_images = int(known.get("images", "1"))
-    sizes = {axis: int(known.get(key, "1")) for axis, key in (("C", "channels"), ("Z", "slices"), ("T", "frames"))}
+    n_images = whole_number(known.get("images"), "images", 1)
+    sizes = {
+        axis: whole_number(known.get(key), key, 1)
+        for axis, key in (("C", "channels"), ("Z", "slices"), ("T", "frames"))
+    }
     if sizes["C"] * sizes["Z"] * sizes["T"] != n_images:
         if set(sizes.values()) == {1}:
             raise UserError(
