@@ -173,6 +173,11 @@ def test_how_a_config_names_a_pattern(tmp_path, monkeypatch):
         assert "{files: pattern}" in str(caught.value)
 
 
+def test_texts_that_are_no_input():
+    for text in ("a" * 5000, "a" * 5000 + "{frame}", "a\0b", ".", "/no/such/folder"):
+        assert not is_input(Path(text))
+
+
 def test_a_file_whose_name_looks_like_a_pattern_is_itself(tmp_path):
     path = write_pages(tmp_path / "a{frame}.tif", [pixels()])
     assert not name_pattern.is_pattern(path)

@@ -29,8 +29,11 @@ def kind_of_folder(path: Path) -> str | None:
 
 
 def is_input(path: Path) -> bool:
-    """Whether there is a file, or a folder of a kind that is read."""
-    return is_file(str(path)) or name_pattern.is_pattern(path) or kind_of_folder(path) is not None
+    """Whether there is a file, or a folder of a kind that is read; `path` may be made of any text."""
+    try:
+        return is_file(str(path)) or name_pattern.is_pattern(path) or kind_of_folder(path) is not None
+    except (OSError, ValueError):  # too long for the system, or not to be looked into
+        return False
 
 
 def listed(path: Path) -> list[Path]:
