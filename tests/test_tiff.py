@@ -255,6 +255,11 @@ def test_scenes_of_a_file_each(tmp_path):
     assert all(plane is None for plane in found[[1, *range(3, 10)]].ravel())
     assert movie.fovs[0]["name"] == movie.fovs[2]["name"] == "cells"
     assert [file.name for file in listed(tmp_path / "a_scene0.ome.tif")] == [f"a_scene{n}.ome.tif" for n in (0, 2, 10)]
+    (tmp_path / "a_scene2.ome.tif").write_bytes(b"no picture")
+    assert "a_scene2.ome.tif: " in refusal(tmp_path / "a_scene0.ome.tif")
+    (tmp_path / "b_scene999999.ome.tif").write_bytes(b"")
+    assert "is one of 2 scenes from 1 to 999999" in refusal(tmp_path / "b_scene1.ome.tif")
+    (tmp_path / "b_scene999999.ome.tif").unlink()
     assert check(tmp_path / "b_scene1.ome.tif", images[:1, :1, :1]).n_frames == 1
 
 

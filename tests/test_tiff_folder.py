@@ -153,6 +153,9 @@ def test_a_damaged_file_of_a_pattern_is_named(tmp_path):
     assert "0_1.tif" in pattern_refusal(path)
     (tmp_path / "0_1.tif").write_bytes(b"")
     assert "0_1.tif" in pattern_refusal(path)
+    (tmp_path / "0_0.tif").write_bytes(b"no picture")
+    assert "is not a readable set of TIFF files: 0_0.tif: " in pattern_refusal(path)
+    tifffile.imwrite(tmp_path / "0_0.tif", pixels(), metadata=None)
     tifffile.imwrite(tmp_path / "0_1.tif", np.ones((HEIGHT, WIDTH + 1), np.uint16))
     with (
         open_movie(path) as read,

@@ -61,6 +61,10 @@ OPEN: Mapping[str, Callable[[Path], OpenedMovie]] = {
     "results": open_results,
 }
 
+# What messages call an input that is no file.
+FOLDERS_CALLED = {"pattern": "set of TIFF files", "PyAMA": "folder of PyAMA", "results": "folder of results"}
+FOLDERS_CALLED |= {"OME-Zarr": "OME-Zarr", "NDTiff": "NDTiff"}
+
 
 def _kind_of(path: Path) -> str:
     """The kind of a file by its content, or what else the path names."""
@@ -139,9 +143,8 @@ def _reader_errors(path: Path, kind: str, place: str = "") -> Iterator[None]:
             if place and isinstance(error, MemoryError):
                 raise
             remedy = f"copy it again from the microscope, or open it in {MAKER[kind]} and save it anew"
-            raise UserError(
-                f"'{path}' is not a readable {kind} file: {place}{damage.reason(error)}; {remedy}"
-            ) from error
+            what = FOLDERS_CALLED.get(kind, f"{kind} file")
+            raise UserError(f"'{path}' is not a readable {what}: {place}{damage.reason(error)}; {remedy}") from error
 
 
 def _inspect_spool(path: Path, settings: Mapping[str, Any]) -> Movie:

@@ -13,7 +13,7 @@ from celltraces.metadata import whole_number
 from celltraces.tiff import name_pattern, plane_map
 from celltraces.tiff.pages import Pages
 from celltraces.tiff.plane_map import FovMap, PlaneMap
-from celltraces.tiff.sets import description, is_tiff, ome_map
+from celltraces.tiff.sets import description, is_tiff, ome_map, with_name
 from celltraces.tiff.stacks import metamorph_planes, stack_map
 
 ND_BEGINS = '"NDInfoFile"'
@@ -71,7 +71,7 @@ def pattern_map(path: Path) -> PlaneMap:
 
 def _own_map(path: Path, found: name_pattern.Found, place: tuple[int, int, int, int]) -> PlaneMap:
     file = found.files[place]
-    part = tiff_map(file)
+    part = with_name(file, tiff_map)
     if len(part.fovs) > 1 or len(part.files) > 1:
         raise UserError(
             f"'{path}': '{file}' is one of a set of files that name each other; give that one file as the dataset, and "

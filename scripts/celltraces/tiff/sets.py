@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import struct
+from collections.abc import Callable
 from pathlib import Path
 
 from celltraces.errors import UserError
@@ -31,14 +33,27 @@ def description(path: Path) -> str:
         pages.close()
 
 
+def with_name(file: Path, find: Callable[[Path], PlaneMap]) -> PlaneMap:
+    """What `find` finds in one of several files; errors name the file."""
+    try:
+        return find(file)
+    except (ValueError, SyntaxError, struct.error) as error:
+        raise ValueError(f"{file.name}: {error}") from error
+
+
 def ome_map(path: Path) -> PlaneMap:
     """The planes of an OME-TIFF, of all files of its set, or of all scenes of it."""
     scenes = scenes_beside(path)
     if len(scenes) < 2:
         return _of_set(path)
     parts = {}
+    first, last = min(scenes), max(scenes)
+    if last - first > MANY_SIBLINGS + len(scenes):
+        raise UserError(
+            f"'{path}' is one of {len(scenes)} scenes from {first} to {last}; rename those that do not belong"
+        )
     for number, file in scenes.items():
-        parts[number] = _of_set(file)
+        parts[number] = with_name(file, _of_set)
         if len(parts[number].files) > 1 or len(parts[number].fovs) > 1:
             return _of_set(path)  # files that name each other: the name says nothing
     return _joined(path, parts)
