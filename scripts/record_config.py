@@ -16,6 +16,8 @@ EVERY_RUN = ("snakemake", "numpy", "scipy", "opencv-python-headless", "numcodecs
 EVERY_RUN += ("pyyaml", "pillow", "plotly", "jinja2")
 # What some import, by the format of the input and by the methods of segmentation and tracking.
 READERS = {"nd2": ("nd2",), "czi": ("aicspylibczi", "pylibCZIrw"), "pyme": ("h5py",)}
+READERS |= {"ome-zarr": ("zarr",), "lif": ("liffile",)}
+READERS |= dict.fromkeys(("ome-tiff", "imagej", "tiff", "tiff files", "metamorph", "micro-manager"), ("tifffile",))
 NETWORK = ("onnx", "onnxruntime", "scikit-image")
 METHODS = {"cellpose": ("cellpose",), "btrack": ("btrack",), "deepsea": ("deepsea", *NETWORK), ".onnx": NETWORK}
 

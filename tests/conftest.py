@@ -23,16 +23,16 @@ LEVELS = {
         background bit_morphology child_process code_digest config config_fuzz coverage crop curation
         divisions docs edits environment exposure features fitting foreign_arrays formats_deepcell
         formats_playnano formats_pyama formats_pyme formats_tracks future_dates house images kinetics left_out
-        levels lock merge methods missing movie_file nd2_internals outline phantoms pictures plan preview psf
-        quality recipe report segmentation shifts simulate stage_movement stage_places store torch_file
-        touching tracking userpaths versions zstacks
+        levels lif lock merge methods missing movie_file nd2_internals ndtiff ome_zarr outline phantoms
+        pictures plan preview psf quality recipe report segmentation shifts simulate stage_movement
+        stage_places store tiff tiff_folder torch_file touching tracking userpaths versions zstacks
     """,
     "slow": """
         benchmarks learned
     """,
     "workflow": """
-        bad_input commands crash fit_workflow formats_corrections isolation leftovers module peers provenance
-        pyme_workflow reading register reruns scale slurm times_workflow verify workflow
+        bad_input commands crash fit_workflow formats_corrections inputs_workflow isolation leftovers module
+        peers provenance pyme_workflow reading register reruns scale slurm times_workflow verify workflow
     """,
     "torture": """
         fuzz

@@ -15,6 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import mutants_once
 from mutants import FILES, Mutant, mutant, real_file
 
 from celltraces.errors import UserError
@@ -110,7 +111,8 @@ def verdict(intact: Reading, found: Reading, damaged: Mutant) -> str:
 
 
 def main(folder: Path, name: str, first: int, last: int) -> None:
-    base = FILES[name](folder) if name in FILES else real_file(Path(name))
+    files = {**FILES, **mutants_once.FILES}
+    base = files[name](folder) if name in files else real_file(Path(name))
     path = folder / f"damaged{base.suffix}"
     path.write_bytes(base.content)
     intact = read_everything(path)
@@ -123,7 +125,8 @@ def main(folder: Path, name: str, first: int, last: int) -> None:
         faulthandler.dump_traceback_later(SECONDS, exit=True)
         try:
             result = verdict(intact, read_everything(path), damaged)
-            if damaged.loops and result.startswith("silent"):
+            once = base.once and not damaged.what.startswith("cut off")
+            if (damaged.loops or once) and result.startswith("silent"):
                 result = "cannot be known"
         except Exception as error:
             result = f"raised: {type(error).__name__}: {error}"

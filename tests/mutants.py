@@ -44,6 +44,7 @@ class Intact:
     parts: list[Part] = field(default_factory=list)
     blocks: list[tuple[int, int]] = field(default_factory=list)
     numbers: list[tuple[int, str]] = field(default_factory=list)
+    once: bool = False  # whether nothing in the file stands twice: then only that it was cut off can be known
 
     def add(self, start: int, length: int, name: str, **kind) -> int:
         if length > 0:

@@ -67,7 +67,7 @@ def with_param(key, value):
         ({"datasets": {"a b": "x"}, "channels": {}}, "datasets: the name 'a b' is not allowed"),
         ({"datasets": {"logs": "x.nd2"}, "channels": {"pc": {"channel": 0}}}, "datasets.logs: this name is taken"),
         ({"datasets": {"a": "x", "A": "y"}, "channels": {"pc": {"channel": 0}}}, "datasets.A: differs from datasets.a"),
-        ({"datasets": {"a": 3}, "channels": {}}, "datasets.a: 3 is not of type string"),
+        ({"datasets": {"a": 3}, "channels": {}}, "datasets.a: 3 is not allowed; allowed: the path of a movie, or"),
         ({**MINIMAL, "channels": {}}, "channels: neither pc nor fl"),
         ({**MINIMAL, "channels": {"pc": {"channel": -1}}}, "channels.pc"),
         ({**MINIMAL, "channels": {"pc": {"chanel": 0}}}, "channels.pc"),

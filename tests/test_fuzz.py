@@ -18,6 +18,7 @@ from pathlib import Path
 
 import fuzz_worker
 import mutants
+import mutants_once
 import numpy as np
 import pytest
 from conftest import REAL_FILES
@@ -67,6 +68,16 @@ def test_damaged_files(tmp_path, name):
     # the damage is neither harmless nor fatal throughout
     assert counts["refused"] > n // 10
     assert counts["same"] > n // 10
+
+
+@pytest.mark.parametrize("name", mutants_once.FILES)
+def test_damaged_files_without_any_check_of_their_own(tmp_path, name):
+    """TIFF and LIF say everything once: damage to a number may give other planes, and never a crash or a hang."""
+    counts, failed = verdicts(tmp_path, name, N // 2)
+    print(f"{name}: {dict(counts)}")
+    assert failed == []
+    assert counts.total() == N // 2
+    assert counts["refused"] > N // 20
 
 
 @pytest.mark.parametrize("name", mutants.REAL)

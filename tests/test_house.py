@@ -17,14 +17,14 @@ PACKAGE = SCRIPTS / "celltraces"
 
 # From the ground up: a room imports itself and rooms of lower rows, nothing of its own row or above.
 RANKS = (
-    ("array_types", "errors", "files", "paths"),
+    ("array_types", "errors", "files", "metadata", "paths"),
     ("plugins", "storage"),
     ("frames", "kinetics", "labels", "pictures"),
     ("edits",),
     ("fluorescence", "results", "tracking"),
     ("runs",),
     ("exports", "features"),
-    ("pyme",),
+    ("pyme", "tiff"),
     ("config", "readers", "segmentation"),
     ("preview", "report"),
     ("planning",),
@@ -33,6 +33,7 @@ RANK = {room: rank for rank, rooms in enumerate(RANKS) for room in rooms}
 
 # Libraries that take long to import, or that only some runs need: imported inside the functions that use them.
 IMPORTED_LATE = {"PIL", "aicspylibczi", "btrack", "cellpose", "h5py", "jsonschema", "matplotlib", "nd2", "pandas"}
+IMPORTED_LATE |= {"liffile"}
 IMPORTED_LATE |= {"onnx", "onnxruntime", "pyarrow", "pylibCZIrw", "scipy", "skimage", "snakemake", "tifffile", "zarr"}
 # Modules that may load them, since they are themselves imported late, or by one script that needs them.
 MAY_LOAD = {

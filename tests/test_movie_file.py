@@ -346,7 +346,7 @@ BROKEN = {
     "missing.czi": (None, "does not exist"),
     "empty.nd2": (b"", "is not a readable ND2 file: it is empty; copy it again"),
     "empty.czi": (b"", "is not a readable CZI file: it is empty; copy it again"),
-    "image.tif": (b"II*\0" + bytes(100), "unknown ending; microscopy files end in .nd2 or .czi"),
+    "image.png": (b"II*\0" + bytes(100), "unknown ending; microscopy files end in .nd2 or .czi"),
     "noending": (b"II*\0" + bytes(100), "unknown ending"),
     "tiff.nd2": (b"II*\0" + bytes(100), "is not a readable ND2 file: it is a TIFF file; name a file written by NIS"),
     "archive.czi": (b"PK\x03\x04" + bytes(99), "is not a readable CZI file: it is a ZIP archive; name a file"),

@@ -31,8 +31,8 @@ def complete(raw: Mapping[str, Any]) -> dict[str, Any]:
     """Check a configuration as Snakemake read it and fill in every default.
 
     Numbers are brought to the schema's type (30.0 frames are 30 frames), so that writing the same value in another
-    way changes nothing; ~ and $HOME in paths are replaced. Raises UserError with one line per mistake, each naming
-    the key and what is allowed.
+    way changes nothing; ~ and $HOME in paths are replaced, and {files: pattern} by the pattern. Raises UserError with
+    one line per mistake, each naming the key and what is allowed.
     """
     schema = load_schema()
     mistakes: list[str] = []
@@ -40,6 +40,9 @@ def complete(raw: Mapping[str, Any]) -> dict[str, Any]:
     raise_mistakes(mistakes)
     raise_mistakes([line for error in find_violations(config, schema) for line in describe_violation(error, schema)])
     _fill(config, schema, schema)
+    config["datasets"] = {
+        name: path["files"] if isinstance(path, Mapping) else path for name, path in config["datasets"].items()
+    }
     raise_mistakes(find_contradictions(config))
     return config
 

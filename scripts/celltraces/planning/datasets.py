@@ -11,17 +11,17 @@ from typing import Any
 
 from celltraces.config.selection import expand_fovs, fovs_of
 from celltraces.errors import UserError
-from celltraces.files import is_file, write_text
+from celltraces.files import write_text
 from celltraces.paths import Layout
 from celltraces.planning.channels import channel_index
 from celltraces.planning.code_digest import code_digest
 from celltraces.planning.dataset import Dataset
 from celltraces.planning.fits import fits_of
-from celltraces.planning.identity import content_identity, input_files
+from celltraces.planning.identity import content_identity, input_files, statuses
 from celltraces.planning.samples import sample_fovs
 from celltraces.preview import sets
-from celltraces.readers import pyama_folder
 from celltraces.readers.child_process import call
+from celltraces.readers.input_files import is_input
 from celltraces.readers.movie import Movie
 
 
@@ -62,7 +62,7 @@ def _without(dataset: Dataset, failed: set[int]) -> Dataset:
 
 def _plan_dataset(config: Mapping[str, Any], name: str, path: str) -> Dataset:
     key = f"datasets.{name}"
-    if not is_file(path) and not pyama_folder.is_pyama_folder(Path(path)):
+    if not is_input(Path(path)):
         what = "is a folder" if os.path.isdir(path) else "does not exist"
         hint = "; `make demo` writes it" if path.startswith("demo/") else "; check the path in the config"
         raise UserError(f"{key}: the file {path!r} {what}{hint}")
@@ -88,7 +88,8 @@ def _plan_dataset(config: Mapping[str, Any], name: str, path: str) -> Dataset:
         if indices.count(index) > 1:
             raise UserError(f"channels: channel {index} is named twice; name every channel once")
     if movie.n_z > 1 and config["z"] is None:
-        raise UserError(f"{key}: {path!r} has {movie.n_z} z planes; choose one with `z: 0` ... or `z: max`")
+        frames = "; if they are time points, set the axes right in Fiji and save anew" if movie.n_frames == 1 else ""
+        raise UserError(f"{key}: {path!r} has {movie.n_z} z planes; choose one with `z: 0` ... or `z: max`{frames}")
     if isinstance(config["z"], int) and config["z"] >= movie.n_z:
         raise UserError(f"z: plane {config['z']} is not in {path!r}, which has planes 0 to {movie.n_z - 1}")
     return Dataset(name, path, movie, identity, fovs, pc_index, fl_indices, note=note)
@@ -99,20 +100,21 @@ def _look_at(name: str, path: str, layout: Layout, pyme: Mapping[str, Any]) -> t
 
     Taken from the note of an earlier run where file and reader are still the same. Writes nothing: see write_notes.
     """
-    status = [[stat.st_size, stat.st_mtime_ns] for stat in map(os.stat, input_files(path))]
-    seen_as = [str(path), status, code_digest("celltraces/readers/movie_file.py"), pyme]
+    by_name = input_files(path)
+    code = code_digest("celltraces/readers/movie_file.py")
+
+    def seen_as(files: Sequence[str]) -> list[Any]:
+        return [str(path), statuses([Path(file) for file in dict.fromkeys([*map(str, by_name), *files])]), code, pyme]
+
     try:
         last = json.loads(Path(layout.movie.format(dataset=name)).read_text(encoding="utf-8"))
-        if last["seen_as"] == seen_as:
+        if last["seen_as"] == seen_as(last["movie"]["files"]):
             return Movie(**last["movie"]), last["identity"], ""
     except (OSError, ValueError, KeyError, TypeError):
         pass
-    movie, identity = inspect_in_child_process(Path(path), pyme), content_identity(path)
-    return (
-        movie,
-        identity,
-        json.dumps({"seen_as": seen_as, "identity": identity, "movie": asdict(movie)}, sort_keys=True),
-    )
+    movie = inspect_in_child_process(Path(path), pyme)
+    note = {"seen_as": seen_as(movie.files), "identity": content_identity(path, movie), "movie": asdict(movie)}
+    return movie, note["identity"], json.dumps(note, sort_keys=True)
 
 
 def write_notes(layout: Layout, datasets: Iterable[Dataset]) -> None:

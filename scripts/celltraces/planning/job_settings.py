@@ -6,7 +6,6 @@ never a parameter, and in comparisons the digest stands for the path (see celltr
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -21,7 +20,7 @@ from celltraces.planning.experiment import Experiment
 from celltraces.planning.exports import export_settings
 from celltraces.planning.fits import fits_of
 from celltraces.planning.frame_times import frame_times
-from celltraces.planning.identity import content_identity, input_files
+from celltraces.planning.identity import content_identity, input_files, statuses
 from celltraces.planning.samples import sample_fovs, samples_by_fov
 from celltraces.planning.workflow_version import workflow_version
 from celltraces.preview import sets
@@ -312,7 +311,7 @@ def processing_record(config: Mapping[str, Any], dataset: Dataset) -> dict[str, 
             "input": {
                 "file": Path(dataset.path).name,
                 "format": movie.format,
-                "bytes": sum(os.stat(file).st_size for file in input_files(dataset.path)),
+                "bytes": sum(status[0] for status in statuses(input_files(dataset.path, movie)) if status),
                 "identity": dataset.identity,
             },
             "dims": {

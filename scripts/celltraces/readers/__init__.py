@@ -1,1 +1,1 @@
-"""Inspect and open input files: ND2, CZI, spools of PYME, folders of PyAMA."""
+"""Inspect and open movies of all formats, a module each."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 from pathlib import Path
 from typing import IO, Any
@@ -10,6 +9,7 @@ from typing import IO, Any
 import numpy as np
 
 from celltraces.errors import UserError
+from celltraces.metadata import positive_number
 
 
 def bytes_left(file: IO[bytes]) -> int:
@@ -21,12 +21,6 @@ def refuse_other_length(found: int, height: int, row_bytes: int) -> None:
     """Raise ValueError if `found` bytes are no image of this size; some writers pad, by less than a row."""
     if not 0 <= found - height * row_bytes < max(row_bytes, 1):
         raise ValueError(f"{found} bytes of pixels where {height} rows of {row_bytes} bytes are announced")
-
-
-def refuse_declarations(xml: str) -> None:
-    """Raise ValueError for XML with declarations: entities may stand for gigabytes of text, or for other files."""
-    if "<!DOCTYPE" in xml or "<!ENTITY" in xml:
-        raise ValueError("its metadata declare a document type, which no microscope writes")
 
 
 def place_of_plane(path: Path, fov: int, frame: int, channel: int) -> str:
@@ -46,15 +40,6 @@ def as_uint16(plane: np.ndarray, where: str) -> np.ndarray:
             f"{where}: values {low}..{high} do not fit into 16 bits; export the movie with values in 0..65535"
         )
     return np.ascontiguousarray(plane, dtype=np.uint16)
-
-
-def positive_number(value: Any) -> float | None:
-    """Return value as a float if it is a finite number above 0, else None."""
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        return None
-    return number if math.isfinite(number) and number > 0 else None
 
 
 def believable_pixel_size_um(value_um: Any) -> float | None:

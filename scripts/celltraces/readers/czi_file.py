@@ -11,7 +11,8 @@ import numpy as np
 
 from celltraces.errors import UserError
 from celltraces.frames.coverage import Boxes, outside_tiles
-from celltraces.readers.checks import believable_pixel_size_um, place_of_plane, positive_number
+from celltraces.metadata import positive_number
+from celltraces.readers.checks import believable_pixel_size_um, place_of_plane
 from celltraces.readers.czi_layout import CziLayout, czi_layout
 from celltraces.readers.czi_segments import CZI_MANY_SUBBLOCKS, CZI_PIXELS, czi_metadata, read_czi_plane, read_subblock
 from celltraces.readers.czi_times import czi_times

@@ -12,7 +12,8 @@ from typing import IO, TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from celltraces.readers.checks import bytes_left, refuse_declarations, refuse_other_length
+from celltraces.metadata import refuse_declarations
+from celltraces.readers.checks import bytes_left, refuse_other_length
 from celltraces.readers.movie import Contradiction
 
 if TYPE_CHECKING:

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from celltraces.errors import UserError
 from celltraces.readers import damage
 from celltraces.readers.czi_segments import CZI_MAGIC
+from celltraces.readers.lif_file import LIF_MAGIC
 from celltraces.readers.nd2_file import ND2_MAGIC
+from celltraces.tiff.pages import MAGICS as TIFF_MAGICS
 
-KINDS = {".nd2": "ND2", ".czi": "CZI", ".h5": "PYME"}
+KINDS = {".nd2": "ND2", ".czi": "CZI", ".h5": "PYME", ".lif": "LIF"}
+KINDS |= dict.fromkeys((".tif", ".tiff", ".btf", ".tf8", ".stk", ".ome", ".nd"), "TIFF")
 ND2_JPEG2000_MAGIC = b"\x00\x00\x00\x0c"
 HDF5_MAGIC = b"\x89HDF"
+# Texts that describe the TIFFs beside them.
+TEXTS = {".ome": re.compile(rb"\s*(\xef\xbb\xbf)?<(\?xml|OME)"), ".nd": re.compile(rb'\s*"NDInfoFile"')}
+NO_TEXT = re.compile(rb"(?!)")
 OTHER_MAGICS = {
     b"II*\0": "a TIFF file",
     b"MM\0*": "a TIFF file",
@@ -24,11 +31,20 @@ OTHER_MAGICS = {
     b"<!DOCTYPE": "a web page",
     b"<html": "a web page",
 }
-MAKER = {"ND2": "NIS-Elements", "CZI": "ZEN", "PyAMA": "PyAMA", "PYME": "PYME"}
+MAKER = {
+    "ND2": "NIS-Elements",
+    "CZI": "ZEN",
+    "PyAMA": "PyAMA",
+    "PYME": "PYME",
+    "TIFF": "Fiji",
+    "pattern": "Fiji",
+    "OME-Zarr": "Fiji",
+}
+MAKER |= {"results": "this workflow", "LIF": "LAS X", "NDTiff": "Micro-Manager"}
 
 
 def kind_of(path: Path) -> str:
-    """Return "ND2", "CZI" or "PYME" by the first bytes of the file; raise UserError for everything else."""
+    """Return the kind, one of KINDS, by the first bytes of the file; raise UserError for everything else."""
     expected = KINDS.get(path.suffix.lower())
     if expected is None:
         raise UserError(f"'{path}' has an unknown ending; microscopy files end in {' or '.join(KINDS)}")
@@ -45,8 +61,12 @@ def kind_of(path: Path) -> str:
         return "ND2"
     if head.startswith(CZI_MAGIC):
         return "CZI"
+    if head.startswith(LIF_MAGIC) and expected == "LIF":
+        return "LIF"
     if head.startswith(HDF5_MAGIC) and expected == "PYME":
         return "PYME"
+    if expected == "TIFF" and (head[:4] in TIFF_MAGICS or TEXTS.get(path.suffix.lower(), NO_TEXT).match(head)):
+        return "TIFF"
     remedy = f"name a file written by {MAKER[expected]}"
     if not head:
         reason, remedy = "it is empty", "copy it again from the microscope"

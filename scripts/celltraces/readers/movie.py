@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -33,6 +33,8 @@ class Movie:
     that lack at least one Z plane.
     ND2 gap images (a channel that NIS-Elements was told to skip at a time point is stored as zeros) are seen only
     when read: they are not in `missing`, but read as None (in files with one Z plane).
+    `files`: all that the input consists of, in a fixed order, those that should be there and are not among them; empty
+    where planning finds these by their names (celltraces.readers.input_files).
     """
 
     format: str
@@ -43,6 +45,7 @@ class Movie:
     pixel_size_um: float | None
     period_min: float | None
     fovs: list[dict[str, Any]]
+    files: list[str] = field(default_factory=list)
 
 
 class Contradiction(ValueError):

@@ -4,7 +4,7 @@
 of (fov, frame, channel, z), each counted from 0 in the order of the file, whatever loops, scenes or ids the file
 itself uses. A plane that the file does not hold is reported and read as None; it never moves another plane.
 
-Each kind of file has a module: `nd2_file`, `czi_file`, `pyama_folder` here, and `celltraces.pyme.spool`. Before a plane
+Each kind of file has a module here, but for spools (`celltraces.pyme.spool`). Before a plane of an ND2 or CZI
 is read, what the file says of it in one place (index, directory) is compared with what it says in another (the chunk's
 or subblock's own header, lengths against size and pixel type), so that damage is noticed instead of planes shifted, and
 no length from a file is believed before memory is asked for. The libraries' own checks do not suffice: of 15,000
@@ -27,9 +27,50 @@ from celltraces.pyme import spool
 from celltraces.readers import damage, pyama_folder, time_stamps
 from celltraces.readers.checks import as_uint16, believable_pixel_size_um, place_of_plane
 from celltraces.readers.czi_file import inspect_czi, open_czi
+from celltraces.readers.input_files import kind_of_folder
+from celltraces.readers.lif_file import inspect_lif, open_lif
 from celltraces.readers.magic import MAKER, kind_of
 from celltraces.readers.movie import Movie, OpenedMovie, ReadPlanes
 from celltraces.readers.nd2_file import inspect_nd2, open_nd2
+from celltraces.readers.ndtiff_folder import inspect_ndtiff, open_ndtiff
+from celltraces.readers.ome_zarr import inspect_ome_zarr, open_ome_zarr
+from celltraces.readers.own_results import inspect_results, open_results
+from celltraces.readers.tiff_file import inspect_pattern, inspect_tiff, open_pattern, open_tiff
+from celltraces.tiff import name_pattern
+
+INSPECT: Mapping[str, Callable[[Path], Movie]] = {
+    "ND2": inspect_nd2,
+    "CZI": inspect_czi,
+    "TIFF": inspect_tiff,
+    "LIF": inspect_lif,
+    "pattern": inspect_pattern,
+    "PyAMA": pyama_folder.inspect_stacks,
+    "NDTiff": inspect_ndtiff,
+    "OME-Zarr": inspect_ome_zarr,
+    "results": inspect_results,
+}
+OPEN: Mapping[str, Callable[[Path], OpenedMovie]] = {
+    "ND2": open_nd2,
+    "CZI": open_czi,
+    "TIFF": open_tiff,
+    "LIF": open_lif,
+    "pattern": open_pattern,
+    "PyAMA": pyama_folder.open_stacks,
+    "NDTiff": open_ndtiff,
+    "OME-Zarr": open_ome_zarr,
+    "results": open_results,
+}
+
+# What messages call an input that is no file.
+FOLDERS_CALLED = {"pattern": "set of TIFF files", "PyAMA": "folder of PyAMA", "results": "folder of results"}
+FOLDERS_CALLED |= {"OME-Zarr": "OME-Zarr", "NDTiff": "NDTiff"}
+
+
+def _kind_of(path: Path) -> str:
+    """The kind of a file by its content, or what else the path names."""
+    if name_pattern.is_pattern(path):
+        return "pattern"
+    return kind_of_folder(path) or kind_of(path)
 
 
 def inspect_movie(path: Path, pyme: Mapping[str, Any] = spool.DEFAULTS) -> Movie:
@@ -40,13 +81,11 @@ def inspect_movie(path: Path, pyme: Mapping[str, Any] = spool.DEFAULTS) -> Movie
     that cannot be used.
     """
     path = Path(path)
-    if pyama_folder.is_pyama_folder(path):
-        return pyama_folder.inspect_stacks(path)
-    kind = kind_of(path)
+    kind = _kind_of(path)
     with _reader_errors(path, kind):
         if kind == "PYME":
             return _inspect_spool(path, pyme)
-        return inspect_nd2(path) if kind == "ND2" else inspect_czi(path)
+        return INSPECT[kind](path)
 
 
 @contextmanager
@@ -58,12 +97,12 @@ def open_movie(path: Path, pyme: Mapping[str, Any] = spool.DEFAULTS) -> Iterator
     outside 0..65535), for data that cannot be decoded, and for indices that the file does not have.
     """
     path = Path(path)
-    kind = "PyAMA" if pyama_folder.is_pyama_folder(path) else kind_of(path)
+    kind = _kind_of(path)
     with _reader_errors(path, kind):
         if kind == "PYME":
             opened = OpenedMovie(*spool.opened(path, pyme))
         else:
-            opened = {"ND2": open_nd2, "CZI": open_czi, "PyAMA": pyama_folder.open_stacks}[kind](path)
+            opened = OPEN[kind](path)
         read_raw, shape, close, uncovered = OpenedMovie(*opened)
     n_fovs, n_frames, n_channels, n_z = shape
 
@@ -104,9 +143,8 @@ def _reader_errors(path: Path, kind: str, place: str = "") -> Iterator[None]:
             if place and isinstance(error, MemoryError):
                 raise
             remedy = f"copy it again from the microscope, or open it in {MAKER[kind]} and save it anew"
-            raise UserError(
-                f"'{path}' is not a readable {kind} file: {place}{damage.reason(error)}; {remedy}"
-            ) from error
+            what = FOLDERS_CALLED.get(kind, f"{kind} file")
+            raise UserError(f"'{path}' is not a readable {what}: {place}{damage.reason(error)}; {remedy}") from error
 
 
 def _inspect_spool(path: Path, settings: Mapping[str, Any]) -> Movie:

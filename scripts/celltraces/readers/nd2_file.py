@@ -14,14 +14,9 @@ from typing import IO, Any, NamedTuple
 import numpy as np
 
 from celltraces.errors import UserError
+from celltraces.metadata import positive_number, refuse_declarations
 from celltraces.readers import time_stamps
-from celltraces.readers.checks import (
-    believable_pixel_size_um,
-    bytes_left,
-    positive_number,
-    refuse_declarations,
-    refuse_other_length,
-)
+from celltraces.readers.checks import believable_pixel_size_um, bytes_left, refuse_other_length
 from celltraces.readers.movie import Contradiction, Movie, OpenedMovie
 from celltraces.readers.nd2_internals import chunk_map, load_chunk
 

@@ -1,0 +1,42 @@
+"""Make a Movie of a map of planes."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from celltraces.readers import time_stamps
+from celltraces.readers.checks import believable_pixel_size_um
+from celltraces.readers.movie import Movie
+from celltraces.tiff.plane_map import PlaneMap
+
+
+def movie_of(planes: PlaneMap) -> Movie:
+    """What planning needs to know. All FOVs have as many frames, and a size each."""
+    present = np.stack([fov.where[..., 0] >= 0 for fov in planes.fovs])  # (F, T, C, Z)
+    taken = present.any(axis=(2, 3))
+    stamps = np.stack([fov.stamps_s for fov in planes.fovs])
+    times = time_stamps.minutes_since_first(stamps, time_stamps.trusted(stamps, taken), taken)
+    senseless = time_stamps.senseless(stamps, taken)
+    sizes = [fov.size for fov in planes.fovs if fov.size is not None]
+    fovs = [
+        {
+            "name": fov.name or f"FOV {at}",
+            "height": (fov.size or sizes[0])[0],
+            "width": (fov.size or sizes[0])[1],
+            "times_min": times[at],
+            "senseless_stamps": senseless[at],
+            "missing": np.argwhere(~present[at].all(axis=2)).tolist(),
+        }
+        for at, fov in enumerate(planes.fovs)
+    ]
+    return Movie(
+        format=planes.format,
+        dtype=planes.dtype,
+        n_frames=present.shape[1],
+        n_z=present.shape[3],
+        channels=planes.channels,
+        pixel_size_um=believable_pixel_size_um(planes.pixel_size_um),
+        period_min=None if planes.period_s is None else planes.period_s / 60.0,
+        fovs=fovs,
+        files=[str(file) for file in [*planes.files, *planes.read_with]],
+    )

@@ -1,0 +1,121 @@
+"""Inspect and open TIFF files of any kind: what is where in them, the room `tiff` says."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from celltraces.errors import UserError
+from celltraces.readers import damage
+from celltraces.readers.movie import Movie, OpenedMovie
+from celltraces.readers.planes_movie import movie_of
+from celltraces.tiff import tags
+from celltraces.tiff.folders import pattern_map, tiff_map
+from celltraces.tiff.pages import Pages, refuse_page
+from celltraces.tiff.plane_map import FovMap, PlaneMap
+
+
+def inspect_tiff(path: Path) -> Movie:
+    """Describe a TIFF without reading pixels; see `movie_file.inspect_movie`."""
+    return inspect_planes(tiff_map(path))
+
+
+def open_tiff(path: Path) -> OpenedMovie:
+    """Open a TIFF; one page is read at a time."""
+    return open_planes(tiff_map(path))
+
+
+def inspect_pattern(path: Path) -> Movie:
+    """Describe the files that a pattern names, each of which is looked at."""
+    return inspect_planes(pattern_map(path))
+
+
+def open_pattern(path: Path) -> OpenedMovie:
+    """Open the files that a pattern names, as planes of them are asked for."""
+    return open_planes(pattern_map(path))
+
+
+def inspect_planes(planes: PlaneMap) -> Movie:
+    """Look at the first and last page of each file, and of each FOV, and at every frame's where only these tell the
+    time."""
+    pages = Pages(planes.files)
+    try:
+        used = np.concatenate([fov.where[fov.where[..., 0] >= 0] for fov in planes.fovs])
+        dtypes = set()
+        for file in np.unique(used[:, 0]).tolist():
+            own = used[used[:, 0] == file, 1]
+            try:
+                _refuse_pointer(planes.files[file])
+                pages.count(file)
+                for number in {int(own.min()), int(own.max())}:
+                    page = pages.page(file, number)
+                    refuse_page(page, planes.files[file], planes.files[file].stat().st_size)
+                    dtypes.add(page.dtype.name)
+            except UserError:
+                raise
+            except Exception as error:
+                raise ValueError(f"{planes.files[file].name}: {damage.reason(error)}") from error
+        planes.dtype = max(dtypes, key=lambda name: np.dtype(name).itemsize)
+        known = any(np.isfinite(fov.stamps_s).any() for fov in planes.fovs)
+        planes.fovs = [_looked_at(fov, planes, pages, known) for fov in planes.fovs]
+        if all(fov.size is None for fov in planes.fovs):
+            raise ValueError("it holds no pixels")
+    finally:
+        pages.close()
+    return movie_of(planes)
+
+
+def _looked_at(fov: FovMap, planes: PlaneMap, pages: Pages, known: bool) -> FovMap:
+    """The FOV with its size as its first page has it and, unless times are known, those that its pages tell."""
+    stamps, size, name = fov.stamps_s.copy(), None, fov.name
+    for frame in range(len(stamps)):
+        there = fov.where[frame][fov.where[frame, ..., 0] >= 0]
+        if not len(there):
+            continue
+        page = pages.page(*there[0, :2].tolist())
+        if size is None:
+            size = (page.imagelength, page.imagewidth)
+            if fov.size not in (None, size):
+                raise ValueError(
+                    f"its planes have {size[1]} x {size[0]} pixels where {fov.size[1]} x {fov.size[0]} are announced"
+                )
+        if known:
+            break
+        facts = tags.facts_of(page)
+        name = name or facts.position or ""
+        planes.pixel_size_um = planes.pixel_size_um or facts.pixel_size_um
+        if facts.stamp_s is None:
+            break  # a program that tells no time of one frame tells none at all
+        stamps[frame] = facts.stamp_s
+    return fov._replace(size=size or fov.size, stamps_s=stamps, name=name)
+
+
+def _refuse_pointer(path: Path) -> None:
+    with open(path, "rb") as file:
+        if pointer := damage.pointer(file.read(64)):
+            raise UserError(f"'{path}' is {pointer[0]}; {pointer[1]}")
+
+
+def open_planes(planes: PlaneMap) -> OpenedMovie:
+    """Read planes page by page."""
+    pages = Pages(planes.files)
+    sizes = {fov: place.size for fov, place in enumerate(planes.fovs)}
+
+    def read(fov: int, frame: int, channels: Sequence[int], z: int) -> list[np.ndarray | None]:
+        found: list[np.ndarray | None] = []
+        for channel in channels:
+            file, page, plane = planes.fovs[fov].where[frame, channel, z].tolist()
+            if file < 0:
+                found.append(None)
+                continue
+            if sizes[fov] is None:
+                first = planes.fovs[fov].where[planes.fovs[fov].where[..., 0] >= 0][0]
+                of_first = pages.page(*first[:2].tolist())
+                sizes[fov] = (of_first.imagelength, of_first.imagewidth)
+            found.append(pages.read(file, page, plane, sizes[fov]))
+        return found
+
+    n_frames, n_channels, n_z, _ = planes.fovs[0].where.shape
+    return OpenedMovie(read, (len(planes.fovs), n_frames, n_channels, n_z), pages.close)

@@ -1,0 +1,1 @@
+"""Say where the planes of a movie lie: pages of TIFF files, OME-XML, names of files."""
