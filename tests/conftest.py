@@ -4,6 +4,7 @@ import os
 import re
 import shutil
 import subprocess
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -73,10 +74,21 @@ class Outcome:
 
     @property
     def jobs(self):
-        """How many jobs of each rule, from the table that Snakemake prints (rule `all` left out)."""
+        """How many jobs of each rule, targets left out.
+
+        From the plan that a run prints, "CAUSE: RULE (COUNT), ..." in a line for each cause; where the workflow is a
+        module of another, from the table that Snakemake prints.
+        """
         table = re.search(r"^job +count\n[- ]+\n(.*?)^total", self.text, re.MULTILINE | re.DOTALL)
-        rows = re.findall(r"^(\w+) +(\d+)$", table[1] if table else "", re.MULTILINE)
-        return {rule: int(count) for rule, count in rows if rule != "all"}
+        if table:
+            rows = re.findall(r"^(\w+) +(\d+)$", table[1], re.MULTILINE)
+            return {rule: int(count) for rule, count in rows if rule != "all"}
+        plan = re.search(r"^\d+ jobs? (?:would|to) run.*:\n((?:  .*\n)*)", self.text, re.MULTILINE)
+        counts = Counter()
+        for line in plan[1].splitlines() if plan else ():
+            for rule, count in re.findall(r"(\w+) \((\d+)\)", line.rpartition(": ")[2]):
+                counts[rule] += int(count)
+        return dict(counts)
 
 
 class Checkout:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import csv
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
+from celltraces.errors import UserError
 from celltraces.paths import fov_text
 from celltraces.planning.code_digest import with_target
 from celltraces.planning.dataset import Dataset
@@ -62,16 +64,14 @@ def _cells(experiment: Experiment, datasets: Sequence[Dataset]) -> str:
     """How many of the cells that were found are in the tables, in brackets."""
     if not experiment.tracing:
         return ""
-    found = kept = 0
+    found, kept, n_fovs, n_known = 0, 0, sum(len(dataset.fovs) for dataset in datasets), 0
     for dataset in datasets:
         for fov in map(fov_text, dataset.fovs):
-            try:
+            with suppress(UserError, OSError, ValueError, KeyError):  # a FOV that failed has none
                 known = read_digest(Path(experiment.layout.digest.format(dataset=dataset.name, fov=fov)))
-            except (OSError, ValueError, KeyError):
-                continue
-            found, kept = found + known.get("tracked", 0), kept + known.get("kept", 0)
-    n_fovs = sum(len(dataset.fovs) for dataset in datasets)
-    return f" ({n_fovs} FOV{'s' * (n_fovs != 1)}, {kept:,} of {found:,} cells kept)"
+                n_known, found, kept = n_known + 1, found + known.get("tracked", 0), kept + known.get("kept", 0)
+    fovs = f"{n_fovs} FOV{'s' * (n_fovs != 1)}" if n_known == n_fovs else f"{n_known} of {n_fovs} FOVs"
+    return f" ({fovs}, {kept:,} of {found:,} cells kept)"
 
 
 def _fits(experiment: Experiment, datasets: Sequence[Dataset]) -> Iterator[str]:

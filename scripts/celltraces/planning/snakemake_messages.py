@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 from collections.abc import Iterable, Mapping
 from typing import Any, Protocol
 
@@ -131,6 +132,9 @@ class _Listening(logging.Handler):
             listener.failed([info["jobid"] for info in jobs], f"one of {stages} ended without a word")
         elif message.startswith("Nothing to be done"):
             listener.nothing()
+        elif message.startswith("Terminating processes"):
+            # Jobs end by the Ctrl-C that they got as well. A second one would end this process before them.
+            signal.signal(signal.SIGINT, lambda *_: None)
         elif message.startswith("Will exit after"):
             listener.say("Stopping as soon as the jobs that run now are done.")
         elif record.levelno >= logging.WARNING and not _is_said(message):
