@@ -11,6 +11,7 @@ from celltraces.config.schema import resolve_reference
 from celltraces.errors import UserError
 
 DECIMAL_COMMA = re.compile(r"\s*[+-]?[0-9]+,[0-9]+\s*")
+CONTROL = re.compile(r"[\x01-\x1f\x7f]")
 PLAIN = re.compile(r"[\w./ ]+")  # text that needs no quotes in YAML
 NUMBER = re.compile(r"\s*[+-]?[0-9.]+([eE][+-]?[0-9]+)?\s*")
 
@@ -157,6 +158,8 @@ def _hint(value: Any, kinds: Sequence[str]) -> str:
         return "; write it without quotes"
     if isinstance(value, str) and "boolean" in kinds:
         return "; write it without quotes, true or false"
+    if isinstance(value, str) and CONTROL.search(value):
+        return "; in double quotes \\n and \\t stand for a line break and a tab: write paths with /"
     if isinstance(value, str) and "\\" in value:
         return "; write / in the place of \\"
     if "array" in kinds and isinstance(value, (str, int, float, dict)):

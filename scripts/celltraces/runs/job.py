@@ -27,6 +27,8 @@ DONE, FAILED, STOPPED = "done in", "failed: ", "stopped"
 
 SAID_BY_RUN = "CELLTRACES_SAID_BY_RUN"  # set where the run says on the terminal which jobs failed, and how
 
+LISTED = 12  # items of a list that a log holds
+
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # glibc's malloc.h
 KEPT_BYTES = 1 << 28  # more than any array of a frame
 
@@ -49,7 +51,7 @@ def running(snakemake: Any) -> Iterator[dict[str, Any]]:
     settings = json.loads(snakemake.params.settings)
     what = ", ".join(filter(None, (snakemake.rule, place)))
     log.info("%s", ": ".join(filter(None, (snakemake.rule, place))))
-    log.info("settings: %s", json.dumps(settings, sort_keys=True))
+    log.info("settings: %s", json.dumps(abridged(settings), sort_keys=True))
     settings.pop("files", None)  # digests of the user's files: a reason to run again, not a parameter
     started = time.perf_counter()
     limit_threads(snakemake.threads)
@@ -79,6 +81,19 @@ def limit_threads(threads: int) -> None:
     os.environ["OPENCV_FOR_THREADS_NUM"] = str(threads)  # where it is imported later; its idle threads count too
     if "cv2" in sys.modules:
         sys.modules["cv2"].setNumThreads(threads)
+
+
+def abridged(settings: Any) -> Any:
+    """Settings for the log: of long lists, as the times of all frames, the first items and the last."""
+    if isinstance(settings, dict):
+        return {key: abridged(value) for key, value in settings.items()}
+    if not isinstance(settings, list):
+        return settings
+    if len(settings) <= LISTED:
+        return [abridged(item) for item in settings]
+    shown = [*settings[:3], settings[-1]]
+    first, last = [abridged(item) for item in shown[:-1]], abridged(shown[-1])
+    return [*first, f"... {len(settings) - len(shown)} more ...", last]
 
 
 def allow_interrupts() -> None:
