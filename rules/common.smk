@@ -17,7 +17,8 @@ sys.path.insert(
 
 from celltraces.config.read_config import refuse_repeated_keys
 from celltraces.errors import UserError
-from celltraces.exports.registry import FORMATS, GROUPS, formats_of, module_file
+from celltraces.exports.registry import FORMATS, GROUPS, TITLES, formats_of
+from celltraces.exports.registry import module_file
 from celltraces.paths import ALL, DATASET, background, corrected, fl, fov_text
 from celltraces.paths import labeled, pc, registered, tracked
 from celltraces.planning import code_digest, corrections, decisions, exports

@@ -102,8 +102,8 @@ def test_frames_known_to_be_missing_are_not_taken():
             "preview.vary.morph_size.0: 4 is not allowed; allowed: at least 1, at most",
         ),
         ({"vary": {"morph_sise": [4]}}, "preview.vary.morph_sise: unknown key; did you mean morph_size?"),
-        ({"vary": {"morph_size": 5}}, "preview.vary.morph_size: 5 is not of type array"),
-        ({"vary": "all"}, "preview.vary: 'all' is not of type object or null; allowed: values tried"),
+        ({"vary": {"morph_size": 5}}, "preview.vary.morph_size: 5 is a number; allowed: a list"),
+        ({"vary": "all"}, "preview.vary: 'all' is text; allowed: a mapping or null, values tried"),
         (
             {"vary": {"morph_size": list(range(1, 19, 2))}},
             "preview.vary.morph_size: [1, 3, 5, 7, 9, 11, 13, 15, 17]",

@@ -10,6 +10,7 @@ from typing import Any
 from celltraces.config.schema import resolve_reference
 from celltraces.errors import UserError
 
+FEW = 15  # names, of which a message holds all
 DECIMAL_COMMA = re.compile(r"\s*[+-]?[0-9]+,[0-9]+\s*")
 CONTROL = re.compile(r"[\x01-\x1f\x7f]")
 PLAIN = re.compile(r"[\w./ ]+")  # text that needs no quotes in YAML
@@ -60,6 +61,13 @@ def find_violations(config: dict[str, Any], schema: dict[str, Any]) -> Iterator[
         if place not in by_place or error.validator == "type":
             by_place[place] = error
     yield from (by_place[place] for place in sorted(by_place))
+
+
+def describe_violations(config: dict[str, Any], schema: dict[str, Any]) -> list[str]:
+    """A line for each mistake. A key that is missing since it is misspelled is one."""
+    lines = [line for error in find_violations(config, schema) for line in describe_violation(error, schema)]
+    meant = {line.rpartition("did you mean ")[2].rstrip("?") for line in lines if "did you mean " in line}
+    return [line for line in lines if not any(f"the key {name!r} is missing" in line for name in meant)]
 
 
 def _innermost(error: Any, schema: Mapping[str, Any]) -> list[Any]:
@@ -185,8 +193,11 @@ def example_of(path: Sequence[str], schema: Mapping[str, Any]) -> Any:
         if inner is None:
             return None
         rule = inner
-    found = [*rule.get("examples", ()), rule.get("default")]
-    found += [example for option in _options(rule, schema) for example in option.get("examples", ())]
+    found = [
+        example
+        for option in _options(rule, schema)
+        for example in (*option.get("examples", ()), option.get("default"), *option.get("enum", ()))
+    ]
     return next((example for example in found if example not in (None, [], {})), None)
 
 
@@ -216,7 +227,8 @@ def _suggest(unknown: str, value: Any, known: list[str], schema: dict[str, Any])
     ):
         if unknown in properties:
             return f" here; it belongs {f'under {section}:' if section else 'at the top level'}"
-    return did_you_mean(unknown, known) or f"; known keys: {', '.join(known)}"
+    few = f"; known keys: {', '.join(known)}" if len(known) <= FEW else "; config/config.yaml has all keys"
+    return did_you_mean(unknown, known) or few
 
 
 def did_you_mean(written: Any, known: Iterable[str]) -> str:
