@@ -25,7 +25,7 @@ LEVELS = {
         environment exposure features fitting foreign_arrays formats_deepcell formats_playnano formats_pyama
         formats_pyme formats_tracks future_dates house images kinetics left_out levels lock merge
         messages methods missing movie_file nd2_internals outline phantoms pictures plan preview psf quality recipe
-        report segmentation shifts simulate stage_movement store torch_file touching tracking userpaths
+        report segmentation shifts simulate stage_movement store terminal torch_file touching tracking userpaths
         versions zstacks
     """,
     "slow": """

@@ -45,16 +45,17 @@ def seconds_left(
 
 
 def duration(seconds: float) -> str:
-    """A time in the two units that a person would say: "45 s", "3 min", "1 h 20 min", "2 days 4 h"."""
+    """A time to come in the units that a person would say: "about 45 s", "about 1 h 20 min", "about 2 days 4 h"."""
     if seconds < 58:
-        return f"{max(5 * round(seconds / 5), 5)} s" if seconds > 2 else "a few s"
+        return f"about {max(5 * round(seconds / 5), 5)} s" if seconds > 2 else "a few s"
     minutes = max(round(seconds / 60), 1)
     if minutes < 60:
-        return f"{minutes} min"
+        return f"about {minutes} min"
     hours, minutes = divmod(minutes, 60)
     if hours < 48:
-        return f"{hours} h" + (f" {minutes} min" if minutes else "")
-    return f"{hours // 24} days" + (f" {hours % 24} h" if hours % 24 else "")
+        return f"about {hours} h" + (f" {minutes} min" if minutes else "")
+    hours = round(seconds / 3600)
+    return f"about {hours // 24} days" + (f" {hours % 24} h" if hours % 24 else "")
 
 
 def took(seconds: float) -> str:
@@ -77,7 +78,7 @@ def status(
     undone = {job.place for number, job in jobs.items() if job.place and number not in done}
     fovs = [f"FOVs {len(places - undone)}/{len(places)}"] if places else []
     failed = f"{n_failed} failed"
-    rest = [] if left is None else [f"about {duration(left)} left"]
+    rest = [] if left is None else [f"{duration(left)} left"]
     for parts in (
         [f"{n_done} {share}", *fovs, failed, *rest],
         [f"{n_done} {share}", failed, *rest],
