@@ -33,7 +33,7 @@ LEVELS = {
     """,
     "workflow": """
         bad_input commands crash fit_workflow formats_corrections isolation leftovers module peers provenance
-        pyme_workflow reading register reruns scale slurm times_workflow verify workflow
+        pyme_workflow reading register reruns run_terminal scale slurm times_workflow verify workflow
     """,
     "torture": """
         fuzz

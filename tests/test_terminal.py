@@ -70,7 +70,7 @@ def test_fovs_as_a_person_writes_them(fovs):
 
 
 def test_a_line_for_each_cause():
-    stages = ["copy", "segment", "track", "extract", "merge", "qc"]
+    stages = ["copy", "segment", "track", "extract", "merge", "qc", "record", "report"]
     jobs = [
         PlannedJob("extract", ("border_margin 50 -> 20",), ()),
         PlannedJob("extract", ("border_margin 50 -> 20",), ()),
@@ -78,12 +78,15 @@ def test_a_line_for_each_cause():
         PlannedJob("track", ("min_iou 0.1 -> 0.2",), ()),
         PlannedJob("qc", (), (2, 3)),
         PlannedJob("copy", (), ()),
+        PlannedJob("record", ("processing_config.yaml says something else",), ()),
+        PlannedJob("report", (), (2, 6)),
     ]
     assert plan_lines(jobs, stages) == [
         "needed for what follows: copy (1)",
         "min_iou 0.1 -> 0.2: track (1)",
-        "border_margin 50 -> 20: extract (2), merge (1)",
+        "border_margin 50 -> 20: extract (2), merge (1), report (1)",
         "border_margin 50 -> 20, min_iou 0.1 -> 0.2: qc (1)",
+        "processing_config.yaml says something else: record (1)",
     ]
 
 

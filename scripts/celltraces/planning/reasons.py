@@ -56,7 +56,8 @@ def plan_lines(jobs: Sequence[PlannedJob], stages: Sequence[str]) -> list[str]:
         if at not in causes:
             causes[at] = ()  # a circle cannot be, but would not end
             own = jobs[at].causes or [cause for before in jobs[at].after for cause in causes_of(before)]
-            causes[at] = tuple(dict.fromkeys(own)) or (UNKNOWN,)
+            told = tuple(cause for cause in dict.fromkeys(own) if cause != WORDS["record"])  # it follows from others
+            causes[at] = told or tuple(own[:1]) or (UNKNOWN,)
         return causes[at]
 
     counts: dict[tuple[str, ...], dict[str, int]] = {}
