@@ -4,12 +4,13 @@ import fcntl
 import os
 import pty
 import re
+import shutil
 import struct
 import subprocess
 import termios
 
 import pytest
-from conftest import PYTHON, Checkout, small_config
+from conftest import PYTHON, ROOT, Checkout, small_config
 
 COLUMNS = 40
 
@@ -105,18 +106,25 @@ def test_targets_say_where_their_files_are(done):
     assert "ome_tiff: results/small/fov_*/exports/*.ome.tif (2)" in text
 
 
+def make_check(done, name):
+    """`make check`, with the environment that is there (-o: taken as made)."""
+    shutil.copy(ROOT / "Makefile", done.folder)
+    if not (done.folder / ".venv").exists():
+        (done.folder / ".venv").symlink_to(ROOT / ".venv")
+    command = ["make", "--silent", "-o", ".venv/.done", "check", f"CONFIG={name}"]
+    return subprocess.run(command, cwd=done.folder, capture_output=True, text=True, check=False)
+
+
 def test_make_check(done):
-    """What the Makefile runs, without the environment that it would make."""
     (done.folder / "tab.yaml").write_text("datasets:\n\ta: x\n")
     for name, said in (("tab.yaml", "tab.yaml, line 2, column 1: a tab"), ("absent.yaml", "there is no such file")):
-        ran = subprocess.run(
-            [PYTHON, "-m", "celltraces.config.check_file", name],
-            cwd=done.folder,
-            env={**os.environ, "PYTHONPATH": str(done.folder / "scripts")},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert (ran.returncode, ran.stdout) == (1, "")
-        assert said in ran.stderr
-        assert len(ran.stderr.splitlines()) == 1
+        ran = make_check(done, name)
+        assert (ran.returncode, ran.stdout) == (2, "")
+        line, by_make = ran.stderr.splitlines()
+        assert said in line
+        assert by_make.startswith("make: ***")
+    done.configure(done.config)
+    ran = make_check(done, "my.yaml")
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stdout.startswith("small: ")
+    assert ran.stdout.splitlines()[-1].startswith("Nothing to be done")
