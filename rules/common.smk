@@ -104,10 +104,10 @@ def begin():
 
 def rehearse():
     """What a dry run does instead: it tells of the mistakes that the run would stop at, and changes nothing."""
-    if OWNS_TERMINAL:
-        TERMINAL.inputs()
-        messages.show_on(workflow, TERMINAL)
     try:
+        if OWNS_TERMINAL:
+            TERMINAL.inputs()
+            messages.show_on(workflow, TERMINAL)
         decisions.refuse_absent(EXPERIMENT)
     except UserError as error:
         sys.exit(str(error))

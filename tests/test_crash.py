@@ -210,7 +210,7 @@ def test_a_disk_that_becomes_read_only(undisturbed, tmp_path, small_disk):
     expected, _, config = undisturbed
     checkout = Checkout(tmp_path / "run")
     config = {**config, "output_dir": str(small_disk / "results")}
-    process = start(checkout, config)
+    process = start(checkout, config, "--verbose")
     wait_for(process, "Segmenting small FOV 000")
     remount = subprocess.run(["mount", "-o", "remount,ro", small_disk], check=False)
     text = process.communicate()[0]

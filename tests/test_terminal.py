@@ -1,8 +1,11 @@
 """What a run says on the terminal: what is in the files, what runs and why, how far it is, what came out."""
 
 import io
+import logging
+import os
 import re
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 from conftest import small_config
@@ -11,12 +14,13 @@ from celltraces.config.check_file import read_config_file
 from celltraces.config.read_config import complete
 from celltraces.config.selection import expand_fovs, spell_fovs
 from celltraces.errors import UserError
+from celltraces.planning import snakemake_messages as messages
 from celltraces.planning.code_digest import with_target
 from celltraces.planning.end_of_run import target_lines
 from celltraces.planning.experiment import plan_experiment
 from celltraces.planning.input_summary import input_lines
 from celltraces.planning.reasons import PlannedJob, plan_lines, worded
-from celltraces.runs.job import abridged
+from celltraces.runs.job import SAID_BY_RUN, abridged
 from celltraces.runs.progress import Job, Progress, duration, seconds_left, status, took
 
 # ------------------------------------------------------------------------------------------------- what is in the files
@@ -218,6 +222,102 @@ def test_a_log_has_no_line_that_is_updated():
     progress.say("a warning")
     progress.end()
     assert stream.getvalue() == "a warning\n"
+
+
+# --------------------------------------------------------------------------------- in the place of Snakemake's messages
+
+
+class Ordinary(logging.Handler):
+    """What Snakemake would print."""
+
+    name = messages.ORDINARY
+
+    def __init__(self):
+        super().__init__()
+        self.printed = []
+
+    def emit(self, record):
+        self.printed.append(record.getMessage())
+
+
+class Listening:
+    """Notes what it is told; an `unheard` message raises."""
+
+    def __init__(self, unheard=()):
+        self.told, self.unheard = [], unheard
+
+    def __getattr__(self, name):
+        def tell(*arguments):
+            if name in self.unheard:
+                raise AttributeError(name)
+            self.told.append((name, *arguments))
+
+        return tell
+
+
+@pytest.fixture
+def ordinary(monkeypatch):
+    """Snakemake's logger with the handler that prints, and with the environment as it is for a run."""
+    from snakemake.logging import logger
+
+    handler = Ordinary()
+    monkeypatch.setattr(logger, "handlers", [handler])
+    monkeypatch.setattr(logger, "level", logging.INFO)
+    monkeypatch.setenv(SAID_BY_RUN, "")
+    return handler
+
+
+def a_workflow(**settings):
+    return SimpleNamespace(output_settings=SimpleNamespace(**{"verbose": False, "debug_dag": False, **settings}))
+
+
+def test_messages_that_mean_something(ordinary):
+    from snakemake.logging import logger
+
+    listening = Listening()
+    messages.show_on(a_workflow(), listening)
+    logger.info("Select jobs to execute...")
+    logger.info("", extra={"event": "job_info", "jobid": 3})
+    logger.info("", extra={"event": "job_finished", "job_id": 3})
+    failed = {"event": "job_error", "indent": False, "rule_name": "copy"}
+    logger.error("", extra={**failed, "jobid": 4, "rule_msg": "status: TIMEOUT"})
+    logger.error("RuleException: Command 'python x' returned non-zero exit status 1.", extra={"event": "error"})
+    group = [{"rule_name": "copy", "jobid": 5}, {"rule_name": "track", "jobid": 6}]
+    logger.error("", extra={"event": "group_error", "job_error_info": group})
+    logger.error("", extra={**failed, "jobid": 5, "indent": True, "rule_msg": None})
+    logger.warning("the clock is wrong")
+    logger.error("MissingInputException: no such file", extra={"event": "error"})
+    logger.info("Nothing to be done (all requested files are present and up to date).")
+    assert listening.told == [
+        ("started", 3),
+        ("finished", 3),
+        ("failed", [4], "status: TIMEOUT"),
+        ("failed", [5, 6], "one of copy, track, and no log says why"),
+        ("say", "the clock is wrong"),
+        ("say", "MissingInputException: no such file"),
+        ("nothing",),
+    ]
+    assert ordinary.printed == []
+
+
+def test_a_snakemake_that_is_not_understood_prints_its_own_lines(ordinary):
+    from snakemake.logging import logger
+
+    messages.show_on(a_workflow(), Listening(unheard=["started"]))
+    assert os.environ[SAID_BY_RUN]
+    logger.info("before")
+    logger.info("a job", extra={"event": "job_info", "jobid": 3})
+    logger.info("after")
+    assert ordinary.printed == ["a job", "after"]
+    assert not os.environ.get(SAID_BY_RUN)
+
+
+@pytest.mark.parametrize("setting", ["verbose", "debug_dag"])
+def test_whoever_asks_for_snakemakes_lines_gets_them(ordinary, setting):
+    from snakemake.logging import logger
+
+    messages.show_on(a_workflow(**{setting: True}), Listening())
+    assert logger.handlers == [ordinary]
 
 
 # ------------------------------------------------------------------------------------------------------ what came out

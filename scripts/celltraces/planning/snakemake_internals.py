@@ -40,8 +40,14 @@ def jobs_to_do(workflow: Any) -> list[Any]:
 
 
 def asked_for(workflow: Any) -> dict[str, list[str]]:
-    """The targets of this run, and their files."""
-    return {job.rule.name: list(map(str, job.input)) for job in workflow.dag.targetjobs if job.rule.norun}
+    """The targets of this run, by the names of their rules, and their files."""
+    found: dict[str, list[str]] = {}
+    for job in workflow.dag.targetjobs:
+        listing = _listing(job)
+        files = job.input if job.rule.norun else [file for file in job.output if Path(file) != listing]
+        if files:
+            found.setdefault(job.rule.name, []).extend(map(str, files))
+    return found
 
 
 def is_forced(workflow: Any) -> bool:

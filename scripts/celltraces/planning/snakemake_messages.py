@@ -125,11 +125,11 @@ class _Listening(logging.Handler):
             listener.finished(record.job_id)
         elif event == "job_error":
             if not record.indent:  # else the group has told of it
-                listener.failed([record.jobid], record.rule_msg or f"{record.rule_name} ended without a word")
+                listener.failed([record.jobid], record.rule_msg or f"{record.rule_name}, and its log does not say why")
         elif event == "group_error":
             jobs = record.job_error_info
             stages = ", ".join(info["rule_name"] for info in jobs)
-            listener.failed([info["jobid"] for info in jobs], f"one of {stages} ended without a word")
+            listener.failed([info["jobid"] for info in jobs], f"one of {stages}, and no log says why")
         elif message.startswith("Nothing to be done"):
             listener.nothing()
         elif message.startswith("Terminating processes"):
