@@ -142,6 +142,7 @@ def test_time_left_on_average_of_the_stages():
     # The copy has run for 3 s of its 4 s, and counts as work done as well.
     assert seconds_left(jobs, {2: 7.0}, done, 10.0, 10.0) == pytest.approx(7.0 / 2.3)
     assert seconds_left(jobs, {}, {0: 4.0, 1: 4.0}, 10.0, 10.0) is None
+    assert seconds_left(jobs, {}, dict.fromkeys(jobs, 4.0), 10.0, 10.0) is None
     # A stage of which none is done takes as long as all on average.
     assert seconds_left({**jobs, 6: Job("fit", None)}, {}, {**done, 2: 4.0, 5: 6.0}, 15.0, 15.0) == pytest.approx(2.5)
 

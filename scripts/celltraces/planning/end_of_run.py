@@ -16,6 +16,7 @@ from celltraces.planning.experiment import Experiment
 from celltraces.planning.samples import samples_of
 from celltraces.report.digest import read_digest
 
+NEXT = "next: "  # before a command
 MANY = 5  # datasets, beyond which there is one line for all; also kinds of files of a target
 
 
@@ -37,7 +38,7 @@ def result_lines(experiment: Experiment, command: Sequence[str]) -> Iterator[str
         yield f"tables: {layout.tidy.format(dataset=name)}.csv{more if experiment.merging else ''}"
     yield from _fits(experiment, datasets)
     if experiment.tracing and not any(Path(layout.pictures.format(dataset=each.name)).exists() for each in datasets):
-        yield f"next: {with_target(command, 'pictures')}   (movies and plots)"
+        yield f"{NEXT}{with_target(command, 'pictures')}"
 
 
 def target_lines(targets: Mapping[str, Sequence[str]]) -> Iterator[str]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TextIO
 
 from celltraces.planning.code_digest import command
-from celltraces.planning.end_of_run import result_lines, target_lines
+from celltraces.planning.end_of_run import NEXT, result_lines, target_lines
 from celltraces.planning.experiment import Experiment
 from celltraces.planning.input_summary import input_lines
 from celltraces.planning.reasons import PlannedJob, plan_lines
@@ -148,7 +148,7 @@ class Terminal:
 
 def folded(line: str, stream: TextIO) -> str:
     """The line in the width of the terminal, if it is one; what goes on is indented. Paths and commands stay whole."""
-    if not stream.isatty() or "\n" in line:
+    if not stream.isatty() or "\n" in line or line.startswith(NEXT):
         return line
     indent = " " * (len(line) - len(line.lstrip()) + 4)
     width = max(columns(stream) - 1, 20)

@@ -23,7 +23,7 @@ class Job(NamedTuple):
 def seconds_left(
     jobs: Mapping[int, Job], began: Mapping[int, float], took: Mapping[int, float], elapsed: float, now: float
 ) -> float | None:
-    """How long the rest of a run may take; None where too few jobs are done to tell.
+    """How long the rest of a run may take; None where too few jobs are done to tell, or all.
 
     jobs: by number, without those that cannot run any more. began: when each of those started last, s. took: s, of
     those that are done. elapsed: s, of the run. A job is taken to need what those of its stage needed on average, or
@@ -38,6 +38,8 @@ def seconds_left(
     overall = sum(took.values()) / len(took)
     running = {number: now - start for number, start in began.items() if number not in took and number in jobs}
     waiting = [job for number, job in jobs.items() if number not in took and number not in running]
+    if not waiting and not running:
+        return None
     rest = sum(mean.get(job.stage, overall) for job in waiting)
     rest += sum(max(mean.get(jobs[number].stage, overall) - ran, 0.0) for number, ran in running.items())
     at_once = (sum(took.values()) + sum(running.values())) / elapsed
