@@ -204,7 +204,7 @@ def test_lines_stand_above_the_one_that_is_updated(monkeypatch):
             progress.say("failed: track: a, FOV 001")
         else:
             progress.job_finished(number)
-    assert screen(stream.getvalue()) == ["failed: track: a, FOV 001", "5/6 83 % . FOVs 2/3 . 1 failed . a few s left"]
+    assert screen(stream.getvalue()) == ["failed: track: a, FOV 001", "5/6 83 % . FOVs 2/3 . 1 failed"]
     progress.job_started(4)  # again, and well this time
     progress.job_finished(4)
     assert "6/6 100 % . FOVs 3/3 . 0 failed" in screen(stream.getvalue())[-1]
