@@ -39,31 +39,20 @@ rule all:
 
 
 onsuccess:
-    if internals.is_main_process(workflow) and not WITHOUT:
-        print(
-            "".join(f"{line}\n" for line in [*findings(), *left_over()]),
-            end="",
-            file=sys.stderr,
-        )
+    if internals.is_main_process(workflow) and not WITHOUT and SHOWS_END:
+        TERMINAL.done([*findings(), *left_over()])
 
 
 onerror:
     if internals.is_main_process(workflow):
+        TERMINAL.end()
         failed = failures()
         finish_rest(failed)
         # Where verify found something, nothing failed: it has named what there is to do.
         undone = [failure for _, failure in failed if failure.place != "verify"]
         if undone or not failed:
-            faults = any(not failure.stopped for failure in undone)
-            remedy = "Correct the cause and run" if faults else "To go on, run"
             # The findings are said once, by the run that failed.
-            print(
-                *([] if WITHOUT else findings()),
-                f"\nNot everything is done. {remedy} the same command again{':' if undone else '.'}",
-                *(f"  {failure}" for failure in undone),
-                sep="\n",
-                file=sys.stderr,
-            )
+            TERMINAL.failures(undone, [] if WITHOUT else findings())
 
 
 # ---------------------------------------------------------------------------------- before a run, where asked for

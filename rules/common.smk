@@ -18,15 +18,18 @@ sys.path.insert(
 
 from celltraces.config.read_config import refuse_repeated_keys
 from celltraces.errors import UserError
-from celltraces.exports.registry import FORMATS, GROUPS, formats_of, module_file
+from celltraces.exports.registry import FORMATS, GROUPS, TITLES, formats_of
+from celltraces.exports.registry import module_file
 from celltraces.paths import ALL, DATASET, background, corrected, fl, fov_text
 from celltraces.paths import edited, labeled, pc, registered, tracked
 from celltraces.planning import code_digest, corrections, decisions, edits, exports
 from celltraces.planning import job_settings, leftovers, resources, samples
 from celltraces.planning import snakemake_internals as internals
+from celltraces.planning import snakemake_messages as messages
 from celltraces.planning import targets as planned
 from celltraces.planning.datasets import write_notes
 from celltraces.planning.experiment import plan_experiment
+from celltraces.planning.terminal import Terminal
 from celltraces.preview import sets as preview
 from celltraces.runs import future_dates, lock, partial_run, summary
 
@@ -56,6 +59,8 @@ try:
     )
 except UserError as error:
     sys.exit(str(error))  # one line per mistake, before any job
+except KeyboardInterrupt:
+    sys.exit(internals.INTERRUPTED)
 
 CONFIG, LAYOUT, DATASETS = EXPERIMENT.config, EXPERIMENT.layout, EXPERIMENT.datasets
 ARRAYS, PC = EXPERIMENT.arrays, EXPERIMENT.pc
@@ -65,7 +70,21 @@ BEGAN = 0.0  # when this run began, by the clock of the file system of its resul
 internals.compare_with_records()
 internals.leave_state_as_it_is()
 if WITHOUT:
-    internals.hide_progress()
+    messages.hide_progress()
+
+# Of a module of another workflow the terminal is the other's.
+OWNS_TERMINAL = messages.owns_terminal(workflow)
+SHOWS_PROGRESS = messages.is_shown(workflow, "progress")
+SHOWS_END = messages.is_shown(workflow, "all")
+TERMINAL = Terminal(
+    EXPERIMENT,
+    lambda: BEGAN,
+    lambda: internals.asked_for(workflow),
+    shows_plan=SHOWS_PROGRESS and not WITHOUT,
+    shows_progress=SHOWS_PROGRESS,
+)
+if OWNS_TERMINAL:
+    messages.leave_out_assumptions(workflow)
 
 
 def begin():
@@ -83,11 +102,17 @@ def begin():
         edits.keep_for_jobs(LAYOUT, EXPERIMENT.edits)
     except UserError as error:
         sys.exit(str(error))
+    if OWNS_TERMINAL:
+        internals.hold_interrupts_until_jobs_listen()
+        messages.show_on(workflow, TERMINAL)
 
 
 def rehearse():
     """What a dry run does instead: it tells of the mistakes that the run would stop at, and changes nothing."""
     try:
+        if OWNS_TERMINAL:
+            TERMINAL.inputs()
+            messages.show_on(workflow, TERMINAL)
         decisions.refuse_absent(EXPERIMENT)
     except UserError as error:
         sys.exit(str(error))

@@ -41,7 +41,7 @@ for name in FORMATS:
         script:
             "../scripts/export_fov.py"
 
-    internals.explain(workflow, f"Write one FOV as {name}.")
+    internals.explain(workflow, f"Write one FOV as {name}: {TITLES[name]}.")
 
     rule:
         """Target: a format of every FOV."""
@@ -50,9 +50,9 @@ for name in FORMATS:
         input:
             exports_to(name),
         message:
-            f"Every FOV as {name}"
+            f"Every FOV as {name}: {LAYOUT.results}"
 
-    internals.explain(workflow, f"Target: every FOV as {name}.")
+    internals.explain(workflow, f"Target: every FOV as {name}: {TITLES[name]}.")
 
 
 for name in GROUPS:
@@ -64,7 +64,7 @@ for name in GROUPS:
         input:
             exports_to(*formats_of(name)),
         message:
-            f"Every FOV as {name}"
+            f"Every FOV as {name}: {LAYOUT.results}"
 
     internals.explain(
         workflow, f"Target: every FOV as {' and as '.join(formats_of(name))}."

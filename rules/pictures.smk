@@ -3,7 +3,7 @@ rule pictures:
     input:
         pictures,
     message:
-        "Movies: {LAYOUT.fov}/; plots: {LAYOUT.pictures}/"
+        "Movies and plots: {LAYOUT.results}"
 
 
 rule draw_overlay:

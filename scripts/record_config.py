@@ -47,7 +47,18 @@ def record_text(record: Mapping[str, Any]) -> str:
     software = {"python": platform.python_version(), **versions(packages_of(record))}
     provenance = {**record["provenance"], "software": software}
     ordered = {**{key: record[key] for key in ("params", "channels", "fits")}, "provenance": provenance}
-    return yaml.safe_dump(ordered, sort_keys=False, allow_unicode=True, width=120)
+    return yaml.dump(ordered, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=float("inf"))
+
+
+class _Dumper(yaml.SafeDumper):
+    """Writes a list of numbers or names, as the times of all frames, in one line."""
+
+    def represent_list(self, data: list[Any]) -> yaml.Node:
+        flow = not any(isinstance(item, (list, dict)) for item in data)
+        return self.represent_sequence("tag:yaml.org,2002:seq", data, flow_style=flow)
+
+
+_Dumper.add_representer(list, _Dumper.represent_list)
 
 
 def main(output: str, record: Mapping[str, Any]) -> None:

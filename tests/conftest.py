@@ -4,6 +4,7 @@ import os
 import re
 import shutil
 import subprocess
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,16 +24,17 @@ LEVELS = {
         background bit_morphology child_process code_digest config config_fuzz coverage crop curation
         divisions docs edits environment exposure features fitting foreign_arrays formats_deepcell
         formats_playnano formats_pyama formats_pyme formats_tracks future_dates house images kinetics left_out
-        levels lif lock merge methods missing movie_file nd2_internals ndtiff ome_zarr outline phantoms
-        pictures plan preview psf quality recipe report segmentation shifts simulate stage_movement
-        stage_places store tiff tiff_folder torch_file touching tracking userpaths versions zstacks
+        levels lif lock merge messages methods missing movie_file nd2_internals ndtiff ome_zarr outline
+        phantoms pictures plan preview psf quality recipe report segmentation shifts simulate stage_movement
+        stage_places store terminal tiff tiff_folder torch_file touching tracking userpaths versions zstacks
     """,
     "slow": """
         benchmarks learned
     """,
     "workflow": """
         bad_input commands crash fit_workflow formats_corrections inputs_workflow isolation leftovers module
-        peers provenance pyme_workflow reading register reruns scale slurm times_workflow verify workflow
+        peers provenance pyme_workflow reading register reruns run_terminal scale slurm times_workflow verify
+        workflow
     """,
     "torture": """
         fuzz
@@ -73,10 +75,21 @@ class Outcome:
 
     @property
     def jobs(self):
-        """How many jobs of each rule, from the table that Snakemake prints (rule `all` left out)."""
+        """How many jobs of each rule, targets left out.
+
+        From the plan that a run prints, "CAUSE: RULE (COUNT), ..." in a line for each cause; where the workflow is a
+        module of another, from the table that Snakemake prints.
+        """
         table = re.search(r"^job +count\n[- ]+\n(.*?)^total", self.text, re.MULTILINE | re.DOTALL)
-        rows = re.findall(r"^(\w+) +(\d+)$", table[1] if table else "", re.MULTILINE)
-        return {rule: int(count) for rule, count in rows if rule != "all"}
+        if table:
+            rows = re.findall(r"^(\w+) +(\d+)$", table[1], re.MULTILINE)
+            return {rule: int(count) for rule, count in rows if rule != "all"}
+        plan = re.search(r"^\d+ jobs? (?:would|to) run.*:\n((?:  .*\n)*)", self.text, re.MULTILINE)
+        counts = Counter()
+        for line in plan[1].splitlines() if plan else ():
+            for rule, count in re.findall(r"(\w+) \((\d+)\)", line.rpartition(": ")[2]):
+                counts[rule] += int(count)
+        return dict(counts)
 
 
 class Checkout:

@@ -23,7 +23,10 @@ def lines_of(outcome):
         ({"params": {"min_frame": 3}}, "params.min_frame: unknown key; did you mean min_frames?"),
         ({"params": {"min_frames": 9}}, "params.min_frames: 9 is more than the 8 frames of"),
         ({"params": {"min_iou": 2}}, "params.min_iou: 2 is not allowed; allowed: at least 0, at most 1"),
-        ({"params": {"morph_size": "7"}}, "params.morph_size: '7' is not of type integer"),
+        (
+            {"params": {"morph_size": "7"}},
+            "params.morph_size: '7' is text; allowed: a whole number, at least 1, at most 101, odd px",
+        ),
         ({"channels": {"pc": {"channel": 7}}}, "channels.pc: channel 7 is not in"),
         ({"channels": {"pc": {"channel": "DIC"}}}, "channels.pc: no channel of"),
         ({"fovs": "0-9"}, "fovs: FOV 2 is not in the file, which has FOVs 0 to 1"),

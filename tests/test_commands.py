@@ -47,6 +47,7 @@ ELSEWHERE = {
     **dict.fromkeys(("make setup", "make slurm", "make setup slurm"), ".ci/run, as first steps of the others"),
     "make torture": "takes hours; make test does the same with fewer kills and files",
     "make bench": "takes half an hour",
+    "make check CONFIG=my.yaml": "tests/test_run_terminal.py",
     "make test-peers": "installs other programs, gigabytes of them",
     "make lock": "changes the pins",
     **dict.fromkeys(

@@ -188,8 +188,8 @@ def test_every_mistake_has_a_line():
     with pytest.raises(UserError) as caught:
         read_config.complete(raw)
     starts = [
-        *("config: the key 'channels' is missing", "chanels: unknown key", "fvos: unknown key"),
-        *("datasets: the name '../a'", "datasets: the name 'b c'", "datasets.../a: 3 is not allowed"),
+        *("chanels: unknown key; did you mean channels?", "fvos: unknown key; did you mean fovs?"),
+        *("datasets: the name '../a'", "datasets: the name 'b c'", "datasets.../a: 3 is a number"),
         *("params.min_frame: unknown key", "params.morph_sizes: unknown key", "params.min_iou: 7 is not allowed"),
     ]
     lines = str(caught.value).split("\n")

@@ -194,9 +194,21 @@ def test_samples_are_merged_per_feature_with_times(finished):
 
 def test_terminal_and_logs_tell_what_happens(finished):
     text = finished.outcome.text
+    jobs = finished.outcome.jobs
+    assert {jobs[stage] for stage in ("copy", "segment", "track", "background", "crop", "extract")} == {4}
+    assert re.search(r"^  not made yet: record \(2\), copy \(4\), segment", text, re.MULTILINE)
+    assert f"Done: {sum(jobs.values())} jobs in " in text
+    for dataset in ("small", "czi"):
+        assert re.search(
+            rf"^report: results/{dataset}/report.html \(2 FOVs, \d+ of \d+ cells kept\)$", text, re.MULTILINE
+        )
+    assert re.search(r"^next: .*snakemake pictures --cores 2 ", text, re.MULTILINE)
+    assert "jobid" not in text
+    (log,) = (finished.folder / ".snakemake/log").glob("*.log")
+    lines = log.read_text()
     for stage in ("Copying", "Segmenting", "Tracking", "Estimating background of", "Extracting traces of"):
-        assert f"{stage} small FOV 001" in text
-    assert re.search(r"(\d+) of \1 steps \(100%\) done", text)
+        assert f"{stage} small FOV 001" in lines
+    assert re.search(r"(\d+) of \1 steps \(100%\) done", lines)
     log = (finished.folder / "results/logs/small/fov_000/extract.log").read_text()
     assert '"min_frames": 3' in log
     assert "in fewer than min_frames = 3 frames" in log

@@ -17,7 +17,7 @@ from typing import Any
 import yaml
 
 from celltraces.config.contradictions import find_contradictions
-from celltraces.config.messages import describe_violation, find_violations, raise_mistakes, shortened
+from celltraces.config.messages import describe_violations, raise_mistakes, shortened
 from celltraces.config.schema import load_schema, resolve_reference
 from celltraces.config.user_paths import expand_all
 
@@ -38,7 +38,7 @@ def complete(raw: Mapping[str, Any]) -> dict[str, Any]:
     mistakes: list[str] = []
     config = expand_all(_plain(raw), schema, schema, mistakes)
     raise_mistakes(mistakes)
-    raise_mistakes([line for error in find_violations(config, schema) for line in describe_violation(error, schema)])
+    raise_mistakes(describe_violations(config, schema))
     _fill(config, schema, schema)
     config["datasets"] = {
         name: path["files"] if isinstance(path, Mapping) else path for name, path in config["datasets"].items()

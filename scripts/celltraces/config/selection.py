@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from celltraces.errors import UserError
@@ -27,6 +27,17 @@ def expand_fovs(fovs: Any, n_fovs: int, key: str, what: str = "FOV") -> list[int
     if absent:
         raise UserError(f"{key}: {what} {absent[0]} is not in the file, which has {what}s 0 to {n_fovs - 1}")
     return sorted(chosen)
+
+
+def spell_fovs(fovs: Sequence[int]) -> str:
+    """Sorted FOV numbers as a person writes them: "0-9, 12"."""
+    runs: list[list[int]] = []
+    for fov in fovs:
+        if runs and fov == runs[-1][-1] + 1:
+            runs[-1] = [runs[-1][0], fov]
+        else:
+            runs.append([fov])
+    return ", ".join(dict.fromkeys("-".join(map(str, run)) for run in runs))
 
 
 def fovs_of(config: Mapping[str, Any], dataset: str) -> Any:

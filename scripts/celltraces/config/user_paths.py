@@ -10,6 +10,7 @@ from typing import Any
 from celltraces.config.schema import resolve_reference
 from celltraces.errors import UserError
 
+CONTROL = re.compile(r"[\x01-\x1f\x7f]")
 VARIABLE = re.compile(r"\$(\w+|\{[^}]*\})")
 # The schema's `path`: what a text names.
 INPUT, OUTPUT, METHOD = "input", "output", "method"
@@ -21,6 +22,11 @@ def expand(written: str, key: str, kind: str = INPUT) -> str:
     kind: INPUT, OUTPUT, or METHOD ("path/to/file.py:function"). An input that exists under the very name as it is
     written is meant itself. `key` names the setting in errors. Raises UserError for what stands for nothing.
     """
+    if CONTROL.search(written) and kind != OUTPUT:  # for an output the schema says what is allowed
+        raise UserError(
+            f"{key}: there is a line break, a tab or the like in {written!r}; in double quotes \\n and \\t are these: "
+            "write the path with /, or in single quotes"
+        )
     if not written.startswith("~") and "$" not in written:
         return written
     file = written.rpartition(":")[0] if kind == METHOD else written

@@ -82,6 +82,27 @@ FORMATS = {
     "anndata": Format(("exports/{base}.h5ad",), needs=(TRACES,), settings=("times_min",)),
 }
 
+# What each is, in a few words.
+TITLES = {
+    "pyama_files": "the tree of PyAMA",
+    "deepcell_label": "a project of DeepCell Label",
+    "deepcell_trk": "a file of deepcell-tracking",
+    "ome_tiff": "OME-TIFF, for Fiji, Bio-Formats, napari",
+    "ctc": "folders of the Cell Tracking Challenge",
+    "geff": "a graph of cells and divisions, for motile and napari",
+    "trackmate": "XML of TrackMate in Fiji",
+    "playnano_npz": "numpy archives of playNano",
+    "playnano_h5": "HDF5 of playNano",
+    "playnano_tif": "OME-TIFF of playNano",
+    "gif": "movies for talks",
+    "pyme_h5": "a spool of PYME",
+    "pyme_tif": "TIFF with the metadata of PYME",
+    "pyme_pzf": "frames of PYME, Huffman coded",
+    "pyme_traces": "a table of PYMEVisualize",
+    "pyme_spots": "spots with fits, for PYMEVisualize",
+    "anndata": "tables of anndata, for scanpy",
+}
+
 # Names that stand for several formats.
 GROUPS = {"playnano": ("playnano_npz", "playnano_h5"), "pyme": ("pyme_h5", "pyme_traces")}
 

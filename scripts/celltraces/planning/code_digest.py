@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import ast
 import hashlib
+import shlex
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
 
@@ -38,6 +39,12 @@ def command() -> list[str]:
     called = Path(sys.argv[0])
     name = ["python", "-m", called.parent.name] if called.name == "__main__.py" else [sys.argv[0]]
     return [*name, *sys.argv[1:]]
+
+
+def with_target(command: Sequence[str], target: str) -> str:
+    """The user's own command with one target more, first: an option before it might take it for a value."""
+    at = command.index("snakemake") + 1 if "snakemake" in command else 1
+    return shlex.join([*command[:at], target, *command[at:]])
 
 
 def import_closure(script: str) -> list[Path]:

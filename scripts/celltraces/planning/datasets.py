@@ -9,6 +9,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from celltraces.config.messages import did_you_mean
 from celltraces.config.selection import expand_fovs, fovs_of
 from celltraces.errors import UserError
 from celltraces.files import write_text
@@ -153,7 +154,7 @@ def _unknown_features(config: Mapping[str, Any]) -> list[str]:
     asked = [("pc", channels["pc"]["features"], cell_features.PHASE_FEATURES)] if channels["pc"] else []
     asked += [(f"fl.{at}", fl["features"], cell_features.FLUORESCENCE_FEATURES) for at, fl in enumerate(channels["fl"])]
     return [
-        f"channels.{key}.features: {name!r} is unknown; there are {', '.join(known)}"
+        f"channels.{key}.features: {name!r} is unknown{did_you_mean(name, known)}; there are {', '.join(known)}"
         for key, names, known in asked
         for name in names
         if name not in known

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import os
 import re
-import shlex
 from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from celltraces.exports.registry import CELLS, FORMATS, LABELS, TRACES
 from celltraces.paths import BENCHMARKS, CHECKSUMS, LOGS, PLACES, Layout, fov_text
+from celltraces.planning.code_digest import with_target
 from celltraces.planning.dataset import Dataset
 from celltraces.planning.experiment import Experiment
 from celltraces.planning.targets import all_targets
@@ -199,11 +199,5 @@ def line(found: Sequence[Path], results: str, command: Sequence[str], most: int 
         listed = ", ".join(map(str, found[:most])) + (f" and {len(found) - most} more" if len(found) > most else "")
         yield (
             f"In {results} lies what does not belong to this configuration: {listed}. "
-            f"This moves it to {results}/{SET_ASIDE}DATE:\n  {_to_move(command)}"
+            f"This moves it to {results}/{SET_ASIDE}DATE:\n  {with_target(command, 'set_aside')}"
         )
-
-
-def _to_move(command: Sequence[str]) -> str:
-    """The user's own command, with one target more."""
-    at = command.index("snakemake") + 1 if "snakemake" in command else 1
-    return shlex.join([*command[:at], "set_aside", *command[at:]])

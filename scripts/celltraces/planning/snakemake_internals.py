@@ -1,4 +1,4 @@
-"""Use the parts of Snakemake that it does not document, in one place.
+"""Use the parts of Snakemake that it does not document: here, and for its messages in snakemake_messages.
 
 A test fails where another version is installed: then run tests/test_provenance.py, test_reading.py, test_reruns.py,
 test_isolation.py and test_slurm.py with it, mend what broke here, and name the new version.
@@ -6,18 +6,21 @@ test_isolation.py and test_slurm.py with it, mend what broke here, and name the 
 
 from __future__ import annotations
 
-import logging
 import math
 import os
+import signal
+import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import wraps
 from pathlib import Path
 from typing import Any
 
+from celltraces.planning import reasons
 from celltraces.storage import checksums, provenance
 
 CHECKED_WITH = "9.27.1"
+INTERRUPTED = "Stopped before any job began. To go on, run the same command again."
 READERS_STATE = ("metadata", "incomplete")  # folders below .snakemake that a command which only reads has to know
 
 _changed: set[str] = set()  # which parts of Snakemake are changed already: a workflow may be read several times
@@ -34,6 +37,17 @@ def is_main_process(workflow: Any) -> bool:
 def jobs_to_do(workflow: Any) -> list[Any]:
     """The jobs of this run that are not done, each with `rule.name`, `log` and `wildcards_dict`."""
     return list(workflow.dag.needrun_jobs())
+
+
+def asked_for(workflow: Any) -> dict[str, list[str]]:
+    """The targets of this run, by the names of their rules, and their files."""
+    found: dict[str, list[str]] = {}
+    for job in workflow.dag.targetjobs:
+        listing = _listing(job)
+        files = job.input if job.rule.norun else [file for file in job.output if Path(file) != listing]
+        if files:
+            found.setdefault(job.rule.name, []).extend(map(str, files))
+    return found
 
 
 def is_forced(workflow: Any) -> bool:
@@ -56,17 +70,6 @@ def explain(workflow: Any, text: str) -> None:
     list(workflow.rules)[-1].docstring = text
 
 
-def hide_progress() -> None:
-    """Leave "5 of 5 steps (100%) done" out of what this process prints."""
-    from snakemake.logging import logger
-    from snakemake_interface_logger_plugins.common import LogEvent
-
-    def is_wanted(record: logging.LogRecord) -> bool:
-        return getattr(record, "event", None) != LogEvent.PROGRESS
-
-    logger.addFilter(is_wanted)
-
-
 # ------------------------------------------------------------------------------------------- before a run executes
 
 
@@ -81,9 +84,32 @@ def before_execution(workflow: Any, prepare: Callable[[], None], rehearse: Calla
     def prepared(*, executor_plugin: Any, **options: Any) -> Any:
         if workflow.is_main_process:
             (rehearse if executor_plugin.common_settings.dryrun_exec else prepare)()
-        return execute(executor_plugin=executor_plugin, **options)
+        try:
+            return execute(executor_plugin=executor_plugin, **options)
+        except KeyboardInterrupt:  # while it plans; where jobs run, Snakemake stops them
+            sys.exit(INTERRUPTED)
 
     workflow.execute = prepared
+
+
+def hold_interrupts_until_jobs_listen() -> None:
+    """Let jobs start with Ctrl-C blocked; runs/job.py allows it where it can end a job in one line.
+
+    In the second that imports take, each job would print a traceback.
+    """
+    from snakemake.executors.local import Executor
+
+    if "interrupts" in _changed or not hasattr(signal, "pthread_sigmask"):
+        return
+    _changed.add("interrupts")
+    cached_or_run = Executor.cached_or_run
+
+    @wraps(cached_or_run)
+    def held(self: Any, *arguments: Any) -> None:
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # of this thread; what it starts inherits it
+        cached_or_run(self, *arguments)
+
+    Executor.cached_or_run = held
 
 
 def leave_state_as_it_is() -> None:
@@ -216,6 +242,27 @@ def _say_once(root: Path) -> None:
         logger.warning(
             f"{root}: results of an earlier release, which did not record what they were made from, are made again"
         )
+
+
+def causes_of(job: Any, reason: Any) -> Iterator[str]:
+    """Why a job runs besides the jobs that it waits for; reason: Snakemake's, `dag.reason(job)`."""
+    listing = _listing(job)
+    if reason.forced:
+        yield reasons.FORCED
+    elif reason.noio or reason.nooutput:
+        yield reasons.NEVER_KEPT
+    elif reason.missing_output:
+        yield reasons.REMOVED if listing and listing.exists() else reasons.NOT_MADE
+    elif reason.incomplete_output:
+        yield reasons.HALF_DONE
+    elif listing is not None:
+        changes = _changes(job)
+        named = [change for change in changes if not _is(change, "inputs")]
+        # The digest of a file stands beside the setting that names it.
+        told = [change for change in named if not (_is(change, "files") and len(named) > 1)]
+        yield from map(reasons.worded, told)
+        if not told and (reason.updated_input or (changes and not reason.updated_input_run)):
+            yield reasons.OTHER_INPUTS
 
 
 _compared: tuple[Any, list[str]] = (None, [])  # the job whose params were asked for last, and its changes

@@ -7,6 +7,7 @@ import faulthandler
 import json
 import logging
 import os
+import signal
 import sys
 import time
 from collections.abc import Iterator
@@ -24,6 +25,10 @@ log = logging.getLogger("celltraces")
 # How the last line of a log says how the job ended.
 DONE, FAILED, STOPPED = "done in", "failed: ", "stopped"
 
+SAID_BY_RUN = "CELLTRACES_SAID_BY_RUN"  # set where the run says on the terminal which jobs failed, and how
+
+LISTED = 12  # items of a list that a log holds
+
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # glibc's malloc.h
 KEPT_BYTES = 1 << 28  # more than any array of a frame
 
@@ -33,9 +38,9 @@ def running(snakemake: Any) -> Iterator[dict[str, Any]]:
     """Run the body of a script: `with job.running(snakemake) as settings: main(..., **settings)`.
 
     Yields the stage's settings. Everything logged goes to the rule's log file, which starts with the settings and
-    ends with the time taken or the reason of the failure. A failure is one line on the terminal; the traceback of
-    a defect, or of a crash in a library, stands in the log. What was written, and what from, is listed in the output
-    `checksums`.
+    ends with the time taken or the reason of the failure. A failure is one line on the terminal, of the run or, where
+    that says nothing, of the job; the traceback of a defect, or of a crash in a library, stands in the log. What was
+    written, and what from, is listed in the output `checksums`.
     """
     log_file = Path(snakemake.log[0])
     log_file.parent.mkdir(parents=True, exist_ok=True)
@@ -46,12 +51,13 @@ def running(snakemake: Any) -> Iterator[dict[str, Any]]:
     settings = json.loads(snakemake.params.settings)
     what = ", ".join(filter(None, (snakemake.rule, place)))
     log.info("%s", ": ".join(filter(None, (snakemake.rule, place))))
-    log.info("settings: %s", json.dumps(settings, sort_keys=True))
+    log.info("settings: %s", json.dumps(abridged(settings), sort_keys=True))
     settings.pop("files", None)  # digests of the user's files: a reason to run again, not a parameter
     started = time.perf_counter()
     limit_threads(snakemake.threads)
     keep_memory()
     try:
+        allow_interrupts()
         yield settings
         if listing := snakemake.output.get("checksums"):
             root = checksums.results_of(Path(listing))
@@ -75,6 +81,25 @@ def limit_threads(threads: int) -> None:
     os.environ["OPENCV_FOR_THREADS_NUM"] = str(threads)  # where it is imported later; its idle threads count too
     if "cv2" in sys.modules:
         sys.modules["cv2"].setNumThreads(threads)
+
+
+def abridged(settings: Any) -> Any:
+    """Settings for the log: of long lists, as the times of all frames, the first items and the last."""
+    if isinstance(settings, dict):
+        return {key: abridged(value) for key, value in settings.items()}
+    if not isinstance(settings, list):
+        return settings
+    if len(settings) <= LISTED:
+        return [abridged(item) for item in settings]
+    shown = [*settings[:3], settings[-1]]
+    first, last = [abridged(item) for item in shown[:-1]], abridged(shown[-1])
+    return [*first, f"... {len(settings) - len(shown)} more ...", last]
+
+
+def allow_interrupts() -> None:
+    """Let Ctrl-C reach this process: the run starts jobs with it blocked, and one that came meanwhile comes now."""
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
 
 
 def keep_memory(n_bytes: int = KEPT_BYTES) -> None:
@@ -101,5 +126,6 @@ def _cost() -> str:
 
 
 def _give_up(line: str) -> None:
-    print(line.replace("\n", " "), file=sys.stderr, flush=True)
+    if not os.environ.get(SAID_BY_RUN):
+        print(line.replace("\n", " "), file=sys.stderr, flush=True)
     sys.exit(1)
