@@ -41,7 +41,9 @@ rule all:
 onsuccess:
     if internals.is_main_process(workflow) and not WITHOUT:
         print(
-            "".join(f"{line}\n" for line in [*findings(), *left_over()]),
+            "".join(
+                f"{line}\n" for line in [*findings(), *previewed(), *left_over()]
+            ),
             end="",
             file=sys.stderr,
         )

@@ -9,10 +9,13 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from celltraces.config.stage_settings import as_json, digests, stage_settings
+from celltraces.config.stage_settings import as_json, digests, is_model, stage_settings
+from celltraces.errors import UserError
+from celltraces.planning import resources
 from celltraces.planning.channels import features_of, pixel_size_um, planes, shape
 from celltraces.planning.dataset import Dataset
 from celltraces.planning.decisions import decided
@@ -28,6 +31,10 @@ from celltraces.pyme import shift_field
 from celltraces.results import time_checks
 
 Wildcards = Mapping[str, str]
+
+# What segmentation methods need that may not be installed.
+PACKAGES = {"deepsea": ("deepsea", "onnx", "onnxruntime"), "cellpose": ("cellpose",)}
+ABSENT = "absent"
 
 
 def settings_of(experiment: Experiment, job: str, wildcards: Wildcards) -> str:
@@ -161,14 +168,35 @@ def _shift_field(experiment: Experiment, _: Wildcards) -> dict[str, Any]:
 def _preview_segment(experiment: Experiment, wildcards: Wildcards) -> dict[str, Any]:
     dataset, _ = _place(experiment, wildcards)
     segment = stage_settings(experiment.config, "segment")
-    files = {**segment.get("files", {}), dataset.path: dataset.identity}
+    tried = sets.set_named(experiment.config, wildcards["parameters"])
+    needs = needs_of_method(tried[sets.METHOD])
     return {
         **segment,
-        **sets.parameters_of(wildcards["parameters"]),
+        **tried,
         **preview_frames(experiment.config, dataset),
         "raw": dataset.path,
-        "files": files,
+        "megapixels": sum(resources.megapixels(dataset.movie, fov) for fov in dataset.fovs) * dataset.movie.n_frames,
+        "files": {**segment.get("files", {}), **needs, dataset.path: dataset.identity},
     }
+
+
+def needs_of_method(method: str) -> dict[str, str]:
+    """Digests of the file that a segmentation method is, versions of the packages that it needs: "absent" where they
+    are, so that a preview tries the method again when they have come."""
+    file = method if is_model(method) else method.rpartition(":")[0]
+    if file:
+        try:
+            return digests([file])
+        except UserError:
+            return {file: ABSENT}
+    return {f"package {name}": _version(name) for name in PACKAGES.get(method, ())}
+
+
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return ABSENT
 
 
 def _preview_compare(experiment: Experiment, wildcards: Wildcards) -> dict[str, Any]:
@@ -263,6 +291,7 @@ def preview_comparison(config: Mapping[str, Any], dataset: Dataset) -> dict[str,
         **chosen,
         "name": dataset.name,
         "sets": sets.parameter_sets(config),
+        "border_margin": config["params"]["border_margin"],
         "times_min": [times[fov][frame] for fov, frame in chosen["frames"]],
     }
 

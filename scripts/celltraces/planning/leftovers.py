@@ -119,7 +119,7 @@ def _judge(experiment: Experiment, name: str, wanted: Collection[str]) -> Ours:
     rules: list[tuple[str, Callable[[re.Match[str]], bool]]] = [
         (r"\.movie\.json", lambda match: dataset is not None),
         (rf"report\.html|processing_config\.yaml|qc\.csv|{re.escape(name)}_traces\.(csv|parquet)", lambda match: False),
-        (r"preview/(preview\.(png|csv)|preview_frames\.csv|segmentations/.+\.zip)", lambda match: traced),
+        (r"preview/(preview\.(png|csv)|preview_(frames|pairs)\.csv|segmentations/.+\.zip)", lambda match: traced),
         (r"pictures/(cells|distributions)\.(png|pdf)", lambda match: traced),
         (rf"pictures/traces_(?P<column>{COLUMN})\.(png|pdf)", lambda match: match["column"] in columns),
     ]

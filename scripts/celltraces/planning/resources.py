@@ -75,16 +75,21 @@ def segmenting(method: str) -> str:
 
 def memory_mb(stage: str, movie: Movie, fov: int) -> int:
     """Megabytes for one job of `stage` on one FOV of a movie."""
-    frames = FRAMES[stage] * _megapixels(movie, fov)
+    frames = FRAMES[stage] * megapixels(movie, fov)
     rows = ROW_BYTES.get(stage, 0) * _rows(movie, fov) / 1e6
     return math.ceil(BASE_MB + FIXED_MB.get(stage, 0) + frames + rows)
 
 
 def runtime_min(stage: str, movie: Movie, fov: int) -> int:
     """Minutes for one job of `stage`."""
-    megapixels = _megapixels(movie, fov) * movie.n_frames * len(movie.channels)
     of_spool = stage == "copy" and movie.format == "pyme"
-    return math.ceil(2 + (SPOOL_MINUTES if of_spool else MINUTES_PER_MEGAPIXEL[stage]) * megapixels)
+    minutes = SPOOL_MINUTES if of_spool else MINUTES_PER_MEGAPIXEL[stage]
+    return math.ceil(2 + minutes * megapixels(movie, fov) * movie.n_frames * len(movie.channels))
+
+
+def trying_min(stage: str, movie: Movie, fovs: Iterable[int]) -> int:
+    """Minutes for a preview of `stage` on one frame of each of these FOVs, which may name one more than once."""
+    return math.ceil(10 + MINUTES_PER_MEGAPIXEL[stage] * sum(megapixels(movie, fov) for fov in fovs))
 
 
 def merging(movie: Movie, fovs: Iterable[int]) -> Mapping[str, int]:
@@ -96,10 +101,11 @@ def merging(movie: Movie, fovs: Iterable[int]) -> Mapping[str, int]:
     }
 
 
-def _megapixels(movie: Movie, fov: int) -> float:
+def megapixels(movie: Movie, fov: int) -> float:
+    """Size of a frame of one FOV."""
     place: Mapping[str, Any] = movie.fovs[fov]
     return place["height"] * place["width"] / 1e6
 
 
 def _rows(movie: Movie, fov: int) -> float:
-    return CELLS_PER_MEGAPIXEL * _megapixels(movie, fov) * movie.n_frames
+    return CELLS_PER_MEGAPIXEL * megapixels(movie, fov) * movie.n_frames

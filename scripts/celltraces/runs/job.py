@@ -23,6 +23,7 @@ log = logging.getLogger("celltraces")
 
 # How the last line of a log says how the job ended.
 DONE, FAILED, STOPPED = "done in", "failed: ", "stopped"
+SAID = "for the end of the run: "  # begins a line that a run repeats when it ends
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # glibc's malloc.h
 KEPT_BYTES = 1 << 28  # more than any array of a frame

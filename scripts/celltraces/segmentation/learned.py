@@ -67,7 +67,9 @@ def learned_segmenter(method: str, scale: float | None, min_object_size: int) ->
             with open(method, "rb") as file:
                 data = file.read(LARGEST_FILE + 1)
         except OSError as error:
-            raise UserError(f"params.segmentation_method: {method!r} cannot be read ({error.strerror})") from None
+            raise UserError(
+                f"params.segmentation_method: {method!r} cannot be read ({error.strerror}); check the path"
+            ) from None
         if len(data) > LARGEST_FILE:
             raise UserError(f"params.segmentation_method: {method!r} is larger than 1 GiB")
     job.keep_memory(LARGE_ARRAY)
