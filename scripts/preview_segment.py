@@ -13,10 +13,10 @@ import numpy as np
 
 from celltraces import plugins
 from celltraces.errors import UserError
-from celltraces.frames import coverage
 from celltraces.labels import left_out
+from celltraces.preview.frames import find_scale, read_covered
 from celltraces.pyme import spool
-from celltraces.readers.movie_file import open_movie, read_frame
+from celltraces.readers.movie_file import open_movie
 from celltraces.runs import job
 from celltraces.segmentation.methods import Segment, label_frame, segmenter
 from celltraces.storage import cells
@@ -54,14 +54,10 @@ def segment_frames(
         except UserError as error:
             failed, frames = str(error), ()
         for fov, frame in frames:
-            image = read_frame(read, fov, frame, channel, planes)
-            if image is None:
+            found = read_covered(read, fov, frame, channel, planes)
+            if found is None:
                 continue
-            tiles = [read.uncovered(fov, frame, channel, plane) for plane in planes]
-            of_tiles = coverage.of_any(tiles, image.shape)
-            image = coverage.blanked(image, of_tiles)
-            uncovered = coverage.find(image, np.count_nonzero(image == 0), of_tiles)
-            image = coverage.blanked(image, uncovered)
+            image, uncovered = found
             began = time.process_time()
             try:
                 with plugins.blamed(method, "segmentation_method"):
@@ -103,14 +99,21 @@ def main(
     channel: int,
     planes: Sequence[int | None],
     pyme: Mapping[str, Any] = spool.DEFAULTS,
+    scale_frames: Sequence[tuple[int, int]] = (),
     megapixels: float = 0,
     **settings: Any,
 ) -> None:
+    reading = {"channel": channel, "planes": planes, "pyme": pyme}
+
     def load() -> Segment:
+        if scale_frames:
+            scale = find_scale(Path(raw), segmentation_method, recipe, frames=scale_frames, **reading)
+            settings["segmentation_scale"] = scale
         return segmenter(segmentation_method, settings, recipe)
 
-    reading = {"frames": frames, "channel": channel, "planes": planes, "pyme": pyme}
-    counts, seconds, failed = segment_frames(Path(raw), Path(output), segmentation_method, load, **reading)
+    counts, seconds, failed = segment_frames(
+        Path(raw), Path(output), segmentation_method, load, frames=frames, **reading
+    )
     job.log.info("cells per frame: %s", counts)
     if failed:
         job.log.warning("%spreview without %s: %s", job.SAID, segmentation_method, failed)

@@ -1,5 +1,6 @@
 """Stage 2, segmentation: label the cells 1..N in each phase-contrast frame."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +55,18 @@ def _write_labels(frames: Frames, output: Path, segment: Segment, dtype: type[np
     return counts
 
 
-def main(source: str, output: str, segmentation_method: str, recipe: str | None = None, **settings: Any) -> None:
+def main(
+    source: str,
+    output: str,
+    segmentation_method: str,
+    recipe: str | None = None,
+    *,
+    scale: str | None = None,
+    **settings: Any,
+) -> None:
+    """scale: the file with the scale that was found for the dataset, where a network needs one."""
+    if scale:
+        settings |= json.loads(Path(scale).read_text(encoding="utf-8"))
     with plugins.blamed(segmentation_method, "segmentation_method"):
         counts = segment_movie(Path(source), Path(output), segmenter(segmentation_method, settings, recipe))
     job.log.info("cells per frame: %s", counts)
@@ -67,4 +79,4 @@ def main(source: str, output: str, segmentation_method: str, recipe: str | None 
 
 if __name__ == "__main__":
     with job.running(snakemake) as settings:
-        main(snakemake.input.pc, snakemake.output.labeled, **settings)
+        main(snakemake.input.pc, snakemake.output.labeled, scale=snakemake.input.get("scale"), **settings)

@@ -526,7 +526,7 @@ def test_a_method_that_fails_does_not_stop_the_others(tmp_path, monkeypatch, exp
     methods = [f"{tmp_path}/mine.py:fails", f"{tmp_path}/none.onnx", f"{tmp_path}/none.py:find", "logstd", "pyama"]
     (tmp_path / "mine.py").write_text("def fails(image):\n    return image[:3]\n")
     common = {"frames": [(0, 3)], "channel": 0, "planes": [None]}
-    of_networks = {"segmentation_scale": None}
+    of_networks = {"segmentation_scale": None, "segmentation_debris": 0.12}
     written = config(params={"min_object_size": 30}, vary={"segmentation_method": methods})
     sets = [{**parameter_sets(written)[0], "segmentation_method": method} for method in methods]
     stores = [str(tmp_path / f"{at}.zip") for at in range(len(sets))]

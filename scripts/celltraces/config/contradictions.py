@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from celltraces.config.stage_settings import is_model
+from celltraces.config.stage_settings import is_model, is_network
 from celltraces.errors import UserError
 from celltraces.exports.registry import FORMATS, LABELS, TRACES, formats_of
 from celltraces.files import is_file
@@ -75,7 +75,7 @@ def find_contradictions(config: Mapping[str, Any]) -> Iterator[str]:
     for at, value in enumerate(tried):  # a file that is absent is said in the picture, beside what the others find
         if mistake := _unknown_method("segmentation_method", value, f"preview.vary.segmentation_method.{at}"):
             yield mistake
-    of_networks = {"segmentation_scale": any(name == "deepsea" or is_model(name) for name in (method, *tried))}
+    of_networks = {"segmentation_scale": any(map(is_network, (method, *tried)))}
     of_networks |= dict.fromkeys(("cellpose_model", "cellpose_diameter"), "cellpose" in (method, *tried))
     for key, used in of_networks.items():
         if params[key] is not None and not used:

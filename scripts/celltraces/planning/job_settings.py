@@ -13,7 +13,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from celltraces.config.stage_settings import as_json, digests, is_model, stage_settings
+from celltraces.config.stage_settings import as_json, digests, is_model, is_network, stage_settings
 from celltraces.errors import UserError
 from celltraces.planning import resources
 from celltraces.planning.channels import features_of, pixel_size_um, planes, shape
@@ -28,6 +28,7 @@ from celltraces.planning.samples import sample_fovs, samples_by_fov
 from celltraces.planning.workflow_version import workflow_version
 from celltraces.preview import sets
 from celltraces.pyme import shift_field
+from celltraces.pyme.recipe import LABELS, read_recipe
 from celltraces.results import time_checks
 
 Wildcards = Mapping[str, str]
@@ -170,13 +171,35 @@ def _preview_segment(experiment: Experiment, wildcards: Wildcards) -> dict[str, 
     segment = stage_settings(experiment.config, "segment")
     tried = sets.set_named(experiment.config, wildcards["parameters"])
     needs = needs_of_method(tried[sets.METHOD])
+    searching = finds_scale({**experiment.config, "params": {**experiment.config["params"], **tried}})
     return {
         **segment,
         **tried,
         **preview_frames(experiment.config, dataset),
         "raw": dataset.path,
+        "scale_frames": sets.frames_for_scale(dataset) if searching else [],
         "megapixels": sum(resources.megapixels(dataset.movie, fov) for fov in dataset.fovs) * dataset.movie.n_frames,
         "files": {**segment.get("files", {}), **needs, dataset.path: dataset.identity},
+    }
+
+
+def finds_scale(config: Mapping[str, Any]) -> bool:
+    """Whether the scale at which a network sees frames is found by the size of the cells."""
+    params = config["params"]
+    labelled = bool(params["recipe"]) and read_recipe(params["recipe"]).makes == LABELS
+    return is_network(params["segmentation_method"]) and params["segmentation_scale"] is None and not labelled
+
+
+def _find_scale(experiment: Experiment, wildcards: Wildcards) -> dict[str, Any]:
+    dataset, _ = _place(experiment, wildcards)
+    segment = stage_settings(experiment.config, "segment")
+    return {
+        "segmentation_method": segment["segmentation_method"],
+        "recipe": segment["recipe"],
+        **preview_frames(experiment.config, dataset),
+        "frames": sets.frames_for_scale(dataset),
+        "raw": dataset.path,
+        "files": {**segment.get("files", {}), dataset.path: dataset.identity},
     }
 
 
@@ -349,6 +372,7 @@ OF_JOB: Mapping[str, Callable[[Experiment, Wildcards], dict[str, Any]]] = {
     "draw_overlay": _scales,
     "draw_plots": _draw_plots,
     "extract": _extract,
+    "find_scale": _find_scale,
     "fit": _fit,
     "index": _scales,
     "merge": _merge,

@@ -18,6 +18,7 @@ from celltraces.exports.registry import CELLS, FORMATS, LABELS, TRACES
 from celltraces.paths import BENCHMARKS, CHECKSUMS, LOGS, PLACES, Layout, fov_text
 from celltraces.planning.dataset import Dataset
 from celltraces.planning.experiment import Experiment
+from celltraces.planning.job_settings import finds_scale
 from celltraces.planning.targets import all_targets
 from celltraces.results.set_aside import SET_ASIDE
 
@@ -118,6 +119,7 @@ def _judge(experiment: Experiment, name: str, wanted: Collection[str]) -> Ours:
     ]
     rules: list[tuple[str, Callable[[re.Match[str]], bool]]] = [
         (r"\.movie\.json", lambda match: dataset is not None),
+        (r"segmentation_scale\.json", lambda match: traced and finds_scale(experiment.config)),
         (rf"report\.html|processing_config\.yaml|qc\.csv|{re.escape(name)}_traces\.(csv|parquet)", lambda match: False),
         (r"preview/(preview\.(png|csv)|preview_(frames|pairs)\.csv|segmentations/.+\.zip)", lambda match: traced),
         (r"pictures/(cells|distributions)\.(png|pdf)", lambda match: traced),

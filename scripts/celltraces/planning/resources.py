@@ -13,6 +13,7 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from celltraces.config.stage_settings import is_network
 from celltraces.readers.movie import Movie
 
 BASE_MB = 400  # Snakemake (200, and every cluster job has its own), interpreter and libraries of the script (75)
@@ -70,7 +71,7 @@ MINUTES_PER_MILLION_ROWS = 3  # merging
 
 def segmenting(method: str) -> str:
     """The stage whose figures hold for segmentation by `method`."""
-    return "segment_learned" if method == "deepsea" or method.endswith(".onnx") else "segment"
+    return "segment_learned" if is_network(method) else "segment"
 
 
 def memory_mb(stage: str, movie: Movie, fov: int) -> int:

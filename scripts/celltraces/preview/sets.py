@@ -23,6 +23,7 @@ KEYS = (METHOD, *PARAMETERS)
 USED_BY = {"logstd": PARAMETERS, **dict.fromkeys(("deepsea", "cellpose"), ("min_object_size",))}
 STEP = {"logstd_window_size": 2, "morph_size": 2, "morph_iterations": 2}
 MOST_FRAMES, MOST_SETS = 24, 16  # more do not fit on a picture
+SCALE_FRAMES = 4  # a network looks at each at several scales, some 6 s
 LONGEST_NAME = 20  # characters of a method in the name of a file
 
 Set = Mapping[str, Any]  # a value for each of KEYS
@@ -106,6 +107,22 @@ def frames_to_try(config: Mapping[str, Any], dataset: Any) -> list[tuple[int, in
         else:
             frames = expand_fovs(wanted["frames"], movie.n_frames, "preview.frames", "frame")
         chosen += [(fov, frame) for frame in frames]
+    return chosen
+
+
+def frames_for_scale(dataset: Any) -> list[tuple[int, int]]:
+    """(FOV, frame) on which the scale of a planned dataset is found: spread over the FOVs of its file and over time.
+
+    They do not depend on which FOVs are processed, so that a run with further ones makes the others not anew.
+    """
+    movie = dataset.movie
+    fovs = _evenly_spaced(range(len(movie.fovs)), SCALE_FRAMES)
+    chosen = []
+    for at in range(SCALE_FRAMES):
+        fov = fovs[at % len(fovs)]
+        gone = {frame for frame, channel in movie.fovs[fov]["missing"] if channel == dataset.pc}
+        present = [frame for frame in range(movie.n_frames) if frame not in gone]
+        chosen += [(fov, frame) for frame in _evenly_spaced(present, SCALE_FRAMES)[at : at + 1]]
     return chosen
 
 
