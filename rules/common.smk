@@ -211,7 +211,7 @@ def largest_fov_memory(stage):
 def method_tried(wildcards):
     """The stage whose figures hold for a set of parameters of a preview."""
     tried = preview.set_named(CONFIG, wildcards.parameters)
-    return resources.segmenting(tried[preview.METHOD])
+    return resources.segmenting({**CONFIG["params"], **tried})
 
 
 def trying_memory(wildcards, attempt):

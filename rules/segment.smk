@@ -42,8 +42,8 @@ rule segment:
     conda:
         "../envs/celltraces.yaml"
     resources:
-        mem_mb=memory(resources.segmenting(CONFIG["params"]["segmentation_method"])),
-        runtime=runtime(resources.segmenting(CONFIG["params"]["segmentation_method"])),
+        mem_mb=memory(resources.segmenting(CONFIG["params"])),
+        runtime=runtime(resources.segmenting(CONFIG["params"])),
     params:
         settings=settings_of("segment"),
         code=code_of("segment_cells.py"),

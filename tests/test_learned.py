@@ -4,6 +4,7 @@ import hashlib
 import json
 import sys
 from contextlib import contextmanager
+from dataclasses import replace
 from importlib import metadata
 
 import cv2
@@ -12,11 +13,13 @@ import pytest
 import tifffile
 from conftest import real_file
 from scipy import ndimage, special
+from test_plan import MOVIE
 
 import find_scale
 import segment_cells
 from celltraces.errors import UserError
 from celltraces.labels import left_out
+from celltraces.planning import resources
 from celltraces.preview import frames
 from celltraces.segmentation import deepsea, learned, onnx_model, parting
 from celltraces.segmentation.methods import attributes_of, segmenter
@@ -159,6 +162,22 @@ def test_threads_change_no_byte():
     assert {name: values.tobytes() for name, values in one.items()} == {
         name: values.tobytes() for name, values in several.items()
     }
+
+
+@pytest.mark.parametrize(
+    ("side", "scale", "used_mb", "s_per_megapixel"),
+    [(512, 0.5, 273, 3.0), (2048, 0.35, 453, 1.7), (4096, 0.25, 906, 1.1), (1024, 2, 595, 54)],
+)
+def test_a_job_asks_for_the_memory_and_time_that_the_network_was_seen_to_take(side, scale, used_mb, s_per_megapixel):
+    """As measured on one thread; without a scale, one up to 1 is assumed. Slow machines take three times as long."""
+    fov = {"height": side, "width": side}
+    movie = replace(MOVIE, channels=["Phase"], fovs=[fov], n_frames=100)
+    for given in (scale, None) if scale <= 1 else (scale,):
+        stage = resources.segmenting({"segmentation_method": "deepsea", "segmentation_scale": given})
+        assert used_mb < resources.memory_mb(stage, movie, 0) < 4 * used_mb + 800
+        needed = 100 * side**2 / 1e6 * s_per_megapixel / 60
+        assert resources.runtime_min(stage, movie, 0) > 3 * needed
+    assert resources.segmenting({"segmentation_method": "logstd"}) == "segment"
 
 
 # ----------------------------------------------------------------------------------------------------- its weights

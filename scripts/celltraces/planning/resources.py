@@ -20,7 +20,9 @@ BASE_MB = 400  # Snakemake (200, and every cluster job has its own), interpreter
 FRAMES = {
     "copy": 24,
     "segment": 60,
-    "segment_learned": 100,
+    "segment_learned": 130,  # 45, and 65 for each pixel of the network's picture
+    "segment_learned_large": 340,
+    "segment_cellpose": 400,
     "track": 40,
     "register": 80,
     "background": 60,
@@ -38,6 +40,8 @@ FRAMES = {
 # A batch of cells; a picture; pandas.
 FIXED_MB = {
     "segment_learned": 400,  # the network and the largest tile in it
+    "segment_learned_large": 400,
+    "segment_cellpose": 1200,  # torch
     "crop": 400,
     "extract": 200,
     "digest": 200,
@@ -52,7 +56,9 @@ ROW_BYTES = {"crop": 200, "extract": 400, "merge": 400}  # a row is one cell in 
 MINUTES_PER_MEGAPIXEL = {
     "copy": 0.003,
     "segment": 0.005,
-    "segment_learned": 0.5,  # more at scales above 0.5, on one thread
+    "segment_learned": 1.2,  # at scale 1, where one thread takes 14 s; a scale that is yet to be found is rarely larger
+    "segment_learned_large": 5,
+    "segment_cellpose": 2,  # at a diameter of 30 px, where one thread takes 50 s; 12 s at 60 px
     "track": 0.003,
     "register": 0.03,
     "background": 0.007,
@@ -69,9 +75,14 @@ SPOOL_MINUTES = 0.05  # copying from PYME, whose frames may be Huffman coded
 MINUTES_PER_MILLION_ROWS = 3  # merging
 
 
-def segmenting(method: str) -> str:
-    """The stage whose figures hold for segmentation by `method`."""
-    return "segment_learned" if is_network(method) else "segment"
+def segmenting(params: Mapping[str, Any]) -> str:
+    """The stage whose figures hold for segmentation with these parameters."""
+    method = params["segmentation_method"]
+    if method == "cellpose":
+        return "segment_cellpose"
+    if is_network(method):
+        return "segment_learned" if (params["segmentation_scale"] or 1) <= 1 else "segment_learned_large"
+    return "segment"
 
 
 def memory_mb(stage: str, movie: Movie, fov: int) -> int:
