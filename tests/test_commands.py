@@ -48,6 +48,7 @@ ELSEWHERE = {
     "make torture": "takes hours; make test does the same with fewer kills and files",
     "make bench": "takes half an hour",
     "make test-peers": "installs other programs, gigabytes of them",
+    "make .venv/peers/cellpose/.done": "gigabytes",
     "make lock": "changes the pins",
     **dict.fromkeys(
         (f".venv/dev/bin/python benchmarks/{name}" for name in ("fit.py", "libraries.py", "run.py plain")),

@@ -106,6 +106,17 @@ def test_methods_are_tried_in_the_order_written_beside_other_parameters():
     assert list(mistakes(written, {})) == []
 
 
+def test_nothing_is_tried_beside_a_recipe_that_labels_the_cells(tmp_path):
+    file = tmp_path / "r.yaml"
+    threshold = "- SimpleThreshold: {inputName: input, outputName: mask, threshold: 120}\n"
+    for content, count in (
+        ("- MedianFilter: {inputName: input, outputName: output}\n", 10),
+        (threshold + "- processing.Label: {inputName: mask, outputName: output}\n", 1),
+    ):
+        file.write_text(content)
+        assert len(parameter_sets(config(params={"recipe": str(file)}))) == count
+
+
 def test_parameters_of_a_method_that_only_the_preview_tries_may_be_set():
     params = {"cellpose_diameter": 60, "segmentation_scale": 0.5}
     assert config(params=params, vary={"segmentation_method": ["cellpose", "deepsea"]})

@@ -28,7 +28,7 @@ from celltraces.planning.samples import sample_fovs, samples_by_fov
 from celltraces.planning.workflow_version import workflow_version
 from celltraces.preview import sets
 from celltraces.pyme import shift_field
-from celltraces.pyme.recipe import LABELS, read_recipe
+from celltraces.pyme.recipe import labels_cells
 from celltraces.results import time_checks
 
 Wildcards = Mapping[str, str]
@@ -186,8 +186,8 @@ def _preview_segment(experiment: Experiment, wildcards: Wildcards) -> dict[str, 
 def finds_scale(config: Mapping[str, Any]) -> bool:
     """Whether the scale at which a network sees frames is found by the size of the cells."""
     params = config["params"]
-    labelled = bool(params["recipe"]) and read_recipe(params["recipe"]).makes == LABELS
-    return is_network(params["segmentation_method"]) and params["segmentation_scale"] is None and not labelled
+    network = is_network(params["segmentation_method"]) and not labels_cells(params["recipe"])
+    return network and params["segmentation_scale"] is None
 
 
 def _find_scale(experiment: Experiment, wildcards: Wildcards) -> dict[str, Any]:

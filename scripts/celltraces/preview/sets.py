@@ -15,6 +15,7 @@ from celltraces.config.schema import load_schema
 from celltraces.config.selection import expand_fovs
 from celltraces.config.stage_settings import is_model
 from celltraces.errors import UserError
+from celltraces.pyme.recipe import labels_cells
 
 METHOD = "segmentation_method"
 COMPARED = ("logstd", "deepsea")  # the methods that are tried where the config names none
@@ -30,9 +31,14 @@ Set = Mapping[str, Any]  # a value for each of KEYS
 
 
 def parameter_sets(config: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The methods and parameters to try, the present ones first; each other set differs from them in one value."""
+    """The methods and parameters to try, the present ones first; each other set differs from them in one value.
+
+    A recipe that labels the cells itself uses none of them, so that nothing is tried beside it.
+    """
     present = {key: config["params"][key] for key in KEYS}
     vary = config["preview"]["vary"]
+    if labels_cells(config["params"]["recipe"]):
+        return [present]
     if vary is None:
         used = _used_by(present[METHOD])
         vary = {METHOD: COMPARED} | {key: _around(key, present) for key in PARAMETERS if key in used}
