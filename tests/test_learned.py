@@ -21,7 +21,7 @@ from celltraces.errors import UserError
 from celltraces.labels import left_out
 from celltraces.planning import resources
 from celltraces.preview import frames
-from celltraces.segmentation import deepsea, learned, onnx_model, parting
+from celltraces.segmentation import deepsea, floating, learned, onnx_model, parting
 from celltraces.segmentation.methods import attributes_of, segmenter
 from celltraces.storage.codecs import PIXELS
 from celltraces.storage.frames import open_frames, writing
@@ -514,6 +514,62 @@ def test_the_typical_diameter_is_that_of_the_cells_and_not_of_many_small_parts()
     large = [(40, 40 + 90 * at, 30) for at in range(4)]
     small = [(100, 20 + 25 * at, 4) for at in range(12)]
     assert parting.typical_diameter(disks((120, 400), *large, *small)) == pytest.approx(60, abs=0.5)
+
+
+# ------------------------------------------------------------------------------------------------ debris that floats
+
+
+def movie_with_debris(seed, step=3, n_frames=8):
+    """(labels, what of them is debris) of frames with 12 disks that move by up to `step` px, and specks, each in one
+    frame only, in places where no cell is; one small cell stays from the first frame to the last."""
+    rng = np.random.default_rng(seed)
+    cells = [(50 + 80 * (at // 4), 40 + 70 * (at % 4), 6 if at == 5 else int(rng.integers(14, 20))) for at in range(12)]
+    for frame in range(n_frames):
+        cells = [(y + rng.integers(-step, step + 1), x + rng.integers(-step, step + 1), r) for y, x, r in cells]
+        specks = [(10, 10 + 35 * frame, 4), (248, 290 - 35 * frame, 5)]
+        labels = disks((260, 300), *cells, *specks)
+        order = np.r_[0, rng.permutation(14) + 1]
+        yield order[labels].astype(np.uint16), labels > 12
+
+
+def with_rejected(frames):
+    return [(labels, np.zeros(labels.shape, np.uint8)) for labels, _ in frames]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_specks_of_one_frame_are_left_out_and_told(seed):
+    movie = list(movie_with_debris(seed))
+    missing = with_rejected(movie)
+    missing[3] = None
+    for given in (with_rejected(movie), missing):
+        settled = list(floating.without_floating(given))
+        assert len(settled) == len(movie)
+        for found, (labels, debris) in zip(settled, movie, strict=True):
+            if found is None:
+                continue
+            np.testing.assert_array_equal(found[0] > 0, (labels > 0) & ~debris)
+            np.testing.assert_array_equal(found[1] == left_out.TOO_SMALL, debris)
+            assert set(np.unique(found[0])) == set(range(13))
+    assert [at for at, found in enumerate(settled) if found is None] == [3]
+
+
+def test_nothing_floats_where_cells_move_too_far_or_no_neighbour_is_there():
+    far = with_rejected(movie_with_debris(0, step=60))
+    lone = [None, with_rejected(movie_with_debris(1))[0], None]
+    empty = [(np.zeros((9, 9), np.uint16), np.zeros((9, 9), np.uint8))] * 2
+    for given in (far, lone, empty, [], [None]):
+        for before, after in zip(given, floating.without_floating(given), strict=True):
+            assert before is after
+
+
+def test_frames_of_unrelated_places_lose_no_cell(t98g):
+    """T98G frames, in which a network sees most cells: as if they were a movie, which they are not."""
+    truth = [t98g(number)[1] for number in (1, 4, 7, 10)]
+    given = [
+        (np.unique(one, return_inverse=True)[1].reshape(one.shape), np.zeros(one.shape, np.uint8)) for one in truth
+    ]
+    for before, after in zip(given, floating.without_floating(given), strict=True):
+        assert before is after
 
 
 # ------------------------------------------------------------------------------------------------------ real cells

@@ -39,7 +39,7 @@ HATCHES = {  # where to draw: from y and x, px
     NEAR_EDGE: lambda y, x: (x % 8 == 0) & (y >= 0),
 }
 TILE, GAP = 256, 8  # px: side of one small picture, and the space between two
-LEFT, TOP, BOTTOM, LEGEND = 170, 345, 110, 2060  # px: margins with text, and the width of the legend
+LEFT, TOP, BOTTOM, LEGEND = 205, 345, 110, 2180  # px: margins with text, and the width of the legend
 CELLS_ACROSS = 12  # widths of a typical cell in a detail
 LEAST_DETAIL = 96  # px
 COARSE = 4  # px between the pixels that say where to look
@@ -182,7 +182,7 @@ def assemble(
         for sample, name in entries:
             canvas[y : y + sample.shape[0], x : x + sample.shape[1]] = sample
             legend.append((x + sample.shape[1] + 10, y + sample.shape[0] / 2, name))
-            x += 62 + round(9.5 * len(name))
+            x += 62 + round(10.4 * len(name))
     figure = Figure(figsize=(width / dpi, height / dpi), dpi=dpi)
     FigureCanvasAgg(figure)
     figure.figimage(canvas)
