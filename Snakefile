@@ -40,7 +40,7 @@ rule all:
 
 onsuccess:
     if internals.is_main_process(workflow) and not WITHOUT and SHOWS_END:
-        TERMINAL.done([*findings(), *left_over()])
+        TERMINAL.done([*findings(), *previewed(), *left_over()])
 
 
 onerror:

@@ -281,6 +281,24 @@ def largest_fov_memory(stage):
     )
 
 
+def method_tried(wildcards):
+    """The stage whose figures hold for a set of parameters of a preview."""
+    tried = preview.set_named(CONFIG, wildcards.parameters)
+    return resources.segmenting({**CONFIG["params"], **tried})
+
+
+def trying_memory(wildcards, attempt):
+    """Megabytes for a set of parameters of a preview."""
+    return largest_fov_memory(method_tried(wildcards))(wildcards, attempt)
+
+
+def trying_time(wildcards, attempt):
+    """Minutes for a set of parameters of a preview."""
+    dataset = DATASETS[wildcards.dataset]
+    fovs = [fov for fov, _ in preview.frames_to_try(CONFIG, dataset)]
+    return attempt * resources.trying_min(method_tried(wildcards), dataset.movie, fovs)
+
+
 def runtime(stage):
     """Minutes a job of this stage may need, more at every further attempt."""
     return lambda wildcards, attempt: attempt * resources.runtime_min(
@@ -315,6 +333,18 @@ def findings():
         *summary.decisions(tables),
         *summary.edits(outcomes),
     ]
+
+
+def previewed():
+    """What the methods tried by a preview cost, and why some could not be tried."""
+    logs = [
+        LAYOUT.log("preview_segment_{parameters}", DATASET).format(
+            dataset=name, parameters=preview.spelled(tried)
+        )
+        for name in DATASETS
+        for tried in preview.parameter_sets(CONFIG)
+    ]
+    return summary.said(logs, BEGAN)
 
 
 def left_over():

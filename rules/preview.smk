@@ -20,10 +20,8 @@ rule preview_segment:
     conda:
         "../envs/celltraces.yaml"
     resources:
-        mem_mb=largest_fov_memory(
-            resources.segmenting(CONFIG["params"]["segmentation_method"])
-        ),
-        runtime=10,
+        mem_mb=trying_memory,
+        runtime=trying_time,
     params:
         settings=settings_of("preview_segment"),
         code=code_of("preview_segment.py"),
@@ -40,6 +38,7 @@ rule preview_compare:
     output:
         picture=f"{LAYOUT.preview}/preview.png",
         sets=f"{LAYOUT.preview}/preview.csv",
+        pairs=f"{LAYOUT.preview}/preview_pairs.csv",
         frames=f"{LAYOUT.preview}/preview_frames.csv",
         checksums=LAYOUT.checksums("preview_compare", DATASET),
     log:

@@ -49,6 +49,7 @@ ELSEWHERE = {
     "make bench": "takes half an hour",
     "make check CONFIG=my.yaml": "tests/test_run_terminal.py",
     "make test-peers": "installs other programs, gigabytes of them",
+    "make .venv/peers/cellpose/.done": "gigabytes",
     "make lock": "changes the pins",
     **dict.fromkeys(
         (f".venv/dev/bin/python benchmarks/{name}" for name in ("fit.py", "libraries.py", "run.py plain")),

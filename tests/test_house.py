@@ -193,7 +193,7 @@ NAMED = re.compile(r"\b(log|benchmark|checksums|memory|runtime|largest_fov_memor
 # Rules that take something from the rule that they are made from, or share it with rules of their kind.
 SHARED = {
     **{"cache_corrected": "cache", "index_corrected": "index", "cache_edited": "cache", "index_edited": "index"},
-    **{"extract_taken_in": "extract", "export_{name}": "export"},
+    **{"extract_taken_in": "extract", "export_{name}": "export", "find_scale": "segment_learned"},
 }
 
 

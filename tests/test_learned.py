@@ -1,7 +1,10 @@
 """Segmentation by a network: DeepSea's from the weights of its package, and ONNX models of the user's own."""
 
 import hashlib
+import json
 import sys
+from contextlib import contextmanager
+from dataclasses import replace
 from importlib import metadata
 
 import cv2
@@ -10,11 +13,16 @@ import pytest
 import tifffile
 from conftest import real_file
 from scipy import ndimage, special
+from test_plan import MOVIE
 
+import find_scale
 import segment_cells
 from celltraces.errors import UserError
-from celltraces.segmentation import deepsea, learned, onnx_model, parting
-from celltraces.segmentation.methods import segmenter
+from celltraces.labels import left_out
+from celltraces.planning import resources
+from celltraces.preview import frames
+from celltraces.segmentation import deepsea, floating, learned, onnx_model, parting
+from celltraces.segmentation.methods import attributes_of, segmenter
 from celltraces.storage.codecs import PIXELS
 from celltraces.storage.frames import open_frames, writing
 from celltraces.storage.torch_file import read_weights
@@ -25,7 +33,13 @@ helper, FLOAT = onnx.helper, onnx.TensorProto.FLOAT
 
 
 def settings_with(**changes):
-    return {"segmentation_scale": None, "min_object_size": 50, "max_object_size": 10000, **changes}
+    return {
+        "segmentation_scale": None,
+        "segmentation_debris": 0.12,
+        "min_object_size": 50,
+        "max_object_size": 10000,
+        **changes,
+    }
 
 
 # ------------------------------------------------------------------------------------------------------ the network
@@ -148,6 +162,22 @@ def test_threads_change_no_byte():
     assert {name: values.tobytes() for name, values in one.items()} == {
         name: values.tobytes() for name, values in several.items()
     }
+
+
+@pytest.mark.parametrize(
+    ("side", "scale", "used_mb", "s_per_megapixel"),
+    [(512, 0.5, 273, 3.0), (2048, 0.35, 453, 1.7), (4096, 0.25, 906, 1.1), (1024, 2, 595, 54)],
+)
+def test_a_job_asks_for_the_memory_and_time_that_the_network_was_seen_to_take(side, scale, used_mb, s_per_megapixel):
+    """As measured on one thread; without a scale, one up to 1 is assumed. Slow machines take three times as long."""
+    fov = {"height": side, "width": side}
+    movie = replace(MOVIE, channels=["Phase"], fovs=[fov], n_frames=100)
+    for given in (scale, None) if scale <= 1 else (scale,):
+        stage = resources.segmenting({"segmentation_method": "deepsea", "segmentation_scale": given})
+        assert used_mb < resources.memory_mb(stage, movie, 0) < 4 * used_mb + 800
+        needed = 100 * side**2 / 1e6 * s_per_megapixel / 60
+        assert resources.runtime_min(stage, movie, 0) > 3 * needed
+    assert resources.segmenting({"segmentation_method": "logstd"}) == "segment"
 
 
 # ----------------------------------------------------------------------------------------------------- its weights
@@ -297,10 +327,10 @@ def test_a_model_of_the_users_own_labels_the_cells(tmp_path, monkeypatch, name, 
     frame = np.where((truth > 0) ^ (name == "dark cells"), 9000, 2000).astype(np.uint16)
     (tmp_path / "mine.onnx").write_bytes(MODELS[name])
     segment = segmenter(str(tmp_path / "mine.onnx"), settings_with())
-    np.testing.assert_array_equal(segment(frame), truth)
-    assert segment.attributes == {"segmentation_scale": 1.0}
-    assert not segment(np.full(shape, 700, np.uint16)).any()
-    half = segmenter(str(tmp_path / "mine.onnx"), settings_with(segmentation_scale=0.5))(frame)
+    np.testing.assert_array_equal(segment(frame)[0], truth)
+    assert attributes_of(segment) == {"segmentation_scale": 1.0}
+    assert not segment(np.full(shape, 700, np.uint16))[0].any()
+    half, _ = segmenter(str(tmp_path / "mine.onnx"), settings_with(segmentation_scale=0.5))(frame)
     assert half.max() == truth.max()
     assert ((half > 0) != (truth > 0)).mean() < 0.03
 
@@ -412,6 +442,11 @@ def probabilities(labels, blur=1.0):
     return cv2.GaussianBlur((labels > 0).astype(np.float32), (0, 0), blur)
 
 
+def parted(*maps, debris=0.1, **settings):
+    """The labels alone."""
+    return parting.part_cells(*maps, debris=debris, **settings)[0]
+
+
 def overlap(found, truth):
     """Of each region of the truth, intersection over union with the region that covers most of it."""
     values = []
@@ -427,7 +462,7 @@ def test_cells_that_touch_are_parted_at_the_neck(scale):
     shape = (160, 200)
     truth = disks(shape, (50, 50, 20), (50, 88, 20), (115, 60, 22), (120, 150, 18))
     mask = cv2.resize(probabilities(truth), None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-    found = parting.part_cells(mask, None, None, shape, threshold=0.5, diameter=40 * scale, min_area=0)
+    found = parted(mask, None, None, shape, threshold=0.5, diameter=40 * scale, min_area=0)
     assert found.max() == 4
     assert min(overlap(found, truth)) > 0.85
     first = [np.flatnonzero(found == number)[0] for number in range(1, 5)]
@@ -441,8 +476,8 @@ def test_edges_part_cells_whose_outline_has_no_neck():
     edges = np.zeros(truth.shape, np.float32)
     edges[15:45, 42:48] = 0.9
     mask = probabilities(truth, 0.8)
-    assert parting.part_cells(mask, None, None, truth.shape, threshold=0.5, diameter=35, min_area=0).max() == 1
-    found = parting.part_cells(mask, edges, None, truth.shape, threshold=0.5, diameter=35, min_area=0)
+    assert parted(mask, None, None, truth.shape, threshold=0.5, diameter=35, min_area=0).max() == 1
+    found = parted(mask, edges, None, truth.shape, threshold=0.5, diameter=35, min_area=0)
     assert found.max() == 2
     assert min(overlap(found, truth)) > 0.9
 
@@ -450,21 +485,26 @@ def test_edges_part_cells_whose_outline_has_no_neck():
 def test_a_long_cell_is_not_cut():
     y, x = np.indices((80, 200))
     mask = probabilities(((y - 40) / 15) ** 2 + ((x - 100) / 80) ** 2 <= 1)
-    assert parting.part_cells(mask, None, None, mask.shape, threshold=0.5, diameter=37, min_area=0).max() == 1
+    assert parted(mask, None, None, mask.shape, threshold=0.5, diameter=37, min_area=0).max() == 1
 
 
-def test_debris_and_what_is_smaller_than_asked_for_is_left_out():
+@pytest.mark.parametrize("min_area", [0, 400])
+@pytest.mark.parametrize("debris", [0, 0.12, 0.3])
+def test_debris_and_what_is_smaller_than_asked_for_is_left_out_and_told(debris, min_area):
     truth = disks((100, 160), (40, 40, 18), (40, 90, 5), (40, 130, 9))
     mask = probabilities(truth, 0.5)
-    found = parting.part_cells(mask, None, None, truth.shape, threshold=0.5, diameter=37, min_area=0)
-    assert [bool(found[40, x]) for x in (40, 90, 130)] == [True, False, True]
-    found = parting.part_cells(mask, None, None, truth.shape, threshold=0.5, diameter=37, min_area=400)
-    assert [bool(found[40, x]) for x in (40, 90, 130)] == [True, False, False]
+    settings = {"threshold": 0.5, "diameter": 37, "min_area": min_area, "debris": debris}
+    found, rejected = parting.part_cells(mask, None, None, truth.shape, **settings)
+    large = [np.pi * radius**2 > max(min_area, debris * np.pi * 18.5**2) for radius in (18, 5, 9)]
+    assert [bool(found[40, x]) for x in (40, 90, 130)] == large
+    assert [rejected[40, x] == left_out.TOO_SMALL for x in (40, 90, 130)] == [not kept for kept in large]
+    np.testing.assert_array_equal((rejected > 0) | (found > 0), mask > 0.5)
+    assert found.max() == sum(large)
 
 
 def test_no_cells():
     nothing = np.zeros((20, 30), np.float32)
-    found = parting.part_cells(nothing, nothing, None, (40, 60), threshold=0.5, diameter=37, min_area=50)
+    found = parted(nothing, nothing, None, (40, 60), threshold=0.5, diameter=37, min_area=50)
     assert found.shape == (40, 60)
     assert not found.any()
     assert parting.typical_diameter(found) == 0
@@ -474,6 +514,62 @@ def test_the_typical_diameter_is_that_of_the_cells_and_not_of_many_small_parts()
     large = [(40, 40 + 90 * at, 30) for at in range(4)]
     small = [(100, 20 + 25 * at, 4) for at in range(12)]
     assert parting.typical_diameter(disks((120, 400), *large, *small)) == pytest.approx(60, abs=0.5)
+
+
+# ------------------------------------------------------------------------------------------------ debris that floats
+
+
+def movie_with_debris(seed, step=3, n_frames=8):
+    """(labels, what of them is debris) of frames with 12 disks that move by up to `step` px, and specks, each in one
+    frame only, in places where no cell is; one small cell stays from the first frame to the last."""
+    rng = np.random.default_rng(seed)
+    cells = [(50 + 80 * (at // 4), 40 + 70 * (at % 4), 6 if at == 5 else int(rng.integers(14, 20))) for at in range(12)]
+    for frame in range(n_frames):
+        cells = [(y + rng.integers(-step, step + 1), x + rng.integers(-step, step + 1), r) for y, x, r in cells]
+        specks = [(10, 10 + 35 * frame, 4), (248, 290 - 35 * frame, 5)]
+        labels = disks((260, 300), *cells, *specks)
+        order = np.r_[0, rng.permutation(14) + 1]
+        yield order[labels].astype(np.uint16), labels > 12
+
+
+def with_rejected(frames):
+    return [(labels, np.zeros(labels.shape, np.uint8)) for labels, _ in frames]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_specks_of_one_frame_are_left_out_and_told(seed):
+    movie = list(movie_with_debris(seed))
+    missing = with_rejected(movie)
+    missing[3] = None
+    for given in (with_rejected(movie), missing):
+        settled = list(floating.without_floating(given))
+        assert len(settled) == len(movie)
+        for found, (labels, debris) in zip(settled, movie, strict=True):
+            if found is None:
+                continue
+            np.testing.assert_array_equal(found[0] > 0, (labels > 0) & ~debris)
+            np.testing.assert_array_equal(found[1] == left_out.TOO_SMALL, debris)
+            assert set(np.unique(found[0])) == set(range(13))
+    assert [at for at, found in enumerate(settled) if found is None] == [3]
+
+
+def test_nothing_floats_where_cells_move_too_far_or_no_neighbour_is_there():
+    far = with_rejected(movie_with_debris(0, step=60))
+    lone = [None, with_rejected(movie_with_debris(1))[0], None]
+    empty = [(np.zeros((9, 9), np.uint16), np.zeros((9, 9), np.uint8))] * 2
+    for given in (far, lone, empty, [], [None]):
+        for before, after in zip(given, floating.without_floating(given), strict=True):
+            assert before is after
+
+
+def test_frames_of_unrelated_places_lose_no_cell(t98g):
+    """T98G frames, in which a network sees most cells: as if they were a movie, which they are not."""
+    truth = [t98g(number)[1] for number in (1, 4, 7, 10)]
+    given = [
+        (np.unique(one, return_inverse=True)[1].reshape(one.shape), np.zeros(one.shape, np.uint8)) for one in truth
+    ]
+    for before, after in zip(given, floating.without_floating(given), strict=True):
+        assert before is after
 
 
 # ------------------------------------------------------------------------------------------------------ real cells
@@ -510,7 +606,7 @@ def test_t98g_cells(t98g):
     scores, n_found = [], 0
     for number in (1, 4, 7, 10):
         frame, truth = t98g(number)
-        found = segment(frame)
+        found, _ = segment(frame)
         n_found += found.max()
         scores += seg_measure(found, truth)
     assert np.mean(scores) > 0.73
@@ -521,8 +617,52 @@ def test_t98g_cells(t98g):
 def test_the_scale_is_found_by_the_size_of_the_cells(t98g, network_model, resized, scale):
     frame = t98g(1)[0][300:700, 300:700]
     frame = cv2.resize(frame, None, fx=resized, fy=resized, interpolation=cv2.INTER_AREA)
-    found = learned.find_scale(network_model, onnx_model.stretched(frame, network_model.contract))
+    search = learned.ScaleSearch(network_model)
+    assert not search(frame).any()
+    found = search.scale()
     assert scale / 1.42 < found < scale * 1.42
+
+
+def test_all_frames_together_decide_on_the_scale(t98g, network_model):
+    """Also where some of them are blank, or hold no cells."""
+    frame = t98g(1)[0][300:700, 300:700]
+    noise = np.random.default_rng(0).normal(8000, 100, frame.shape).astype(np.uint16)
+    search = learned.ScaleSearch(network_model)
+    search(np.full_like(frame, 5))
+    assert search.scale() is None
+    search(noise)
+    search(frame)
+    assert search.scale() == 0.5
+
+
+def test_fovs_are_segmented_at_the_scale_of_the_dataset(tmp_path, monkeypatch, t98g):
+    """The scale is found on frames spread over FOVs and time, one of which cannot be read, and used by each FOV."""
+    frame = t98g(1)[0][300:700, 300:700]
+    asked = []
+
+    @contextmanager
+    def opened(path, _):
+        def read(fov, at, channels, z):
+            asked.append((fov, at))
+            if fov == 1:
+                raise UserError("damaged")
+            return [frame if fov == 0 else np.full_like(frame, 9)]
+
+        read.uncovered = lambda fov, at, channel, z: ()
+        yield read
+
+    monkeypatch.setattr(frames, "open_movie", opened)
+    output, looked_at = tmp_path / "scale.json", [[0, 0], [1, 3], [2, 6]]
+    reading = {"channel": 0, "planes": [None], "pyme": {}}
+    find_scale.main("x.nd2", str(output), "deepsea", frames=looked_at, **reading)
+    assert asked == [(0, 0), (1, 3), (2, 6)]
+    assert json.loads(output.read_text()) == {"segmentation_scale": 0.5}
+    for fov, image in enumerate((frame, cv2.resize(frame, None, fx=2, fy=2))):
+        with writing(tmp_path / f"in/{fov}", (1, *image.shape), np.uint16, PIXELS) as append:
+            append(image)
+        places = (str(tmp_path / f"in/{fov}"), str(tmp_path / f"out/{fov}"))
+        segment_cells.main(*places, segmentation_method="deepsea", scale=str(output), **settings_with())
+        assert open_frames(tmp_path / f"out/{fov}").attributes["segmentation_scale"] == 0.5
 
 
 def test_a_movie_is_labelled_at_one_scale_which_is_recorded(tmp_path, t98g):
@@ -550,4 +690,4 @@ def test_a_recipe_may_prepare_the_frames(tmp_path, t98g):
         segment = segmenter("deepsea", settings, str(tmp_path / "r.yaml"))
     except UserError as error:
         pytest.fail(str(error))
-    assert segment(frame).max() > 2
+    assert segment(frame)[0].max() > 2

@@ -2,6 +2,7 @@
 
 import csv
 import os
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from conftest import Checkout, real_file, small_config
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from scipy import ndimage
 from skimage.segmentation import find_boundaries
 from test_plan import DATASET, MOVIE
 
@@ -22,9 +24,19 @@ from celltraces.errors import UserError
 from celltraces.pictures import draw
 from celltraces.planning import job_settings
 from celltraces.planning.datasets import plan_datasets
-from celltraces.preview.comparison import MERGED, NEW, compare, rows_as_csv, summarise
+from celltraces.preview.comparison import (
+    MERGED,
+    NEW,
+    agreement,
+    agreements,
+    compare,
+    in_common,
+    near_edge,
+    rows_as_csv,
+    summarise,
+)
 from celltraces.preview.picture import BOTTOM, FATES, GAP, LEFT, LOST_COLOUR, TILE, TOP, detail, draw_detail
-from celltraces.preview.sets import PARAMETERS, frames_to_try, mistakes, parameter_sets
+from celltraces.preview.sets import PARAMETERS, frames_to_try, mistakes, parameter_sets, set_named, spelled
 from celltraces.readers.movie_file import read_frame
 from celltraces.segmentation import logstd
 from celltraces.storage import cells
@@ -51,8 +63,9 @@ def test_each_set_is_allowed_and_changes_one_value(window, size, iterations, sma
     assume(smallest <= largest)
     params = dict(zip(PARAMETERS, (window, size, iterations, smallest, largest), strict=True))
     present = config(params=params)
-    first, *others = parameter_sets(present)
-    assert first == params
+    first, of_method, *others = parameter_sets(present)
+    assert first == {"segmentation_method": "logstd", **params}
+    assert of_method == {**first, "segmentation_method": "deepsea"}
     changed = [next(key for key in PARAMETERS if tried[key] != first[key]) for tried in others]
     for key, tried in zip(changed, others, strict=True):
         assert tried == {**first, key: tried[key]}
@@ -60,8 +73,8 @@ def test_each_set_is_allowed_and_changes_one_value(window, size, iterations, sma
     assert set(PARAMETERS[:3]) <= set(changed)
     # The same values, written out, are accepted and come back.
     values = {key: [tried[key] for tried in others if tried[key] != first[key]] for key in changed}
-    written = config(params=params, vary=values)
-    assert parameter_sets(written) == [first, *others]
+    written = config(params=params, vary={**values, "segmentation_method": ["deepsea"]})
+    assert parameter_sets(written) == [first, of_method, *others]
     assert list(mistakes(written, {})) == []
 
 
@@ -70,9 +83,45 @@ def test_values_of_ones_own():
     assert [(tried["morph_size"], tried["min_object_size"]) for tried in sets] == [(7, 50), (3, 50), (9, 50), (7, 10)]
 
 
-@pytest.mark.parametrize(("method", "count"), [("pyama", 1), ("cellpose", 3), ("deepsea", 3), ("logstd", 9)])
-def test_only_parameters_that_the_method_uses_are_varied(method, count):
-    assert len(parameter_sets(config(method))) == count
+@pytest.mark.parametrize(("method", "count"), [("pyama", 0), ("cellpose", 2), ("deepsea", 2), ("logstd", 8)])
+def test_only_parameters_that_the_method_uses_are_varied_beside_the_two_methods(method, count):
+    tried = parameter_sets(config(method))
+    methods = [method, *(name for name in ("logstd", "deepsea") if name != method)]
+    assert [one["segmentation_method"] for one in tried] == methods + [method] * count
+
+
+def test_methods_are_tried_in_the_order_written_beside_other_parameters():
+    methods = ["cellpose", "logstd", "a/mine.onnx", "b/mine.onnx", "cellpose", "my_own.py:find"]
+    written = config(vary={"segmentation_method": methods, "morph_size": [5]})
+    tried = parameter_sets(written)
+    assert [one["segmentation_method"] for one in tried] == [
+        *("logstd", "cellpose", "a/mine.onnx", "b/mine.onnx", "my_own.py:find", "logstd")
+    ]
+    assert [one["morph_size"] for one in tried] == [7] * 5 + [5]
+    names = [spelled(one) for one in tried]
+    assert len({name.lower() for name in names}) == len(names)
+    for name, one in zip(names, tried, strict=True):
+        assert re.fullmatch(r"[\w~,]{1,200}", name, re.ASCII)
+        assert set_named(written, name) == one
+    assert list(mistakes(written, {})) == []
+
+
+def test_nothing_is_tried_beside_a_recipe_that_labels_the_cells(tmp_path):
+    file = tmp_path / "r.yaml"
+    threshold = "- SimpleThreshold: {inputName: input, outputName: mask, threshold: 120}\n"
+    for content, count in (
+        ("- MedianFilter: {inputName: input, outputName: output}\n", 10),
+        (threshold + "- processing.Label: {inputName: mask, outputName: output}\n", 1),
+    ):
+        file.write_text(content)
+        assert len(parameter_sets(config(params={"recipe": str(file)}))) == count
+
+
+def test_parameters_of_a_method_that_only_the_preview_tries_may_be_set():
+    params = {"cellpose_diameter": 60, "segmentation_scale": 0.5}
+    assert config(params=params, vary={"segmentation_method": ["cellpose", "deepsea"]})
+    with pytest.raises(UserError, match="params.cellpose_diameter: segmentation_method logstd does not use it"):
+        config(params=params, vary={"segmentation_method": ["deepsea"]})
 
 
 @given(n=st.integers(1, 24), length=st.integers(1, 300))
@@ -102,6 +151,10 @@ def test_frames_known_to_be_missing_are_not_taken():
             "preview.vary.morph_size.0: 4 is not allowed; allowed: at least 1, at most",
         ),
         ({"vary": {"morph_sise": [4]}}, "preview.vary.morph_sise: unknown key; did you mean morph_size?"),
+        (
+            {"vary": {"segmentation_method": ["logstd", "deapsea"]}},
+            "preview.vary.segmentation_method.1: 'deapsea' is none of logstd, pyama, deepsea, cellpose, path/to/",
+        ),
         ({"vary": {"morph_size": 5}}, "preview.vary.morph_size: 5 is a number; allowed: a list"),
         ({"vary": "all"}, "preview.vary: 'all' is text; allowed: a mapping or null, values tried"),
         (
@@ -198,7 +251,44 @@ def test_numbers_of_nothing_are_not_numbers():
     numbers = summarise([nothing])
     assert (numbers["cells"], numbers["empty_frames_percent"]) == (0, 100)
     assert np.isnan([numbers["median_area"], numbers["merged_percent"], numbers["same_percent"]]).all()
-    assert rows_as_csv([numbers]).splitlines()[1] == "1,0,NaN,NaN,NaN,NaN,NaN,NaN,NaN,NaN,100,NaN,NaN,NaN,NaN"
+    assert {key: value for key, value in numbers.items() if np.isfinite(value)} == {
+        **{"frames": 1, "cells": 0, "covered_percent": 0, "empty_frames_percent": 100}
+    }
+    assert set(rows_as_csv([numbers]).splitlines()[1].split(",")) == {"0", "1", "100", "NaN"}
+
+
+@settings(max_examples=200)
+@given(label_images, label_images)
+def test_cells_in_common_do_not_depend_on_which_is_compared_with_which(first, second):
+    one, other = (
+        [set(zip(*np.nonzero(labels == k), strict=True)) for k in np.unique(labels[labels > 0])]
+        for labels in (first, second)
+    )
+    alike = [[2 * len(a & b) >= len(a | b) for b in other] for a in one]
+    expected = min(sum(map(any, alike)), sum(map(any, zip(*alike, strict=True)))) if one and other else 0
+    assert in_common(first, second) == in_common(second, first) == expected
+
+
+def test_agreement_of_pairs():
+    common = np.array([[0, 4, 0], [4, 0, 1], [0, 1, 0]])
+    shares = agreements(common, [6, 4, 0])
+    np.testing.assert_allclose(shares, [[np.nan, 80, 0], [80, np.nan, 50], [0, 50, np.nan]])
+    assert agreement(shares[1]) == {
+        **{"agreement_percent": 65, "agreement_least_percent": 50, "agreement_most_percent": 80}
+    }
+    assert np.isnan(list(agreement(agreements(np.zeros((1, 1), int), [3])[0]).values())).all()
+
+
+@settings(max_examples=100)
+@given(label_images, st.integers(0, 4), st.lists(st.tuples(*[st.integers(0, 5)] * 4), max_size=2))
+def test_cells_near_the_edge(labels, margin, corners):
+    boxes = [(min(a, c), min(b, d), max(a, c) + 1, max(b, d) + 1) for a, b, c, d in corners]
+    outside = np.pad(np.zeros(labels.shape, bool), margin, constant_values=True)
+    for y0, x0, y1, x1 in boxes:
+        outside[margin + y0 : margin + y1, margin + x0 : margin + x1] = True
+    near = ndimage.maximum_filter(outside, 2 * margin + 1)[margin:, margin:][: labels.shape[0], : labels.shape[1]]
+    expected = np.setdiff1d(labels[near], [0]) if margin else []
+    np.testing.assert_array_equal(near_edge(labels, boxes, margin), expected)
 
 
 # ------------------------------------------------------------------------------------------------------------ picture
@@ -247,6 +337,8 @@ def test_outlines_in_the_picture_lie_on_the_borders_of_the_labels():
         coloured = (picture == FATES[fate][0]).all(axis=-1)
         assert (shown[coloured] == label).all()
         assert coloured[inner & (shown == label)].all()
+        within = ndimage.binary_erosion(shown == label, iterations=3)
+        assert (coloured & within).any()  # a sign: not by colour alone
     lost = (picture == LOST_COLOUR).all(axis=-1)
     assert lost.any()
     assert (draw.resize_labels(reference, (tile, tile))[lost] == 3).all()
@@ -261,7 +353,7 @@ def test_outlines_in_the_picture_lie_on_the_borders_of_the_labels():
 def previewed(movies, tmp_path_factory):
     """A preview of both files, and nothing else done."""
     checkout = Checkout(tmp_path_factory.mktemp("run"))
-    vary = {"morph_iterations": [1], "morph_size": [5]}
+    vary = {"segmentation_method": ["cellpose"], "morph_iterations": [1], "morph_size": [5]}
     checkout.config = small_config(movies, preview={"n_frames": 2, "vary": vary})
     checkout.config["params"] |= {"min_object_size": 30}
     checkout.config["datasets"]["czi"] = str(movies / "small.czi")
@@ -273,13 +365,14 @@ def previewed(movies, tmp_path_factory):
 @pytest.mark.workflow
 def test_nothing_but_the_preview_is_written(previewed):
     results = previewed.folder / "results"
-    assert previewed.outcome.jobs == {"preview_segment": 6, "preview_compare": 2}
+    assert previewed.outcome.jobs == {"preview": 1, "preview_segment": 8, "preview_compare": 2}
     for name in ("small", "czi"):
         assert {path.name for path in (results / name).iterdir()} == {"preview", ".movie.json"}
         assert {path.name for path in (results / name / "preview").iterdir()} == {
             "preview.png",
             "preview.csv",
             "preview_frames.csv",
+            "preview_pairs.csv",
             "segmentations",
         }
 
@@ -295,6 +388,7 @@ def test_numbers_are_those_of_plain_segmentation(previewed, experiment, name):
     for at, row in enumerate(rows):
         image = experiment.plane(int(row["fov"]), int(row["frame"]), 0)
         tried, present = ({key: int(rows[k][key]) for key in PARAMETERS} for k in (at, at - at % 3))
+        assert row["segmentation_method"] == "logstd"
         labels, reference = (logstd.segment_frame(image, **values) for values in (tried, present))
         areas = np.bincount(labels.ravel())[1:]
         expected = plain_comparison(reference, labels)
@@ -321,7 +415,9 @@ def test_totals_are_those_of_the_frames(previewed):
             return list(csv.DictReader(file))
 
     frames = read("preview_frames.csv")
-    for at, row in enumerate(read("preview.csv")):
+    rows = read("preview.csv")
+    assert [row["tried"] for row in rows] == ["True", "False", "True", "True"]
+    for at, row in enumerate(row for row in rows if row["tried"] == "True"):
         mine = frames[at::3]
         assert int(row["frames"]) == len(mine) == 4
         assert int(row["cells"]) == sum(int(one["cells"]) for one in mine)
@@ -335,12 +431,37 @@ def test_the_picture_has_a_row_for_each_frame_and_a_column_for_each_set(previewe
     tile, step = TILE, TILE + GAP
     tiles = picture[TOP:, LEFT:]
     for row in range(5):
-        for column in range(5):
+        for column in range(6):
             inside = tiles[row * step : row * step + 200, column * step : column * step + tile]
             white = (inside == 255).all(axis=-1).mean()
-            assert (white < 0.1) == (row < 4 and column < 4), (row, column)
+            assert (white < 0.1) == (row < 4 and column < 5), (row, column)
     for colour, _ in FATES.values():  # the legend shows them all
-        assert (picture[-BOTTOM:] == colour[::-1]).all(axis=-1).sum() > 200
+        assert (picture[-BOTTOM:] == colour[::-1]).all(axis=-1).sum() > 100
+
+
+@pytest.mark.workflow
+def test_the_end_of_the_run_says_what_methods_cost_and_which_cannot_be_had(previewed):
+    lines = previewed.outcome.text.splitlines()
+    command = "cellpose is not installed; run `.venv/bin/pip install cellpose`"
+    for name in ("small", "czi"):
+        assert lines.count(f"{name}: preview without cellpose: params.segmentation_method: {command}") == 1
+        (cost,) = [line for line in lines if line.startswith(f"{name}: logstd: ")]
+        found = re.fullmatch(
+            r".*: [\d.]+ s of CPU time per megapixel; the dataset, (\d+) megapixels: [\d.]+ min .*", cost
+        )
+        assert int(found[1]) == round(2 * 8 * 160 * 192 / 1e6)
+
+
+@pytest.mark.workflow
+def test_pairs_have_cells_in_common(previewed):
+    folder = previewed.folder / "results/small/preview"
+    with open(folder / "preview_pairs.csv", newline="") as file:
+        pairs = list(csv.DictReader(file))
+    assert len(pairs) == 3
+    for pair in pairs:
+        common, cells = (int(pair["common_cells"]), int(pair["first_cells"]) + int(pair["second_cells"]))
+        assert 0 < common <= cells / 2
+        assert float(pair["agreement_percent"]) == pytest.approx(200 * common / cells, abs=0.005)
 
 
 @pytest.mark.workflow
@@ -385,18 +506,69 @@ def test_a_frame_that_turns_out_to_be_missing_is_left_out(tmp_path, monkeypatch,
         monkeypatch.setattr(module, "open_movie", opened)
     common = {"frames": [(0, 3), (0, 5)], "channel": 0, "planes": [None]}
     sets = parameter_sets(config(vary={}))
-    preview_segment.main("x.nd2", str(tmp_path / "0.zip"), "logstd", **common, **sets[0])
-    outputs = [str(tmp_path / name) for name in ("p.png", "s.csv", "f.csv")]
-    arguments = {"name": "a", "sets": sets, "times_min": [30.0, 50.0]}
+    preview_segment.main("x.nd2", str(tmp_path / "0.zip"), **common, **sets[0])
+    outputs = [str(tmp_path / name) for name in ("p.png", "s.csv", "f.csv", "c.csv")]
+    arguments = {"name": "a", "sets": sets, "times_min": [30.0, 50.0], "border_margin": 0}
     preview_compare.main("x.nd2", [str(tmp_path / "0.zip")], *outputs, **common, **arguments)
     assert "not in the file: FOV 0 frame 3" in caplog.text
     assert len((tmp_path / "f.csv").read_text().splitlines()) == 2
     with cells.open_store(tmp_path / "0.zip") as get, pytest.raises(UserError):
         cells.get_array(get, "0/3")
     common["frames"] = [(0, 3)]
-    preview_segment.main("x.nd2", str(tmp_path / "0.zip"), "logstd", **common, **sets[0])
+    preview_segment.main("x.nd2", str(tmp_path / "0.zip"), **common, **sets[0])
     with pytest.raises(UserError, match="none of the frames is in the file; name others with preview.fovs"):
         preview_compare.main("x.nd2", [str(tmp_path / "0.zip")], *outputs, **common, **{**arguments, "times_min": [1]})
+
+
+def test_a_method_that_fails_does_not_stop_the_others(tmp_path, monkeypatch, experiment, caplog):
+    """Also where it is the one that the config names: the first that works is then the one compared with."""
+    from contextlib import contextmanager
+
+    @contextmanager
+    def opened(path, _):
+        def read(fov, frame, channels, z):
+            return [experiment.plane(fov, frame, 0)]
+
+        read.uncovered = lambda fov, frame, channel, z: ()
+        yield read
+
+    for module in (preview_segment, preview_compare):
+        monkeypatch.setattr(module, "open_movie", opened)
+    methods = [f"{tmp_path}/mine.py:fails", f"{tmp_path}/none.onnx", f"{tmp_path}/none.py:find", "logstd", "pyama"]
+    (tmp_path / "mine.py").write_text("def fails(image):\n    return image[:3]\n")
+    common = {"frames": [(0, 3)], "channel": 0, "planes": [None]}
+    of_networks = {"segmentation_scale": None, "segmentation_debris": 0.12}
+    written = config(params={"min_object_size": 30}, vary={"segmentation_method": methods})
+    sets = [{**parameter_sets(written)[0], "segmentation_method": method} for method in methods]
+    stores = [str(tmp_path / f"{at}.zip") for at in range(len(sets))]
+    for store, tried in zip(stores, sets, strict=True):
+        preview_segment.main("x.nd2", store, **common, **tried, **of_networks)
+    outputs = [str(tmp_path / name) for name in ("p.png", "s.csv", "f.csv", "c.csv")]
+    arguments = {"name": "a", "sets": sets, "times_min": [30.0], "border_margin": 0}
+    preview_compare.main("x.nd2", stores, *outputs, **common, **arguments)
+    said = caplog.text.splitlines()
+    for method in methods[:3]:
+        lines = [line for line in said if f"{method} is left out: " in line]
+        assert len(lines) == 1, caplog.text
+    with open(outputs[1], newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["tried"] for row in rows] == ["False"] * 3 + ["True"] * 2
+    assert rows[3]["same_percent"] == "100"
+    with pytest.raises(UserError, match=r"none of the methods could be tried: segmentation_method: .*mine\.py:fails"):
+        preview_compare.main("x.nd2", stores[:3], *outputs, **common, **{**arguments, "sets": sets[:3]})
+
+
+def test_a_method_is_tried_again_when_its_package_or_file_has_come(tmp_path, monkeypatch):
+    model = tmp_path / "mine.onnx"
+    before = job_settings.needs_of_method(str(model))
+    model.write_bytes(b"1")
+    first = job_settings.needs_of_method(str(model))
+    model.write_bytes(b"2")
+    assert len({str(before), str(first), str(job_settings.needs_of_method(str(model)))}) == 3
+    absent = job_settings.needs_of_method("cellpose")
+    monkeypatch.setattr(job_settings.metadata, "version", lambda name: "3.1")
+    assert absent != job_settings.needs_of_method("cellpose")
+    assert job_settings.needs_of_method("logstd") == {}
 
 
 @pytest.mark.parametrize(
@@ -415,7 +587,7 @@ def test_real_files(tmp_path, name, z):
     stores = []
     for at, tried in enumerate(comparison["sets"]):
         stores.append(f"{at}.zip")
-        preview_segment.main(str(path), stores[-1], "logstd", **chosen, **tried)
-    preview_compare.main(str(path), stores, "p.png", "s.csv", "f.csv", **comparison)
+        preview_segment.main(str(path), stores[-1], **chosen, **tried)
+    preview_compare.main(str(path), stores, "p.png", "s.csv", "f.csv", "c.csv", **comparison)
     assert cv2.imread("p.png") is not None
     assert len(Path("f.csv").read_text().splitlines()) == 1 + 2 * len(chosen["frames"])

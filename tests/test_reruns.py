@@ -64,6 +64,8 @@ def changed(done, **params):
         ({"max_object_size": 9000}, SEGMENT),
         ({"logstd_outline": "halo"}, SEGMENT),
         ({"segmentation_method": "p.py:segment"}, SEGMENT),
+        ({"segmentation_method": "deepsea"}, SEGMENT | {"find_scale"}),
+        ({"segmentation_method": "deepsea", "segmentation_scale": 0.5}, SEGMENT),
         ({"recipe": "r.yaml"}, SEGMENT),
         ({"psf": "spot.psf"}, EXTRACT),
         ({"frame_interval": 3}, {"index"}),

@@ -112,6 +112,7 @@ class Layout:
         self.fitted = f"{self.dataset}/{{sample}}_{{column}}_fitted_{{model}}.csv"
         self.shift_field = f"{self.results}/{SHIFT_FIELD}"
         self.movie = f"{self.dataset}/.movie.json"
+        self.scale = f"{self.dataset}/segmentation_scale.json"
         self.overlay = f"{self.fov}/{self.base}_overlay"  # and the ending of the movie's format
         self.digest = f"{self.fov}/{self.base}_digest.zip"
         self.report = f"{self.dataset}/report.html"

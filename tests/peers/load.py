@@ -247,6 +247,44 @@ def btrack(folder):
     return [dict(zip(m.labels.tolist(), m.ids.tolist(), strict=True)) for m in btrack_track(frames, max_gap=3)]
 
 
+def cellpose(folder):
+    """Labels of folder/image.npy by `segmentation_method: cellpose`, in folder/labels.npy; (method, what it takes).
+
+    The weights are the original ones ("cyto") that the package scellseg ships, whose layers have other names there.
+    """
+    import tarfile
+
+    import numpy as np
+    import torch
+    from cellpose.resnet_torch import CPnet
+
+    sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
+    from celltraces.segmentation.cellpose_method import cellpose_segmenter
+
+    torch.set_num_threads(1)
+    with tarfile.open(next(Path(sys.prefix).glob("scellseg-*.tar.gz"))) as archive:
+        name = next(name for name in archive.getnames() if name.endswith("/pretrained_models/cellpose"))
+        shipped = torch.load(archive.extractfile(name), map_location="cpu", weights_only=True)
+    weights = CPnet([2, 32, 64, 128, 256], 3, sz=3).state_dict()
+    for key, values in shipped.items():
+        here = (
+            key.replace("extractor.", "").replace("tasker.base_bn", "output.0").replace("tasker.base_conv", "output.2")
+        )
+        assert weights[here].shape == values.shape
+        weights[here] = values
+    torch.save(weights, f"{folder}/cyto")
+    segment = cellpose_segmenter(30, f"{folder}/cyto", 30.0)
+    labels = segment(np.load(f"{folder}/image.npy"))
+    np.save(f"{folder}/labels.npy", labels)
+    refused = {}
+    for given in ("none", f"{folder}/image.npy"):
+        try:
+            cellpose_segmenter(30, given, 30.0)
+        except Exception as error:
+            refused[given] = [type(error).__name__, str(error)]
+    return {"dtype": str(labels.dtype), "refused": refused}
+
+
 if __name__ == "__main__":
     warnings.simplefilter("ignore")
     stdout = os.dup(1)

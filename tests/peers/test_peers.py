@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from scipy import ndimage
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from formats_tools import Stack, images_for, stack_of
@@ -234,6 +235,32 @@ def test_pyme_recipes(tmp_path, name):
     np.testing.assert_array_equal(found, expected)
     spread = psf.read_spread(tmp_path / "own.psf")
     assert (spread.sigma_px, spread.pixel_size_um) == (pytest.approx(2.0, abs=0.001), 0.07)
+
+
+def test_cellpose_itself_finds_cells_with_weights_from_a_file(tmp_path):
+    """Nine textured cells with halos, two of which touch; what is no model is one line that says what to do."""
+    rng = np.random.default_rng(0)
+    y, x = np.mgrid[:200, :200]
+    image, truth = np.ones((200, 200)), np.zeros((200, 200), int)
+    grain = ndimage.gaussian_filter(rng.standard_normal((200, 200)), 1.2)
+    for number in range(9):
+        cy, cx = 35 + 65 * (number // 3), 35 + 65 * (number % 3) + (36 if number == 3 else 0)
+        beyond = np.hypot(y - cy, x - cx) - 14
+        image += 0.2 * (0.5 * grain / grain.std() - 1) / (1 + np.exp(np.clip(beyond / 0.7, -50, 50)))
+        image += 0.1 * np.exp(-0.5 * ((beyond - 2) / 1.5) ** 2)
+        truth[beyond < 0] = number + 1
+    np.save(tmp_path / "image.npy", np.rint(8000 * image).astype(np.uint16))
+    seen = peer("cellpose", "cellpose", tmp_path)
+    labels = np.load(tmp_path / "labels.npy")
+    assert (labels.shape, seen["dtype"], labels.max()) == (truth.shape, "int64", 9)
+    for number in range(1, 10):
+        here = truth == number
+        found = labels == np.bincount(labels[here]).argmax()
+        assert (here & found).sum() > 0.7 * (here | found).sum()
+    assert {kind for kind, _ in seen["refused"].values()} == {"UserError"}
+    for given, (_, line) in seen["refused"].items():
+        assert line.startswith(f"params.cellpose_model: {given!r}")
+        assert "\n" not in line
 
 
 def test_btrack_itself_tracks_cells_that_wander_are_missed_and_come_late(tmp_path):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from celltraces.config.stage_settings import is_model
+from celltraces.config.stage_settings import is_model, is_network
 from celltraces.errors import UserError
 from celltraces.exports.registry import FORMATS, LABELS, TRACES, formats_of
 from celltraces.files import is_file
@@ -14,6 +14,10 @@ from celltraces.plugins import mistake_in
 from celltraces.pyme.recipe import read_recipe
 
 RESERVED_NAMES = (LOGS, BENCHMARKS, CHECKSUMS, PLACES, SHIFT_FIELD)  # our own beside the datasets' folders
+METHODS = {
+    "segmentation_method": ("logstd", "pyama", "deepsea", "cellpose"),
+    "tracking_method": ("iou", "btrack"),
+}  # built in
 DEVICES = ("con", "prn", "aux", "nul", *(f"{port}{number}" for port in ("com", "lpt") for number in range(10)))
 
 
@@ -57,26 +61,22 @@ def find_contradictions(config: Mapping[str, Any]) -> Iterator[str]:
         )
     if None not in (params["min_size"], params["max_size"]) and params["min_size"] > params["max_size"]:
         yield "params.min_size: larger than max_size, so that no cell is left"
-    for key, built_in in (
-        ("segmentation_method", ("logstd", "pyama", "deepsea", "cellpose")),
-        ("tracking_method", ("iou", "btrack")),
-    ):
+    for key in METHODS:
         value = params[key]
-        if key == "segmentation_method" and is_model(value):
-            if not is_file(value):
-                yield f"params.{key}: the file {value!r} does not exist"
-            continue
-        file, _, function = value.rpartition(":")
-        if value not in built_in and not (file.endswith(".py") and function.isidentifier()):
-            models = ", path/to/model.onnx" if key == "segmentation_method" else ""
-            yield f"params.{key}: {value!r} is none of {', '.join(built_in)}{models}, path/to/file.py:function"
+        file = value if key == "segmentation_method" and is_model(value) else value.rpartition(":")[0]
+        if mistake := _unknown_method(key, value, f"params.{key}"):
+            yield mistake
         elif file and not is_file(file):
             yield f"params.{key}: the file {file!r} does not exist"
-        elif file and (mistake := mistake_in(value, f"params.{key}")):
+        elif file and file != value and (mistake := mistake_in(value, f"params.{key}")):
             yield mistake
     method = params["segmentation_method"]
-    of_networks = {"segmentation_scale": method == "deepsea" or is_model(method)}
-    of_networks |= dict.fromkeys(("cellpose_model", "cellpose_diameter"), method == "cellpose")
+    tried = (config["preview"]["vary"] or {}).get("segmentation_method", [])
+    for at, value in enumerate(tried):  # a file that is absent is said in the picture, beside what the others find
+        if mistake := _unknown_method("segmentation_method", value, f"preview.vary.segmentation_method.{at}"):
+            yield mistake
+    of_networks = {"segmentation_scale": any(map(is_network, (method, *tried)))}
+    of_networks |= dict.fromkeys(("cellpose_model", "cellpose_diameter"), "cellpose" in (method, *tried))
     for key, used in of_networks.items():
         if params[key] is not None and not used:
             yield f"params.{key}: segmentation_method {method} does not use it; leave it out"
@@ -102,3 +102,13 @@ def find_contradictions(config: Mapping[str, Any]) -> Iterator[str]:
         if sample["name"] in names:
             yield f"samples: the name {sample['name']!r} occurs twice; every sample needs a name of its own"
         names.add(sample["name"])
+
+
+def _unknown_method(key: str, value: str, place: str) -> str | None:
+    """What is wrong with the name of a method that is neither built in nor a file of the right kind; None: nothing."""
+    file, _, function = value.rpartition(":")
+    model = key == "segmentation_method" and is_model(value)
+    if value in METHODS[key] or model or (file.endswith(".py") and function.isidentifier()):
+        return None
+    models = ", path/to/model.onnx" if key == "segmentation_method" else ""
+    return f"{place}: {value!r} is none of {', '.join(METHODS[key])}{models}, path/to/file.py:function"

@@ -40,6 +40,11 @@ def is_model(method: str) -> bool:
     return method.endswith(".onnx")
 
 
+def is_network(method: str) -> bool:
+    """Whether a segmentation_method is a network that the workflow runs itself."""
+    return method == "deepsea" or is_model(method)
+
+
 def digests(files: Iterable[str]) -> dict[str, str]:
     """The user's files with digests of their content."""
     return {file: _digest(file) for file in files}

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from celltraces.config.stage_settings import as_json, digests, stage_settings
+from celltraces.config.stage_settings import as_json, digests, is_model, is_network, stage_settings
+from celltraces.errors import UserError
+from celltraces.planning import resources
 from celltraces.planning.channels import features_of, pixel_size_um, planes, shape
 from celltraces.planning.dataset import Dataset
 from celltraces.planning.decisions import decided
@@ -25,9 +28,14 @@ from celltraces.planning.samples import sample_fovs, samples_by_fov
 from celltraces.planning.workflow_version import workflow_version
 from celltraces.preview import sets
 from celltraces.pyme import shift_field
+from celltraces.pyme.recipe import labels_cells
 from celltraces.results import time_checks
 
 Wildcards = Mapping[str, str]
+
+# What segmentation methods need that may not be installed.
+PACKAGES = {"deepsea": ("deepsea", "onnx", "onnxruntime"), "cellpose": ("cellpose",)}
+ABSENT = "absent"
 
 
 def settings_of(experiment: Experiment, job: str, wildcards: Wildcards) -> str:
@@ -180,14 +188,57 @@ def _shift_field(experiment: Experiment, _: Wildcards) -> dict[str, Any]:
 def _preview_segment(experiment: Experiment, wildcards: Wildcards) -> dict[str, Any]:
     dataset, _ = _place(experiment, wildcards)
     segment = stage_settings(experiment.config, "segment")
-    files = {**segment.get("files", {}), dataset.path: dataset.identity}
+    tried = sets.set_named(experiment.config, wildcards["parameters"])
+    needs = needs_of_method(tried[sets.METHOD])
+    searching = finds_scale({**experiment.config, "params": {**experiment.config["params"], **tried}})
     return {
         **segment,
-        **sets.parameters_of(wildcards["parameters"]),
+        **tried,
         **preview_frames(experiment.config, dataset),
         "raw": dataset.path,
-        "files": files,
+        "scale_frames": sets.frames_for_scale(dataset) if searching else [],
+        "megapixels": sum(resources.megapixels(dataset.movie, fov) for fov in dataset.fovs) * dataset.movie.n_frames,
+        "files": {**segment.get("files", {}), **needs, dataset.path: dataset.identity},
     }
+
+
+def finds_scale(config: Mapping[str, Any]) -> bool:
+    """Whether the scale at which a network sees frames is found by the size of the cells."""
+    params = config["params"]
+    network = is_network(params["segmentation_method"]) and not labels_cells(params["recipe"])
+    return network and params["segmentation_scale"] is None
+
+
+def _find_scale(experiment: Experiment, wildcards: Wildcards) -> dict[str, Any]:
+    dataset, _ = _place(experiment, wildcards)
+    segment = stage_settings(experiment.config, "segment")
+    return {
+        "segmentation_method": segment["segmentation_method"],
+        "recipe": segment["recipe"],
+        **preview_frames(experiment.config, dataset),
+        "frames": sets.frames_for_scale(dataset),
+        "raw": dataset.path,
+        "files": {**segment.get("files", {}), dataset.path: dataset.identity},
+    }
+
+
+def needs_of_method(method: str) -> dict[str, str]:
+    """Digests of the file that a segmentation method is, versions of the packages that it needs: "absent" where they
+    are, so that a preview tries the method again when they have come."""
+    file = method if is_model(method) else method.rpartition(":")[0]
+    if file:
+        try:
+            return digests([file])
+        except UserError:
+            return {file: ABSENT}
+    return {f"package {name}": _version(name) for name in PACKAGES.get(method, ())}
+
+
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return ABSENT
 
 
 def _preview_compare(experiment: Experiment, wildcards: Wildcards) -> dict[str, Any]:
@@ -282,6 +333,7 @@ def preview_comparison(config: Mapping[str, Any], dataset: Dataset) -> dict[str,
         **chosen,
         "name": dataset.name,
         "sets": sets.parameter_sets(config),
+        "border_margin": config["params"]["border_margin"],
         "times_min": [times[fov][frame] for fov, frame in chosen["frames"]],
     }
 
@@ -341,6 +393,7 @@ OF_JOB: Mapping[str, Callable[[Experiment, Wildcards], dict[str, Any]]] = {
     "draw_plots": _draw_plots,
     "extract": _extract,
     "extract_taken_in": _extract_taken_in,
+    "find_scale": _find_scale,
     "fit": _fit,
     "index": _scales,
     "list_edits": _list_edits,

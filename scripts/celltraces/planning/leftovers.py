@@ -18,6 +18,7 @@ from celltraces.paths import BENCHMARKS, CHECKSUMS, LOGS, PLACES, Layout, fov_te
 from celltraces.planning.code_digest import with_target
 from celltraces.planning.dataset import Dataset
 from celltraces.planning.experiment import Experiment
+from celltraces.planning.job_settings import finds_scale
 from celltraces.planning.targets import all_targets
 from celltraces.results.set_aside import SET_ASIDE
 
@@ -120,9 +121,10 @@ def _judge(experiment: Experiment, name: str, wanted: Collection[str]) -> Ours:
     ]
     rules: list[tuple[str, Callable[[re.Match[str]], bool]]] = [
         (r"\.movie\.json", lambda match: dataset is not None),
+        (r"segmentation_scale\.json", lambda match: traced and finds_scale(experiment.config)),
         (r"report\.html|processing_config\.yaml|(qc|edits)\.csv", lambda match: False),
         (rf"{re.escape(name)}_(traces\.(csv|parquet)|stage_movement\.csv)", lambda match: False),
-        (r"preview/(preview\.(png|csv)|preview_frames\.csv|segmentations/.+\.zip)", lambda match: traced),
+        (r"preview/(preview\.(png|csv)|preview_(frames|pairs)\.csv|segmentations/.+\.zip)", lambda match: traced),
         (r"pictures/(cells|distributions)\.(png|pdf)", lambda match: traced),
         (rf"pictures/traces_(?P<column>{COLUMN})\.(png|pdf)", lambda match: match["column"] in columns),
     ]

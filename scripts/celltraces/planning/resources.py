@@ -13,13 +13,16 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from celltraces.config.stage_settings import is_network
 from celltraces.readers.movie import Movie
 
 BASE_MB = 400  # Snakemake (200, and every cluster job has its own), interpreter and libraries of the script (75)
 FRAMES = {
     "copy": 24,
     "segment": 60,
-    "segment_learned": 100,
+    "segment_learned": 130,  # 45, and 65 for each pixel of the network's picture
+    "segment_learned_large": 340,
+    "segment_cellpose": 400,
     "track": 40,
     "register": 80,
     "background": 60,
@@ -38,6 +41,8 @@ FRAMES = {
 # A batch of cells; a picture; pandas.
 FIXED_MB = {
     "segment_learned": 400,  # the network and the largest tile in it
+    "segment_learned_large": 400,
+    "segment_cellpose": 1200,  # torch
     "crop": 400,
     "extract": 200,
     "digest": 200,
@@ -52,7 +57,9 @@ ROW_BYTES = {"crop": 200, "extract": 400, "merge": 400}  # a row is one cell in 
 MINUTES_PER_MEGAPIXEL = {
     "copy": 0.003,
     "segment": 0.005,
-    "segment_learned": 0.5,  # more at scales above 0.5, on one thread
+    "segment_learned": 1.2,  # at scale 1, where one thread takes 14 s; a scale that is yet to be found is rarely larger
+    "segment_learned_large": 5,
+    "segment_cellpose": 2,  # at a diameter of 30 px, where one thread takes 50 s; 12 s at 60 px
     "track": 0.003,
     "register": 0.03,
     "background": 0.007,
@@ -70,23 +77,33 @@ SPOOL_MINUTES = 0.05  # copying from PYME, whose frames may be Huffman coded
 MINUTES_PER_MILLION_ROWS = 3  # merging
 
 
-def segmenting(method: str) -> str:
-    """The stage whose figures hold for segmentation by `method`."""
-    return "segment_learned" if method == "deepsea" or method.endswith(".onnx") else "segment"
+def segmenting(params: Mapping[str, Any]) -> str:
+    """The stage whose figures hold for segmentation with these parameters."""
+    method = params["segmentation_method"]
+    if method == "cellpose":
+        return "segment_cellpose"
+    if is_network(method):
+        return "segment_learned" if (params["segmentation_scale"] or 1) <= 1 else "segment_learned_large"
+    return "segment"
 
 
 def memory_mb(stage: str, movie: Movie, fov: int) -> int:
     """Megabytes for one job of `stage` on one FOV of a movie."""
-    frames = FRAMES[stage] * _megapixels(movie, fov)
+    frames = FRAMES[stage] * megapixels(movie, fov)
     rows = ROW_BYTES.get(stage, 0) * _rows(movie, fov) / 1e6
     return math.ceil(BASE_MB + FIXED_MB.get(stage, 0) + frames + rows)
 
 
 def runtime_min(stage: str, movie: Movie, fov: int) -> int:
     """Minutes for one job of `stage`."""
-    megapixels = _megapixels(movie, fov) * movie.n_frames * len(movie.channels)
     of_spool = stage == "copy" and movie.format == "pyme"
-    return math.ceil(2 + (SPOOL_MINUTES if of_spool else MINUTES_PER_MEGAPIXEL[stage]) * megapixels)
+    minutes = SPOOL_MINUTES if of_spool else MINUTES_PER_MEGAPIXEL[stage]
+    return math.ceil(2 + minutes * megapixels(movie, fov) * movie.n_frames * len(movie.channels))
+
+
+def trying_min(stage: str, movie: Movie, fovs: Iterable[int]) -> int:
+    """Minutes for a preview of `stage` on one frame of each of these FOVs, which may name one more than once."""
+    return math.ceil(10 + MINUTES_PER_MEGAPIXEL[stage] * sum(megapixels(movie, fov) for fov in fovs))
 
 
 def merging(movie: Movie, fovs: Iterable[int]) -> Mapping[str, int]:
@@ -98,10 +115,11 @@ def merging(movie: Movie, fovs: Iterable[int]) -> Mapping[str, int]:
     }
 
 
-def _megapixels(movie: Movie, fov: int) -> float:
+def megapixels(movie: Movie, fov: int) -> float:
+    """Size of a frame of one FOV."""
     place: Mapping[str, Any] = movie.fovs[fov]
     return place["height"] * place["width"] / 1e6
 
 
 def _rows(movie: Movie, fov: int) -> float:
-    return CELLS_PER_MEGAPIXEL * _megapixels(movie, fov) * movie.n_frames
+    return CELLS_PER_MEGAPIXEL * megapixels(movie, fov) * movie.n_frames

@@ -1,5 +1,7 @@
 """Compare the cells that two sets of segmentation parameters find in the same frame."""
 
+import csv
+import io
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -25,12 +27,21 @@ class Comparison:
     split: int  # present cells that fell into several parts
     lost: np.ndarray  # labels of the present cells of which no pixel is left
     left_out: Mapping[str, int | None]  # as left_out.count
+    near_edge: np.ndarray  # labels of the cells that border_margin leaves out of the traces
+    pixels: int  # of the frame
 
 
-def compare(reference: np.ndarray, labels: np.ndarray, rejected: np.ndarray | None = None) -> Comparison:
+def compare(
+    reference: np.ndarray,
+    labels: np.ndarray,
+    rejected: np.ndarray | None = None,
+    boxes: Sequence[Sequence[int]] = (),
+    border_margin: int = 0,
+) -> Comparison:
     """Compare two label images (H, W) of a frame; `reference` is that of the present parameters.
 
     rejected: (H, W) uint8, what was left out beside the labels, as in `left_out`; None where the method does not tell.
+    boxes: half-open [y0, x0, y1, x1], parts of the frame without data.
 
     A region has merged cells when more than half of the pixels of each of two or more present cells lie in it. A
     present cell is split when more than half of each of two or more regions lie in it.
@@ -56,7 +67,53 @@ def compare(reference: np.ndarray, labels: np.ndarray, rejected: np.ndarray | No
         int((parts > 1).sum()),
         lost,
         left_out.count(labels, rejected),
+        near_edge(labels, boxes, border_margin),
+        labels.size,
     )
+
+
+def in_common(first: np.ndarray, second: np.ndarray) -> int:
+    """Cells of two label images (H, W) that are the same: intersection over union of SAME_IOU or more.
+
+    Neither image is taken for the truth. Where two halves of a cell are exactly alike, both count.
+    """
+    one, other, pixels = _overlaps(first, second)
+    union = np.bincount(one, weights=pixels)[one] + np.bincount(other, weights=pixels)[other] - pixels
+    same = (one > 0) & (other > 0) & (pixels >= SAME_IOU * union)
+    return min(len(np.unique(one[same])), len(np.unique(other[same])))
+
+
+def agreements(common: np.ndarray, cells: Sequence[int]) -> np.ndarray:
+    """By how much each pair of sets agrees, in percent, (N, N): cells in common, of the mean of their numbers of cells.
+
+    common: (N, N), as `in_common`, over all frames. NaN where both have no cells, and of a set with itself.
+    """
+    both = np.add.outer(np.asarray(cells, float), np.asarray(cells, float))
+    percent = np.divide(200.0 * common, both, out=np.full(both.shape, np.nan), where=both > 0)
+    np.fill_diagonal(percent, np.nan)
+    return percent
+
+
+def agreement(with_others: np.ndarray) -> dict[str, float]:
+    """Of a row of `agreements`: the median, the least and the most; NaN where there are no others."""
+    values = with_others[np.isfinite(with_others)]
+    of = (np.median, np.min, np.max) if values.size else (lambda _: math.nan,) * 3
+    names = ("agreement_percent", "agreement_least_percent", "agreement_most_percent")
+    return {name: float(function(values)) for name, function in zip(names, of, strict=True)}
+
+
+def near_edge(labels: np.ndarray, boxes: Sequence[Sequence[int]], margin: int) -> np.ndarray:
+    """Labels of the cells (H, W) that come within `margin` px of the edge of the image or of `boxes` without data.
+
+    boxes: half-open [y0, x0, y1, x1].
+    """
+    height, width = labels.shape
+    near = np.ones(labels.shape, bool)
+    near[margin : max(height - margin, 0), margin : max(width - margin, 0)] = False
+    for y0, x0, y1, x1 in boxes if margin else ():
+        near[max(y0 - margin, 0) : y1 + margin, max(x0 - margin, 0) : x1 + margin] = True
+    found = np.unique(labels[near])
+    return found[found > 0]
 
 
 def _overlaps(first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -81,6 +138,7 @@ def summarise(comparisons: Sequence[Comparison]) -> dict[str, float]:
         "cells": cells,
         "median_area": float(np.median(areas)) if cells else math.nan,
         "largest_area": int(areas.max()) if cells else math.nan,
+        "covered_percent": _percent(areas.sum(), sum(found.pixels for found in comparisons)),
         "cells_change_percent": _percent(cells - present, present),
         "same_percent": _percent(sum(found.same for found in comparisons), present),
         "merged_percent": _percent((fates == MERGED).sum(), cells),
@@ -89,13 +147,14 @@ def summarise(comparisons: Sequence[Comparison]) -> dict[str, float]:
         "lost_percent": _percent(sum(len(found.lost) for found in comparisons), present),
         "empty_frames_percent": _percent(sum(not found.areas.any() for found in comparisons), len(comparisons)),
         **_left_out([found.left_out for found in comparisons]),
+        "near_edge_percent": _percent(sum(len(found.near_edge) for found in comparisons), cells),
     }
 
 
 def _left_out(counted: Sequence[Mapping[str, int | None]]) -> dict[str, float]:
     """Regions that were left out, and their share of the foreground; NaN where the method does not tell."""
     sums = left_out.totals(left_out.by_frame(counted))
-    if sums is None:
+    if sums is None or not counted:
         return dict.fromkeys((*left_out.LIMITS, "left_out_percent"), math.nan)
     regions = {reason: sums[f"{reason}_regions"] for reason in left_out.LIMITS}
     return {**regions, "left_out_percent": _percent(sums["left_out"], sums["foreground"])}
@@ -113,5 +172,7 @@ def rows_as_csv(rows: Sequence[Mapping[str, Any]]) -> str:
             return f"{value:.2f}".rstrip("0").rstrip(".") if math.isfinite(value) else "NaN"
         return str(value)
 
-    lines = [",".join(rows[0]), *(",".join(map(cell, row.values())) for row in rows)]
-    return "\n".join(lines) + "\n"
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerows([rows[0], *(map(cell, row.values()) for row in rows)] if rows else ())
+    return text.getvalue()

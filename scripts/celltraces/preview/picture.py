@@ -1,6 +1,7 @@
 """Draw the comparison of several sets of segmentation parameters as one picture."""
 
 import math
+import textwrap
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,28 +13,41 @@ from celltraces.files import whole
 from celltraces.labels import left_out
 from celltraces.pictures import draw
 from celltraces.preview.comparison import MERGED, NEW, PART, SAME, Comparison
+from celltraces.preview.sets import METHOD, Set, changed
 
+# Nothing is told by colour alone: cells that differ have a sign as well, what was left out is hatched.
 FATES = {  # in the colours of Okabe and Ito (2008), which colour-blind readers can tell apart
-    SAME: ((240, 228, 66), "as with the present parameters"),
-    MERGED: ((213, 94, 0), "several present cells in one"),
-    PART: ((86, 180, 233), "part of one present cell"),
-    NEW: ((0, 200, 130), "no cell at present"),
+    SAME: ((240, 228, 66), "as in the framed column"),
+    MERGED: ((213, 94, 0), "several of its cells in one"),
+    PART: ((86, 180, 233), "part of one of its cells"),
+    NEW: ((0, 200, 130), "where it has none"),
 }
+SIGNS = {MERGED: cv2.MARKER_CROSS, PART: cv2.MARKER_DIAMOND, NEW: cv2.MARKER_TRIANGLE_UP}
+SIGN = 9  # px
 LOST_COLOUR = (255, 60, 200)
 LEFT_OUT = {  # in `left_out.COLOURS`
-    left_out.TOO_LARGE: "left out: larger than max_object_size",
-    left_out.TOO_SMALL: "left out: smaller than min_object_size",
-    left_out.TOO_NARROW: "left out: too narrow for morph_size, morph_iterations",
+    left_out.TOO_LARGE: "too large (max_object_size)",
+    left_out.TOO_SMALL: "too small (min_object_size), or debris",
+    left_out.TOO_NARROW: "too narrow (morph_size, morph_iterations)",
+}
+NEAR_EDGE = 4  # beside the reasons of `left_out`: a cell, but left out of the traces
+NEAR_EDGE_COLOUR = (190, 250, 255)
+HATCHES = {  # where to draw: from y and x, px
+    left_out.TOO_LARGE: lambda y, x: (y + x) % 6 == 0,
+    left_out.TOO_SMALL: lambda y, x: (y % 2 == 0) & (x % 2 == 0),
+    left_out.TOO_NARROW: lambda y, x: (y % 5 == 0) & (x >= 0),
+    NEAR_EDGE: lambda y, x: (x % 8 == 0) & (y >= 0),
 }
 TILE, GAP = 256, 8  # px: side of one small picture, and the space between two
-LEFT, TOP, BOTTOM, LEGEND = 170, 315, 110, 2000  # px: margins with text, and the width of the legend
+LEFT, TOP, BOTTOM, LEGEND = 205, 345, 110, 2180  # px: margins with text, and the width of the legend
 CELLS_ACROSS = 12  # widths of a typical cell in a detail
 LEAST_DETAIL = 96  # px
 COARSE = 4  # px between the pixels that say where to look
 
-Show = Callable[
-    [Mapping[str, float], bool], str
-]  # what `summarise` gave for a set, whether it is the present one -> text
+SAMPLE, GREY = 26, 110  # px, counts: a picture of the legend
+LONGEST = 26  # characters of a name above a column
+
+Show = Callable[[Mapping[str, float]], str]  # what `summarise` gave for a set -> text
 
 
 def detail(frames: Iterable[Sequence[np.ndarray]]) -> tuple[int, int, int]:
@@ -62,9 +76,33 @@ def detail(frames: Iterable[Sequence[np.ndarray]]) -> tuple[int, int, int]:
 
 
 def _draw_left_out(picture: np.ndarray, rejected: np.ndarray | None, width: int = 1) -> None:
-    """Draw the outlines of what was left out; (H, W) of any size."""
+    """Draw the outlines of what was left out, and hatch it; (H, W) of any size."""
     if rejected is not None and rejected.any():
-        draw.draw_outlines(picture, draw.resize_labels(rejected, picture.shape[:2]), left_out.colours(), width)
+        shown = draw.resize_labels(rejected, picture.shape[:2])
+        for code in HATCHES.keys() & set(np.unique(shown).tolist()):
+            _hatch(picture, shown == code, code)
+        draw.draw_outlines(picture, shown, left_out.colours(), width)
+
+
+def _hatch(picture: np.ndarray, mask: np.ndarray, reason: int) -> None:
+    y, x = np.ogrid[: mask.shape[0], : mask.shape[1]]
+    picture[mask & HATCHES[reason](y, x)] = {**left_out.COLOURS, NEAR_EDGE: NEAR_EDGE_COLOUR}[reason]
+
+
+def _draw_lost(picture: np.ndarray, lost: np.ndarray) -> None:
+    dots = np.add.outer(np.arange(lost.shape[0]), np.arange(lost.shape[1])) % 6 < 3
+    picture[draw.borders(lost, 2) & dots] = LOST_COLOUR
+
+
+def _draw_signs(picture: np.ndarray, labels: np.ndarray, fates: np.ndarray) -> None:
+    """Put a sign into each cell (labels as large as the picture) that is not as in the framed column."""
+    for label in np.unique(labels).tolist():
+        if label and (fate := int(fates[label])) in SIGNS:
+            y, x = np.nonzero(labels == label)
+            middle = np.argmin((y - y.mean()) ** 2 + (x - x.mean()) ** 2)
+            place = (int(x[middle]), int(y[middle]))
+            cv2.drawMarker(picture, place, draw.BLACK, SIGNS[fate], SIGN + 2, 4)
+            cv2.drawMarker(picture, place, FATES[fate][0], SIGNS[fate], SIGN, 2)
 
 
 def draw_whole(
@@ -97,22 +135,36 @@ def draw_detail(
     square = np.s_[y : y + side, x : x + side]
     picture = draw.grey_picture(draw.resize(grey[square], (TILE, TILE)))
     lost = draw.resize_labels(np.where(np.isin(reference[square], found.lost), reference[square], 0), (TILE, TILE))
-    dots = np.add.outer(np.arange(TILE), np.arange(TILE)) % 6 < 3
     _draw_left_out(picture, None if rejected is None else rejected[square], 2)
-    picture[draw.borders(lost, 2) & dots] = LOST_COLOUR
+    _draw_lost(picture, lost)
     colours = np.uint8([FATES[fate][0] for fate in found.fates.tolist()])
-    draw.draw_outlines(picture, draw.resize_labels(labels[square], (TILE, TILE)), colours, 2)
+    shown = draw.resize_labels(labels[square], (TILE, TILE))
+    _hatch(picture, np.isin(shown, found.near_edge), NEAR_EDGE)
+    draw.draw_outlines(picture, shown, colours, 2)
+    _draw_signs(picture, shown, found.fates)
+    return picture
+
+
+def draw_reason(reason: str) -> np.ndarray:
+    """In the place of a detail: why there is none, (TILE, TILE, 3) uint8."""
+    picture = np.full((TILE, TILE, 3), 60, np.uint8)
+    lines = textwrap.wrap(f"Left out: {reason}", 30)
+    draw.draw_texts(picture, [draw.Text(line, 8, 8 + 18 * at, 13, anchor="la") for at, line in enumerate(lines)])
     return picture
 
 
 def assemble(
     rows: Sequence[tuple[str, Sequence[np.ndarray]]],
-    sets: Sequence[Mapping[str, int]],
-    totals: Sequence[Mapping[str, float]],
+    sets: Sequence[Set],
+    totals: Sequence[Mapping[str, float] | None],
+    framed: int,
     title: str,
     output: Path,
 ) -> None:
-    """Write the picture: a row for each frame (label, tiles), the whole frame first, then a column for each set."""
+    """Write the picture: a row for each frame (label, tiles), the whole frame first, then a column for each set.
+
+    totals: what `summarise` gave for each set; None for one that failed. framed: the set that others are compared with.
+    """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
     from matplotlib.patches import Rectangle
@@ -124,6 +176,13 @@ def assemble(
         for column, tile in enumerate(tiles):
             y, x = TOP + row * step, LEFT + column * step
             canvas[y : y + tile.shape[0], x : x + tile.shape[1]] = tile
+    legend = []
+    for line, entries in enumerate(legend_entries()):
+        y, x = height - BOTTOM + 20 + 40 * line, LEFT
+        for sample, name in entries:
+            canvas[y : y + sample.shape[0], x : x + sample.shape[1]] = sample
+            legend.append((x + sample.shape[1] + 10, y + sample.shape[0] / 2, name))
+            x += 62 + round(10.4 * len(name))
     figure = Figure(figsize=(width / dpi, height / dpi), dpi=dpi)
     FigureCanvasAgg(figure)
     figure.figimage(canvas)
@@ -141,53 +200,79 @@ def assemble(
     write(LEFT + TILE / 2, 75, "square: what is shown beside it", 11, ha="center", color="0.3")
     for column, (values, total) in enumerate(zip(sets, totals, strict=True)):
         x = LEFT + step * (column + 1)
-        changed = {key: value for key, value in values.items() if value != sets[0][key]}
-        heading = [f"{key} {value}" for key, value in changed.items()] or ["present parameters"]
-        note = ", ".join(f"now {sets[0][key]}" for key in changed)
+        different = changed(values, sets[0])
+        heading = [_heading(key, value) for key, value in different.items()] or [f"config: {_short(sets[0][METHOD])}"]
+        note = ", ".join(f"now {_short(sets[0][key])}" for key in different)
         write(x + TILE / 2, 50, heading[0], ha="center", weight="bold")
-        write(x + TILE / 2, 75, note or " ", 12, ha="center", color="0.3")
-        for at, (_, show) in enumerate(STATISTICS):
-            if text := show(total, column == 0):
-                write(x + TILE / 2, 106 + 25 * at, text, ha="center")
-    box(LEFT + step - GAP / 2, 44, step, TOP - 44 + step * len(rows), fill=False, lw=3, edgecolor="black")
+        write(x + TILE / 2, 75, note or "as it is now", 12, ha="center", color="0.3")
+        for at, (_, show) in enumerate(STATISTICS if total else ()):
+            write(x + TILE / 2, 106 + 25 * at, show(total), ha="center")
+    box(
+        LEFT + step * (framed + 1) - GAP / 2, 44, step, TOP - 44 + step * len(rows), fill=False, lw=3, edgecolor="black"
+    )
     for row, (label, _) in enumerate(rows):
         write(LEFT - 10, TOP + row * step + TILE / 2, label, ha="right", va="center")
-    of_cells = [*FATES.values(), (LOST_COLOUR, "dotted: a present cell that is lost")]
-    of_others = [(left_out.COLOURS[code], name) for code, name in LEFT_OUT.items()]
-    for line, entries in enumerate((of_cells, of_others)):
-        x, y = LEFT, height - BOTTOM + 20 + 40 * line
-        for colour, name in entries:
-            box(x, y, 26, 26, facecolor=np.array(colour) / 255, edgecolor="black", lw=1)
-            write(x + 36, y + 13, name, va="center")
-            x += 70 + 11 * len(name)
+    for x, y, name in legend:
+        write(x, y, name, va="center")
     with whole(output) as partial:
         figure.savefig(partial, format="png", dpi=dpi, metadata={"Software": None})
 
 
+def _heading(key: str, value: Any) -> str:
+    return _short(value) if key == METHOD else f"{key} {value}"
+
+
+def _short(value: Any) -> str:
+    """A value as it stands above a column: of a path, its end."""
+    text = Path(value).name if isinstance(value, str) else str(value)
+    return text if len(text) <= LONGEST else f"...{text[3 - LONGEST :]}"
+
+
+def legend_entries() -> list[list[tuple[np.ndarray, str]]]:
+    """Samples, each a small picture, and what they mean: a line of what becomes of cells, one of what is left out."""
+    square = np.zeros((SAMPLE, SAMPLE), np.uint8)
+    square[4:-4, 4:-4] = 1
+    cells, others = [], []
+    for fate, (colour, name) in FATES.items():
+        picture = draw.grey_picture(np.full(square.shape, GREY, np.uint8))
+        draw.draw_outlines(picture, square, np.uint8([draw.BLACK, colour]), 2)
+        _draw_signs(picture, square, np.array([SAME, fate]))
+        cells.append((picture, name))
+    picture = draw.grey_picture(np.full(square.shape, GREY, np.uint8))
+    _draw_lost(picture, square)
+    cells.append((picture, "dotted: one of its cells that is lost"))
+    for code, name in LEFT_OUT.items():
+        picture = draw.grey_picture(np.full(square.shape, GREY, np.uint8))
+        _draw_left_out(picture, np.uint8(square * code), 2)
+        others.append((picture, f"left out: {name}"))
+    picture = draw.grey_picture(np.full(square.shape, GREY, np.uint8))
+    _hatch(picture, square > 0, NEAR_EDGE)
+    draw.draw_outlines(picture, square, np.uint8([draw.BLACK, FATES[SAME][0]]), 2)
+    others.append((picture, "near the edge (border_margin)"))
+    return [cells, others]
+
+
 def _number(key: str, unit: str) -> Show:
-    return lambda total, _: f"{total[key]:.0f} {unit}" if math.isfinite(total[key]) else "–"
+    return lambda total: f"{total[key]:.0f} {unit}" if math.isfinite(total[key]) else "–"
 
 
-def _shares(*keys: str) -> Show:
-    return lambda total, present: "" if present else " / ".join(_number(key, "%")(total, present) for key in keys)
+def _left_out_regions(total: Mapping[str, float]) -> str:
+    return " / ".join(_number(key, "")(total).strip() for key in left_out.LIMITS)
 
 
-def _left_out_regions(total: Mapping[str, float], _: bool) -> str:
-    return " / ".join(_number(key, "")(total, False).strip() for key in left_out.LIMITS)
+def _agreement(total: Mapping[str, float]) -> str:
+    values = [total[f"agreement{part}_percent"] for part in ("", "_least", "_most")]
+    return "{:.0f} %  ({:.0f} to {:.0f})".format(*values) if all(map(math.isfinite, values)) else "–"
 
 
-def _cells(total: Mapping[str, float], present: bool) -> str:
-    change = total["cells_change_percent"]
-    return f"{total['cells']}" + ("" if present or not math.isfinite(change) else f"  ({change:+.0f} %)")
-
-
-STATISTICS: Sequence[tuple[str, Show]] = (  # what stands above each column
-    ("cells", _cells),
+STATISTICS: Sequence[tuple[str, Show]] = (  # what stands above each column; no column is the truth of another
+    ("cells", lambda total: f"{total['cells']}"),
     ("median area", _number("median_area", "px")),
     ("largest area", _number("largest_area", "px")),
+    ("cells cover", _number("covered_percent", "% of the image")),
     ("empty frames", _number("empty_frames_percent", "%")),
-    ("left out", _left_out_regions),
-    ("same cells", _shares("same_percent")),
-    ("merged / split", _shares("merged_percent", "split_percent")),
-    ("new / lost", _shares("new_percent", "lost_percent")),
+    ("large/small/narrow", _left_out_regions),
+    ("left out", _number("left_out_percent", "% of what was found")),
+    ("near the edge", _number("near_edge_percent", "%")),
+    ("agreement", _agreement),
 )

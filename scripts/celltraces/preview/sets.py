@@ -1,47 +1,78 @@
 """Choose what a preview looks at: frames of some FOVs, and parameter sets around the configured one.
 
-One parameter is changed at a time, so that each column of the picture answers one question.
+One parameter, or the method, is changed at a time, so that each column of the picture answers one question.
 """
 
 from __future__ import annotations
 
+import hashlib
+import re
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from celltraces.config.schema import load_schema
 from celltraces.config.selection import expand_fovs
 from celltraces.config.stage_settings import is_model
 from celltraces.errors import UserError
+from celltraces.pyme.recipe import labels_cells
 
+METHOD = "segmentation_method"
+COMPARED = ("logstd", "deepsea")  # the methods that are tried where the config names none
 PARAMETERS = ("logstd_window_size", "morph_size", "morph_iterations", "min_object_size", "max_object_size")
+KEYS = (METHOD, *PARAMETERS)
 USED_BY = {"logstd": PARAMETERS, **dict.fromkeys(("deepsea", "cellpose"), ("min_object_size",))}
 STEP = {"logstd_window_size": 2, "morph_size": 2, "morph_iterations": 2}
 MOST_FRAMES, MOST_SETS = 24, 16  # more do not fit on a picture
+SCALE_FRAMES = 4  # a network looks at each at several scales, some 6 s
+LONGEST_NAME = 20  # characters of a method in the name of a file
+
+Set = Mapping[str, Any]  # a value for each of KEYS
 
 
-def parameter_sets(config: Mapping[str, Any]) -> list[dict[str, int]]:
-    """The sets of segmentation parameters to try, the present one first; each other differs from it in one value."""
-    present = {key: config["params"][key] for key in PARAMETERS}
+def parameter_sets(config: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The methods and parameters to try, the present ones first; each other set differs from them in one value.
+
+    A recipe that labels the cells itself uses none of them, so that nothing is tried beside it.
+    """
+    present = {key: config["params"][key] for key in KEYS}
     vary = config["preview"]["vary"]
+    if labels_cells(config["params"]["recipe"]):
+        return [present]
     if vary is None:
-        used = _used_by(config["params"]["segmentation_method"])
-        vary = {key: _around(key, present) for key in PARAMETERS if key in used}
+        used = _used_by(present[METHOD])
+        vary = {METHOD: COMPARED} | {key: _around(key, present) for key in PARAMETERS if key in used}
     sets = [present]
-    for key in PARAMETERS:
-        for value in sorted(set(vary.get(key, ()))):
+    for key in KEYS:
+        values = vary.get(key, ())
+        for value in dict.fromkeys(values) if key == METHOD else sorted(set(values)):
             if value != present[key]:
                 sets.append({**present, key: value})
     return sets
 
 
-def spelled(tried: Mapping[str, int]) -> str:
+def spelled(tried: Set) -> str:
     """A set of parameters as it stands in the name of a file."""
-    return ",".join(f"{key}~{value}" for key, value in tried.items())
+    return ",".join(f"{key}~{_in_file_name(tried[key])}" for key in KEYS)
 
 
-def parameters_of(text: str) -> dict[str, int]:
+def _in_file_name(value: Any) -> str:
+    """A value as it is, or, of a method that is a path, the end of it and what tells it from others."""
+    text = str(value)
+    if re.fullmatch(r"\w+", text, re.ASCII):
+        return text
+    stem = re.sub(r"\W+", "_", Path(text).name, flags=re.ASCII)[:LONGEST_NAME]
+    return f"{stem}_{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+
+
+def set_named(config: Mapping[str, Any], text: str) -> dict[str, Any]:
     """The set of parameters that `spelled` made a text of."""
-    return {key: int(value) for key, value in (pair.split("~") for pair in text.split(","))}
+    return next(tried for tried in parameter_sets(config) if spelled(tried) == text)
+
+
+def changed(tried: Set, present: Set) -> dict[str, Any]:
+    """What a set has other than the present one."""
+    return {key: tried[key] for key in KEYS if tried[key] != present[key]}
 
 
 def _used_by(method: str) -> tuple[str, ...]:
@@ -49,7 +80,7 @@ def _used_by(method: str) -> tuple[str, ...]:
     return USED_BY["deepsea"] if is_model(method) else USED_BY.get(method, ())
 
 
-def _around(key: str, present: Mapping[str, int]) -> list[int]:
+def _around(key: str, present: Set) -> list[int]:
     """Two values of a parameter near its present one, one on each side where the range allows it."""
     value = present[key]
     if key == "max_object_size":
@@ -85,6 +116,22 @@ def frames_to_try(config: Mapping[str, Any], dataset: Any) -> list[tuple[int, in
     return chosen
 
 
+def frames_for_scale(dataset: Any) -> list[tuple[int, int]]:
+    """(FOV, frame) on which the scale of a planned dataset is found: spread over the FOVs of its file and over time.
+
+    They do not depend on which FOVs are processed, so that a run with further ones makes the others not anew.
+    """
+    movie = dataset.movie
+    fovs = _evenly_spaced(range(len(movie.fovs)), SCALE_FRAMES)
+    chosen = []
+    for at in range(SCALE_FRAMES):
+        fov = fovs[at % len(fovs)]
+        gone = {frame for frame, channel in movie.fovs[fov]["missing"] if channel == dataset.pc}
+        present = [frame for frame in range(movie.n_frames) if frame not in gone]
+        chosen += [(fov, frame) for frame in _evenly_spaced(present, SCALE_FRAMES)[at : at + 1]]
+    return chosen
+
+
 def _evenly_spaced(items: Sequence[int], n: int) -> list[int]:
     """`n` of the items, evenly spread from the first to the last; the middle one for n = 1."""
     if n == 1 or len(items) <= 1:
@@ -96,9 +143,9 @@ def _evenly_spaced(items: Sequence[int], n: int) -> list[int]:
 def mistakes(config: Mapping[str, Any], datasets: Mapping[str, Any]) -> Iterator[str]:
     """What `preview:` asks for and cannot have, a line each."""
     params = config["params"]
-    method = params["segmentation_method"]
+    method = params[METHOD]
     for key, values in (config["preview"]["vary"] or {}).items():
-        if values and key not in _used_by(method):
+        if values and key not in (METHOD, *_used_by(method)):
             yield f"preview.vary.{key}: segmentation_method {method} does not use it; leave it out"
     sets = parameter_sets(config)
     for tried in sets:

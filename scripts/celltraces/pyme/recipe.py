@@ -167,6 +167,11 @@ class Recipe:
         return images[self.target].T
 
 
+def labels_cells(recipe: str | None) -> bool:
+    """Whether a recipe, if there is one, makes the labels itself, so that no method of segmentation is used."""
+    return bool(recipe) and read_recipe(recipe).makes == LABELS
+
+
 def read_recipe(path: str | Path) -> Recipe:
     """Read a recipe. Raises UserError with one line that names the file and the module."""
     import yaml

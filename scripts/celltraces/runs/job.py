@@ -24,6 +24,7 @@ log = logging.getLogger("celltraces")
 
 # How the last line of a log says how the job ended.
 DONE, FAILED, STOPPED = "done in", "failed: ", "stopped"
+SAID = "for the end of the run: "  # begins a line that a run repeats when it ends
 
 SAID_BY_RUN = "CELLTRACES_SAID_BY_RUN"  # set where the run says on the terminal which jobs failed, and how
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from celltraces.edits.records import DOUBTFUL, LOST, OVERRULED, REFUSED, RENUMBERED
 from celltraces.results.curation import APPLIED, EDITS
-from celltraces.runs.job import DONE, FAILED, STOPPED
+from celltraces.runs.job import DONE, FAILED, SAID, STOPPED
 
 
 @dataclass(frozen=True)
@@ -66,6 +66,22 @@ def findings(qualities: Iterable[str]) -> Iterator[str]:
                 f"{check} {len(fovs)} x (FOV {_listed(list(dict.fromkeys(fovs)))})" for check, fovs in places.items()
             )
             yield f"{quality}: {struck}"
+
+
+def said(logs: Iterable[str], since: float) -> list[str]:
+    """What jobs of this run have to say at its end, from those logs that are not older than `since`.
+
+    Of lines of one dataset that begin alike, up to a colon, the first is taken.
+    """
+    lines: dict[tuple[str, str], str] = {}
+    for log in map(Path, logs):
+        with suppress(OSError):
+            if log.stat().st_mtime >= since:
+                for line in log.read_text(encoding="utf-8", errors="replace").splitlines():
+                    if line.startswith(SAID):
+                        text = line.removeprefix(SAID)
+                        lines.setdefault((log.parent.name, text.partition(": ")[0]), f"{log.parent.name}: {text}")
+    return list(lines.values())
 
 
 def decisions(tables: Mapping[str, Iterable[str]]) -> Iterator[str]:

@@ -19,6 +19,7 @@ SCALES = (0.125, 0.25, 0.5, 1.0, 2.0)  # tried to find out how large cells are
 TRIAL = 448  # px of the network's picture, the width of what is tried
 ENOUGH = 5  # cells; sizes of fewer count where no scale finds more
 MOST_UNSURE = 0.2  # probability on the wrong side of 1/2, per pixel of cells; 0.05 to 0.1 where the size is right
+LEAST = 0.1  # share of the usual area, from which an object counts where the scale is sought
 SURE_ENOUGH = 1.2  # factor to the least unsure
 STEP = 2**0.5  # scales differ by this factor: so most FOVs of a dataset agree, and outlines suffer little from it
 USUAL_DIAMETER = 37.0  # px of the network's picture, where a model does not say it
@@ -29,32 +30,38 @@ log = logging.getLogger("celltraces")
 
 
 class LearnedSegmenter:
-    """segment(frame): (H, W) -> (H, W) labels. Where no scale is given, the first frame with cells decides on it."""
+    """segment(frame): (H, W) -> (H, W) labels, and what was left out as too small, as in `left_out`.
 
-    def __init__(self, model: Model, scale: float | None, min_object_size: int) -> None:
-        self.model, self.scale, self.min_object_size = model, scale, min_object_size
-        if scale is None and model.contract.diameter is None:
-            self.scale = 1.0
+    scale: None is found on the first frame with cells. min_object_size: px; debris: share of the usual cell's area;
+    smaller objects are left out.
+    """
+
+    def __init__(self, model: Model, scale: float | None, min_object_size: int, debris: float) -> None:
+        self.model, self.scale, self.min_object_size, self.debris = model, scale, min_object_size, debris
 
     @property
     def attributes(self) -> dict[str, Any]:
         """What the labels are recorded with."""
         return {} if self.scale is None else {"segmentation_scale": self.scale}
 
-    def __call__(self, frame: np.ndarray) -> np.ndarray:
+    def __call__(self, frame: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        nothing = np.zeros(frame.shape, np.int32), np.zeros(frame.shape, np.uint8)
         if frame.min() == frame.max():
-            return np.zeros(frame.shape, np.int32)
+            return nothing
         picture = stretched(frame, self.model.contract)
         if self.scale is None:
-            self.scale = find_scale(self.model, picture)
+            search = ScaleSearch(self.model)
+            search.look(picture)
+            self.scale = search.scale()
             if self.scale is None:
-                return np.zeros(frame.shape, np.int32)
+                return nothing
             log.info("segmentation_scale: %g, by the size of the cells", self.scale)
-        return segment_picture(self.model, picture, self.scale, self.min_object_size)
+        maps = run_tiled(self.model, resized(picture, self.scale, self.model.contract))
+        return _labels(self.model, maps, frame.shape, self.min_object_size, self.debris)
 
 
-def learned_segmenter(method: str, scale: float | None, min_object_size: int) -> LearnedSegmenter:
-    """The function for `segmentation_method: deepsea` or path/to/model.onnx. Raises UserError.
+def load_network(method: str) -> Model:
+    """The network of `segmentation_method: deepsea` or path/to/model.onnx. Raises UserError.
 
     The network gets as many threads as OpenCV has, which are the rule's; they change no result.
     """
@@ -67,20 +74,18 @@ def learned_segmenter(method: str, scale: float | None, min_object_size: int) ->
             with open(method, "rb") as file:
                 data = file.read(LARGEST_FILE + 1)
         except OSError as error:
-            raise UserError(f"params.segmentation_method: {method!r} cannot be read ({error.strerror})") from None
+            raise UserError(
+                f"params.segmentation_method: {method!r} cannot be read ({error.strerror}); check the path"
+            ) from None
         if len(data) > LARGEST_FILE:
             raise UserError(f"params.segmentation_method: {method!r} is larger than 1 GiB")
     job.keep_memory(LARGE_ARRAY)
-    model = load_model(data, method if method == "deepsea" else repr(method), max(1, cv2.getNumThreads()))
-    return LearnedSegmenter(model, scale, min_object_size)
+    return load_model(data, method if method == "deepsea" else repr(method), max(1, cv2.getNumThreads()))
 
 
-def segment_picture(model: Model, picture: np.ndarray, scale: float, min_object_size: int) -> np.ndarray:
-    """Labels, (H, W) int32, of a stretched frame (H, W) that the network sees at `scale`."""
-    return _labels(model, run_tiled(model, resized(picture, scale, model.contract)), picture.shape, min_object_size)
-
-
-def _labels(model: Model, maps: Maps, shape: tuple[int, ...], min_area: int) -> np.ndarray:
+def _labels(
+    model: Model, maps: Maps, shape: tuple[int, ...], min_area: int, debris: float
+) -> tuple[np.ndarray, np.ndarray]:
     return part_cells(
         maps["mask"],
         maps.get("edges"),
@@ -89,34 +94,62 @@ def _labels(model: Model, maps: Maps, shape: tuple[int, ...], min_area: int) -> 
         threshold=model.contract.threshold,
         diameter=model.contract.diameter or USUAL_DIAMETER,
         min_area=min_area,
+        debris=debris if model.contract.diameter else 0,
     )
 
 
-def find_scale(model: Model, picture: np.ndarray) -> float | None:
-    """The scale at which the cells of a stretched frame have the diameter that the network knows; None: no cells.
+class ScaleSearch:
+    """segment(frame): (H, W) -> (H, W) without labels; looks at the frames to find their `scale`.
 
-    The network looks at the busiest part of the frame at each of SCALES. Their size is taken from the smallest scale
-    at which it is about as sure of its cells as it ever is: at smaller ones it misses them, at larger ones it finds
-    their parts.
+    The network looks at the busiest part of each frame at each of SCALES. The size of the cells is taken from the
+    smallest scale at which it is about as sure of its cells as it ever is: at smaller ones it misses them, at larger
+    ones it finds their parts. All frames together decide.
     """
-    tried = []
-    for scale in SCALES:
-        small = resized(_busiest_part(picture, round(TRIAL / scale)), scale, model.contract)
-        maps = run_tiled(model, small)
-        labels = _labels(model, maps, small.shape, 0)
-        n_cells, diameter = int(labels.max(initial=0)), typical_diameter(labels)
-        mask = maps["mask"]
-        unsure = float(np.minimum(mask, 1 - mask).sum(dtype=np.float64) / max(1, np.count_nonzero(mask > 0.5)))
-        log.info("scale %g: %d cells, %.1f px in the network's picture, unsure %.3f", scale, n_cells, diameter, unsure)
-        if n_cells and unsure < MOST_UNSURE:
-            tried.append((n_cells, unsure, diameter / scale))
-    tried = [one for one in tried if one[0] >= ENOUGH] or tried
-    if not tried:
-        return None
-    limit = SURE_ENOUGH * min(unsure for _, unsure, _ in tried)
-    diameter = next(diameter for _, unsure, diameter in tried if unsure <= limit)
-    steps = round(math.log(model.contract.diameter / diameter, STEP))
-    return min(max(round(STEP**steps, 4), min(SCALES)), max(SCALES))
+
+    def __init__(self, model: Model) -> None:
+        self.model = model
+        self.found: dict[float, list[tuple[np.ndarray, float]]] = {scale: [] for scale in SCALES}
+
+    def __call__(self, frame: np.ndarray) -> np.ndarray:
+        if frame.min() < frame.max():
+            self.look(stretched(frame, self.model.contract))
+        return np.zeros(frame.shape, np.int32)
+
+    def look(self, picture: np.ndarray) -> None:
+        """Try all scales on a stretched frame (H, W)."""
+        if self.model.contract.diameter is None:
+            return
+        for scale, found in self.found.items():
+            small = resized(_busiest_part(picture, round(TRIAL / scale)), scale, self.model.contract)
+            maps = run_tiled(self.model, small)
+            labels, _ = _labels(self.model, maps, small.shape, 0, LEAST)
+            if labels.any():
+                mask = maps["mask"]
+                unsure = np.minimum(mask, 1 - mask).sum(dtype=np.float64)
+                found.append((labels, float(unsure / max(1, np.count_nonzero(mask > 0.5)))))
+
+    def scale(self) -> float | None:
+        """The scale at which the cells have the diameter that the network knows; None: no cells were seen.
+
+        1 where the model does not say which diameter it knows.
+        """
+        if self.model.contract.diameter is None:
+            return 1.0
+        tried = []
+        for scale, found in self.found.items():
+            n_cells = sum(int(labels.max()) for labels, _ in found)
+            diameter = typical_diameter(*(labels for labels, _ in found))
+            unsure = float(np.median([unsure for _, unsure in found])) if found else math.inf
+            log.info("scale %g: %d cells, %.1f px in the picture, unsure %.3f", scale, n_cells, diameter, unsure)
+            if n_cells and unsure < MOST_UNSURE:
+                tried.append((n_cells, unsure, diameter / scale))
+        tried = [one for one in tried if one[0] >= ENOUGH] or tried
+        if not tried:
+            return None
+        limit = SURE_ENOUGH * min(unsure for _, unsure, _ in tried)
+        diameter = next(diameter for _, unsure, diameter in tried if unsure <= limit)
+        steps = round(math.log(self.model.contract.diameter / diameter, STEP))
+        return min(max(round(STEP**steps, 4), min(SCALES)), max(SCALES))
 
 
 def _busiest_part(picture: np.ndarray, width: int) -> np.ndarray:

@@ -11,7 +11,7 @@ from celltraces import plugins
 from celltraces.errors import UserError
 from celltraces.frames import coverage
 from celltraces.labels import left_out
-from celltraces.pyme.recipe import LABELS, read_recipe
+from celltraces.pyme.recipe import LABELS, Recipe, read_recipe
 
 Segment = Callable[..., np.ndarray | tuple[np.ndarray, np.ndarray]]
 """segment(image, uncovered): (H, W) uint16 -> (H, W) labels, alone or with what was left out because of its size,
@@ -27,21 +27,14 @@ def segmenter(method: str, settings: Mapping[str, Any], recipe: str | None = Non
         prepare = read_recipe(recipe)
         if prepare.makes == LABELS:
             return _covered_part(lambda image: in_raster_order(prepare.run(image)))
-        segment = segmenter(method, settings)
-
-        def prepared(image: np.ndarray, uncovered: np.ndarray | None = None) -> np.ndarray:
-            if uncovered is not None:
-                image = coverage.continued(image, uncovered, mirrored=True)
-            return segment(np.rint(np.clip(prepare.run(image), 0, 65535)).astype(np.uint16), uncovered)
-
-        prepared.wraps = segment
-        return prepared
+        return _prepared(prepare, segmenter(method, settings))
     if method == "deepsea" or method.endswith(".onnx"):
-        from celltraces.segmentation.learned import learned_segmenter
+        from celltraces.segmentation.learned import LearnedSegmenter, load_network
 
-        return _covered_part(learned_segmenter(method, settings["segmentation_scale"], settings["min_object_size"]))
+        told = (settings[key] for key in ("segmentation_scale", "min_object_size", "segmentation_debris"))
+        return _covered_part(LearnedSegmenter(load_network(method), *told))
     if method == "logstd":
-        of_networks = ("segmentation_scale", "cellpose_model", "cellpose_diameter")
+        of_networks = ("segmentation_scale", "segmentation_debris", "cellpose_model", "cellpose_diameter")
         return partial(_by_log_std, **{key: settings[key] for key in settings if key not in of_networks})
     if method == "pyama":
         from celltraces.segmentation import pyama_original
@@ -53,6 +46,30 @@ def segmenter(method: str, settings: Mapping[str, Any], recipe: str | None = Non
         model, diameter = settings.get("cellpose_model"), settings.get("cellpose_diameter")
         return _covered_part(cellpose_segmenter(settings["min_object_size"], model, diameter))
     return _covered_part(plugins.load_function(method, "segmentation_method"))
+
+
+def scale_searcher(method: str, recipe: str | None = None) -> tuple[Segment, Callable[[], float | None]]:
+    """A function to be given frames like a segmenter, and one that then says at which scale a network is to see them.
+
+    method: deepsea or path/to/model.onnx.
+    """
+    from celltraces.segmentation.learned import ScaleSearch, load_network
+
+    search = ScaleSearch(load_network(method))
+    segment = _covered_part(search)
+    return (_prepared(read_recipe(recipe), segment) if recipe else segment), search.scale
+
+
+def _prepared(prepare: Recipe, segment: Segment) -> Segment:
+    """`segment` for images that a recipe prepares."""
+
+    def prepared(image: np.ndarray, uncovered: np.ndarray | None = None) -> np.ndarray:
+        if uncovered is not None:
+            image = coverage.continued(image, uncovered, mirrored=True)
+        return segment(np.rint(np.clip(prepare.run(image), 0, 65535)).astype(np.uint16), uncovered)
+
+    prepared.wraps = segment
+    return prepared
 
 
 def _covered_part(label: Callable[[np.ndarray], np.ndarray]) -> Segment:

@@ -12,13 +12,14 @@ from scipy import ndimage
 from skimage.morphology import h_maxima
 from skimage.segmentation import watershed
 
+from celltraces.labels import left_out
+
 CORE = 0.3  # by how much cell must be more probable than edge in the core of a cell
 # Shares of the diameter that cells have in the network's picture.
 DEEPEST = 0.54  # depths beyond it count as equal: a long cell is not cut where it is a little narrower
 NECK = 0.135  # by how much a neck between two cells must be narrower (on one side) than both
 SMOOTHING = 0.027
 SHALLOWEST = 0.04  # cores less deep are no cells
-SMALLEST = 0.1  # share of the area of a disk of the diameter; smaller objects are debris
 
 
 def part_cells(
@@ -30,12 +31,15 @@ def part_cells(
     threshold: float,
     diameter: float,
     min_area: float,
-) -> np.ndarray:
-    """Labels 1..N in raster order, `shape`, int32, of cells in a network's outputs, (h, w) float32 each.
+    debris: float,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Labels 1..N in raster order, `shape`, int32, of cells in a network's outputs, (h, w) float32 each, and what was
+    left out, `shape`, uint8 as in `left_out`.
 
     `mask` and `edges` are probabilities of cells and of their edges, `distance` (px) says how deep in a cell a pixel
     lies. Pixels more probable than `threshold` are cells. `diameter`: of cells in the network's picture. Regions are
-    4-connected; those smaller than `min_area` (px of the frame) or than SMALLEST are left out.
+    4-connected; those smaller than `min_area` (px of the frame), or than a share `debris` of the area of a disk of the
+    diameter, are left out.
     """
     seeds = find_seeds(mask, edges, distance, threshold, diameter)
     large = (shape[1], shape[0])
@@ -47,8 +51,9 @@ def part_cells(
     unreached, _ = ndimage.label(inside & (labels == 0))
     labels = np.where(unreached > 0, unreached + labels.max(initial=0), labels)
     per_pixel = shape[0] * shape[1] / mask.size  # px of the frame in a pixel of the network's picture
-    smallest = max(min_area, SMALLEST * np.pi / 4 * diameter**2 * per_pixel)
-    return _numbered(labels, np.bincount(labels.ravel()) >= smallest)
+    smallest = max(min_area, debris * np.pi / 4 * diameter**2 * per_pixel)
+    cells = _numbered(labels, np.bincount(labels.ravel()) >= smallest)
+    return cells, np.uint8(left_out.TOO_SMALL) * ((labels > 0) & (cells == 0))
 
 
 def find_seeds(
@@ -65,9 +70,12 @@ def find_seeds(
     return seeds.astype(np.float32)
 
 
-def typical_diameter(labels: np.ndarray) -> float:
-    """Diameter (px, of a disk of the same area) of the cell in which the median pixel of all cells lies; 0: none."""
-    areas = np.sort(np.bincount(labels.ravel())[1:])
+def typical_diameter(*pictures: np.ndarray) -> float:
+    """Diameter (px, of a disk of the same area) of the cell in which the median pixel of all cells lies; 0: none.
+
+    pictures: label images, each (H, W).
+    """
+    areas = np.sort(np.concatenate([np.bincount(labels.ravel())[1:] for labels in pictures] or [np.zeros(0, np.int64)]))
     if not areas.sum():
         return 0.0
     median = areas[np.searchsorted(np.cumsum(areas), areas.sum() / 2)]

@@ -1,0 +1,35 @@
+"""Before segmentation by a network: find the scale at which it is to see all frames of a dataset."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from celltraces.files import write_text
+from celltraces.preview.frames import find_scale
+from celltraces.runs import job
+
+
+def main(
+    raw: str,
+    output: str,
+    segmentation_method: str,
+    recipe: str | None = None,
+    *,
+    frames: Sequence[tuple[int, int]],
+    channel: int,
+    planes: Sequence[int | None],
+    pyme: Mapping[str, Any],
+) -> None:
+    """Write {"segmentation_scale": number}, or null where the frames that were looked at hold no cells."""
+    scale = find_scale(Path(raw), segmentation_method, recipe, frames=frames, channel=channel, planes=planes, pyme=pyme)
+    write_text(Path(output), json.dumps({"segmentation_scale": scale}) + "\n")
+    if scale is None:
+        job.log.warning("no cells in FOV, frame %s: each FOV finds a scale of its own", frames)
+    else:
+        job.log.info("segmentation_scale: %g, by the size of the cells", scale)
+
+
+if __name__ == "__main__":
+    with job.running(snakemake) as settings:
+        main(output=snakemake.output.scale, **settings)
