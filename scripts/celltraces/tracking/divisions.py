@@ -111,8 +111,8 @@ def find_divisions(
 
     - a track begins (one daughter), another one begins or goes on with another area (the other daughter), and a cell
       was there until then (the mother), give or take `max_gap` frames in which one of them was missed;
-    - the mother was seen in `division_min_age` frames since she began, and of the last RECENT of these in two at least
-      `division_roundness` round;
+    - the mother was seen in `division_min_age` frames since she began, and in one of the last RECENT of these was at
+      least `division_roundness` round (LENIENCE less where she is no larger than cells are) and without a waist;
     - she is not two cells that touch: neither much larger than cells of this movie are, nor has swallowed another;
     - the daughters are of like size, make up her area together, and lie on both sides of where she was;
     - the areas of all three change little from frame to frame;
