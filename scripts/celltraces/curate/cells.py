@@ -1,0 +1,218 @@
+"""List all cells of a FOV, also those that a filter leaves out, and say which ones to look at first."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from celltraces import paths
+from celltraces.curate.scan import Fov
+from celltraces.errors import UserError
+from celltraces.features.filters import near_edge, on_border, too_short
+from celltraces.frames import coverage
+from celltraces.storage.cells import Get, get_array, open_store
+
+BASE = {"fov", "cell", "frame", "good", "position_x", "position_y", "bbox_x0", "bbox_y0", "bbox_x1", "bbox_y1"}
+AREA_JUMP = 1.6  # factor between the areas of a cell in two frames above which it is named
+FAR = 0.8  # displacement between two frames, in widths of the cell, from which it is named
+MARGIN = 2  # px: cells as near to the edge as this may end there
+
+
+@dataclass(frozen=True)
+class Cells:
+    """The cells of a FOV. ids (N,) int64; source (N, T) int64: the region's label in the labels that were segmented
+    and tracked, 0 where the cell is absent; boxes (N, T, 4) int32, half-open y0, x0, y1, x1; areas (N, T) int64, px."""
+
+    ids: np.ndarray
+    source: np.ndarray
+    boxes: np.ndarray
+    areas: np.ndarray
+    shape: tuple[int, int]
+
+    @property
+    def valid(self) -> np.ndarray:
+        return self.source > 0
+
+
+def read_cells(path: Path) -> Cells:
+    """The cells of a store of crops, as segmentation and tracking made them. Raises UserError for a damaged one."""
+    with open_store(path) as get:
+        try:
+            image = json.loads(get("metadata/zarr.json"))["attributes"]
+            ids, valid, boxes, areas = (
+                get_array(get, f"metadata/{name}")[0] for name in ("cell_ids", "valid_frames", "bboxes", "areas")
+            )
+            shape = int(image["height"]), int(image["width"])
+        except (ValueError, KeyError, TypeError):
+            raise UserError(f"{path}: damaged on disk; delete it and run again") from None
+    ids = ids.astype(np.int64)
+    source = np.where(valid, ids[:, None], 0)
+    boxes = np.where(valid[..., None], boxes, 0).astype(np.int32)
+    return Cells(ids, source, boxes, np.where(valid, areas, 0).astype(np.int64), shape)
+
+
+def left_out(cells: Cells, path: Path, pc: int, min_frames: int, border_margin: int) -> list[str]:
+    """Why the filters leave a cell out of the traces, in words; "" where they do not. pc: phase-contrast channel."""
+    short = too_short(cells.valid, min_frames)
+    border = _near_edge(cells, path, pc, border_margin)
+    counts = cells.valid.sum(axis=1)
+    words = []
+    for few, near, count in zip(short.tolist(), border.tolist(), counts.tolist(), strict=True):
+        reasons = []
+        if few:
+            reasons.append(f"in {count} frame{'s' * (count != 1)}, fewer than min_frames {min_frames}")
+        if near:
+            reasons.append(f"within border_margin {border_margin} px of the edge")
+        words.append("; ".join(reasons))
+    return words
+
+
+def _near_edge(cells: Cells, path: Path, pc: int, border_margin: int) -> np.ndarray:
+    """Which cells, (N,) bool, come too near to the edge. Where parts of frames hold no data, the mask of a region
+    counts, which lies in the store below the number that the region had when it was cropped."""
+    found = on_border(cells.valid, cells.boxes, cells.shape, border_margin)
+    with open_store(path) as get:
+        if not border_margin or not coverage.by_frame(json.loads(get("metadata/zarr.json"))["attributes"]):
+            return found
+        for row in np.flatnonzero(~found).tolist():
+            for label in np.unique(cells.source[row][cells.valid[row]]).tolist():
+                there = cells.source[row] == label
+                region = (np.array([label]), there[None], cells.boxes[row][None])
+                found[row] |= bool(near_edge(get, *region, pc, border_margin)[0])
+    return found
+
+
+def suspicion(cells: Cells, n_frames: int) -> tuple[list[float], list[list[dict[str, Any]]]]:
+    """How much each cell wants to be looked at, 0 for not at all, and why: what, and in which frame."""
+    scores, reasons = [], []
+    for row, valid in enumerate(cells.valid):
+        frames = np.flatnonzero(valid)
+        found: list[tuple[float, int, str]] = []
+        if len(frames):
+            boxes, areas = cells.boxes[row, frames].astype(float), cells.areas[row, frames].astype(float)
+            found += _jumps(frames, areas, boxes)
+            found += _ends(frames, boxes, cells.shape, n_frames)
+        found.sort(key=lambda reason: (-reason[0], reason[1]))
+        scores.append(round(sum(score for score, _, _ in found), 3))
+        reasons.append([{"frame": frame, "what": what} for _, frame, what in found[:4]])
+    return scores, reasons
+
+
+def _jumps(frames: np.ndarray, areas: np.ndarray, boxes: np.ndarray) -> list[tuple[float, int, str]]:
+    """Jumps of area and place, and gaps: how bad, the frame in which it shows, words."""
+    found = []
+    factor = areas[1:] / np.maximum(areas[:-1], 1)
+    change = np.maximum(factor, 1 / np.maximum(factor, 1e-9))
+    middles = (boxes[:, :2] + boxes[:, 2:]) / 2
+    moved = np.hypot(*(middles[1:] - middles[:-1]).T)
+    widths = moved / np.sqrt(np.maximum(areas[:-1], 1))
+    gaps = np.diff(frames) - 1
+    for at in np.flatnonzero(change >= AREA_JUMP).tolist():
+        found.append((float(np.log2(change[at])), int(frames[at + 1]), f"area × {factor[at]:.2g}"))
+    for at in np.flatnonzero(widths >= FAR).tolist():
+        found.append((float(widths[at]), int(frames[at + 1]), f"moves {moved[at]:.0f} px"))
+    for at in np.flatnonzero(gaps).tolist():
+        count = int(gaps[at])
+        found.append((0.4 + 0.1 * count, int(frames[at]) + 1, f"gap of {count} frame{'s' * (count != 1)}"))
+    return found
+
+
+def _ends(
+    frames: np.ndarray, boxes: np.ndarray, shape: tuple[int, int], n_frames: int
+) -> list[tuple[float, int, str]]:
+    """A track that begins late or ends early although the cell does not come from, or leave through, the edge."""
+    found = []
+    for at, edge, words in ((0, 0, "begins late"), (-1, n_frames - 1, "ends early")):
+        away = boxes[at].min() > MARGIN and boxes[at][2] < shape[0] - MARGIN and boxes[at][3] < shape[1] - MARGIN
+        if frames[at] != edge and away:
+            found.append((0.5, int(frames[at]), words))
+    return found
+
+
+@dataclass(frozen=True)
+class Traces:
+    """The table of traces of a FOV: columns by name; `row_of` finds a row by (cell, frame)."""
+
+    cell: np.ndarray
+    frame: np.ndarray
+    good: np.ndarray
+    features: dict[str, np.ndarray]
+
+    def by_region(self, column: str, source: np.ndarray) -> np.ndarray:
+        """(N, T) float32: a feature of the regions that `source` (N, T) names, NaN where the table has none."""
+        values = np.full(source.shape, np.nan, np.float32)
+        if not self.cell.size or not source.size:
+            return values
+        n_frames = source.shape[1]
+        inside = (self.frame >= 0) & (self.frame < n_frames)
+        keys = self.cell[inside] * n_frames + self.frame[inside]
+        order = np.argsort(keys, kind="stable")
+        wanted = np.where(source > 0, source * n_frames + np.arange(n_frames), -1)
+        places = np.minimum(np.searchsorted(keys[order], wanted), len(keys) - 1)
+        hit = keys[order][places] == wanted
+        values[hit] = self.features[column][inside][order][places[hit]]
+        return values
+
+
+def read_traces(path: Path) -> Traces:
+    """The traces of a FOV; empty where there is no table yet. Raises UserError for one that is damaged."""
+    from pyarrow import ArrowException, csv
+
+    try:
+        table = csv.read_csv(path, csv.ReadOptions(use_threads=False))
+        columns = {name: table[name].to_numpy() for name in table.column_names}
+        return Traces(
+            columns["cell"].astype(np.int64),
+            columns["frame"].astype(np.int64),
+            columns["good"].astype(bool),
+            {name: values.astype(np.float32) for name, values in columns.items() if _is_feature(name, values)},
+        )
+    except FileNotFoundError:
+        nothing = np.zeros(0, np.int64)
+        return Traces(nothing, nothing, nothing.astype(bool), {})
+    except (ArrowException, OSError, KeyError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(f"{path}: cannot be read as a table ({reason}); delete it and run again") from None
+
+
+def _is_feature(name: str, values: np.ndarray) -> bool:
+    return name not in BASE and "_ch_" in name and values.dtype.kind in "iuf"
+
+
+def film(
+    path: Path, source: Sequence[int], frames: Sequence[int], names: Sequence[str], masks: str
+) -> tuple[list[list[np.ndarray]], list[np.ndarray]]:
+    """The crops of a cell in some frames, by channel, each (h, w) float; and its masks, (h, w) uint8.
+
+    source: the region's label in each of these frames. Raises UserError where a crop is not there.
+    """
+    with open_store(path) as get:
+        crops = {label: [_crop(get, name, label) for name in (*names, masks)] for label in dict.fromkeys(source)}
+    at = list(zip(source, frames, strict=True))
+    images = [[crops[label][row][frame] for label, frame in at] for row in range(len(names))]
+    return images, [crops[label][-1][frame] for label, frame in at]
+
+
+def _crop(get: Get, name: str, label: int) -> np.ndarray:
+    """A cell's crop in counts (T, h, w), NaN in frames that the file does not hold; a mask as it is."""
+    crop, attributes = get_array(get, f"{name}/{label}/0")
+    if "scale" in attributes:
+        crop = crop * np.float32(attributes["scale"]) + np.float32(attributes.get("offset", 0))
+        crop[list(attributes.get("missing_frames", ()))] = np.nan
+    return crop
+
+
+def crops_in(path: Path) -> list[str]:
+    """Names of the channels of which a store has crops."""
+    if path.suffix == ".zip":
+        with zipfile.ZipFile(path) as archive:
+            names = {name.split("/")[0] for name in archive.namelist()}
+    else:
+        names = {entry.name for entry in path.iterdir() if entry.is_dir()}
+    return sorted(name for name in names if paths.is_phase_contrast(name) or name.startswith("fl_ch_"))
