@@ -21,7 +21,7 @@ PYTHON = ROOT / ".venv/bin/python"
 LEVELS = {
     "unit": """
         background bit_morphology child_process code_digest config config_fuzz coverage crop curation docs
-        environment exposure features fitting foreign_arrays formats_deepcell formats_playnano formats_pyama
+        edits environment exposure features fitting foreign_arrays formats_deepcell formats_playnano formats_pyama
         formats_pyme formats_tracks future_dates house images kinetics left_out levels lock merge
         methods missing movie_file nd2_internals outline phantoms pictures plan preview psf quality recipe
         report segmentation shifts simulate stage_movement store torch_file touching tracking userpaths

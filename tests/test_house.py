@@ -20,6 +20,7 @@ RANKS = (
     ("array_types", "errors", "files", "paths"),
     ("plugins", "storage"),
     ("frames", "kinetics", "labels", "pictures"),
+    ("edits",),
     ("fluorescence", "results", "tracking"),
     ("runs",),
     ("exports", "features"),

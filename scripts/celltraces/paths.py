@@ -5,6 +5,7 @@ Templates keep Snakemake's wildcards ({dataset}, {fov}); `fov` is the number wit
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 # Folders beside those of the datasets, for what goes with the results.
@@ -45,14 +46,19 @@ def corrected(channel: int) -> str:
     return f"seg_corrected_ch_{channel}"
 
 
+def edited(channel: int) -> str:
+    """Name of the tracked or corrected labels after a person's edits of tracks."""
+    return f"seg_edited_ch_{channel}"
+
+
 def registered(channel: int) -> str:
     """Name of a fluorescence channel laid over the phase contrast by its shift field."""
     return f"fl_registered_ch_{channel}"
 
 
 def cropped_as(name: str) -> str:
-    """Name in cells.zarr of a channel of images.zarr: one mask, corrected or not, and light, registered or not."""
-    return name.replace("seg_corrected", "seg_tracked").replace("fl_registered", "fl")
+    """Name in cells.zarr of a channel of images.zarr: one mask, whoever corrected it, and light, registered or not."""
+    return re.sub("^seg_(corrected|edited)", "seg_tracked", name).replace("fl_registered", "fl")
 
 
 def background(channel: int) -> str:
@@ -94,6 +100,10 @@ class Layout:
         self.tidy = f"{self.dataset}/{{dataset}}_traces"  # .csv and .parquet
         self.curation = f"{self.results}/{CURATION}"
         self.decisions = f"{self.fov}/{self.base}{DECISIONS}"
+        self.edits = f"{self.results}/edits"  # a file for each author
+        self.base_regions = f"{self.fov}/{self.base}_base_regions.zarr.zip"  # what edits of tracks were applied to
+        self.lineage_edited = f"{self.fov}/{self.base}_lineage_edited.csv"
+        self.edits_outcomes = f"{self.dataset}/edits.csv"
         self.places = f"{self.results}/{PLACES}/{{dataset}}/fov_{{fov}}.csv"
         self.fitted = f"{self.dataset}/{{sample}}_{{column}}_fitted_{{model}}.csv"
         self.shift_field = f"{self.results}/{SHIFT_FIELD}"

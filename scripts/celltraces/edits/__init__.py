@@ -1,0 +1,1 @@
+"""A person's edits of cells and tracks: records on disk, and what they make of the tracked labels."""
