@@ -17,6 +17,7 @@ from starlette.routing import Route
 
 from celltraces.curate import browse, pixels, security
 from celltraces.curate.browse import Results
+from celltraces.curate.decide import Refused
 from celltraces.errors import UserError
 from celltraces.pictures import web
 
@@ -46,6 +47,7 @@ def make_app(results: Results, token: str) -> security.App:
         "results": lambda found, _: as_json(browse.listing(found)),
         "state": lambda found, query: as_json(browse.state(found, *fov_of(query))),
         "fov": lambda found, query: as_json(browse.details(found, *fov_of(query))),
+        "cells": lambda found, query: as_json(browse.cells_now(found, *fov_of(query))),
         "boxes": boxes,
         "traces": traces,
         "frame": frame,
@@ -56,6 +58,7 @@ def make_app(results: Results, token: str) -> security.App:
         "film": film,
     }
     routes += [Route(f"/api/{name}", _answer(results, make)) for name, make in answers.items()]
+    routes.append(Route("/api/edit", _edit(results), methods=["POST"]))
     return security.guarded(Starlette(routes=routes), token)
 
 
@@ -76,17 +79,39 @@ def _answer(
     return endpoint
 
 
+def _edit(results: Results) -> Callable[[Request], Any]:
+    """The route that saves a decision: the answer comes when it is on the disk."""
+
+    async def endpoint(request: Request) -> Response:
+        body = b""
+        async for part in request.stream():
+            body += part
+            if len(body) > security.MOST_BYTES:
+                return PlainTextResponse(f"the body is to be of at most {security.MOST_BYTES} bytes", 413)
+        try:
+            asked = json.loads(body)
+        except (ValueError, RecursionError):
+            return PlainTextResponse("the body is not JSON", 400)
+        if not isinstance(asked, dict):
+            return PlainTextResponse("the body is to be an object", 400)
+        return await run_in_threadpool(in_one_line, lambda: as_json(browse.save(results, asked)))
+
+    return endpoint
+
+
 def in_one_line(make: Callable[[], Response]) -> Response:
     """What `make` returns; what the user or a file is to blame for becomes one line of text."""
     try:
         return make()
+    except Refused as error:
+        return PlainTextResponse(str(error), 409)
     except UserError as error:
         return PlainTextResponse(str(error), 404)
 
 
 def as_json(data: Any) -> Response:
-    """JSON; numbers that are not finite are null."""
-    return JSONResponse(json.loads(json.dumps(data), parse_constant=lambda _: None))
+    """Data as JSON. Raises ValueError for numbers that are not finite, which browsers do not know."""
+    return JSONResponse(data)
 
 
 def fov_of(query: Mapping[str, str]) -> tuple[str, int]:
@@ -103,7 +128,7 @@ def whole(query: Mapping[str, str], name: str) -> int:
 
 def boxes(results: Results, query: Mapping[str, str]) -> Response:
     """(N, T, 4) int32: y0, x0, y1, x1 of each cell in each frame; zeros where it is absent."""
-    return Response(browse.view(results, *fov_of(query)).cells.boxes.astype("<i4").tobytes(), media_type=BYTES)
+    return Response(browse.boxes(results, *fov_of(query)).astype("<i4").tobytes(), media_type=BYTES)
 
 
 def traces(results: Results, query: Mapping[str, str]) -> Response:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import csv
+import hashlib
 import threading
 from collections import OrderedDict
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,39 +15,71 @@ import numpy as np
 
 from celltraces import paths
 from celltraces.curate import cells as cell_lists
-from celltraces.curate import scan
-from celltraces.curate.cells import Cells, Traces
+from celltraces.curate import decide, scan
+from celltraces.curate.cells import Base, Cells, Traces
+from celltraces.curate.decide import Author
 from celltraces.curate.pixels import Reader
 from celltraces.curate.scan import Fov
+from celltraces.edits.records import Edit
+from celltraces.edits.replay import Origins, Result
+from celltraces.edits.undo import in_force
 from celltraces.errors import UserError
+from celltraces.labels import lineage
 from celltraces.pictures import legend
 from celltraces.report import digest, fov_digest
+from celltraces.results.curation import read_decisions
 from celltraces.storage.cells import open_store
 
 KEPT_VIEWS = 3  # FOVs whose cells and traces are kept in memory
 FILM_FRAMES, FILM_WIDTH = 10, 56  # frames of a film strip; px: width of a picture in it
+# How outlines are drawn; those of cells in the tables as in the report. All are told apart by their dashes, too.
+COLOURS = {
+    "kept": "#{:02x}{:02x}{:02x}".format(*fov_digest.KEPT),
+    "bad": "#ff5a1f",
+    "left out": "#56c8ff",
+    "excluded": "#ff7ae0",
+    "chosen": "#ffffff",
+}
 
 
 @dataclass(frozen=True)
 class View:
     """What is kept of a FOV while the page shows it; `version` changes when a run makes something of it anew."""
 
+    fov: Fov
     version: str
     pc: int | None
-    cells: Cells
+    base: Base
+    origins: Origins | None
     traces: Traces
+    refused: dict[int, set[int] | None]  # by curation.csv and inspected tables: cell -> frames, None for all
+    limits: tuple[int, int]  # min_frames, border_margin
+    arranged: dict[str, Arranged] = field(default_factory=dict)  # the last one, by the digest of who owns what
+
+
+@dataclass(frozen=True)
+class Arranged:
+    """The cells of a FOV for one state of the edits of tracks, and what is said of them."""
+
+    tracks: str
+    cells: Cells
     left_out: list[str]
+    scores: list[float]
+    why: list[list[dict[str, Any]]]
+    light: list[float | None]
 
 
 @dataclass
 class Results:
-    """A folder of results, and what is kept of it in memory."""
+    """A folder of results, and what is kept of it in memory. command: what takes the decisions into the tables."""
 
     folder: Path
+    author: Author
+    command: str
     reader: Reader = field(default_factory=Reader)
     datasets: dict[str, dict[int, Fov]] = field(default_factory=dict)
     views: OrderedDict[tuple[str, int], View] = field(default_factory=OrderedDict)
-    lock: threading.Lock = field(default_factory=threading.Lock)
+    lock: threading.RLock = field(default_factory=threading.RLock)
 
     def look_again(self) -> None:
         """List datasets and FOVs as they are now."""
@@ -64,23 +99,40 @@ class Results:
 def listing(results: Results) -> dict[str, Any]:
     """All datasets with their FOVs."""
     results.look_again()
+    seen: dict[tuple[str, int], set[tuple[int, int, int]]] = {}
+    for edit in in_force(results.author.edits()[0])[0]:
+        if edit.op == "seen" and edit.cell:
+            seen.setdefault((edit.dataset, edit.fov), set()).add(edit.cell[:1])
     datasets = []
     for name, fovs in results.datasets.items():
         found = scan.findings(results.folder, name)
+        problems = not_applied(results.folder, name)
         datasets.append(
             {
                 "name": name,
                 "fovs": [
-                    {**scan.summary(fov), "findings": len(found.get(number, ()))} for number, fov in fovs.items()
+                    {
+                        **scan.summary(fov),
+                        "findings": len(found.get(number, ())),
+                        "problems": problems.get(number, 0),
+                        "seen": len(seen.get((name, number), ())),
+                    }
+                    for number, fov in fovs.items()
                 ],
             }
         )
-    return {"folder": results.folder.name, "datasets": datasets}
+    return {"folder": results.folder.name, "datasets": datasets, "colours": COLOURS}
 
 
 def state(results: Results, dataset: str, number: int) -> dict[str, Any]:
     """What the page asks for again and again: whether what it shows is still what is there."""
-    return {"version": scan.version(results.fov(dataset, number))}
+    fov = results.fov(dataset, number)
+    edits = results.author.of_fov(dataset, number)
+    return {"version": scan.version(fov), "decided": _digest_of(edits)}
+
+
+def _digest_of(edits: list[Edit]) -> str:
+    return f"{len(edits)}-{edits[-1].id if edits else ''}"
 
 
 def view(results: Results, dataset: str, number: int) -> View:
@@ -93,8 +145,7 @@ def view(results: Results, dataset: str, number: int) -> View:
         if known and known.version == now:
             results.views.move_to_end(key)
             return known
-    made = _view(results, fov, now)
-    with results.lock:
+        made = _view(results, fov, now)
         results.views[key] = made
         while len(results.views) > KEPT_VIEWS:
             results.views.popitem(last=False)
@@ -103,21 +154,52 @@ def view(results: Results, dataset: str, number: int) -> View:
 
 def _view(results: Results, fov: Fov, version: str) -> View:
     pc = scan.phase_contrast(fov)
-    traces = cell_lists.read_traces(fov.traces)
-    if pc is None or not fov.cells.exists():
-        nothing = np.zeros((0, 0), np.int64)
-        cells = Cells(nothing[:, 0], nothing, np.zeros((0, 0, 4), np.int32), nothing, (0, 0))
-        return View(version, pc, cells, traces, [])
-    cells = cell_lists.read_cells(fov.cells)
     params = scan.record(results.folder, fov.dataset).get("params", {})
-    limits = int(params.get("min_frames", 0)), int(params.get("border_margin", 0))
-    return View(version, pc, cells, traces, cell_lists.left_out(cells, fov.cells, pc, *limits))
+    limits = int(params.get("min_frames") or 0), int(params.get("border_margin") or 0)
+    if pc is None or not fov.cells.exists():
+        return View(fov, version, pc, cell_lists.nothing(0), None, cell_lists.read_traces(fov.traces), {}, limits)
+    base = cell_lists.read_base(fov.cells, fov.file("base_regions.zarr.zip"))
+    refused: dict[int, set[int] | None] = {}
+    if fov.file(paths.DECISIONS).is_file():
+        for cell, frames, good in read_decisions(fov.file(paths.DECISIONS)):
+            if not good:
+                refused[cell] = frames
+            else:
+                refused.pop(cell, None)
+    table = fov.file("lineage.csv")
+    origins = lineage.read_table(table) if table.is_file() else None
+    return View(fov, version, pc, base, origins, cell_lists.read_traces(fov.traces), refused, limits)
+
+
+def decided(results: Results, shown: View, new: Edit | None = None) -> Result:
+    """What all edits of a FOV make of its cells; see `decide.outcome_of_all`."""
+    edits = results.author.of_fov(shown.fov.dataset, shown.fov.number)
+    return decide.outcome_of_all(shown.base.regions, edits, image_of(results, shown), shown.origins, new)
+
+
+def image_of(results: Results, shown: View) -> decide.Image:
+    """Base labels by frame."""
+    return lambda frame: results.reader.read(label_array(shown.fov), frame)
+
+
+def arranged(shown: View, result: Result) -> Arranged:
+    """The cells for this state of the edits, with what is said of them; made once for each state of the tracks."""
+    tracks = hashlib.sha256(result.cell.tobytes()).hexdigest()[:16]
+    known = shown.arranged.get(tracks)
+    if known is None:
+        cells = cell_lists.arrange(shown.base, result.cell)
+        left_out = [] if shown.pc is None else cell_lists.left_out(cells, shown.fov.cells, shown.pc, *shown.limits)
+        scores, why = cell_lists.suspicion(cells, shown.base.regions.n_frames)
+        known = Arranged(tracks, cells, left_out, scores, why, brightness(shown, cells))
+        shown.arranged.clear()
+        shown.arranged[tracks] = known
+    return known
 
 
 def details(results: Results, dataset: str, number: int) -> dict[str, Any]:
     """One FOV: channels, times, findings, and its cells by columns."""
-    fov = results.fov(dataset, number)
     shown = view(results, dataset, number)
+    fov = shown.fov
     attributes = scan.attributes(fov)
     titles = {str(key): str(value) for key, value in attributes.get("channels", {}).items()}
     channels, problems = [], []
@@ -131,8 +213,6 @@ def details(results: Results, dataset: str, number: int) -> dict[str, Any]:
     columns = list(shown.traces.features)
     named = {name.rpartition("_ch_")[2]: name.rpartition("_ch_")[2] for name in columns} | titles
     return {
-        "dataset": dataset,
-        "fov": number,
         "name": str(attributes.get("name", "")),
         "version": shown.version,
         "frames": n_frames,
@@ -145,52 +225,165 @@ def details(results: Results, dataset: str, number: int) -> dict[str, Any]:
         "columns": [{"name": name, "label": legend.label_of(name, named)} for name in columns],
         "findings": scan.findings(results.folder, dataset).get(number, []),
         "problems": problems,
-        "cells": cell_columns(shown, n_frames),
+        **cells_now(results, dataset, number),
     }
 
 
-def cell_columns(shown: View, n_frames: int) -> dict[str, list[Any]]:
-    """The list of cells, a column for each property."""
-    cells, traces = shown.cells, shown.traces
-    counts = cells.valid.sum(axis=1)
-    first = np.where(counts > 0, cells.valid.argmax(axis=1) if counts.size else 0, 0)
-    last = np.where(counts > 0, n_frames - 1 - cells.valid[:, ::-1].argmax(axis=1) if counts.size else 0, 0)
-    in_table = {*np.unique(traces.cell).tolist()}
-    refused = {*np.unique(traces.cell[~traces.good]).tolist()}
-    scores, why = cell_lists.suspicion(cells, n_frames)
-    state = []
-    for cell, reason in zip(cells.ids.tolist(), shown.left_out, strict=True):
-        state.append("bad" if cell in refused else "kept" if cell in in_table or not reason else "left out")
+def cells_now(results: Results, dataset: str, number: int) -> dict[str, Any]:
+    """The cells of a FOV after all decisions, and the decisions."""
+    shown = view(results, dataset, number)
+    edits = results.author.of_fov(dataset, number)
+    result = decided(results, shown)
+    now = arranged(shown, result)
+    regions = shown.base.regions
+    moved = np.flatnonzero(result.cell != regions.label)
+    left_out = np.flatnonzero(result.excluded)
     return {
-        "n": cells.ids.tolist(),
+        "dataset": dataset,
+        "fov": number,
+        "cells": cell_columns(shown, now, result, edits),
+        "tracks": now.tracks,
+        "moved": np.stack([regions.frame[moved], regions.label[moved], result.cell[moved]], axis=1).tolist(),
+        "excluded": np.stack([result.cell[left_out], regions.frame[left_out]], axis=1).tolist()
+        + [[cell, frame] for cell, frames in shown.refused.items() if frames for frame in sorted(frames)],
+        "excluded_frames": sorted(result.excluded_frames),
+        "edits": [_told(edit, result, results.author.name) for edit in edits],
+        "decided": _digest_of(edits),
+        "pending": pending(results, dataset),
+        "author": results.author.name,
+        "writable": not results.author.why_not,
+        "why_not": results.author.why_not,
+        "command": results.command,
+    }
+
+
+def _told(edit: Edit, result: Result, author: str) -> dict[str, Any]:
+    """An edit for the list of decisions."""
+    status, reason, cell = result.outcomes[edit.id]
+    return {
+        "id": edit.id,
+        "by": edit.by,
+        "mine": edit.by == author,
+        "when": edit.when,
+        "op": edit.op,
+        "words": decide.words(edit, cell),
+        "note": edit.note,
+        "frames": decide.frames_of(edit),
+        "status": status,
+        "reason": reason,
+        "undone": status == decide.UNDONE,
+    }
+
+
+def cell_columns(shown: View, now: Arranged, result: Result, edits: list[Edit]) -> dict[str, list[Any]]:
+    """The list of cells, a column for each property."""
+    cells, n_frames = now.cells, shown.base.regions.n_frames
+    ids = cells.ids.tolist()
+    counts = cells.valid.sum(axis=1)
+    first = cells.valid.argmax(axis=1) if len(ids) else counts
+    last = n_frames - 1 - cells.valid[:, ::-1].argmax(axis=1) if len(ids) else counts
+    states = []
+    for cell, reason in zip(ids, now.left_out, strict=True):
+        verdict = result.good.get(cell)
+        refused = verdict is False or (verdict is None and shown.refused.get(cell, ()) is None)
+        states.append("bad" if refused else "left out" if reason and not verdict else "kept")
+    notes: dict[int, str] = {}
+    for edit in in_force(edits)[0]:
+        cell_now = result.outcomes[edit.id].cell
+        if edit.note and cell_now:
+            notes[cell_now] = edit.note
+    return {
+        "n": ids,
         "first": first.tolist(),
         "last": last.tolist(),
         "frames": counts.tolist(),
-        "state": state,
-        "reason": shown.left_out,
-        "score": scores,
-        "why": why,
-        "light": brightness(shown),
+        "state": states,
+        "reason": now.left_out,
+        "score": now.scores,
+        "why": now.why,
+        "light": now.light,
+        "seen": [cell in result.seen for cell in ids],
+        "notes": [notes.get(cell, "") for cell in ids],
     }
 
 
-def brightness(shown: View) -> list[float | None]:
+def brightness(shown: View, cells: Cells) -> list[float | None]:
     """The mean of the first intensity of each cell over its frames, by which the list can be sorted."""
     column = next((name for name in shown.traces.features if name.startswith("intensity")), None)
     if column is None:
-        return [None] * len(shown.cells.ids)
-    values = shown.traces.by_region(column, shown.cells.source)
+        return [None] * len(cells.ids)
+    values = shown.traces.by_region(column, cells.stored)
     there = np.isfinite(values)
     sums, counts = np.where(there, values, 0).sum(axis=1), there.sum(axis=1)
     return [float(total / count) if count else None for total, count in zip(sums, counts, strict=True)]
 
 
+# ------------------------------------------------------------------------------------------------ what the tables say
+
+
+def _outcomes(folder: Path, dataset: str) -> list[dict[str, str]]:
+    """The rows of edits.csv, which the last run wrote; empty where there is none."""
+    try:
+        with open(paths.Layout(str(folder)).edits_outcomes.format(dataset=dataset), encoding="utf-8", newline="") as file:
+            return list(csv.DictReader(file))
+    except (OSError, ValueError, csv.Error):
+        return []
+
+
+def not_applied(folder: Path, dataset: str) -> dict[int, int]:
+    """By FOV: how many edits the last run could not apply."""
+    counts: dict[int, int] = {}
+    for row in _outcomes(folder, dataset):
+        if row.get("status") in decide.PROBLEMS and (row.get("fov") or "").isdigit():
+            counts[int(row["fov"])] = counts.get(int(row["fov"]), 0) + 1
+    return counts
+
+
+def pending(results: Results, dataset: str) -> int:
+    """How many decisions on a dataset the tables do not know: made, or taken back, since the last run."""
+    edits = [edit for edit in results.author.edits()[0] if edit.dataset == dataset]
+    now = {edit.id for edit in in_force(edits)[0] if edit.op != "seen"}
+    rows = _outcomes(results.folder, dataset)
+    known = {row["id"] for row in rows if row.get("status") != decide.UNDONE and row.get("op") not in ("undo", "seen")}
+    return len(now ^ known)
+
+
+# ---------------------------------------------------------------------------------------------------- what is saved
+
+
+def save(results: Results, request: Mapping[str, Any], make: Callable[..., Edit] = decide.edit_of) -> dict[str, Any]:
+    """Save the decision that the page asks for. Returns the cells as they are then, and `said`: it in words."""
+    dataset, number = request.get("dataset"), request.get("fov")
+    if not isinstance(dataset, str) or not isinstance(number, int) or isinstance(number, bool):
+        raise decide.Refused("dataset and fov are to be named")
+    author = results.author
+    if author.why_not:
+        raise decide.Refused(author.why_not)
+    shown = view(results, dataset, number)
+    with author.saving:
+        before = decided(results, shown)
+        edit = make(request, author, shown.base.regions, before, image_of(results, shown))
+        result = decided(results, shown, edit)
+        author.save(edit)
+    told = decide.words(edit, result.outcomes[edit.id].cell)
+    return {**cells_now(results, dataset, number), "said": told, "id": edit.id}
+
+
+# ---------------------------------------------------------------------------------------------------------- pictures
+
+
+def boxes(results: Results, dataset: str, number: int) -> np.ndarray:
+    """(N, T, 4) int32: y0, x0, y1, x1 of each cell in each frame; zeros where it is absent."""
+    shown = view(results, dataset, number)
+    return arranged(shown, decided(results, shown)).cells.boxes
+
+
 def trace_values(results: Results, dataset: str, number: int, column: str) -> np.ndarray:
-    """(N, T) float32 of a feature."""
+    """(N, T) float32 of a feature; NaN where the tables have none yet."""
     shown = view(results, dataset, number)
     if column not in shown.traces.features:
         raise UserError(f"there is no feature {column!r} in the traces of FOV {number}")
-    return shown.traces.by_region(column, shown.cells.source)
+    return shown.traces.by_region(column, arranged(shown, decided(results, shown)).cells.stored)
 
 
 def pixel_array(fov: Fov, channel: str, level: int) -> Path:
@@ -201,7 +394,7 @@ def pixel_array(fov: Fov, channel: str, level: int) -> Path:
 
 
 def label_array(fov: Fov) -> Path:
-    """The labels that cells are made of: tracked, or as a person corrected them."""
+    """The base labels: tracked, or as a person corrected them in a file."""
     pc = scan.phase_contrast(fov)
     if pc is None:
         raise UserError(f"FOV {fov.number} of {fov.dataset} has no cells: it has no phase contrast")
@@ -211,23 +404,22 @@ def label_array(fov: Fov) -> Path:
 
 def thumbnail(results: Results, dataset: str, number: int) -> bytes:
     """The picture of a FOV that the report has, WebP."""
-    fov = results.fov(dataset, number)
-    with open_store(fov.digest) as get:
+    with open_store(results.fov(dataset, number).digest) as get:
         return get(digest.THUMBNAIL)
 
 
 def film_strip(results: Results, dataset: str, number: int, cell: int) -> tuple[bytes, dict[str, Any]]:
     """The film strip of a cell as WebP, with the frames and channels on it."""
-    fov = results.fov(dataset, number)
     shown = view(results, dataset, number)
-    row = np.flatnonzero(shown.cells.ids == cell)
-    if not row.size or shown.pc is None:
-        raise UserError(f"there is no cell {cell} in FOV {number} of {dataset}")
-    source = shown.cells.source[int(row[0])]
-    frames = fov_digest.evenly_spaced(np.flatnonzero(source), FILM_FRAMES)
-    names = [name for name in scan.channels(fov) if name in cell_lists.crops_in(fov.cells)]
+    cells = arranged(shown, decided(results, shown)).cells
+    row = np.flatnonzero(cells.ids == cell)
+    stored = cells.stored[row[0]] if row.size else np.zeros(0, np.int64)
+    if shown.pc is None or not (stored > 0).any():
+        raise UserError(f"there is no film of cell {cell} in FOV {number} of {dataset} before the next run")
+    frames = fov_digest.evenly_spaced(np.flatnonzero(stored), FILM_FRAMES)
+    names = [name for name in scan.channels(shown.fov) if name in cell_lists.crops_in(shown.fov.cells)]
     images, masks = cell_lists.film(
-        fov.cells, source[frames].tolist(), frames.tolist(), names, paths.tracked(shown.pc)
+        shown.fov.cells, stored[frames].tolist(), frames.tolist(), names, paths.tracked(shown.pc)
     )
     tiles = np.array([[fov_digest.tile(image, FILM_WIDTH) for image in of_channel] for of_channel in images])
     outlines = np.array([fov_digest.tile(mask, FILM_WIDTH) for mask in masks]) > 0.5

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from celltraces import paths
-from celltraces.curate.scan import Fov
+from celltraces.edits import regions as edit_regions
+from celltraces.edits.regions import Regions
 from celltraces.errors import UserError
 from celltraces.features.filters import near_edge, on_border, too_short
 from celltraces.frames import coverage
@@ -25,36 +26,69 @@ MARGIN = 2  # px: cells as near to the edge as this may end there
 
 
 @dataclass(frozen=True)
+class Base:
+    """The regions of a FOV before any edit. stored (R,) int64: the cell as which crops and traces hold each of them
+    now, 0 for none; shape: height and width of a frame."""
+
+    regions: Regions
+    stored: np.ndarray
+    shape: tuple[int, int]
+
+
+@dataclass(frozen=True)
 class Cells:
-    """The cells of a FOV. ids (N,) int64; source (N, T) int64: the region's label in the labels that were segmented
-    and tracked, 0 where the cell is absent; boxes (N, T, 4) int32, half-open y0, x0, y1, x1; areas (N, T) int64, px."""
+    """The cells of a FOV after the edits. ids (N,) int64. By cell and frame (N, T): stored, the number as which crops
+    and traces hold the region now, 0 for none; boxes (N, T, 4) int32, half-open y0, x0, y1, x1; areas, px, 0 where
+    the cell is absent."""
 
     ids: np.ndarray
-    source: np.ndarray
+    stored: np.ndarray
     boxes: np.ndarray
     areas: np.ndarray
     shape: tuple[int, int]
 
     @property
     def valid(self) -> np.ndarray:
-        return self.source > 0
+        return self.areas > 0
 
 
-def read_cells(path: Path) -> Cells:
-    """The cells of a store of crops, as segmentation and tracking made them. Raises UserError for a damaged one."""
-    with open_store(path) as get:
+def read_base(store: Path, kept: Path) -> Base:
+    """The base regions of a FOV. store: cells.zarr; kept: what the last run's edits of tracks left, if it is there.
+
+    Raises UserError for a damaged store.
+    """
+    with open_store(store) as get:
         try:
             image = json.loads(get("metadata/zarr.json"))["attributes"]
-            ids, valid, boxes, areas = (
-                get_array(get, f"metadata/{name}")[0] for name in ("cell_ids", "valid_frames", "bboxes", "areas")
-            )
             shape = int(image["height"]), int(image["width"])
+            if kept.exists():
+                regions, stored = edit_regions.read_regions(kept)
+            else:
+                regions = edit_regions.of_cells(get)
+                stored = regions.label
         except (ValueError, KeyError, TypeError):
-            raise UserError(f"{path}: damaged on disk; delete it and run again") from None
-    ids = ids.astype(np.int64)
-    source = np.where(valid, ids[:, None], 0)
-    boxes = np.where(valid[..., None], boxes, 0).astype(np.int32)
-    return Cells(ids, source, boxes, np.where(valid, areas, 0).astype(np.int64), shape)
+            raise UserError(f"{store}: damaged on disk; delete it and run again") from None
+    return Base(regions, stored.astype(np.int64), shape)
+
+
+def nothing(n_frames: int) -> Base:
+    """The base of a FOV without cells."""
+    empty = np.zeros(0, np.int64)
+    regions = Regions(n_frames, empty.astype(np.int32), empty, empty, np.zeros((0, 4), np.int32))
+    return Base(regions, empty, (0, 0))
+
+
+def arrange(base: Base, owner: np.ndarray) -> Cells:
+    """The cells when each region belongs to `owner` (R,), 0 for background."""
+    regions = base.regions
+    there = np.flatnonzero(owner > 0)
+    ids, rows = np.unique(owner[there], return_inverse=True)
+    frames = regions.frame[there]
+    stored, areas = (np.zeros((len(ids), regions.n_frames), np.int64) for _ in range(2))
+    boxes = np.zeros((len(ids), regions.n_frames, 4), np.int32)
+    stored[rows, frames], areas[rows, frames] = base.stored[there], regions.area[there]
+    boxes[rows, frames] = regions.box[there]
+    return Cells(ids.astype(np.int64), stored, boxes, areas, base.shape)
 
 
 def left_out(cells: Cells, path: Path, pc: int, min_frames: int, border_margin: int) -> list[str]:
@@ -81,8 +115,8 @@ def _near_edge(cells: Cells, path: Path, pc: int, border_margin: int) -> np.ndar
         if not border_margin or not coverage.by_frame(json.loads(get("metadata/zarr.json"))["attributes"]):
             return found
         for row in np.flatnonzero(~found).tolist():
-            for label in np.unique(cells.source[row][cells.valid[row]]).tolist():
-                there = cells.source[row] == label
+            for label in np.unique(cells.stored[row][cells.stored[row] > 0]).tolist():
+                there = cells.stored[row] == label
                 region = (np.array([label]), there[None], cells.boxes[row][None])
                 found[row] |= bool(near_edge(get, *region, pc, border_margin)[0])
     return found
@@ -144,16 +178,16 @@ class Traces:
     good: np.ndarray
     features: dict[str, np.ndarray]
 
-    def by_region(self, column: str, source: np.ndarray) -> np.ndarray:
-        """(N, T) float32: a feature of the regions that `source` (N, T) names, NaN where the table has none."""
-        values = np.full(source.shape, np.nan, np.float32)
-        if not self.cell.size or not source.size:
+    def by_region(self, column: str, stored: np.ndarray) -> np.ndarray:
+        """(N, T) float32: a feature of the cells that `stored` (N, T) names, NaN where the table has none."""
+        values = np.full(stored.shape, np.nan, np.float32)
+        if not self.cell.size or not stored.size:
             return values
-        n_frames = source.shape[1]
+        n_frames = stored.shape[1]
         inside = (self.frame >= 0) & (self.frame < n_frames)
         keys = self.cell[inside] * n_frames + self.frame[inside]
         order = np.argsort(keys, kind="stable")
-        wanted = np.where(source > 0, source * n_frames + np.arange(n_frames), -1)
+        wanted = np.where(stored > 0, stored * n_frames + np.arange(n_frames), -1)
         places = np.minimum(np.searchsorted(keys[order], wanted), len(keys) - 1)
         hit = keys[order][places] == wanted
         values[hit] = self.features[column][inside][order][places[hit]]
@@ -186,15 +220,15 @@ def _is_feature(name: str, values: np.ndarray) -> bool:
 
 
 def film(
-    path: Path, source: Sequence[int], frames: Sequence[int], names: Sequence[str], masks: str
+    path: Path, stored: Sequence[int], frames: Sequence[int], names: Sequence[str], masks: str
 ) -> tuple[list[list[np.ndarray]], list[np.ndarray]]:
     """The crops of a cell in some frames, by channel, each (h, w) float; and its masks, (h, w) uint8.
 
-    source: the region's label in each of these frames. Raises UserError where a crop is not there.
+    stored: as which cell the store holds it in each of these frames. Raises UserError where a crop is not there.
     """
     with open_store(path) as get:
-        crops = {label: [_crop(get, name, label) for name in (*names, masks)] for label in dict.fromkeys(source)}
-    at = list(zip(source, frames, strict=True))
+        crops = {label: [_crop(get, name, label) for name in (*names, masks)] for label in dict.fromkeys(stored)}
+    at = list(zip(stored, frames, strict=True))
     images = [[crops[label][row][frame] for label, frame in at] for row in range(len(names))]
     return images, [crops[label][-1][frame] for label, frame in at]
 

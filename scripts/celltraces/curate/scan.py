@@ -42,13 +42,17 @@ class Fov:
     def array(self, name: str, level: int = 0) -> Path:
         return self.images / name / str(level)
 
+    def file(self, end: str) -> Path:
+        """A file of the FOV by the end of its name."""
+        return self.folder / f"{self.dataset}_{self.folder.name}_{end.removeprefix('_')}"
+
     @property
     def traces(self) -> Path:
-        return self.folder / f"{self.dataset}_{self.folder.name}{paths.TRACES}"
+        return self.file(paths.TRACES)
 
     @property
     def digest(self) -> Path:
-        return self.folder / f"{self.dataset}_{self.folder.name}_digest.zip"
+        return self.file("digest.zip")
 
     @property
     def cells(self) -> Path:
@@ -110,7 +114,7 @@ def phase_contrast(fov: Fov) -> int | None:
 
 def version(fov: Fov) -> str:
     """What changes when anything of the FOV that the page shows is made anew."""
-    files = [fov.images / ARRAY_FILE, fov.traces, fov.cells]
+    files = [fov.images / ARRAY_FILE, fov.traces, fov.cells, *map(fov.file, ("decisions.csv", "base_regions.zarr.zip"))]
     try:
         folders = sorted(entry for entry in fov.images.iterdir() if entry.is_dir())
     except OSError:
