@@ -39,6 +39,7 @@ def listen(port: int | None) -> socket.socket:
         server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             server.bind((HOST, wanted))
+            server.listen()  # so that a browser that is quicker than the server waits for it
             return server
         except (OSError, OverflowError) as error:
             server.close()

@@ -20,7 +20,7 @@ PYTHON = ROOT / ".venv/bin/python"
 # The level of the tests in tests/test_NAME.py, unless a mark on one says otherwise; pyproject.toml says what each is.
 LEVELS = {
     "unit": """
-        background bit_morphology child_process code_digest config config_fuzz coverage crop curation docs
+        background bit_morphology child_process code_digest config config_fuzz coverage crop curate curation docs
         edits environment exposure features fitting foreign_arrays formats_deepcell formats_playnano formats_pyama
         formats_pyme formats_tracks future_dates house images kinetics left_out levels lock merge
         methods missing movie_file nd2_internals outline phantoms pictures plan preview psf quality recipe

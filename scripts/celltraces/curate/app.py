@@ -17,7 +17,6 @@ from starlette.routing import Route
 
 from celltraces.curate import browse, pixels, security
 from celltraces.curate.browse import Results
-from celltraces.curate.decide import Refused
 from celltraces.errors import UserError
 from celltraces.pictures import web
 
@@ -94,19 +93,17 @@ def _edit(results: Results) -> Callable[[Request], Any]:
             return PlainTextResponse("the body is not JSON", 400)
         if not isinstance(asked, dict):
             return PlainTextResponse("the body is to be an object", 400)
-        return await run_in_threadpool(in_one_line, lambda: as_json(browse.save(results, asked)))
+        return await run_in_threadpool(in_one_line, lambda: as_json(browse.save(results, asked)), 409)
 
     return endpoint
 
 
-def in_one_line(make: Callable[[], Response]) -> Response:
-    """What `make` returns; what the user or a file is to blame for becomes one line of text."""
+def in_one_line(make: Callable[[], Response], status: int = 404) -> Response:
+    """What `make` returns; what the user or a file is to blame for becomes one line of text with this status."""
     try:
         return make()
-    except Refused as error:
-        return PlainTextResponse(str(error), 409)
     except UserError as error:
-        return PlainTextResponse(str(error), 404)
+        return PlainTextResponse(" ".join(str(error).split()), status)
 
 
 def as_json(data: Any) -> Response:

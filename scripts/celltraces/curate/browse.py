@@ -208,6 +208,8 @@ def details(results: Results, dataset: str, number: int) -> dict[str, Any]:
             channels.append(scan.channel_details(fov, name, titles))
         except UserError as error:
             problems.append(str(error))
+    if not channels:
+        problems.append(f"The images of FOV {number} are not there at present; does a run make them anew?")
     n_frames, height, width = channels[0]["shape"] if channels else (0, 0, 0)
     times = [float(minute) for minute in attributes.get("times_min", ())]
     columns = list(shown.traces.features)
@@ -352,7 +354,8 @@ def pending(results: Results, dataset: str) -> int:
 
 
 def save(results: Results, request: Mapping[str, Any], make: Callable[..., Edit] = decide.edit_of) -> dict[str, Any]:
-    """Save the decision that the page asks for. Returns the cells as they are then, and `said`: it in words."""
+    """Save the decision that the page asks for. Returns the cells as they are then, the decision's id and words
+    (`said`), and the cell that it, or what it takes back, is about."""
     dataset, number = request.get("dataset"), request.get("fov")
     if not isinstance(dataset, str) or not isinstance(number, int) or isinstance(number, bool):
         raise decide.Refused("dataset and fov are to be named")
@@ -365,8 +368,8 @@ def save(results: Results, request: Mapping[str, Any], make: Callable[..., Edit]
         edit = make(request, author, shown.base.regions, before, image_of(results, shown))
         result = decided(results, shown, edit)
         author.save(edit)
-    told = decide.words(edit, result.outcomes[edit.id].cell)
-    return {**cells_now(results, dataset, number), "said": told, "id": edit.id}
+    cell = result.outcomes[edit.of if edit.of in result.outcomes else edit.id].cell
+    return {**cells_now(results, dataset, number), "said": decide.words(edit, cell), "id": edit.id, "cell": cell}
 
 
 # ---------------------------------------------------------------------------------------------------------- pictures

@@ -73,7 +73,7 @@ async function taken(answer) {
     state.boxes = new Int32Array(await askBytes("boxes", { dataset: answer.dataset, fov: answer.fov }));
   }
   state.fov = withCells({ ...state.fov, ...answer });
-  if (state.cell !== null && rowOf(state.cell) < 0) state.cell = null;
+  if (state.cell === null || rowOf(state.cell) < 0) state.cell = answer.cell && rowOf(answer.cell) >= 0 ? answer.cell : null;
   changed("cells", "cell");
 }
 
