@@ -74,11 +74,11 @@ export const labelsKey = ({ place, version }, frame) => JSON.stringify(["labels"
 
 /** The picture of a frame: { bitmap }. what: place (dataset, fov), version, level, layers, height, width. */
 export const picture = (what, frame) =>
-  get(pictureKey(what, frame), frame, { task: "picture", place: what.place, level: what.level, layers: what.layers, frame });
+  get(pictureKey(what, frame), frame, { task: "picture", ...what, frame });
 
 /** Runs and outlines of the labels of a frame. */
 export const labels = (what, frame) =>
-  get(labelsKey(what, frame), frame, { task: "labels", place: what.place, height: what.height, width: what.width, frame });
+  get(labelsKey(what, frame), frame, { task: "labels", ...what, frame });
 
 /** How many answers of the workers are still to come. */
 export const pending = () => waiting.size;

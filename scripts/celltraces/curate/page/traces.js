@@ -80,7 +80,7 @@ function draw() {
     x: (frame) => MARGIN.left + (xOf(frame) - first) * across,
     y: (value) => MARGIN.top + (limits[1] - value) * down,
   };
-  pen.font = "11px system-ui, sans-serif";
+  pen.font = `${parseFloat(style.fontSize) * 0.7}px system-ui, sans-serif`;
   pen.fillStyle = colour("--soft");
   pen.strokeStyle = colour("--line");
   pen.lineWidth = 1;

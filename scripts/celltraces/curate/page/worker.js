@@ -7,8 +7,9 @@ const MOST_BYTES = 48 * 2 ** 20; // of pixels as they came, so that a change of 
 const kept = new Map();
 let bytes = 0;
 
-async function pixels(query) {
-  const key = JSON.stringify(query);
+/** The pixels of a frame. version: of the FOV, which changes when a run makes it anew. */
+async function pixels(query, version) {
+  const key = JSON.stringify([query, version]);
   const known = kept.get(key);
   if (known) {
     kept.delete(key);
@@ -76,8 +77,8 @@ function compose(images, layers) {
 }
 
 const tasks = {
-  async picture({ place, level, frame, layers }) {
-    const images = await Promise.all(layers.map(({ name }) => pixels({ ...place, channel: name, level, frame })));
+  async picture({ place, version, level, frame, layers }) {
+    const images = await Promise.all(layers.map(({ name }) => pixels({ ...place, channel: name, level, frame }, version)));
     const same = images.filter(({ height, width }) => height === images[0].height && width === images[0].width);
     if (!same.length) throw new Error("no channel is chosen");
     const bitmap = await createImageBitmap(compose(same, layers));
