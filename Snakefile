@@ -99,6 +99,7 @@ if PC is not None:
     include: "rules/segment.smk"
     include: "rules/track.smk"
     include: "rules/corrections.smk"
+    include: "rules/edits.smk"
 
 
 if EXPERIMENT.fl:

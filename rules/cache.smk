@@ -45,3 +45,18 @@ if PC is not None:
     internals.explain(
         workflow, "Make a small 8-bit copy of corrected labels, for viewers."
     )
+
+    use rule cache as cache_edited with:
+        input:
+            frames=[LAYOUT.frames(edited(PC))],
+        output:
+            levels=[directory(LAYOUT.frames(edited(PC), level=1))],
+            checksums=LAYOUT.checksums("cache_edited"),
+        log:
+            LAYOUT.log("cache_edited"),
+        benchmark:
+            LAYOUT.benchmark("cache_edited")
+
+    internals.explain(
+        workflow, "Make a small 8-bit copy of edited labels, for viewers."
+    )

@@ -8,6 +8,7 @@ import shlex
 import sys
 from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
 
 # This workflow's own scripts/, also where another workflow uses it as a module (there workflow.basedir is the other's
 # folder). All else that Snakemake does not document stands in planning/snakemake_internals.py, which lies there.
@@ -19,8 +20,8 @@ from celltraces.config.read_config import refuse_repeated_keys
 from celltraces.errors import UserError
 from celltraces.exports.registry import FORMATS, GROUPS, formats_of, module_file
 from celltraces.paths import ALL, DATASET, background, corrected, fl, fov_text
-from celltraces.paths import labeled, pc, registered, tracked
-from celltraces.planning import code_digest, corrections, decisions, exports
+from celltraces.paths import edited, labeled, pc, registered, tracked
+from celltraces.planning import code_digest, corrections, decisions, edits, exports
 from celltraces.planning import job_settings, leftovers, resources, samples
 from celltraces.planning import snakemake_internals as internals
 from celltraces.planning import targets as planned
@@ -76,6 +77,7 @@ def begin():
         decisions.remember(EXPERIMENT)  # before anything of the results is removed
         decisions.forget(EXPERIMENT)
         corrections.forget(LAYOUT, DATASETS, EXPERIMENT.corrections)
+        edits.forget(LAYOUT, DATASETS, EXPERIMENT.edits)
     except UserError as error:
         sys.exit(str(error))
 
@@ -140,13 +142,43 @@ def is_corrected(wildcards):
     return (wildcards.dataset, wildcards.fov) in EXPERIMENT.corrections
 
 
-def final_labels(wildcards):
-    """The tracked labels, or what a person made of them."""
+def base_labels(wildcards):
+    """The tracked labels, or those of a person's correction: edits point into them."""
     return LAYOUT.frames((corrected if is_corrected(wildcards) else tracked)(PC))
 
 
-def lineage_table(wildcards):
+def base_lineage(wildcards):
     return LAYOUT.lineage if is_corrected(wildcards) else []
+
+
+def edits_of(wildcards):
+    return EXPERIMENT.edits.get((wildcards.dataset, wildcards.fov), edits.NONE)
+
+
+def final_labels(wildcards):
+    """The labels that cells are cropped along: the tracked ones, or what a person made of them."""
+    tracks_edited = edits_of(wildcards).tracks
+    return LAYOUT.frames(edited(PC)) if tracks_edited else base_labels(wildcards)
+
+
+def lineage_table(wildcards):
+    tracks_edited = edits_of(wildcards).tracks
+    return LAYOUT.lineage_edited if tracks_edited else base_lineage(wildcards)
+
+
+def of_fovs_with_edits(path, tracks=False):
+    """A path, or what a look-up gives, of each processed FOV of the job's dataset that has edits (or edits of tracks)."""
+
+    def look_up(wildcards):
+        chosen = edits.list_settings(EXPERIMENT.edits, DATASETS[wildcards.dataset])
+        fovs = [f for f in chosen["fovs"] if not tracks or f in chosen["tracks_edited"]]
+        places = [SimpleNamespace(dataset=wildcards.dataset, fov=fov) for fov in fovs]
+        return [
+            (path(place) if callable(path) else path).format(**vars(place))
+            for place in places
+        ]
+
+    return look_up
 
 
 def traces_of_sample(wildcards):
@@ -236,7 +268,12 @@ def findings():
         for name, dataset in DATASETS.items()
     }
     qualities = [LAYOUT.quality.format(dataset=name) for name in DATASETS]
-    return [*summary.findings(qualities), *summary.decisions(tables)]
+    outcomes = edits.tables(LAYOUT, EXPERIMENT.edits, DATASETS)
+    return [
+        *summary.findings(qualities),
+        *summary.decisions(tables),
+        *summary.edits(outcomes),
+    ]
 
 
 def left_over():

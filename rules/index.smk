@@ -44,3 +44,18 @@ if PC is not None:
     internals.explain(
         workflow, "Write the group metadata of corrected labels, for viewers."
     )
+
+    use rule index as index_edited with:
+        input:
+            frames=[LAYOUT.frames(edited(PC))],
+        output:
+            channels=[LAYOUT.group(edited(PC))],
+            checksums=LAYOUT.checksums("index_edited"),
+        log:
+            LAYOUT.log("index_edited"),
+        benchmark:
+            LAYOUT.benchmark("index_edited")
+
+    internals.explain(
+        workflow, "Write the group metadata of edited labels, for viewers."
+    )

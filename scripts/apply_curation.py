@@ -2,28 +2,33 @@
 
 Numbers of cells change with every segmentation. A row of curation.csv is tied to a place (its own frame, x, y, or the
 one remembered when it was first applied), a row of an inspected table to its box; what cannot be found again is
-reported and not applied. The table has a row for each decision, those of the inspected table first.
+reported and not applied. The table has a row for each decision, those of the inspected table first, those of edits
+last; of two about the same cell the later one counts.
 """
 
 import csv
 import io
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
+from celltraces.edits import regions
+from celltraces.edits.records import from_json
+from celltraces.edits.replay import Result, replay
 from celltraces.errors import UserError
 from celltraces.files import write_text
 from celltraces.paths import CURATION, PLACES
 from celltraces.results import places
-from celltraces.results.curation import APPLIED, WORDS, Flag, frames_text
+from celltraces.results.curation import APPLIED, EDITS, WORDS, Flag, frames_text
 from celltraces.runs import job
 from celltraces.storage import checksums
 from celltraces.storage.cells import Get, open_store
+from celltraces.storage.frames import open_frames
 
-LOST, UNKNOWN, FILTERED, CONTRADICTED = "lost", "unknown", "filtered", "contradicted"
+LOST, UNKNOWN, CONTRADICTED = "lost", "unknown", "contradicted"
 SAME_BOX = 0.5  # intersection over union from which two boxes of a frame are those of the same cell
 SHARE = 0.5  # of the frames of a cell in which its box is to be found again
 BOX = ["bbox_x0", "bbox_y0", "bbox_x1", "bbox_y1"]
@@ -47,11 +52,9 @@ class Decision(NamedTuple):
 # ------------------------------------------------------------------------------------------------------- curation.csv
 
 
-def of_curation(
-    flags: Sequence[Flag], known: Mapping[int, places.Place], get: Get, pc: int, kept: set[int]
-) -> list[Decision]:
-    """The decisions of curation.csv. known: remembered places by cell. kept: the cells in the traces."""
-    found = [_of_flag(flag, known, get, pc, kept) for flag in flags]
+def of_curation(flags: Sequence[Flag], known: Mapping[int, places.Place], get: Get, pc: int) -> list[Decision]:
+    """The decisions of curation.csv. known: remembered places by cell."""
+    found = [_of_flag(flag, known, get, pc) for flag in flags]
     good = {decision.cell_now: set() for decision in found}
     for decision in found:
         good[decision.cell_now].add(decision.good)
@@ -63,7 +66,7 @@ def of_curation(
     ]
 
 
-def _of_flag(flag: Flag, known: Mapping[int, places.Place], get: Get, pc: int, kept: set[int]) -> Decision:
+def _of_flag(flag: Flag, known: Mapping[int, places.Place], get: Get, pc: int) -> Decision:
     given = flag.frame is not None
     place = places.Place(flag.frame, flag.x, flag.y) if given else known.get(flag.cell)
     if place is None:
@@ -71,8 +74,6 @@ def _of_flag(flag: Flag, known: Mapping[int, places.Place], get: Get, pc: int, k
     now = places.cell_at(get, pc, place)
     if now is None:
         status, reason = LOST, f"there is no cell within {places.NEAR:g} px of its place"
-    elif flag.good and now not in kept:
-        status, reason = FILTERED, "min_frames or border_margin leaves the cell out, so that it has no traces"
     else:
         status, reason = APPLIED, _renumbered(flag.cell, now)
     return Decision(CURATION, flag.cell, flag.good, *place, now, "", status, reason)
@@ -149,6 +150,23 @@ def box_iou(box: np.ndarray, boxes: np.ndarray) -> np.ndarray:
     return common / np.maximum(areas - common, 1)
 
 
+# --------------------------------------------------------------------------------------------------------------- edits
+
+
+def of_edits(found: regions.Regions, result: Result) -> list[Decision]:
+    """The decisions of a person's edits: good and bad cells, then rows that are left out whatever the verdict."""
+
+    def decision(cell: int | None, good: bool, frames: Iterable[int] = ()) -> Decision:
+        return Decision(EDITS, cell, good, None, None, None, cell, frames_text(frames), APPLIED, "")
+
+    decisions = [decision(cell, good) for cell, good in sorted(result.good.items())]
+    for cell in np.unique(result.cell[result.excluded]).tolist():
+        decisions.append(decision(cell, False, found.frame[result.excluded & (result.cell == cell)].tolist()))
+    if result.excluded_frames:
+        decisions.append(decision(None, False, result.excluded_frames))
+    return decisions
+
+
 # --------------------------------------------------------------------------------------------------------------- files
 
 
@@ -166,13 +184,19 @@ def main(
     traces: str,
     output: str,
     remembered: Path,
+    base: str | None = None,
+    base_regions: str | None = None,
     *,
     fov: int,
     pc: int,
     flags: Sequence[Sequence[int | float | bool | None]],
     inspected: Iterable[str],
+    edits: Sequence[Mapping[str, Any]] = (),
 ) -> None:
-    """inspected: the FOV's table, if there is one. remembered: where the places of curation.csv's cells are."""
+    """inspected: the FOV's table, if there is one. remembered: where the places of curation.csv's cells are.
+
+    base: the labels that edits point into; base_regions: their regions, where edits changed tracks.
+    """
     table = pd.read_csv(traces, usecols=["cell", "frame", *BOX])
     decisions = []
     for path in map(Path, inspected):
@@ -180,7 +204,11 @@ def main(
     rows = [Flag(*flag) for flag in flags]
     places.remember(remembered, [flag.cell for flag in rows if flag.frame is None], [Path(cells)], pc, write=True)
     with open_store(Path(cells)) as get:
-        decisions += of_curation(rows, places.read_places(remembered), get, pc, set(table["cell"].tolist()))
+        decisions += of_curation(rows, places.read_places(remembered), get, pc)
+    if base:
+        found = regions.open_base(Path(cells), Path(base_regions) if base_regions else None)
+        result = replay(found, map(from_json, edits), regions.label_reader(open_frames(Path(base))))
+        decisions += of_edits(found, result)
     write_text(Path(output), as_csv(fov, decisions))
     for decision in decisions:
         if decision.status != APPLIED:
@@ -196,6 +224,8 @@ if __name__ == "__main__":
             snakemake.input.traces,
             snakemake.output.decisions,
             checksums.results_of(Path(snakemake.output.checksums)) / PLACES / f"{dataset}/fov_{fov}.csv",
+            snakemake.input.get("base") or None,
+            snakemake.input.get("base_regions") or None,
             fov=int(fov),
             **settings,
         )

@@ -17,7 +17,7 @@ import apply_curation
 import crop_cells
 from celltraces.errors import UserError
 from celltraces.results import places
-from celltraces.results.curation import Flag, frames_of_text, frames_text, good_traces, read_curation
+from celltraces.results.curation import Flag, frames_of_text, frames_text, good_traces, read_curation, taken_in
 from celltraces.runs import summary
 from celltraces.storage.cells import open_store
 from celltraces.storage.codecs import LABELS
@@ -227,8 +227,10 @@ def test_cells_that_do_not_exist_or_have_no_traces_and_rows_that_meet_in_one_cel
     flags = [Flag(0, 9, False), Flag(0, 2, True), Flag(0, 3, False)]
     rows, good = decided(tmp_path / "a", BEFORE, flags=flags, kept=[1, 4])
     assert good == whole(1, 4)
-    assert [row["status"] for row in rows] == ["unknown", "filtered", "applied"]
-    assert "min_frames" in rows[1]["reason"]
+    assert [row["status"] for row in rows] == ["unknown", "applied", "applied"]
+    # A cell that a filter left out is good, and its rows are measured apart.
+    decisions = tmp_path / "a/d_fov_000_decisions.csv"
+    assert (taken_in(decisions, {1, 4}), taken_in(decisions, {1, 2, 4})) == ([2], [])
     together = movie({1: (5, 5)})
     together[together == 0] = np.where(movie({1: (13, 5)}), 1, 0)[together == 0]
     (tmp_path / "places.csv").unlink()

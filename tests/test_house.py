@@ -190,7 +190,10 @@ def test_importing_a_module_does_no_work():
 
 NAMED = re.compile(r"\b(log|benchmark|checksums|memory|runtime|largest_fov_memory|settings_of)\(\s*f?\"([^\"]+)\"")
 # Rules that take something from the rule that they are made from, or share it with rules of their kind.
-SHARED = {"cache_corrected": "cache", "index_corrected": "index", "export_{name}": "export"}
+SHARED = {
+    **{"cache_corrected": "cache", "index_corrected": "index", "cache_edited": "cache", "index_edited": "index"},
+    **{"extract_taken_in": "extract", "export_{name}": "export"},
+}
 
 
 def rules():

@@ -18,7 +18,7 @@ SHIFT_FIELD = "shift_field.sf"
 # The user's, where there are any: which cells are good.
 CURATION, INSPECTED = "curation.csv", "_inspected.csv"
 # Ends of the names of a FOV's tables.
-TRACES, DECISIONS = "_traces.csv", "_decisions.csv"
+TRACES, DECISIONS, TAKEN_IN = "_traces.csv", "_decisions.csv", "_traces_taken_in.csv"
 
 
 def pc(channel: int) -> str:
@@ -100,6 +100,7 @@ class Layout:
         self.tidy = f"{self.dataset}/{{dataset}}_traces"  # .csv and .parquet
         self.curation = f"{self.results}/{CURATION}"
         self.decisions = f"{self.fov}/{self.base}{DECISIONS}"
+        self.taken_in = f"{self.fov}/{self.base}{TAKEN_IN}"
         self.edits = f"{self.results}/edits"  # a file for each author
         self.base_regions = f"{self.fov}/{self.base}_base_regions.zarr.zip"  # what edits of tracks were applied to
         self.lineage_edited = f"{self.fov}/{self.base}_lineage_edited.csv"

@@ -26,6 +26,7 @@ TRACK_OPS = ("split", "join", "swap", "delete", "divide")  # they change labels 
 # What became of an edit. Of the first two it has its effect.
 APPLIED, RENUMBERED = "applied", "applied, renumbered"
 LOST, DOUBTFUL, UNDONE, OVERRULED, REFUSED = "lost", "doubtful", "undone", "overruled", "refused"
+UNUSED = "unused"  # its FOV is not processed
 AUTHOR = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 ID = re.compile(r"[0-9A-HJKMNP-TV-Z]{26}")
 WHEN = re.compile(r"\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])T([01]\d|2[0-3]):[0-5]\d:[0-5]\d\.\d{3}Z")

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -87,6 +87,25 @@ def of_cells(get: Get) -> Regions:
         areas[rows, frames].astype(np.int64),
         boxes[rows, frames].astype(np.int32),
     )
+
+
+def label_reader(labels: FrameStack) -> Callable[[int, int, int], int]:
+    """A function (frame, y, x) -> base label on a pixel, 0 for background and beyond the image."""
+    read = lru_cache(maxsize=4)(labels.read)
+
+    def label_at(frame: int, y: int, x: int) -> int:
+        n_frames, height, width = labels.shape
+        return int(read(frame)[y, x]) if frame < n_frames and y < height and x < width else 0
+
+    return label_at
+
+
+def open_base(cells: Path, base_regions: Path | None) -> Regions:
+    """The base regions of a FOV: those that edits of tracks kept, or without such edits those of cells.zarr."""
+    if base_regions is not None:
+        return read_regions(base_regions)[0]
+    with open_store(cells) as get:
+        return of_cells(get)
 
 
 # ------------------------------------------------------------------------------------------ kept beside edited labels

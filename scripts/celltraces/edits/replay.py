@@ -43,6 +43,16 @@ class Result:
     seen: frozenset[int]  # cells that were reviewed
     outcomes: Mapping[str, Outcome]  # by id of the edit, in the order in which edits count
 
+    @property
+    def cells(self) -> list[int]:
+        """The numbers of all cells."""
+        return np.unique(self.cell[self.cell > 0]).tolist()
+
+    def frames_of(self, regions: Regions, cell: int) -> tuple[int, int]:
+        """First and last frame of a cell."""
+        frames = regions.frame[self.cell == cell]
+        return int(frames[0]), int(frames[-1])
+
 
 class Refusal(Exception):
     """An edit that contradicts the cells as they are when its turn comes."""

@@ -1,8 +1,9 @@
 """Write playNano bundles of one channel (NPZ, HDF5 and OME-TIFF) with layers, masks and provenance.
 
 `data` is the raw channel as float32, in which counts and labels are exact; the layers are the steps of this workflow:
-the mask `step_1_segmentation`, the cells `step_2_tracking` (or `step_2_corrections`), the background estimate
-`step_3_background`. Text is stored as text, where the program itself pickles: it reads both. Times are in seconds.
+the mask `step_1_segmentation`, the cells `step_2_tracking` (or `step_2_corrections`, `step_2_edits`), the background
+estimate `step_3_background`. Text is stored as text, where the program itself pickles: it reads both. Times are in
+seconds.
 """
 
 from __future__ import annotations
@@ -26,6 +27,12 @@ from celltraces.storage.hdf5 import new_file, new_group
 
 DATE = (1980, 1, 1, 0, 0, 0)  # of every member: the same images are the same bytes
 EXACT = 1 << 24  # the first whole number after which float32 skips some
+# Step and script that make the labels whose names begin so.
+MADE_BY = {
+    "seg_tracked": ("tracking", "track_cells"),
+    "seg_corrected": ("corrections", "apply_corrections"),
+    "seg_edited": ("edits", "apply_edits"),
+}
 PACKAGES = ("numpy", "scipy", "scikit-image", "opencv-python-headless", "snakemake")
 
 
@@ -93,8 +100,7 @@ def bundle(fov: Fov, name: str, image: shared_pixels.FrameStack) -> Bundle:
         if other.startswith("seg_labeled"):
             add("segment", "segmentation", "mask", "segment_cells", array, True)
     if fov.labels is not None:
-        corrected = fov.labels.path.parent.name.startswith("seg_corrected")
-        step, module = ("corrections", "apply_corrections") if corrected else ("tracking", "track_cells")
+        step, module = next(made for begins, made in MADE_BY.items() if fov.labels.path.parent.name.startswith(begins))
         add("track", step, "video_filter", module, fov.labels, False)
     for other, array in fov.earlier.items():
         if other == name.replace("fl_", "fl_background_"):

@@ -29,7 +29,7 @@ Box = tuple[int, int, int, int, int]  # frame, y0, x0, y1, x1
 
 def export(fov: Fov, outputs: Sequence[Path]) -> None:
     assert fov.labels is not None
-    arrays = {**fov.channels, **fov.earlier, fov.labels.path.parent.name.replace("corrected", "tracked"): fov.labels}
+    arrays = {**fov.channels, **fov.earlier, paths.cropped_as(fov.labels.path.parent.name): fov.labels}
     for path in outputs:
         if path.suffix == ".npy":
             write_stack(path, arrays[path.stem.removeprefix(f"{fov.base}_")])

@@ -13,11 +13,12 @@ from celltraces.errors import UserError
 from celltraces.files import remove
 from celltraces.paths import CURATION, PLACES, fov_text
 from celltraces.planning.dataset import Dataset
+from celltraces.planning.edits import NONE, FovEdits, as_settings
 from celltraces.planning.experiment import Experiment
 from celltraces.planning.samples import fovs_for
 from celltraces.results.curation import Flag
 
-STAGE = "apply_curation"
+STAGE, TAKING_IN = "apply_curation", "extract_taken_in"
 
 
 # ----------------------------------------------------------------------------------------------- which FOVs have some
@@ -31,12 +32,29 @@ def decided(experiment: Experiment, dataset: Dataset, fov: int) -> dict[str, Any
     """
     tables = _inspected(experiment, dataset.name, fov)
     files = {table: f"FOV {fov}: {digest}" for table, digest in digests(tables).items()}
-    return {"flags": _flags(experiment, dataset.name).get(fov, []), "inspected": tables, "files": files}
+    settings = {"flags": _flags(experiment, dataset.name).get(fov, []), "inspected": tables, "files": files}
+    edits = _edits(experiment, dataset, fov).decisions
+    return {**settings, "edits": as_settings(edits)} if edits else settings
 
 
 def is_decided_on(experiment: Experiment, dataset: Dataset, fov: int) -> bool:
     """Whether a person decided something on the cells of a FOV."""
-    return fov in _flags(experiment, dataset.name) or bool(_inspected(experiment, dataset.name, fov))
+    return (
+        fov in _flags(experiment, dataset.name)
+        or bool(_inspected(experiment, dataset.name, fov))
+        or bool(_edits(experiment, dataset, fov).decisions)
+    )
+
+
+def takes_in(experiment: Experiment, dataset: Dataset, fov: int) -> bool:
+    """Whether a person calls a cell of a FOV good, which may be one that a filter leaves out."""
+    flags = _flags(experiment, dataset.name).get(fov, ())
+    edits = _edits(experiment, dataset, fov).counting
+    return any(flag.good for flag in flags) or any(edit.op == "good" for edit in edits)
+
+
+def _edits(experiment: Experiment, dataset: Dataset, fov: int) -> FovEdits:
+    return experiment.edits.get((dataset.name, fov_text(fov)), NONE)
 
 
 @cache
@@ -64,10 +82,20 @@ def tables(experiment: Experiment, dataset: Dataset, fovs: Iterable[int]) -> lis
     ]
 
 
+def tables_taken_in(experiment: Experiment, dataset: Dataset, fovs: Iterable[int]) -> list[str]:
+    """The tables of cells that were taken in by hand, of those of these FOVs where there may be some."""
+    return [
+        experiment.layout.taken_in.format(dataset=dataset.name, fov=fov_text(fov))
+        for fov in fovs
+        if experiment.tracing and takes_in(experiment, dataset, fov)
+    ]
+
+
 def tables_for(experiment: Experiment, wildcards: Mapping[str, str]) -> list[str]:
-    """The tables of decisions of a job's FOV, of its sample, or of its dataset."""
+    """The tables of decisions, and of cells taken in by hand, of a job's FOV, of its sample, or of its dataset."""
     dataset = experiment.datasets[wildcards["dataset"]]
-    return tables(experiment, dataset, fovs_for(experiment.config, dataset, wildcards))
+    fovs = fovs_for(experiment.config, dataset, wildcards)
+    return [*tables(experiment, dataset, fovs), *tables_taken_in(experiment, dataset, fovs)]
 
 
 # -------------------------------------------------------------------------------- where the cells of a row's number lie
@@ -134,10 +162,13 @@ def forget(experiment: Experiment) -> None:
     layout = experiment.layout
     for dataset in experiment.datasets.values():
         for fov in dataset.fovs:
-            if not is_decided_on(experiment, dataset, fov):
-                names = {"dataset": dataset.name, "fov": fov_text(fov)}
-                table = Path(layout.decisions.format(**names))
-                if table.exists():
+            names = {"dataset": dataset.name, "fov": fov_text(fov)}
+            for template, stage, wanted in (
+                (layout.decisions, STAGE, is_decided_on(experiment, dataset, fov)),
+                (layout.taken_in, TAKING_IN, takes_in(experiment, dataset, fov)),
+            ):
+                table = Path(template.format(**names))
+                if not wanted and table.exists():
                     for path in (layout.log, layout.benchmark, layout.checksums):
-                        remove(Path(path(STAGE).format(**names)))
+                        remove(Path(path(stage).format(**names)))
                     remove(table)

@@ -15,6 +15,7 @@ from celltraces.planning.channels import Arrays, arrays_of, channels_of, feature
 from celltraces.planning.corrections import Corrections, find_corrections
 from celltraces.planning.dataset import Dataset
 from celltraces.planning.datasets import plan_datasets
+from celltraces.planning.edits import Edits, find_edits
 from celltraces.planning.fits import fits_of
 from celltraces.pyme.shift_field import Shift
 from celltraces.results.curation import Flag, read_curation
@@ -33,6 +34,7 @@ class Experiment:
     shifts: Mapping[int, Shift]  # by fluorescence channel
     flags: Mapping[str, Sequence[Flag]]  # rows of curation.csv, by dataset
     corrections: Corrections
+    edits: Edits  # a person's, by FOV
     columns: tuple[str, ...]  # of the traces: {feature}_ch_{channel}
     fits: Mapping[tuple[str, str], Mapping[str, Any]]  # (column, name of the model) -> settings
 
@@ -85,6 +87,7 @@ def plan_experiment(written: Mapping[str, Any], without: Mapping[str, Sequence[i
         shifts=shifts,
         flags=read_curation(Path(layout.curation), shapes(datasets)),
         corrections=find_corrections(config, datasets),
+        edits=find_edits(config, layout, datasets),
         columns=tuple(
             f"{feature}_ch_{channel}" for channel, features in features_of(config, pc, fl) for feature in features
         ),

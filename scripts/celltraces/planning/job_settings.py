@@ -16,6 +16,7 @@ from celltraces.config.stage_settings import as_json, digests, stage_settings
 from celltraces.planning.channels import features_of, pixel_size_um, planes, shape
 from celltraces.planning.dataset import Dataset
 from celltraces.planning.decisions import decided
+from celltraces.planning.edits import as_settings, list_settings
 from celltraces.planning.experiment import Experiment
 from celltraces.planning.exports import export_settings
 from celltraces.planning.fits import fits_of
@@ -75,6 +76,19 @@ def _input_file(dataset: Dataset) -> dict[str, Any]:
 def _apply_corrections(experiment: Experiment, wildcards: Wildcards) -> dict[str, Any]:
     file = experiment.corrections[wildcards["dataset"], wildcards["fov"]]
     return {"correction": file, "fov": int(wildcards["fov"]), "files": {file: content_identity(file)}}
+
+
+def _apply_edits(experiment: Experiment, wildcards: Wildcards) -> dict[str, Any]:
+    edits = experiment.edits[wildcards["dataset"], wildcards["fov"]].tracks
+    return {"fov": int(wildcards["fov"]), "edits": as_settings(edits)}
+
+
+def _list_edits(experiment: Experiment, wildcards: Wildcards) -> dict[str, Any]:
+    return list_settings(experiment.edits, _place(experiment, wildcards)[0])
+
+
+def _extract_taken_in(experiment: Experiment, wildcards: Wildcards) -> dict[str, Any]:
+    return {**stage_settings(experiment.config, "extract"), **_extract(experiment, wildcards)}
 
 
 def _extract(experiment: Experiment, wildcards: Wildcards) -> dict[str, Any]:
@@ -315,13 +329,16 @@ def processing_record(config: Mapping[str, Any], dataset: Dataset) -> dict[str, 
 OF_JOB: Mapping[str, Callable[[Experiment, Wildcards], dict[str, Any]]] = {
     "apply_corrections": _apply_corrections,
     "apply_curation": _apply_curation,
+    "apply_edits": _apply_edits,
     "copy": _copy,
     "digest": _digest,
     "draw_overlay": _scales,
     "draw_plots": _draw_plots,
     "extract": _extract,
+    "extract_taken_in": _extract_taken_in,
     "fit": _fit,
     "index": _scales,
+    "list_edits": _list_edits,
     "merge": _merge,
     "preview_compare": _preview_compare,
     "preview_segment": _preview_segment,

@@ -22,7 +22,7 @@ from celltraces.planning.targets import all_targets
 from celltraces.results.set_aside import SET_ASIDE
 
 OUR_FOLDERS = (LOGS, BENCHMARKS, CHECKSUMS, PLACES)
-ARRAY = r"(?P<array>(?:pc|fl|seg_labeled|seg_tracked|seg_corrected|fl_registered|fl_background)_ch_\d+)"
+ARRAY = r"(?P<array>(?:pc|fl|seg_labeled|seg_tracked|seg_corrected|seg_edited|fl_registered|fl_background)_ch_\d+)"
 FOV = r"fov_(?P<fov>\d{3,})"
 COLUMN = r"\w+_ch_\d+"
 NOT_COUNTED = (".snakemake_timestamp",)
@@ -112,13 +112,17 @@ def _judge(experiment: Experiment, name: str, wanted: Collection[str]) -> Ours:
     of_fov: list[tuple[str, Callable[[re.Match[str]], bool]]] = [
         (rf"images\.zarr/{ARRAY}", lambda match: match["array"] in arrays(match["fov"])),
         (r"images\.zarr/zarr\.json|cells\.zarr(\.zip)?", lambda match: False),
-        (rf"{base}_(traces|decisions|lineage)\.csv|{base}_digest\.zip", lambda match: False),
+        (rf"{base}_(traces|traces_taken_in|decisions|lineage|lineage_edited)\.csv", lambda match: False),
+        (rf"{base}_(digest|base_regions\.zarr)\.zip", lambda match: False),
         (rf"{base}_(?P<movie>overlay\.\w+)", lambda match: traced and match["movie"] == movie),
         *(_of_format(entry, path, base, traced, arrays) for entry in FORMATS.values() for path in entry.outputs),
     ]
     rules: list[tuple[str, Callable[[re.Match[str]], bool]]] = [
         (r"\.movie\.json", lambda match: dataset is not None),
-        (rf"report\.html|processing_config\.yaml|qc\.csv|{re.escape(name)}_traces\.(csv|parquet)", lambda match: False),
+        (
+            rf"report\.html|processing_config\.yaml|(qc|edits)\.csv|{re.escape(name)}_traces\.(csv|parquet)",
+            lambda match: False,
+        ),
         (r"preview/(preview\.(png|csv)|preview_frames\.csv|segmentations/.+\.zip)", lambda match: traced),
         (r"pictures/(cells|distributions)\.(png|pdf)", lambda match: traced),
         (rf"pictures/traces_(?P<column>{COLUMN})\.(png|pdf)", lambda match: match["column"] in columns),

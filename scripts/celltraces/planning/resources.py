@@ -32,6 +32,7 @@ FRAMES = {
     "preview_segment": 60,
     "preview_compare": 120,
     "apply_corrections": 80,
+    "apply_edits": 80,
     "export": 80,
 }  # bytes per pixel
 # A batch of cells; a picture; pandas.
@@ -62,6 +63,7 @@ MINUTES_PER_MEGAPIXEL = {
     "digest": 0.005,
     "digest_images": 0.005,
     "apply_corrections": 0.05,
+    "apply_edits": 0.005,
     "export": 0.05,
 }
 SPOOL_MINUTES = 0.05  # copying from PYME, whose frames may be Huffman coded

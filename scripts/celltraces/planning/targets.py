@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from celltraces.exports.registry import formats_of
-from celltraces.paths import Layout, corrected, fov_text
-from celltraces.planning import decisions
+from celltraces.paths import Layout, corrected, edited, fov_text
+from celltraces.planning import decisions, edits
 from celltraces.planning.dataset import Dataset
 from celltraces.planning.experiment import Experiment
 from celltraces.planning.exports import export_targets
@@ -26,9 +26,13 @@ def all_targets(experiment: Experiment) -> list[str]:
         for template in _per_fov(experiment):
             found += of_fovs(template, dataset)
         found += decisions.tables(experiment, dataset, dataset.fovs)
+        found += decisions.tables_taken_in(experiment, dataset, dataset.fovs)
         for fov in map(fov_text, dataset.fovs):
             if (dataset.name, fov) in experiment.corrections:
                 found += [path.format(dataset=dataset.name, fov=fov) for path in _of_correction(experiment)]
+            if experiment.edits.get((dataset.name, fov), edits.NONE).tracks:
+                found += [path.format(dataset=dataset.name, fov=fov) for path in _of_edits(experiment)]
+    found += edits.tables(experiment.layout, experiment.edits, experiment.datasets)
     for name in experiment.config["exports"]:
         found += export_targets(experiment, *formats_of(name))
     return found
@@ -50,6 +54,15 @@ def _of_correction(experiment: Experiment) -> Iterator[str]:
     assert experiment.pc is not None
     name = corrected(experiment.pc)
     yield from (layout.frames(name), layout.frames(name, level=1), layout.group(name), layout.lineage)
+
+
+def _of_edits(experiment: Experiment) -> Iterator[str]:
+    """What a FOV with edited tracks has besides."""
+    layout = experiment.layout
+    assert experiment.pc is not None
+    name = edited(experiment.pc)
+    yield from (layout.frames(name), layout.frames(name, level=1), layout.group(name))
+    yield from (layout.lineage_edited, layout.base_regions)
 
 
 def _of_dataset(experiment: Experiment, dataset: Dataset) -> list[str]:

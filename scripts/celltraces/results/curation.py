@@ -10,13 +10,13 @@ and writes {dataset}_fov_000_decisions.csv.
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from celltraces.errors import UserError
-from celltraces.paths import DECISIONS, TRACES
+from celltraces.paths import DECISIONS, TAKEN_IN, TRACES
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -25,6 +25,7 @@ COLUMNS = ("dataset", "fov", "cell", "good")
 PLACE = ("frame", "x", "y")
 WORDS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
 APPLIED = "applied"  # status of a decision that counts
+EDITS = "edits"  # source of a decision that comes from the edits of a person
 SEPARATORS = {";": "semicolons", "\t": "tabs"}
 
 
@@ -163,29 +164,45 @@ def good_traces(
 ) -> Iterator[pd.DataFrame]:
     """The good rows of the traces of each FOV, with the column `time_min` added; one FOV in memory at a time.
 
-    traces: paths. times_min: times of the frames of each. decisions: the tables of those FOVs that have some.
+    traces: paths. times_min: times of the frames of each. decisions: the tables of those FOVs that have some, and
+    those of cells that were taken in by hand.
     """
     import pandas as pd
 
-    decided_on = {Path(path).name.removesuffix(DECISIONS): Path(path) for path in decisions}
+    paths = list(map(Path, decisions))
+    decided_on, more = (
+        {path.name.removesuffix(end): path for path in paths if path.name.endswith(end)}
+        for end in (DECISIONS, TAKEN_IN)
+    )
     for path, times in zip(map(Path, traces), times_min, strict=True):
         table = pd.read_csv(path)
-        keep = table["good"].astype(bool)
         fov = path.name.removesuffix(TRACES)
+        by_hand = pd.read_csv(more[fov]).assign(good=False) if fov in more else None
+        if by_hand is not None and len(by_hand):
+            table = pd.concat([table, by_hand]) if len(table) else by_hand
+            table = table.sort_values(["cell", "frame"], kind="stable", ignore_index=True)
+        keep = table["good"].astype(bool)
         if fov in decided_on:
             for cell, frames, good in read_decisions(decided_on[fov]):
-                meant = table["cell"] == cell
+                meant = (table["cell"] == cell) | (cell is None)
                 keep[meant if frames is None else meant & table["frame"].isin(frames)] = good
         kept = table[keep]
         yield kept.assign(time_min=pd.Series(times, dtype=float)[kept["frame"]].to_numpy())
 
 
-def read_decisions(path: Path) -> Iterator[tuple[int, set[int] | None, bool]]:
-    """What a table of decisions says, later rows over earlier ones: cell, frames (None: all), good."""
+def read_decisions(path: Path) -> Iterator[tuple[int | None, set[int] | None, bool]]:
+    """What a table of decisions says, later rows over earlier ones: cell and frames (None: all), good."""
     with open(path, encoding="utf-8", newline="") as file:
         for row in csv.DictReader(file):
             if row["status"] == APPLIED:
-                yield int(row["cell_now"]), frames_of_text(row["frames"]), row["good"] == "True"
+                cell = int(row["cell_now"]) if row["cell_now"] else None
+                yield cell, frames_of_text(row["frames"]), row["good"] == "True"
+
+
+def taken_in(decisions: Path, kept: Collection[int]) -> list[int]:
+    """The cells that a table of decisions calls good and that are not among those that filters keep, sorted."""
+    good = {cell: is_good for cell, frames, is_good in read_decisions(decisions) if frames is None}
+    return sorted(cell for cell, is_good in good.items() if is_good and cell is not None and cell not in kept)
 
 
 def frames_text(frames: Iterable[int]) -> str:

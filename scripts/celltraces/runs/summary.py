@@ -9,7 +9,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from celltraces.results.curation import APPLIED
+from celltraces.edits.records import DOUBTFUL, LOST, OVERRULED, REFUSED, RENUMBERED, UNUSED
+from celltraces.results.curation import APPLIED, EDITS
 from celltraces.runs.job import DONE, FAILED, STOPPED
 
 
@@ -73,7 +74,7 @@ def decisions(tables: Mapping[str, Iterable[str]]) -> Iterator[str]:
         rows: list[dict[str, str]] = []
         for path in paths:
             with suppress(OSError), open(path, encoding="utf-8", newline="") as file:
-                rows += [{**row, "table": str(path)} for row in csv.DictReader(file)]
+                rows += [{**row, "table": str(path)} for row in csv.DictReader(file) if row["source"] != EDITS]
         lost = [row for row in rows if row["status"] != APPLIED]
         moved = [row for row in rows if row["status"] == APPLIED and row["reason"]]
         if lost or moved:
@@ -81,6 +82,32 @@ def decisions(tables: Mapping[str, Iterable[str]]) -> Iterator[str]:
             parts += [f"{len(moved)} applied ({_listed([_cell(row) for row in moved])})"] if moved else []
             first = (lost or moved)[0]["table"]
             yield f"decisions on cells of {dataset}: {len(rows)} in all, {', '.join(parts)}; see {first}"
+
+
+def edits(tables: Iterable[str]) -> Iterator[str]:
+    """A line for each list of what became of edits in which one is not applied, or applied under another number."""
+    for table in tables:
+        try:
+            with open(table, encoding="utf-8", newline="") as file:
+                rows = list(csv.DictReader(file))
+        except OSError:
+            continue
+        moved = [row for row in rows if row["status"] == RENUMBERED]
+        # Who changes their own mind, or takes an edit back, knows it.
+        lost = [
+            row
+            for row in rows
+            if row["status"] in (LOST, DOUBTFUL, REFUSED, UNUSED)
+            or (row["status"] == OVERRULED and not row["reason"].startswith(f"{row['by']} "))
+        ]
+        if lost or moved:
+            parts = [f"{len(lost)} not applied ({_listed([_edit(row) for row in lost])})"] if lost else []
+            parts += [f"{len(moved)} applied to cells with other numbers"] if moved else []
+            yield f"edits: {len(rows)} in all, {', '.join(parts)}; see {table}"
+
+
+def _edit(row: Mapping[str, str]) -> str:
+    return f"{row['op']} by {row['by']} in FOV {row['fov']}: {row['reason']}"
 
 
 def _cell(row: Mapping[str, str]) -> str:
