@@ -27,7 +27,7 @@ from celltraces.errors import UserError
 from celltraces.labels import lineage
 from celltraces.pictures import legend
 from celltraces.report import digest, fov_digest
-from celltraces.results.curation import read_decisions
+from celltraces.results.curation import read_old_ways
 from celltraces.storage.cells import open_store
 
 KEPT_VIEWS = 3  # FOVs whose cells and traces are kept in memory
@@ -52,7 +52,7 @@ class View:
     base: Base
     origins: Origins | None
     traces: Traces
-    refused: dict[int, set[int] | None]  # by curation.csv and inspected tables: cell -> frames, None for all
+    old_ways: list[tuple[int, int, set[int] | None, bool]]  # curation.csv and inspected tables, as `read_old_ways`
     limits: tuple[int, int]  # min_frames, border_margin
     arranged: dict[str, Arranged] = field(default_factory=dict)  # the last one, by the digest of who owns what
 
@@ -128,11 +128,12 @@ def state(results: Results, dataset: str, number: int) -> dict[str, Any]:
     """What the page asks for again and again: whether what it shows is still what is there."""
     fov = results.fov(dataset, number)
     edits = results.author.of_fov(dataset, number)
-    return {"version": scan.version(fov), "decided": _digest_of(edits)}
+    return {"version": scan.version(fov), "decided": _digest_of(results, dataset, edits)}
 
 
-def _digest_of(edits: list[Edit]) -> str:
-    return f"{len(edits)}-{edits[-1].id if edits else ''}"
+def _digest_of(results: Results, dataset: str, edits: list[Edit]) -> str:
+    """What changes with the edits of a FOV, and with what the last run says of them."""
+    return f"{len(edits)}-{edits[-1].id if edits else ''}-{scan.stamp(_outcomes_file(results.folder, dataset))}"
 
 
 def view(results: Results, dataset: str, number: int) -> View:
@@ -156,19 +157,14 @@ def _view(results: Results, fov: Fov, version: str) -> View:
     pc = scan.phase_contrast(fov)
     params = scan.record(results.folder, fov.dataset).get("params", {})
     limits = int(params.get("min_frames") or 0), int(params.get("border_margin") or 0)
+    traces = cell_lists.read_traces([fov.traces, fov.file(paths.TAKEN_IN)])
     if pc is None or not fov.cells.exists():
-        return View(fov, version, pc, cell_lists.nothing(0), None, cell_lists.read_traces(fov.traces), {}, limits)
+        return View(fov, version, pc, cell_lists.nothing(0), None, traces, [], limits)
     base = cell_lists.read_base(fov.cells, fov.file("base_regions.zarr.zip"))
-    refused: dict[int, set[int] | None] = {}
-    if fov.file(paths.DECISIONS).is_file():
-        for cell, frames, good in read_decisions(fov.file(paths.DECISIONS)):
-            if not good:
-                refused[cell] = frames
-            else:
-                refused.pop(cell, None)
-    table = fov.file("lineage.csv")
+    table, decisions = fov.file("lineage.csv"), fov.file(paths.DECISIONS)
     origins = lineage.read_table(table) if table.is_file() else None
-    return View(fov, version, pc, base, origins, cell_lists.read_traces(fov.traces), refused, limits)
+    old_ways = read_old_ways(decisions) if decisions.is_file() else []
+    return View(fov, version, pc, base, origins, traces, old_ways, limits)
 
 
 def decided(results: Results, shown: View, new: Edit | None = None) -> Result:
@@ -240,17 +236,18 @@ def cells_now(results: Results, dataset: str, number: int) -> dict[str, Any]:
     regions = shown.base.regions
     moved = np.flatnonzero(result.cell != regions.label)
     left_out = np.flatnonzero(result.excluded)
+    verdicts, refused_frames = old_verdicts(shown, result)
     return {
         "dataset": dataset,
         "fov": number,
-        "cells": cell_columns(shown, now, result, edits),
+        "cells": cell_columns(shown, now, result, verdicts, edits),
         "tracks": now.tracks,
         "moved": np.stack([regions.frame[moved], regions.label[moved], result.cell[moved]], axis=1).tolist(),
         "excluded": np.stack([result.cell[left_out], regions.frame[left_out]], axis=1).tolist()
-        + [[cell, frame] for cell, frames in shown.refused.items() if frames for frame in sorted(frames)],
+        + refused_frames,
         "excluded_frames": sorted(result.excluded_frames),
         "edits": [_told(edit, result, results.author.name) for edit in edits],
-        "decided": _digest_of(edits),
+        "decided": _digest_of(results, dataset, edits),
         "pending": pending(results, dataset),
         "author": results.author.name,
         "writable": not results.author.why_not,
@@ -277,8 +274,26 @@ def _told(edit: Edit, result: Result, author: str) -> dict[str, Any]:
     }
 
 
-def cell_columns(shown: View, now: Arranged, result: Result, edits: list[Edit]) -> dict[str, list[Any]]:
-    """The list of cells, a column for each property."""
+def old_verdicts(shown: View, result: Result) -> tuple[dict[int, bool], list[list[int]]]:
+    """What curation.csv and inspected tables say: verdict by cell, and [cell, frame] that are left out.
+
+    They name cells by their places in the last run; edits since then may have given these places to others.
+    """
+    base, verdicts, frames = shown.base, {}, []
+    for stored, frame, of_frames, good in shown.old_ways:
+        for row in np.flatnonzero((base.stored == stored) & (base.regions.frame == frame)).tolist():
+            cell = int(result.cell[row])
+            if of_frames is None:
+                verdicts[cell] = good
+            elif not good:
+                frames += [[cell, one] for one in sorted(of_frames)]
+    return verdicts, frames
+
+
+def cell_columns(
+    shown: View, now: Arranged, result: Result, old: Mapping[int, bool], edits: list[Edit]
+) -> dict[str, list[Any]]:
+    """The list of cells, a column for each property. old: verdicts that edits may overrule."""
     cells, n_frames = now.cells, shown.base.regions.n_frames
     ids = cells.ids.tolist()
     counts = cells.valid.sum(axis=1)
@@ -286,9 +301,8 @@ def cell_columns(shown: View, now: Arranged, result: Result, edits: list[Edit]) 
     last = n_frames - 1 - cells.valid[:, ::-1].argmax(axis=1) if len(ids) else counts
     states = []
     for cell, reason in zip(ids, now.left_out, strict=True):
-        verdict = result.good.get(cell)
-        refused = verdict is False or (verdict is None and shown.refused.get(cell, ()) is None)
-        states.append("bad" if refused else "left out" if reason and not verdict else "kept")
+        verdict = result.good.get(cell, old.get(cell))
+        states.append("bad" if verdict is False else "left out" if reason and not verdict else "kept")
     notes: dict[int, str] = {}
     for edit in in_force(edits)[0]:
         cell_now = result.outcomes[edit.id].cell
@@ -323,10 +337,14 @@ def brightness(shown: View, cells: Cells) -> list[float | None]:
 # ------------------------------------------------------------------------------------------------ what the tables say
 
 
+def _outcomes_file(folder: Path, dataset: str) -> Path:
+    return folder / dataset / Path(paths.Layout("").edits_outcomes).name
+
+
 def _outcomes(folder: Path, dataset: str) -> list[dict[str, str]]:
     """The rows of edits.csv, which the last run wrote; empty where there is none."""
     try:
-        with open(paths.Layout(str(folder)).edits_outcomes.format(dataset=dataset), encoding="utf-8", newline="") as file:
+        with open(_outcomes_file(folder, dataset), encoding="utf-8", newline="") as file:
             return list(csv.DictReader(file))
     except (OSError, ValueError, csv.Error):
         return []

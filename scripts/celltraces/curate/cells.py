@@ -171,11 +171,10 @@ def _ends(
 
 @dataclass(frozen=True)
 class Traces:
-    """The table of traces of a FOV: columns by name; `row_of` finds a row by (cell, frame)."""
+    """The traces of a FOV. cell, frame: (R,) int64; features: (R,) float32 by name."""
 
     cell: np.ndarray
     frame: np.ndarray
-    good: np.ndarray
     features: dict[str, np.ndarray]
 
     def by_region(self, column: str, stored: np.ndarray) -> np.ndarray:
@@ -194,29 +193,36 @@ class Traces:
         return values
 
 
-def read_traces(path: Path) -> Traces:
-    """The traces of a FOV; empty where there is no table yet. Raises UserError for one that is damaged."""
+def read_traces(paths: Sequence[Path]) -> Traces:
+    """The traces of a FOV, from the tables that are there; empty where there is none yet. Raises UserError for one
+    that is damaged."""
+    tables = [_read_table(path) for path in paths if path.exists()]
+    names = [name for name, values in tables[0].items() if _is_feature(name, values)] if tables else []
+
+    def joined(name: str, dtype: type) -> np.ndarray:
+        return np.concatenate([np.zeros(0, dtype), *(table[name].astype(dtype) for table in tables)])
+
+    return Traces(
+        joined("cell", np.int64), joined("frame", np.int64), {name: joined(name, np.float32) for name in names}
+    )
+
+
+def _read_table(path: Path) -> dict[str, np.ndarray]:
     from pyarrow import ArrowException, csv
 
     try:
         table = csv.read_csv(path, csv.ReadOptions(use_threads=False))
         columns = {name: table[name].to_numpy() for name in table.column_names}
-        return Traces(
-            columns["cell"].astype(np.int64),
-            columns["frame"].astype(np.int64),
-            columns["good"].astype(bool),
-            {name: values.astype(np.float32) for name, values in columns.items() if _is_feature(name, values)},
-        )
-    except FileNotFoundError:
-        nothing = np.zeros(0, np.int64)
-        return Traces(nothing, nothing, nothing.astype(bool), {})
-    except (ArrowException, OSError, KeyError, ValueError) as error:
+        if not {"cell", "frame"} <= columns.keys():
+            raise ValueError("it has no columns cell and frame")
+        return columns
+    except (ArrowException, OSError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise UserError(f"{path}: cannot be read as a table ({reason}); delete it and run again") from None
 
 
 def _is_feature(name: str, values: np.ndarray) -> bool:
-    return name not in BASE and "_ch_" in name and values.dtype.kind in "iuf"
+    return name not in BASE and "_ch_" in name and (values.dtype.kind in "iuf" or not values.size)
 
 
 def film(

@@ -24,6 +24,7 @@ from celltraces.storage.frames import open_frames
 
 FOV_FOLDER = re.compile(r"fov_(\d{3,})")
 SHOWN = re.compile(r"(pc|fl|fl_registered|fl_background)_ch_(\d+)")  # arrays whose pixels the page may ask for
+OTHER_FILES = (paths.DECISIONS, paths.TAKEN_IN, "base_regions.zarr.zip")  # that the list of cells depends on
 ORDER = ("pc", "fl", "fl_registered", "fl_background")
 
 
@@ -114,7 +115,7 @@ def phase_contrast(fov: Fov) -> int | None:
 
 def version(fov: Fov) -> str:
     """What changes when anything of the FOV that the page shows is made anew."""
-    files = [fov.images / ARRAY_FILE, fov.traces, fov.cells, *map(fov.file, ("decisions.csv", "base_regions.zarr.zip"))]
+    files = [fov.images / ARRAY_FILE, fov.traces, fov.cells, *map(fov.file, OTHER_FILES)]
     try:
         folders = sorted(entry for entry in fov.images.iterdir() if entry.is_dir())
     except OSError:
