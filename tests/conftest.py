@@ -28,7 +28,7 @@ LEVELS = {
         versions zstacks
     """,
     "slow": """
-        benchmarks learned
+        benchmarks curation_page learned
     """,
     "workflow": """
         bad_input commands crash fit_workflow formats_corrections isolation leftovers module peers provenance
