@@ -2,11 +2,12 @@
 # make demo    a small simulated experiment through the whole workflow
 # make test    all tests            make lint    formatters and linters
 # make test-fast  those that run no workflow, in a minute
+# make curate RESULTS=results  a page to browse results and correct cells
 # make bench   what each stage costs    make torture kills runs 200 times and compares; 50,000 damaged files
 # make test-peers reads what is exported with other programs, in environments of their own
 # make slurm   the environment with the Slurm plugin                 make test-slurm starts a real Slurm here and tests with it
 # make lock    new pins (maintainers)
-.PHONY: setup slurm demo test test-fast test-peers test-slurm torture lint bench lock clean
+.PHONY: setup slurm demo curate test test-fast test-peers test-slurm torture lint bench lock clean
 .DELETE_ON_ERROR:
 
 PYTHON ?= python3
@@ -48,6 +49,11 @@ demo/.done: .venv/.done scripts/demo/*.py scripts/celltraces/readers/movie_file.
 demo: demo/.done
 	$(BIN)/snakemake --cores 2
 	$(BIN)/python scripts/demo/score_demo.py demo results
+
+RESULTS ?= results
+
+curate: .venv/.done
+	@$(BIN)/python scripts/curate.py "$(RESULTS)"
 
 test: demo/.done
 	$(DEV)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder

@@ -18,15 +18,16 @@ from celltraces.curate.browse import Results
 from celltraces.curate.decide import Author, user_name
 from celltraces.errors import UserError
 from celltraces.paths import Layout
+from celltraces.pictures.web import CURATION_PORT
 
-HOST, PORT = "127.0.0.1", 8731
+HOST = "127.0.0.1"
 REPOSITORY = Path(__file__).parents[1]
 
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Browse results and decide on cells in a web browser.")
     parser.add_argument("results", metavar="RESULTS", type=Path, help="the folder of results, output_dir of the config")
-    parser.add_argument("--port", type=int, help=f"port on this machine; {PORT}, or a free one, unless told otherwise")
+    parser.add_argument("--port", type=int, help=f"port on this machine; {CURATION_PORT}, or a free one, unless told otherwise")
     parser.add_argument("--author", help="whose decisions they are; the name of your account unless told otherwise")
     parser.add_argument("--no-browser", action="store_true", help="only print the address")
     return parser.parse_args()
@@ -34,7 +35,7 @@ def arguments() -> argparse.Namespace:
 
 def listen(port: int | None) -> socket.socket:
     """A socket on this machine alone. None: the usual port, so that links of reports lead here, or any free one."""
-    for wanted in (PORT, 0) if port is None else (port,):
+    for wanted in (CURATION_PORT, 0) if port is None else (port,):
         server = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
         server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
