@@ -5,6 +5,7 @@ For tests and measurements of what reads results, which need neither a microscop
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
@@ -92,13 +93,20 @@ def write_fov(folder: Path, dataset: str, fov: int, labels: np.ndarray, *, name:
 
 
 def write_dataset(
-    folder: Path, dataset: str, labels: np.ndarray, *, fovs: int = 1, findings: tuple[str, ...] = (), name: str = ""
+    folder: Path,
+    dataset: str,
+    labels: np.ndarray,
+    *,
+    fovs: int = 1,
+    findings: tuple[str, ...] = (),
+    name: str = "",
+    linked: bool = False,
 ) -> None:
-    """A dataset; its FOVs after the first one are copies of it."""
+    """A dataset; its FOVs after the first one are copies of it. linked: the same files under other names."""
     write_fov(folder, dataset, 0, labels, name=name)
     for fov in range(1, fovs):
         copy = folder / dataset / f"fov_{fov:03d}"
-        shutil.copytree(folder / dataset / "fov_000", copy)
+        shutil.copytree(folder / dataset / "fov_000", copy, copy_function=os.link if linked else shutil.copy2)
         table = copy / f"{dataset}_fov_000_traces.csv"
         table.rename(copy / f"{dataset}_fov_{fov:03d}_traces.csv")
     record = {"params": {"min_frames": MIN_FRAMES, "border_margin": BORDER_MARGIN}, "channels": {}, "provenance": {}}
