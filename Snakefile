@@ -3,7 +3,7 @@
 #   ND2, CZI ... -- copy --+-- segment -- track --+------------------+-- crop -- extract --+-- merge -- fit
 #                          |      |               |                  |                     |
 #                          |      |               +-- corrections ---+                     +-- tidy -- report
-#                          |      |               (where there are)  |                     |
+#                          |      |               and edits, if any  |                     |
 #                          |      +------------------- background ---+                     +-- qc, pictures
 #                          +-- (register) --------------+
 #                                                                              cache, index, exports: of the images

@@ -51,7 +51,9 @@ try:
     WITHOUT = (
         partial_run.without_fovs()
     )  # FOVs that failed, in the second run that does without them
-    EXPERIMENT = plan_experiment(config, WITHOUT)
+    EXPERIMENT = plan_experiment(
+        config, WITHOUT, of_run=not internals.is_main_process(workflow)
+    )
 except UserError as error:
     sys.exit(str(error))  # one line per mistake, before any job
 
@@ -78,6 +80,7 @@ def begin():
         decisions.forget(EXPERIMENT)
         corrections.forget(LAYOUT, DATASETS, EXPERIMENT.corrections)
         edits.forget(LAYOUT, DATASETS, EXPERIMENT.edits)
+        edits.keep_for_jobs(LAYOUT, EXPERIMENT.edits)
     except UserError as error:
         sys.exit(str(error))
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from celltraces.edits import regions
-from celltraces.edits.records import UNUSED, Edit, from_json
+from celltraces.edits.records import LOST, UNUSED, Edit, from_json
 from celltraces.edits.replay import replay
 from celltraces.files import write_text
 from celltraces.runs import job
@@ -33,8 +33,10 @@ def main(
     edits: Mapping[str, Sequence[Mapping[str, Any]]],
     tracks_edited: Sequence[str],
     fovs: Sequence[str],
+    n_fovs: int,
 ) -> None:
-    """cells, base: of each of `fovs`. base_regions: of those in `tracks_edited`. edits: by FOV, as text."""
+    """cells, base: of each of `fovs`, those that are processed. base_regions: of those in `tracks_edited`. edits: by
+    FOV, as text. n_fovs: how many the file has."""
     kept = dict(zip([fov for fov in fovs if fov in tracks_edited], map(Path, base_regions), strict=True))
     rows: list[tuple[Any, ...]] = []
     of_fov = {fov: [from_json(edit) for edit in written] for fov, written in edits.items()}
@@ -43,9 +45,10 @@ def main(
         for fov, store, labels in zip(fovs, cells, base, strict=True)
     }
     for fov, written in of_fov.items():
-        for edit, what in zip(
-            written, found.get(fov, [(UNUSED, "this FOV is not processed")] * len(written)), strict=True
-        ):
+        if fov not in found:
+            without = (UNUSED, "this FOV is not processed") if int(fov) < n_fovs else (LOST, "there is no such FOV")
+            found[fov] = iter([without] * len(written))
+        for edit, what in zip(written, found[fov], strict=True):
             rows.append((edit.id, edit.op, edit.by, edit.when, edit.fov, *what))
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")

@@ -3,6 +3,7 @@
 import os
 import re
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -15,6 +16,10 @@ from skimage.segmentation import expand_labels
 
 import apply_curation
 import crop_cells
+from celltraces.edits import records
+from celltraces.edits.anchors import make_anchor
+from celltraces.edits.records import to_json
+from celltraces.edits.regions import of_labels
 from celltraces.errors import UserError
 from celltraces.results import places
 from celltraces.results.curation import Flag, frames_of_text, frames_text, good_traces, read_curation, taken_in
@@ -167,7 +172,7 @@ BEFORE = movie({1: (5, 5), 2: (30, 5), 3: (5, 40), 4: (50, 40)})
 AFTER = movie({1: (30, 5), 2: (50, 40), 3: (5, 5)})  # 1, 2 and 4 have other numbers, 3 is gone
 
 
-def decided(folder, labels, *, flags=(), inspected=None, kept=None):
+def decided(folder, labels, *, flags=(), inspected=None, kept=None, edits=()):
     """The rows of the table of decisions, and the cells in the traces that are then good."""
     folder.mkdir(exist_ok=True)
     table = traces_of(labels)
@@ -182,6 +187,8 @@ def decided(folder, labels, *, flags=(), inspected=None, kept=None):
     if not cells.exists():
         write_cells(folder, labels)
     arguments = {"fov": 0, "pc": 0, "flags": flags, "inspected": names}
+    if edits:
+        arguments |= {"edits": list(map(to_json, edits)), "base": str(folder / "seg_tracked_ch_0/0")}
     apply_curation.main(cells, folder / "d_fov_000_traces.csv", out, folder.parent / "places.csv", **arguments)
     (good,) = good_traces([str(folder / "d_fov_000_traces.csv")], [range(6)], [str(out)])
     rows = pd.read_csv(out, dtype=object, keep_default_na=False).to_dict("records")
@@ -190,6 +197,50 @@ def decided(folder, labels, *, flags=(), inspected=None, kept=None):
 
 def whole(*cells):
     return {(cell, frame) for cell in cells for frame in range(6)}
+
+
+def edit(op, cell=None, frame=2, **fields):
+    """An edit of a cell of BEFORE."""
+    edit_id, when = records.stamp()
+    if cell:
+        base = of_labels(SimpleNamespace(shape=BEFORE.shape, read=lambda at: BEFORE[at], attributes={}))
+        fields["cell"] = make_anchor(base, base.row(frame, cell), BEFORE[frame])
+    return records.Edit(edit_id, "anna", when, "d", 0, op, **fields)
+
+
+def test_edits_count_over_curation_csv_and_this_over_inspected_tables(tmp_path):
+    inspected = traces_of(BEFORE).assign(good=True)
+    inspected.loc[inspected.cell.isin([1, 2, 3]), "good"] = False
+    flags = [Flag(0, 2, True), Flag(0, 3, True), Flag(0, 4, False)]
+    edits = [edit("bad", 3), edit("good", 4), edit("exclude", 2, frames=(0, 1)), edit("exclude", frames=(5, 9))]
+    assert decided(tmp_path / "a", BEFORE, inspected=inspected)[1] == whole(4)
+    assert decided(tmp_path / "a", BEFORE, inspected=inspected, flags=flags)[1] == whole(2, 3)
+    rows, good = decided(tmp_path / "a", BEFORE, inspected=inspected, flags=flags, edits=edits)
+    assert good == {(cell, frame) for cell, frame in whole(2, 4) if frame != 5} - {(2, 0), (2, 1)}
+    assert [row["source"] for row in rows[-4:]] == ["edits"] * 4
+    # What is excluded stays so in a good cell, whatever was said last.
+    again = [*edits, edit("good", 2)]
+    assert decided(tmp_path / "a", BEFORE, inspected=inspected, flags=flags, edits=again)[1] == good
+
+
+def test_edits_stay_with_their_cells_after_another_segmentation(tmp_path):
+    edits = [edit("bad", 1), edit("bad", 3), edit("exclude", 4, frames=(1, 3))]
+    assert decided(tmp_path / "b", BEFORE, edits=edits)[1] == whole(2, 4) - {(4, 1), (4, 2), (4, 3)}
+    assert decided(tmp_path / "a", AFTER, edits=edits)[1] == whole(1, 2) - {(2, 1), (2, 2), (2, 3)}  # 1 is 3, 4 is 2
+
+
+def test_cells_taken_in_by_hand_are_among_the_good_ones_in_their_order(tmp_path):
+    _, good = decided(tmp_path, BEFORE, kept=[1, 4], edits=[edit("good", 2), edit("exclude", 2, frames=(3, 3))])
+    assert good == whole(1, 4)
+    traces_of(BEFORE).query("cell == 2").assign(fov=0, good=True).to_csv(tmp_path / "d_fov_000_traces_taken_in.csv")
+    tables = [str(tmp_path / f"d_fov_000_{name}.csv") for name in ("decisions", "traces_taken_in")]
+    (table,) = good_traces([str(tmp_path / "d_fov_000_traces.csv")], [range(6)], tables)
+    assert list(zip(table.cell, table.frame, strict=True)) == sorted(whole(1, 2, 4) - {(2, 3)})
+    assert (table.time_min == table.frame).all()
+    # Also where the filters leave no cell.
+    (tmp_path / "d_fov_000_traces.csv").write_text(",".join(["cell", "frame", *BOX, "fov", "good"]) + "\n")
+    (table,) = good_traces([str(tmp_path / "d_fov_000_traces.csv")], [range(6)], tables)
+    assert list(zip(table.cell, table.frame, strict=True)) == sorted(whole(2) - {(2, 3)})
 
 
 def test_rows_without_a_place_are_tied_to_the_one_where_they_were_first_applied(tmp_path):

@@ -102,6 +102,7 @@ class Layout:
         self.decisions = f"{self.fov}/{self.base}{DECISIONS}"
         self.taken_in = f"{self.fov}/{self.base}{TAKEN_IN}"
         self.edits = f"{self.results}/edits"  # a file for each author
+        self.edits_of_run = f"{self.results}/.edits_of_this_run.jsonl"
         self.base_regions = f"{self.fov}/{self.base}_base_regions.zarr.zip"  # what edits of tracks were applied to
         self.lineage_edited = f"{self.fov}/{self.base}_lineage_edited.csv"
         self.edits_outcomes = f"{self.dataset}/edits.csv"

@@ -8,9 +8,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from celltraces.edits.records import TRACK_OPS, Edit, read_edits, to_json
+from celltraces.edits.records import TRACK_OPS, Edit, line_of, read_edits, read_file, to_json
 from celltraces.edits.undo import in_force
-from celltraces.files import remove
+from celltraces.files import remove, write_text
 from celltraces.paths import DATASET, Layout, edited, fov_text
 from celltraces.planning.dataset import Dataset
 
@@ -44,12 +44,16 @@ NONE = FovEdits()
 
 
 def find_edits(
-    config: Mapping[str, Any], layout: Layout, datasets: Mapping[str, Dataset]
+    config: Mapping[str, Any], layout: Layout, datasets: Mapping[str, Dataset], of_run: bool = False
 ) -> dict[tuple[str, str], FovEdits]:
-    """The edits of all authors, by FOV. What is not used is named on the terminal."""
+    """The edits of all authors, by FOV. What is not used is named on the terminal.
+
+    of_run: take those that the run at work was planned with, and none that was made meanwhile: for its jobs' own
+    processes, as on a cluster, which plan once more.
+    """
     if config["channels"]["pc"] is None or config["params"]["copy_only"]:
         return {}
-    edits, notes = read_edits(Path(layout.edits))
+    edits, notes = read_file(Path(layout.edits_of_run)) if of_run else read_edits(Path(layout.edits))
     elsewhere = sorted({edit.dataset for edit in edits} - datasets.keys())
     if elsewhere:
         notes.append(f"{layout.edits}: edits of {', '.join(elsewhere)} are not used; there is no such dataset")
@@ -60,6 +64,16 @@ def find_edits(
         if edit.dataset in datasets:
             by_fov.setdefault((edit.dataset, fov_text(edit.fov)), []).append(edit)
     return {place: FovEdits(of_fov, in_force(of_fov)[0]) for place, of_fov in by_fov.items()}
+
+
+def keep_for_jobs(layout: Layout, edits: Edits) -> None:
+    """Keep the edits that a run is planned with, for its jobs' own processes."""
+    path = Path(layout.edits_of_run)
+    lines = [line_of(edit) for of_fov in edits.values() for edit in of_fov.written]
+    if lines:
+        write_text(path, "\n".join(lines) + "\n")
+    else:
+        remove(path)
 
 
 def as_settings(edits: Iterable[Edit]) -> list[dict[str, Any]]:
@@ -79,6 +93,7 @@ def list_settings(edits: Edits, dataset: Dataset) -> dict[str, Any]:
         "edits": {fov: as_settings(edits[dataset.name, fov].written) for fov in fovs},
         "tracks_edited": [fov for fov in fovs if edits[dataset.name, fov].tracks],
         "fovs": [fov for fov in map(fov_text, dataset.fovs) if fov in fovs],
+        "n_fovs": len(dataset.movie.fovs),
     }
 
 

@@ -65,10 +65,13 @@ class Experiment:
         return next(iter([*of_light, *self.columns]), None)
 
 
-def plan_experiment(written: Mapping[str, Any], without: Mapping[str, Sequence[int]] | None = None) -> Experiment:
+def plan_experiment(
+    written: Mapping[str, Any], without: Mapping[str, Sequence[int]] | None = None, of_run: bool = False
+) -> Experiment:
     """Check a config as Snakemake read it, look at its files, and resolve everything. Changes no file.
 
-    without: FOVs by dataset that failed, and that this run does without. Raises UserError, a line per mistake.
+    without: FOVs by dataset that failed, and that this run does without. of_run: whether this is the process of a job,
+    which goes by the edits that its run was planned with. Raises UserError, a line per mistake.
     """
     config = complete(written)
     _refuse_no_folder(Path(config["output_dir"]))
@@ -87,7 +90,7 @@ def plan_experiment(written: Mapping[str, Any], without: Mapping[str, Sequence[i
         shifts=shifts,
         flags=read_curation(Path(layout.curation), shapes(datasets)),
         corrections=find_corrections(config, datasets),
-        edits=find_edits(config, layout, datasets),
+        edits=find_edits(config, layout, datasets, of_run),
         columns=tuple(
             f"{feature}_ch_{channel}" for channel, features in features_of(config, pc, fl) for feature in features
         ),

@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from celltraces.edits.records import DOUBTFUL, LOST, OVERRULED, REFUSED, RENUMBERED, UNUSED
+from celltraces.edits.records import DOUBTFUL, LOST, OVERRULED, REFUSED, RENUMBERED
 from celltraces.results.curation import APPLIED, EDITS
 from celltraces.runs.job import DONE, FAILED, STOPPED
 
@@ -97,7 +97,7 @@ def edits(tables: Iterable[str]) -> Iterator[str]:
         lost = [
             row
             for row in rows
-            if row["status"] in (LOST, DOUBTFUL, REFUSED, UNUSED)
+            if row["status"] in (LOST, DOUBTFUL, REFUSED)
             or (row["status"] == OVERRULED and not row["reason"].startswith(f"{row['by']} "))
         ]
         if lost or moved:
