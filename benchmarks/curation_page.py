@@ -57,7 +57,9 @@ PLAY = """
   const { play } = await import("/page/timeline.js");
   play(true);
   await pause(2500);
-  const watch = new MutationObserver(() => { if (image.dataset.frame !== last) { last = image.dataset.frame; count += 1; } });
+  const watch = new MutationObserver(() => {
+    if (image.dataset.frame !== last) [last, count] = [image.dataset.frame, count + 1];
+  });
   watch.observe(image, { attributes: true });
   const before = performance.now();
   await pause(4000);

@@ -14,8 +14,8 @@ import webbrowser
 from pathlib import Path
 
 from celltraces.curate import app, security
-from celltraces.curate.browse import Results
 from celltraces.curate.decide import Author, user_name
+from celltraces.curate.views import Results
 from celltraces.errors import UserError
 from celltraces.paths import Layout
 from celltraces.pictures.web import CURATION_PORT
@@ -27,7 +27,9 @@ REPOSITORY = Path(__file__).parents[1]
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Browse results and decide on cells in a web browser.")
     parser.add_argument("results", metavar="RESULTS", type=Path, help="the folder of results, output_dir of the config")
-    parser.add_argument("--port", type=int, help=f"port on this machine; {CURATION_PORT}, or a free one, unless told otherwise")
+    parser.add_argument(
+        "--port", type=int, help=f"port on this machine; {CURATION_PORT}, or a free one, unless told otherwise"
+    )
     parser.add_argument("--author", help="whose decisions they are; the name of your account unless told otherwise")
     parser.add_argument("--no-browser", action="store_true", help="only print the address")
     return parser.parse_args()

@@ -20,7 +20,9 @@ def _browser() -> Browser:
 @contextmanager
 def new_page(width=1366, height=768, dark=False):
     """A page as in a new browser. `requests`: addresses that it asked for; `errors`: what its scripts complained of."""
-    context = _browser().new_context(viewport={"width": width, "height": height}, color_scheme="dark" if dark else "light")
+    context = _browser().new_context(
+        viewport={"width": width, "height": height}, color_scheme="dark" if dark else "light"
+    )
     context.set_default_timeout(15_000)
     page = context.new_page()
     page.requests, page.errors = [], []

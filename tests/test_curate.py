@@ -8,6 +8,7 @@ import shutil
 import socket
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,9 +20,9 @@ from made_results import BORDER_MARGIN, MIN_FRAMES, label_movie, write_array, wr
 from starlette.testclient import TestClient
 
 from celltraces.curate import app, browse, pixels, scan, security
-from celltraces.curate.browse import Results
 from celltraces.curate.decide import Author, Refused
 from celltraces.curate.pixels import Reader
+from celltraces.curate.views import Results
 from celltraces.edits import records
 from celltraces.edits.records import read_edits
 from celltraces.errors import UserError
@@ -87,7 +88,8 @@ def test_this_machine_is_answered_at_any_port(client, host):
 
 
 @pytest.mark.parametrize(
-    "host", ["evil.example", "127.0.0.1.evil.example", "evil.example:8731", "", "127.0.0.1@evil.example", "[::1", "0.0.0.0"]
+    "host",
+    ["evil.example", "127.0.0.1.evil.example", "evil.example:8731", "", "127.0.0.1@evil.example", "[::1", "0.0.0.0"],
 )
 @pytest.mark.parametrize("path", ["/", "/page/page.js", "/api/results"])
 def test_another_host_is_refused(client, host, path):
@@ -107,7 +109,8 @@ def test_own_origin_is_answered_at_any_port_and_no_other_page_may_read(client):
     answer = client.get("/api/results", headers={"origin": "http://localhost:1234"})
     assert answer.status_code == 200
     assert not [name for name in answer.headers if name.startswith("access-control")]
-    ask_first = client.options("/api/edit", headers={"origin": "http://localhost:1", "access-control-request-method": "POST"})
+    headers = {"origin": "http://localhost:1", "access-control-request-method": "POST"}
+    ask_first = client.options("/api/edit", headers=headers)
     assert ask_first.status_code in (401, 405)
 
 
@@ -150,8 +153,11 @@ def test_every_answer_has_the_headers(client):
 def test_the_page_holds_no_script_or_style_within_and_asks_for_nothing_elsewhere():
     for name, (content, _) in app.page_files().items():
         text = content.decode()
-        assert not [word for word in ("https://", "http://", "eval(", "innerHTML", "insertAdjacent", "document.write") if word in
-                    text.replace("http://www.w3.org/2000/svg", "")], name
+        assert not [
+            word
+            for word in ("https://", "http://", "eval(", "innerHTML", "insertAdjacent", "document.write")
+            if word in text.replace("http://www.w3.org/2000/svg", "")
+        ], name
         if name.endswith(".html"):
             assert "<style" not in text
             assert " style=" not in text
@@ -183,7 +189,7 @@ def test_what_is_no_decision_is_refused(client, results, body):
     assert not results.author.file.exists()
 
 
-# -------------------------------------------------------------------------------------- names come from a table, no paths
+# ------------------------------------------------------------------------------------ names come from a table, no paths
 
 TRAVERSALS = ("..", "../one", "/etc", "one/", "./one", "one/fov_000", "\0", "%2e%2e", "edits", ".", "", "ONE", "~")
 
@@ -197,7 +203,9 @@ def test_datasets_are_named_as_in_the_table(client, name):
     assert "dataset" in save(client, "bad", 409, dataset=name, cell=1, frame=0)
 
 
-@pytest.mark.parametrize("name", ["..", "../pc_ch_0", "pc_ch_0/0", "seg_tracked_ch_0", "pc_ch_00", "zarr.json", "", "fl_ch_9"])
+@pytest.mark.parametrize(
+    "name", ["..", "../pc_ch_0", "pc_ch_0/0", "seg_tracked_ch_0", "pc_ch_00", "zarr.json", "", "fl_ch_9"]
+)
 def test_channels_are_named_as_in_the_table(client, name):
     query = {"dataset": "one", "fov": 0, "frame": 0, "channel": name}
     assert client.get("/api/frame", params=query).status_code == 404
@@ -210,12 +218,23 @@ def test_frames_are_numbers_within_the_movie(client, number):
     assert client.get("/api/labels", params=query).status_code == 404
 
 
-@pytest.mark.parametrize("path", ["/page/../app.py", "/page/..%2fapp.py", "/page/%2e%2e/app.py", "/page/app.py", "/page//etc/passwd", "/../scan.py", "/page/"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/page/../app.py",
+        "/page/..%2fapp.py",
+        "/page/%2e%2e/app.py",
+        "/page/app.py",
+        "/page//etc/passwd",
+        "/../scan.py",
+        "/page/",
+    ],
+)
 def test_files_of_the_page_are_named_as_in_the_table(client, path):
     assert client.get(path).status_code == 404
 
 
-# ---------------------------------------------------------------------------------------------------------- what is sent
+# --------------------------------------------------------------------------------------------------------- what is sent
 
 
 def test_the_list_of_fovs(client):
@@ -375,7 +394,9 @@ def test_a_damaged_chunk_is_one_line_that_names_the_frame(client, results):
     assert "\n" not in answers[0].text
 
 
-@pytest.mark.parametrize("name", ["cells.zarr/metadata/zarr.json", "cells.zarr/metadata/areas/c.0.0", "one_fov_000_traces.csv"])
+@pytest.mark.parametrize(
+    "name", ["cells.zarr/metadata/zarr.json", "cells.zarr/metadata/areas/c.0.0", "one_fov_000_traces.csv"]
+)
 def test_damaged_tables_are_one_line(client, results, name):
     (results.fov("one", 0).folder / name).write_bytes(b"\xff\x00 no such thing")
     answer = client.get("/api/fov", params={"dataset": "one", "fov": 0})
@@ -593,7 +614,8 @@ def test_the_command_prints_its_address_and_the_way_there_over_ssh(made):
         assert "/#token=" in lines[0]
         assert f"ssh -L {port}:127.0.0.1:{port}" in lines[1]
         assert "10.0.0.2" in lines[1]
-        addresses = {line.split()[1] for line in open("/proc/net/tcp") if line.split()[3:4] == ["0A"]}
+        sockets = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()]
+        addresses = {address for _, address, _, state, *_ in sockets if state == "0A"}
         listening = [address.split(":")[0] for address in addresses if int(address.split(":")[-1], 16) == int(port)]
         assert listening == ["0100007F"]  # 127.0.0.1 and no other address
     finally:

@@ -5,6 +5,7 @@ import re
 import signal
 import subprocess
 from contextlib import contextmanager
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -41,6 +42,18 @@ async () => {
 }
 """
 
+# The picture of the frame as it is drawn on the canvas, in red, green, blue, opacity.
+PIXELS_ON_SCREEN = """
+async () => {
+  const { picture } = await import("/page/frames.js");
+  const { wanted, state } = await import("/page/state.js");
+  const { bitmap } = await picture(wanted(0), state.frame);
+  const pen = new OffscreenCanvas(bitmap.width, bitmap.height).getContext("2d");
+  pen.drawImage(bitmap, 0, 0);
+  return [...pen.getImageData(0, 0, bitmap.width, bitmap.height).data];
+}
+"""
+
 
 class Server:
     """The command, as a person starts it, on one folder of results."""
@@ -55,7 +68,7 @@ class Server:
         return self.address + "".join(f"&{name}={value}" for name, value in place.items())
 
     def memory_mb(self):
-        status = open(f"/proc/{self.process.pid}/status").read()
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
         return int(re.search(r"VmHWM:\s+(\d+)", status)[1]) / 1024
 
     def end(self, how=signal.SIGTERM):
@@ -75,7 +88,7 @@ def serving(folder, author="anna"):
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """Datasets with 10 FOVs of 16 cells: 1 is seen in two frames, 6 becomes 17 in frame 5. Each test has a FOV of its own."""
+    """10 FOVs of 16 cells, one for each test: 1 is seen in two frames, 6 becomes 17 in frame 5. And a hostile name."""
     made = tmp_path_factory.mktemp("page") / "results"
     labels = label_movie(FRAMES, SIZE, 16, {1: {2: 0}, 6: {5: 17}})
     write_dataset(made, "one", labels, fovs=10, findings=["0,3,brightness_ch_1,2.5,2.0"])
@@ -132,7 +145,7 @@ def choose(page, cell):
     expect(page.locator(f"#cell-{cell}")).to_have_attribute("aria-selected", "true")
 
 
-# ---------------------------------------------------------------------------------------------------------- what is drawn
+# -------------------------------------------------------------------------------------------------------- what is drawn
 
 
 def test_a_person_looks_around(page, server, folder):
@@ -166,6 +179,9 @@ def test_a_person_looks_around(page, server, folder):
     page.keyboard.press("Space")
     page.wait_for_function("() => Number(document.getElementById('image').dataset.frame) > 5")
     page.keyboard.press("Space")
+    box = page.locator("#fovs").bounding_box()
+    page.mouse.click(box["x"] + 5, box["y"] + 1)  # beside all buttons: nothing happens
+    expect(page.locator("#trouble")).to_be_hidden()
     hosts = {address.split("/")[2] for address in page.requests if address.startswith("http")}
     assert hosts == {server.address.split("/")[2]}
     assert not [address for address in page.requests if "token" in address.partition("#")[0]]
@@ -173,15 +189,7 @@ def test_a_person_looks_around(page, server, folder):
 
 def test_the_picture_is_that_of_the_arrays(page, server, folder):
     open_at(page, server, dataset="one", fov=0, frame=2)
-    got = page.evaluate(
-        """async () => {
-          const [{ picture }, { wanted, state }] = await Promise.all([import("/page/frames.js"), import("/page/state.js")]);
-          const { bitmap } = await picture(wanted(0), state.frame);
-          const pen = new OffscreenCanvas(bitmap.width, bitmap.height).getContext("2d");
-          pen.drawImage(bitmap, 0, 0);
-          return [...pen.getImageData(0, 0, bitmap.width, bitmap.height).data];
-        }"""
-    )
+    got = page.evaluate(PIXELS_ON_SCREEN)
     frames = open_frames(folder / "one/fov_000/images.zarr/pc_ch_0/0")
     expected = display_level.to_bytes(frames.read(2), *frames.attributes["display_limits"])
     rgba = np.array(got, np.uint8).reshape(SIZE, SIZE, 4)
@@ -200,7 +208,12 @@ def unit_edges(labels):
             label = padded[y + 1, x + 1]
             if not label:
                 continue
-            for dy, dx, edge in ((0, -1, (x, y, x, y + 1)), (0, 1, (x + 1, y, x + 1, y + 1)), (-1, 0, (x, y, x + 1, y)), (1, 0, (x, y + 1, x + 1, y + 1))):
+            for dy, dx, edge in (
+                (0, -1, (x, y, x, y + 1)),
+                (0, 1, (x + 1, y, x + 1, y + 1)),
+                (-1, 0, (x, y, x + 1, y)),
+                (1, 0, (x, y + 1, x + 1, y + 1)),
+            ):
                 if padded[y + 1 + dy, x + 1 + dx] != label:
                     found.add((label, *edge))
     return found
@@ -216,7 +229,9 @@ def edges_of(outlines):
             assert (x0 == x1) != (y0 == y1)
             steps = max(abs(x1 - x0), abs(y1 - y0))
             for step in range(steps):
-                ends = sorted((x0 + (x1 - x0) * part // steps, y0 + (y1 - y0) * part // steps) for part in (step, step + 1))
+                ends = sorted(
+                    (x0 + (x1 - x0) * part // steps, y0 + (y1 - y0) * part // steps) for part in (step, step + 1)
+                )
                 found.append((label, *ends[0], *ends[1]))
     return found
 
@@ -235,8 +250,10 @@ def test_outlines_run_along_every_edge_of_a_cell_once(page, server):
             const [height, width] = sizes[at];
             const typed = Uint32Array.from(run);
             const { points, starts, labels } = outlines(typed, height, width);
-            const on = Array.from({ length: height * width }, (_, place) => labelOn(typed, width, place % width, Math.floor(place / width)));
-            return { points: [...points], starts: [...starts], labels: [...labels], on, near: labelNear(typed, height, width, width / 2, height / 2, 3) };
+            const on = [];
+            for (let y = 0; y < height; y++) for (let x = 0; x < width; x++) on.push(labelOn(typed, width, x, y));
+            const near = labelNear(typed, height, width, width / 2, height / 2, 3);
+            return { points: [...points], starts: [...starts], labels: [...labels], on, near };
           });
         }""",
         [runs, sizes],
@@ -423,16 +440,8 @@ def test_a_rerun_is_noticed_with_the_page_open(page, server, folder):
     expect(page.locator("#live")).to_contain_text("made anew by a run", timeout=9000)
     page.keyboard.press("ArrowRight")
     drawn(page, 1)
-    top, bottom = page.evaluate(
-        """async () => {
-          const { picture } = await import("/page/frames.js");
-          const { wanted, state } = await import("/page/state.js");
-          const { bitmap } = await picture(wanted(0), state.frame);
-          const pen = new OffscreenCanvas(bitmap.width, bitmap.height).getContext("2d");
-          pen.drawImage(bitmap, 0, 0);
-          return [pen.getImageData(3, 3, 1, 1).data[0], pen.getImageData(3, bitmap.height - 3, 1, 1).data[0]];
-        }"""
-    )
+    grey = page.evaluate(PIXELS_ON_SCREEN)[::4]
+    top, bottom = grey[0], grey[-1]
     assert (top, bottom) == (0, 255)
 
 
@@ -482,11 +491,17 @@ async () => {
   const { state, boxOf } = await import("/page/state.js");
   const { askBytes } = await import("/page/ask.js");
   const { fov } = state;
-  const values = new Float32Array(await askBytes("traces", { dataset: fov.dataset, fov: fov.fov, column: "area_ch_0" }));
-  return fov.cells.n.flatMap((cell, row) =>
-    fov.cells.state[row] !== "kept" ? [] : Array.from({ length: fov.frames }, (_, frame) => frame)
-      .filter((frame) => boxOf(cell, frame) && !fov.excludedIn(cell, frame))
-      .map((frame) => [cell, frame, Number.isNaN(values[row * fov.frames + frame]) ? null : values[row * fov.frames + frame]]));
+  const query = { dataset: fov.dataset, fov: fov.fov, column: "area_ch_0" };
+  const values = new Float32Array(await askBytes("traces", query));
+  const rows = [];
+  fov.cells.n.forEach((cell, row) => {
+    for (let frame = 0; frame < fov.frames; frame++) {
+      if (fov.cells.state[row] !== "kept" || !boxOf(cell, frame) || fov.excludedIn(cell, frame)) continue;
+      const value = values[row * fov.frames + frame];
+      rows.push([cell, frame, Number.isNaN(value) ? null : value]);
+    }
+  });
+  return rows;
 }
 """
 
@@ -554,7 +569,7 @@ def test_what_the_page_shows_is_what_the_tables_say(page, movies, tmp_path):
         assert shown_table(page).keys() == before.keys()
 
 
-# ----------------------------------------------------------------------------------------------------------- for everyone
+# --------------------------------------------------------------------------------------------------------- for everyone
 
 
 @pytest.mark.parametrize(("width", "dark"), [(1366, False), (1366, True), (400, False)])

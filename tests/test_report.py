@@ -5,6 +5,7 @@ import json
 import re
 import zlib
 from html.parser import HTMLParser
+from urllib.parse import parse_qsl
 
 import cv2
 import numpy as np
@@ -26,6 +27,7 @@ import digest_fov
 import digest_images
 import write_report
 from celltraces.labels import left_out
+from celltraces.pictures import web
 from celltraces.report import digest, fov_digest, page
 from celltraces.report.build import build, cells_to_show, within
 from celltraces.report.fov_digest import NOT_THERE
@@ -694,7 +696,9 @@ def test_a_click_on_a_trace_shows_its_cell(opened, finished):
     opened.select_option("#fov", str(1 - cell["fov"]))
     assert chosen(opened) != [cell["fov"], cell["cell"]]
     opened.mouse.click(*on_screen(opened, "plot-traces", times[data["fovs"].index(cell["fov"])][-1], last[at]))
-    opened.wait_for_function(f"() => document.querySelector('#film img').alt === 'Film strip of FOV {cell['fov']}, cell {cell['cell']}'")
+    opened.wait_for_function(
+        f"() => document.querySelector('#film img').alt === 'Film strip of FOV {cell['fov']}, cell {cell['cell']}'"
+    )
     assert chosen(opened) == [cell["fov"], cell["cell"]]
     size = opened.evaluate(
         "(async () => { const image = document.querySelector('#film img'); await image.decode();"
@@ -706,6 +710,10 @@ def test_a_click_on_a_trace_shows_its_cell(opened, finished):
     assert opened.evaluate("document.getElementById('plot-cell').data.length") == 2  # and its fit
     assert "slope (counts/h)" in opened.evaluate("document.getElementById('fits').textContent")
     assert opened.evaluate("document.querySelector('.card.chosen').dataset.fov") == str(cell["fov"])
+    address, _, place = opened.get_attribute("#correct", "href").partition("#")
+    assert address == web.CURATION_PAGE
+    told = {"dataset": finished.page.parent.name, "fov": str(cell["fov"]), "cell": str(cell["cell"])}
+    assert dict(parse_qsl(place)) == {**told, "frame": str(cell["frames"][len(cell["frames"]) // 2])}
 
 
 @pytest.mark.browser
@@ -742,7 +750,9 @@ def test_a_point_of_the_distributions_shows_its_cell(opened):
 def test_features_samples_and_scales_can_be_chosen(opened):
     lines = opened.evaluate("document.getElementById('plot-traces').data.length")
     opened.locator("#samples input").first.click()
-    assert opened.evaluate("document.getElementById('plot-traces').data.length") == lines - 4  # lines, band, median, mean
+    assert (
+        opened.evaluate("document.getElementById('plot-traces').data.length") == lines - 4
+    )  # lines, band, median, mean
     opened.locator("#samples input").first.click()
     opened.select_option("#feature", str(0))
     assert "area" in opened.evaluate("document.getElementById('plot-traces').layout.yaxis.title.text")

@@ -16,7 +16,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from celltraces.curate import browse, pixels, security
-from celltraces.curate.browse import Results
+from celltraces.curate.views import Results, label_array
 from celltraces.errors import UserError
 from celltraces.pictures import web
 
@@ -51,9 +51,7 @@ def make_app(results: Results, token: str) -> security.App:
         "traces": traces,
         "frame": frame,
         "labels": labels,
-        "thumbnail": lambda found, query: Response(
-            browse.thumbnail(found, *fov_of(query)), media_type="image/webp"
-        ),
+        "thumbnail": lambda found, query: Response(browse.thumbnail(found, *fov_of(query)), media_type="image/webp"),
         "film": film,
     }
     routes += [Route(f"/api/{name}", _answer(results, make)) for name, make in answers.items()]
@@ -67,9 +65,7 @@ def page_files() -> dict[str, tuple[bytes, str]]:
     return {file.name: (file.read_bytes(), KINDS[file.suffix]) for file in files if file.suffix in KINDS}
 
 
-def _answer(
-    results: Results, make: Callable[[Results, Mapping[str, str]], Response]
-) -> Callable[[Request], Any]:
+def _answer(results: Results, make: Callable[[Results, Mapping[str, str]], Response]) -> Callable[[Request], Any]:
     """A route's function. A mistake or damaged file is one line, with status 404."""
 
     async def endpoint(request: Request) -> Response:
@@ -151,7 +147,7 @@ def frame(results: Results, query: Mapping[str, str]) -> Response:
 def labels(results: Results, query: Mapping[str, str]) -> Response:
     """(3, n) uint32: the runs of the labels in a frame, as `pixels.label_runs`."""
     fov = results.fov(*fov_of(query))
-    runs = pixels.label_runs(results.reader.read(browse.label_array(fov), whole(query, "frame")))
+    runs = pixels.label_runs(results.reader.read(label_array(fov), whole(query, "frame")))
     return Response(runs.tobytes(), media_type=BYTES)
 
 

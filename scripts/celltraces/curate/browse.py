@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import csv
-import hashlib
-import threading
-from collections import OrderedDict
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,21 +12,26 @@ import numpy as np
 from celltraces import paths
 from celltraces.curate import cells as cell_lists
 from celltraces.curate import decide, scan
-from celltraces.curate.cells import Base, Cells, Traces
-from celltraces.curate.decide import Author
-from celltraces.curate.pixels import Reader
 from celltraces.curate.scan import Fov
+from celltraces.curate.views import (
+    Arranged,
+    Results,
+    View,
+    arranged,
+    decided,
+    image_of,
+    label_array,
+    old_verdicts,
+    view,
+)
 from celltraces.edits.records import Edit
-from celltraces.edits.replay import Origins, Result
+from celltraces.edits.replay import Result
 from celltraces.edits.undo import in_force
 from celltraces.errors import UserError
-from celltraces.labels import lineage
 from celltraces.pictures import legend
 from celltraces.report import digest, fov_digest
-from celltraces.results.curation import read_old_ways
 from celltraces.storage.cells import open_store
 
-KEPT_VIEWS = 3  # FOVs whose cells and traces are kept in memory
 FILM_FRAMES, FILM_WIDTH = 10, 56  # frames of a film strip; px: width of a picture in it
 # How outlines are drawn; those of cells in the tables as in the report. All are told apart by their dashes, too.
 COLOURS = {
@@ -40,60 +41,6 @@ COLOURS = {
     "excluded": "#ff7ae0",
     "chosen": "#ffffff",
 }
-
-
-@dataclass(frozen=True)
-class View:
-    """What is kept of a FOV while the page shows it; `version` changes when a run makes something of it anew."""
-
-    fov: Fov
-    version: str
-    pc: int | None
-    base: Base
-    origins: Origins | None
-    traces: Traces
-    old_ways: list[tuple[int, int, set[int] | None, bool]]  # curation.csv and inspected tables, as `read_old_ways`
-    limits: tuple[int, int]  # min_frames, border_margin
-    arranged: dict[str, Arranged] = field(default_factory=dict)  # the last one, by the digest of who owns what
-
-
-@dataclass(frozen=True)
-class Arranged:
-    """The cells of a FOV for one state of the edits of tracks, and what is said of them."""
-
-    tracks: str
-    cells: Cells
-    left_out: list[str]
-    scores: list[float]
-    why: list[list[dict[str, Any]]]
-    light: list[float | None]
-
-
-@dataclass
-class Results:
-    """A folder of results, and what is kept of it in memory. command: what takes the decisions into the tables."""
-
-    folder: Path
-    author: Author
-    command: str
-    reader: Reader = field(default_factory=Reader)
-    datasets: dict[str, dict[int, Fov]] = field(default_factory=dict)
-    views: OrderedDict[tuple[str, int], View] = field(default_factory=OrderedDict)
-    lock: threading.RLock = field(default_factory=threading.RLock)
-
-    def look_again(self) -> None:
-        """List datasets and FOVs as they are now."""
-        self.datasets = scan.scan(self.folder)
-
-    def fov(self, dataset: str, number: int) -> Fov:
-        """A FOV by name. Raises UserError where the results have none of that name."""
-        for last_try in (False, True):
-            found = self.datasets.get(dataset, {}).get(number)
-            if found is not None:
-                return found
-            if not last_try:
-                self.look_again()
-        raise UserError(f"there is no FOV {number} of dataset {dataset!r} in these results")
 
 
 def listing(results: Results) -> dict[str, Any]:
@@ -134,62 +81,6 @@ def state(results: Results, dataset: str, number: int) -> dict[str, Any]:
 def _digest_of(results: Results, dataset: str, edits: list[Edit]) -> str:
     """What changes with the edits of a FOV, and with what the last run says of them."""
     return f"{len(edits)}-{edits[-1].id if edits else ''}-{scan.stamp(_outcomes_file(results.folder, dataset))}"
-
-
-def view(results: Results, dataset: str, number: int) -> View:
-    """Cells and traces of a FOV, read again where a run replaced them."""
-    fov = results.fov(dataset, number)
-    now = scan.version(fov)
-    key = dataset, number
-    with results.lock:
-        known = results.views.get(key)
-        if known and known.version == now:
-            results.views.move_to_end(key)
-            return known
-        made = _view(results, fov, now)
-        results.views[key] = made
-        while len(results.views) > KEPT_VIEWS:
-            results.views.popitem(last=False)
-    return made
-
-
-def _view(results: Results, fov: Fov, version: str) -> View:
-    pc = scan.phase_contrast(fov)
-    params = scan.record(results.folder, fov.dataset).get("params", {})
-    limits = int(params.get("min_frames") or 0), int(params.get("border_margin") or 0)
-    traces = cell_lists.read_traces([fov.traces, fov.file(paths.TAKEN_IN)])
-    if pc is None or not fov.cells.exists():
-        return View(fov, version, pc, cell_lists.nothing(0), None, traces, [], limits)
-    base = cell_lists.read_base(fov.cells, fov.file("base_regions.zarr.zip"))
-    table, decisions = fov.file("lineage.csv"), fov.file(paths.DECISIONS)
-    origins = lineage.read_table(table) if table.is_file() else None
-    old_ways = read_old_ways(decisions) if decisions.is_file() else []
-    return View(fov, version, pc, base, origins, traces, old_ways, limits)
-
-
-def decided(results: Results, shown: View, new: Edit | None = None) -> Result:
-    """What all edits of a FOV make of its cells; see `decide.outcome_of_all`."""
-    edits = results.author.of_fov(shown.fov.dataset, shown.fov.number)
-    return decide.outcome_of_all(shown.base.regions, edits, image_of(results, shown), shown.origins, new)
-
-
-def image_of(results: Results, shown: View) -> decide.Image:
-    """Base labels by frame."""
-    return lambda frame: results.reader.read(label_array(shown.fov), frame)
-
-
-def arranged(shown: View, result: Result) -> Arranged:
-    """The cells for this state of the edits, with what is said of them; made once for each state of the tracks."""
-    tracks = hashlib.sha256(result.cell.tobytes()).hexdigest()[:16]
-    known = shown.arranged.get(tracks)
-    if known is None:
-        cells = cell_lists.arrange(shown.base, result.cell)
-        left_out = [] if shown.pc is None else cell_lists.left_out(cells, shown.fov.cells, shown.pc, *shown.limits)
-        scores, why = cell_lists.suspicion(cells, shown.base.regions.n_frames)
-        known = Arranged(tracks, cells, left_out, scores, why, brightness(shown, cells))
-        shown.arranged.clear()
-        shown.arranged[tracks] = known
-    return known
 
 
 def details(results: Results, dataset: str, number: int) -> dict[str, Any]:
@@ -243,8 +134,7 @@ def cells_now(results: Results, dataset: str, number: int) -> dict[str, Any]:
         "cells": cell_columns(shown, now, result, verdicts, edits),
         "tracks": now.tracks,
         "moved": np.stack([regions.frame[moved], regions.label[moved], result.cell[moved]], axis=1).tolist(),
-        "excluded": np.stack([result.cell[left_out], regions.frame[left_out]], axis=1).tolist()
-        + refused_frames,
+        "excluded": np.stack([result.cell[left_out], regions.frame[left_out]], axis=1).tolist() + refused_frames,
         "excluded_frames": sorted(result.excluded_frames),
         "edits": [_told(edit, result, results.author.name) for edit in edits],
         "decided": _digest_of(results, dataset, edits),
@@ -272,22 +162,6 @@ def _told(edit: Edit, result: Result, author: str) -> dict[str, Any]:
         "reason": reason,
         "undone": status == decide.UNDONE,
     }
-
-
-def old_verdicts(shown: View, result: Result) -> tuple[dict[int, bool], list[list[int]]]:
-    """What curation.csv and inspected tables say: verdict by cell, and [cell, frame] that are left out.
-
-    They name cells by their places in the last run; edits since then may have given these places to others.
-    """
-    base, verdicts, frames = shown.base, {}, []
-    for stored, frame, of_frames, good in shown.old_ways:
-        for row in np.flatnonzero((base.stored == stored) & (base.regions.frame == frame)).tolist():
-            cell = int(result.cell[row])
-            if of_frames is None:
-                verdicts[cell] = good
-            elif not good:
-                frames += [[cell, one] for one in sorted(of_frames)]
-    return verdicts, frames
 
 
 def cell_columns(
@@ -321,17 +195,6 @@ def cell_columns(
         "seen": [cell in result.seen for cell in ids],
         "notes": [notes.get(cell, "") for cell in ids],
     }
-
-
-def brightness(shown: View, cells: Cells) -> list[float | None]:
-    """The mean of the first intensity of each cell over its frames, by which the list can be sorted."""
-    column = next((name for name in shown.traces.features if name.startswith("intensity")), None)
-    if column is None:
-        return [None] * len(cells.ids)
-    values = shown.traces.by_region(column, cells.stored)
-    there = np.isfinite(values)
-    sums, counts = np.where(there, values, 0).sum(axis=1), there.sum(axis=1)
-    return [float(total / count) if count else None for total, count in zip(sums, counts, strict=True)]
 
 
 # ------------------------------------------------------------------------------------------------ what the tables say
@@ -412,15 +275,6 @@ def pixel_array(fov: Fov, channel: str, level: int) -> Path:
     if channel not in scan.channels(fov):
         raise UserError(f"there is no channel {channel!r} in FOV {fov.number} of {fov.dataset}")
     return fov.array(channel, level)
-
-
-def label_array(fov: Fov) -> Path:
-    """The base labels: tracked, or as a person corrected them in a file."""
-    pc = scan.phase_contrast(fov)
-    if pc is None:
-        raise UserError(f"FOV {fov.number} of {fov.dataset} has no cells: it has no phase contrast")
-    corrected = fov.array(paths.corrected(pc))
-    return corrected if corrected.is_dir() else fov.array(paths.tracked(pc))
 
 
 def thumbnail(results: Results, dataset: str, number: int) -> bytes:

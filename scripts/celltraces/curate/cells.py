@@ -157,9 +157,7 @@ def _jumps(frames: np.ndarray, areas: np.ndarray, boxes: np.ndarray) -> list[tup
     return found
 
 
-def _ends(
-    frames: np.ndarray, boxes: np.ndarray, shape: tuple[int, int], n_frames: int
-) -> list[tuple[float, int, str]]:
+def _ends(frames: np.ndarray, boxes: np.ndarray, shape: tuple[int, int], n_frames: int) -> list[tuple[float, int, str]]:
     """A track that begins late or ends early although the cell does not come from, or leave through, the edge."""
     found = []
     for at, edge, words in ((0, 0, "begins late"), (-1, n_frames - 1, "ends early")):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -157,10 +158,8 @@ def attributes(fov: Fov) -> dict[str, Any]:
 def summary(fov: Fov) -> dict[str, Any]:
     """What the list of FOVs says of one: name, numbers of cells, whether it has a picture."""
     known: dict[str, Any] = {}
-    try:
+    with suppress(UserError, ValueError, KeyError):
         known = digest.read_digest(fov.digest)
-    except (UserError, ValueError, KeyError):
-        pass
     return {
         "fov": fov.number,
         "name": str(attributes(fov).get("name", "")),
@@ -184,4 +183,3 @@ def channel_details(fov: Fov, name: str, titles: dict[str, str]) -> dict[str, An
         "half": (fov.array(name, 1) / ARRAY_FILE).is_file(),
         "missing": list(frames.attributes.get("missing_frames", ())),
     }
-

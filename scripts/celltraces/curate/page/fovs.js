@@ -76,7 +76,7 @@ export function neighbour(step) {
 
 export function connect({ open }) {
   list.addEventListener("click", (event) => {
-    const chosen = event.target.closest("[data-fov]");
+    const chosen = event.target.closest("button[data-fov]");
     if (chosen) open({ dataset: chosen.dataset.dataset, fov: Number(chosen.dataset.fov) });
   });
   on("results", fill);

@@ -110,6 +110,7 @@ async function showFilm() {
     film.querySelectorAll("img").forEach((image) => URL.revokeObjectURL(image.src));
     const image = make("img", "", { alt: `Film strip of cell ${cell}` });
     image.src = source;
+    image.addEventListener("load", select, { once: true }); // the list got shorter
     const buttons = make("div", "", { class: "times" });
     buttons.append(...frames.map((frame) => make("button", String(frame), { type: "button", "data-frame": frame, "aria-label": `Go to frame ${frame}` })));
     film.replaceChildren(image, buttons);
