@@ -106,8 +106,9 @@ def server(folder):
 def page():
     with new_page() as page:
         yield page
-        # What the server refuses stands in a line of the page; the browser complains of it, too.
-        assert [error for error in page.errors if "the server responded with a status of 4" not in error] == []
+        # What the server refuses, or that it is gone, stands in a line of the page; the browser complains of it, too.
+        expected = ("the server responded with a status of 4", "ERR_CONNECTION")
+        assert [error for error in page.errors if not any(words in error for words in expected)] == []
 
 
 def open_at(page, server, **place):
@@ -385,11 +386,11 @@ def test_two_people_see_each_other(page, server, folder):
         choose(page, 7)
         page.keyboard.press("b")
         saved(page, 1)
-        expect(second.locator("#cell-7")).to_have_attribute("data-state", "bad", timeout=8000)
+        expect(second.locator("#cell-7")).to_have_attribute("data-state", "bad")
         choose(second, 7)
         second.keyboard.press("g")
         saved(second, 1)
-        expect(page.locator("#cell-7")).to_have_attribute("data-state", "kept", timeout=8000)
+        expect(page.locator("#cell-7")).to_have_attribute("data-state", "kept")
         expect(page.locator("#decisions")).to_contain_text("overruled: berta says good later")
     by = {edit.by for edit in read_edits(folder / "edits")[0] if edit.fov == 3}
     assert by == {"anna", "berta"}
@@ -428,7 +429,6 @@ def test_nothing_that_was_acknowledged_is_lost_by_kill_9(page, folder):
     with serving(folder, "carla") as again:
         open_at(page, again, dataset="one", fov=4)
         assert state_of(page)["state"][7] == "bad"
-    page.errors[:] = [error for error in page.errors if "ERR_CONNECTION" not in error]
 
 
 def test_a_rerun_is_noticed_with_the_page_open(page, server, folder):
@@ -437,7 +437,7 @@ def test_a_rerun_is_noticed_with_the_page_open(page, server, folder):
     new = np.full((FRAMES, SIZE, SIZE), 9, np.uint16)
     new[:, : SIZE // 2] = 5
     write_array(place, new, PIXELS, (5, 9))
-    expect(page.locator("#live")).to_contain_text("made anew by a run", timeout=9000)
+    expect(page.locator("#live")).to_contain_text("made anew by a run")
     page.keyboard.press("ArrowRight")
     drawn(page, 1)
     grey = page.evaluate(PIXELS_ON_SCREEN)[::4]
@@ -563,7 +563,7 @@ def test_what_the_page_shows_is_what_the_tables_say(page, movies, tmp_path):
         again = shown_table(page)
         assert again.keys() == told.keys()
         assert None not in again.values()
-        for count in range(6, 11):
+        for count in range(1, 6):
             page.keyboard.press("z")
             saved(page, count)
         assert shown_table(page).keys() == before.keys()
