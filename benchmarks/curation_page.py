@@ -2,7 +2,8 @@
 
 Usage: python benchmarks/curation_page.py [FOLDER]     (writes benchmarks/curation_page.csv; results are kept in FOLDER)
 
-Times are by the clock, which others who use the machine lengthen; the last column is its load meanwhile.
+Times are by the clock, which others who use the machine lengthen: the last column is its load meanwhile. The column
+`cpu` is what each step, or frame, took of all processors, browser and server together.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from made_results import label_movie, write_dataset
 
 N_CELLS = {512: 60, 1024: 200, 2048: 500}
 N_FRAMES = 24
+N_STEPS = 30
 # Each is JavaScript that gives milliseconds (a list), or a number.
 HELP = """
   const { state } = await import("/page/state.js");
@@ -40,7 +42,7 @@ HELP = """
 """
 STEP = """
   const times = [];
-  for (let at = 0; at < 40; at++) {
+  for (let at = 0; at < 30; at++) {
     await pause(150);
     const back = Math.floor(at / (state.fov.frames - 1)) % 2 === 1;
     const wanted = state.frame + (back ? -1 : 1);
@@ -56,7 +58,6 @@ PLAY = """
   let [count, last] = [0, image.dataset.frame];
   const { play } = await import("/page/timeline.js");
   play(true);
-  await pause(2500);
   const watch = new MutationObserver(() => {
     if (image.dataset.frame !== last) [last, count] = [image.dataset.frame, count + 1];
   });
@@ -112,24 +113,44 @@ def make(folder: Path) -> None:
         write_dataset(folder / "many", "d", label_movie(180, 96, 9), fovs=100, linked=True)
 
 
-def row(what: str, size: str, times: Any, limit: str) -> dict[str, Any]:
+def row(what: str, size: str, times: Any, limit: str, cpu_ms: float | None = None) -> dict[str, Any]:
     values = np.atleast_1d(times)
     middle, high = np.percentile(values, [50, 95])
     unit = {"what": what, "of": size, "median": f"{middle:.1f}", "p95": f"{high:.1f}" if len(values) > 1 else ""}
-    return {**unit, "wanted": limit, "load": f"{os.getloadavg()[0]:.1f}"}
+    cpu = "" if cpu_ms is None else f"{cpu_ms:.1f}"
+    return {**unit, "wanted": limit, "cpu": cpu, "load": f"{os.getloadavg()[0]:.1f}"}
+
+
+def cpu_ms() -> float:
+    """User and system time of all processes below this one, so far."""
+    parents, times = {}, {}
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdigit():
+            try:
+                fields = (folder / "stat").read_text().rpartition(")")[2].split()
+            except OSError:
+                continue
+            parents[int(folder.name)], times[int(folder.name)] = int(fields[1]), int(fields[11]) + int(fields[12])
+    below, waiting = 0.0, [os.getpid()]
+    while waiting:
+        one = waiting.pop()
+        children = [child for child, parent in parents.items() if parent == one]
+        below += sum(times[child] for child in children)
+        waiting += children
+    return 1000 * below / os.sysconf("SC_CLK_TCK")
 
 
 def measure(folder: Path, size: str) -> list[dict[str, Any]]:
     command = [PYTHON, ROOT / "scripts/curate.py", folder, "--no-browser", "--port", "0", "--author", "bench"]
     server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert server.stdout is not None
-    found = re.search(r"http://\S+", server.stdout.readline())
-    assert found
+    address = re.search(r"http://\S+", server.stdout.readline())
+    assert address
     rows = []
     try:
         with new_page(width=1920, height=1080) as page:
             page.set_default_timeout(120_000)
-            page.goto(f"{found[0]}&dataset=d&fov=0")
+            page.goto(f"{address[0]}&dataset=d&fov=0")
             page.locator("#image[data-drawn]").wait_for()
 
             def run(script: str) -> Any:
@@ -144,7 +165,10 @@ def measure(folder: Path, size: str) -> list[dict[str, Any]]:
                 ("decision acknowledged, ms", DECIDE, "50"),
                 ("pictures kept by the page, MiB", BYTES, "192"),
             ):
-                rows.append(row(name, size, run(script), limit))
+                before = cpu_ms()
+                found = run(script)
+                steps = {STEP: N_STEPS, PLAY: 4 * float(np.max(found)) + 1e-9, DECIDE: 20, OPEN: 6}.get(script)
+                rows.append(row(name, size, found, limit, steps and (cpu_ms() - before) / steps))
                 print(*rows[-1].values(), sep="\t", flush=True)
             status = Path(f"/proc/{server.pid}/status").read_text()
             peak = int(re.search(r"VmHWM:\s+(\d+)", status)[1]) / 1024  # type: ignore[index]

@@ -355,6 +355,47 @@ def test_suspicious_cells_come_with_reasons(client, made):
     assert score[2] > score[5] == 0
 
 
+def test_findings_and_fits_make_cells_suspicious(results):
+    folder = results.folder / "one"
+    (folder / "qc.csv").write_text("fov,frame,check,value,limit\n0,2,cell_size,9,5\n1,3,cell_size,9,5\n")
+    (folder / "all_x_ch_1_fitted_maturation.csv").write_text(
+        "# a comment\nfov,cell,flag\n0,5,no_signal\n0,4,ok\n1,4,constant\n"
+    )
+    found = fov_of(client_of(results))
+    why = {
+        cell: [(reason["what"], reason["frame"]) for reason in reasons]
+        for cell, reasons in zip(found["cells"]["n"], found["cells"]["why"], strict=True)
+    }
+    assert ("maturation fit: no_signal", 0) in why[5]
+    assert why[4] == [] or why[4][0][0] == "cell_size"
+    assert [cell for cell, reasons in why.items() if ("cell_size", 2) in reasons] != []
+    assert not [reasons for reasons in why.values() if ("cell_size", 3) in reasons]
+
+
+def test_a_zipped_store_of_crops_is_read_as_well(results):
+    folder = results.fov("one", 0).folder
+    before = client_of(results).get("/api/film", params={"dataset": "one", "fov": 0, "cell": 5}).content
+    cells = fov_of(client_of(results))["cells"]
+    shutil.make_archive(str(folder / "cells.zarr"), "zip", folder / "cells.zarr")
+    shutil.rmtree(folder / "cells.zarr")
+    client = client_of(open_results(results.folder, "berta"))
+    assert fov_of(client)["cells"] == cells
+    assert client.get("/api/film", params={"dataset": "one", "fov": 0, "cell": 5}).content == before
+
+
+def test_a_fov_without_phase_contrast_has_images_only(results):
+    folder = results.fov("one", 0).folder
+    for name in ("images.zarr/pc_ch_0", "images.zarr/seg_tracked_ch_0", "cells.zarr"):
+        shutil.rmtree(folder / name)
+    (folder / "one_fov_000_traces.csv").unlink()
+    client = client_of(results)
+    found = fov_of(client)
+    assert [channel["name"] for channel in found["channels"]] == ["fl_ch_1"]
+    assert (found["labels"], found["cells"]["n"], found["columns"]) == (False, [], [])
+    assert client.get("/api/boxes", params={"dataset": "one", "fov": 0}).content == b""
+    assert "no cell 1" in save(client, "bad", 409, cell=1, frame=0)
+
+
 # ------------------------------------------------------------------------------------------- while a run is at work
 
 

@@ -601,14 +601,28 @@ def test_everything_is_done_and_told_by_keyboard(page, server):
     page.keyboard.press("b")
     saved(page, 1)
     expect(live).to_contain_text("Saved: bad, cell")
-    page.keyboard.press("b" if page.locator("dialog[open]").count() else "a")
+    page.keyboard.press("a")
     saved(page, 2)
     assert len(state_of(page)["seen"]) == 1
+    # The second cell of a join is offered, and taken by Enter.
+    page.select_option("#sort", "number")
+    page.locator("#cells").focus()
+    page.keyboard.press("/")
+    page.keyboard.type("6")
+    page.keyboard.press("Enter")
+    page.keyboard.press("Escape")
+    page.keyboard.press("j")
+    for _ in range(11):
+        page.keyboard.press("ArrowDown")
+    expect(live).to_have_text("cell 17: Enter takes it")
+    page.keyboard.press("Enter")
+    saved(page, 3)
+    expect(page.locator("#cell-17")).to_have_count(0)
     # Keys are text where a person types.
     page.locator("#find").focus()
     page.keyboard.type("bgx")
     expect(page.locator("#find")).to_have_value("bgx")
-    assert len(state_of(page)["edits"]) == 2
+    assert len(state_of(page)["edits"]) == 3
     page.keyboard.press("Escape")
     page.keyboard.press("o")
     expect(page.locator("#outlines")).to_have_attribute("aria-pressed", "false")

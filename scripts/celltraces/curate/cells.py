@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from celltraces.storage.cells import Get, get_array, open_store
 BASE = {"fov", "cell", "frame", "good", "position_x", "position_y", "bbox_x0", "bbox_y0", "bbox_x1", "bbox_y1"}
 AREA_JUMP = 1.6  # factor between the areas of a cell in two frames above which it is named
 FAR = 0.8  # displacement between two frames, in widths of the cell, from which it is named
+FIT = 0.4  # how much a fit that is not ok counts
 MARGIN = 2  # px: cells as near to the edge as this may end there
 
 
@@ -122,9 +123,16 @@ def _near_edge(cells: Cells, path: Path, pc: int, border_margin: int) -> np.ndar
     return found
 
 
-def suspicion(cells: Cells, n_frames: int) -> tuple[list[float], list[list[dict[str, Any]]]]:
-    """How much each cell wants to be looked at, 0 for not at all, and why: what, and in which frame."""
+def suspicion(
+    cells: Cells, n_frames: int, too_large: Sequence[int] = (), fits: Mapping[int, str] | None = None
+) -> tuple[list[float], list[list[dict[str, Any]]]]:
+    """How much each cell wants to be looked at, 0 for not at all, and why: what, and in which frame.
+
+    too_large: frames in which the checks found a cell far above the usual size. fits: by number in the tables, what is
+    wrong with a fit.
+    """
     scores, reasons = [], []
+    largest = {frame: int(cells.areas[:, frame].argmax()) for frame in too_large if cells.ids.size and frame < n_frames}
     for row, valid in enumerate(cells.valid):
         frames = np.flatnonzero(valid)
         found: list[tuple[float, int, str]] = []
@@ -132,6 +140,10 @@ def suspicion(cells: Cells, n_frames: int) -> tuple[list[float], list[list[dict[
             boxes, areas = cells.boxes[row, frames].astype(float), cells.areas[row, frames].astype(float)
             found += _jumps(frames, areas, boxes)
             found += _ends(frames, boxes, cells.shape, n_frames)
+            found += [(1.0, frame, "cell_size") for frame, at in largest.items() if at == row]
+            in_tables = {*cells.stored[row, frames].tolist()}
+            if len(in_tables) == 1 and (words := (fits or {}).get(*in_tables)):
+                found.append((FIT, int(frames[0]), words))
         found.sort(key=lambda reason: (-reason[0], reason[1]))
         scores.append(round(sum(score for score, _, _ in found), 3))
         reasons.append([{"frame": frame, "what": what} for _, frame, what in found[:4]])

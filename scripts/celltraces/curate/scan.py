@@ -6,6 +6,7 @@ The page names these things by what this table says; it never names a path. What
 
 from __future__ import annotations
 
+import csv
 import json
 import re
 from collections.abc import Iterator
@@ -145,6 +146,18 @@ def findings(results: Path, dataset: str) -> dict[int, list[dict[str, str]]]:
     except (OSError, ValueError, KeyError, TypeError):
         return {}
     return by_fov
+
+
+def doubtful_fits(results: Path, dataset: str) -> dict[int, dict[int, str]]:
+    """By FOV and cell: model and flag of a fit of it that is not ok; empty where there are no fits."""
+    found: dict[int, dict[int, str]] = {}
+    for path in sorted((results / dataset).glob("*_fitted_*.csv")):
+        model = path.stem.rpartition("_fitted_")[2]
+        with suppress(OSError, ValueError, KeyError, TypeError), open(path, encoding="utf-8", newline="") as file:
+            for row in csv.DictReader(line for line in file if not line.startswith("#")):
+                if row["flag"] != "ok":
+                    found.setdefault(int(row["fov"]), {})[int(row["cell"])] = f"{model} fit: {row['flag']}"
+    return found
 
 
 def attributes(fov: Fov) -> dict[str, Any]:

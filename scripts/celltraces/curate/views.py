@@ -39,6 +39,8 @@ class View:
     traces: Traces
     old_ways: list[tuple[int, int, set[int] | None, bool]]  # curation.csv and inspected tables, as `read_old_ways`
     limits: tuple[int, int]  # min_frames, border_margin
+    too_large: list[int]  # frames in which the checks found a cell far above the usual size
+    fits: dict[int, str]  # by cell in the tables: what is wrong with a fit
     arranged: dict[str, Arranged] = field(default_factory=dict)  # the last one, by the digest of who owns what
 
 
@@ -104,12 +106,15 @@ def _view(results: Results, fov: Fov, version: str) -> View:
     limits = int(params.get("min_frames") or 0), int(params.get("border_margin") or 0)
     traces = cell_lists.read_traces([fov.traces, fov.file(paths.TAKEN_IN)])
     if pc is None or not fov.cells.exists():
-        return View(fov, version, pc, cell_lists.nothing(0), None, traces, [], limits)
+        return View(fov, version, pc, cell_lists.nothing(0), None, traces, [], limits, [], {})
     base = cell_lists.read_base(fov.cells, fov.file("base_regions.zarr.zip"))
     table, decisions = fov.file("lineage.csv"), fov.file(paths.DECISIONS)
     origins = lineage.read_table(table) if table.is_file() else None
     old_ways = read_old_ways(decisions) if decisions.is_file() else []
-    return View(fov, version, pc, base, origins, traces, old_ways, limits)
+    rows = scan.findings(results.folder, fov.dataset).get(fov.number, [])
+    too_large = [int(row["frame"]) for row in rows if row["check"] == "cell_size" and row["frame"]]
+    fits = scan.doubtful_fits(results.folder, fov.dataset).get(fov.number, {})
+    return View(fov, version, pc, base, origins, traces, old_ways, limits, too_large, fits)
 
 
 def decided(results: Results, shown: View, new: Edit | None = None) -> Result:
@@ -130,7 +135,7 @@ def arranged(shown: View, result: Result) -> Arranged:
     if known is None:
         cells = cell_lists.arrange(shown.base, result.cell)
         left_out = [] if shown.pc is None else cell_lists.left_out(cells, shown.fov.cells, shown.pc, *shown.limits)
-        scores, why = cell_lists.suspicion(cells, shown.base.regions.n_frames)
+        scores, why = cell_lists.suspicion(cells, shown.base.regions.n_frames, shown.too_large, shown.fits)
         known = Arranged(tracks, cells, left_out, scores, why, brightness(shown, cells))
         shown.arranged.clear()
         shown.arranged[tracks] = known

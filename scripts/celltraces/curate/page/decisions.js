@@ -1,6 +1,7 @@
 // Decisions: what a key does to a cell, how it is saved, and the list of the last ones with undo.
 
 import { tell } from "./ask.js";
+import { offer } from "./list.js";
 import { element, make } from "/page/shared.js";
 import { boxOf, on, rowOf, say, state, trouble } from "./state.js";
 
@@ -65,6 +66,7 @@ export const remove = (here) =>
 
 /** Ask for a second cell, by a click or by Enter in the list; `then` gets its number. */
 function askFor(words, then) {
+  offer(null);
   state.asking = { then };
   const line = element("asking");
   line.querySelector("span").textContent = words;
@@ -75,6 +77,7 @@ function askFor(words, then) {
 export function stopAsking() {
   const was = state.asking !== null;
   state.asking = null;
+  offer(null);
   element("asking").hidden = true;
   return was;
 }
@@ -89,7 +92,7 @@ export function answered(cell) {
 
 export function join() {
   return withCell((cell) =>
-    askFor(`Join cell ${cell} with which cell? Click it. Esc: none.`, (other) => {
+    askFor(`Join cell ${cell} with which cell? Click it, or ↑ ↓ and Enter. Esc: none.`, (other) => {
       stopAsking();
       decide("join", { cell, frame: state.frame, other });
     }),
@@ -99,7 +102,7 @@ export function join() {
 export function swap() {
   const { frame } = state;
   return withCell((cell) =>
-    askFor(`Swap cell ${cell}, from frame ${frame} on, with which cell? Click it. Esc: none.`, (other) => {
+    askFor(`Swap cell ${cell}, from frame ${frame} on, with which cell? Click it, or ↑ ↓ and Enter. Esc: none.`, (other) => {
       stopAsking();
       decide("swap", { cell, frame, other });
     }),
@@ -120,7 +123,7 @@ export function divide() {
       stopAsking();
       decide("divide", { cell, frame, daughters });
     };
-    askFor(`Cell ${cell} divides in frame ${frame}: click its first daughter. Esc: none.`, another);
+    askFor(`Cell ${cell} divides in frame ${frame}: click its first daughter, or ↑ ↓ and Enter. Esc: none.`, another);
   });
 }
 

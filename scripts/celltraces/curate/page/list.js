@@ -73,11 +73,19 @@ function select() {
   item.scrollIntoView({ block: "nearest" });
 }
 
-/** The cell before or after the chosen one in the list. */
-export function neighbour(step) {
+/** Mark the cell that Enter would take; null marks none. */
+export function offer(cell) {
+  list.querySelectorAll(".offered").forEach((item) => item.classList.remove("offered"));
+  const item = cell === null ? null : element(`cell-${cell}`);
+  item?.classList.add("offered");
+  item?.scrollIntoView({ block: "nearest" });
+}
+
+/** The cell before or after one in the list, the chosen one unless told otherwise. */
+export function neighbour(step, from = state.cell) {
   const cells = listed();
   if (!cells.length) return null;
-  const at = cells.indexOf(state.cell);
+  const at = cells.indexOf(from);
   return cells[at < 0 ? 0 : Math.min(Math.max(at + step, 0), cells.length - 1)];
 }
 

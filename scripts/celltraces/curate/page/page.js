@@ -100,9 +100,24 @@ function choose(cell) {
   say(`cell ${cell}, ${state.fov.cells.state[row]}${state.fov.cells.reason[row] ? `: ${state.fov.cells.reason[row]}` : ""}`);
 }
 
+/** The next cell of the list; while a second cell is asked for, the next one that Enter would take. */
 function step(by) {
+  if (state.asking) {
+    const cell = list.neighbour(by, state.asking.offered ?? state.cell);
+    state.asking.offered = cell;
+    list.offer(cell);
+    if (cell !== null) say(`cell ${cell}: Enter takes it`);
+    return;
+  }
   const cell = list.neighbour(by);
   if (cell !== null) choose(cell);
+}
+
+function enter() {
+  if (!state.asking) return;
+  const { offered, finish } = state.asking;
+  if (offered !== undefined && offered !== null) choose(offered);
+  else finish?.();
 }
 
 function stepFov(by) {
@@ -172,7 +187,7 @@ const ACTIONS = [
   [["+", "-", "0"], "closer, farther, all of the image", ({ key }) => (key === "0" ? image.fit() : image.zoom(key === "+" ? 1.4 : 1 / 1.4))],
   [["="], "", () => image.zoom(1.4)],
   [["/"], "find a cell", () => element("find").focus()],
-  [["Enter"], "", () => state.asking?.finish?.()],
+  [["Enter"], "", enter],
   [["?"], "these keys", () => element("help").showModal()],
   [["Escape"], "stop asking; choose no cell", escape],
 ];
