@@ -13,7 +13,7 @@ import sys
 import webbrowser
 from pathlib import Path
 
-from celltraces.curate import app, security
+from celltraces.curate import app, scan, security
 from celltraces.curate.decide import Author, user_name
 from celltraces.curate.views import Results
 from celltraces.errors import UserError
@@ -65,9 +65,8 @@ def serve(options: argparse.Namespace) -> None:
     folder = Path(os.path.abspath(options.results))
     if not folder.is_dir():
         raise UserError(f"{options.results}: there is no such folder; name the folder of results")
-    results = Results(folder, author=None, command=command_for(folder))  # type: ignore[arg-type]
-    results.look_again()
-    results.author = Author(Path(Layout(folder.as_posix()).edits), author)
+    scan.scan(folder)  # before a folder of edits is made in one that holds no results
+    results = Results(folder, Author(Path(Layout(folder.as_posix()).edits), author), command_for(folder))
     server = listen(options.port)
     port = server.getsockname()[1]
     token = security.new_token()

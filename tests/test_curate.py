@@ -552,6 +552,16 @@ def test_frames_are_left_out(client):
     assert save(client, "exclude", frames=[6, 6])["excluded_frames"] == [6]
 
 
+def test_a_line_that_a_crash_cut_off_is_told_of_and_does_no_harm(client, results):
+    save(client, "bad", cell=5, frame=0)
+    with open(results.author.file, "a", encoding="utf-8") as file:
+        file.write('{"v":1,"id":"01KB')
+    found = fov_of(client)
+    assert ["line 2: not used" in problem for problem in found["problems"]] == [True]
+    assert state_of(save(client, "bad", cell=4, frame=0))[4] == "bad"
+    assert state_of(fov_of(client_of(open_results(results.folder, "berta"))))[4] == "bad"
+
+
 def test_what_the_tables_do_not_know_is_counted(client, results):
     assert fov_of(client)["pending"] == 0
     answer = save(client, "bad", cell=5, frame=0)

@@ -24,7 +24,7 @@ from celltraces.curate.views import (
     old_verdicts,
     view,
 )
-from celltraces.edits.records import Edit
+from celltraces.edits.records import UNDONE, Edit
 from celltraces.edits.replay import Result
 from celltraces.edits.undo import in_force
 from celltraces.errors import UserError
@@ -46,10 +46,10 @@ COLOURS = {
 def listing(results: Results) -> dict[str, Any]:
     """All datasets with their FOVs."""
     results.look_again()
-    seen: dict[tuple[str, int], set[tuple[int, int, int]]] = {}
+    seen: dict[tuple[str, int], set[int]] = {}
     for edit in in_force(results.author.edits()[0])[0]:
         if edit.op == "seen" and edit.cell:
-            seen.setdefault((edit.dataset, edit.fov), set()).add(edit.cell[:1])
+            seen.setdefault((edit.dataset, edit.fov), set()).add(edit.cell.n)
     datasets = []
     for name, fovs in results.datasets.items():
         found = scan.findings(results.folder, name)
@@ -89,7 +89,8 @@ def details(results: Results, dataset: str, number: int) -> dict[str, Any]:
     fov = shown.fov
     attributes = scan.attributes(fov)
     titles = {str(key): str(value) for key, value in attributes.get("channels", {}).items()}
-    channels, problems = [], []
+    channels: list[dict[str, Any]] = []
+    problems = results.author.edits()[1][:3]  # lines that are not used, as one that a crash cut off
     for name in scan.channels(fov):
         try:
             channels.append(scan.channel_details(fov, name, titles))
@@ -107,7 +108,7 @@ def details(results: Results, dataset: str, number: int) -> dict[str, Any]:
         "frames": n_frames,
         "height": height,
         "width": width,
-        "times": times if len(times) == n_frames else [],
+        "times": times if len(times) == n_frames and np.isfinite(times).all() else [],
         "pixel_size_um": attributes.get("pixel_size_um"),
         "channels": channels,
         "labels": shown.pc is not None and label_array(fov).is_dir(),
@@ -160,7 +161,7 @@ def _told(edit: Edit, result: Result, author: str) -> dict[str, Any]:
         "frames": decide.frames_of(edit),
         "status": status,
         "reason": reason,
-        "undone": status == decide.UNDONE,
+        "undone": status == UNDONE,
     }
 
 
@@ -227,7 +228,7 @@ def pending(results: Results, dataset: str) -> int:
     edits = [edit for edit in results.author.edits()[0] if edit.dataset == dataset]
     now = {edit.id for edit in in_force(edits)[0] if edit.op != "seen"}
     rows = _outcomes(results.folder, dataset)
-    known = {row["id"] for row in rows if row.get("status") != decide.UNDONE and row.get("op") not in ("undo", "seen")}
+    known = {row["id"] for row in rows if row.get("status") != UNDONE and row.get("op") not in ("undo", "seen")}
     return len(now ^ known)
 
 

@@ -18,13 +18,12 @@ import numpy as np
 from celltraces.curate.scan import stamp
 from celltraces.edits import records
 from celltraces.edits.anchors import LabelAt, make_anchor
-from celltraces.edits.records import APPLIED, DOUBTFUL, LOST, REFUSED, RENUMBERED, UNDONE, Anchor, Edit
+from celltraces.edits.records import APPLIED, DOUBTFUL, LOST, REFUSED, RENUMBERED, Anchor, Edit
 from celltraces.edits.regions import Regions
 from celltraces.edits.replay import Origins, Result, replay
 from celltraces.errors import UserError
 
-PROBLEMS = (LOST, DOUBTFUL, REFUSED)  # what a person should look at again
-__all__ = ["PROBLEMS", "UNDONE"]
+PROBLEMS = (LOST, DOUBTFUL, REFUSED)  # statuses of edits that a person should look at again
 Image = Callable[[int], np.ndarray]
 """frame -> the base labels of it, (H, W)."""
 
