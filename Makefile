@@ -3,11 +3,12 @@
 # make check CONFIG=my.yaml says what is in the files, what would run and why, and what is wrong in the config; runs nothing
 # make test    all tests            make lint    formatters and linters
 # make test-fast  those that run no workflow, in a minute
+# make curate RESULTS=results  a page to browse results and correct cells
 # make bench   what each stage costs    make torture kills runs 200 times and compares; 50,000 damaged files
 # make test-peers reads what is exported with other programs, in environments of their own
 # make slurm   the environment with the Slurm plugin                 make test-slurm starts a real Slurm here and tests with it
 # make lock    new pins (maintainers)
-.PHONY: setup slurm demo check test test-fast test-peers test-slurm torture lint bench lock clean
+.PHONY: setup slurm demo check curate test test-fast test-peers test-slurm torture lint bench lock clean
 .DELETE_ON_ERROR:
 
 PYTHON ?= python3
@@ -55,6 +56,11 @@ CONFIG ?= config/config.yaml
 check: .venv/.done
 	@PYTHONPATH=scripts $(BIN)/python -m celltraces.config.check_file "$(CONFIG)"
 	@$(BIN)/snakemake --cores 1 -n --configfile "$(CONFIG)"
+
+RESULTS ?= results
+
+curate: .venv/.done
+	@$(BIN)/python scripts/curate.py "$(RESULTS)"
 
 test: demo/.done
 	$(DEV)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder

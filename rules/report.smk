@@ -57,6 +57,8 @@ rule write_report:
         settings=settings_of("write_report"),
         code=code_of(
             "write_report.py",
+            "celltraces/pictures/shared.css",
+            "celltraces/pictures/shared.js",
             "celltraces/report/page.html",
             "celltraces/report/page.css",
             "celltraces/report/page.js",

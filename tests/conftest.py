@@ -21,7 +21,7 @@ PYTHON = ROOT / ".venv/bin/python"
 # The level of the tests in tests/test_NAME.py, unless a mark on one says otherwise; pyproject.toml says what each is.
 LEVELS = {
     "unit": """
-        background bit_morphology child_process code_digest config config_fuzz coverage crop curation
+        background bit_morphology child_process code_digest config config_fuzz coverage crop curate curation
         divisions docs edits environment exposure features fitting foreign_arrays formats_deepcell
         formats_playnano formats_pyama formats_pyme formats_tracks future_dates house images kinetics left_out
         levels lif lock merge messages methods missing movie_file nd2_internals ndtiff ome_zarr outline
@@ -29,7 +29,7 @@ LEVELS = {
         stage_places store terminal tiff tiff_folder torch_file touching tracking userpaths versions zstacks
     """,
     "slow": """
-        benchmarks learned
+        benchmarks curation_page learned
     """,
     "workflow": """
         bad_input commands crash fit_workflow formats_corrections inputs_workflow isolation leftovers module

@@ -28,6 +28,7 @@ RANKS = (
     ("config", "readers", "segmentation"),
     ("preview", "report"),
     ("planning",),
+    ("curate",),
 )
 RANK = {room: rank for rank, rooms in enumerate(RANKS) for room in rooms}
 

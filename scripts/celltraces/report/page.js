@@ -1,6 +1,5 @@
-"use strict";
-
-// Draws what the page carries. Charts are plotly.js's; here stands what is in them, and what a click does.
+// Draws what the page carries. Charts are plotly.js's; here stands what is in them, and what a click does. In the page
+// pictures/shared.js stands above it, in the same script.
 
 /** The bytes in one of the page's blocks: base64 of zlib. */
 async function unpack(id) {
@@ -10,23 +9,6 @@ async function unpack(id) {
 }
 
 const text = (bytes) => new TextDecoder().decode(bytes);
-const element = (id) => document.getElementById(id);
-
-/** A new element with some text, which is never taken for HTML. */
-function make(tag, content = "", attributes = {}) {
-  const made = document.createElement(tag);
-  made.textContent = content;
-  Object.entries(attributes).forEach(([name, value]) => made.setAttribute(name, value));
-  return made;
-}
-
-/** A number to read: 12,345 or 0.001235. */
-function shown(value) {
-  if (value === null || Number.isNaN(value)) return "–";
-  const size = Math.abs(value);
-  if (size !== 0 && (size < 1e-3 || size >= 1e7)) return value.toExponential(3);
-  return value.toLocaleString("en", { maximumSignificantDigits: size >= 1e4 ? 6 : 4 });
-}
 
 /** What is in the page, with functions that read its arrays. */
 class Report {
@@ -189,6 +171,8 @@ function start(report) {
     document.querySelectorAll(".card").forEach((card) => card.classList.toggle("chosen", Number(card.dataset.fov) === cell.fov));
     const samples = report.samples.filter((sample) => sample.fovs.includes(cell.fov));
     element("of-sample").textContent = samples.map((sample) => sample.name).join(", ");
+    const place = { dataset: element("name").textContent, fov: cell.fov, cell: cell.cell, frame: cell.frames[Math.floor(cell.frames.length / 2)] };
+    element("correct").href = `${element("correct").dataset.page}#${new URLSearchParams(place)}`;
     drawCell();
     drawFilm();
     drawFits();

@@ -15,6 +15,8 @@ from typing import Any
 
 import numpy as np
 
+from celltraces.pictures import web
+
 FILES = ("page.html", "page.css", "page.js")
 STEPS, NOTHING = 65534, -32768  # of a quantised number; what stands for NaN
 BASE64 = 4 / 3  # characters per byte
@@ -83,10 +85,11 @@ def renderer() -> Callable[..., str]:
     from jinja2 import ChainableUndefined, Environment
 
     html, css, js = ((Path(__file__).parent / name).read_text(encoding="utf-8") for name in FILES)
+    css, js = (shared.read_text(encoding="utf-8") + own for shared, own in zip(web.FILES, (css, js), strict=True))
     environment = Environment(autoescape=True, undefined=ChainableUndefined, trim_blocks=True, lstrip_blocks=True)
     template = environment.from_string(html)
 
     def render(**content: Any) -> str:
-        return template.render(style=css, script=js, **content)
+        return template.render(style=css, script=js, curation_page=web.CURATION_PAGE, **content)
 
     return render

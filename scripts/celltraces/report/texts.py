@@ -57,9 +57,14 @@ def checks(findings: Sequence[Mapping[str, str]]) -> list[dict[str, Any]]:
         check["count"] += 1
         check["fovs"][int(row["fov"])] = True
     for name, check in found.items():
-        check["meaning"] = next((meaning for start, meaning in CHECKS.items() if name.startswith(start)), "")
+        check["meaning"] = meaning(name)
         check["fovs"] = list(check["fovs"])
     return list(found.values())
+
+
+def meaning(check: str) -> str:
+    """What a check means; empty for one that is not known."""
+    return next((words for start, words in CHECKS.items() if check.startswith(start)), "")
 
 
 def parameters(params: Mapping[str, Any]) -> list[dict[str, str]]:

@@ -192,11 +192,23 @@ def good_traces(
 
 def read_decisions(path: Path) -> Iterator[tuple[int | None, set[int] | None, bool]]:
     """What a table of decisions says, later rows over earlier ones: cell and frames (None: all), good."""
+    for row in _applied_rows(path):
+        cell = int(row["cell_now"]) if row["cell_now"] else None
+        yield cell, frames_of_text(row["frames"]), row["good"] == "True"
+
+
+def read_old_ways(path: Path) -> list[tuple[int, int, set[int] | None, bool]]:
+    """What a table of decisions says that does not come from edits: cell, a frame of it, frames (None: all), good."""
+    return [
+        (int(row["cell_now"]), int(row["frame"]), frames_of_text(row["frames"]), row["good"] == "True")
+        for row in _applied_rows(path)
+        if row["source"] != EDITS
+    ]
+
+
+def _applied_rows(path: Path) -> Iterator[dict[str, str]]:
     with open(path, encoding="utf-8", newline="") as file:
-        for row in csv.DictReader(file):
-            if row["status"] == APPLIED:
-                cell = int(row["cell_now"]) if row["cell_now"] else None
-                yield cell, frames_of_text(row["frames"]), row["good"] == "True"
+        yield from (row for row in csv.DictReader(file) if row["status"] == APPLIED)
 
 
 def taken_in(decisions: Path, kept: Collection[int]) -> list[int]:

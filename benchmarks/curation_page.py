@@ -1,0 +1,196 @@
+"""How fast the curation page is, measured in the page itself, in Chromium, on made-up results.
+
+Usage: python benchmarks/curation_page.py [FOLDER]     (writes benchmarks/curation_page.csv; results are kept in FOLDER)
+
+Times are by the clock, which others who use the machine lengthen: the last column is its load meanwhile. The column
+`cpu` is what each step, or frame, took of all processors, browser and server together.
+"""
+
+from __future__ import annotations
+
+import csv
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[1]
+PYTHON = str(ROOT / ".venv/bin/python")
+sys.path[:0] = [str(ROOT / "scripts"), str(ROOT / "tests")]
+
+import numpy as np
+from browser import new_page
+from made_results import label_movie, write_dataset
+
+N_CELLS = {512: 60, 1024: 200, 2048: 500}
+N_FRAMES = 24
+N_STEPS = 30
+# Each is JavaScript that gives milliseconds (a list), or a number.
+HELP = """
+  const { state } = await import("/page/state.js");
+  const image = document.getElementById("image");
+  const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
+  const shows = (frame) => new Promise((resolve) => {
+    const look = () => image.dataset.frame === String(frame) && (watch.disconnect(), resolve());
+    const watch = new MutationObserver(look);
+    watch.observe(image, { attributes: true });
+    look();
+  });
+"""
+STEP = """
+  const times = [];
+  for (let at = 0; at < 30; at++) {
+    await pause(150);
+    const back = Math.floor(at / (state.fov.frames - 1)) % 2 === 1;
+    const wanted = state.frame + (back ? -1 : 1);
+    const before = performance.now();
+    document.body.dispatchEvent(new KeyboardEvent("keydown", { key: back ? "ArrowLeft" : "ArrowRight", bubbles: true }));
+    await shows(wanted);
+    times.push(performance.now() - before);
+  }
+  return times;
+"""
+PLAY = """
+  document.getElementById("speed").append(new Option("1000", "1000", true, true));
+  let [count, last] = [0, image.dataset.frame];
+  const { play } = await import("/page/timeline.js");
+  play(true);
+  const watch = new MutationObserver(() => {
+    if (image.dataset.frame !== last) [last, count] = [image.dataset.frame, count + 1];
+  });
+  watch.observe(image, { attributes: true });
+  const before = performance.now();
+  await pause(4000);
+  play(false);
+  watch.disconnect();
+  return (1000 * count) / (performance.now() - before);
+"""
+DECIDE = """
+  const { decide } = await import("/page/decisions.js");
+  const times = [];
+  for (let at = 0; at < 20; at++) {
+    const before = performance.now();
+    await decide(at % 2 ? "good" : "bad", { cell: state.fov.cells.n[at + 20], frame: 0 });
+    times.push(performance.now() - before);
+    await pause(100);
+  }
+  return times;
+"""
+OPEN = """
+  const times = [];
+  for (let at = 0; at < 6; at++) {
+    const [key, fov] = at % 2 ? ["PageUp", 0] : ["PageDown", 1];
+    const before = performance.now();
+    document.body.dispatchEvent(new KeyboardEvent("keydown", { key, bubbles: true }));
+    while (!(image.dataset.drawn ?? "").endsWith(` ${fov} ${state.frame}`)) await pause(2);
+    times.push(performance.now() - before);
+    await pause(500);
+  }
+  return times;
+"""
+LIST = """
+  const { askJson } = await import("/page/ask.js");
+  const times = [];
+  for (let at = 0; at < 5; at++) {
+    const before = performance.now();
+    await askJson("results");
+    times.push(performance.now() - before);
+  }
+  return times;
+"""
+BYTES = 'return (await import("/page/frames.js")).keptBytes() / 2 ** 20;'
+
+
+def make(folder: Path) -> None:
+    """Two FOVs of each size, and a hundred of 180 small frames."""
+    for size, n_cells in N_CELLS.items():
+        if not (folder / f"s{size}/d/qc.csv").exists():
+            write_dataset(folder / f"s{size}", "d", label_movie(N_FRAMES, size, n_cells), fovs=2)
+    if not (folder / "many/d/qc.csv").exists():
+        write_dataset(folder / "many", "d", label_movie(180, 96, 9), fovs=100, linked=True)
+
+
+def row(what: str, size: str, times: Any, limit: str, cpu_ms: float | None = None) -> dict[str, Any]:
+    values = np.atleast_1d(times)
+    middle, high = np.percentile(values, [50, 95])
+    unit = {"what": what, "of": size, "median": f"{middle:.1f}", "p95": f"{high:.1f}" if len(values) > 1 else ""}
+    cpu = "" if cpu_ms is None else f"{cpu_ms:.1f}"
+    return {**unit, "wanted": limit, "cpu": cpu, "load": f"{os.getloadavg()[0]:.1f}"}
+
+
+def cpu_ms() -> float:
+    """User and system time of all processes below this one, so far."""
+    parents, times = {}, {}
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdigit():
+            try:
+                fields = (folder / "stat").read_text().rpartition(")")[2].split()
+            except OSError:
+                continue
+            parents[int(folder.name)], times[int(folder.name)] = int(fields[1]), int(fields[11]) + int(fields[12])
+    below, waiting = 0.0, [os.getpid()]
+    while waiting:
+        one = waiting.pop()
+        children = [child for child, parent in parents.items() if parent == one]
+        below += sum(times[child] for child in children)
+        waiting += children
+    return 1000 * below / os.sysconf("SC_CLK_TCK")
+
+
+def measure(folder: Path, size: str) -> list[dict[str, Any]]:
+    command = [PYTHON, ROOT / "scripts/curate.py", folder, "--no-browser", "--port", "0", "--author", "bench"]
+    server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    assert server.stdout is not None
+    address = re.search(r"http://\S+", server.stdout.readline())
+    assert address
+    rows = []
+    try:
+        with new_page(width=1920, height=1080) as page:
+            page.set_default_timeout(120_000)
+            page.goto(f"{address[0]}&dataset=d&fov=0")
+            page.locator("#image[data-drawn]").wait_for()
+
+            def run(script: str) -> Any:
+                return page.evaluate(f"async () => {{ {HELP} {script} }}")
+
+            if size == "many":
+                return [row("list of 100 FOVs x 180 frames, ms", "96", run(LIST), "1000")]
+            for name, script, limit in (
+                ("step of a frame with outlines, ms", STEP, "30, 60 at 2048"),
+                ("playback with outlines, frames/s", PLAY, "30 at 2048, 60 at 1024"),
+                ("a FOV opened, ms", OPEN, "500"),
+                ("decision acknowledged, ms", DECIDE, "50"),
+                ("pictures kept by the page, MiB", BYTES, "192"),
+            ):
+                before = cpu_ms()
+                found = run(script)
+                steps = {STEP: N_STEPS, PLAY: 4 * float(np.max(found)) + 1e-9, DECIDE: 20, OPEN: 6}.get(script)
+                rows.append(row(name, size, found, limit, steps and (cpu_ms() - before) / steps))
+                print(*rows[-1].values(), sep="\t", flush=True)
+            status = Path(f"/proc/{server.pid}/status").read_text()
+            peak = int(re.search(r"VmHWM:\s+(\d+)", status)[1]) / 1024  # type: ignore[index]
+            rows.append(row("memory of the server, MiB", size, peak, "300"))
+    finally:
+        server.terminate()
+        server.wait()
+    return rows
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(sys.argv[1] if len(sys.argv) > 1 else temporary)
+        make(folder)
+        rows = []
+        for size in (*map(str, N_CELLS), "many"):
+            rows += measure(folder / ("many" if size == "many" else f"s{size}"), size)
+    with open(ROOT / "benchmarks/curation_page.csv", "w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, rows[0], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+if __name__ == "__main__":
+    main()

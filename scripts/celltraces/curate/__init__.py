@@ -1,0 +1,1 @@
+"""Serve a page in which a person browses results and decides on cells."""

@@ -1,0 +1,157 @@
+"""Answer the page: which question goes to which function, and what is sent back."""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route
+
+from celltraces.curate import browse, pixels, security
+from celltraces.curate.views import Results, label_array
+from celltraces.errors import UserError
+from celltraces.pictures import web
+
+PAGE = Path(__file__).parent / "page"
+KINDS = {
+    ".html": "text/html; charset=utf-8",
+    ".css": "text/css; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".svg": "image/svg+xml",
+}
+BYTES = "application/octet-stream"
+
+
+def make_app(results: Results, token: str) -> security.App:
+    """The application, behind the checks of `security`."""
+    assets = page_files()
+
+    def asset(request: Request) -> Response:
+        name = request.path_params.get("name", "page.html")
+        if name not in assets:
+            return PlainTextResponse("not found", 404)
+        content, kind = assets[name]
+        return Response(content, media_type=kind)
+
+    routes = [Route("/", asset), Route("/page/{name}", asset)]
+    answers: dict[str, Callable[[Results, Mapping[str, str]], Response]] = {
+        "results": lambda found, _: as_json(browse.listing(found)),
+        "state": lambda found, query: as_json(browse.state(found, *fov_of(query))),
+        "fov": lambda found, query: as_json(browse.details(found, *fov_of(query))),
+        "cells": lambda found, query: as_json(browse.cells_now(found, *fov_of(query))),
+        "boxes": boxes,
+        "traces": traces,
+        "frame": frame,
+        "labels": labels,
+        "thumbnail": lambda found, query: Response(browse.thumbnail(found, *fov_of(query)), media_type="image/webp"),
+        "film": film,
+    }
+    routes += [Route(f"/api/{name}", _answer(results, make)) for name, make in answers.items()]
+    routes.append(Route("/api/edit", _edit(results), methods=["POST"]))
+    return security.guarded(Starlette(routes=routes), token)
+
+
+def page_files() -> dict[str, tuple[bytes, str]]:
+    """The files that the page consists of, by name, with their kinds; those that the report has too among them."""
+    files = [*PAGE.iterdir(), *web.FILES]
+    return {file.name: (file.read_bytes(), KINDS[file.suffix]) for file in files if file.suffix in KINDS}
+
+
+def _answer(results: Results, make: Callable[[Results, Mapping[str, str]], Response]) -> Callable[[Request], Any]:
+    """A route's function. A mistake or damaged file is one line, with status 404."""
+
+    async def endpoint(request: Request) -> Response:
+        return await run_in_threadpool(in_one_line, functools.partial(make, results, request.query_params))
+
+    return endpoint
+
+
+def _edit(results: Results) -> Callable[[Request], Any]:
+    """The route that saves a decision: the answer comes when it is on the disk."""
+
+    async def endpoint(request: Request) -> Response:
+        body = b""
+        async for part in request.stream():
+            body += part
+            if len(body) > security.MOST_BYTES:
+                return PlainTextResponse(f"the body is to be of at most {security.MOST_BYTES} bytes", 413)
+        try:
+            asked = json.loads(body)
+        except (ValueError, RecursionError):
+            return PlainTextResponse("the body is not JSON", 400)
+        if not isinstance(asked, dict):
+            return PlainTextResponse("the body is to be an object", 400)
+        return await run_in_threadpool(in_one_line, lambda: as_json(browse.save(results, asked)), 409)
+
+    return endpoint
+
+
+def in_one_line(make: Callable[[], Response], status: int = 404) -> Response:
+    """What `make` returns; what the user or a file is to blame for becomes one line of text with this status."""
+    try:
+        return make()
+    except UserError as error:
+        return PlainTextResponse(" ".join(str(error).split()), status)
+
+
+def as_json(data: Any) -> Response:
+    """Data as JSON. Raises ValueError for numbers that are not finite, which browsers do not know."""
+    return JSONResponse(data)
+
+
+def fov_of(query: Mapping[str, str]) -> tuple[str, int]:
+    """Dataset and FOV that a question names."""
+    return query.get("dataset", ""), whole(query, "fov")
+
+
+def whole(query: Mapping[str, str], name: str) -> int:
+    text = query.get(name, "")
+    if not (text.isascii() and text.isdigit() and len(text) < 10):
+        raise UserError(f"{name}: a whole number is to be given")
+    return int(text)
+
+
+def boxes(results: Results, query: Mapping[str, str]) -> Response:
+    """(N, T, 4) int32: y0, x0, y1, x1 of each cell in each frame; zeros where it is absent."""
+    return Response(browse.boxes(results, *fov_of(query)).astype("<i4").tobytes(), media_type=BYTES)
+
+
+def traces(results: Results, query: Mapping[str, str]) -> Response:
+    """(N, T) float32: a feature of each cell in each frame; NaN where the table has none."""
+    return Response(
+        browse.trace_values(results, *fov_of(query), query.get("column", "")).astype("<f4").tobytes(), media_type=BYTES
+    )
+
+
+def frame(results: Results, query: Mapping[str, str]) -> Response:
+    """(H, W) uint8 or uint16: the pixels of a channel in a frame."""
+    fov = results.fov(*fov_of(query))
+    level = 1 if query.get("level") == "1" else 0
+    path = browse.pixel_array(fov, query.get("channel", ""), level)
+    image = pixels.as_counts(results.reader.read(path, whole(query, "frame")))
+    return Response(
+        np.ascontiguousarray(image, image.dtype.newbyteorder("<")).tobytes(),
+        media_type=BYTES,
+        headers={"x-shape": f"{image.shape[0]},{image.shape[1]},{image.itemsize}"},
+    )
+
+
+def labels(results: Results, query: Mapping[str, str]) -> Response:
+    """(3, n) uint32: the runs of the labels in a frame, as `pixels.label_runs`."""
+    fov = results.fov(*fov_of(query))
+    runs = pixels.label_runs(results.reader.read(label_array(fov), whole(query, "frame")))
+    return Response(runs.tobytes(), media_type=BYTES)
+
+
+def film(results: Results, query: Mapping[str, str]) -> Response:
+    """A film strip as WebP; the header x-film says what is on it, as JSON."""
+    picture, told = browse.film_strip(results, *fov_of(query), whole(query, "cell"))
+    return Response(picture, media_type="image/webp", headers={"x-film": json.dumps(told)})

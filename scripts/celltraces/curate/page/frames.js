@@ -1,0 +1,86 @@
+// Pictures and labels of frames: asked for from two workers, kept within a number of bytes, fetched ahead.
+
+const MOST_BYTES = 192 * 2 ** 20;
+const workers = [];
+const waiting = new Map();
+const kept = new Map(); // key -> { value, bytes } or { promise }
+let bytes = 0;
+let last = 0;
+
+/** Start the workers. */
+export function start(token) {
+  for (let at = 0; at < 2; at++) {
+    const worker = new Worker("/page/worker.js", { type: "module" });
+    worker.postMessage({ token });
+    worker.addEventListener("message", ({ data: { id, result, trouble } }) => {
+      const { resolve, reject } = waiting.get(id);
+      waiting.delete(id);
+      if (trouble) reject(new Error(trouble));
+      else resolve(result);
+    });
+    workers.push(worker);
+  }
+}
+
+function assign(frame, message) {
+  last += 1;
+  const id = last;
+  workers[frame % workers.length].postMessage({ id, ...message });
+  return new Promise((resolve, reject) => waiting.set(id, { resolve, reject }));
+}
+
+function forget(key) {
+  const { value, bytes: freed } = kept.get(key);
+  value.bitmap?.close();
+  kept.delete(key);
+  bytes -= freed;
+}
+
+/** Whether something is there at once: it, or undefined. */
+export function ready(key) {
+  const known = kept.get(key);
+  if (!known?.value) return undefined;
+  kept.delete(key);
+  kept.set(key, known);
+  return known.value;
+}
+
+function get(key, frame, message) {
+  const there = ready(key);
+  if (there) return Promise.resolve(there);
+  const known = kept.get(key);
+  if (known) return known.promise;
+  const promise = assign(frame, message).then(
+    (value) => {
+      kept.set(key, { value, bytes: value.bytes });
+      bytes += value.bytes;
+      for (const [old, { value: there }] of kept) {
+        if (bytes <= MOST_BYTES) break;
+        if (there && old !== key) forget(old);
+      }
+      return value;
+    },
+    (error) => {
+      kept.delete(key);
+      throw error;
+    },
+  );
+  kept.set(key, { promise, bytes: 0 });
+  return promise;
+}
+
+export const pictureKey = ({ place, version, level, layers }, frame) => JSON.stringify(["picture", place, version, level, layers, frame]);
+export const labelsKey = ({ place, version }, frame) => JSON.stringify(["labels", place, version, frame]);
+
+/** The picture of a frame: { bitmap }. what: place (dataset, fov), version, level, layers, height, width. */
+export const picture = (what, frame) =>
+  get(pictureKey(what, frame), frame, { task: "picture", ...what, frame });
+
+/** Runs and outlines of the labels of a frame. */
+export const labels = (what, frame) =>
+  get(labelsKey(what, frame), frame, { task: "labels", ...what, frame });
+
+/** How many answers of the workers are still to come. */
+export const pending = () => waiting.size;
+/** Bytes of what is kept. */
+export const keptBytes = () => bytes;

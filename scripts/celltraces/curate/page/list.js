@@ -1,0 +1,165 @@
+// The list of all cells of the FOV, also of those that are left out, and the film strip of the chosen one.
+
+import { ask } from "./ask.js";
+import { element, make, shown } from "/page/shared.js";
+import { on, rowOf, state } from "./state.js";
+
+const list = element("cells");
+const SIGNS = { kept: "●", bad: "✕", "left out": "○" };
+let order = []; // rows of the list, as they are shown
+let asked = 0;
+
+/** The numbers of the cells in the order of the list. */
+export const listed = () => order.map((row) => state.fov.cells.n[row]);
+
+function sorted() {
+  const { cells } = state.fov;
+  const rows = cells.n.map((_, row) => row);
+  const by = {
+    suspicion: (row) => -cells.score[row],
+    number: (row) => cells.n[row],
+    brightness: (row) => -(cells.light[row] ?? -Infinity),
+  }[element("sort").value];
+  const words = element("find").value.trim().toLowerCase();
+  const left = element("only").value;
+  return rows
+    .filter((row) => !words || String(cells.n[row]) === words || told(row).toLowerCase().includes(words))
+    .filter((row) => left === "all" || (left === "unseen" ? !cells.seen[row] : cells.state[row] === left))
+    .sort((one, other) => by(one) - by(other) || cells.n[one] - cells.n[other]);
+}
+
+/** What is said of a cell beside its number. */
+function told(row) {
+  const { cells } = state.fov;
+  const words = cells.reason[row] ? [cells.reason[row]] : [];
+  if (cells.notes[row]) words.push(`“${cells.notes[row]}”`);
+  words.push(...cells.why[row].map(({ what, frame }) => `${what} (${frame})`));
+  return words.join(", ");
+}
+
+function fill() {
+  const { cells } = state.fov;
+  order = sorted();
+  list.replaceChildren(
+    ...order.map((row) => {
+      const item = make("li", "", { role: "option", id: `cell-${cells.n[row]}`, "data-cell": cells.n[row], "data-state": cells.state[row] });
+      const sign = make("span", SIGNS[cells.state[row]] ?? "●", { class: "sign", "aria-hidden": "true" });
+      const spoken = `${cells.state[row]}${cells.seen[row] ? ", seen" : ""}`;
+      item.append(
+        sign,
+        make("b", String(cells.n[row])),
+        make("span", `, ${spoken}: `, { class: "unseen" }),
+        make("span", `${cells.first[row]}–${cells.last[row]}`, { class: "span" }),
+        make("span", told(row), { class: "why", title: told(row) }),
+        make("span", cells.seen[row] ? "✓" : "", { class: "tick", "aria-hidden": "true" }),
+      );
+      return item;
+    }),
+  );
+  const reviewed = cells.seen.filter(Boolean).length;
+  element("count").textContent = `${order.length === cells.n.length ? "" : `${order.length} of `}${cells.n.length} cells, ${reviewed} seen`;
+  select();
+}
+
+function select() {
+  list.querySelectorAll("[aria-selected=true]").forEach((item) => item.setAttribute("aria-selected", "false"));
+  const item = state.cell === null ? null : element(`cell-${state.cell}`);
+  if (!item) {
+    list.removeAttribute("aria-activedescendant");
+    return;
+  }
+  item.setAttribute("aria-selected", "true");
+  list.setAttribute("aria-activedescendant", item.id);
+  item.scrollIntoView({ block: "nearest" });
+}
+
+/** Mark the cell that Enter would take; null marks none. */
+export function offer(cell) {
+  list.querySelectorAll(".offered").forEach((item) => item.classList.remove("offered"));
+  const item = cell === null ? null : element(`cell-${cell}`);
+  item?.classList.add("offered");
+  item?.scrollIntoView({ block: "nearest" });
+}
+
+/** The cell before or after one in the list, the chosen one unless told otherwise. */
+export function neighbour(step, from = state.cell) {
+  const cells = listed();
+  if (!cells.length) return null;
+  const at = cells.indexOf(from);
+  return cells[at < 0 ? 0 : Math.min(Math.max(at + step, 0), cells.length - 1)];
+}
+
+/** The next cell of the list, after the chosen one, that nobody has reviewed; null where all are. */
+export function nextUnseen() {
+  const cells = listed();
+  const at = cells.indexOf(state.cell);
+  return [...cells.slice(at + 1), ...cells.slice(0, at + 1)].find((cell) => !state.fov.cells.seen[rowOf(cell)] && cell !== state.cell) ?? null;
+}
+
+// ------------------------------------------------------------------------------------------------------ film strip
+
+async function showFilm() {
+  asked += 1;
+  const mine = asked;
+  const film = element("film");
+  const { fov, cell } = state;
+  if (cell === null || rowOf(cell) < 0) {
+    film.replaceChildren();
+    return;
+  }
+  try {
+    const response = await ask("film", { dataset: fov.dataset, fov: fov.fov, cell });
+    const { frames } = JSON.parse(response.headers.get("x-film"));
+    const source = URL.createObjectURL(await response.blob());
+    if (mine !== asked) {
+      URL.revokeObjectURL(source);
+      return;
+    }
+    film.querySelectorAll("img").forEach((image) => URL.revokeObjectURL(image.src));
+    const image = make("img", "", { alt: `Film strip of cell ${cell}` });
+    image.src = source;
+    image.addEventListener("load", select, { once: true }); // the list got shorter
+    const buttons = make("div", "", { class: "times" });
+    buttons.append(...frames.map((frame) => make("button", String(frame), { type: "button", "data-frame": frame, "aria-label": `Go to frame ${frame}` })));
+    film.replaceChildren(image, buttons);
+  } catch (error) {
+    if (mine === asked) film.replaceChildren(make("p", error.message, { class: "note" }));
+  }
+}
+
+export function connect({ choose, goTo }) {
+  list.addEventListener("click", (event) => {
+    const item = event.target.closest("[data-cell]");
+    if (item) choose(Number(item.dataset.cell));
+  });
+  element("film").addEventListener("click", (event) => {
+    const button = event.target.closest("[data-frame]");
+    if (button) goTo(Number(button.dataset.frame));
+    else if (event.target.tagName === "IMG") {
+      const buttons = element("film").querySelectorAll("[data-frame]");
+      const share = event.offsetX / event.target.clientWidth;
+      goTo(Number(buttons[Math.min(Math.floor(share * buttons.length), buttons.length - 1)].dataset.frame));
+    }
+  });
+  ["sort", "only"].forEach((id) => element(id).addEventListener("change", fill));
+  element("find").addEventListener("input", fill);
+  element("find").addEventListener("keydown", (event) => {
+    if (event.key === "Enter" && order.length) choose(state.fov.cells.n[order[0]]);
+    if (event.key === "Escape") {
+      element("find").value = "";
+      fill();
+      list.focus();
+    }
+  });
+  on("fov cells", fill);
+  on("cell", select);
+  let timer = 0;
+  on("fov cells cell", () => {
+    clearTimeout(timer);
+    timer = setTimeout(showFilm, 60); // who walks through the list in a hurry wants no film of each
+  });
+  on("cell fov cells", () => {
+    const row = state.cell === null ? -1 : rowOf(state.cell);
+    element("chosen").textContent = row < 0 ? "no cell is chosen" : `cell ${state.cell}: ${state.fov.cells.state[row]}${state.fov.cells.reason[row] ? ` (${state.fov.cells.reason[row]})` : ""}, brightness ${shown(state.fov.cells.light[row])}`;
+  });
+}

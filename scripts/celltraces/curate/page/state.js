@@ -1,0 +1,62 @@
+// What the page shows at present, and who wants to know when it changes.
+
+export const state = {
+  results: null, // datasets and FOVs, as the server lists them
+  fov: null, // the FOV that is shown, as the server describes it
+  boxes: null, // Int32Array (cells, frames, 4): y0, x0, y1, x1
+  frame: 0,
+  cell: null, // number of the chosen cell
+  channels: [], // { name, title, on, low, high, colour, limits, half, missing }
+  outlines: true,
+  follow: false,
+  playing: false,
+  asking: null, // what a click on a second cell is for: { words, then }
+};
+
+const listeners = new Map();
+
+/** Call `then` whenever one of these things changed: "results", "fov", "cells", "frame", "cell", "channels", "view". */
+export function on(names, then) {
+  names.split(" ").forEach((name) => listeners.set(name, [...(listeners.get(name) ?? []), then]));
+}
+
+export function changed(...names) {
+  const called = new Set(names.flatMap((name) => listeners.get(name) ?? []));
+  called.forEach((then) => then());
+}
+
+/** The place in the list of the cell with this number; -1 where there is none. */
+export const rowOf = (cell) => state.fov?.rows.get(cell) ?? -1;
+
+/** The box [y0, x0, y1, x1] of a cell in a frame; null where it is absent. */
+export function boxOf(cell, frame) {
+  const row = rowOf(cell);
+  if (row < 0) return null;
+  const start = 4 * (row * state.fov.frames + frame);
+  const box = state.boxes.subarray(start, start + 4);
+  return box[2] > box[0] ? box : null;
+}
+
+/** The cell that a region of the labels in a frame belongs to: its label, unless an edit gave it to another. */
+export const cellOf = (label, frame) => state.fov.moved.get(`${frame} ${label}`) ?? label;
+
+/** What is asked of the server for pictures and labels of the FOV that is shown. */
+export function wanted(level) {
+  const { dataset, fov, version, height, width } = state.fov;
+  const layers = state.channels
+    .filter(({ on: shown }) => shown)
+    .map(({ name, low, high, colour, limits }) => ({ name, low, high, colour, limits }));
+  return { place: { dataset, fov }, version, level, layers, height, width };
+}
+
+/** Tell a person, also one who does not see the page, what happened. */
+export function say(words) {
+  document.getElementById("live").textContent = words;
+}
+
+/** Show a line about something that went wrong; none hides it. */
+export function trouble(words = "") {
+  const line = document.getElementById("trouble");
+  line.hidden = !words;
+  line.querySelector("span").textContent = words;
+}

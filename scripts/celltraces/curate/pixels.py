@@ -1,0 +1,112 @@
+"""Read frames and labels for the page, in the form in which it draws them.
+
+Pixels are read by the project's own store, which checks every chunk. Labels are always those of level 0: level 1 holds
+them scaled to 8 bits, without the numbers. They are sent as runs of pixels, a fiftieth of their bytes.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from pathlib import Path
+
+import numpy as np
+
+from celltraces.curate.scan import stamp
+from celltraces.errors import UserError
+from celltraces.storage.codecs import ARRAY_FILE
+from celltraces.storage.frames import Frames, open_frames
+
+MOST_BYTES = 48 << 20  # of decoded frames kept
+MOST_OPEN = 64  # arrays whose index is kept
+
+
+class Reader:
+    """Reads frames of arrays, and keeps the last of them. May be used by several threads."""
+
+    def __init__(self, most_bytes: int = MOST_BYTES) -> None:
+        self._most_bytes, self._bytes = most_bytes, 0
+        self._open: OrderedDict[Path, tuple[str, Frames]] = OrderedDict()
+        self._images: OrderedDict[tuple[Path, str, int], np.ndarray] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def frames(self, path: Path) -> Frames:
+        """An array as it is now: opened anew where a run replaced it. Raises UserError if absent or damaged."""
+        return self._frames(path)[1]
+
+    def _frames(self, path: Path) -> tuple[str, Frames]:
+        now = stamp(path / ARRAY_FILE)
+        with self._lock:
+            known = self._open.get(path)
+            if known and known[0] == now:
+                self._open.move_to_end(path)
+                return known
+        opened = now, open_frames(path)
+        with self._lock:
+            self._open[path] = opened
+            while len(self._open) > MOST_OPEN:
+                self._open.popitem(last=False)
+        return opened
+
+    def read(self, path: Path, frame: int) -> np.ndarray:
+        """A frame (H, W) of an array. Raises UserError for one that is damaged, absent or beyond the last."""
+        for last_try in (False, True):
+            now, frames = self._frames(path)
+            if not 0 <= frame < frames.shape[0]:
+                raise UserError(f"{path}: there is no frame {frame}; it has frames 0 to {frames.shape[0] - 1}")
+            key = path, now, frame
+            with self._lock:
+                if key in self._images:
+                    self._images.move_to_end(key)
+                    return self._images[key]
+            try:
+                image = frames.read(frame)
+                break
+            except (UserError, OSError, ValueError) as error:
+                # A run may have replaced the array between the look at its index and this reading.
+                if last_try or stamp(path / ARRAY_FILE) == now:
+                    if isinstance(error, UserError):
+                        raise
+                    raise UserError(f"{path}, frame {frame}: cannot be read; run the workflow again") from None
+        self._keep(key, image)
+        return image
+
+    def _keep(self, key: tuple[Path, str, int], image: np.ndarray) -> None:
+        with self._lock:
+            if key in self._images or image.nbytes > self._most_bytes:
+                return
+            self._images[key] = image
+            self._bytes += image.nbytes
+            while self._bytes > self._most_bytes:
+                self._bytes -= self._images.popitem(last=False)[1].nbytes
+
+    @property
+    def kept_bytes(self) -> int:
+        """Bytes of all frames that are kept."""
+        return self._bytes
+
+
+def as_counts(image: np.ndarray) -> np.ndarray:
+    """Pixels (H, W) as the page takes them: uint8 as they are, all others as uint16, rounded and clipped."""
+    if image.dtype in (np.uint8, np.uint16):
+        return image
+    return np.clip(np.rint(np.nan_to_num(image)), 0, 65535).astype(np.uint16)
+
+
+def label_runs(labels: np.ndarray) -> np.ndarray:
+    """Labels (H, W) as runs of equal pixels in a row, background left out: (3, n) uint32 of start, end and label.
+
+    start and end (half-open) count pixels of the flattened frame; no run goes on in the next row.
+    """
+    flat = labels.ravel()
+    if not flat.size:
+        return np.zeros((3, 0), np.uint32)
+    begins = np.empty(flat.size, bool)
+    begins[0] = True
+    np.not_equal(flat[1:], flat[:-1], out=begins[1:])
+    begins[:: labels.shape[1]] = True
+    starts = np.flatnonzero(begins)
+    ends = np.append(starts[1:], flat.size)
+    values = flat[starts]
+    cells = values > 0
+    return np.stack([starts[cells], ends[cells], values[cells]]).astype("<u4")

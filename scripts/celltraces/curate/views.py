@@ -1,0 +1,178 @@
+"""Keep what the server knows of a FOV that is looked at: cells, traces, decisions; read again where they change."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections import OrderedDict
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from celltraces import paths
+from celltraces.curate import cells as cell_lists
+from celltraces.curate import decide, scan
+from celltraces.curate.cells import Base, Cells, Traces
+from celltraces.curate.decide import Author
+from celltraces.curate.pixels import Reader
+from celltraces.curate.scan import Fov
+from celltraces.edits.records import Edit
+from celltraces.edits.replay import Origins, Result
+from celltraces.errors import UserError
+from celltraces.labels import lineage
+from celltraces.results.curation import read_old_ways
+
+KEPT_VIEWS = 3  # FOVs whose cells and traces are kept in memory
+
+
+@dataclass(frozen=True)
+class View:
+    """What is kept of a FOV while the page shows it; `version` changes when a run makes something of it anew."""
+
+    fov: Fov
+    version: str
+    pc: int | None
+    base: Base
+    origins: Origins | None
+    traces: Traces
+    old_ways: list[tuple[int, int, set[int] | None, bool]]  # curation.csv and inspected tables, as `read_old_ways`
+    limits: tuple[int, int]  # min_frames, border_margin
+    too_large: list[int]  # frames in which the checks found a cell far above the usual size
+    fits: dict[int, str]  # by cell in the tables: what is wrong with a fit
+    arranged: dict[str, Arranged] = field(default_factory=dict)  # the last one, by the digest of who owns what
+
+
+@dataclass(frozen=True)
+class Arranged:
+    """The cells of a FOV for one state of the edits of tracks, and what is said of them."""
+
+    tracks: str
+    cells: Cells
+    left_out: list[str]
+    scores: list[float]
+    why: list[list[dict[str, Any]]]
+    light: list[float | None]
+
+
+@dataclass
+class Results:
+    """A folder of results, and what is kept of it in memory. command: what takes the decisions into the tables."""
+
+    folder: Path
+    author: Author
+    command: str
+    reader: Reader = field(default_factory=Reader)
+    datasets: dict[str, dict[int, Fov]] = field(default_factory=dict)
+    views: OrderedDict[tuple[str, int], View] = field(default_factory=OrderedDict)
+    lock: threading.RLock = field(default_factory=threading.RLock)
+
+    def look_again(self) -> None:
+        """List datasets and FOVs as they are now."""
+        self.datasets = scan.scan(self.folder)
+
+    def fov(self, dataset: str, number: int) -> Fov:
+        """A FOV by name. Raises UserError where the results have none of that name."""
+        for last_try in (False, True):
+            found = self.datasets.get(dataset, {}).get(number)
+            if found is not None:
+                return found
+            if not last_try:
+                self.look_again()
+        raise UserError(f"there is no FOV {number} of dataset {dataset!r} in these results")
+
+
+def view(results: Results, dataset: str, number: int) -> View:
+    """Cells and traces of a FOV, read again where a run replaced them."""
+    fov = results.fov(dataset, number)
+    now = scan.version(fov)
+    key = dataset, number
+    with results.lock:
+        known = results.views.get(key)
+        if known and known.version == now:
+            results.views.move_to_end(key)
+            return known
+        made = _view(results, fov, now)
+        results.views[key] = made
+        while len(results.views) > KEPT_VIEWS:
+            results.views.popitem(last=False)
+    return made
+
+
+def _view(results: Results, fov: Fov, version: str) -> View:
+    pc = scan.phase_contrast(fov)
+    params = scan.record(results.folder, fov.dataset).get("params", {})
+    limits = int(params.get("min_frames") or 0), int(params.get("border_margin") or 0)
+    traces = cell_lists.read_traces([fov.traces, fov.file(paths.TAKEN_IN)])
+    if pc is None or not fov.cells.exists():
+        return View(fov, version, pc, cell_lists.nothing(0), None, traces, [], limits, [], {})
+    base = cell_lists.read_base(fov.cells, fov.file("base_regions.zarr.zip"))
+    table, decisions = fov.file("lineage.csv"), fov.file(paths.DECISIONS)
+    origins = lineage.read_table(table) if table.is_file() else None
+    old_ways = read_old_ways(decisions) if decisions.is_file() else []
+    rows = scan.findings(results.folder, fov.dataset).get(fov.number, [])
+    too_large = [int(row["frame"]) for row in rows if row["check"] == "cell_size" and row["frame"]]
+    fits = scan.doubtful_fits(results.folder, fov.dataset).get(fov.number, {})
+    return View(fov, version, pc, base, origins, traces, old_ways, limits, too_large, fits)
+
+
+def decided(results: Results, shown: View, new: Edit | None = None) -> Result:
+    """What all edits of a FOV make of its cells; see `decide.outcome_of_all`."""
+    edits = results.author.of_fov(shown.fov.dataset, shown.fov.number)
+    return decide.outcome_of_all(shown.base.regions, edits, image_of(results, shown), shown.origins, new)
+
+
+def image_of(results: Results, shown: View) -> decide.Image:
+    """Base labels by frame."""
+    return lambda frame: results.reader.read(label_array(shown.fov), frame)
+
+
+def arranged(shown: View, result: Result) -> Arranged:
+    """The cells for this state of the edits, with what is said of them; made once for each state of the tracks."""
+    tracks = hashlib.sha256(result.cell.tobytes()).hexdigest()[:16]
+    known = shown.arranged.get(tracks)
+    if known is None:
+        cells = cell_lists.arrange(shown.base, result.cell)
+        left_out = [] if shown.pc is None else cell_lists.left_out(cells, shown.fov.cells, shown.pc, *shown.limits)
+        scores, why = cell_lists.suspicion(cells, shown.base.regions.n_frames, shown.too_large, shown.fits)
+        known = Arranged(tracks, cells, left_out, scores, why, brightness(shown, cells))
+        shown.arranged.clear()
+        shown.arranged[tracks] = known
+    return known
+
+
+def old_verdicts(shown: View, result: Result) -> tuple[dict[int, bool], list[list[int]]]:
+    """What curation.csv and inspected tables say: verdict by cell, and [cell, frame] that are left out.
+
+    They name cells by their places in the last run; edits since then may have given these places to others.
+    """
+    base, verdicts, frames = shown.base, {}, []
+    for stored, frame, of_frames, good in shown.old_ways:
+        for row in np.flatnonzero((base.stored == stored) & (base.regions.frame == frame)).tolist():
+            cell = int(result.cell[row])
+            if of_frames is None:
+                verdicts[cell] = good
+            elif not good:
+                frames += [[cell, one] for one in sorted(of_frames)]
+    return verdicts, frames
+
+
+def brightness(shown: View, cells: Cells) -> list[float | None]:
+    """The mean of the first intensity of each cell over its frames, by which the list can be sorted."""
+    column = next((name for name in shown.traces.features if name.startswith("intensity")), None)
+    if column is None:
+        return [None] * len(cells.ids)
+    values = shown.traces.by_region(column, cells.stored)
+    there = np.isfinite(values)
+    sums, counts = np.where(there, values, 0).sum(axis=1), there.sum(axis=1)
+    return [float(total / count) if count else None for total, count in zip(sums, counts, strict=True)]
+
+
+def label_array(fov: Fov) -> Path:
+    """The base labels: tracked, or as a person corrected them in a file."""
+    pc = scan.phase_contrast(fov)
+    if pc is None:
+        raise UserError(f"FOV {fov.number} of {fov.dataset} has no cells: it has no phase contrast")
+    corrected = fov.array(paths.corrected(pc))
+    return corrected if corrected.is_dir() else fov.array(paths.tracked(pc))

@@ -1,0 +1,633 @@
+"""The curation page as a person uses it: in Chromium, with the server that the command starts."""
+
+import json
+import re
+import signal
+import subprocess
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from browser import CHROMIUM, new_page
+from conftest import PYTHON, ROOT, Checkout, small_config
+from made_results import label_movie, write_array, write_dataset
+from playwright.sync_api import expect
+
+from celltraces.curate.pixels import label_runs
+from celltraces.edits.records import read_edits
+from celltraces.storage import display_level
+from celltraces.storage.codecs import PIXELS
+from celltraces.storage.frames import open_frames
+
+pytestmark = [pytest.mark.browser, pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium on this machine")]
+
+SIZE, FRAMES = 160, 12
+HOSTILE = '<img src=x onerror="alert(1)">&amp;{{7*7}}'
+# What the page shows, as data; asked of its own modules.
+STATE = """
+async () => {
+  const { state } = await import("/page/page.js");
+  const { cells } = state.fov;
+  return {
+    cell: state.cell, frame: state.frame, n: cells.n, seen: cells.n.filter((_, row) => cells.seen[row]),
+    state: Object.fromEntries(cells.n.map((cell, row) => [cell, cells.state[row]])),
+    first: Object.fromEntries(cells.n.map((cell, row) => [cell, cells.first[row]])),
+    frames: Object.fromEntries(cells.n.map((cell, row) => [cell, cells.frames[row]])),
+    moved: Object.fromEntries(state.fov.moved),
+    edits: state.fov.edits.map(({ by, words, status }) => [by, words, status]), pending: state.fov.pending,
+  };
+}
+"""
+
+# The picture of the frame as it is drawn on the canvas, in red, green, blue, opacity.
+PIXELS_ON_SCREEN = """
+async () => {
+  const { picture } = await import("/page/frames.js");
+  const { wanted, state } = await import("/page/state.js");
+  const { bitmap } = await picture(wanted(0), state.frame);
+  const pen = new OffscreenCanvas(bitmap.width, bitmap.height).getContext("2d");
+  pen.drawImage(bitmap, 0, 0);
+  return [...pen.getImageData(0, 0, bitmap.width, bitmap.height).data];
+}
+"""
+
+
+class Server:
+    """The command, as a person starts it, on one folder of results."""
+
+    def __init__(self, folder, author="anna"):
+        command = [PYTHON, ROOT / "scripts/curate.py", folder, "--no-browser", "--port", "0", "--author", author]
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        self.address = re.search(r"http://\S+", self.process.stdout.readline())[0]
+
+    def at(self, **place):
+        """The address of a place in the results."""
+        return self.address + "".join(f"&{name}={value}" for name, value in place.items())
+
+    def memory_mb(self):
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        return int(re.search(r"VmHWM:\s+(\d+)", status)[1]) / 1024
+
+    def end(self, how=signal.SIGTERM):
+        self.process.send_signal(how)
+        self.process.wait()
+        self.process.stdout.close()
+
+
+@contextmanager
+def serving(folder, author="anna"):
+    server = Server(folder, author)
+    try:
+        yield server
+    finally:
+        server.end()
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """10 FOVs of 16 cells, one for each test: 1 is seen in two frames, 6 becomes 17 in frame 5. And a hostile name."""
+    made = tmp_path_factory.mktemp("page") / "results"
+    labels = label_movie(FRAMES, SIZE, 16, {1: {2: 0}, 6: {5: 17}})
+    write_dataset(made, "one", labels, fovs=10, findings=["0,3,brightness_ch_1,2.5,2.0"])
+    write_dataset(made, HOSTILE.replace("/", ""), label_movie(3, 64, 4), name=HOSTILE)
+    return made
+
+
+@pytest.fixture(scope="module")
+def server(folder):
+    with serving(folder) as running:
+        yield running
+
+
+@pytest.fixture
+def page():
+    with new_page() as page:
+        yield page
+        # What the server refuses, or that it is gone, stands in a line of the page; the browser complains of it, too.
+        expected = ("the server responded with a status of 4", "ERR_CONNECTION")
+        assert [error for error in page.errors if not any(words in error for words in expected)] == []
+
+
+def open_at(page, server, **place):
+    """Open a FOV, and wait until its frame is drawn."""
+    page.goto("about:blank")
+    page.goto(server.at(**place))
+    expect(page.locator("body")).to_have_attribute("data-fov", f"{place['dataset']} {place['fov']}")
+    drawn(page, place.get("frame", 0))
+
+
+def drawn(page, frame):
+    expect(page.locator("#image")).to_have_attribute("data-frame", str(frame))
+
+
+def saved(page, count):
+    expect(page.locator("body")).to_have_attribute("data-saved", str(count))
+
+
+def state_of(page):
+    found = page.evaluate(STATE)
+    return {
+        key: {int(cell): value for cell, value in part.items()} if key in ("state", "first", "frames") else part
+        for key, part in found.items()
+    }
+
+
+def click_cell(page, cell, **how):
+    """A click on a cell in the image."""
+    x, y = page.evaluate(f"import('/page/image.js').then(({{ placeOf }}) => placeOf({cell}))")
+    page.mouse.click(x, y, **how)
+
+
+def choose(page, cell):
+    page.locator(f"#cell-{cell}").click()
+    expect(page.locator(f"#cell-{cell}")).to_have_attribute("aria-selected", "true")
+
+
+# -------------------------------------------------------------------------------------------------------- what is drawn
+
+
+def test_a_person_looks_around(page, server, folder):
+    """Frames, cells and FOVs by mouse and keys; channels, zoom, traces, film; nothing is asked of other machines."""
+    open_at(page, server, dataset="one", fov=0)
+    expect(page.locator("#fovs button")).to_have_count(11)
+    expect(page.locator("#findings-box")).to_contain_text("brightness_ch_1")
+    for key, frame in [("ArrowRight", 1), ("Shift+ArrowRight", 11), ("Home", 0), ("End", 11), ("ArrowLeft", 10)]:
+        page.keyboard.press(key)
+        drawn(page, frame)
+    click_cell(page, 7)
+    expect(page.locator("#cell-7")).to_have_attribute("aria-selected", "true")
+    expect(page.locator("#chosen")).to_contain_text("cell 7: kept")
+    expect(page.locator("#film img")).to_be_visible()
+    third = page.locator("#film [data-frame]").nth(3)
+    third.click()
+    drawn(page, third.get_attribute("data-frame"))
+    page.select_option("#sort", "number")
+    page.locator("#cells").focus()
+    page.keyboard.press("ArrowDown")
+    expect(page.locator("#cell-8")).to_have_attribute("aria-selected", "true")
+    page.keyboard.press("/")
+    page.keyboard.type("11")
+    page.keyboard.press("Enter")
+    expect(page.locator("#chosen")).to_contain_text("cell 11")
+    page.locator("#find").press("Escape")
+    page.keyboard.press("2")
+    expect(page.locator("[data-channel=fl_ch_1]")).to_be_checked()
+    page.keyboard.press("PageDown")
+    expect(page.locator("body")).to_have_attribute("data-fov", "one 1")
+    page.keyboard.press("Space")
+    page.wait_for_function("() => Number(document.getElementById('image').dataset.frame) > 5")
+    page.keyboard.press("Space")
+    box = page.locator("#fovs").bounding_box()
+    page.mouse.click(box["x"] + 5, box["y"] + 1)  # beside all buttons: nothing happens
+    expect(page.locator("#trouble")).to_be_hidden()
+    hosts = {address.split("/")[2] for address in page.requests if address.startswith("http")}
+    assert hosts == {server.address.split("/")[2]}
+    assert not [address for address in page.requests if "token" in address.partition("#")[0]]
+
+
+def test_the_picture_is_that_of_the_arrays(page, server, folder):
+    open_at(page, server, dataset="one", fov=0, frame=2)
+    got = page.evaluate(PIXELS_ON_SCREEN)
+    frames = open_frames(folder / "one/fov_000/images.zarr/pc_ch_0/0")
+    expected = display_level.to_bytes(frames.read(2), *frames.attributes["display_limits"])
+    rgba = np.array(got, np.uint8).reshape(SIZE, SIZE, 4)
+    assert (rgba[..., 3] == 255).all()
+    for channel in range(3):
+        np.testing.assert_allclose(rgba[..., channel].astype(int), expected.astype(int), atol=1)
+
+
+def unit_edges(labels):
+    """The edges between pixels of different labels, as (label, x0, y0, x1, y1) for the label on one side."""
+    padded = np.pad(labels.astype(int), 1)
+    found = set()
+    height, width = labels.shape
+    for y in range(height):
+        for x in range(width):
+            label = padded[y + 1, x + 1]
+            if not label:
+                continue
+            for dy, dx, edge in (
+                (0, -1, (x, y, x, y + 1)),
+                (0, 1, (x + 1, y, x + 1, y + 1)),
+                (-1, 0, (x, y, x + 1, y)),
+                (1, 0, (x, y + 1, x + 1, y + 1)),
+            ):
+                if padded[y + 1 + dy, x + 1 + dx] != label:
+                    found.add((label, *edge))
+    return found
+
+
+def edges_of(outlines):
+    """The edges that closed lines run along, each of length 1; a list, so that one that is drawn twice is seen."""
+    points = np.array(outlines["points"], int).reshape(-1, 2)
+    found = []
+    for at, label in enumerate(outlines["labels"]):
+        line = points[outlines["starts"][at] : outlines["starts"][at + 1]]
+        for (x0, y0), (x1, y1) in zip(line, np.roll(line, -1, axis=0), strict=True):
+            assert (x0 == x1) != (y0 == y1)
+            steps = max(abs(x1 - x0), abs(y1 - y0))
+            for step in range(steps):
+                ends = sorted(
+                    (x0 + (x1 - x0) * part // steps, y0 + (y1 - y0) * part // steps) for part in (step, step + 1)
+                )
+                found.append((label, *ends[0], *ends[1]))
+    return found
+
+
+def test_outlines_run_along_every_edge_of_a_cell_once(page, server):
+    """Random labels, with holes, touching cells, single pixels and cells in several parts."""
+    open_at(page, server, dataset="one", fov=0)
+    rng = np.random.default_rng(1)
+    images = [rng.choice([0, 0, 1, 1, 1, 2, 700], (rng.integers(1, 14), rng.integers(1, 14))) for _ in range(40)]
+    runs = [label_runs(image.astype(np.uint16)).ravel().tolist() for image in images]
+    sizes = [list(image.shape) for image in images]
+    got = page.evaluate(
+        """async ([runs, sizes]) => {
+          const { outlines, labelOn, labelNear } = await import("/page/outline.js");
+          return runs.map((run, at) => {
+            const [height, width] = sizes[at];
+            const typed = Uint32Array.from(run);
+            const { points, starts, labels } = outlines(typed, height, width);
+            const on = [];
+            for (let y = 0; y < height; y++) for (let x = 0; x < width; x++) on.push(labelOn(typed, width, x, y));
+            const near = labelNear(typed, height, width, width / 2, height / 2, 3);
+            return { points: [...points], starts: [...starts], labels: [...labels], on, near };
+          });
+        }""",
+        [runs, sizes],
+    )
+    for image, found in zip(images, got, strict=True):
+        edges = edges_of(found)
+        assert len(edges) == len(set(edges))
+        assert set(edges) == unit_edges(image)
+        assert found["on"] == image.ravel().tolist()
+        height, width = image.shape
+        ys, xs = np.nonzero(image)
+        distances = (ys - height // 2) ** 2 + (xs - width // 2) ** 2
+        within = distances <= 9
+        near = {*image[ys, xs][within & (distances == distances[within].min())].tolist()} if within.any() else {0}
+        assert found["near"] in near
+
+
+# ------------------------------------------------------------------------------------------------------------ decisions
+
+
+def test_marks_stay_after_reload_and_restart(page, folder):
+    with serving(folder, "dora") as server:
+        open_at(page, server, dataset="one", fov=1)
+        choose(page, 7)
+        page.keyboard.press("b")
+        saved(page, 1)
+        click_cell(page, 10, button="right")
+        saved(page, 2)
+        click_cell(page, 11, button="right")
+        saved(page, 3)
+        click_cell(page, 11, button="right")
+        saved(page, 4)
+        choose(page, 1)
+        assert state_of(page)["state"][1] == "left out"
+        page.keyboard.press("g")
+        saved(page, 5)
+        page.keyboard.press("n")
+        page.locator("#note-text").fill("dust, not a <b>cell</b>")
+        page.get_by_role("button", name="Save").click()
+        saved(page, 6)
+        expect(page.locator("#cell-1")).to_contain_text("dust, not a <b>cell</b>")
+        page.keyboard.press("x")
+        saved(page, 7)
+        shown = state_of(page)
+        assert [shown["state"][cell] for cell in (7, 10, 11, 1)] == ["bad", "bad", "kept", "kept"]
+        assert shown["pending"] == 6  # what was seen is in no table, and the one good is overruled by nobody
+        expect(page.locator("#pending")).to_contain_text("6 decisions are not in the tables yet")
+        page.reload()
+        expect(page.locator("body")).to_have_attribute("data-fov", "one 1")
+        assert state_of(page)["state"] == shown["state"]
+    with serving(folder, "dora") as server:
+        open_at(page, server, dataset="one", fov=1)
+        again = state_of(page)
+        assert (again["state"], again["seen"], again["edits"]) == (shown["state"], [1], shown["edits"])
+        page.keyboard.press("z")
+        saved(page, 1)
+        page.locator("#decisions li", has_text="bad, cell 7").get_by_role("button").click()
+        saved(page, 2)
+        assert state_of(page)["state"][7] == "kept"
+        page.keyboard.press("Shift+Z")
+        saved(page, 3)
+        assert state_of(page)["state"][7] == "bad"
+
+
+def test_tracks_are_split_joined_swapped_divided_deleted_and_all_taken_back(page, server):
+    open_at(page, server, dataset="one", fov=2)
+    before = state_of(page)
+    choose(page, 6)
+    page.keyboard.press("j")
+    expect(page.locator("#asking")).to_contain_text("Join cell 6")
+    page.keyboard.press("End")
+    drawn(page, FRAMES - 1)
+    click_cell(page, 17)
+    saved(page, 1)
+    joined = state_of(page)
+    assert 17 not in joined["n"]
+    assert joined["frames"][6] == FRAMES
+    page.keyboard.press("Home")
+    for _ in range(4):
+        page.keyboard.press("ArrowRight")
+    drawn(page, 4)
+    choose(page, 7)
+    page.keyboard.press("s")
+    saved(page, 2)
+    split = state_of(page)
+    new = max(split["n"])
+    assert (split["frames"][7], split["first"][new]) == (4, 4)
+    choose(page, 10)
+    page.keyboard.press("w")
+    click_cell(page, 11)
+    saved(page, 3)
+    swapped = state_of(page)["moved"]
+    assert {swapped[f"{frame} 10"] for frame in range(4, FRAMES)} == {11}
+    assert {swapped[f"{frame} 11"] for frame in range(4, FRAMES)} == {10}
+    assert "3 10" not in swapped
+    choose(page, 7)
+    drawn(page, 3)  # the last frame of it
+    page.keyboard.press("ArrowRight")
+    drawn(page, 4)
+    page.keyboard.press("d")
+    click_cell(page, new)
+    expect(page.locator("#asking")).to_contain_text(f"First daughter: {new}")
+    page.keyboard.press("Enter")
+    saved(page, 4)
+    assert state_of(page)["edits"][-1] == ["anna", "cell 7 divides in frame 4", "applied"]
+    choose(page, 12)
+    page.keyboard.press("Delete")
+    saved(page, 5)
+    assert 12 not in state_of(page)["n"]
+    # A refusal says why and changes nothing.
+    choose(page, 10)
+    page.keyboard.press("j")
+    click_cell(page, 11)
+    expect(page.locator("#trouble")).to_contain_text("both cells are in frame")
+    page.keyboard.press("Escape")
+    for count in range(6, 11):
+        page.keyboard.press("z")
+        saved(page, count)
+    after = state_of(page)
+    assert {key: after[key] for key in ("n", "state", "first", "frames", "moved")} == {
+        key: before[key] for key in ("n", "state", "first", "frames", "moved")
+    }
+
+
+def test_two_people_see_each_other(page, server, folder):
+    open_at(page, server, dataset="one", fov=3)
+    with serving(folder, "berta") as other, new_page() as second:
+        open_at(second, other, dataset="one", fov=3)
+        choose(page, 7)
+        page.keyboard.press("b")
+        saved(page, 1)
+        expect(second.locator("#cell-7")).to_have_attribute("data-state", "bad")
+        choose(second, 7)
+        second.keyboard.press("g")
+        saved(second, 1)
+        expect(page.locator("#cell-7")).to_have_attribute("data-state", "kept")
+        expect(page.locator("#decisions")).to_contain_text("overruled: berta says good later")
+    by = {edit.by for edit in read_edits(folder / "edits")[0] if edit.fov == 3}
+    assert by == {"anna", "berta"}
+
+
+def test_a_second_server_of_one_author_is_read_only(page, server, folder):
+    with serving(folder) as second:
+        open_at(page, second, dataset="one", fov=3)
+        expect(page.locator("#saved")).to_have_text("read-only")
+        expect(page.locator("#why-not")).to_contain_text("Another server of the author anna")
+        choose(page, 10)
+        page.keyboard.press("b")
+        expect(page.locator("#trouble")).to_contain_text("Another server of the author anna")
+        assert state_of(page)["state"][10] == "kept"
+
+
+def test_nothing_that_was_acknowledged_is_lost_by_kill_9(page, folder):
+    server = Server(folder, "carla")
+    try:
+        open_at(page, server, dataset="one", fov=4)
+        choose(page, 7)
+        page.evaluate(
+            """async () => {
+              const { decide } = await import("/page/decisions.js");
+              (async () => { while (await decide("bad", { cell: 7, frame: 0 })); })();
+            }"""
+        )
+        page.wait_for_function("() => Number(document.body.dataset.saved) >= 5")
+    finally:
+        server.end(signal.SIGKILL)
+    expect(page.locator("#trouble")).to_contain_text("does not answer")
+    acknowledged = int(page.locator("body").get_attribute("data-saved"))
+    lines = (folder / "edits/carla.jsonl").read_text().splitlines()
+    assert acknowledged <= len(lines) <= acknowledged + 1
+    assert all(json.loads(line)["op"] == "bad" for line in lines)
+    with serving(folder, "carla") as again:
+        open_at(page, again, dataset="one", fov=4)
+        assert state_of(page)["state"][7] == "bad"
+
+
+def test_a_rerun_is_noticed_with_the_page_open(page, server, folder):
+    open_at(page, server, dataset="one", fov=5)
+    place = folder / "one/fov_005/images.zarr/pc_ch_0"
+    new = np.full((FRAMES, SIZE, SIZE), 9, np.uint16)
+    new[:, : SIZE // 2] = 5
+    write_array(place, new, PIXELS, (5, 9))
+    expect(page.locator("#live")).to_contain_text("made anew by a run")
+    page.keyboard.press("ArrowRight")
+    drawn(page, 1)
+    grey = page.evaluate(PIXELS_ON_SCREEN)[::4]
+    top, bottom = grey[0], grey[-1]
+    assert (top, bottom) == (0, 255)
+
+
+def test_a_damaged_chunk_is_one_line_and_the_other_frames_are_shown(page, server, folder):
+    shard = folder / "one/fov_006/images.zarr/pc_ch_0/0/c/0/0/0"
+    content = bytearray(shard.read_bytes())
+    content[30] ^= 255
+    shard.write_bytes(content)
+    page.goto(server.at(dataset="one", fov=6, frame=0))
+    expect(page.locator("#trouble")).to_contain_text("frame 0: damaged on disk")
+    page.keyboard.press("ArrowRight")
+    drawn(page, 1)
+
+
+def test_names_are_text(page, server):
+    page.on("dialog", lambda dialog: pytest.fail(dialog.message))
+    page.goto(server.address)
+    group = page.locator("#fovs section").first
+    expect(group).to_contain_text(HOSTILE.replace("/", ""))
+    group.get_by_role("button").click()
+    expect(page.locator("body")).to_have_attribute("data-fov", f"{HOSTILE.replace('/', '')} 0")
+    assert page.locator("img[src='x']").count() == 0
+
+
+def test_a_link_of_the_report_leads_to_its_cell(page, server):
+    open_at(page, server, dataset="one", fov=0)
+    # The link has no token: the page knows it from before.
+    page.goto("about:blank")
+    page.goto(server.address.partition("#")[0] + "#dataset=one&fov=7&cell=11&frame=9")
+    drawn(page, 9)
+    expect(page.locator("#cell-11")).to_have_attribute("aria-selected", "true")
+    assert "token" not in page.url
+    page.goto(server.address.partition("#")[0] + "#dataset=one&fov=7&cell=999")
+    expect(page.locator("#trouble")).to_contain_text("There is no cell 999")
+
+
+def test_without_the_token_the_page_says_what_to_do(server):
+    with new_page() as stranger:
+        stranger.goto(server.address.partition("#")[0])
+        expect(stranger.locator("#trouble")).to_contain_text("open the address that the terminal shows")
+
+
+# ------------------------------------------------------------------------------------------------------- and the tables
+
+TABLE = """
+async () => {
+  const { state, boxOf } = await import("/page/state.js");
+  const { askBytes } = await import("/page/ask.js");
+  const { fov } = state;
+  const query = { dataset: fov.dataset, fov: fov.fov, column: "area_ch_0" };
+  const values = new Float32Array(await askBytes("traces", query));
+  const rows = [];
+  fov.cells.n.forEach((cell, row) => {
+    for (let frame = 0; frame < fov.frames; frame++) {
+      if (fov.cells.state[row] !== "kept" || !boxOf(cell, frame) || fov.excludedIn(cell, frame)) continue;
+      const value = values[row * fov.frames + frame];
+      rows.push([cell, frame, Number.isNaN(value) ? null : value]);
+    }
+  });
+  return rows;
+}
+"""
+
+
+def shown_table(page):
+    """The rows that the page says the tables will have: (cell, frame) -> area, None where it is not known before."""
+    return {(cell, frame): area for cell, frame, area in page.evaluate(TABLE)}
+
+
+def rows_of(checkout):
+    table = pd.read_csv(checkout.folder / "results/small/small_traces.csv")
+    return {(cell, frame): area for cell, frame, area in table[["cell", "frame", "area_ch_0"]].itertuples(index=False)}
+
+
+def test_what_the_page_shows_is_what_the_tables_say(page, movies, tmp_path):
+    """Marks, frames and edits of tracks, the workflow run with the page open, and once more when all is taken back."""
+    checkout = Checkout(tmp_path / "checkout")
+    config = small_config(movies, fovs={"small": "0"}, params={"min_frames": 5, "border_margin": 12})
+    first = checkout.run(config)
+    assert first.code == 0, first.text
+    before = rows_of(checkout)
+    with serving(checkout.folder / "results") as server:
+        open_at(page, server, dataset="small", fov=0)
+        assert shown_table(page) == before
+        state = state_of(page)
+        kept = [cell for cell in state["n"] if state["state"][cell] == "kept"]
+        out = [cell for cell in state["n"] if state["state"][cell] == "left out"]
+        assert len(kept) >= 4
+        assert out
+        actions = [(kept[0], "b"), (out[0], "g"), (kept[1], "x"), (kept[2], "s")]
+        page.select_option("#sort", "number")
+        page.locator("#cells").focus()
+        page.keyboard.press("End")
+        for count, (cell, key) in enumerate(actions, 1):
+            choose(page, cell)
+            if key == "s":
+                page.keyboard.press("Home")
+                for _ in range(6):
+                    page.keyboard.press("ArrowRight")
+                drawn(page, 6)
+            page.keyboard.press(key)
+            saved(page, count)
+        page.keyboard.press("w")  # what is left of the split cell, with another
+        page.locator(f"#cell-{kept[3]}").click()
+        saved(page, 5)
+        promised = shown_table(page)
+        assert promised.keys() != before.keys()
+        assert page.evaluate(STATE)["pending"] == 5
+        second = checkout.run(None)
+        assert second.code == 0, second.text
+        told = rows_of(checkout)
+        assert told.keys() == promised.keys()
+        known = {row for row, area in promised.items() if area is not None}
+        assert len(known) > len(promised) / 2
+        assert {row: told[row] for row in known} == {row: pytest.approx(promised[row], abs=1e-3) for row in known}
+        expect(page.locator("#pending")).to_be_hidden(timeout=15_000)
+        page.reload()
+        drawn(page, 6)
+        again = shown_table(page)
+        assert again.keys() == told.keys()
+        assert None not in again.values()
+        for count in range(1, 6):
+            page.keyboard.press("z")
+            saved(page, count)
+        assert shown_table(page).keys() == before.keys()
+
+
+# --------------------------------------------------------------------------------------------------------- for everyone
+
+
+@pytest.mark.parametrize(("width", "dark"), [(1366, False), (1366, True), (400, False)])
+def test_axe_finds_nothing(server, width, dark):
+    with new_page(width=width, dark=dark) as page:
+        open_at(page, server, dataset="one", fov=8)
+        page.keyboard.press("ArrowDown")
+        expect(page.locator("#film img")).to_be_visible()
+        for with_help in (False, True):
+            if with_help:
+                page.keyboard.press("?")
+                expect(page.locator("#help")).to_be_visible()
+            found = Axe().run(page)
+            assert found.violations_count == 0, found.generate_report()
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
+def test_everything_is_done_and_told_by_keyboard(page, server):
+    open_at(page, server, dataset="one", fov=9)
+    reached = set()
+    for _ in range(60):
+        page.keyboard.press("Tab")
+        reached.add(page.evaluate("document.activeElement.id || document.activeElement.dataset.action || ''"))
+    assert {"frame", "play", "feature", "cells", "find", "sort", "outlines", "help-button", "b", "s", "fovs"} <= reached
+    live = page.locator("#live")
+    page.locator("#cells").focus()
+    page.keyboard.press("ArrowDown")
+    expect(live).to_have_text(re.compile(r"cell \d+, "))
+    page.keyboard.press("b")
+    saved(page, 1)
+    expect(live).to_contain_text("Saved: bad, cell")
+    page.keyboard.press("a")
+    saved(page, 2)
+    assert len(state_of(page)["seen"]) == 1
+    # The second cell of a join is offered, and taken by Enter.
+    page.select_option("#sort", "number")
+    page.locator("#cells").focus()
+    page.keyboard.press("/")
+    page.keyboard.type("6")
+    page.keyboard.press("Enter")
+    page.keyboard.press("Escape")
+    page.keyboard.press("j")
+    for _ in range(11):
+        page.keyboard.press("ArrowDown")
+    expect(live).to_have_text("cell 17: Enter takes it")
+    page.keyboard.press("Enter")
+    saved(page, 3)
+    expect(page.locator("#cell-17")).to_have_count(0)
+    # Keys are text where a person types.
+    page.locator("#find").focus()
+    page.keyboard.type("bgx")
+    expect(page.locator("#find")).to_have_value("bgx")
+    assert len(state_of(page)["edits"]) == 3
+    page.keyboard.press("Escape")
+    page.keyboard.press("o")
+    expect(page.locator("#outlines")).to_have_attribute("aria-pressed", "false")
+
+
+def test_the_server_stays_small(server):
+    """Comes last: all the others have asked the server for what they show."""
+    assert server.memory_mb() < 300
