@@ -47,7 +47,8 @@ STEP = """
     const back = Math.floor(at / (state.fov.frames - 1)) % 2 === 1;
     const wanted = state.frame + (back ? -1 : 1);
     const before = performance.now();
-    document.body.dispatchEvent(new KeyboardEvent("keydown", { key: back ? "ArrowLeft" : "ArrowRight", bubbles: true }));
+    const key = back ? "ArrowLeft" : "ArrowRight";
+    document.body.dispatchEvent(new KeyboardEvent("keydown", { key, bubbles: true }));
     await shows(wanted);
     times.push(performance.now() - before);
   }
