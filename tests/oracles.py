@@ -164,7 +164,7 @@ def _refine(mask, image, std, limit, radius, iterations):
 def _come_apart(mask, std, limit, radius, iterations, min_size, max_size):
     labels = measure.label(mask, connectivity=1)
     size = np.bincount(labels.ravel())
-    too_large = [label for label in range(1, size.size) if size[label] > 1.5 * max_size]
+    too_large = [label for label in range(1, size.size) if size[label] > max_size]
     half = labels[::2, ::2]
     part_of = np.zeros(half.shape, int)
     rest = np.isin(half, too_large)

@@ -5,7 +5,7 @@ regions end outside the halos. A cell ends where its dark body meets the halo, a
 (STD) is highest. So of the outermost pixels of a region those are kept that come near to the highest STD in it and
 are not on the bright side of the edge. The core of a region is always kept, so that no cell is lost.
 
-Regions of more than 1.5 times `max_object_size` pixels are cells that have run together, and would be dropped: in them
+Regions of more than `max_object_size` pixels are cells that have run together, and would be dropped: in them
 the threshold is raised until they come apart, and the parts grow back towards each other.
 """
 
@@ -36,7 +36,6 @@ PART = 20  # what comes apart is a cell if it has at least this part of max_obje
 COVER = 5  # all parts of a region cover at least the fifth part of it
 PARTS = 1 << 20  # of a frame, at most
 GROWTH = 12  # half px: by how much parts grow
-HUGE = 1.5  # times max_object_size: cells that have run together, if they come apart
 
 
 def on_cells(
@@ -52,7 +51,7 @@ def on_cells(
     max_size: int,
     uncovered: np.ndarray | None = None,
 ) -> Components:
-    """The regions of `mask` drawn in to the cells; those far larger than `max_size` are divided if they come apart.
+    """The regions of `mask` drawn in to the cells; those larger than `max_size` are divided if they come apart.
 
     mask: (H, W) uint8 0/1, 4-connected regions. image: (H, W) integers of up to 16 bits. spread: what
     `local_variance.n2_variance` gave for it with `window`. limit: log-STD above which a pixel was foreground.
@@ -60,7 +59,7 @@ def on_cells(
     """
     settings = (window, limit, morph_size, morph_iterations)
     regions = components(mask)
-    if regions.area.max() > HUGE * max_size:
+    if regions.area.max() > max_size:
         mask = come_apart(mask, regions, spread, *settings, min_size, max_size)
         regions = components(mask)
     return refine(mask, regions, image, spread, *settings, uncovered)
@@ -88,8 +87,8 @@ def refine(
        has taken in a halo if a layer outside the core is on average brighter than that by a quarter of the edge's STD.
        Then pixels outside the core are kept if their texture is no more than 0.25 below the edge's, and they are dark:
        neither brighter than the mean of 7 x 7 pixels around them, nor above the level by more than the edge's STD less
-       half of how much the darkest layer is below the level. (Between a dark body and a bright halo the edge of the cell
-       is a little darker than the level, and the more so, the darker the body and the weaker the halo.)
+       half of how much the darkest layer is below the level. (Between a dark body and a bright halo the cell's edge is
+       a little darker than the level, and the more so, the darker the body and the weaker the halo.)
        Otherwise all are kept but those whose mean of 3 x 3 is above their mean of 7 x 7 pixels by a tenth of the STD
        that `limit` stands for.
     4. What is kept is closed, filled and opened, within the region. Pieces of less than a quarter of the region's
@@ -205,7 +204,7 @@ def come_apart(
     min_size: int,
     max_size: int,
 ) -> np.ndarray:
-    """`mask` with parts in the place of regions of more than 1.5 times `max_size` pixels, where these come apart.
+    """`mask` with parts in the place of regions of more than `max_size` pixels, where these come apart.
 
     Every second pixel of every second row is looked at, which is enough here. In steps of 0.5 the threshold on log-STD
     is raised above `limit`, in each step only within what is still larger than `max_size`, and what exceeds it is
@@ -214,7 +213,7 @@ def come_apart(
     A region comes apart if it gives two parts or more, which cover a fifth of it. One that does not is one thing, and
     is left to the limit of sizes.
     """
-    large = regions.area > HUGE * max_size
+    large = regions.area > max_size
     of_large = large[regions.owner]
     at, of = regions.pixels[of_large], regions.owner[of_large]
     region = np.zeros(mask.shape, np.int32)
