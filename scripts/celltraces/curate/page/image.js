@@ -136,8 +136,10 @@ function fetchNow(what, wantLabels) {
 /** Fetch the frames that are likely wanted next, after this one is on the screen. */
 function fetchAhead(what, wantLabels) {
   if (frames.pending() > 4) return;
-  const steps = state.playing ? [1, 2, 3, 4, 5, 6] : Array.from({ length: AHEAD }, (_, at) => [at + 1, -at - 1]).flat();
-  const coming = steps.map((step) => state.frame + step).filter((frame) => frame >= 0 && frame < state.fov.frames);
+  const { frame: now, fov, playing } = state;
+  const steps = playing ? [1, 2, 3, 4, 5, 6] : Array.from({ length: AHEAD }, (_, at) => [at + 1, -at - 1]).flat();
+  const inside = (frame) => frame >= 0 && frame < fov.frames;
+  const coming = playing ? steps.map((step) => (now + step) % fov.frames) : steps.map((step) => now + step).filter(inside);
   coming.forEach((frame) => {
     const quietly = () => {}; // a damaged frame is told of when it is looked at
     if (what.layers.length) frames.picture(what, frame).catch(quietly);
