@@ -42,6 +42,7 @@ class View:
     too_large: list[int]  # frames in which the checks found a cell far above the usual size
     fits: dict[int, str]  # by cell in the tables: what is wrong with a fit
     arranged: dict[str, Arranged] = field(default_factory=dict)  # the last one, by the digest of who owns what
+    replayed: dict[tuple[str, ...], Result] = field(default_factory=dict)  # the last one, by the ids of the edits
 
 
 @dataclass(frozen=True)
@@ -120,7 +121,13 @@ def _view(results: Results, fov: Fov, version: str) -> View:
 def decided(results: Results, shown: View, new: Edit | None = None) -> Result:
     """What all edits of a FOV make of its cells; see `decide.outcome_of_all`."""
     edits = results.author.of_fov(shown.fov.dataset, shown.fov.number)
-    return decide.outcome_of_all(shown.base.regions, edits, image_of(results, shown), shown.origins, new)
+    ids = tuple(edit.id for edit in (*edits, *((new,) if new else ())))
+    known = shown.replayed.get(ids)
+    if known is None:
+        known = decide.outcome_of_all(shown.base.regions, edits, image_of(results, shown), shown.origins, new)
+        shown.replayed.clear()
+        shown.replayed[ids] = known
+    return known
 
 
 def image_of(results: Results, shown: View) -> decide.Image:

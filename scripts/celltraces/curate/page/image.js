@@ -1,6 +1,7 @@
 // The image with outlines: drawn on a canvas, zoomed, panned, clicked.
 
 import * as frames from "./frames.js";
+import { drawLine, word } from "./lines.js";
 import { labelNear } from "./outline.js";
 import { element } from "/page/shared.js";
 import { boxOf, cellOf, on, rowOf, state, trouble, wanted } from "./state.js";
@@ -11,11 +12,11 @@ const NEAR = 3; // pixels on the screen or of the image, whichever is more: a cl
 const MOST_ZOOM = 24;
 const AHEAD = 3; // frames fetched before they are wanted
 const STYLES = {
-  kept: { dash: [], width: 1.6 },
-  bad: { dash: [6, 4], width: 1.8 },
-  "left out": { dash: [2, 3], width: 1.6 },
-  excluded: { dash: [9, 3, 2, 3], width: 1.8 },
-  chosen: { dash: [], width: 2.6 },
+  kept: { dash: [], width: 2 },
+  bad: { dash: [7, 5], width: 2 },
+  "left out": { dash: [2, 3], width: 2 },
+  excluded: { dash: [10, 4, 3, 4], width: 2 },
+  chosen: { dash: [], width: 3 },
 };
 let colours = {};
 const view = { scale: 1, x: 0, y: 0, fitted: true };
@@ -89,12 +90,12 @@ export function draw() {
   queued = true;
   requestAnimationFrame(() => {
     queued = false;
-    paint();
+    paintNow();
   });
 }
 
-function paint() {
-  pen.setTransform(1, 0, 0, 1, 0, 0);
+/** Draw what is there; asks for what is not, and draws again when it comes. */
+export function paintNow() {
   pen.fillStyle = "#14181d";
   if (!state.fov || !state.fov.channels.length) {
     pen.fillRect(0, 0, canvas.width, canvas.height);
@@ -135,8 +136,10 @@ function fetchNow(what, wantLabels) {
 /** Fetch the frames that are likely wanted next, after this one is on the screen. */
 function fetchAhead(what, wantLabels) {
   if (frames.pending() > 4) return;
-  const steps = state.playing ? [1, 2, 3, 4, 5, 6] : Array.from({ length: AHEAD }, (_, at) => [at + 1, -at - 1]).flat();
-  const coming = steps.map((step) => state.frame + step).filter((frame) => frame >= 0 && frame < state.fov.frames);
+  const { frame: now, fov, playing } = state;
+  const steps = playing ? [1, 2, 3, 4, 5, 6] : Array.from({ length: AHEAD }, (_, at) => [at + 1, -at - 1]).flat();
+  const inside = (frame) => frame >= 0 && frame < fov.frames;
+  const coming = playing ? steps.map((step) => (now + step) % fov.frames) : steps.map((step) => now + step).filter(inside);
   coming.forEach((frame) => {
     const quietly = () => {}; // a damaged frame is told of when it is looked at
     if (what.layers.length) frames.picture(what, frame).catch(quietly);
@@ -144,10 +147,13 @@ function fetchAhead(what, wantLabels) {
   });
 }
 
-/** Whether a frame could be drawn at once. */
+/** Whether a frame could be drawn at once; if not, it is fetched. */
 export function isReady(frame) {
   const what = wanted(level());
-  return (!what.layers.length || frames.ready(frames.pictureKey(what, frame))) && (!state.fov.labels || frames.ready(frames.labelsKey(what, frame)));
+  const { labels } = state.fov;
+  if ((!what.layers.length || frames.ready(frames.pictureKey(what, frame))) && (!labels || frames.ready(frames.labelsKey(what, frame)))) return true;
+  fetchAhead(what, labels);
+  return false;
 }
 
 /** How the outline of a cell is drawn in a frame. */
@@ -158,48 +164,43 @@ function styleOf(cell, frame) {
   return state.fov.cells.state[row];
 }
 
+let overlay = null; // what outlines are drawn on, as large as the canvas
+
 function drawOutlines({ points, starts, labels }) {
-  pen.setTransform(view.scale, 0, 0, view.scale, view.x, view.y);
-  pen.lineJoin = "round";
-  const paths = new Map();
+  const { width, height } = canvas;
+  if (!overlay || overlay.width !== width || overlay.height !== height) {
+    const made = new OffscreenCanvas(width, height);
+    const image = new ImageData(width, height);
+    overlay = { width, height, made, pen: made.getContext("2d"), image, words: new Uint32Array(image.data.buffer) };
+  }
+  overlay.words.fill(0);
+  const unit = density();
+  const penOf = (style, colour, extra = 0) => ({
+    word: word(colour),
+    width: (STYLES[style].width + extra) * unit,
+    dash: STYLES[style].dash.map((length) => length * unit),
+  });
+  const pens = new Map(Object.keys(STYLES).map((name) => [name, penOf(name, colours[name] ?? "#ffffff")]));
+  const chosen = [];
   labels.forEach((label, line) => {
     const cell = cellOf(label, state.frame);
     if (cell === 0) return; // deleted
-    const style = cell === state.cell ? "chosen" : styleOf(cell, state.frame);
-    if (!paths.has(style)) paths.set(style, new Path2D());
-    const path = paths.get(style);
-    const end = 2 * starts[line + 1];
-    let place = 2 * starts[line];
-    path.moveTo(points[place], points[place + 1]);
-    for (place += 2; place < end; place += 2) path.lineTo(points[place], points[place + 1]);
-    path.closePath();
+    if (cell === state.cell) chosen.push(line);
+    else drawLine(overlay, points, starts[line], starts[line + 1], view, pens.get(styleOf(cell, state.frame)));
   });
-  const unit = density() / view.scale;
-  const chosen = state.cell === null ? "kept" : styleOf(state.cell, state.frame);
-  ["left out", "excluded", "bad", "kept", "chosen"].forEach((name) => {
-    const path = paths.get(name);
-    if (!path) return;
-    const { width } = STYLES[name];
-    const { dash } = STYLES[name === "chosen" ? chosen : name] ?? STYLES.kept;
-    if (name === "chosen") {
-      pen.setLineDash([]);
-      pen.strokeStyle = "#000";
-      pen.lineWidth = (width + 2) * unit;
-      pen.stroke(path);
-    }
-    pen.setLineDash(dash.map((length) => length * unit));
-    pen.strokeStyle = colours[name] ?? "#fff";
-    pen.lineWidth = width * unit;
-    pen.stroke(path);
-  });
-  pen.setLineDash([]);
+  const rim = { ...penOf("chosen", "#000000", 2), dash: [] };
+  const { dash } = pens.get(state.cell === null ? "kept" : styleOf(state.cell, state.frame));
+  [rim, { ...pens.get("chosen"), dash }].forEach((of) =>
+    chosen.forEach((line) => drawLine(overlay, points, starts[line], starts[line + 1], view, of)),
+  );
+  overlay.pen.putImageData(overlay.image, 0, 0);
+  pen.drawImage(overlay.made, 0, 0);
   drawNumber();
 }
 
 function drawNumber() {
   const box = state.cell === null ? null : boxOf(state.cell, state.frame);
   if (!box) return;
-  pen.setTransform(1, 0, 0, 1, 0, 0);
   const size = 14 * density();
   pen.font = `600 ${size}px system-ui, sans-serif`;
   pen.textAlign = "center";

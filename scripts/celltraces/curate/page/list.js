@@ -99,10 +99,13 @@ export function nextUnseen() {
 // ------------------------------------------------------------------------------------------------------ film strip
 
 async function showFilm() {
-  asked += 1;
-  const mine = asked;
   const film = element("film");
   const { fov, cell } = state;
+  const subject = `${fov.dataset} ${fov.fov} ${fov.version} ${fov.tracks} ${cell}`;
+  if (film.dataset.subject === subject) return;
+  film.dataset.subject = subject;
+  asked += 1;
+  const mine = asked;
   if (cell === null || rowOf(cell) < 0) {
     film.replaceChildren();
     return;
@@ -154,7 +157,7 @@ export function connect({ choose, goTo }) {
   on("fov cells", fill);
   on("cell", select);
   let timer = 0;
-  on("fov cells cell", () => {
+  on("fov tracks cell", () => {
     clearTimeout(timer);
     timer = setTimeout(showFilm, 60); // who walks through the list in a hurry wants no film of each
   });

@@ -69,12 +69,13 @@ async function open({ dataset, fov, cell = null, frame = null, again = false }) 
 /** What the server says after a decision: cells, and where regions changed their cells also boxes. */
 async function taken(answer) {
   if (!state.fov || answer.dataset !== state.fov.dataset || answer.fov !== state.fov.fov) return;
-  if (answer.tracks !== state.fov.tracks) {
+  const tracks = answer.tracks !== state.fov.tracks;
+  if (tracks) {
     state.boxes = new Int32Array(await askBytes("boxes", { dataset: answer.dataset, fov: answer.fov }));
   }
   state.fov = withCells({ ...state.fov, ...answer });
   if (state.cell === null || rowOf(state.cell) < 0) state.cell = answer.cell && rowOf(answer.cell) >= 0 ? answer.cell : null;
-  changed("cells", "cell");
+  changed("cells", "cell", ...(tracks ? ["tracks"] : []));
 }
 
 function choose(cell) {

@@ -15,7 +15,10 @@ export const state = {
 
 const listeners = new Map();
 
-/** Call `then` whenever one of these things changed: "results", "fov", "cells", "frame", "cell", "channels", "view". */
+/**
+ * Call `then` whenever one of these things changed: "results", "fov", "cells" (what is said of them), "tracks" (where
+ * they are), "frame", "cell" (the chosen one), "channels", "view".
+ */
 export function on(names, then) {
   names.split(" ").forEach((name) => listeners.set(name, [...(listeners.get(name) ?? []), then]));
 }

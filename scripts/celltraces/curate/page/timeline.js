@@ -94,7 +94,7 @@ function next(now) {
   if (now >= due && isReady(coming)) {
     due = Math.max(due + 1000 / Number(element("speed").value || FRAMES_PER_SECOND), now - 100);
     goTo(coming);
-  } else if (now >= due) changed("view"); // asks for what is not there
+  }
   requestAnimationFrame(next);
 }
 

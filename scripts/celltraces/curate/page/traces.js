@@ -192,7 +192,7 @@ export function connect({ choose, goTo }) {
     chooser.disabled = !columns.length;
     load();
   });
-  on("cells", load);
-  on("cell", draw);
+  on("tracks", load);
+  on("cell cells", draw);
   on("frame", moveCursor);
 }
