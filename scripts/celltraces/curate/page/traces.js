@@ -117,12 +117,15 @@ function draw() {
     }
   };
   [["kept", [], "--kept-line"], ["bad", [5, 4], "--bad"]].forEach(([name, dash, of]) => {
-    pen.beginPath();
-    fov.cells.state.forEach((cellState, row) => cellState === name && line(row));
     pen.setLineDash(dash);
     pen.strokeStyle = colour(of);
     pen.globalAlpha = Math.min(0.8, Math.max(0.25, 6 / Math.sqrt(fov.cells.n.length)));
-    pen.stroke();
+    fov.cells.state.forEach((cellState, row) => {
+      if (cellState !== name) return;
+      pen.beginPath(); // one for each cell: a path of all takes many times as long to stroke
+      line(row);
+      pen.stroke();
+    });
   });
   pen.globalAlpha = 1;
   pen.setLineDash([]);
