@@ -16,14 +16,14 @@ async function load() {
   const { fov } = state;
   asked += 1;
   const mine = asked;
-  values = null;
+  [values, axes] = [null, null];
   if (fov && fov.columns.length && fov.cells.n.length) {
     try {
       const query = { dataset: fov.dataset, fov: fov.fov, column: chooser.value };
       const buffer = await askBytes("traces", query);
       if (mine !== asked) return;
       const found = new Float32Array(buffer);
-      if (found.length === fov.cells.n.length * fov.frames) values = found;
+      values = found;
     } catch (error) {
       trouble(error.message);
     }
@@ -66,7 +66,8 @@ function draw() {
   const pen = canvas.getContext("2d");
   pen.scale(ratio, ratio);
   const { fov } = state;
-  const limits = fov && values && fov.frames ? range() : null;
+  const fitting = fov && values?.length === fov.cells.n.length * fov.frames; // else those of the new tracks are coming
+  const limits = fitting && fov.frames ? range() : null;
   element("no-traces").hidden = limits !== null;
   element("cursor").hidden = limits === null;
   axes = null;
