@@ -68,7 +68,7 @@ function draw() {
   const { fov } = state;
   const fitting = fov && values?.length === fov.cells.n.length * fov.frames; // else those of the new tracks are coming
   const limits = fitting && fov.frames ? range() : null;
-  element("no-traces").hidden = limits !== null;
+  element("no-traces").hidden = limits !== null || (Boolean(fov?.columns.length) && !fitting);
   element("cursor").hidden = limits === null;
   axes = null;
   if (!limits) return;
