@@ -568,6 +568,30 @@ def test_a_line_that_a_crash_cut_off_is_told_of_and_does_no_harm(client, results
     assert state_of(fov_of(client_of(open_results(results.folder, "berta"))))[4] == "bad"
 
 
+def test_old_ways_count_and_edits_over_them(results):
+    """As in merging, where later rows of the table of decisions count over earlier ones, and edits over all."""
+    client = client_of(results)
+    kept = [cell for cell, state in state_of(fov_of(client)).items() if state == "kept"][:4]
+    head = "fov,source,cell,good,frame,x,y,cell_now,frames,status,reason"
+    rows = [
+        f"0,t_inspected.csv,{kept[0]},False,2,1,1,{kept[0]},1-2,applied,",
+        f"0,t_inspected.csv,{kept[1]},False,2,1,1,{kept[1]},3,applied,",
+        f"0,curation.csv,{kept[1]},True,2,1,1,{kept[1]},,applied,",
+        f"0,curation.csv,{kept[2]},False,2,1,1,{kept[2]},,applied,",
+        f"0,curation.csv,{kept[3]},False,2,1,1,,,lost,gone",
+        f"0,edits,,False,,,,{kept[3]},,applied,",  # of the last run: edits are replayed as they are now
+    ]
+    table = results.folder / "one/fov_000/one_fov_000_decisions.csv"
+    table.write_text("\n".join([head, *rows]) + "\n")
+    found = fov_of(client)
+    assert found["excluded"] == [[kept[0], 1], [kept[0], 2]]
+    assert [state_of(found)[cell] for cell in kept] == ["kept", "kept", "bad", "kept"]
+    save(client, "good", cell=kept[2], frame=0)
+    answer = save(client, "good", cell=kept[0], frame=0)
+    assert answer["excluded"] == []
+    assert [state_of(answer)[cell] for cell in kept] == ["kept"] * 4
+
+
 def test_what_the_tables_do_not_know_is_counted(client, results):
     assert fov_of(client)["pending"] == 0
     answer = save(client, "bad", cell=5, frame=0)
