@@ -28,10 +28,11 @@ from made_results import label_movie, write_dataset
 N_CELLS = {512: 60, 1024: 200, 2048: 500}
 N_FRAMES = 24
 N_STEPS = 30
-# Each is JavaScript that gives milliseconds (a list), or a number.
+# JavaScript that gives milliseconds, a list, or a number.
 HELP = """
   const { state } = await import("/page/state.js");
   const image = document.getElementById("image");
+  const press = (key) => document.body.dispatchEvent(new KeyboardEvent("keydown", { key, bubbles: true }));
   const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
   const shows = (frame) => new Promise((resolve) => {
     const look = () => image.dataset.frame === String(frame) && (watch.disconnect(), resolve());
@@ -47,8 +48,7 @@ STEP = """
     const back = Math.floor(at / (state.fov.frames - 1)) % 2 === 1;
     const wanted = state.frame + (back ? -1 : 1);
     const before = performance.now();
-    const key = back ? "ArrowLeft" : "ArrowRight";
-    document.body.dispatchEvent(new KeyboardEvent("keydown", { key, bubbles: true }));
+    press(back ? "ArrowLeft" : "ArrowRight");
     await shows(wanted);
     times.push(performance.now() - before);
   }
@@ -85,7 +85,7 @@ OPEN = """
   for (let at = 0; at < 6; at++) {
     const [key, fov] = at % 2 ? ["PageUp", 0] : ["PageDown", 1];
     const before = performance.now();
-    document.body.dispatchEvent(new KeyboardEvent("keydown", { key, bubbles: true }));
+    press(key);
     while (!(image.dataset.drawn ?? "").endsWith(` ${fov} ${state.frame}`)) await pause(2);
     times.push(performance.now() - before);
     await pause(500);

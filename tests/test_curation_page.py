@@ -435,11 +435,16 @@ def test_nothing_that_was_acknowledged_is_lost_by_kill_9(page, folder):
 
 def test_a_rerun_is_noticed_with_the_page_open(page, server, folder):
     open_at(page, server, dataset="one", fov=5)
+    choose(page, 7)
+    page.keyboard.press("+")
+    at = "import('/page/image.js').then(({ placeOf }) => placeOf(7))"
+    zoomed = page.evaluate(at)
     place = folder / "one/fov_005/images.zarr/pc_ch_0"
     new = np.full((FRAMES, SIZE, SIZE), 9, np.uint16)
     new[:, : SIZE // 2] = 5
     write_array(place, new, PIXELS, (5, 9))
     expect(page.locator("#live")).to_contain_text("made anew by a run")
+    assert page.evaluate(at) == zoomed
     page.keyboard.press("ArrowRight")
     drawn(page, 1)
     grey = page.evaluate(PIXELS_ON_SCREEN)[::4]

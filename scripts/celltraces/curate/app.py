@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import json
 from collections.abc import Callable, Mapping
@@ -27,6 +28,7 @@ KINDS = {
     ".js": "text/javascript; charset=utf-8",
     ".svg": "image/svg+xml",
 }
+AT_ONCE = 4  # questions that are answered at the same time: each may hold a frame in memory
 BYTES = "application/octet-stream"
 
 
@@ -54,7 +56,8 @@ def make_app(results: Results, token: str) -> security.App:
         "thumbnail": lambda found, query: Response(browse.thumbnail(found, *fov_of(query)), media_type="image/webp"),
         "film": film,
     }
-    routes += [Route(f"/api/{name}", _answer(results, make)) for name, make in answers.items()]
+    at_once = asyncio.Semaphore(AT_ONCE)
+    routes += [Route(f"/api/{name}", _answer(results, make, at_once)) for name, make in answers.items()]
     routes.append(Route("/api/edit", _edit(results), methods=["POST"]))
     return security.guarded(Starlette(routes=routes), token)
 
@@ -65,11 +68,14 @@ def page_files() -> dict[str, tuple[bytes, str]]:
     return {file.name: (file.read_bytes(), KINDS[file.suffix]) for file in files if file.suffix in KINDS}
 
 
-def _answer(results: Results, make: Callable[[Results, Mapping[str, str]], Response]) -> Callable[[Request], Any]:
+def _answer(
+    results: Results, make: Callable[[Results, Mapping[str, str]], Response], at_once: asyncio.Semaphore
+) -> Callable[[Request], Any]:
     """A route's function. A mistake or damaged file is one line, with status 404."""
 
     async def endpoint(request: Request) -> Response:
-        return await run_in_threadpool(in_one_line, functools.partial(make, results, request.query_params))
+        async with at_once:
+            return await run_in_threadpool(in_one_line, functools.partial(make, results, request.query_params))
 
     return endpoint
 
@@ -137,8 +143,9 @@ def frame(results: Results, query: Mapping[str, str]) -> Response:
     level = 1 if query.get("level") == "1" else 0
     path = browse.pixel_array(fov, query.get("channel", ""), level)
     image = pixels.as_counts(results.reader.read(path, whole(query, "frame")))
+    pixel_bytes = memoryview(np.ascontiguousarray(image, image.dtype.newbyteorder("<"))).cast("B")
     return Response(
-        np.ascontiguousarray(image, image.dtype.newbyteorder("<")).tobytes(),
+        pixel_bytes,
         media_type=BYTES,
         headers={"x-shape": f"{image.shape[0]},{image.shape[1]},{image.itemsize}"},
     )

@@ -17,7 +17,7 @@ from celltraces.errors import UserError
 from celltraces.storage.codecs import ARRAY_FILE
 from celltraces.storage.frames import Frames, open_frames
 
-MOST_BYTES = 48 << 20  # of decoded frames kept
+MOST_BYTES = 32 << 20  # of decoded frames kept
 MOST_OPEN = 64  # arrays whose index is kept
 
 

@@ -152,16 +152,20 @@ def arranged(shown: View, result: Result) -> Arranged:
 def old_verdicts(shown: View, result: Result) -> tuple[dict[int, bool], list[list[int]]]:
     """What curation.csv and inspected tables say: verdict by cell, and [cell, frame] that are left out.
 
-    They name cells by their places in the last run; edits since then may have given these places to others.
+    They name cells by their places in the last run; edits since then may have given these places to others. A later
+    verdict on all of a cell, also one of the edits, counts over frames that were refused before.
     """
-    base, verdicts, frames = shown.base, {}, []
+    base, verdicts = shown.base, {}
+    refused: dict[int, set[int]] = {}
     for stored, frame, of_frames, good in shown.old_ways:
         for row in np.flatnonzero((base.stored == stored) & (base.regions.frame == frame)).tolist():
             cell = int(result.cell[row])
             if of_frames is None:
                 verdicts[cell] = good
+                refused.pop(cell, None)
             elif not good:
-                frames += [[cell, one] for one in sorted(of_frames)]
+                refused.setdefault(cell, set()).update(of_frames)
+    frames = [[cell, frame] for cell, of in refused.items() if cell not in result.good for frame in sorted(of)]
     return verdicts, frames
 
 

@@ -289,8 +289,13 @@ export function connect({ choose, mark }) {
     draw();
   });
   on("cells channels view", draw);
+  let place = "";
   on("fov", () => {
     drawn = null;
-    fit();
+    const { dataset, fov, height, width } = state.fov;
+    const now = [dataset, fov, height, width].join(" ");
+    if (now === place) draw(); // a run made it anew: what a person looks at stays in sight
+    else fit();
+    place = now;
   });
 }

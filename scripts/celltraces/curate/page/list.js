@@ -37,25 +37,35 @@ function told(row) {
   return words.join(", ");
 }
 
+const items = new Map(); // cell -> { item, words }: an item is made anew only when its words change
+
+/** The item of a row of the list. */
+function itemOf(row) {
+  const { cells } = state.fov;
+  const [cell, is, why] = [cells.n[row], cells.state[row], told(row)];
+  const words = [is, cells.seen[row], cells.first[row], cells.last[row], why].join("|");
+  const known = items.get(cell);
+  if (known?.words === words) return known.item;
+  const item = make("li", "", { role: "option", id: `cell-${cell}`, "data-cell": cell, "data-state": is });
+  item.append(
+    make("span", SIGNS[is] ?? "●", { class: "sign", "aria-hidden": "true" }),
+    make("b", String(cell)),
+    make("span", `, ${is}${cells.seen[row] ? ", seen" : ""}: `, { class: "unseen" }),
+    make("span", `${cells.first[row]}–${cells.last[row]}`, { class: "span" }),
+    make("span", why, { class: "why", title: why }),
+    make("span", cells.seen[row] ? "✓" : "", { class: "tick", "aria-hidden": "true" }),
+  );
+  known?.item.replaceWith(item);
+  items.set(cell, { item, words });
+  return item;
+}
+
 function fill() {
   const { cells } = state.fov;
   order = sorted();
-  list.replaceChildren(
-    ...order.map((row) => {
-      const item = make("li", "", { role: "option", id: `cell-${cells.n[row]}`, "data-cell": cells.n[row], "data-state": cells.state[row] });
-      const sign = make("span", SIGNS[cells.state[row]] ?? "●", { class: "sign", "aria-hidden": "true" });
-      const spoken = `${cells.state[row]}${cells.seen[row] ? ", seen" : ""}`;
-      item.append(
-        sign,
-        make("b", String(cells.n[row])),
-        make("span", `, ${spoken}: `, { class: "unseen" }),
-        make("span", `${cells.first[row]}–${cells.last[row]}`, { class: "span" }),
-        make("span", told(row), { class: "why", title: told(row) }),
-        make("span", cells.seen[row] ? "✓" : "", { class: "tick", "aria-hidden": "true" }),
-      );
-      return item;
-    }),
-  );
+  const wanted = order.map(itemOf);
+  const same = wanted.length === list.children.length && wanted.every((item, at) => item === list.children[at]);
+  if (!same) list.replaceChildren(...wanted);
   const reviewed = cells.seen.filter(Boolean).length;
   element("count").textContent = `${order.length === cells.n.length ? "" : `${order.length} of `}${cells.n.length} cells, ${reviewed} seen`;
   select();

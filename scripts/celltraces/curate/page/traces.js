@@ -16,14 +16,14 @@ async function load() {
   const { fov } = state;
   asked += 1;
   const mine = asked;
-  values = null;
+  [values, axes] = [null, null];
   if (fov && fov.columns.length && fov.cells.n.length) {
     try {
       const query = { dataset: fov.dataset, fov: fov.fov, column: chooser.value };
       const buffer = await askBytes("traces", query);
       if (mine !== asked) return;
       const found = new Float32Array(buffer);
-      if (found.length === fov.cells.n.length * fov.frames) values = found;
+      values = found;
     } catch (error) {
       trouble(error.message);
     }
@@ -66,8 +66,9 @@ function draw() {
   const pen = canvas.getContext("2d");
   pen.scale(ratio, ratio);
   const { fov } = state;
-  const limits = fov && values && fov.frames ? range() : null;
-  element("no-traces").hidden = limits !== null;
+  const fitting = fov && values?.length === fov.cells.n.length * fov.frames; // else those of the new tracks are coming
+  const limits = fitting && fov.frames ? range() : null;
+  element("no-traces").hidden = limits !== null || (Boolean(fov?.columns.length) && !fitting);
   element("cursor").hidden = limits === null;
   axes = null;
   if (!limits) return;
@@ -117,12 +118,15 @@ function draw() {
     }
   };
   [["kept", [], "--kept-line"], ["bad", [5, 4], "--bad"]].forEach(([name, dash, of]) => {
-    pen.beginPath();
-    fov.cells.state.forEach((cellState, row) => cellState === name && line(row));
     pen.setLineDash(dash);
     pen.strokeStyle = colour(of);
     pen.globalAlpha = Math.min(0.8, Math.max(0.25, 6 / Math.sqrt(fov.cells.n.length)));
-    pen.stroke();
+    fov.cells.state.forEach((cellState, row) => {
+      if (cellState !== name) return;
+      pen.beginPath(); // one for each cell: a path of all takes many times as long to stroke
+      line(row);
+      pen.stroke();
+    });
   });
   pen.globalAlpha = 1;
   pen.setLineDash([]);
