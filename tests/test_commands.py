@@ -48,6 +48,11 @@ ELSEWHERE = {
     "make torture": "takes hours; make test does the same with fewer kills and files",
     "make bench": "takes half an hour",
     "make check CONFIG=my.yaml": "tests/test_run_terminal.py",
+    **dict.fromkeys(
+        ("make curate", "make curate RESULTS=results", "make curate RESULTS=/data/2026-11-21/results"),
+        "tests/test_curation_page.py, without make",
+    ),
+    "ssh -L 8731:127.0.0.1:8731 you@machine": "needs another machine",
     "make test-peers": "installs other programs, gigabytes of them",
     "make .venv/peers/cellpose/.done": "gigabytes",
     "make lock": "changes the pins",

@@ -20,6 +20,7 @@ from made_results import BORDER_MARGIN, MIN_FRAMES, label_movie, write_array, wr
 from starlette.testclient import TestClient
 
 from celltraces.curate import app, browse, pixels, scan, security
+from celltraces.curate import cells as cell_lists
 from celltraces.curate.decide import Author, Refused
 from celltraces.curate.pixels import Reader
 from celltraces.curate.views import Results
@@ -359,6 +360,21 @@ def test_suspicious_cells_come_with_reasons(shared, made):
     assert [reason["what"] for reason in why[10]] == ["begins late"]
     score = dict(zip(found["cells"]["n"], found["cells"]["score"], strict=True))
     assert score[2] > score[5] == 0
+
+
+def test_mothers_and_daughters_end_and_begin_for_a_reason():
+    """Cell 1 divides into 2 and 3 in frame 4 of 8, cell 4 merely ends; all stand still in the middle."""
+    frames = {1: range(4), 2: range(4, 8), 3: range(4, 8), 4: range(5)}
+    stored, boxes = np.zeros((4, 8), np.int64), np.zeros((4, 8, 4), np.int32)
+    for row, (cell, there) in enumerate(frames.items()):
+        stored[row, list(there)] = cell
+        boxes[row, list(there)] = 40 + 10 * row, 40, 48 + 10 * row, 48
+    found = cell_lists.Cells(np.arange(1, 5), stored, boxes, 64 * (stored > 0), (100, 100))
+    origins = {2: (1, 4), 3: (1, 4)}
+    told = [[reason["what"] for reason in reasons] for reasons in cell_lists.suspicion(found, 8, origins=origins)[1]]
+    assert told == [[], [], [], ["ends early"]]
+    alone = [[reason["what"] for reason in reasons] for reasons in cell_lists.suspicion(found, 8)[1]]
+    assert alone == [["ends early"], ["begins late"], ["begins late"], ["ends early"]]
 
 
 def test_findings_and_fits_make_cells_suspicious(results):

@@ -92,9 +92,14 @@ def arrange(base: Base, owner: np.ndarray) -> Cells:
     return Cells(ids.astype(np.int64), stored, boxes, areas, base.shape)
 
 
-def left_out(cells: Cells, path: Path, pc: int, min_frames: int, border_margin: int) -> list[str]:
-    """Why the filters leave a cell out of the traces, in words; "" where they do not. pc: phase-contrast channel."""
-    short = too_short(cells.valid, min_frames)
+def left_out(
+    cells: Cells, origins: Mapping[int, tuple[int, int]], path: Path, pc: int, min_frames: int, border_margin: int
+) -> list[str]:
+    """Why the filters leave a cell out of the traces, in words; "" where they do not.
+
+    origins: parent and frame of birth of the cells that have a parent. pc: phase-contrast channel.
+    """
+    short = too_short(cells.ids, cells.valid, min_frames, origins)
     border = _near_edge(cells, path, pc, border_margin)
     counts = cells.valid.sum(axis=1)
     words = []
@@ -124,13 +129,19 @@ def _near_edge(cells: Cells, path: Path, pc: int, border_margin: int) -> np.ndar
 
 
 def suspicion(
-    cells: Cells, n_frames: int, too_large: Sequence[int] = (), fits: Mapping[int, str] | None = None
+    cells: Cells,
+    n_frames: int,
+    too_large: Sequence[int] = (),
+    fits: Mapping[int, str] | None = None,
+    origins: Mapping[int, tuple[int, int]] | None = None,
 ) -> tuple[list[float], list[list[dict[str, Any]]]]:
     """How much each cell wants to be looked at, 0 for not at all, and why: what, and in which frame.
 
     too_large: frames in which the checks found a cell far above the usual size. fits: by number in the tables, what is
-    wrong with a fit.
+    wrong with a fit. origins: parent and frame of birth of the cells that have a parent; a mother ends where she does
+    and her daughters begin there for that reason.
     """
+    mothers = {parent for parent, _ in (origins or {}).values()}
     scores, reasons = [], []
     largest = {frame: int(cells.areas[:, frame].argmax()) for frame in too_large if cells.ids.size and frame < n_frames}
     for row, valid in enumerate(cells.valid):
@@ -139,7 +150,9 @@ def suspicion(
         if len(frames):
             boxes, areas = cells.boxes[row, frames].astype(float), cells.areas[row, frames].astype(float)
             found += _jumps(frames, areas, boxes)
-            found += _ends(frames, boxes, cells.shape, n_frames)
+            cell = int(cells.ids[row])
+            explained = ("begins late",) * (cell in (origins or {})) + ("ends early",) * (cell in mothers)
+            found += [end for end in _ends(frames, boxes, cells.shape, n_frames) if end[2] not in explained]
             found += [(1.0, frame, "cell_size") for frame, at in largest.items() if at == row]
             in_tables = {*cells.stored[row, frames].tolist()}
             if len(in_tables) == 1 and (words := (fits or {}).get(*in_tables)):

@@ -26,7 +26,11 @@ from celltraces.storage.frames import open_frames
 
 FOV_FOLDER = re.compile(r"fov_(\d{3,})")
 SHOWN = re.compile(r"(pc|fl|fl_registered|fl_background)_ch_(\d+)")  # arrays whose pixels the page may ask for
-OTHER_FILES = (paths.DECISIONS, paths.TAKEN_IN, "base_regions.zarr.zip")  # that the list of cells depends on
+LINEAGE, CORRECTED_LINEAGE = "lineage.csv", "lineage_corrected.csv"
+OTHER_FILES = (  # that the list of cells depends on
+    *(paths.DECISIONS, paths.TAKEN_IN, "base_regions.zarr.zip"),
+    *(LINEAGE, CORRECTED_LINEAGE),
+)
 ORDER = ("pc", "fl", "fl_registered", "fl_background")
 
 

@@ -109,7 +109,8 @@ def _view(results: Results, fov: Fov, version: str) -> View:
     if pc is None or not fov.cells.exists():
         return View(fov, version, pc, cell_lists.nothing(0), None, traces, [], limits, [], {})
     base = cell_lists.read_base(fov.cells, fov.file("base_regions.zarr.zip"))
-    table, decisions = fov.file("lineage.csv"), fov.file(paths.DECISIONS)
+    of_correction, decisions = fov.file(scan.CORRECTED_LINEAGE), fov.file(paths.DECISIONS)
+    table = of_correction if of_correction.is_file() else fov.file(scan.LINEAGE)
     origins = lineage.read_table(table) if table.is_file() else None
     old_ways = read_old_ways(decisions) if decisions.is_file() else []
     rows = scan.findings(results.folder, fov.dataset).get(fov.number, [])
@@ -137,12 +138,16 @@ def image_of(results: Results, shown: View) -> decide.Image:
 
 def arranged(shown: View, result: Result) -> Arranged:
     """The cells for this state of the edits, with what is said of them; made once for each state of the tracks."""
-    tracks = hashlib.sha256(result.cell.tobytes()).hexdigest()[:16]
+    origins = repr(sorted(result.origins.items())).encode()
+    tracks = hashlib.sha256(result.cell.tobytes() + origins).hexdigest()[:16]
     known = shown.arranged.get(tracks)
     if known is None:
         cells = cell_lists.arrange(shown.base, result.cell)
-        left_out = [] if shown.pc is None else cell_lists.left_out(cells, shown.fov.cells, shown.pc, *shown.limits)
-        scores, why = cell_lists.suspicion(cells, shown.base.regions.n_frames, shown.too_large, shown.fits)
+        left_out = []
+        if shown.pc is not None:
+            left_out = cell_lists.left_out(cells, result.origins, shown.fov.cells, shown.pc, *shown.limits)
+        n_frames = shown.base.regions.n_frames
+        scores, why = cell_lists.suspicion(cells, n_frames, shown.too_large, shown.fits, result.origins)
         known = Arranged(tracks, cells, left_out, scores, why, brightness(shown, cells))
         shown.arranged.clear()
         shown.arranged[tracks] = known
