@@ -131,7 +131,7 @@ def test_an_edit_of_a_model_reruns_its_fits_only(finished, source, rules):
         ({"fits": [{**FITS[0], "parameters": {"km": {"bounds": [2, 1]}}}]}, "fits.0.parameters.km.bounds: the lower"),
         (
             {"fits": [{**FITS[0], "parameters": {"km": {"fixed": "fast"}}}]},
-            "fits.0.parameters.km.fixed: 'fast' is not of type number",
+            "fits.0.parameters.km.fixed: 'fast' is text; allowed: a number",
         ),
         (
             {"fits": [{**FITS[0], "parameters": {"km": {"bounds": [1]}}}]},
