@@ -160,7 +160,7 @@ def test_the_life_of_a_correction(done):
     outcome = done.run(config)
     assert outcome.code != 0
     lines = {line.strip() for line in outcome.text.splitlines()}
-    (line,) = {line for line in lines if line.startswith("apply_corrections, ")}
+    (line,) = {line for line in lines if line.startswith("apply_corrections: ")}
     assert "corrections/small_fov_000.zip: cells.json, entry 3: t is 8, and the frames are 0 to 7; correct it" in line
     assert "Traceback" not in outcome.text
     gone = {name for name in differences(previous, snapshot(done)) if "seg_corrected" not in name}
