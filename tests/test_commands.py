@@ -48,6 +48,7 @@ ELSEWHERE = {
     "make torture": "takes hours; make test does the same with fewer kills and files",
     "make bench": "takes half an hour",
     "make check CONFIG=my.yaml": "tests/test_run_terminal.py",
+    **dict.fromkeys(("make evaluate", "make evaluate CTC=path/to/set"), "installs other programs, and takes long"),
     "make test-peers": "installs other programs, gigabytes of them",
     "make .venv/peers/cellpose/.done": "gigabytes",
     "make lock": "changes the pins",
