@@ -81,6 +81,15 @@ def test_a_tiny_movie_is_evaluated(shift):
     assert (row["DET"], "TRA" in row) == (1, False)
 
 
+@needs_ctcmetrics
+def test_a_method_that_finds_nothing_is_worth_nothing():
+    methods = {"nothing": lambda: lambda image: np.zeros(image.shape, np.int64)}
+    for divisions in (None, []):
+        (row,) = evaluate.segmentation_rows(Movie("squares", squares(), squares(), divisions), methods)
+        assert {row[name] for name in ("SEG", "DET", "F1", *(["TRA", "LNK"] if divisions == [] else []))} == {0}
+        assert "area" not in row
+
+
 def all_links_but_one(labels, movement, dividing):
     """All links but one: a cell has another number in the last frame."""
     numbers = squares(n_frames=len(labels))

@@ -34,12 +34,12 @@ def of_movie(movie: Movie, tracked: Sequence[np.ndarray], divisions: Iterable[Di
     outlined = movie.reference is None or bool(movie.outlines)
     measures = [*(["SEG"] if outlined else []), "DET", "TRA", "LNK", "BC"]
     found = _measured(movie, tracked, divisions, measures)
-    right, wrong, missed = (found.pop(f"{part}_div({SHIFT})") for part in ("tp", "fp", "fn"))
+    right, wrong, missed = (found.get(f"{part}_div({SHIFT})", 0) for part in ("tp", "fp", "fn"))
     if right + missed:
         found["division recall"] = right / (right + missed)
     if right + wrong:
         found["division precision"] = right / (right + wrong)
-    return {name: found[name] for name in ("SEG", "DET", "TRA", "LNK", *DIVISIONS) if found.get(name) is not None}
+    return {name: found[name] for name in (*measures, *DIVISIONS) if found.get(name) is not None}
 
 
 def of_pictures(movie: Movie, labels: Sequence[np.ndarray]) -> dict[str, float]:
@@ -67,6 +67,8 @@ def _measured(
 ) -> dict[str, float]:
     from ctc_metrics.scripts.evaluate import evaluate_sequence
 
+    if not any(image.any() for image in tracked):  # which py-ctcmetrics cannot do
+        return dict.fromkeys(("SEG", "DET", "TRA", "LNK"), 0.0)
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()) as said:
         result = Path(folder, "result")
         ctc.write_folder(result, _Stack(tracked), _Stack(tracked), divisions)
