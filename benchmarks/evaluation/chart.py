@@ -54,7 +54,7 @@ def draw(rows: Sequence[Mapping[str, object]], output: Path) -> None:
         axis.spines[["top", "right"]].set_visible(False)
         if measure.startswith("CPU"):
             axis.set_xscale("log")
-        if methods:
+        elif methods:
             axis.legend(fontsize=7, framealpha=0.8)
     for axis in axes[:, 0]:
         axis.invert_yaxis()
