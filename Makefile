@@ -4,11 +4,12 @@
 # make test    all tests            make lint    formatters and linters
 # make test-fast  those that run no workflow, in a minute
 # make curate RESULTS=results  a page to browse results and correct cells
+# make evaluate  what each method of segmentation and tracking is worth; CTC=path: on a folder of the Cell Tracking Challenge
 # make bench   what each stage costs    make torture kills runs 200 times and compares; 50,000 damaged files
 # make test-peers reads what is exported with other programs, in environments of their own
 # make slurm   the environment with the Slurm plugin                 make test-slurm starts a real Slurm here and tests with it
 # make lock    new pins (maintainers)
-.PHONY: setup slurm demo check curate test test-fast test-peers test-slurm torture lint bench lock clean
+.PHONY: setup slurm demo check curate test test-fast test-peers test-slurm torture lint bench evaluate lock clean
 .DELETE_ON_ERROR:
 
 PYTHON ?= python3
@@ -29,13 +30,15 @@ test-slurm: .venv/dev/.done .venv/.done-slurm
 	$(BIN)/python -m compileall -q scripts
 	@touch $@
 
+# Python that lays its environment on top of .venv. Relative, since Python reads these files in the encoding of the locale.
+ON_TOP = import os, site, sys; own = site.getsitepackages()[0]; \
+	user = os.path.relpath(own.replace(sys.prefix, os.path.abspath(".venv")), own); \
+	print(user, file=open(own + "/user.pth", "w"))
+
 # The tests' packages lie on top of .venv in an environment of their own, so that .venv stays what a user has.
 .venv/dev/.done: .venv/.done requirements-dev.txt
 	$(BIN)/python -m venv --clear .venv/dev
-	@# Relative, since Python reads these files in the encoding of the locale
-	$(DEV)/python -c 'import os, site, sys; own = site.getsitepackages()[0]; \
-		user = os.path.relpath(own.replace(sys.prefix, os.path.dirname(sys.prefix)), own); \
-		print(user, file=open(own + "/user.pth", "w"))'
+	$(DEV)/python -c '$(ON_TOP)'
 	$(DEV)/python $(PIP) -r requirements-dev.txt
 	@touch $@
 
@@ -106,6 +109,17 @@ lint: demo/.done
 
 bench:
 	$(DEV)/python benchmarks/run.py
+
+.venv/peers/evaluate/.done: .venv/.done benchmarks/evaluate.txt
+	$(BIN)/python -m venv --clear $(@D)
+	$(@D)/bin/python -c '$(ON_TOP)'
+	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check -r benchmarks/evaluate.txt
+	@touch $@
+
+TEST_DATA := $(or $(CELLTRACES_TEST_DATA),../shared/data)
+
+evaluate: .venv/peers/evaluate/.done .venv/peers/btrack/.done
+	.venv/peers/evaluate/bin/python benchmarks/evaluate.py $(if $(CTC),--ctc "$(CTC)" --to evaluation,"$(TEST_DATA)/t98g" --to docs)
 
 lock:
 	$(PYTHON) -m venv .venv/lock

@@ -14,93 +14,21 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
 
-import cv2
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
 
+from evaluation.overlaps import Score, score
+from evaluation.pictures import HALOS, Pair, disks, of_folder
+
 from celltraces.segmentation import logstd
 from demo.simulate import simulate
-
-Pair = tuple[np.ndarray, np.ndarray]  # (H, W) image and true labels
-
-
-class Score(NamedTuple):
-    """Of one frame. jaccard: (N,) of the true cells. area: found / true. The rest are numbers of cells or objects."""
-
-    jaccard: np.ndarray
-    area: np.ndarray
-    right: int
-    found: int
-    together: int
-    missed: int
-
-
-def score(labels: np.ndarray, truth: np.ndarray) -> Score:
-    width = int(labels.max()) + 1
-    pairs = np.bincount(
-        truth.ravel().astype(np.int64) * width + labels.ravel(), minlength=(int(truth.max()) + 1) * width
-    )
-    shared = pairs.reshape(-1, width)
-    true_area, area = shared.sum(axis=1), shared.sum(axis=0)
-    cells = np.flatnonzero(true_area[1:]) + 1
-    shared, true_area = shared[cells], true_area[cells]
-    shared[:, 0] = 0
-    best = shared.argmax(axis=1)
-    most = shared[np.arange(cells.size), best]
-    union = true_area + area[best] - most
-    matched = 2 * most > true_area
-    cells_of = np.bincount(best[matched], minlength=width)
-    alone = matched & (cells_of[best] == 1)
-    return Score(
-        jaccard=np.where(matched, most / union, 0),
-        area=area[best][alone] / true_area[alone],
-        right=int((shared > (true_area[:, None] + area - shared) / 2).any(axis=1).sum()),
-        found=int((area[1:] > 0).sum()),
-        together=int(cells_of[cells_of > 1].sum()),
-        missed=int((~matched).sum()),
-    )
-
-
-def of_folder(folder: Path) -> list[Pair]:
-    import tifffile
-
-    paths = sorted(folder.glob("*_phase.tif"))
-    return [
-        (tifffile.imread(path), cv2.imread(str(path.with_name(path.name[:-9] + "cells.png")), cv2.IMREAD_UNCHANGED))
-        for path in paths
-    ]
 
 
 def of_demo() -> list[Pair]:
     experiment = simulate()
     return [(experiment.plane(0, frame, 0), experiment.labels(0, frame)) for frame in range(0, 36, 6)]
-
-
-def disks(seed: int, strength: float, away: float, width: float, noise: float) -> Pair:
-    """Nine dark, granular disks with a halo that is brightest `away` px outside the edge, 300 x 300."""
-    rng = np.random.default_rng(seed)
-    y, x = np.mgrid[:300, :300]
-    image, labels = np.ones((300, 300)), np.zeros((300, 300), np.int32)
-    grain = cv2.GaussianBlur(rng.standard_normal((300, 300)), (0, 0), 1.2)
-    for cell in range(9):
-        cy, cx = (100 * part + 50 + rng.uniform(-6, 6) for part in divmod(cell, 3))
-        beyond = np.hypot(y - cy, x - cx) - rng.uniform(11, 16)
-        image += 0.1 * (0.6 * grain / grain.std() - 1) / (1 + np.exp(np.clip(beyond / 0.7, -50, 50)))
-        image += 0.1 * strength * np.exp(-0.5 * ((beyond - away) / width) ** 2)
-        labels[beyond < 0] = cell + 1
-    image = 8000 * (cv2.GaussianBlur(image, (0, 0), 0.7) + noise * rng.standard_normal((300, 300)))
-    return np.rint(image).astype(np.uint16), labels
-
-
-HALOS = {
-    "thin halos": {"strength": 0.5, "away": 2, "width": 1.5, "noise": 0.01},
-    "halos": {"strength": 1, "away": 3.5, "width": 2.5, "noise": 0.005},
-    "strong halos": {"strength": 2, "away": 3.5, "width": 2.5, "noise": 0.005},
-    "halos in noise": {"strength": 1, "away": 3, "width": 2.5, "noise": 0.03},
-}
 
 
 def lines(name: str, pairs: list[Pair]) -> Iterator[str]:
@@ -109,7 +37,7 @@ def lines(name: str, pairs: list[Pair]) -> Iterator[str]:
             pairs, lambda image, outline=outline: logstd.segment_frame(image, logstd_outline=outline)
         )
         jaccard, area = (np.concatenate(part) for part in list(zip(*scores, strict=True))[:2])
-        right, found, together, missed = (sum(part) for part in list(zip(*scores, strict=True))[2:])
+        right, found, together, missed = (sum(part) for part in list(zip(*scores, strict=True))[4:])
         yield (
             f"{name:16} {outline:5} {jaccard.mean():6.3f} {2 * right / (found + jaccard.size):6.3f} "
             f"{np.median(area) if area.size else np.nan:6.2f} {together:9} {missed:7} "

@@ -53,6 +53,7 @@ ELSEWHERE = {
         "tests/test_curation_page.py, without make",
     ),
     "ssh -L 8731:127.0.0.1:8731 you@machine": "needs another machine",
+    **dict.fromkeys(("make evaluate", "make evaluate CTC=path/to/set"), "installs other programs, and takes long"),
     "make test-peers": "installs other programs, gigabytes of them",
     "make .venv/peers/cellpose/.done": "gigabytes",
     "make lock": "changes the pins",

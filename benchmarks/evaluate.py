@@ -1,0 +1,224 @@
+"""What each method of segmentation and tracking is worth, and what it costs.
+
+Usage: python benchmarks/evaluate.py [FOLDER ...] [--ctc PATH] [--to FOLDER]    (make evaluate; make evaluate CTC=PATH)
+
+Without --ctc: simulated sets of rising difficulty, and FOLDERs of pairs NN_phase.tif and NN_cells.png (labels), those
+that are there. With it, only the sequences of a folder in the layout of the Cell Tracking Challenge. Writes
+evaluation.csv, evaluation.png and evaluation.md into the folder --to; of a page evaluation.md that is there the part
+between the two comments alone.
+Methods that are not installed are left out, and said to be.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import os
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
+from importlib.util import find_spec
+from pathlib import Path
+
+os.environ["OPENBLAS_NUM_THREADS"] = "1"  # as in a job; idle threads would count
+
+import cv2
+import numpy as np
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT / "scripts"))
+
+from evaluation import challenge, chart, movies, trackers
+from evaluation.linking import defaults
+from evaluation.movies import Movie
+from evaluation.overlaps import light, score
+
+from celltraces.errors import UserError
+from celltraces.segmentation.methods import Segment, label_frame, segmenter
+
+PEERS = Path(os.environ.get("CELLTRACES_PEERS", ROOT / ".venv/peers"))
+BTRACK = PEERS / "btrack" / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+Row = dict[str, object]
+COLUMNS = (
+    *("what", "set", "method", "frames", "cells", "SEG", "F1", "area", "intensity_mean", "intensity_total"),
+    *("DET", "TRA", "LNK", "division recall", "division precision", "CPU s/frame"),
+)
+BEGIN, END = "<!-- made by make evaluate: begin -->", "<!-- made by make evaluate: end -->"
+
+
+def segmenters() -> dict[str, Callable[[], Segment]]:
+    """The methods of segmentation that are here, with their defaults: functions that give a new one."""
+    params = defaults()
+    names = ("logstd_outline", "logstd_window_size", "morph_size", "morph_iterations", "min_object_size")
+    names += ("max_object_size", "segmentation_scale", "segmentation_debris", "cellpose_model", "cellpose_diameter")
+    settings = {name: params[name] for name in names}
+    found = {
+        f"logstd, {outline}": partial(segmenter, "logstd", {**settings, "logstd_outline": outline})
+        for outline in ("cell", "halo")
+    }
+    for method in ("pyama", "deepsea", "cellpose"):
+        new = partial(segmenter, method, settings)
+        try:
+            new()
+        except UserError as error:
+            print(f"{method} is left out: {error}", flush=True)
+        else:
+            found[method] = new
+    return found
+
+
+def linkers() -> dict[str, trackers.Tracker]:
+    """The trackers that are here."""
+    found = {"iou": trackers.by_overlap, "iou, labels alone": trackers.by_overlap_alone}
+    if BTRACK.is_file():
+        found["btrack"] = partial(trackers.by_btrack, BTRACK)
+    else:
+        print("btrack is left out: run `make .venv/peers/btrack/.done`", flush=True)
+    for name, track in (("laptrack", trackers.by_laptrack), ("trackpy", trackers.by_trackpy)):
+        if find_spec(name):
+            found[name] = track
+        else:
+            print(f"{name} is left out: run `make .venv/peers/evaluate/.done`", flush=True)
+    return found
+
+
+def segmented(movie: Movie, segment: Segment) -> tuple[list[np.ndarray], float]:
+    """Labels of each frame, and CPU seconds per frame, the first one apart, in which a method gets ready."""
+    assert movie.images is not None
+    labels, seconds = [], []
+    for frame, image in enumerate(movie.images):
+        start = time.process_time()
+        labels.append(label_frame(segment, image, (), frame)[0])
+        seconds.append(time.process_time() - start)
+    return labels, float(np.mean(seconds[1:] or seconds))
+
+
+def outlines_row(movie: Movie, labels: Sequence[np.ndarray]) -> Row:
+    """F1, and the medians of area and light by what is true, of the frames whose true outlines are known."""
+    truth = movie.outlines or ({} if movie.reference else dict(enumerate(movie.cells)))
+    scores = {frame: score(labels[frame], true) for frame, true in truth.items()}
+    if not scores:
+        return {"cells": n_cells(movie)}
+    right, found, cells = (
+        sum(part) for part in zip(*((one.right, one.found, one.jaccard.size) for one in scores.values()), strict=True)
+    )
+    lights = [light(labels[frame], true, scores[frame]) for frame, true in truth.items()]
+    means, totals = (np.concatenate(part) for part in zip(*lights, strict=True))
+    areas = np.concatenate([one.area for one in scores.values()])
+    row: Row = {"cells": cells}
+    if movie.reference is None:  # else not all cells may be outlined
+        row["F1"] = 2 * right / max(found + cells, 1)
+    if areas.size:
+        row |= {name: float(np.median(of)) for name, of in zip(COLUMNS[7:10], (areas, means, totals), strict=True)}
+    return row
+
+
+def segmentation_rows(movie: Movie, methods: Mapping[str, Callable[[], Segment]]) -> Iterator[Row]:
+    """A row for each method: what it finds, numbered by `tracking_method: iou` where the frames are a movie."""
+    for method, new in methods.items():
+        labels, seconds = segmented(movie, new())
+        row = outlines_row(movie, labels)
+        if movie.divisions is None:
+            row |= challenge.of_pictures(movie, labels)
+        else:
+            tracked, divisions, _ = trackers.by_overlap(labels, movie.movement, False)
+            row |= challenge.of_movie(movie, tracked, divisions)
+        row["CPU s/frame"] = seconds
+        yield {"what": "segmentation", "set": movie.name, "method": method, "frames": len(labels), **row}
+
+
+def tracking_rows(movie: Movie, methods: Mapping[str, trackers.Tracker]) -> Iterator[Row]:
+    """A row for each method, given the true regions, or those in `movie.found`, under other numbers in each frame."""
+    labels = [shuffled(image, frame) for frame, image in enumerate(movie.found or movie.cells)]
+    movement = movie.movement
+    for method, track in methods.items():
+        tracked, divisions, seconds = track(labels, movement, bool(movie.divisions))
+        row = challenge.of_movie(movie, tracked, divisions)
+        row.pop("SEG", None)  # of true outlines
+        row |= {"cells": n_cells(movie), "CPU s/frame": seconds / len(labels)}
+        yield {"what": "tracking", "set": movie.name, "method": method, "frames": len(labels), **row}
+
+
+def n_cells(movie: Movie) -> int:
+    """True cells of all frames."""
+    return sum(np.unique(cells[cells > 0]).size for cells in movie.cells)
+
+
+def shuffled(labels: np.ndarray, seed: int) -> np.ndarray:
+    """The same regions under other numbers, so that these tell nothing. (H, W) uint16."""
+    numbers = np.unique(labels)
+    numbers = numbers[numbers > 0]
+    new = np.zeros(int(labels.max()) + 1, np.uint16)
+    new[numbers] = 1 + np.random.default_rng(seed).permutation(numbers.size)
+    return new[labels]
+
+
+def tables(rows: Iterable[Row]) -> str:
+    """The rows as two tables in Markdown, without columns that are empty."""
+    rows, text = list(rows), []
+    for what in ("segmentation", "tracking"):
+        mine = [row for row in rows if row["what"] == what]
+        columns = [name for name in COLUMNS[1:] if any(name in row for row in mine)]
+        if mine:
+            text += [f"**{what.capitalize()}**", "", f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
+            text += [f"| {' | '.join(map(shown, map(row.get, columns)))} |" for row in mine] + [""]
+    return "\n".join(text)
+
+
+def shown(value: object) -> str:
+    if isinstance(value, float):
+        return f"{value:.3f}" if value < 10 else f"{value:.1f}"
+    return "" if value is None else str(value)
+
+
+def write(rows: Sequence[Row], folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / "evaluation.csv", "w", newline="", encoding="utf-8") as file:
+        table = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+        table.writeheader()
+        table.writerows({name: shown(value) for name, value in row.items()} for row in rows)
+    page = folder / "evaluation.md"
+    text = page.read_text(encoding="utf-8") if page.is_file() else f"{BEGIN}\n{END}\n"
+    before, _, rest = text.partition(BEGIN)
+    page.write_text(f"{before}{BEGIN}\n\n{tables(rows)}\n{END}{rest.partition(END)[2]}", encoding="utf-8")
+    chart.draw(rows, folder / "evaluation.png")
+
+
+def main(folders: Sequence[Path], ctc: Path | None, to: Path) -> None:
+    cv2.setNumThreads(1)
+    to_segment: Iterable[Movie] = movies.of_challenge(ctc) if ctc else movies.to_segment()
+    to_track = to_segment if ctc else movies.to_track()
+    rows: list[Row] = []
+
+    def evaluate(of: Iterable[Row]) -> None:
+        for row in of:
+            rows.append(row)
+            print(*(f"{name}: {shown(value)}" for name, value in row.items()), sep="  ", flush=True)
+
+    segment, track = segmenters(), linkers()
+    for movie in to_segment:
+        evaluate(segmentation_rows(movie, segment))
+    for folder in () if ctc else folders:
+        if not folder.is_dir():
+            print(f"{folder} is not there, and left out", flush=True)
+            continue
+        pictures = movies.annotated(folder)
+        evaluate(segmentation_rows(pictures, segment))
+        to.mkdir(parents=True, exist_ok=True)
+        chart.draw_outlines(pictures, segment, to / "outlines.png")
+    for movie in to_track:
+        evaluate(tracking_rows(movie, track))
+    write(rows, to)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("folders", nargs="*", type=Path)
+    parser.add_argument("--ctc", type=Path)
+    parser.add_argument("--to", type=Path, default=Path("evaluation"))
+    given = parser.parse_args()
+    try:
+        main(given.folders, given.ctc, given.to)
+    except UserError as error:
+        sys.exit(str(error))

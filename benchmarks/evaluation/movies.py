@@ -1,0 +1,168 @@
+"""Movies with their truth: simulated ones, folders of annotated pictures, and of the Cell Tracking Challenge."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from celltraces.errors import UserError
+from celltraces.frames import stage_movement
+from celltraces.labels.lineage import Division
+from demo import dividing
+from demo.simulate import COUNTS_PER_ELECTRON, simulate
+from evaluation.dividing import KINDS
+from evaluation.pictures import HALOS, disks, of_folder
+
+SIDE = 384  # px
+N_FRAMES = 20  # of the movies for tracking
+CONTRASTS = (0.5, 0.25, 0.15)  # of what cells add to the background, by that of the demo
+
+
+@dataclass
+class Movie:
+    """A set to evaluate on.
+
+    cells: T images (H, W), true numbers of the cells. images: T (H, W) uint16, or None, where labels alone are known.
+    outlines: frame -> true outlines, where they are others than `cells`. divisions: None, if the frames are pictures
+    that have nothing to do with each other. found: T images (H, W), what trackers are given, where it is other than
+    `cells`. reference: a folder NN_GT of the Cell Tracking Challenge, where the truth is one.
+    """
+
+    name: str
+    cells: list[np.ndarray]
+    images: list[np.ndarray] | None = None
+    divisions: list[Division] | None = None
+    found: list[np.ndarray] | None = None
+    outlines: dict[int, np.ndarray] = field(default_factory=dict)
+    reference: Path | None = None
+
+    @property
+    def movement(self) -> Mapping[str, Sequence[Any]] | None:
+        """Of the stage, as the workflow measures it in the pictures."""
+        if self.images is None:
+            return None
+        follow = stage_movement.follower()
+        rows = [follow(frame, image) for frame, image in enumerate(self.images)]
+        return {name: [row[name] for row in rows] for name in stage_movement.NAMES}
+
+
+def to_segment() -> Iterator[Movie]:
+    """Cells of the demo, more and more densely, and with less and less contrast; disks with halos."""
+    frames = range(6)
+    for n_cells in (15, 40, 70):
+        cells = simulate(n_fovs=1, n_frames=36, height=SIDE, width=SIDE, n_cells=n_cells, seed=21)
+        images = [cells.plane(0, frame, 0) for frame in frames]
+        yield Movie(f"{n_cells} cells", [cells.labels(0, frame) for frame in frames], images, [])
+    cells = simulate(n_fovs=1, n_frames=36, height=SIDE, width=SIDE, n_cells=25, seed=22)
+    for contrast in CONTRASTS:
+        rng = np.random.default_rng(23)
+        images = []
+        for frame in frames:
+            level = cells.background(0, frame, 0)
+            image = level + contrast * (cells.noiseless(0, frame, 0) - level)
+            noise = rng.standard_normal(image.shape) * np.sqrt(COUNTS_PER_ELECTRON * image)
+            images.append(np.rint(image + noise).astype(np.uint16))
+        yield Movie(f"contrast {contrast:g}", [cells.labels(0, frame) for frame in frames], images, [])
+    for name, halo in HALOS.items():
+        images, labels = zip(*(disks(seed, **halo) for seed in range(3)), strict=True)
+        yield Movie(f"disks, {name}", list(labels), list(images))
+
+
+def to_track() -> Iterator[Movie]:
+    """True outlines of cells that lie still, drift, jump, are missed and divide."""
+    still: dict[int, tuple[int, int]] = {}
+    yield _seen("still", 60, still)
+    yield _seen("dense", 220, still)
+    yield _seen("dense, a frame in 5", 220, still, 5)
+    yield _seen("dense, a frame in 12", 220, still, 12)
+    yield _seen("drift of 5 px per frame", 60, dict.fromkeys(range(1, N_FRAMES), (0, 5)))
+    yield _seen("jump by 30 px", 60, {9: (30, 0)})
+    yield _seen("jump by half an image", 60, {9: (0, 192)})
+    yield _seen("dense, jump by 30 px", 220, {9: (30, 0)})
+    for share in (0.05, 0.15):
+        movie = _seen(f"{share:.0%} missed", 60, still)
+        rng = np.random.default_rng(5)
+        movie.found = [
+            np.where(np.isin(labels, numbers[rng.random(numbers.size) < share]), 0, labels)
+            for labels in movie.cells
+            for numbers in [np.unique(labels)]
+        ]
+        yield movie
+    for kind in ("plain", "dense, touching cells run together", "all of it"):
+        movie = dividing.simulate(KINDS[kind], 2000)
+        divisions = [Division(mother, daughters, frame) for mother, daughters, frame in movie.divisions]
+        yield Movie(f"divisions: {kind}", list(movie.cells), None, divisions, list(movie.labels))
+
+
+def _seen(name: str, n_cells: int, steps: Mapping[int, tuple[int, int]], every: int = 1) -> Movie:
+    """Cells in a field twice as wide as the image, of which a stage that moves by `steps` {frame: (y, x)} shows a part.
+
+    every: of the simulation's frames, one in so many is seen.
+    """
+    field_of_cells = simulate(n_fovs=1, n_frames=36 * every, height=2 * SIDE, width=2 * SIDE, n_cells=n_cells, seed=31)
+    place, images, cells = np.array([SIDE // 2, SIDE // 2]), [], []
+    for frame in range(N_FRAMES):
+        place = place - steps.get(frame, (0, 0))
+        window = np.s_[place[0] : place[0] + SIDE, place[1] : place[1] + SIDE]
+        images.append(field_of_cells.plane(0, every * frame, 0)[window])
+        cells.append(field_of_cells.labels(0, every * frame)[window].astype(np.uint16))
+    return Movie(name, cells, images, [])
+
+
+def annotated(folder: Path) -> Movie:
+    """Pictures NN_phase.tif with outlines NN_cells.png."""
+    images, labels = zip(*of_folder(folder), strict=True)
+    return Movie(folder.name, list(labels), list(images))
+
+
+def of_challenge(path: Path) -> list[Movie]:
+    """The sequences NN of a folder in the layout of the Cell Tracking Challenge: images NN/t000.tif, truth in NN_GT.
+
+    NN_GT/TRA holds man_track000.tif ... and man_track.txt, NN_GT/SEG man_seg000.tif of some frames. Raises UserError.
+    """
+    references = sorted(folder for folder in path.glob("*_GT") if folder.is_dir())
+    if not references:
+        raise UserError(
+            f"{str(path)!r} has no folder NN_GT; name a folder in the layout of the Cell Tracking Challenge: images in "
+            "01/t000.tif, truth in 01_GT/TRA/man_track000.tif, 01_GT/TRA/man_track.txt and 01_GT/SEG/man_seg000.tif"
+        )
+    return [_sequence(reference, f"{path.name}/{reference.name[:-3]}") for reference in references]
+
+
+def _sequence(reference: Path, name: str) -> Movie:
+    images = _pictures(reference.with_name(reference.name[:-3]), "t")
+    cells = _pictures(reference / "TRA", "man_track")
+    if images.keys() != cells.keys() or list(images) != list(range(len(images))):
+        raise UserError(
+            f"{name}: {len(images)} images and {len(cells)} frames with true tracks; each image t000.tif, t001.tif, "
+            "... needs its man_track000.tif"
+        )
+    if not (reference / "TRA/man_track.txt").is_file():
+        raise UserError(f"{name}: {str(reference / 'TRA/man_track.txt')!r} is missing")
+    outlines = _pictures(reference / "SEG", "man_seg")
+    if not outlines.keys() <= images.keys():
+        raise UserError(f"{name}: there are outlines of frame {max(outlines)}, and {len(images)} images")
+    pictures = [image.astype(np.uint16) for image in images.values()]
+    return Movie(name, list(cells.values()), pictures, [], outlines=outlines, reference=reference)
+
+
+def _pictures(folder: Path, prefix: str) -> dict[int, np.ndarray]:
+    """Frame -> (H, W), of the files PREFIX000.tif of a folder."""
+    import tifffile
+
+    found = {}
+    for file in sorted(folder.glob(f"{prefix}*.tif")):
+        match = re.fullmatch(rf"{prefix}_?(\d+)\.tif", file.name)
+        image = tifffile.imread(file)
+        if match is None or image.ndim != 2 or image.dtype.kind not in "u" or image.dtype.itemsize > 2:
+            raise UserError(
+                f"{str(file)!r}: {image.dtype} of shape {image.shape}; wanted are files {prefix}000.tif of one plane "
+                "of 8 or 16 bit each"
+            )
+        found[int(match[1])] = image
+    return found
