@@ -374,4 +374,4 @@ def _shades(height: int, width: int) -> tuple[np.ndarray, np.ndarray, np.ndarray
     """Return three (H, W) float64 patterns: nearly 1 everywhere; a vignette; a slope from -1 to 1 along x and y."""
     y, x = np.linspace(-1, 1, height)[:, None], np.linspace(-1, 1, width)[None, :]
     flat = 1.0 + 0.01 * x - 0.01 * y
-    return flat, 1.0 - 0.2 * (x**2 + y**2), 0.7 * x + 0.3 * y
+    return flat, 1.0 - 0.02 * (x**2 + y**2), 0.7 * x + 0.3 * y
