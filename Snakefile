@@ -5,7 +5,7 @@
 #                          |      |               +-- corrections ---+                     +-- tidy -- report
 #                          |      |               and edits, if any  |                     |
 #                          |      +------------------- background ---+                     +-- qc, pictures
-#                          +-- (register) --------------+
+#                          +-- (flatten, register) -----+
 #                                                                              cache, index, exports: of the images
 #
 # The stages stand in rules/, what they compute in scripts/, what is decided before any job in scripts/celltraces/planning/,
@@ -73,6 +73,11 @@ if CONFIG["shift_field"]["beads"]:
 
 include: "rules/record.smk"
 include: "rules/copy.smk"
+
+
+if EXPERIMENT.flat:
+
+    include: "rules/flat_field.smk"
 
 
 if EXPERIMENT.shifts:

@@ -11,6 +11,17 @@ rule qc:
             if EXPERIMENT.tracing
             else {}
         ),
+        backgrounds=(
+            of_all_fovs(
+                *(
+                    LAYOUT.frames(background(channel))
+                    for channel in EXPERIMENT.fl
+                    if channel not in EXPERIMENT.flat
+                )
+            )
+            if not EXPERIMENT.copy_only
+            else []
+        ),
         frames=of_all_fovs(*(LAYOUT.frames(name) for name in ARRAYS.raw)),
     output:
         quality=report(

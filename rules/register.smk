@@ -1,7 +1,7 @@
 rule register:
     """Lay the fluorescence frames over the phase contrast, for channels that have a shift field."""
     input:
-        fl=[LAYOUT.frames(fl(channel)) for channel in EXPERIMENT.shifts],
+        fl=[LAYOUT.frames(name) for name in ARRAYS.to_register],
     output:
         registered=directory(
             expand(

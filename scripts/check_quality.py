@@ -26,6 +26,7 @@ from celltraces.results.quality import (
     check_stage,
     check_times,
     check_traces,
+    check_vignetting,
 )
 from celltraces.runs import job
 from celltraces.storage.cells import get_array, open_store
@@ -39,6 +40,7 @@ def main(
     traces: Mapping[int, str],
     labeled: Mapping[int, str],
     lineages: Mapping[int, str],
+    backgrounds: Mapping[str, Sequence[str]],
     *,
     times_min: Mapping[str, Sequence[float]],
     times_assumed: Mapping[str, Sequence[tuple[str, float, float | None]]],
@@ -52,6 +54,8 @@ def main(
     qc_exposure: float,
     qc_dropped: float,
     qc_stage_shift: float,
+    qc_vignetting: float,
+    camera_offset: float | None,
     **of_cells: Any,
 ) -> None:
     found = [Finding(fov, None, "failed") for fov in failed]
@@ -84,8 +88,19 @@ def main(
     for arrays_of_channel in channels.values():
         found += check_fovs(arrays_of_channel, qc_brightness=qc_brightness)
         found += check_stacks(arrays_of_channel)
+    for name, of_fovs in backgrounds.items():
+        opened = [open_frames(Path(array)) for array in of_fovs]
+        found += check_vignetting(min(frames), name, opened, qc_vignetting=qc_vignetting, offset=camera_offset or 0.0)
     write_text(Path(output), as_csv(found))
     job.log.info("%d findings in %d FOVs", len(found), len(frames) + len(failed))
+
+
+def _by_channel(backgrounds: Sequence[str]) -> dict[str, list[str]]:
+    """Arrays of backgrounds by the name of their channel."""
+    found: dict[str, list[str]] = {}
+    for array in backgrounds:
+        found.setdefault(Path(array).parent.name.replace("_background", ""), []).append(array)
+    return found
 
 
 if __name__ == "__main__":
@@ -98,5 +113,6 @@ if __name__ == "__main__":
             dict(zip(fovs, snakemake.input.get("traces", []), strict=False)),
             dict(zip(fovs, snakemake.input.get("labeled", []), strict=False)),
             dict(zip(fovs, snakemake.input.get("lineages", []), strict=False)),
+            _by_channel(snakemake.input.get("backgrounds", [])),
             **settings,
         )

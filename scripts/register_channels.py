@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from celltraces.fluorescence import flat_field
 from celltraces.frames import coverage
 from celltraces.pyme import shift_field
 from celltraces.runs import job
@@ -25,6 +26,7 @@ def register_movie(source: Path, output: Path, shift: shift_field.Shift, pixel_n
     shape = frames.shape[1:]
     places = shift_field.sources(shift, shape, pixel_nm, source.parent.name)
     attributes: dict[str, Any] = {"missing_frames": frames.attributes.get("missing_frames", [])}
+    attributes |= {key: frames.attributes[key] for key in (flat_field.ATTRIBUTE,) if key in frames.attributes}
     counts = np.zeros(display_level.COUNTS, np.int64)
     # a pixel reaches half a pixel beyond its middle
     beyond = np.logical_or.reduce(

@@ -22,11 +22,12 @@ PYTHON = ROOT / ".venv/bin/python"
 LEVELS = {
     "unit": """
         background bit_morphology child_process code_digest config config_fuzz coverage crop curate curation
-        divisions docs edits environment evaluation exposure features fitting foreign_arrays formats_deepcell
-        formats_playnano formats_pyama formats_pyme formats_tracks future_dates house images kinetics left_out
-        levels lif lock merge messages methods missing movie_file nd2_internals ndtiff ome_zarr outline
-        phantoms pictures plan preview psf quality recipe report segmentation shifts simulate stage_movement
-        stage_places store terminal tiff tiff_folder torch_file touching tracking userpaths versions zstacks
+        divisions docs edits environment evaluation exposure features fitting flat_field foreign_arrays
+        formats_deepcell formats_playnano formats_pyama formats_pyme formats_tracks future_dates house images
+        kinetics left_out levels lif lock merge messages methods missing movie_file nd2_internals ndtiff
+        ome_zarr outline phantoms pictures plan preview psf quality recipe report segmentation shifts simulate
+        stage_movement stage_places store terminal tiff tiff_folder torch_file touching tracking userpaths
+        versions zstacks
     """,
     "slow": """
         benchmarks curation_page learned

@@ -148,6 +148,7 @@ def test_an_unusual_fov_is_no_failure_and_is_named(experiment, movies, tmp_path,
         assert {(1, "", f"missing_{name}") for name in names} <= {*found}
     if what == "saturated":
         assert {(1, str(frame), f"blank_{name}") for frame in range(8) for name in names} <= {*found}
-    assert {fov for fov, _, _ in found} == {1}
+    # the background of the simulated experiment is vignetted, which is said once for the dataset
+    assert {fov for fov, _, check in found if not check.startswith("vignetting")} == {1}
     line = next(line for line in outcome.text.splitlines() if line.startswith("results/small/qc.csv: "))
     assert "no_cells 1 x (FOV 1)" in line

@@ -51,14 +51,19 @@ def edited(channel: int) -> str:
     return f"seg_edited_ch_{channel}"
 
 
+def flattened(channel: int) -> str:
+    """Name of a fluorescence channel divided by its flat field."""
+    return f"fl_flat_ch_{channel}"
+
+
 def registered(channel: int) -> str:
     """Name of a fluorescence channel laid over the phase contrast by its shift field."""
     return f"fl_registered_ch_{channel}"
 
 
 def cropped_as(name: str) -> str:
-    """Name in cells.zarr of a channel of images.zarr: one mask, whoever corrected it, and light, registered or not."""
-    return re.sub("^seg_(corrected|edited)", "seg_tracked", name).replace("fl_registered", "fl")
+    """Name in cells.zarr of a channel of images.zarr: one mask, whoever corrected it, and light, corrected or not."""
+    return re.sub("^fl_(flat|registered)", "fl", re.sub("^seg_(corrected|edited)", "seg_tracked", name))
 
 
 def background(channel: int) -> str:
@@ -113,6 +118,7 @@ class Layout:
         self.shift_field = f"{self.results}/{SHIFT_FIELD}"
         self.movie = f"{self.dataset}/.movie.json"
         self.scale = f"{self.dataset}/segmentation_scale.json"
+        self.flat_fields = f"{self.dataset}/flat_field.json"
         self.overlay = f"{self.fov}/{self.base}_overlay"  # and the ending of the movie's format
         self.digest = f"{self.fov}/{self.base}_digest.zip"
         self.report = f"{self.dataset}/report.html"
@@ -123,6 +129,10 @@ class Layout:
     def frames(self, name: str, level: int = 0) -> str:
         """An array of images.zarr; level 0 is full resolution, level 1 for display."""
         return f"{self.images}/{name}/{level}"
+
+    def flat_field(self, channel: int) -> str:
+        """The gain of a channel of a dataset, by which its frames are divided."""
+        return f"{self.dataset}/flat_field_ch_{channel}.npy"
 
     def group(self, name: str = "") -> str:
         """Metadata file of images.zarr (no name) or of one of its channels."""

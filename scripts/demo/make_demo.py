@@ -13,7 +13,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from celltraces.files import whole
 from demo.czi_writer import write_czi
 from demo.nd2_writer import Channel, write_nd2
-from demo.simulate import CHANNELS, Experiment, simulate, write_truth
+from demo.simulate import CHANNELS, DEMO_VIGNETTING, Experiment, simulate, write_truth
 
 COLOURS = ((255, 255, 255), (0, 255, 0), (255, 0, 0))
 WAVELENGTHS = ((0.0, 0.0), (488.0, 525.0), (561.0, 610.0))
@@ -48,7 +48,7 @@ def write_experiment(folder: Path, experiment: Experiment, name: str) -> None:
 
 def main(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    experiment = simulate()
+    experiment = simulate(vignetting=DEMO_VIGNETTING)
     write_experiment(folder, experiment, "demo")
     write_truth(folder / "truth.csv", experiment)
     print(f"{folder}/demo.nd2, demo.czi: {experiment.n_fovs} FOVs x {experiment.n_frames} frames; truth in truth.csv")

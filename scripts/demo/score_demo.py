@@ -17,7 +17,7 @@ import yaml
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from celltraces.storage.frames import open_frames
-from demo.simulate import Experiment, simulate
+from demo.simulate import DEMO_VIGNETTING, Experiment, simulate
 
 
 def score(experiment: Experiment, results: Path) -> dict[str, float]:
@@ -121,7 +121,7 @@ def draw(results: Path, output: Path, fov: int = 0) -> None:
 
 
 def main(demo: Path, results: Path) -> None:
-    experiment = simulate()
+    experiment = simulate(vignetting=DEMO_VIGNETTING)
     datasets = [path for path in (results / "demo_nd2", results / "demo_czi") if path.is_dir()]
     table = pd.DataFrame({path.name: score(experiment, path) for path in datasets})
     print("\nRecovered, against the truth of the simulation:\n")

@@ -27,6 +27,7 @@ GRANULES = 1200.0  # counts, standard deviation inside a cell
 HALO = 500.0  # counts
 FLUORESCENCE_LEVELS = (590.0, 1350.0)  # counts, camera offset included, middle of the image at the start
 MATURATION_PER_H, DECAY_PER_H = 1.28, 5.22e-3  # km and beta of the model, the same for every cell
+DEMO_VIGNETTING = 0.02  # of the demo, whose cells are not vignetted
 TILE = 80  # pixels; holds a cell of any size and its halo
 TRUTH_COLUMNS = (
     "fov",
@@ -77,13 +78,17 @@ def simulate(
     n_cells: int = 30,
     seed: int = 0,
     period_min: float = 10.0,
+    vignetting: float = 0.2,
 ) -> Experiment:
-    """Return an experiment with n_cells cells per FOV. Nothing is drawn before it is asked for."""
+    """Return an experiment with n_cells cells per FOV. Nothing is drawn before it is asked for.
+
+    vignetting: share by which the fluorescence's background, not the cells, is darker in the middle of an edge.
+    """
     scene = lru_cache(maxsize=4)(
         lambda fov: _scene(n_frames, height, width, n_cells, np.random.default_rng([seed, fov]))
     )
     drawing = lru_cache(maxsize=2)(lambda fov, frame: _draw(scene(fov), frame, height, width))
-    shades = lru_cache(maxsize=1)(lambda: _shades(height, width))
+    shades = lru_cache(maxsize=1)(lambda: _shades(height, width, vignetting))
 
     def time_s(fov: int, frame: int) -> float:
         # the stage needs two seconds from one position to the next
@@ -370,8 +375,8 @@ def _draw(scene: _Scene, frame: int, height: int, width: int) -> _Drawing:
     return _Drawing(labels, phase, weight[seen], weights)
 
 
-def _shades(height: int, width: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _shades(height: int, width: int, vignetting: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return three (H, W) float64 patterns: nearly 1 everywhere; a vignette; a slope from -1 to 1 along x and y."""
     y, x = np.linspace(-1, 1, height)[:, None], np.linspace(-1, 1, width)[None, :]
     flat = 1.0 + 0.01 * x - 0.01 * y
-    return flat, 1.0 - 0.2 * (x**2 + y**2), 0.7 * x + 0.3 * y
+    return flat, 1.0 - vignetting * (x**2 + y**2), 0.7 * x + 0.3 * y

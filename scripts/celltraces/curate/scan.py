@@ -25,13 +25,13 @@ from celltraces.storage.codecs import ARRAY_FILE
 from celltraces.storage.frames import open_frames
 
 FOV_FOLDER = re.compile(r"fov_(\d{3,})")
-SHOWN = re.compile(r"(pc|fl|fl_registered|fl_background)_ch_(\d+)")  # arrays whose pixels the page may ask for
+SHOWN = re.compile(r"(pc|fl|fl_flat|fl_registered|fl_background)_ch_(\d+)")  # arrays whose pixels the page may ask for
 LINEAGE, CORRECTED_LINEAGE = "lineage.csv", "lineage_corrected.csv"
 OTHER_FILES = (  # that the list of cells depends on
     *(paths.DECISIONS, paths.TAKEN_IN, "base_regions.zarr.zip"),
     *(LINEAGE, CORRECTED_LINEAGE),
 )
-ORDER = ("pc", "fl", "fl_registered", "fl_background")
+ORDER = ("pc", "fl", "fl_flat", "fl_registered", "fl_background")
 
 
 @dataclass(frozen=True)
@@ -190,7 +190,7 @@ def channel_details(fov: Fov, name: str, titles: dict[str, str]) -> dict[str, An
     """What the page needs to draw a channel: title, size, black and white, frames that the file does not hold."""
     frames = open_frames(fov.array(name))
     kind, _, number = name.rpartition("_ch_")
-    words = {"fl_background": " background", "fl_registered": " registered"}.get(kind, "")
+    words = {"fl_background": " background", "fl_flat": " flat", "fl_registered": " registered"}.get(kind, "")
     low, high = display_level.limits_of_movie(frames)
     return {
         "name": name,

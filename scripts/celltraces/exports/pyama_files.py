@@ -37,7 +37,9 @@ def export(fov: Fov, outputs: Sequence[Path]) -> None:
             backgrounds = {
                 name.replace("_background", ""): array for name, array in fov.earlier.items() if "_background_" in name
             }
-            aligned = {paths.cropped_as(name): fov.earlier[name] for name in fov.earlier if "_registered_" in name}
+            # where a channel is both, what was registered is the flat one
+            made = [name for kind in ("_flat_", "_registered_") for name in fov.earlier if kind in name]
+            aligned = {paths.cropped_as(name): fov.earlier[name] for name in made}
             write_crops(path, {**fov.channels, **aligned}, backgrounds, fov.labels, fov.settings["crop_padding"])
 
 

@@ -1,8 +1,8 @@
-"""Read calibrations that the configuration names: point spread functions and shift fields."""
+"""Read calibrations that the configuration names: point spread functions, shift fields and flat fields."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,12 @@ from celltraces.planning.dataset import Dataset
 from celltraces.pyme import shift_field
 from celltraces.readers.child_process import call
 
+# Why a section names fluorescence channels alone.
+NEEDS_FL = {
+    "chroma": "which are moved onto the phase contrast",
+    "flat_field": "whose light is corrected",
+}
+ESTIMATE = "estimate"  # in the place of a file: a flat field is found in the movie
 PIXEL_TOLERANCE = 0.01  # by which the pixels of a PSF may differ from the movie's
 
 
@@ -38,21 +44,11 @@ def spot_size(config: Mapping[str, Any], datasets: Mapping[str, Dataset]) -> dic
 def shifts_of(config: Mapping[str, Any], datasets: Mapping[str, Dataset]) -> dict[int, shift_field.Shift]:
     """The shift field of each fluorescence channel that has one. Raises UserError for the first mistake."""
     found: dict[int, shift_field.Shift] = {}
-    _, fl = channels_of(datasets)
-    for written, path in sorted(config["chroma"].items()):
-        key = f"chroma.{written}"
-        dataset = next(iter(datasets.values()))
-        channel = channel_index(int(written) if written.isdigit() else written, dataset.movie, key, dataset.path)
-        if channel not in fl:
-            raise UserError(
-                f"{key}: channel {channel} is not among channels.fl, which are moved onto the phase contrast"
-            )
+    for channel, path, key in _by_channel(config, "chroma", datasets):
         if not is_file(path):
             raise UserError(
                 f"{key}: the file {path!r} does not exist; `snakemake --cores 1 shift_field` makes one from beads"
             )
-        if channel in found:
-            raise UserError(f"{key}: channel {channel} is named twice; name every channel once")
         try:
             found[channel] = shift_field.of_channel(_fields(path, config["allow_pickle_sf"]), channel, repr(path))
             for dataset in datasets.values():
@@ -62,6 +58,55 @@ def shifts_of(config: Mapping[str, Any], datasets: Mapping[str, Dataset]) -> dic
         except UserError as error:
             raise UserError(f"{key}: {error}") from None
     return found
+
+
+def flat_fields_of(config: Mapping[str, Any], datasets: Mapping[str, Dataset]) -> dict[int, str]:
+    """The reference image of each fluorescence channel that has a flat field, or "estimate". Raises UserError."""
+    found: dict[int, str] = {}
+    for channel, source, key in _by_channel(config, "flat_field", datasets):
+        found[channel] = source
+        sizes = {(*shape(dataset, fov)[1:], dataset.path) for dataset in datasets.values() for fov in dataset.fovs}
+        if source != ESTIMATE:
+            if not is_file(source):
+                raise UserError(f"{key}: the file {source!r} does not exist; name a TIFF or .npy, or write {ESTIMATE}")
+            try:
+                size = call(
+                    "celltraces.readers.reference_image:inspect_reference",
+                    source,
+                    {"offset": config["camera_offset"] or 0.0},
+                )
+            except UserError as error:
+                raise UserError(f"{key}: {error}") from None
+            for height, width, path in sorted(sizes):
+                if (height, width) != (size["height"], size["width"]):
+                    raise UserError(
+                        f"{key}: {source!r} is of {size['height']} x {size['width']} px, the frames of {path!r} of "
+                        f"{height} x {width}; a reference image is taken as the movie, with the same camera and binning"
+                    )
+        for dataset in datasets.values():
+            if len({tuple(shape(dataset, fov)[1:]) for fov in dataset.fovs}) > 1:
+                raise UserError(
+                    f"{key}: the FOVs of {dataset.path!r} differ in size, and so have no flat field in common"
+                )
+    return dict(sorted(found.items()))
+
+
+def _by_channel(
+    config: Mapping[str, Any], section: str, datasets: Mapping[str, Dataset]
+) -> Iterator[tuple[int, str, str]]:
+    """(channel, what is written for it, key) of a section of the config that names fluorescence channels."""
+    seen: set[int] = set()
+    _, fl = channels_of(datasets)
+    dataset = next(iter(datasets.values()))
+    for written, value in sorted(config[section].items()):
+        key = f"{section}.{written}"
+        channel = channel_index(int(written) if written.isdigit() else written, dataset.movie, key, dataset.path)
+        if channel not in fl:
+            raise UserError(f"{key}: channel {channel} is not among channels.fl, {NEEDS_FL[section]}")
+        if channel in seen:
+            raise UserError(f"{key}: channel {channel} is named twice; name every channel once")
+        seen.add(channel)
+        yield channel, value, key
 
 
 def _fields(path: str, allow_pickle: bool) -> shift_field.Fields:

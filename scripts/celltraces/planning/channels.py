@@ -70,7 +70,9 @@ class Arrays:
     """Names of the arrays in a FOV's images.zarr, in the order of the stages that make them."""
 
     raw: tuple[str, ...]  # as copied: phase contrast first
-    aligned: tuple[str, ...]  # fluorescence that later stages use: registered where there is a shift field
+    aligned: tuple[str, ...]  # fluorescence that later stages use: flat and registered, where this is asked for
+    flat: tuple[str, ...]  # divided by a flat field
+    to_register: tuple[str, ...]  # what registration moves: flat where there is a flat field
     registered: tuple[str, ...]
     labeled: tuple[str, ...]  # none without phase contrast
     tracked: tuple[str, ...]
@@ -79,23 +81,29 @@ class Arrays:
     laid_over: tuple[str, ...]  # fluorescence that movies show, and its background
 
 
-def arrays_of(config: Mapping[str, Any], pc: int | None, fl: Sequence[int], shifted: Collection[int]) -> Arrays:
-    """The arrays of every FOV of a run. shifted: the fluorescence channels that have a shift field."""
+def arrays_of(
+    config: Mapping[str, Any], pc: int | None, fl: Sequence[int], shifted: Collection[int], flat: Collection[int]
+) -> Arrays:
+    """The arrays of every FOV of a run. shifted: the channels with a shift field; flat: with a flat one."""
     raw = (() if pc is None else (paths.pc(pc),)) + tuple(map(paths.fl, fl))
-    aligned = tuple(paths.registered(channel) if channel in shifted else paths.fl(channel) for channel in fl)
+    evened = {channel: paths.flattened(channel) if channel in flat else paths.fl(channel) for channel in fl}
+    aligned = tuple(paths.registered(channel) if channel in shifted else evened[channel] for channel in fl)
     registered = tuple(map(paths.registered, shifted))
     labeled = () if pc is None else (paths.labeled(pc),)
     tracked = () if pc is None else (paths.tracked(pc),)
     backgrounds = tuple(map(paths.background, fl))
     shown = _shown_in_movies(config, fl)
+    made = tuple(map(paths.flattened, flat)) + registered
     return Arrays(
         raw,
         aligned,
+        tuple(map(paths.flattened, flat)),
+        tuple(evened[channel] for channel in shifted),
         registered,
         labeled,
         tracked,
         backgrounds,
-        images=raw if config["params"]["copy_only"] else raw + registered + labeled + tracked + backgrounds,
+        images=raw if config["params"]["copy_only"] else raw + made + labeled + tracked + backgrounds,
         laid_over=() if shown is None else (aligned[fl.index(shown)], paths.background(shown)),
     )
 

@@ -10,7 +10,7 @@ from typing import Any
 from celltraces.config.read_config import complete
 from celltraces.errors import UserError
 from celltraces.paths import Layout
-from celltraces.planning.calibration import shifts_of, spot_size
+from celltraces.planning.calibration import flat_fields_of, shifts_of, spot_size
 from celltraces.planning.channels import Arrays, arrays_of, channels_of, features_of, shapes
 from celltraces.planning.corrections import Corrections, find_corrections
 from celltraces.planning.dataset import Dataset
@@ -32,6 +32,7 @@ class Experiment:
     fl: tuple[int, ...]
     arrays: Arrays
     shifts: Mapping[int, Shift]  # by fluorescence channel
+    flat: Mapping[int, str]  # by fluorescence channel: the reference image of its flat field, or "estimate"
     flags: Mapping[str, Sequence[Flag]]  # rows of curation.csv, by dataset
     corrections: Corrections
     edits: Edits  # a person's, by FOV
@@ -80,14 +81,16 @@ def plan_experiment(
     config["params"] |= spot_size(config, datasets)
     pc, fl = channels_of(datasets)
     shifts = shifts_of(config, datasets)
+    flat = flat_fields_of(config, datasets)
     return Experiment(
         config=config,
         layout=layout,
         datasets=datasets,
         pc=pc,
         fl=fl,
-        arrays=arrays_of(config, pc, fl, shifts),
+        arrays=arrays_of(config, pc, fl, shifts, flat),
         shifts=shifts,
+        flat=flat,
         flags=read_curation(Path(layout.curation), shapes(datasets)),
         corrections=find_corrections(config, datasets),
         edits=find_edits(config, layout, datasets, of_run),

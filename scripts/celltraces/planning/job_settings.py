@@ -15,6 +15,7 @@ from typing import Any
 from celltraces.config.stage_settings import as_json, digests, is_model, is_network, stage_settings
 from celltraces.errors import UserError
 from celltraces.planning import resources
+from celltraces.planning.calibration import ESTIMATE
 from celltraces.planning.channels import features_of, pixel_size_um, planes, shape
 from celltraces.planning.dataset import Dataset
 from celltraces.planning.decisions import decided
@@ -112,6 +113,23 @@ def _register(experiment: Experiment, wildcards: Wildcards) -> dict[str, Any]:
     return register_settings(experiment.config, _place(experiment, wildcards)[0], experiment.shifts)
 
 
+def _flat_field(experiment: Experiment, wildcards: Wildcards) -> dict[str, Any]:
+    dataset, fov = _place(experiment, wildcards)
+    height, width = shape(dataset, dataset.fovs[0] if dataset.fovs else fov)[1:]
+    references = [source for source in experiment.flat.values() if source != ESTIMATE]
+    return {
+        "sources": {
+            str(channel): None if source == ESTIMATE else source for channel, source in experiment.flat.items()
+        },
+        "shape": [height, width],
+        "frames": sets.frames_for_flat_field(dataset, (height, width)),
+        "planes": planes(dataset, experiment.config["z"]),
+        "pyme": experiment.config["pyme"],
+        "raw": dataset.path,
+        "files": {**digests(references), dataset.path: dataset.identity},
+    }
+
+
 def _qc(experiment: Experiment, wildcards: Wildcards) -> dict[str, Any]:
     dataset, _ = _place(experiment, wildcards)
     return {"fovs": dataset.fovs, **quality_settings(experiment.config, dataset)}
@@ -131,6 +149,7 @@ def _named_files(config: Mapping[str, Any], dataset: Dataset) -> dict[str, str]:
     paths = [method.rpartition(":")[0] for method in methods if ":" in method]
     paths += config["plugins"]  # not shift fields: they count by their numbers, however these are written
     paths += [params[key] for key in ("recipe", "psf") if params[key]]
+    paths += [source for source in config["flat_field"].values() if source != ESTIMATE]
     return {**digests(paths), Path(dataset.path).name: dataset.identity}
 
 
@@ -352,7 +371,11 @@ def processing_record(config: Mapping[str, Any], dataset: Dataset) -> dict[str, 
     fovs = sorted((*dataset.fovs, *dataset.failed))
     times, source = frame_times(dataset, fovs[0], config["params"])
     return {
-        "params": {**config["params"], "z": config["z"], "plugins": config["plugins"], "chroma": config["chroma"]},
+        "params": {
+            **config["params"],
+            **{"z": config["z"], "plugins": config["plugins"], "chroma": config["chroma"]},
+            **({key: config[key] for key in ("flat_field", "camera_offset")} if config["flat_field"] else {}),
+        },
         "channels": channels,
         "fits": [
             {"column": column, **{key: settings[key] for key in ("model", "parameters")}}
@@ -395,6 +418,7 @@ OF_JOB: Mapping[str, Callable[[Experiment, Wildcards], dict[str, Any]]] = {
     "extract_taken_in": _extract_taken_in,
     "find_scale": _find_scale,
     "fit": _fit,
+    "flat_field": _flat_field,
     "index": _scales,
     "list_edits": _list_edits,
     "merge": _merge,

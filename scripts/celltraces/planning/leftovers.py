@@ -23,7 +23,9 @@ from celltraces.planning.targets import all_targets
 from celltraces.results.set_aside import SET_ASIDE
 
 OUR_FOLDERS = (LOGS, BENCHMARKS, CHECKSUMS, PLACES)
-ARRAY = r"(?P<array>(?:pc|fl|seg_labeled|seg_tracked|seg_corrected|seg_edited|fl_registered|fl_background)_ch_\d+)"
+ARRAY = (
+    r"(?P<array>(?:pc|fl|seg_labeled|seg_tracked|seg_corrected|seg_edited|fl_flat|fl_registered|fl_background)_ch_\d+)"
+)
 FOV = r"fov_(?P<fov>\d{3,})"
 COLUMN = r"\w+_ch_\d+"
 NOT_COUNTED = (".snakemake_timestamp",)
@@ -99,6 +101,7 @@ def _judge(experiment: Experiment, name: str, wanted: Collection[str]) -> Ours:
     columns = experiment.columns if traced else ()
     movie = f"overlay.{experiment.config['pictures']['movie_format']}"
     folder = layout.dataset.format(dataset=name)
+    flat = () if experiment.copy_only else experiment.flat
     samples, fits = _once_made(layout, name)
 
     arrays_of: dict[str, set[str]] = {}  # those that are asked for, by FOV
@@ -122,6 +125,8 @@ def _judge(experiment: Experiment, name: str, wanted: Collection[str]) -> Ours:
     rules: list[tuple[str, Callable[[re.Match[str]], bool]]] = [
         (r"\.movie\.json", lambda match: dataset is not None),
         (r"segmentation_scale\.json", lambda match: traced and finds_scale(experiment.config)),
+        (r"flat_field\.json", lambda match: dataset is not None and bool(flat)),
+        (r"flat_field_ch_(?P<flat>\d+)\.npy", lambda match: dataset is not None and int(match["flat"]) in flat),
         (r"report\.html|processing_config\.yaml|(qc|edits)\.csv", lambda match: False),
         (rf"{re.escape(name)}_(traces\.(csv|parquet)|stage_movement\.csv)", lambda match: False),
         (r"preview/(preview\.(png|csv)|preview_(frames|pairs)\.csv|segmentations/.+\.zip)", lambda match: traced),

@@ -24,6 +24,8 @@ FRAMES = {
     "segment_learned_large": 340,
     "segment_cellpose": 400,
     "track": 40,
+    "flat_field": 80,
+    "flatten": 60,
     "register": 80,
     "background": 60,
     "crop": 40,
@@ -61,6 +63,7 @@ MINUTES_PER_MEGAPIXEL = {
     "segment_learned_large": 5,
     "segment_cellpose": 2,  # at a diameter of 30 px, where one thread takes 50 s; 12 s at 60 px
     "track": 0.003,
+    "flatten": 0.007,
     "register": 0.03,
     "background": 0.007,
     "crop": 0.013,

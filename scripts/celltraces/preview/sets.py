@@ -25,6 +25,7 @@ USED_BY = {"logstd": PARAMETERS, **dict.fromkeys(("deepsea", "cellpose"), ("min_
 STEP = {"logstd_window_size": 2, "morph_size": 2, "morph_iterations": 2}
 MOST_FRAMES, MOST_SETS = 24, 16  # more do not fit on a picture
 SCALE_FRAMES = 4  # a network looks at each at several scales, some 6 s
+FLAT_FIELD_FRAMES = 96  # that a flat field is estimated from, so that memory and time are bounded
 LONGEST_NAME = 20  # characters of a method in the name of a file
 
 Set = Mapping[str, Any]  # a value for each of KEYS
@@ -132,7 +133,17 @@ def frames_for_scale(dataset: Any) -> list[tuple[int, int]]:
     return chosen
 
 
-def _evenly_spaced(items: Sequence[int], n: int) -> list[int]:
+def frames_for_flat_field(dataset: Any, shape: tuple[int, int]) -> list[tuple[int, int]]:
+    """(FOV, frame) from which a flat field is estimated: spread over all FOVs of the file of this size, and over time.
+
+    They do not depend on which FOVs are processed, so that a run with further ones makes the others not anew.
+    """
+    movie = dataset.movie
+    alike = [at for at, fov in enumerate(movie.fovs) if (fov["height"], fov["width"]) == shape]
+    return _evenly_spaced([(fov, frame) for fov in alike for frame in range(movie.n_frames)], FLAT_FIELD_FRAMES)
+
+
+def _evenly_spaced(items: Sequence[Any], n: int) -> list[Any]:
     """`n` of the items, evenly spread from the first to the last; the middle one for n = 1."""
     if n == 1 or len(items) <= 1:
         return [items[len(items) // 2]] if items else []

@@ -10,7 +10,7 @@ import numpy as np
 from celltraces import paths
 from celltraces.frames import coverage, exposure, stage_movement
 from celltraces.labels import left_out
-from celltraces.results import time_checks
+from celltraces.results import time_checks, vignetting
 from celltraces.storage.frames import Frames
 
 COLUMNS = ("fov", "frame", "check", "value", "limit")
@@ -113,6 +113,18 @@ def check_fovs(arrays: Mapping[int, Frames], *, qc_brightness: float) -> Finding
     for fov, level in levels.items():
         if len(levels) > 2 and _differs(level, usual, qc_brightness):
             yield Finding(fov, None, f"brightness_{arrays[fov].path.parent.name}", level / usual, qc_brightness)
+
+
+def check_vignetting(
+    fov: int, name: str, backgrounds: Sequence[Frames], *, qc_vignetting: float, offset: float = 0.0
+) -> Findings:
+    """A channel without a flat field whose background is darker at the rim than in the middle, by so large a share.
+
+    backgrounds: of all FOVs of the dataset. One row, for the first FOV. offset: the camera's, in counts.
+    """
+    share = vignetting.rim_darkness(backgrounds, offset)
+    if share is not None and share > qc_vignetting:
+        yield Finding(fov, None, f"vignetting_{name}", share, qc_vignetting)
 
 
 def check_stacks(arrays: Mapping[int, Frames]) -> Findings:

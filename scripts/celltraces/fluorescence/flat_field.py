@@ -1,0 +1,137 @@
+"""Estimate how evenly a field is lit from the background of many frames, and divide frames by it.
+
+A frame is offset + gain * light: the offset is what the camera adds to every pixel, the gain (at most 1, one for the
+whole dataset) what a pixel sees of the light, less at the rim where the optics vignette.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from celltraces.errors import UserError
+
+ATTRIBUTE = "flat_field"  # of a corrected array
+DARKEST = 0.05  # of the brightest place: a gain below would make noise of the frame
+GRID = 64  # rows and columns of a background that are looked at, at most
+_DEGREE = 6  # of the polynomial in y and x that the gain is
+_FEWEST = 8  # frames from which the camera's offset is found
+_SURE = 0.03  # relative standard error of the light, above which the offset is not known
+
+
+class Field(NamedTuple):
+    """A gain, (h, w) float32 with a maximum of about 1, and the camera's offset in counts; None: not known."""
+
+    gain: NDArray[np.float32]
+    offset: float | None
+
+
+def on_grid(surface: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Means of a smooth surface (H, W) on a grid of at most 64 rows and columns."""
+    height, width = (min(side, GRID) for side in surface.shape)
+    return cv2.resize(surface, (width, height), interpolation=cv2.INTER_AREA).astype(np.float64)
+
+
+def estimate(
+    backgrounds: Sequence[NDArray[np.float64]], shape: tuple[int, int], offset: float | None = None
+) -> Field | None:
+    """The gain of a dataset, of `shape` (H, W), from backgrounds of frames on a grid, (h, w) counts each.
+
+    offset: the camera's, in counts. None finds it where the frames differ in brightness: what they have in common,
+    however bright they are, is the camera's. Where they do not, it is taken as 0, and the gain is nearer to 1 than it
+    should be. Returns None where a background is nowhere above the offset.
+    """
+    stack = np.array(backgrounds)
+    found = offset if offset is not None else find_offset(stack)
+    light = stack - (found or 0.0)
+    level = light.mean(axis=(1, 2))
+    if not len(stack) or (level <= 0).any():
+        return None
+    # what moves between frames and FOVs (light of the medium, of cells) is not in the median of all
+    pattern = np.median(light / level[:, None, None], axis=0)
+    gain = _polynomial(pattern, shape)
+    if gain.max() <= 0:
+        return None
+    return Field((gain / gain.max()).astype(np.float32), found)
+
+
+def find_offset(backgrounds: NDArray[np.float64]) -> float | None:
+    """The camera's offset in counts from (N, h, w) backgrounds of different brightness; None: they do not tell it.
+
+    A frame's contrast between bright and dark places is proportional to its light: the mean level at which the
+    contrast would vanish is the offset.
+    """
+    if len(backgrounds) < _FEWEST:
+        return None
+    level = backgrounds.mean(axis=(1, 2))
+    rest = backgrounds - level[:, None, None]
+    pattern = np.median(rest / level[:, None, None], axis=0)
+    pattern -= pattern.mean()
+    contrast = np.einsum("nyx,yx->n", rest, pattern)
+    spread = np.sum((level - level.mean()) ** 2)
+    if spread <= 0 or not pattern.any():
+        return None
+    slope = np.sum((level - level.mean()) * contrast) / spread
+    if slope <= 0:
+        return None
+    scatter = contrast - contrast.mean() - slope * (level - level.mean())
+    error = np.sqrt(np.sum(scatter**2) / (len(level) - 2) / spread)
+    if error > _SURE * slope:
+        return None
+    offset = level.mean() - contrast.mean() / slope
+    return float(np.clip(offset, 0.0, 0.9 * backgrounds.min()))
+
+
+def from_reference(image: NDArray[np.float32], offset: float = 0.0) -> NDArray[np.float32]:
+    """The gain that a picture (H, W) of something evenly bright shows; offset: the camera's, which is in it.
+
+    1 is the brightest place, of a size of a fiftieth of the picture, so that noise is not taken for it. Raises
+    UserError where the picture is dark.
+    """
+    light = image.astype(np.float32) - np.float32(offset)
+    smooth = cv2.GaussianBlur(light, (0, 0), max(min(light.shape) / 50, 0.5), borderType=cv2.BORDER_REPLICATE)
+    gain = light / smooth.max()
+    if not (np.isfinite(gain).all() and light.min() > 0):
+        raise UserError(
+            f"its lowest value is {image.min():g}, with a camera_offset of {offset:g}; all pixels must be above it"
+        )
+    if gain.min() < DARKEST:
+        raise UserError(
+            f"its darkest pixel has {gain.min():.1%} of the brightest place; allowed: at least {DARKEST:.0%}"
+        )
+    return gain
+
+
+def corrected(image: NDArray[np.uint16], gain: NDArray[np.float32], offset: float) -> NDArray[np.uint16]:
+    """A frame (H, W) as if the field were lit everywhere as at its brightest place; the offset stays in it."""
+    light = (image.astype(np.float32) - np.float32(offset)) / gain + np.float32(offset)
+    return np.clip(np.rint(light), 0, 65535).astype(np.uint16)
+
+
+def describe(source: str, field: Field, n_frames: int | None) -> dict[str, Any]:
+    """What the attributes of a corrected array say: where the gain is from, and how far it goes down."""
+    return {
+        "from": source,
+        "camera_offset": round(float(field.offset or 0.0), 4),
+        "lowest_gain": round(float(field.gain.min()), 4),
+        "frames": n_frames,
+    }
+
+
+def _polynomial(pattern: NDArray[np.float64], shape: tuple[int, int]) -> NDArray[np.float64]:
+    """The polynomial in y and x nearest to a pattern on a grid (h, w), on (H, W) pixels of the same field."""
+    degrees = np.add.outer(np.arange(_DEGREE + 1), np.arange(_DEGREE + 1)) <= _DEGREE
+    y, x = (np.polynomial.legendre.legvander(_middles(side), _DEGREE) for side in pattern.shape)
+    terms = np.einsum("yi,xj->yxij", y, x)[:, :, degrees].reshape(pattern.size, -1)
+    coefficients = np.zeros(degrees.shape)
+    coefficients[degrees] = np.linalg.lstsq(terms, pattern.ravel(), rcond=None)[0]
+    return np.polynomial.legendre.leggrid2d(*map(_middles, shape), coefficients)
+
+
+def _middles(n: int) -> NDArray[np.float64]:
+    """Where the middles of `n` pixels in a row lie, from -1 to 1 over the row."""
+    return (2 * np.arange(n) + 1) / n - 1

@@ -1,0 +1,45 @@
+"""Find channels whose background is darker at the rim of the field than in its middle, in all FOVs alike."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from celltraces.storage.frames import Frames
+
+FRAMES = 24  # of a channel, over all FOVs, that are looked at
+GRID = 48  # about as many rows and columns of a background, which is smooth
+DARK, BRIGHT = 0.2, 95.0  # percentiles: what the rim is, and the middle
+
+
+def rim_darkness(backgrounds: Sequence[Frames], offset: float = 0.0) -> float | None:
+    """Share by which the background of a channel is darker at the rim than in the middle; None: there is no light.
+
+    backgrounds: those of all FOVs, (T, H, W) float32 each; FOVs of another size than the first are passed over.
+    offset: the camera's, in counts. Only what all frames have in common counts, and of that what is alike on opposite
+    sides: light that is brighter on one side alone is not the optics'.
+    """
+    shape = backgrounds[0].shape[1:]
+    alike = [frames for frames in backgrounds if frames.shape[1:] == shape]
+    places = [
+        (at, frame) for at, frames in enumerate(alike) for frame in range(frames.shape[0]) if frames.present(frame)
+    ]
+    step = max(1, min(shape) // GRID)
+    patterns = []
+    for at, frame in places[:: -(-len(places) // FRAMES) or 1]:
+        surface = alike[at].read(frame)[step // 2 :: step, step // 2 :: step] - offset
+        middle = _middle(surface)
+        if middle > 0:
+            patterns.append(surface / middle)
+    if not patterns:
+        return None
+    common = np.median(patterns, axis=0)
+    even = (common + common[::-1, ::-1]) / 2
+    return float(1 - np.percentile(even, DARK) / _middle(even))
+
+
+def _middle(values: np.ndarray) -> float:
+    """What is bright in the third of the rows and columns in the middle."""
+    inner = tuple(slice(side // 3, side - side // 3) for side in values.shape)
+    return float(np.percentile(values[inner], BRIGHT))

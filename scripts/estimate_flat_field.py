@@ -1,0 +1,85 @@
+"""Before backgrounds: how evenly the field of each channel is lit, from a reference image or from the movie itself."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from celltraces.errors import UserError
+from celltraces.files import whole, write_text
+from celltraces.fluorescence import flat_field
+from celltraces.fluorescence.background import estimate_background
+from celltraces.frames import coverage
+from celltraces.preview.frames import read_covered
+from celltraces.readers.movie_file import open_movie
+from celltraces.readers.reference_image import read_reference
+from celltraces.runs import job
+
+
+def backgrounds_of(
+    raw: Path, channel: int, frames: Sequence[tuple[int, int]], planes: Sequence[int | None], pyme: Mapping[str, Any]
+) -> list[np.ndarray]:
+    """The backgrounds of some frames (FOV, frame) of a channel, on a grid; frames that cannot be read are left out."""
+    found = []
+    with open_movie(raw, pyme) as read:
+        for fov, frame in frames:
+            try:
+                covered = read_covered(read, fov, frame, channel, planes)
+            except UserError as error:
+                job.log.warning("channel %d: FOV %d frame %d is passed over: %s", channel, fov, frame, error)
+                continue
+            if covered is None:
+                continue
+            image, boxes = covered
+            hidden = coverage.mask_of_boxes(boxes, image.shape) if boxes else None
+            surface = estimate_background(image, hidden, background_dilation=0)
+            if surface is not None:
+                found.append(flat_field.on_grid(surface))
+    return found
+
+
+def main(
+    outputs: Sequence[str],
+    summary: str,
+    sources: Mapping[str, str | None],
+    *,
+    raw: str,
+    frames: Sequence[tuple[int, int]],
+    shape: Sequence[int],
+    planes: Sequence[int | None],
+    pyme: Mapping[str, Any],
+    camera_offset: float | None,
+) -> None:
+    """Write a gain (H, W) float32 for each channel of `sources` (a file; None: from the movie), and its origin."""
+    described = {}
+    for (channel, source), output in zip(sorted(sources.items(), key=lambda of: int(of[0])), outputs, strict=True):
+        if source is None:
+            found = backgrounds_of(Path(raw), int(channel), frames, planes, pyme)
+            field = flat_field.estimate(found, (shape[0], shape[1]), camera_offset) if found else None
+            if field is None or field.gain.min() < flat_field.DARKEST:
+                raise UserError(
+                    f"flat_field.{channel}: the {len(found)} frames of {raw!r} that show background do not tell how "
+                    "the field is lit; correct camera_offset, or give a reference image"
+                )
+            if field.offset is None:
+                job.log.warning(
+                    "channel %s: the frames are too much alike in brightness to tell the camera's offset from light; "
+                    "it is taken as 0, so that too little may be corrected: set camera_offset",
+                    channel,
+                )
+            details = flat_field.describe("estimate", field, len(found))
+        else:
+            field = flat_field.Field(read_reference(Path(source), camera_offset or 0.0), camera_offset)
+            details = flat_field.describe(Path(source).name, field, None)
+        described[channel] = details
+        with whole(Path(output)) as partial, open(partial, "wb") as file:
+            np.save(file, field.gain)
+        job.log.info("channel %s: %s", channel, json.dumps(details))
+    write_text(Path(summary), json.dumps(described, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    with job.running(snakemake) as settings:
+        main(snakemake.output.gains, snakemake.output.summary, **settings)
