@@ -350,7 +350,7 @@ def divided(experiment, tmp_path_factory):
     from demo.make_demo import write_experiment
 
     rng = np.random.default_rng(4)
-    frames = movie(lambda frame: dividing(frame, radius=18, apart=1.6, leaving=1.0), 20)
+    frames = movie(lambda frame: dividing(frame, radius=16, apart=1.6, leaving=1.0), 20)
 
     def plane(fov, frame, channel, z=0):
         inside = frames[frame] > 0
