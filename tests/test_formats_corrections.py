@@ -163,6 +163,7 @@ def test_the_life_of_a_correction(done):
     (line,) = {line for line in lines if line.startswith("apply_corrections: ")}
     assert "corrections/small_fov_000.zip: cells.json, entry 3: t is 8, and the frames are 0 to 7; correct it" in line
     assert "Traceback" not in outcome.text
+    assert "small/report.html (1 of 2 FOVs, " in outcome.text  # what is there of FOV 0 is from before
     gone = {name for name in differences(previous, snapshot(done)) if "seg_corrected" not in name}
     tables = {name for name in gone if "/" not in name} - {"processing_config.yaml"}
     assert "# Missing FOVs: 0 (failed)" in (done.folder / "results/small/all_area_ch_0.csv").read_text()

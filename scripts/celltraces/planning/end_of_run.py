@@ -67,12 +67,22 @@ def _cells(experiment: Experiment, datasets: Sequence[Dataset]) -> str:
         return ""
     found, kept, n_fovs, n_known = 0, 0, sum(len(dataset.fovs) for dataset in datasets), 0
     for dataset in datasets:
-        for fov in map(fov_text, dataset.fovs):
-            with suppress(UserError, OSError, ValueError, KeyError):  # a FOV that failed has none
+        failed = _failed(Path(experiment.layout.quality.format(dataset=dataset.name)))
+        for fov in (fov_text(fov) for fov in dataset.fovs if fov not in failed):
+            with suppress(UserError, OSError, ValueError, KeyError):  # there is none of a FOV that has always failed
                 known = read_digest(Path(experiment.layout.digest.format(dataset=dataset.name, fov=fov)))
                 n_known, found, kept = n_known + 1, found + known.get("tracked", 0), kept + known.get("kept", 0)
     fovs = f"{n_fovs} FOV{'s' * (n_fovs != 1)}" if n_known == n_fovs else f"{n_known} of {n_fovs} FOVs"
     return f" ({fovs}, {kept:,} of {found:,} cells kept)"
+
+
+def _failed(quality: Path) -> set[int]:
+    """The FOVs that the table of checks names as failed; what lies there of one is from an earlier run."""
+    try:
+        with open(quality, encoding="utf-8", newline="") as file:
+            return {int(row["fov"]) for row in csv.DictReader(file) if row["check"] == "failed"}
+    except (OSError, ValueError, KeyError, TypeError):
+        return set()
 
 
 def _fits(experiment: Experiment, datasets: Sequence[Dataset]) -> Iterator[str]:
