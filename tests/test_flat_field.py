@@ -276,7 +276,9 @@ def test_frames_that_cannot_be_had_are_passed_over(movies, experiment):
     assert len(found) == len(frames)
     for (fov, frame), grid in zip(frames, found, strict=True):
         true = flat_field.on_grid(experiment.background(fov, frame, 1))
-        np.testing.assert_allclose(grid, true, rtol=0.02)
+        error = np.abs(grid / true - 1)
+        assert np.quantile(error, 0.98) < 0.02
+        assert error.max() < 0.04  # in the corners, beyond the middles of the last tiles, where light falls most
 
 
 def test_the_field_is_replaced_by_its_offset_only_where_known():

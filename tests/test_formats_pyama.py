@@ -36,7 +36,7 @@ def test_the_tree_of_the_documentation(exported):
         assert names == {
             *(f"small_fov_{fov}_{kind}.npy" for kind in kinds),
             *(f"small_fov_{fov}_crops.h5", f"small_fov_{fov}_traces.csv"),
-            f"small_fov_{fov}_digest.zip",  # of the report
+            *(f"small_fov_{fov}_digest.zip", f"small_fov_{fov}_lineage.csv"),  # of the report; who came from whom
         }
     assert {"params", "channels"} <= set(yaml.safe_load((folder / "processing_config.yaml").read_text()))
 

@@ -52,7 +52,7 @@ def test_one_damaged_file_is_named_and_made_new(done, name):
     outcome = done.run(None, "verify")
     assert outcome.code != 0
     assert f"results/{name}: changed since it was written\n" in outcome.text
-    assert "verify: 1 file or result is not as written; run the command above\n" in outcome.text
+    assert "verify: 1 file or result is not as written; run the command above; log: " in outcome.text
     assert "verify: :" not in outcome.text
     assert "the same command again" not in outcome.text  # that would only look once more
     assert run_remedy(done, outcome) == 0

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
 
+from celltraces.frames import coverage
 from celltraces.storage.frames import Frames
 
 FRAMES = 24  # of a channel, over all FOVs, that are looked at
@@ -18,7 +20,7 @@ def rim_darkness(backgrounds: Sequence[Frames], offset: float = 0.0) -> float | 
 
     backgrounds: those of all FOVs, (T, H, W) float32 each; FOVs of another size than the first are passed over.
     offset: the camera's, in counts. Only what all frames have in common counts, and of that what is alike on opposite
-    sides: light that is brighter on one side alone is not the optics'.
+    sides: light that is brighter on one side alone is not the optics'. Pixels that were not imaged do not count.
     """
     shape = backgrounds[0].shape[1:]
     alike = [frames for frames in backgrounds if frames.shape[1:] == shape]
@@ -28,18 +30,22 @@ def rim_darkness(backgrounds: Sequence[Frames], offset: float = 0.0) -> float | 
     step = max(1, min(shape) // GRID)
     patterns = []
     for at, frame in places[:: -(-len(places) // FRAMES) or 1]:
-        surface = alike[at].read(frame)[step // 2 :: step, step // 2 :: step] - offset
+        surface = alike[at].read(frame) - np.float32(offset)
+        surface[coverage.mask_of_boxes(coverage.of_frame(alike[at].attributes, frame), shape)] = np.nan
+        surface = surface[step // 2 :: step, step // 2 :: step]
         middle = _middle(surface)
         if middle > 0:
             patterns.append(surface / middle)
     if not patterns:
         return None
-    common = np.median(patterns, axis=0)
+    common = np.median(patterns, axis=0)  # NaN where any frame has no data
     even = (common + common[::-1, ::-1]) / 2
-    return float(1 - np.percentile(even, DARK) / _middle(even))
+    middle = _middle(even)
+    return float(1 - np.nanpercentile(even, DARK) / middle) if middle > 0 else None
 
 
 def _middle(values: np.ndarray) -> float:
-    """What is bright in the third of the rows and columns in the middle."""
-    inner = tuple(slice(side // 3, side - side // 3) for side in values.shape)
-    return float(np.percentile(values[inner], BRIGHT))
+    """What is bright in the third of the rows and columns in the middle; NaN where nothing is known there."""
+    inner = values[tuple(slice(side // 3, side - side // 3) for side in values.shape)]
+    known = inner[np.isfinite(inner)]
+    return float(np.percentile(known, BRIGHT)) if known.size else math.nan
