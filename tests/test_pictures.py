@@ -410,10 +410,15 @@ def test_a_cell_that_a_person_refused_is_dark_and_in_no_plot(finished):
     [
         ({"fl": 3}, "pictures.fl: channel 3 is not among channels.fl; there are 1, GFP"),
         ({"movie_format": "avi"}, "pictures.movie_format: 'avi' is not one of gif, mp4"),
-        ({"movie_width": 20}, "pictures.movie_width: 20 is not allowed; allowed: at least 64, at most 4096 px"),
+        (
+            {"movie_width": 20},
+            "pictures.movie_width: 20 is not allowed; allowed: at least 64, at most 4096 px; for example "
+            "movie_width: 800",
+        ),
         (
             {"movie_speed": 60},
-            "pictures.movie_speed: 60 is not allowed; allowed: at least 1, at most 50 frames per second",
+            "pictures.movie_speed: 60 is not allowed; allowed: at least 1, at most 50 frames per second; for example "
+            "movie_speed: 10",
         ),
         ({"speed": 6}, "pictures.speed: unknown key; did you mean movie_speed?"),
     ],

@@ -10,7 +10,7 @@ import math
 import os
 import struct
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
@@ -151,6 +151,17 @@ class Pages:
         return self._open[file]
 
 
+def _can_decode(decoders: Mapping[int, Callable[[bytes], Any]], compression: int) -> bool:
+    """Whether there is a decoder; one whose package is missing says so when it is called."""
+    try:
+        decoders[compression](b"")
+    except (KeyError, ImportError):
+        return False
+    except Exception:
+        return True  # nothing is no compressed data, and the decoder says so
+    return True
+
+
 def refuse_page(page: TiffPage, path: Path, size: int) -> None:
     """Raise UserError for pixels that are no grey levels or cannot be decoded, ValueError for what contradicts.
 
@@ -165,13 +176,11 @@ def refuse_page(page: TiffPage, path: Path, size: int) -> None:
     name = getattr(page.compression, "name", str(page.compression))
     if name in LOSSY:
         raise UserError(f"'{path}': its pixels are compressed with loss ({name}); export the movie without compression")
-    try:
-        TIFF.DECOMPRESSORS[page.compression]
-    except KeyError:
+    if not _can_decode(TIFF.DECOMPRESSORS, page.compression):
         raise UserError(
             f"'{path}' is compressed as {name}, which needs the package imagecodecs: install it beside the workflow "
             "(`pip install imagecodecs`), or save the file without compression or with ZIP (deflate)"
-        ) from None
+        )
     if page.imagedepth != 1 or page.imagelength < 1 or page.imagewidth < 1:
         raise ValueError(f"page {page.index} has no pixels, or several planes in one")
     n_bytes = page.imagelength * page.imagewidth * page.dtype.itemsize
