@@ -141,7 +141,8 @@ def suspicion(
     wrong with a fit. origins: parent and frame of birth of the cells that have a parent; a mother ends where she does
     and her daughters begin there for that reason.
     """
-    mothers = {parent for parent, _ in (origins or {}).values()}
+    daughters = origins or {}
+    mothers = {parent for parent, _ in daughters.values()}
     scores, reasons = [], []
     largest = {frame: int(cells.areas[:, frame].argmax()) for frame in too_large if cells.ids.size and frame < n_frames}
     for row, valid in enumerate(cells.valid):
@@ -151,8 +152,7 @@ def suspicion(
             boxes, areas = cells.boxes[row, frames].astype(float), cells.areas[row, frames].astype(float)
             found += _jumps(frames, areas, boxes)
             cell = int(cells.ids[row])
-            explained = ("begins late",) * (cell in (origins or {})) + ("ends early",) * (cell in mothers)
-            found += [end for end in _ends(frames, boxes, cells.shape, n_frames) if end[2] not in explained]
+            found += _ends(frames, boxes, cells.shape, n_frames, born=cell in daughters, divides=cell in mothers)
             found += [(1.0, frame, "cell_size") for frame, at in largest.items() if at == row]
             in_tables = {*cells.stored[row, frames].tolist()}
             if len(in_tables) == 1 and (words := (fits or {}).get(*in_tables)):
@@ -182,12 +182,17 @@ def _jumps(frames: np.ndarray, areas: np.ndarray, boxes: np.ndarray) -> list[tup
     return found
 
 
-def _ends(frames: np.ndarray, boxes: np.ndarray, shape: tuple[int, int], n_frames: int) -> list[tuple[float, int, str]]:
-    """A track that begins late or ends early although the cell does not come from, or leave through, the edge."""
+def _ends(
+    frames: np.ndarray, boxes: np.ndarray, shape: tuple[int, int], n_frames: int, *, born: bool, divides: bool
+) -> list[tuple[float, int, str]]:
+    """A track that begins late or ends early although the cell does not come from, or leave through, the edge.
+
+    born, divides: the cell begins as a daughter, ends as a mother.
+    """
     found = []
-    for at, edge, words in ((0, 0, "begins late"), (-1, n_frames - 1, "ends early")):
+    for at, edge, words, explained in ((0, 0, "begins late", born), (-1, n_frames - 1, "ends early", divides)):
         away = boxes[at].min() > MARGIN and boxes[at][2] < shape[0] - MARGIN and boxes[at][3] < shape[1] - MARGIN
-        if frames[at] != edge and away:
+        if frames[at] != edge and away and not explained:
             found.append((0.5, int(frames[at]), words))
     return found
 

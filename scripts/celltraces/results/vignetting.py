@@ -28,11 +28,12 @@ def rim_darkness(backgrounds: Sequence[Frames], offset: float = 0.0) -> float | 
         (at, frame) for at, frames in enumerate(alike) for frame in range(frames.shape[0]) if frames.present(frame)
     ]
     step = max(1, min(shape) // GRID)
+    grid = (slice(step // 2, None, step),) * 2
     patterns = []
     for at, frame in places[:: -(-len(places) // FRAMES) or 1]:
-        surface = alike[at].read(frame) - np.float32(offset)
-        surface[coverage.mask_of_boxes(coverage.of_frame(alike[at].attributes, frame), shape)] = np.nan
-        surface = surface[step // 2 :: step, step // 2 :: step]
+        surface = alike[at].read(frame)[grid] - offset
+        uncovered = coverage.mask_of_boxes(coverage.of_frame(alike[at].attributes, frame), shape)
+        surface[uncovered[grid]] = np.nan
         middle = _middle(surface)
         if middle > 0:
             patterns.append(surface / middle)
