@@ -8,8 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from celltraces.features.trace_table import Chosen, trace_lines
-from celltraces.features.user_features import load_plugin
+from celltraces.features.trace_table import choose, trace_lines
 from celltraces.files import write_text
 from celltraces.labels import lineage
 from celltraces.runs import job
@@ -28,13 +27,11 @@ def main(
     plugins: Sequence[str],
     **settings: Any,
 ) -> None:
-    for plugin in plugins:
-        load_plugin(plugin)
-    by_channel = tuple((channel, tuple(names)) for channel, names in chosen)
+    wanted = choose(pc, chosen, plugins)
     origins = lineage.read_table(Path(lineage_table))
     born = origins if lineage_columns else None
     with open_store(Path(cells)) as get:
-        lines = list(trace_lines(get, fov, Chosen(pc, by_channel, bool(plugins)), born, origins, **settings))
+        lines = list(trace_lines(get, fov, wanted, born, origins, **settings))
     write_text(Path(output), "\n".join(lines) + "\n")
     job.log.info("%d rows", len(lines) - 1)
 

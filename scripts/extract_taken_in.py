@@ -10,8 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from celltraces.features.trace_table import Chosen, header, lines_of_cells
-from celltraces.features.user_features import load_plugin
+from celltraces.features.trace_table import choose, header, lines_of_cells
 from celltraces.files import write_text
 from celltraces.labels import lineage
 from celltraces.results.curation import taken_in
@@ -36,9 +35,7 @@ def main(
     **settings: Any,
 ) -> None:
     """min_frames and border_margin leave nothing out here; they say which cells are in the traces."""
-    for plugin in plugins:
-        load_plugin(plugin)
-    wanted = Chosen(pc, tuple((channel, tuple(names)) for channel, names in chosen), bool(plugins))
+    wanted = choose(pc, chosen, plugins)
     born = lineage.read_table(Path(lineage_table)) if lineage_columns else None
     numbers = taken_in(Path(decisions), set(pd.read_csv(traces, usecols=["cell"])["cell"].tolist()))
     with open_store(Path(cells)) as get:

@@ -10,6 +10,7 @@ import numpy as np
 from celltraces import paths
 from celltraces.features import cell_features
 from celltraces.features.filters import near_edge, too_short
+from celltraces.features.user_features import load_plugin
 from celltraces.frames import coverage
 from celltraces.labels import lineage
 from celltraces.runs import job
@@ -34,6 +35,13 @@ class Chosen:
     @property
     def columns(self) -> list[str]:
         return [f"{name}_ch_{channel}" for channel, names in self.by_channel for name in names]
+
+
+def choose(pc: int, chosen: Sequence[tuple[int, Sequence[str]]], plugins: Sequence[str]) -> Chosen:
+    """The features by channel as settings name them, with those of the user's files `plugins`, which are loaded."""
+    for plugin in plugins:
+        load_plugin(plugin)
+    return Chosen(pc, tuple((channel, tuple(names)) for channel, names in chosen), bool(plugins))
 
 
 def without_data(attributes: Mapping[str, Any], mask: np.ndarray, frames: np.ndarray) -> np.ndarray:
