@@ -5,7 +5,7 @@
 # make test-fast  those that run no workflow, in a minute
 # make curate RESULTS=results  a page to browse results and correct cells
 # make evaluate  what each method of segmentation and tracking is worth; CTC=path: on a folder of the Cell Tracking Challenge
-# make bench   what each stage costs    make torture kills runs 200 times and compares; 50,000 damaged files
+# make bench   what each stage costs    make torture kills runs 200 times and compares; 50,000 damaged files; new values for properties
 # make test-peers reads what is exported with other programs, in environments of their own
 # make slurm   the environment with the Slurm plugin                 make test-slurm starts a real Slurm here and tests with it
 # make lock    new pins (maintainers)
@@ -100,6 +100,7 @@ test-slurm:
 
 torture:
 	CELLTRACES_KILLS=200 CELLTRACES_FUZZ=5000 $(DEV)/python -m pytest -s -m torture
+	CELLTRACES_FUZZ=5000 $(DEV)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m unit
 
 lint: demo/.done
 	$(DEV)/ruff check .

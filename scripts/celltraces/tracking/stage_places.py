@@ -153,6 +153,8 @@ def _common_step(before: np.ndarray, after: np.ndarray, shape: tuple[int, ...]) 
     if min(len(before), len(after)) < LEAST_COMMON or _explained(before, after, nothing, shape) >= POOR:
         return nothing
     found = [(_explained(before, after, step, shape), step) for step in _candidates(before, after)]
+    if not found:  # no box of one frame is of like size with one of the other
+        return nothing
     value, best = max(found, key=lambda one: one[0])
     near = _usual_side(before) / 2
     others = [other for other, step in found if np.abs(step - best).max() > near]
@@ -164,7 +166,7 @@ def _common_step(before: np.ndarray, after: np.ndarray, shape: tuple[int, ...]) 
 
 
 def _candidates(before: np.ndarray, after: np.ndarray) -> list[np.ndarray]:
-    """The displacements (y, x) that occur most often between boxes of like size, in whole pixels."""
+    """The displacements (y, x) that occur most often between boxes of like size, in whole pixels; [] if none are."""
     sides = [(boxes[:, 2:] - boxes[:, :2]).astype(np.float32) for boxes in (before, after)]
     alike = np.ones((len(before), len(after)), bool)
     for axis in range(2):
