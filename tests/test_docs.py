@@ -14,7 +14,7 @@ from celltraces.report.texts import CHECKS
 
 PACKAGE = ROOT / "scripts/celltraces"
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", ROOT / "config/README.md", *sorted(ROOT.glob("docs/*.md"))]
-README = (ROOT / "README.md").read_text(encoding="utf-8")
+PARAMETERS = (ROOT / "docs/parameters.md").read_text(encoding="utf-8")
 FOLDERS = ("benchmarks", "config", "docs", "envs", "profiles", "rules", "scripts", "tests")
 OLD_RELEASE = "envs/pyama.yaml"  # named by CHANGELOG.md, since it is there no longer
 OF_USERS = ("my_", "path/to/", "plugins/")  # how the pages call files that users write
@@ -83,12 +83,11 @@ def test_every_page_can_be_reached_from_readme():
     assert [page.name for page in PAGES if page.name not in names] == []
 
 
-def test_readme_names_every_parameter():
+def test_the_table_names_every_parameter():
     schema = load_schema()["properties"]
     parts = ("params", "pictures", "report")
     parameters = {name for name in schema if name not in parts}.union(*(schema[part]["properties"] for part in parts))
-    table = section(README, "Where each parameter is")
-    assert sorted(name for name in parameters if f"`{name}`" not in table) == []
+    assert sorted(name for name in parameters if f"`{name}`" not in PARAMETERS) == []
 
 
 def test_config_yaml_names_every_key():
@@ -102,16 +101,16 @@ def test_config_yaml_names_every_key():
     assert [k for k, there in keys(load_schema(), shipped) if not there and not k.startswith("preview.vary.")] == []
 
 
-def test_rules_in_readmes_table_are_rules():
+def test_rules_in_the_table_of_parameters_are_rules():
     rules = {
         name
         for file in [ROOT / "Snakefile", *ROOT.glob("rules/*.smk")]
         for name in re.findall(r"^ *rule (\w+):", file.read_text(encoding="utf-8"), re.MULTILINE)
     }
-    rows = re.findall(r"^\|[^|]+\|([^|]+)\|", section(README, "Where each parameter is"), re.MULTILINE)
+    rows = re.findall(r"^\|[^|]+\|([^|]+)\|", PARAMETERS, re.MULTILINE)
     named = {name for row in rows for name in re.findall(r"`(\w+)`", row)}
     assert named - rules == set()
-    # Targets that only gather, the record of a run, and what `What comes out` names as commands.
+    # Targets that only gather, the record of a run, and what other pages name as commands.
     assert rules - named == {"all", "preview", "pictures", "record", "verify", "set_aside"}
 
 
@@ -135,10 +134,10 @@ def checks():
     return names
 
 
-def test_every_check_is_explained_in_readme_and_on_the_page():
+def test_every_check_is_explained_in_docs_and_on_the_page():
     assert {"missing", "stage_shift", "time_assumed", "failed", "below_background", "uncovered"} <= checks()
     assert set(CHECKS) == checks()
-    table = section(README, "What to trust")
+    table = section((ROOT / "docs/checks.md").read_text(encoding="utf-8"), "Checks of quality")
     rows = "\n".join(line.split("|")[1] for line in table.splitlines() if line.startswith("|"))
     named = {name.removesuffix("_*") for name in re.findall(r"`([\w*]+)`", rows)}
     assert named == checks()
