@@ -1,4 +1,4 @@
-"""What README and docs name is there: links, files, parameters, rules, checks, rooms; and none of these is left out."""
+"""What README and docs name is there: links, files, keys, parameters, rules, checks, rooms; and none is left out."""
 
 import ast
 import re
@@ -9,7 +9,9 @@ import pytest
 import yaml
 from conftest import ROOT
 
+from celltraces.config.read_config import complete
 from celltraces.config.schema import load_schema
+from celltraces.errors import UserError
 from celltraces.report.texts import CHECKS
 
 PACKAGE = ROOT / "scripts/celltraces"
@@ -18,6 +20,8 @@ PARAMETERS = (ROOT / "docs/parameters.md").read_text(encoding="utf-8")
 FOLDERS = ("benchmarks", "config", "docs", "envs", "profiles", "rules", "scripts", "tests")
 OLD_RELEASE = "envs/pyama.yaml"  # named by CHANGELOG.md, since it is there no longer
 OF_USERS = ("my_", "path/to/", "plugins/")  # how the pages call files that users write
+NO_CONFIG = ("default-resources", "jobs", "executor", "good")  # keys of Snakemake's profiles; a column of a table
+CONFIG = {"datasets": {"monday": "monday.nd2"}, "channels": {"pc": {"channel": 0}, "fl": [{"channel": 1}]}}
 
 
 def prose(page):
@@ -75,6 +79,59 @@ def test_a_file_that_is_named_is_looked_for():
     assert list(named_files(text)) == ["scripts/none.py", "docs/none.md", "readers/none.py", "x.smk"]
     assert not any(map(found, named_files(text)))
     assert found("rules/*.smk")
+
+
+def configs_of(text):
+    """What a page writes of a config, in blocks of YAML and as `key: value`, each as a dict."""
+    blocks = re.findall(r"^ *```yaml\n(.*?)^ *```$", text, re.MULTILINE | re.DOTALL)
+    text = re.sub(r"^ *```\w*\n.*?^ *```$", "", text, flags=re.MULTILINE | re.DOTALL)
+    spans = [span for span in re.findall(r"(?<!`)`([^`]+)`(?!`)", text) if re.match(r"[a-z_0-9]+: [^ ]", span)]
+    examples = [yaml.safe_load(example) for example in [*blocks, *spans]]
+    return [example for example in examples if not set(example) <= set(NO_CONFIG)]
+
+
+def completed(example):
+    """A whole config with what an example sets: keys of the top, and keys of a part of it without that part's name."""
+    schema = load_schema()["properties"]
+    config = dict(CONFIG)
+    for key, value in example.items():
+        if key == "features":
+            key, value = "channels", {"pc": {"channel": 0, key: value}}
+        elif key == "fl" and isinstance(value, list):
+            key, value = "channels", {key: value}
+        elif key == "model":
+            key, value = "fits", [{"channel": 1, "feature": "intensity_total", key: value}]
+        parts = [part for part in ("params", "pictures", "report") if key in schema[part]["properties"]]
+        if key not in schema and parts:
+            key, value = parts[0], {**config.get(parts[0], {}), key: value}
+        config[key] = value
+    return config
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if page.name != "CHANGELOG.md"], ids=lambda page: page.name)
+def test_what_a_page_writes_of_a_config_is_allowed(page):
+    for example in configs_of(page.read_text(encoding="utf-8")):
+        try:
+            complete(completed(example))
+        except UserError as error:  # files of users are not here
+            assert re.search(r"the file '.*' (does not exist|cannot be read)", str(error)), example
+
+
+def test_a_slip_in_an_example_is_found():
+    text = "`min_frames: 1`, `x.y`, `jobs: 3`\n```yaml\nparams: {min_frame: 1}\n```\n`min_iou: 2` `features: area`\n"
+    good, *wrong = sorted(configs_of(text), key=lambda example: "min_frames" not in example)
+    complete(completed(good))
+    assert len(wrong) == 3
+    for example in wrong:
+        with pytest.raises(UserError):
+            complete(completed(example))
+
+
+def test_every_page_is_in_the_menu_of_the_site():
+    tree = ast.parse((ROOT / "docs/conf.py").read_text(encoding="utf-8"))
+    menu = next(node.value for node in tree.body if isinstance(node, ast.Assign) and node.targets[0].id == "MENU")
+    named = [name for names in ast.literal_eval(menu).values() for name in names.split()]
+    assert sorted(named) == sorted(page.stem for page in ROOT.glob("docs/*.md"))
 
 
 def test_every_page_can_be_reached_from_readme():
