@@ -1,6 +1,7 @@
 """What README and docs name is there: links, files, keys, parameters, rules, checks, rooms; and none is left out."""
 
 import ast
+import importlib
 import re
 import tomllib
 from pathlib import Path
@@ -12,6 +13,7 @@ from conftest import ROOT
 from celltraces.config.read_config import complete
 from celltraces.config.schema import load_schema
 from celltraces.errors import UserError
+from celltraces.features.cell_features import FLUORESCENCE_FEATURES, PHASE_FEATURES
 from celltraces.report.texts import CHECKS
 
 PACKAGE = ROOT / "scripts/celltraces"
@@ -198,6 +200,30 @@ def test_every_check_is_explained_in_docs_and_on_the_page():
     rows = "\n".join(line.split("|")[1] for line in table.splitlines() if line.startswith("|"))
     named = {name.removesuffix("_*") for name in re.findall(r"`([\w*]+)`", rows)}
     assert named == checks()
+
+
+def table(heading):
+    """The rows of the table in a section of docs/methods.md, below its head, as lists of cells."""
+    lines = section((ROOT / "docs/methods.md").read_text(encoding="utf-8"), heading).splitlines()
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("|")]
+    return rows[2:]
+
+
+def test_every_feature_is_defined():
+    rows = table("Features")
+    shape, light = ([f"`{name}`" for name in names] for names in (PHASE_FEATURES, FLUORESCENCE_FEATURES))
+    assert [row[0] for row in rows if row[1] == "shape"] == shape
+    assert [row[0] for row in rows if row[1] == "light"] == light
+    assert all(row[3] for row in rows)
+
+
+def test_fixed_numbers_are_those_of_the_code():
+    rows = table("Fixed numbers")
+    assert len(rows) > 20
+    for name, value, *_ in rows:
+        file, constant = name.strip("`").split(":")
+        module = importlib.import_module("celltraces." + file.removesuffix(".py").replace("/", "."))
+        assert float(value) == getattr(module, constant), name
 
 
 def imports_of_rooms():
