@@ -3,10 +3,12 @@
 Its source is the whole repository, so that links between pages, and from pages to other files, are the same in both.
 """
 
+from pathlib import Path
+
 project = "celltraces"
 extensions = ["myst_parser"]
 root_doc = "README"
-include_patterns = ["README.md", "CHANGELOG.md", "config/README.md", "docs/*.md"]
+include_patterns = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "config/README.md", "docs/*.md"]
 exclude_patterns = [".*", "benchmarks", "demo", "results", "rules", "scripts", "site", "tests"]
 myst_heading_anchors = 4
 html_theme = "furo"
@@ -22,15 +24,16 @@ MENU = {
     "Methods": "methods fitting evaluation cost",
     "Develop": "code libraries",
 }
+ELSEWHERE = {"Configure": ["config/README"], "Develop": ["CONTRIBUTING", "CHANGELOG"]}
 
 
 def add_menu(app, docname, source):
     """Append the menu to README.md, which has none as a plain file."""
     if docname == root_doc:
         for caption, names in MENU.items():
-            pages = "\n".join(f"docs/{name}" for name in names.split())
-            others = {"Configure": "config/README\n", "Develop": "CHANGELOG\n"}.get(caption, "")
-            source[0] += f"\n```{{toctree}}\n:hidden:\n:caption: {caption}\n\n{pages}\n{others}```\n"
+            pages = [f"docs/{name}" for name in names.split()] + ELSEWHERE.get(caption, [])
+            there = "\n".join(page for page in pages if Path(app.srcdir, f"{page}.md").exists())
+            source[0] += f"\n```{{toctree}}\n:hidden:\n:caption: {caption}\n\n{there}\n```\n"
 
 
 def setup(app):

@@ -69,6 +69,11 @@ def test_links_lead_somewhere(page):
     assert broken == []
 
 
+@pytest.mark.parametrize("page", sorted(ROOT.glob("docs/*.md")), ids=lambda page: page.name)
+def test_no_two_headings_of_a_page_have_one_anchor(page):
+    assert len(re.findall(r"^#+ ", prose(page), re.MULTILINE)) == len(anchors(page))
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
 def test_named_files_are_there(page):
     assert [path for path in named_files(prose(page)) if not found(path)] == []
