@@ -1,7 +1,8 @@
 """Stage 1, copying: copy the frames of one FOV from the input file into images.zarr, one array per channel.
 
 Planes that are not in the file are written as zeros and listed in the array's attribute `missing_frames`; nothing
-is shifted into their place. Pixels on which a mosaic has no tile, and blank borders, are zeros that the attribute
+is shifted into their place. So are frames of one value throughout that were not taken, with the pixels that they have
+(see celltraces.frames.blank). Pixels on which a mosaic has no tile, and blank borders, are zeros that the attribute
 `uncovered` names (see celltraces.frames.coverage). The attribute `frame_statistics` holds what the quality checks need,
 `stage_movement` how far each frame is displaced, `display_limits` what the display level needs, `z_planes` the planes
 of which the highest value was taken.
@@ -16,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from celltraces import paths
-from celltraces.frames import coverage, stage_movement, z_stacks
+from celltraces.frames import blank, coverage, stage_movement, z_stacks
 from celltraces.frames.coverage import Boxes
 from celltraces.frames.statistics import NO_STATISTICS, frame_statistics
 from celltraces.pyme import spool
@@ -86,8 +87,9 @@ def _copy_once(
         channel: {name: [] for name in stage_movement.NAMES} for channel in followers
     }
     counts = {channel: np.zeros(display_level.COUNTS, np.int64) for channel in channels}
+    of_one_value: dict[int, dict[int, tuple[int, int]]] = {channel: {} for channel in channels}
     limits: dict[int, list[int]] = {channel: [] for channel in channels}
-    blank = np.zeros((height, width), np.uint16)
+    nothing = np.zeros((height, width), np.uint16)
     stacked = len(planes) > 1
     taken: dict[int, list[int]] = {channel: [] for channel in channels}
     uncovered: dict[int, list[Boxes]] = {channel: [] for channel in channels}
@@ -123,7 +125,7 @@ def _copy_once(
                     states[channel][frame] = [z_stacks.state_of(image) for image in images]
                     if z_stacks.incomplete(states[channel][: max(known, frame + 1)])[frame]:
                         present = []
-                image, without_data = blank, ()
+                image, without_data = nothing, ()
                 of_frame = NO_STATISTICS
                 if present:
                     without_tile = [read.uncovered(fov, frame, channel, plane) for plane in present]
@@ -136,7 +138,10 @@ def _copy_once(
                         image = coverage.blanked(image, without_data)
                         counts_of_frame = display_level.count_pixels(image)
                     counts_of_frame[0] -= coverage.area_of(without_data)
-                    counts[channel][: len(counts_of_frame)] += counts_of_frame
+                    if blank.is_blank(counts_of_frame):
+                        of_one_value[channel][frame] = len(counts_of_frame) - 1, int(counts_of_frame[-1])
+                    else:
+                        counts[channel][: len(counts_of_frame)] += counts_of_frame
                     of_frame = frame_statistics(image, counts_of_frame, without_data)
                 append(image)
                 uncovered[channel].append(without_data)
@@ -149,9 +154,15 @@ def _copy_once(
                     for name, value in moved.items():
                         movement[channel][name].append(value)
         for channel in channels:
+            untaken = blank.not_taken(of_one_value[channel], counts[channel])
+            missing[channel][:] = sorted({*missing[channel], *untaken})
+            for frame, (value, n_pixels) in of_one_value[channel].items():
+                counts[channel][value] += 0 if frame in untaken else n_pixels
             limits[channel] += display_level.limits_of_counts(counts[channel])
             if stacked:
-                if missing[channel] != np.flatnonzero(z_stacks.incomplete(states[channel])).tolist():
+                if set(missing[channel]) - untaken != set(
+                    np.flatnonzero(z_stacks.incomplete(states[channel])).tolist()
+                ):
                     raise _SeenTooLate
                 taken[channel] += [planes[at] for at in z_stacks.planes_taken(states[channel])]
             spans = coverage.as_attribute(uncovered[channel])
@@ -173,7 +184,10 @@ def main(raw: str, outputs: Sequence[str], **plan: Any) -> None:
     for channel, frames in missing.items():
         if frames:
             job.log.warning(
-                "channel %d: %d frames are not, or not wholly, in the file: %s", channel, len(frames), frames
+                "channel %d: %d frames are not, or not wholly, in the file, or hold one value throughout: %s",
+                channel,
+                len(frames),
+                frames,
             )
 
 

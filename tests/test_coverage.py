@@ -18,7 +18,7 @@ import crop_cells
 import estimate_background
 import register_channels
 from celltraces.features.filters import near_edge
-from celltraces.features.trace_table import without_data
+from celltraces.features.trace_table import Chosen, extract_cell, without_data
 from celltraces.frames import coverage
 from celltraces.labels import left_out
 from celltraces.readers.movie_file import inspect_movie, open_movie
@@ -658,6 +658,40 @@ def test_which_cells_lack_light_and_which_are_near_the_edge(tmp_path_factory, se
                 far = ndimage.distance_transform_cdt(~outside, "chessboard")[1:-1, 1:-1]
                 close |= margin > 0 and far[tracked[t] == cell].min() <= margin
             assert near[row] == close
+
+
+def test_light_around_a_cell_that_was_not_imaged(tmp_path):
+    """The total is summed 2 px around a cell: it is NaN where one of these holds no data; the mean is of the cell."""
+    tracked = np.zeros((5, 40, 50), np.uint16)
+    tracked[:, 10:22, 15:27] = 1
+    light = np.full(tracked.shape, 300, np.uint16)
+    boxes = [[(0, 27 + frame, 40, 50)] for frame in range(4)] + [[]]  # so many px from the cell
+    for frame in range(4):
+        light[frame, :, 27 + frame :] = 0
+    channels = [
+        write(tmp_path / "pc_ch_0/0", light),
+        write(tmp_path / "fl_ch_1/0", light, uncovered=coverage.as_attribute(boxes)),
+        write(tmp_path / "fl_background_ch_1/0", np.full(tracked.shape, 200, np.float32), PIXELS),
+    ]
+    write(tmp_path / "seg_tracked_ch_0/0", tracked, LABELS)
+    arrays = [open_frames(channel) for channel in channels]
+    crop_cells.write_cells(
+        open_frames(tmp_path / "seg_tracked_ch_0/0"), arrays, tmp_path / "cells.zarr", crop_padding=5
+    )
+    with open_store(tmp_path / "cells.zarr") as get:
+        origins, _ = get_array(get, "metadata/crop_origins")
+        total, mean = extract_cell(
+            get,
+            1,
+            np.arange(5),
+            origins[0],
+            Chosen(0, ((1, ("intensity_total", "intensity_mean")),)),
+            **{"mask_margin": 0, "light_margin": 2, "background_weight": 1.0},
+            **{"particle_sigma": 1.5, "particle_threshold": 4.5},
+        )
+    within = 100.0 * (16**2 - 4 * 3)  # the square of the cell and its margin, with round corners
+    np.testing.assert_allclose(total, [np.nan, np.nan, within, within, within], atol=1)
+    np.testing.assert_allclose(mean, 100, atol=0.01)
 
 
 def test_registered_channels_lack_what_came_from_beyond_the_edge(tmp_path):

@@ -12,6 +12,7 @@ from test_tiff import check, read_all, refusal
 from tiff_tools import HEIGHT, WIDTH, pixels
 
 from celltraces.readers.movie_file import inspect_movie
+from celltraces.results import time_checks
 
 DIMENSIONS = {"X": 1, "Y": 2, "Z": 3, "T": 4, "M": 10}
 FILETIME = 116444736000000000  # of 1970
@@ -98,6 +99,21 @@ def test_tiles_are_fovs_and_times_are_those_of_their_planes(tmp_path, order):
     assert [fov["name"] for fov in movie.fovs] == ["Scan 1", "Scan 2", "Scan 3"]
     for fov, place in enumerate(movie.fovs):
         np.testing.assert_allclose(place["times_min"], [fov / 3, 10 + fov / 3], atol=1e-5)
+
+
+@pytest.mark.parametrize("n_stamps", [3, 9])
+def test_stamps_of_an_acquisition_that_was_stopped(tmp_path, n_stamps):
+    """Which planes they belong to is not known: the frames follow each other at the period, and a check says so."""
+    images = pixels(2, 4, 1, 2)
+    elements = [
+        element(f"Pos{fov}", fov, images[fov : fov + 1], "TZYX", times_s=[300.0 * at for at in range(n_stamps)])
+        for fov in range(2)
+    ]
+    movie = inspect_movie(write_lif(tmp_path / "a.lif", *elements))
+    assert [fov["times_min"] for fov in movie.fovs] == [None, None]
+    assert [fov["senseless_stamps"] for fov in movie.fovs] == [[1, 2, 3]] * 2
+    rows = time_checks.assumed([0.0, 10.0, 20.0, 30.0], "file period", movie.fovs[0], False)
+    assert [check for check, _, _ in rows] == ["time_assumed"]
 
 
 def test_what_is_left_out_and_what_is_missing(tmp_path):

@@ -6,8 +6,10 @@ import pytest
 import zarr
 from conftest import Checkout, small_config
 
+import copy_frames
 import estimate_background
 from celltraces.fluorescence import background
+from celltraces.results.quality import check_frames
 from celltraces.storage.codecs import LABELS, PIXELS
 from celltraces.storage.frames import open_frames, writing
 from demo.czi_writer import write_czi
@@ -94,3 +96,51 @@ def test_cells_everywhere_in_all_frames(tmp_path, caplog):
     estimate_background.estimate_movie([source], labels, [tmp_path / "bg/0"], tile_size=64, background_dilation=3)
     assert "no frame shows background" in caplog.text
     np.testing.assert_allclose(open_frames(tmp_path / "bg/0").read(1), 300, atol=0.5)
+
+
+def copied(tmp_path, frames):
+    """An array copied from a CZI of one channel; frames (T, H, W)."""
+    write_czi(
+        tmp_path / "a.czi",
+        lambda fov, frame, channel, z: frames[frame],
+        n_fovs=1,
+        n_frames=len(frames),
+        width=frames.shape[2],
+        channels=["A"],
+    )
+    output = tmp_path / "fl_ch_0/0"
+    copy_frames.copy_frames(tmp_path / "a.czi", [output], fov=0, channels=[0], shape=frames.shape, planes=[None])
+    return open_frames(output)
+
+
+@pytest.mark.parametrize("value", [0, 37, 65535])
+def test_a_frame_of_one_value_was_not_taken(tmp_path, value):
+    """Its background is that value too: every cell would have no light at all."""
+    frames = np.random.default_rng(3).normal(200, 3, (5, 40, 48)).round().astype(np.uint16)
+    frames[1] = frames[4] = value
+    array = copied(tmp_path, frames)
+    assert [array.present(frame) for frame in range(5)] == [True, False, True, True, False]
+    for frame in range(5):
+        np.testing.assert_array_equal(array.read(frame), frames[frame])
+    assert max(array.attributes["display_limits"]) < 230
+    rows = list(check_frames(0, array, qc_saturation=0.1, qc_brightness=1e9, qc_contrast=None))
+    assert [(row.frame, row.check, row.value) for row in rows if "blank" in row.check] == [
+        (1, "blank_fl_ch_0", value),
+        (4, "blank_fl_ch_0", value),
+    ]
+
+
+@pytest.mark.parametrize(
+    "frames",
+    [
+        np.random.default_rng(3).poisson(0.2, (5, 40, 48)),  # single photons
+        np.where(np.arange(48) < 20, 300, np.full((5, 40, 48), 200)),  # a simulation without noise
+        np.full((5, 40, 48), 7) + np.arange(5)[:, None, None],  # nothing to compare with
+        np.random.default_rng(3).normal(200, 3, (5, 1, 3)),  # the same by chance
+    ],
+)
+def test_a_frame_of_one_value_may_be_real(tmp_path, frames):
+    frames = frames.astype(np.uint16)
+    frames[2] = frames.min() if frames[0].size > 64 else 7
+    array = copied(tmp_path, frames)
+    assert all(array.present(frame) for frame in range(5))

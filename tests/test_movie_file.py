@@ -855,6 +855,16 @@ def test_czi_stamps_of_several_scenes_are_those_of_their_subblocks(tmp_path):
     assert [fov["times_min"] for fov in inspect_movie(path).fovs] == [[0.0, 1.0, 2.0], [25.0, 26.0, 27.0]]
 
 
+@pytest.mark.parametrize("zone", ["+02:00", "-0730", "+05", ""])
+def test_czi_stamps_with_a_time_zone(tmp_path, zone):
+    """Nothing else in the file tells that the second scene was imaged 25 min after the first."""
+    path = czi_file(tmp_path / "a.czi", pixels(2, 3), times_s=lambda fov, frame: 7.0 + 1500 * fov + 60.0 * frame)
+    written = path.read_bytes()
+    path.write_bytes(re.sub(rb"\.(\d{7})Z<", rb".%b%b<" % (b"0" * (8 - len(zone)), zone.encode()), written))
+    assert path.stat().st_size == len(written)
+    assert [fov["times_min"] for fov in inspect_movie(path).fovs] == [[0.0, 1.0, 2.0], [25.0, 26.0, 27.0]]
+
+
 def scenes(images: np.ndarray, taken_s) -> list[Subblock]:
     """Scenes of `images` (P, T, C, Z, H, W), channel 0, each with the stamp taken_s(fov, frame) or None."""
     return [

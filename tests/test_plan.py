@@ -8,7 +8,7 @@ import pytest
 from celltraces.config.read_config import complete
 from celltraces.errors import UserError
 from celltraces.paths import Layout
-from celltraces.planning import datasets
+from celltraces.planning import datasets, identity
 from celltraces.planning.channels import planes
 from celltraces.planning.dataset import Dataset
 from celltraces.planning.frame_times import frame_times
@@ -93,6 +93,33 @@ def test_a_file_that_a_run_has_noted_is_not_opened_until_it_changes(planned, tmp
     assert planned.opened == ["a.nd2"] * 2
     (tmp_path / "a.nd2").write_bytes(bytes(range(255, -1, -1)) * 8192)
     assert planned()["a"].identity != first.identity
+
+
+@pytest.mark.parametrize("at", [0, 70_000, 2_345_678, 5_999_999])
+def test_a_single_other_byte_is_another_input(tmp_path, at):
+    """A frame that was repaired, in a file of the same size."""
+    file = tmp_path / "a.nd2"
+    file.write_bytes(bytes(6_000_000))
+    before = identity.content_identity(str(file))
+    with open(file, "r+b") as opened:
+        opened.seek(at)
+        opened.write(b"x")
+    assert identity.content_identity(str(file)) != before
+
+
+@pytest.mark.parametrize("n_files", [1, 3, 50, 300])
+def test_of_a_large_input_every_file_is_looked_at(tmp_path, monkeypatch, n_files):
+    monkeypatch.setattr(identity, "WHOLE_BYTES", 1 << 20)
+    files = [tmp_path / f"{at}.tif" for at in range(n_files)]
+    monkeypatch.setattr(identity, "input_files", lambda path, movie: files)
+    for file in files:
+        file.write_bytes(bytes((2 << 20) // n_files))
+    before = identity.content_identity("x")
+    assert identity.content_identity("x") == before
+    for file in (files[0], files[-1]):
+        file.write_bytes(b"x" * file.stat().st_size)
+        assert identity.content_identity("x") != before
+        file.write_bytes(bytes(file.stat().st_size))
 
 
 def test_a_damaged_note_of_the_last_look_is_no_harm(planned, tmp_path):

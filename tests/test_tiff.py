@@ -610,3 +610,44 @@ def test_no_library_for_tiff_is_imported_for_other_files(movies):
         check=False,
     )
     assert done.stdout.strip() == "[]", done.stderr
+
+
+def dated(minute: float, stamps: list[float], increment: str = "", number: int = 0) -> str:
+    """An image of two frames with the moment of its acquisition, as OME-XML."""
+    planes = "".join(f'<Plane TheT="{t}" TheC="0" TheZ="0" DeltaT="{stamp}"/>' for t, stamp in enumerate(stamps))
+    places = tiff_data([(t, 0, 0, 2 * number + t) for t in range(2)])
+    text = image({"T": 2}, places, number=number, planes=planes, pixel=increment)
+    moment = f"2025-03-01T{9 + int(minute // 60):02d}:{int(minute % 60):02d}:00"
+    return text.replace("<Pixels", f"<AcquisitionDate>{moment}</AcquisitionDate><Pixels", 1)
+
+
+@pytest.mark.parametrize(
+    ("stamps", "increment"),
+    [
+        ([[0.0, 600.0], [0.0, 600.0]], ""),  # each from the start of its own acquisition
+        ([[1.5, 601.5], [3.0, 603.0]], ""),
+        ([[0.0, 600.0], [1500.0, 2100.0]], ""),  # from the start of the experiment
+        ([[2.0, 602.0], [1503.0, 2103.0]], ""),
+        ([[], []], 'TimeIncrement="600"'),
+    ],
+)
+def test_fovs_that_began_at_different_times(tmp_path, stamps, increment):
+    """FOV 1 was imaged 25 min after FOV 0, as images of a file, as scenes, and as files that a pattern names."""
+    planes = pixels(2, 2)
+    every = [dated(25 * fov, stamps[fov], increment, number=fov) for fov in range(2)]
+    paths = [write_pages(tmp_path / "a.ome.tif", [*planes[0], *planes[1]], ome(*every))]
+    for fov in range(2):
+        for folder in ("b_scene", "c"):
+            text = ome(dated(25 * fov, stamps[fov], increment))
+            write_pages(tmp_path / f"{folder}{fov}.ome.tif", list(planes[fov]), text)
+    paths += [tmp_path / "b_scene0.ome.tif", tmp_path / "c{fov}.ome.tif"]
+    for path in paths:
+        times = [fov["times_min"] for fov in inspect_movie(path).fovs]
+        np.testing.assert_allclose(times, [[0, 10], [25, 35]], atol=0.03)
+
+
+def test_a_date_that_one_fov_lacks_tells_nothing(tmp_path):
+    with_date, without = dated(25, [0.0, 600.0]), dated(0, [0.0, 600.0], number=1)
+    without = without.replace("<AcquisitionDate>2025-03-01T09:00:00</AcquisitionDate>", "")
+    path = write_pages(tmp_path / "a.ome.tif", [*pixels(2, 2).reshape(4, HEIGHT, WIDTH)], ome(with_date, without))
+    assert [fov["times_min"] for fov in inspect_movie(path).fovs] == [[0, 10], [0, 10]]

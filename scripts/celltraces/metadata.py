@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import re
+from datetime import datetime
 from typing import Any
 
 # Not inches: these come from programs that print.
@@ -23,6 +25,7 @@ LENGTHS = {
     "nanometer": "nm",
     "nanometre": "nm",
 }
+ISO_MOMENT = re.compile(r"(\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d)(?:[.,](\d+))?\s*(Z|[+-]\d\d(?::?\d\d)?)?", re.ASCII)
 SECONDS_PER = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9, "min": 60.0, "h": 3600.0, "d": 86400.0}
 TIMES = {
     "sec": "s",
@@ -64,6 +67,22 @@ def _plain(unit: str, long_names: dict[str, str]) -> str:
     if prefix and last in ("m", "s") and all(ord(letter) > 127 or letter == "?" for letter in prefix.rstrip("\u00b5")):
         return f"u{last}"
     return unit
+
+
+def posix_seconds(text: str | None) -> float | None:
+    """The POSIX seconds of a moment as XML writes it, 2025-01-01T10:00:00.1234567+02:00; None for anything else.
+
+    Without a time zone it counts as UTC: only differences within a file matter.
+    """
+    match = ISO_MOMENT.fullmatch((text or "").strip())
+    if match is None:
+        return None
+    whole, fraction, zone = match.groups()
+    try:
+        # datetime knows microseconds, ZEN writes one digit more
+        return datetime.fromisoformat(whole + (zone or "Z")).timestamp() + float(f"0.{fraction or 0}")
+    except ValueError:
+        return None
 
 
 def whole_number(text: str | None, name: str, default: int | None = None) -> int:

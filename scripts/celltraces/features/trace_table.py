@@ -65,7 +65,8 @@ def extract_cell(
     """Feature columns of one cell, (n,) float64 each, over the n `frames` in which it is present.
 
     origins: (n, 2) upper left corners of its crops. Features of a fluorescence channel are NaN in frames that the
-    file did not hold, and where a pixel of the cell holds no data there: no total is right without it.
+    file did not hold, and where a pixel of the cell holds no data there, for intensity_total also one of its
+    `light_margin`: no total is right without it.
     """
     mask = read_crop(get, paths.tracked(chosen.pc), cell)[0][frames] > 0
     grown = cell_features.grow_mask(mask, mask_margin)
@@ -91,8 +92,11 @@ def extract_cell(
                 frames=frames,
                 **settings,
             )
-        absent = without_data(attributes, mask if channel == chosen.pc else grown, frames)
-        columns += [np.where(absent, np.nan, values[name]) for name in names]
+        for name in names:
+            measured = mask if channel == chosen.pc else grown
+            if name == "intensity_total" and coverage.ATTRIBUTE in attributes:
+                measured = cell_features.grow_mask(measured, settings["light_margin"])
+            columns.append(np.where(without_data(attributes, measured, frames), np.nan, values[name]))
     return columns
 
 

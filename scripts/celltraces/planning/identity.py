@@ -1,4 +1,4 @@
-"""Compute the identity of an input from the size and samples of the content of its files."""
+"""Compute the identity of an input from the sizes and the content of its files."""
 
 from __future__ import annotations
 
@@ -10,43 +10,47 @@ from pathlib import Path
 from celltraces.readers.input_files import listed
 from celltraces.readers.movie import Movie
 
+WHOLE_BYTES = 1 << 28  # an input up to this size is read from end to end: a second or so
 SAMPLE_BYTES = 1 << 16
-SAMPLES = 33  # of a file
-MANY_SAMPLES = 4096  # in all: 250 MB
+LEAST_SAMPLE_BYTES = 1 << 12
+SAMPLES = 33  # of a file of a larger input
 
 
 def content_identity(path: str, movie: Movie | None = None) -> str:
-    """A digest of the size and of samples spread over the file, or over all files of the input.
+    """A digest of the sizes and the content of all files of the input, or of samples of it where it is large.
 
-    The same content has the same identity under any name and date. A file that is not there counts as that.
+    The same content has the same identity under any name and date. A file that is not there counts as that. Of a large
+    input every file is sampled; a change of a few pixels may then go unnoticed, another movie does not.
     """
-    digest = hashlib.sha256()
     files = input_files(path, movie)
-    for number, name in enumerate(files):
-        try:
-            file = open(name, "rb")  # noqa: SIM115
-        except FileNotFoundError:
-            if len(files) == 1:
-                raise
+    if len(files) == 1:  # that it is not there is an error, then
+        os.stat(files[0])
+    sizes = [os.stat(file).st_size if file.is_file() else None for file in files]
+    whole = sum(filter(None, sizes)) <= WHOLE_BYTES
+    digest = hashlib.sha256()
+    for name, size in zip(files, sizes, strict=True):
+        if size is None:
             digest.update(b"missing")
             continue
-        with file:
-            size = file.seek(0, os.SEEK_END)
-            digest.update(str(size).encode())
-            for start in _samples(size, number, len(files)):
+        digest.update(str(size).encode())
+        with open(name, "rb") as file:
+            if whole:
+                while block := file.read(1 << 20):
+                    digest.update(block)
+                continue
+            starts, length = _samples(size, len(files))
+            for start in starts:
                 file.seek(start)
-                digest.update(file.read(SAMPLE_BYTES))
+                digest.update(file.read(length))
     return digest.hexdigest()[:16]
 
 
-def _samples(size: int, number: int, n_files: int) -> list[int]:
-    """Where the samples of file `number` of `n_files` begin: over the whole of it or, of very many files, in the middle
-    of every second, third, ... one."""
-    last = max(0, size - SAMPLE_BYTES)
-    if n_files * SAMPLES <= MANY_SAMPLES:
-        return [last * at // (SAMPLES - 1) for at in range(SAMPLES)]
-    every = -(-n_files // MANY_SAMPLES)
-    return [last // 2] if number % every == 0 else []
+def _samples(size: int, n_files: int) -> tuple[list[int], int]:
+    """Where the samples of a file begin, evenly over the whole of it, and their length in bytes."""
+    count = min(SAMPLES, max(1, WHOLE_BYTES // SAMPLE_BYTES // n_files))
+    length = min(SAMPLE_BYTES, max(LEAST_SAMPLE_BYTES, WHOLE_BYTES // n_files))
+    last = max(0, size - length)
+    return [last // 2] if count == 1 else [last * at // (count - 1) for at in range(count)], length
 
 
 def input_files(path: str, movie: Movie | None = None) -> list[Path]:

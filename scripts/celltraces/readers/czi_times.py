@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import struct
-from datetime import datetime
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 import numpy as np
 
+from celltraces.metadata import posix_seconds
 from celltraces.readers import time_stamps
 from celltraces.readers.czi_layout import CziLayout
 from celltraces.readers.czi_segments import Tiles, czi_positions, read_subblock, segment
@@ -169,12 +169,4 @@ def _czi_subblock_stamp(file: IO[bytes], tiles: Tiles, row: int) -> float | None
     begin, length, _, _ = read_subblock(file, tiles, row)
     file.seek(begin)
     text = file.read(min(length, 1 << 16))
-    _, found, rest = text.partition(b"<AcquisitionTime>")
-    try:
-        # datetime knows microseconds, ZEN writes one digit more
-        stamp = rest.split(b"<", 1)[0].decode("ascii").strip().rstrip("Z")
-        whole, _, fraction = stamp.partition(".")
-        seconds = datetime.fromisoformat(whole + "+00:00").timestamp()
-        return seconds + float(f"0.{fraction or 0}") if found else None
-    except ValueError:
-        return None
+    return posix_seconds(text.partition(b"<AcquisitionTime>")[2].split(b"<", 1)[0].decode("ascii", "replace"))

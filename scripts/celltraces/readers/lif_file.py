@@ -182,14 +182,23 @@ def _channel_names(image: LifImage) -> list[str]:
 
 
 def _stamps_s(image: LifImage) -> np.ndarray:
-    """The time of the earliest plane of each frame, (tiles, T) float64 s; NaN where not every plane has one."""
+    """The time of the earliest plane of each frame, (tiles, T) float64 s.
+
+    NaN where it has none. Of a list that is shorter or longer than there are planes, as after an acquisition that was
+    stopped, the first stamp alone is used: that the others are unknown becomes a finding then.
+    """
     axes = [axis for axis in image.dims if axis not in ("Y", "X")]
     lengths = [image.sizes[axis] for axis in axes]
     shape = (image.sizes.get(TILES, 1), image.sizes.get("T", 1))
     stamps = image.timestamps
-    if stamps is None or len(stamps) != np.prod(lengths, dtype=int):
+    if stamps is None or not len(stamps):
         return np.full(shape, np.nan)
-    seconds = stamps.astype("datetime64[ms]").astype(np.int64).reshape(lengths) / 1000.0
+    listed = stamps.astype("datetime64[ms]").astype(np.int64) / 1000.0
+    if len(listed) != np.prod(lengths, dtype=int):
+        unknown = np.full(shape, np.nan)
+        unknown[0, 0] = listed[0]
+        return unknown
+    seconds = listed.reshape(lengths)
     earliest = seconds.min(axis=tuple(at for at, axis in enumerate(axes) if axis not in ("T", TILES)))
     if axes.index("T") > axes.index(TILES) if {"T", TILES} <= set(axes) else True:
         return earliest.reshape(shape)

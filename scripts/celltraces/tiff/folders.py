@@ -52,7 +52,7 @@ def pattern_map(path: Path) -> PlaneMap:
     fovs, files = [], []
     for fov, name in enumerate(found.fovs):
         where = plane_map.empty(*shape)
-        stamps = np.full(shape[0], np.nan)
+        stamps, start_s = np.full(shape[0], np.nan), np.nan
         ranges = (range(len(found.channels)), range(found.n_frames), range(found.n_z))
         for channel, frame, z in itertools.product(*ranges):
             place = (fov, channel, frame, z)
@@ -64,8 +64,9 @@ def pattern_map(path: Path) -> PlaneMap:
                 box[..., 0][box[..., 0] >= 0] = len(files)
                 if n_frames > 1:
                     stamps[:n_frames] = np.fmin(stamps[:n_frames], part.stamps_s)
+                    start_s = float(np.fmin(start_s, part.start_s))
             files.append(found.files.get(place, _nominal(path, found, place)))
-        fovs.append(FovMap(name, where, stamps, None))
+        fovs.append(FovMap(name, where, stamps, None, start_s))
     return PlaneMap("tiff files", files, fovs, channels, first.pixel_size_um, first.period_s)
 
 

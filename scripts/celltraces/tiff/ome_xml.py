@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from celltraces.metadata import length_um, positive_number, refuse_declarations, seconds_per, whole_number
+from celltraces.metadata import (
+    length_um,
+    positive_number,
+    posix_seconds,
+    refuse_declarations,
+    seconds_per,
+    whole_number,
+)
 from celltraces.tiff.plane_map import MANY_PLANES, in_order
 
 if TYPE_CHECKING:
@@ -33,6 +41,7 @@ class Image(NamedTuple):
     pixel_size_um: float | None
     period_s: float | None
     stamps_s: np.ndarray  # (T,) s
+    start_s: float  # when it was acquired, NaN where that is not said
     pixels: Element
 
 
@@ -93,6 +102,7 @@ def _image(element: Element) -> Image:
     names += [""] * (sizes["C"] - len(names))
     label = element.find("StageLabel")
     period = positive_number(pixels.get("TimeIncrement"))
+    start = posix_seconds(element.findtext("AcquisitionDate"))
     per = seconds_per(pixels.get("TimeIncrementUnit", "s"))
     return Image(
         name=element.get("Name") or (label.get("Name") if label is not None else None) or "",
@@ -104,6 +114,7 @@ def _image(element: Element) -> Image:
         pixel_size_um=length_um(pixels.get("PhysicalSizeX"), pixels.get("PhysicalSizeXUnit", "um")),
         period_s=None if period is None or per is None else period * per,
         stamps_s=_stamps_s(pixels, sizes["T"]),
+        start_s=math.nan if start is None else start,
         pixels=pixels,
     )
 
