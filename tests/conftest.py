@@ -28,7 +28,7 @@ PYTHON = ROOT / ".venv/bin/python"
 LEVELS = {
     "unit": """
         background bit_morphology child_process code_digest config config_fuzz coverage crop curate curation
-        divisions docs edits environment evaluation exposure features fitting flat_field foreign_arrays
+        divisions docs edits environment evaluation exposure features fitting flat_field flows foreign_arrays
         formats_deepcell formats_playnano formats_pyama formats_pyme formats_tracks future_dates house images
         kinetics left_out levels lif lock merge messages methods missing movie_file nd2_internals ndtiff
         ome_zarr outline phantoms pictures plan preview psf quality recipe report segmentation shifts simulate

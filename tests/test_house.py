@@ -39,6 +39,7 @@ IMPORTED_LATE |= {"onnx", "onnxruntime", "pyarrow", "pylibCZIrw", "scipy", "skim
 # Modules that may load them, since they are themselves imported late, or by one script that needs them.
 MAY_LOAD = {
     "celltraces.pictures.plots": {"pandas", "pyarrow"},
+    "celltraces.segmentation.flows": {"scipy", "skimage"},
     "celltraces.segmentation.parting": {"scipy", "skimage"},
     "celltraces.segmentation.learned": {"scipy", "skimage"},
 }

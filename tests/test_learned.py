@@ -382,10 +382,10 @@ WRONG = {
     ),
     "unknown outputs": (
         lambda _: model_bytes(
-            [helper.make_node("Sigmoid", ["x"], ["mask"]), helper.make_node("Neg", ["x"], ["flow"])],
-            {"mask": 1, "flow": 1},
+            [helper.make_node("Sigmoid", ["x"], ["mask"]), helper.make_node("Neg", ["x"], ["heat"])],
+            {"mask": 1, "heat": 1},
         ),
-        "has the outputs mask, flow; allowed: mask, and with it edges or distance",
+        "has the outputs mask, heat; allowed: mask, and with it edges, distance or flow; or flow alone",
     ),
     "four channels": (
         lambda _: model_bytes([helper.make_node("Concat", ["x"] * 4, ["out"], axis=1)], {"out": 4}),
@@ -393,7 +393,7 @@ WRONG = {
     ),
     "takes four channels": (
         lambda _: model_bytes([helper.make_node("Sigmoid", ["x"], ["out"])], {"out": 4}, shape=(1, 4, "h", "w")),
-        "takes 4 channels; allowed: 1, or 3",
+        "takes 4 channels; allowed: 1; 2, .* or 3",
     ),
     "another size": (
         lambda _: model_bytes(

@@ -12,6 +12,7 @@ import numpy as np
 
 from celltraces.errors import UserError
 from celltraces.runs import job
+from celltraces.segmentation.flows import Following, cells_of_flows
 from celltraces.segmentation.onnx_model import Maps, Model, load_model, resized, run_tiled, stretched
 from celltraces.segmentation.parting import part_cells, typical_diameter
 
@@ -86,16 +87,17 @@ def load_network(method: str) -> Model:
 def _labels(
     model: Model, maps: Maps, shape: tuple[int, ...], min_area: int, debris: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    return part_cells(
-        maps["mask"],
-        maps.get("edges"),
-        maps.get("distance"),
-        shape,
-        threshold=model.contract.threshold,
-        diameter=model.contract.diameter or USUAL_DIAMETER,
-        min_area=min_area,
-        debris=debris if model.contract.diameter else 0,
-    )
+    contract = model.contract
+    sizes = {
+        "threshold": contract.threshold,
+        "diameter": contract.diameter or USUAL_DIAMETER,
+        "min_area": min_area,
+        "debris": debris if contract.diameter else 0,
+    }
+    if "flow_y" in maps:
+        following = Following(contract.flow_length, contract.flow_steps, contract.flow_error)
+        return cells_of_flows(maps["mask"], np.stack([maps["flow_y"], maps["flow_x"]]), shape, following, **sizes)
+    return part_cells(maps["mask"], maps.get("edges"), maps.get("distance"), shape, **sizes)
 
 
 class ScaleSearch:

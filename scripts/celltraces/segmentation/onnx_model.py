@@ -19,7 +19,8 @@ from celltraces.errors import UserError
 TILE = 512  # px, most; a model that takes pictures of one size only has tiles of that size
 WIDEST_MARGIN = TILE // 4  # px: wider ones would leave little of a tile
 STANDARD = ("", "ai.onnx")  # sets of operators that ONNX itself defines
-OUTPUTS = ("mask", "edges", "distance")
+OUTPUTS = ({"mask"}, {"mask", "edges"}, {"mask", "distance"}, {"mask", "edges", "distance"}, {"flow"}, {"mask", "flow"})
+UNUSED = "style"  # Cellpose's networks give it beside the flow
 INSTALL = "params.segmentation_method: the package {} is not installed; run `make setup`, or `.venv/bin/pip install {}`"
 
 Maps = dict[str, np.ndarray]  # (h, w) float32 by the name of the output
@@ -36,6 +37,9 @@ class Contract:
     smoothing: float = 0.0  # standard deviation of the Gaussian that the scaled picture is smoothed with
     threshold: float = 0.5  # probability from which a pixel belongs to a cell
     diameter: float | None = None  # of the cells that it knows best
+    flow_length: float = 5.0  # of the flow's vectors, for a step of 1 px
+    flow_steps: int = 200  # for which the flow is followed
+    flow_error: float = 0.4  # mean squared difference of its directions from those of the cell's shape, at most
 
 
 @dataclass(frozen=True)
@@ -76,18 +80,27 @@ def load_model(data: bytes, name: str, threads: int) -> Model:
     except Exception as error:  # onnxruntime's own kinds
         raise UserError(f"{key} cannot be run: {_line(error)}") from None
     taken, given = session.get_inputs(), [output.name for output in session.get_outputs()]
+    given = [name for name in given if name != UNUSED or "flow" not in given]
     if len(taken) != 1 or len(taken[0].shape) != 4 or taken[0].type != "tensor(float)":
         raise UserError(f"{key} must take one picture, float32 of shape (1, 1, height, width)")
     n_channels, *size = [side if isinstance(side, int) else None for side in taken[0].shape[1:]]
-    if n_channels not in (None, 1, 3):
-        raise UserError(f"{key} takes {n_channels} channels; allowed: 1, or 3, which get the same picture")
-    if len(given) > 1 and ("mask" not in given or not {*given} <= {*OUTPUTS}):
-        raise UserError(f"{key} has the outputs {', '.join(given)}; allowed: mask, and with it edges or distance")
+    if n_channels not in (None, 1, 2, 3):
+        raise UserError(
+            f"{key} takes {n_channels} channels; allowed: 1; 2, of which the second is empty; or 3, which get the same "
+            "picture"
+        )
+    if len(given) > 1 and {*given} not in OUTPUTS:
+        raise UserError(
+            f"{key} has the outputs {', '.join(given)}; allowed: mask, and with it edges, distance or flow; or flow "
+            "alone"
+        )
 
     def run(picture: np.ndarray) -> Maps:
-        channels = np.broadcast_to(picture, (1, n_channels or 1, *picture.shape))
+        channels = np.array(np.broadcast_to(picture, (1, n_channels or 1, *picture.shape)), np.float32, order="C")
+        if n_channels == 2:
+            channels[:, 1] = 0
         try:
-            found = session.run(None, {taken[0].name: np.ascontiguousarray(channels, np.float32)})
+            found = session.run(given, {taken[0].name: channels})
         except Exception as error:
             raise UserError(f"{key} failed on a picture of {picture.shape}: {_line(error)}") from None
         return _maps(given, found, picture.shape, key)
@@ -129,10 +142,10 @@ def _contract(written: Mapping[str, str], key: str) -> Contract:
     for name in ("input_range", "percentiles"):
         if name in written:
             stated[name] = tuple(numbers(name, 2))
-    for name in ("multiple", "margin"):
+    for name in ("multiple", "margin", "flow_steps"):
         if name in written:
             (stated[name],) = map(int, numbers(name, 1))
-    for name in ("smoothing", "threshold", "diameter"):
+    for name in ("smoothing", "threshold", "diameter", "flow_length", "flow_error"):
         if name in written:
             (stated[name],) = numbers(name, 1)
     contract = Contract(**stated)
@@ -148,20 +161,31 @@ def _contract(written: Mapping[str, str], key: str) -> Contract:
             f"{key}: its metadata are out of range; allowed: smoothing 0 to 10, threshold between 0 and 1, "
             "diameter more than 0"
         )
+    if not (contract.flow_length > 0 and 1 <= contract.flow_steps <= 2000 and contract.flow_error > 0):
+        raise UserError(
+            f"{key}: its metadata are out of range; allowed: flow_length and flow_error more than 0, flow_steps 1 to "
+            "2000"
+        )
     return contract
 
 
 def _maps(names: Sequence[str], found: Sequence[np.ndarray], shape: tuple[int, int], key: str) -> Maps:
-    """The outputs by name. One output of three channels: background, cell, border between cells."""
+    """The outputs by name; of flow its parts flow_y and flow_x.
+
+    One output of three channels that is not named flow: background, cell, border between cells.
+    """
     arrays = {}
     for name, array in zip(names, found, strict=True):
         if array.ndim != 4 or array.shape[0] != 1 or array.shape[2:] != shape:
             raise UserError(f"{key}: expected an output {name} of shape (1, 1, *{shape}), got {array.shape}")
-        arrays[name if len(names) > 1 else "mask"] = array[0].astype(np.float32, copy=False)
-    if len(arrays["mask"]) == 3 and len(names) == 1:
+        arrays[name if len(names) > 1 or name == "flow" else "mask"] = array[0].astype(np.float32, copy=False)
+    maps, hint = {}, "let the model end in a sigmoid or softmax"
+    if "flow" in arrays:
+        maps = _flow(arrays.pop("flow"), "mask" in arrays, key)
+    elif len(arrays["mask"]) == 3 and len(names) == 1:
         background, _, border = arrays["mask"]
         arrays = {"mask": 1 - background[None], "edges": border[None]}
-    maps = {}
+        hint += ", or name the output flow if its channels are flow down, flow right and cell"
     for name, array in arrays.items():
         if len(array) > (1 if name == "distance" else 2):
             raise UserError(f"{key}: the output {name} has {len(array)} channels; allowed: 1, or 2 (no, yes)")
@@ -171,9 +195,30 @@ def _maps(names: Sequence[str], found: Sequence[np.ndarray], shape: tuple[int, i
         if name != "distance" and (values.min() < -0.001 or values.max() > 1.001):
             raise UserError(
                 f"{key}: the output {name} must be probabilities, 0 to 1, and is {values.min():.3g} to "
-                f"{values.max():.3g}; let the model end in a sigmoid or softmax"
+                f"{values.max():.3g}; {hint}"
             )
         maps[name] = values
+    return maps
+
+
+def _flow(channels: np.ndarray, beside_mask: bool, key: str) -> Maps:
+    """flow_y and flow_x, and mask where no other output has it: the third channel is its logit."""
+    if len(channels) != (2 if beside_mask else 3):
+        raise UserError(
+            f"{key}: the output flow has {len(channels)} channels{' beside mask' if beside_mask else ''}; allowed: 3 "
+            "(flow down, flow right, cell), or 2 beside an output mask"
+        )
+    if not np.isfinite(channels).all():
+        raise UserError(f"{key}: the output flow is not a number everywhere")
+    maps = {"flow_y": channels[0], "flow_x": channels[1]}
+    if not beside_mask:
+        logit = channels[2]
+        if 0 <= logit.min() < 0.05 and 0.95 < logit.max() <= 1:
+            raise UserError(
+                f"{key}: the third channel of flow must be what a sigmoid makes a probability of, and is a probability "
+                "itself; give it as an output of its own, mask"
+            )
+        maps["mask"] = 1 / (1 + np.exp(-np.clip(logit, -80, 80)))
     return maps
 
 

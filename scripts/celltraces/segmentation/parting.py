@@ -51,9 +51,7 @@ def part_cells(
     unreached, _ = ndimage.label(inside & (labels == 0))
     labels = np.where(unreached > 0, unreached + labels.max(initial=0), labels)
     per_pixel = shape[0] * shape[1] / mask.size  # px of the frame in a pixel of the network's picture
-    smallest = max(min_area, debris * np.pi / 4 * diameter**2 * per_pixel)
-    cells = _numbered(labels, np.bincount(labels.ravel()) >= smallest)
-    return cells, np.uint8(left_out.TOO_SMALL) * ((labels > 0) & (cells == 0))
+    return numbered_cells(labels, max(min_area, debris * np.pi / 4 * diameter**2 * per_pixel))
 
 
 def find_seeds(
@@ -82,10 +80,13 @@ def typical_diameter(*pictures: np.ndarray) -> float:
     return float(2 * np.sqrt(median / np.pi))
 
 
-def _numbered(labels: np.ndarray, keep: np.ndarray) -> np.ndarray:
-    """The regions to keep, numbered 1..N by their first pixel; keep[0] is the background."""
+def numbered_cells(labels: np.ndarray, smallest: float) -> tuple[np.ndarray, np.ndarray]:
+    """The regions of `smallest` pixels or more, (H, W) int32, numbered 1..N by their first pixel, and the others as
+    left out, (H, W) uint8."""
+    keep = np.bincount(labels.ravel()) >= smallest
     found, first = np.unique(labels, return_index=True)
     kept = [number for _, number in sorted(zip(first, found, strict=True)) if number and keep[number]]
     numbers = np.zeros(len(keep), np.int32)
     numbers[kept] = np.arange(1, len(kept) + 1)
-    return numbers[labels]
+    cells = numbers[labels]
+    return cells, np.uint8(left_out.TOO_SMALL) * ((labels > 0) & (cells == 0))
