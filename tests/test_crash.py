@@ -28,7 +28,7 @@ def results_of(folder):
         for path in folder.rglob("*")
         if path.is_file()
         and not (name := path.relative_to(folder).as_posix()).startswith(left_out)
-        and path.name not in (".lock", ".jobs", ".movie.json", ".snakemake_timestamp")
+        and path.name not in (".lock", ".jobs", ".movie.json", ".last_run.json", ".snakemake_timestamp")
     }
 
 
