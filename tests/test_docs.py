@@ -13,7 +13,13 @@ from celltraces.config.schema import load_schema
 from celltraces.report.texts import CHECKS
 
 PACKAGE = ROOT / "scripts/celltraces"
-PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", ROOT / "config/README.md", *sorted(ROOT.glob("docs/*.md"))]
+PAGES = [
+    ROOT / "README.md",
+    ROOT / "CHANGELOG.md",
+    ROOT / "CONTRIBUTING.md",
+    ROOT / "config/README.md",
+    *sorted(ROOT.glob("docs/*.md")),
+]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 FOLDERS = ("benchmarks", "config", "docs", "envs", "profiles", "rules", "scripts", "tests")
 OLD_RELEASE = "envs/pyama.yaml"  # named by CHANGELOG.md, since it is there no longer

@@ -452,7 +452,11 @@ def test_what_the_command_gives_in_braces_means_what_it_means_in_a_file():
     from snakemake.utils import update_config
 
     of_file = {"datasets": {"a": "x"}, "channels": {"pc": {"channel": 0}}, "params": {"min_frames": 7, "min_iou": 0.2}}
-    given = ["params={border_margin: 20, min_iou: 1e-1, divisions: false, flood: '3'}", "fovs=[0, 2-3]", "output_dir=there"]
+    given = [
+        "params={border_margin: 20, min_iou: 1e-1, divisions: false, flood: '3'}",
+        "fovs=[0, 2-3]",
+        "output_dir=there",
+    ]
     of_command = parse_config([*given, "samples=[{name: no, fovs: 1-2}]"])
     merged = {**of_file, "params": {**of_file["params"]}}
     update_config(merged, of_command)
