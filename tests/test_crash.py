@@ -136,7 +136,7 @@ def test_stopped_and_started_again(undisturbed, tmp_path, with_signal):
         if process.poll() is None:
             os.killpg(process.pid, with_signal) if with_signal == signal.SIGINT else process.send_signal(with_signal)
             time.sleep(2)
-    text = process.communicate(timeout=120)[0]
+    text = process.communicate(timeout=600)[0]
     assert process.returncode != 0
     assert re.search(
         r"^Stopped: \d+ of \d+ jobs are done\. To go on, run the same command again\.$", text, re.MULTILINE

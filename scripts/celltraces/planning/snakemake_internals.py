@@ -99,6 +99,10 @@ def before_execution(workflow: Any, prepare: Callable[[], None], rehearse: Calla
             return execute(executor_plugin=executor_plugin, **options)
         except KeyboardInterrupt:  # while it plans; where jobs run, Snakemake stops them
             sys.exit(interrupts.STOPPED)
+        except OSError as error:  # of Snakemake itself, as where a log of somebody else's is to be replaced
+            if error.filename is None:
+                raise
+            sys.exit(f"{error.filename}: {error.strerror}; the run has to write there")
         finally:
             interrupts.ignore()  # nothing but the end of Python is left
 

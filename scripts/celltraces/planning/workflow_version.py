@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).resolve().parents[3]  # Snakemake imports this from "rules/../scripts"
 PARTS = ("Snakefile", "rules", "scripts", "config/schema.yaml", "pyproject.toml")  # what decides over results
 IMAGE_COMMIT = "COMMIT"  # 40 digits, and + where the image was built from changed files
 SECONDS = 20  # for git, on a slow disk
