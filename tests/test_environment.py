@@ -130,7 +130,7 @@ def test_images_hold_the_pins_and_every_part_of_the_workflow():
 
 @pytest.mark.workflow
 def test_the_workflow_runs_where_the_recipes_of_images_put_it(movies, tmp_path):
-    """Their steps, with a folder in the place of /celltraces and the installed pins; an image has no git, no home."""
+    """What they do, with a folder in the place of /celltraces and the installed pins; an image has no git, no home."""
     place, commit = tmp_path / "celltraces", "0123456789" * 4
     place.mkdir()
     docker, apptainer = ((ROOT / "envs" / name).read_text() for name in ("Dockerfile", "celltraces.def"))
