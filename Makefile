@@ -8,9 +8,10 @@
 # make docs    pages of README.md and docs/, in site/
 # make bench   what each stage costs    make torture kills runs 200 times and compares; 50,000 damaged files; new values for properties
 # make test-peers reads what is exported with other programs, in environments of their own
+# make container  an image of the workflow and its environment, where Docker, Podman or Apptainer is
 # make slurm   the environment with the Slurm plugin                 make test-slurm starts a real Slurm here and tests with it
 # make lock    new pins (maintainers)
-.PHONY: setup slurm demo check curate test test-fast test-peers test-slurm torture lint docs bench evaluate lock clean
+.PHONY: setup slurm demo check curate container test test-fast test-peers test-slurm torture lint docs bench evaluate lock clean
 .DELETE_ON_ERROR:
 
 PYTHON ?= python3
@@ -65,6 +66,17 @@ RESULTS ?= results
 
 curate: .venv/.done
 	@$(BIN)/python scripts/curate.py "$(RESULTS)"
+
+# The commit that results made with the image name, with + where files of the workflow are not as in it.
+COMMIT = $(shell git rev-parse HEAD 2>/dev/null)$(if $(shell git status --porcelain 2>/dev/null),+)
+IMAGE = build --file envs/Dockerfile --tag celltraces --build-arg COMMIT=$(COMMIT) .
+
+container:
+	@if docker info >/dev/null 2>&1; then set -x; docker $(IMAGE); \
+	elif command -v podman >/dev/null; then set -x; podman $(IMAGE); \
+	elif command -v apptainer >/dev/null; then set -x; \
+		apptainer build --build-arg COMMIT=$(COMMIT) celltraces.sif envs/celltraces.def; \
+	else echo "No image was built: no Docker that runs, no Podman and no Apptainer is here." >&2; fi
 
 test: demo/.done
 	$(DEV)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder

@@ -39,6 +39,7 @@ rule all:
 
 
 onsuccess:
+    interrupts.ignore()
     if internals.is_main_process(workflow) and not WITHOUT and SHOWS_END:
         TERMINAL.done([*findings(), *previewed(), *left_over()])
 

@@ -16,7 +16,12 @@ sys.path.insert(
     0, workflow.current_basedir.join("../scripts").get_path_or_uri(secret_free=True)
 )
 
-from celltraces.config.read_config import refuse_repeated_keys
+from celltraces.runs import interrupts
+
+if workflow.is_main_process:
+    interrupts.end_in_one_line()
+
+from celltraces.config.read_config import as_in_a_file, refuse_repeated_keys
 from celltraces.errors import UserError
 from celltraces.exports.registry import FORMATS, GROUPS, TITLES, formats_of
 from celltraces.exports.registry import module_file
@@ -31,7 +36,7 @@ from celltraces.planning.datasets import write_notes
 from celltraces.planning.experiment import plan_experiment
 from celltraces.planning.terminal import Terminal
 from celltraces.preview import sets as preview
-from celltraces.runs import future_dates, lock, partial_run, summary
+from celltraces.runs import future_dates, last_run, lock, partial_run, summary
 
 # Planning creates about a million long-lived objects; cyclic garbage collection over them costs a fifth of the time, and
 # as long again when Python ends.
@@ -55,12 +60,14 @@ try:
         partial_run.without_fovs()
     )  # FOVs that failed, in the second run that does without them
     EXPERIMENT = plan_experiment(
-        config, WITHOUT, of_run=not internals.is_main_process(workflow)
+        as_in_a_file(config, internals.config_of_command(workflow)),
+        WITHOUT,
+        of_run=not internals.is_main_process(workflow),
     )
 except UserError as error:
     sys.exit(str(error))  # one line per mistake, before any job
 except KeyboardInterrupt:
-    sys.exit(internals.INTERRUPTED)
+    sys.exit(interrupts.STOPPED)
 
 CONFIG, LAYOUT, DATASETS = EXPERIMENT.config, EXPERIMENT.layout, EXPERIMENT.datasets
 ARRAYS, PC = EXPERIMENT.arrays, EXPERIMENT.pc
@@ -93,6 +100,12 @@ def begin():
     try:
         if not WITHOUT:  # else the run that failed holds the lock and waits
             BEGAN = lock.hold(Path(LAYOUT.results))
+            last_run.write(
+                Path(LAYOUT.results),
+                workflow.configfiles,
+                code_digest.command(),
+                internals.started_in(workflow),
+            )
             future_dates.bring_back(map(Path, planned.all_targets(EXPERIMENT)), BEGAN)
         write_notes(LAYOUT, DATASETS.values())
         decisions.remember(EXPERIMENT)  # before anything of the results is removed

@@ -8,7 +8,7 @@ from playwright.sync_api import Browser, expect, sync_playwright
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
 CHROMIUM = next(filter(None, map(shutil.which, NAMES)), None)
-PATIENCE = 30_000  # ms; what is expected comes in a fraction of a second where nobody else is at work
+PATIENCE = 120_000  # ms; what is expected comes in a fraction of a second where nobody else is at work
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
 
 

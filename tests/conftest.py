@@ -10,15 +10,17 @@ from pathlib import Path
 
 import pytest
 import yaml
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 ROOT = Path(__file__).parents[1]
 REAL_FILES = Path(os.environ.get("CELLTRACES_TEST_DATA", ROOT.parent / "shared" / "data"))
 PARTS = ("Snakefile", "pyproject.toml", "rules", "scripts", "config", "envs", "profiles")
 # Properties are tried with the same values in every run, so that a test fails for what was changed and for nothing
 # else; `make torture` tries new ones.
-settings.register_profile("same values", derandomize=True)
-settings.register_profile("new values", derandomize=False, print_blob=True)
+# How long an example takes says something of the machine's load alone: no deadline, and no check for slow values.
+ANY_PACE = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
+settings.register_profile("same values", derandomize=True, **ANY_PACE)
+settings.register_profile("new values", derandomize=False, print_blob=True, **ANY_PACE)
 settings.load_profile("new values" if "CELLTRACES_FUZZ" in os.environ else "same values")
 # What `make setup` installs, and nothing else. The tests run in .venv/dev, which adds pytest and the peers' libraries;
 # whatever a user would start runs with this one, so that a package that only the tests have hides no failure.

@@ -34,7 +34,7 @@ def abort(path):
     os.abort()
 
 def hang(path):
-    time.sleep(60)
+    time.sleep(600)
 
 def greedy(path):
     bytearray(3_000_000_000)
@@ -91,7 +91,7 @@ def test_a_hang_ends(readers):
     started = time.monotonic()
     with pytest.raises(UserError, match=r"'x.nd2' cannot be read: it took more than 1 s; copy it again"):
         child_process.call("readers:hang", "x.nd2", seconds=1)
-    assert time.monotonic() - started < 50  # it would take 60
+    assert time.monotonic() - started < 500  # it would take 600
 
 
 # --------------------------------------------------------------------------------------------------- planes of libCZI
@@ -132,7 +132,7 @@ def test_what_becomes_of_a_plane_in_libczi(tmp_path, monkeypatch):
     (tmp_path / "pylibCZIrw/__init__.py").touch()
     (tmp_path / "pylibCZIrw/czi.py").write_text(LIBRARY)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    monkeypatch.setattr(libczi, "SECONDS", 20)
+    monkeypatch.setattr(libczi, "SECONDS", 200)
     library = libczi.LibCzi(tmp_path / "a.czi", "pylibCZIrw")
 
     def read(frame):

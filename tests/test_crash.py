@@ -28,7 +28,7 @@ def results_of(folder):
         for path in folder.rglob("*")
         if path.is_file()
         and not (name := path.relative_to(folder).as_posix()).startswith(left_out)
-        and path.name not in (".lock", ".jobs", ".movie.json", ".snakemake_timestamp")
+        and path.name not in (".lock", ".jobs", ".movie.json", ".last_run.json", ".snakemake_timestamp")
     }
 
 
@@ -136,7 +136,7 @@ def test_stopped_and_started_again(undisturbed, tmp_path, with_signal):
         if process.poll() is None:
             os.killpg(process.pid, with_signal) if with_signal == signal.SIGINT else process.send_signal(with_signal)
             time.sleep(2)
-    text = process.communicate(timeout=120)[0]
+    text = process.communicate(timeout=600)[0]
     assert process.returncode != 0
     assert re.search(
         r"^Stopped: \d+ of \d+ jobs are done\. To go on, run the same command again\.$", text, re.MULTILINE

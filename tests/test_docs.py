@@ -17,7 +17,10 @@ from celltraces.features.cell_features import FLUORESCENCE_FEATURES, PHASE_FEATU
 from celltraces.report.texts import CHECKS
 
 PACKAGE = ROOT / "scripts/celltraces"
-PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", ROOT / "config/README.md", *sorted(ROOT.glob("docs/*.md"))]
+PAGES = [
+    *(ROOT / name for name in ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "config/README.md")),
+    *sorted(ROOT.glob("docs/*.md")),
+]
 PARAMETERS = (ROOT / "docs/parameters.md").read_text(encoding="utf-8")
 FOLDERS = ("benchmarks", "config", "docs", "envs", "profiles", "rules", "scripts", "tests")
 OLD_RELEASE = "envs/pyama.yaml"  # named by CHANGELOG.md, since it is there no longer

@@ -727,7 +727,7 @@ def content(results):
         for path in sorted(results.rglob("*"))
         if path.is_file()
         and not {"logs", "benchmarks", "edits"} & {*path.relative_to(results).parts}
-        and path.name not in (".lock", ".jobs", ".snakemake_timestamp")
+        and path.name not in (".lock", ".jobs", ".last_run.json", ".snakemake_timestamp")
     }
 
 

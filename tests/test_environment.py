@@ -3,11 +3,15 @@
 import ast
 import json
 import re
+import shlex
+import shutil
 import subprocess
+import tomllib
 from pathlib import Path
 
+import pytest
 import yaml
-from conftest import PARTS, PYTHON
+from conftest import PARTS, PYTHON, small_config
 
 ROOT = Path(__file__).parents[1]
 
@@ -123,6 +127,83 @@ def test_images_hold_the_pins_and_every_part_of_the_workflow():
         assert python.search(recipe)[1] == oldest
         assert "snakemake" in recipe
         assert "/celltraces/Snakefile" in recipe
+
+
+@pytest.mark.workflow
+def test_the_workflow_runs_where_the_recipes_of_images_put_it(movies, tmp_path):
+    """What they do, with a folder in the place of /celltraces and the installed pins; an image has no git, no home."""
+    place, commit = tmp_path / "celltraces", "0123456789" * 4
+    place.mkdir()
+    docker, apptainer = ((ROOT / "envs" / name).read_text() for name in ("Dockerfile", "celltraces.def"))
+    for names, target in re.findall(r"^COPY (.+) /celltraces/(\S*)$", docker, re.MULTILINE):
+        for name in names.split():
+            if (ROOT / name).is_dir():
+                shutil.copytree(ROOT / name, place / target, ignore=shutil.ignore_patterns("__pycache__"))
+            else:
+                shutil.copy(ROOT / name, place / target)
+    lines = [re.search(r"^RUN (printf .+)$", docker, re.MULTILINE)[1].replace("$COMMIT", f"{commit}+")]
+    lines += [re.search(r"^ +(printf .+)$", apptainer, re.MULTILINE)[1].replace("{{ COMMIT }}", f"{commit}+")]
+    written = set()
+    for line in lines:
+        subprocess.run(["sh", "-c", line.replace("/celltraces", shlex.quote(str(place)))], check=True)
+        written.add((place / "COMMIT").read_text())
+    assert written == {f"{commit}+"}
+    (tmp_path / "my.yaml").write_text(yaml.safe_dump(small_config(movies)))
+    command = [PYTHON, "-m", "snakemake", "--snakefile", place / "Snakefile", "-n", "--configfile", "my.yaml"]
+    environment = {"PATH": "/nowhere", "HOME": str(tmp_path / "home"), "PYTHONDONTWRITEBYTECODE": "1"}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert f"with celltraces {our_version()} (0123456, changed):\n" in done.stdout
+
+
+def test_a_machine_without_an_engine_for_images_is_told_so(tmp_path):
+    for tool in ("make", "sh", "git", "env"):
+        (tmp_path / tool).symlink_to(shutil.which(tool))
+    command = ["make", "--silent", "container"]
+    done = subprocess.run(command, cwd=ROOT, env={"PATH": str(tmp_path)}, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "")
+    assert re.fullmatch(r"No image was built: [^\n]+\n", done.stderr)
+
+
+def our_version():
+    return tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+
+
+def test_the_citation_says_what_it_has_to_and_is_of_this_version():
+    """Keys by the schema of CFF 1.2.0; the version is repeated there, since the file cannot read another one."""
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert citation["cff-version"] == "1.2.0"
+    assert {"message", "title", "authors"} <= set(citation)
+    assert set(citation) <= {
+        "cff-version",
+        "message",
+        "title",
+        "authors",
+        "type",
+        "abstract",
+        "version",
+        "license",
+        "keywords",
+    }
+    assert citation["version"] == our_version()
+    assert citation["license"] == tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["license"]
+    assert all(set(author) == {"name"} for author in citation["authors"])
+
+
+def test_what_github_runs_and_asks_for():
+    flow = yaml.safe_load((ROOT / ".github/workflows/ci.yml").read_text())
+    (job,) = flow["jobs"].values()
+    assert [step["run"] for step in job["steps"] if "run" in step][-1] == ".ci/run"
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert project["requires-python"] == ">=" + job["strategy"]["matrix"]["python"][0]
+    forms = [path for path in (ROOT / ".github/ISSUE_TEMPLATE").glob("*.yml") if path.name != "config.yml"]
+    assert len(forms) == 2
+    for path in forms:
+        form = yaml.safe_load(path.read_text())
+        assert {"name", "description", "body"} <= set(form)
+        questions = [part for part in form["body"] if part["type"] in ("textarea", "input")]
+        assert len({part["id"] for part in questions}) == len(form["body"])
+        assert all(part["attributes"]["label"] for part in questions)
 
 
 def test_slurm_profile_groups_the_stages_of_a_fov_and_no_other_rule():

@@ -73,7 +73,7 @@ def test_a_file_system_without_locks_keeps_nothing_from_running(tmp_path, monkey
     assert (tmp_path / ".lock").read_text() == str(os.getpid())
     # Nothing is held, neither the run's lock nor a share of the jobs': whoever has locks there is not kept waiting.
     other = elsewhere("hold", tmp_path)
-    assert other.communicate("", timeout=30) == ("holding\n", "")
+    assert other.communicate("", timeout=300) == ("holding\n", "")
 
 
 @pytest.mark.workflow

@@ -8,11 +8,13 @@ import shutil
 import struct
 import subprocess
 import termios
+import tomllib
 
 import pytest
 from conftest import PYTHON, ROOT, Checkout, small_config
 
 COLUMNS = 40
+VERSION = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +57,7 @@ def test_a_dry_run_says_what_is_in_the_files_and_why_what_would_run(done):
     assert lines[0].startswith("small: ")
     assert lines[4] == "  channels: 0 Phase contrast (pc), 1 GFP (fl), 2 mCherry (fl)"
     assert lines[6:] == [
-        "9 jobs would run, for 2 FOVs:",
+        f"9 jobs would run, for 2 FOVs, with celltraces {VERSION}:",
         "  processing_config.yaml says something else: record (1)",
         "  border_margin 5 -> 6: extract (2), qc (1), tidy (1), merge (1), digest (2), write_report (1)",
     ]

@@ -4,22 +4,28 @@ import io
 import logging
 import os
 import re
+import signal
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from conftest import small_config
+from conftest import ROOT, small_config
 
 from celltraces.config.check_file import read_config_file
-from celltraces.config.read_config import complete
+from celltraces.config.read_config import as_in_a_file, complete
 from celltraces.config.selection import expand_fovs, spell_fovs
 from celltraces.errors import UserError
+from celltraces.paths import LAST_RUN
 from celltraces.planning import snakemake_messages as messages
 from celltraces.planning.code_digest import with_target
-from celltraces.planning.end_of_run import target_lines
+from celltraces.planning.end_of_run import curate_command, target_lines
 from celltraces.planning.experiment import plan_experiment
 from celltraces.planning.input_summary import input_lines
 from celltraces.planning.reasons import PlannedJob, plan_lines, worded
+from celltraces.runs import interrupts, last_run
 from celltraces.runs.job import SAID_BY_RUN, abridged
 from celltraces.runs.progress import Job, Progress, duration, seconds_left, status, took
 
@@ -333,6 +339,54 @@ def test_files_of_targets_by_kind():
     ]
 
 
+def test_the_curation_page_is_named_as_it_is_opened_from_here(tmp_path, monkeypatch):
+    clone = tmp_path / "the clone"
+    (clone / ".venv").mkdir(parents=True)
+    monkeypatch.chdir(clone)
+    script = f"'{clone}/scripts/curate.py'"
+    assert curate_command(Path("results"), clone) == f"{sys.prefix}/bin/python {script} results"
+    (clone / "Makefile").touch()
+    (clone / ".venv/.done").touch()
+    assert curate_command(Path("my results"), clone) == "make curate 'RESULTS=my results'"
+    monkeypatch.chdir(tmp_path)
+    assert curate_command(Path("results"), clone) == f"make -C '{clone}' curate RESULTS={tmp_path}/results"
+
+
+def test_the_note_of_the_last_run(tmp_path):
+    assert last_run.read(tmp_path) is None
+    files = [Path("config/config.yaml"), "/data/my.yaml", "/data/my.yaml"]
+    last_run.write(tmp_path, files, ["snakemake", "--configfile", "my.yaml"], Path("/work/here"))
+    noted = last_run.read(tmp_path)
+    assert noted.config_files == ("/work/here/config/config.yaml", "/data/my.yaml")
+    assert noted.line() == "cd /work/here && snakemake --configfile my.yaml"
+    (tmp_path / LAST_RUN).write_text("{")
+    assert last_run.read(tmp_path) is None
+    last_run.write(tmp_path / LAST_RUN / "below a file", files, [], Path("/"))  # no fault
+
+
+@pytest.mark.skipif(not hasattr(signal, "pthread_kill"), reason="Windows")
+def test_ctrl_c_before_jobs_and_after():
+    """In a process of its own: one line before any job, the usual exception where jobs run, nothing at the end."""
+    steps = {
+        "end_in_one_line": (1, interrupts.STOPPED),
+        "allow": (-signal.SIGINT, "KeyboardInterrupt"),
+        "ignore": (0, ""),
+    }
+    for step, (code, said) in steps.items():
+        program = "import os, signal; from celltraces.runs import interrupts; "
+        program += f"interrupts.{step}(); os.kill(os.getpid(), signal.SIGINT)"
+        done = subprocess.run(
+            [sys.executable, "-c", program],
+            capture_output=True,
+            text=True,
+            check=False,
+            env={**os.environ, "PYTHONPATH": str(ROOT / "scripts")},
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        )
+        assert done.returncode == code
+        assert done.stderr.splitlines()[-1:] == ([said] if said else [])
+
+
 def test_a_command_with_a_target_more():
     assert with_target(["snakemake", "--configfile", "my data.yaml"], "pictures") == (
         "snakemake pictures --configfile 'my data.yaml'"
@@ -390,6 +444,30 @@ def test_a_config_that_is_not_there(tmp_path):
         read_config_file(tmp_path / "my.yaml")
     with pytest.raises(UserError, match="is a folder"):
         read_config_file(tmp_path)
+
+
+def test_what_the_command_gives_in_braces_means_what_it_means_in_a_file():
+    """Snakemake reads all that stands in braces or brackets as text."""
+    from snakemake.cli import parse_config
+    from snakemake.utils import update_config
+
+    of_file = {"datasets": {"a": "x"}, "channels": {"pc": {"channel": 0}}, "params": {"min_frames": 7, "min_iou": 0.2}}
+    given = [
+        "params={border_margin: 20, min_iou: 1e-1, divisions: false, flood: '3'}",
+        "fovs=[0, 2-3]",
+        "output_dir=there",
+    ]
+    of_command = parse_config([*given, "samples=[{name: no, fovs: 1-2}]"])
+    merged = {**of_file, "params": {**of_file["params"]}}
+    update_config(merged, of_command)
+    assert as_in_a_file(merged, of_command) == {
+        **of_file,
+        "params": {"min_frames": 7, "border_margin": 20, "min_iou": "1e-1", "divisions": False, "flood": 3},
+        "fovs": [0, "2-3"],
+        "output_dir": "there",
+        "samples": [{"name": False, "fovs": "1-2"}],
+    }
+    assert as_in_a_file(of_file, {"celltraces": {"fovs": ["1"]}}) == of_file  # of a module's own config
 
 
 def test_a_decimal_comma_in_braces_is_two_keys(tmp_path):

@@ -13,7 +13,7 @@ import pytest
 
 import record_config
 from celltraces.planning import code_digest
-from celltraces.planning.workflow_version import workflow_version
+from celltraces.planning.workflow_version import version_text, workflow_version
 
 ROOT = Path(__file__).parents[1]
 SCRIPTS = ROOT / "scripts"
@@ -166,6 +166,23 @@ def test_the_commit_of_somebody_elses_repository_is_not_ours(workflow):
 
 def test_without_pyproject_there_is_no_version(tmp_path):
     assert version_of(tmp_path)["version"] is None
+
+
+def test_the_image_of_a_container_says_its_commit(workflow):
+    for written, commit, changed in (("a" * 40, "a" * 40, False), ("a" * 40 + "+", "a" * 40, True), ("", None, None)):
+        (workflow / "COMMIT").write_text(written)
+        assert version_of(workflow) == {"version": "7.8.9", "commit": commit, "changed": changed}
+
+
+def test_version_for_a_person(workflow):
+    workflow_version.cache_clear()
+    assert version_text(workflow) == "7.8.9"
+    (workflow / "COMMIT").write_text("1234567" + "8" * 33 + "+")
+    workflow_version.cache_clear()
+    assert version_text(workflow) == "7.8.9 (1234567, changed)"
+    (workflow / "pyproject.toml").unlink()
+    workflow_version.cache_clear()
+    assert version_text(workflow) == "of unknown version (1234567, changed)"
 
 
 def test_our_own_version():

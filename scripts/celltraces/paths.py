@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+LAST_RUN = ".last_run.json"  # in the folder of all results
 # Folders beside those of the datasets, for what goes with the results.
 LOGS, BENCHMARKS, CHECKSUMS = "logs", "benchmarks", "checksums"
 PLACES = "curation_places"  # where the cells of curation.csv lay when a row was first applied
@@ -19,6 +20,7 @@ SHIFT_FIELD = "shift_field.sf"
 CURATION, INSPECTED = "curation.csv", "_inspected.csv"
 # Ends of the names of a FOV's tables.
 TRACES, DECISIONS, TAKEN_IN = "_traces.csv", "_decisions.csv", "_traces_taken_in.csv"
+LINEAGE, LINEAGE_CORRECTED, LINEAGE_EDITED = "_lineage.csv", "_lineage_corrected.csv", "_lineage_edited.csv"
 
 
 def pc(channel: int) -> str:
@@ -98,8 +100,8 @@ class Layout:
         self.base = "{dataset}_fov_{fov}"  # what the names of a FOV's files begin with
         self.traces = f"{self.fov}/{self.base}{TRACES}"
         self.inspected = self.traces.removesuffix(".csv") + INSPECTED
-        self.lineage = f"{self.fov}/{self.base}_lineage.csv"
-        self.lineage_corrected = f"{self.fov}/{self.base}_lineage_corrected.csv"
+        self.lineage = f"{self.fov}/{self.base}{LINEAGE}"
+        self.lineage_corrected = f"{self.fov}/{self.base}{LINEAGE_CORRECTED}"
         self.record = f"{self.dataset}/processing_config.yaml"
         self.quality = f"{self.dataset}/qc.csv"
         self.merged = f"{self.dataset}/{{sample}}_{{column}}.csv"
@@ -111,7 +113,7 @@ class Layout:
         self.edits = f"{self.results}/edits"  # a file for each author
         self.edits_of_run = f"{self.results}/.edits_of_this_run.jsonl"
         self.base_regions = f"{self.fov}/{self.base}_base_regions.zarr.zip"  # what edits of tracks were applied to
-        self.lineage_edited = f"{self.fov}/{self.base}_lineage_edited.csv"
+        self.lineage_edited = f"{self.fov}/{self.base}{LINEAGE_EDITED}"
         self.edits_outcomes = f"{self.dataset}/edits.csv"
         self.places = f"{self.results}/{PLACES}/{{dataset}}/fov_{{fov}}.csv"
         self.fitted = f"{self.dataset}/{{sample}}_{{column}}_fitted_{{model}}.csv"

@@ -47,6 +47,34 @@ def complete(raw: Mapping[str, Any]) -> dict[str, Any]:
     return config
 
 
+def as_in_a_file(config: Mapping[str, Any], of_command: Mapping[str, Any]) -> dict[str, Any]:
+    """The config in which what --config gave within braces or brackets means what it would mean in a file.
+
+    Snakemake takes `--config 'params={border_margin: 20}'` for a mapping with the text "20". of_command: what --config
+    gave, which Snakemake has put into the config.
+    """
+    typed = dict(config)
+    for key, given in of_command.items():
+        if key in typed and isinstance(given, (Mapping, list)):
+            typed[key] = _with_types(typed[key], given)
+    return typed
+
+
+def _with_types(value: Any, given: Any) -> Any:
+    """The value with the type that YAML gives to each text in `given`, which are parts of it or all."""
+    if isinstance(given, Mapping) and isinstance(value, Mapping):
+        return {key: _with_types(item, given[key]) if key in given else item for key, item in value.items()}
+    if isinstance(given, list) and isinstance(value, list):
+        return [_with_types(item, part) for item, part in zip(value, given, strict=True)]
+    if value != given or not isinstance(given, str):
+        return value
+    try:
+        read = yaml.safe_load(given)
+    except yaml.YAMLError:
+        return value
+    return value if isinstance(read, (Mapping, list)) else read
+
+
 def refuse_repeated_keys(files: Iterable[str | Path]) -> None:
     """Raise UserError with a line for each key that a file has twice: YAML takes the last one without a word."""
     raise_mistakes(line for file in files for line in _repeated_keys(Path(file)))

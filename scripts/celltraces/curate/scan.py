@@ -26,9 +26,8 @@ from celltraces.storage.frames import open_frames
 
 FOV_FOLDER = re.compile(r"fov_(\d{3,})")
 SHOWN = re.compile(r"(pc|fl|fl_flat|fl_registered|fl_background)_ch_(\d+)")  # arrays whose pixels the page may ask for
-LINEAGE, CORRECTED_LINEAGE = "lineage.csv", "lineage_corrected.csv"
 # What the list of cells depends on, besides arrays and traces.
-OTHER_FILES = (paths.DECISIONS, paths.TAKEN_IN, "base_regions.zarr.zip", LINEAGE, CORRECTED_LINEAGE)
+OTHER_FILES = (paths.DECISIONS, paths.TAKEN_IN, "base_regions.zarr.zip", paths.LINEAGE, paths.LINEAGE_CORRECTED)
 ORDER = ("pc", "fl", "fl_flat", "fl_registered", "fl_background")
 
 

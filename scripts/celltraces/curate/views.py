@@ -109,8 +109,8 @@ def _view(results: Results, fov: Fov, version: str) -> View:
     if pc is None or not fov.cells.exists():
         return View(fov, version, pc, cell_lists.nothing(0), None, traces, [], limits, [], {})
     base = cell_lists.read_base(fov.cells, fov.file("base_regions.zarr.zip"))
-    of_correction, decisions = fov.file(scan.CORRECTED_LINEAGE), fov.file(paths.DECISIONS)
-    table = of_correction if of_correction.is_file() else fov.file(scan.LINEAGE)
+    of_correction, decisions = fov.file(paths.LINEAGE_CORRECTED), fov.file(paths.DECISIONS)
+    table = of_correction if of_correction.is_file() else fov.file(paths.LINEAGE)
     origins = lineage.read_table(table) if table.is_file() else None
     old_ways = read_old_ways(decisions) if decisions.is_file() else []
     rows = scan.findings(results.folder, fov.dataset).get(fov.number, [])

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import re
+import shlex
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -14,6 +16,7 @@ from celltraces.planning.code_digest import with_target
 from celltraces.planning.dataset import Dataset
 from celltraces.planning.experiment import Experiment
 from celltraces.planning.samples import samples_of
+from celltraces.planning.workflow_version import ROOT
 from celltraces.report.digest import read_digest
 
 NEXT = "next: "  # before a command
@@ -39,6 +42,20 @@ def result_lines(experiment: Experiment, command: Sequence[str]) -> Iterator[str
     yield from _fits(experiment, datasets)
     if experiment.tracing and not any(Path(layout.pictures.format(dataset=each.name)).exists() for each in datasets):
         yield f"{NEXT}{with_target(command, 'pictures')}"
+    if experiment.tracing:
+        yield f"{NEXT}{curate_command(Path(layout.results), ROOT)}"
+
+
+def curate_command(results: Path, workflow: Path) -> str:
+    """The command that opens the results for browsing and correcting, as typed in the working folder of the run.
+
+    workflow: the clone. `make` of another folder, or a Python without make's environment, is called by its path.
+    """
+    if not (workflow / "Makefile").is_file() or not (workflow / ".venv/.done").is_file():
+        return shlex.join([str(Path(sys.prefix, "bin/python")), str(workflow / "scripts/curate.py"), str(results)])
+    if Path.cwd() == workflow:
+        return shlex.join(["make", "curate", f"RESULTS={results}"])
+    return shlex.join(["make", "-C", str(workflow), "curate", f"RESULTS={results.absolute()}"])
 
 
 def target_lines(targets: Mapping[str, Sequence[str]]) -> Iterator[str]:

@@ -11,16 +11,16 @@ import os
 import signal
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import wraps
 from pathlib import Path
 from typing import Any
 
 from celltraces.planning import reasons
+from celltraces.runs import interrupts
 from celltraces.storage import checksums, provenance
 
 CHECKED_WITH = "9.27.1"
-INTERRUPTED = "Stopped before any job began. To go on, run the same command again."
 READERS_STATE = ("metadata", "incomplete")  # folders below .snakemake that a command which only reads has to know
 
 _changed: set[str] = set()  # which parts of Snakemake are changed already: a workflow may be read several times
@@ -48,6 +48,16 @@ def asked_for(workflow: Any) -> dict[str, list[str]]:
         if files:
             found.setdefault(job.rule.name, []).extend(map(str, files))
     return found
+
+
+def started_in(workflow: Any) -> Path:
+    """The folder in which the user typed the command; where --directory is given, as the shell tells."""
+    return Path(os.environ.get("PWD", ".") if workflow.overwrite_workdir else ".").absolute()
+
+
+def config_of_command(workflow: Any) -> Mapping[str, Any]:
+    """What --config says, in which whatever stands within braces or brackets is text."""
+    return workflow.config_settings.config
 
 
 def is_forced(workflow: Any) -> bool:
@@ -84,10 +94,17 @@ def before_execution(workflow: Any, prepare: Callable[[], None], rehearse: Calla
     def prepared(*, executor_plugin: Any, **options: Any) -> Any:
         if workflow.is_main_process:
             (rehearse if executor_plugin.common_settings.dryrun_exec else prepare)()
+        interrupts.allow()
         try:
             return execute(executor_plugin=executor_plugin, **options)
         except KeyboardInterrupt:  # while it plans; where jobs run, Snakemake stops them
-            sys.exit(INTERRUPTED)
+            sys.exit(interrupts.STOPPED)
+        except OSError as error:  # of Snakemake itself, as where a log of somebody else's is to be replaced
+            if error.filename is None:
+                raise
+            sys.exit(f"{error.filename}: {error.strerror}; the run has to write there")
+        finally:
+            interrupts.ignore()  # nothing but the end of Python is left
 
     workflow.execute = prepared
 

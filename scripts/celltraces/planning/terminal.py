@@ -13,6 +13,7 @@ from celltraces.planning.end_of_run import NEXT, result_lines, target_lines
 from celltraces.planning.experiment import Experiment
 from celltraces.planning.input_summary import input_lines
 from celltraces.planning.reasons import PlannedJob, plan_lines
+from celltraces.planning.workflow_version import version_text
 from celltraces.runs import summary
 from celltraces.runs.progress import Job, Progress, columns, took
 
@@ -61,7 +62,8 @@ class Terminal:
             n_fovs = len({job.place for job in jobs.values() if job.place})
             of_fovs = f", for {n_fovs} FOV{'s' * (n_fovs != 1)}" if n_fovs else ""
             would = "would run" if self.rehearsing else "to run"
-            print(f"{len(jobs)} job{'s' * (len(jobs) != 1)} {would}{of_fovs}:", file=stream)
+            head = f"{len(jobs)} job{'s' * (len(jobs) != 1)} {would}{of_fovs}, with celltraces {version_text()}:"
+            print(folded(head, stream), file=stream)
             for line in plan_lines(reasons, stages):
                 print(folded(f"  {line}", stream), file=stream)
             print(end="", file=stream, flush=True)
