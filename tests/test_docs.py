@@ -222,6 +222,15 @@ def test_every_feature_is_defined():
     assert all(row[3] for row in rows)
 
 
+def test_defaults_are_those_of_the_schema():
+    declared = load_schema()["properties"]["params"]["properties"]
+    rows = table("For which cells the defaults are made")
+    assert len(rows) > 5
+    for names, values, *_ in rows:
+        defaults = [declared[name]["default"] for name in re.findall(r"`(\w+)`", names)]
+        assert [float(value) for value in values.split(",")] == defaults, names
+
+
 def test_fixed_numbers_are_those_of_the_code():
     rows = table("Fixed numbers")
     assert len(rows) > 20
