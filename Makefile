@@ -5,13 +5,13 @@
 # make test-fast  those that run no workflow, in a minute
 # make curate RESULTS=results  a page to browse results and correct cells
 # make evaluate  what each method of segmentation and tracking is worth; CTC=path: on a folder of the Cell Tracking Challenge
-# make docs    pages of README.md and docs/, in site/
+# make docs    a site of README.md and docs/, in site/; nothing in it is loaded from elsewhere
 # make bench   what each stage costs    make torture kills runs 200 times and compares; 50,000 damaged files; new values for properties
 # make test-peers reads what is exported with other programs, in environments of their own
 # make container  an image of the workflow and its environment, where Docker, Podman or Apptainer is
 # make slurm   the environment with the Slurm plugin                 make test-slurm starts a real Slurm here and tests with it
 # make lock    new pins (maintainers)
-.PHONY: setup slurm demo check curate container test test-fast test-peers test-slurm torture lint docs bench evaluate lock clean
+.PHONY: setup slurm demo check curate container test test-fast test-peers test-slurm torture lint bench evaluate lock clean
 .DELETE_ON_ERROR:
 
 PYTHON ?= python3
@@ -121,7 +121,7 @@ lint: demo/.done
 	$(DEV)/snakefmt --check Snakefile rules
 	$(BIN)/snakemake --lint
 
-# Read without a network: nothing in the pages is loaded from elsewhere
+.PHONY: docs # a folder has this name, too
 .venv/docs/.done: requirements-docs.txt
 	$(PYTHON) -m venv --clear .venv/docs
 	.venv/docs/bin/python $(PIP) -r requirements-docs.txt

@@ -225,6 +225,33 @@ def test_every_feature_is_defined():
     assert all(row[3] for row in rows)
 
 
+def test_what_is_cited_is_among_the_references():
+    pages = {page: page.read_text(encoding="utf-8") for page in [*ROOT.glob("docs/*.md"), *PACKAGE.rglob("*.py")]}
+    methods = ROOT / "docs/methods.md"
+    pages[methods], references = pages[methods].split("\n## References\n")
+    listed = {
+        (name, year)
+        for entry in references.split("\n- ")
+        for year in re.findall(r"\((\d{4})\)\.", entry)
+        for name in re.findall(r"(\w+) [A-Z]+\b", entry.split(f"({year})")[0])
+    }
+    cited = set()
+    for text in pages.values():
+        cited |= set(re.findall(r"\b([A-Z]\w+)(?:\s(?:&|and)\s[A-Z]\w+|\set\sal\.)?,?\s\(?((?:19|20)\d\d)\b", text))
+    cited = {(name, year) for name, year in cited if name != "JPEG"}
+    assert len(cited) > 15
+    assert cited - listed == set()
+
+
+def test_defaults_are_those_of_the_schema():
+    declared = load_schema()["properties"]["params"]["properties"]
+    rows = table("For which cells the defaults are made")
+    assert len(rows) > 5
+    for names, values, *_ in rows:
+        defaults = [declared[name]["default"] for name in re.findall(r"`(\w+)`", names)]
+        assert [float(value) for value in values.split(",")] == defaults, names
+
+
 def test_fixed_numbers_are_those_of_the_code():
     rows = table("Fixed numbers")
     assert len(rows) > 20

@@ -18,7 +18,7 @@ def find_particles(image: Float, mask: Mask, sigma: float, threshold: float) -> 
     - and is round, one principal curvature being at most three times the other, as in the test of Lowe 2004; so an edge
       or a fold is no spot.
 
-    The noise is that of the pixels in this cell and frame, measured robustly by their second differences (Immerkaer
+    The noise is that of the pixels in this cell and frame, measured robustly by their second differences (Immerkær
     1996, with a median), and no less than the rounding of camera counts. Light outside the mask
     is not looked at: the light inside is continued smoothly, so that the mask's edge is no edge in the image.
 
