@@ -66,7 +66,8 @@ def test_a_line_for_each_mistake_and_nothing_outside(movies, tmp_path):
     outcome = checkout.run(config)
     assert outcome.code != 0
     assert lines_of(outcome) == [
-        f"params.morph_size: a number as large as this is not allowed; allowed: at most {2**53}"
+        f"params.morph_size: {hex(10**30)} is too large a number; numbers are at most {2**53}; allowed: a "
+        "whole number, at least 1, at most 101, odd px; for example morph_size: 7"
     ]
     config["params"].pop("morph_size")
     outcome = checkout.run(config)

@@ -1,5 +1,6 @@
 """The configuration: defaults, one line per mistake, the manual in step with the schema."""
 
+import datetime
 import re
 from pathlib import Path
 
@@ -89,7 +90,20 @@ def with_param(key, value):
         ),
         (with_param("min_iou", 1.5), "params.min_iou: 1.5 is not allowed; allowed: at least 0, at most 1"),
         (with_param("morph_size", 6), "params.morph_size: 6 is not allowed; allowed: at least 1, at most 101, odd px"),
-        (with_param("min_iou", float("nan")), "params.min_iou: nan is not allowed"),
+        (
+            with_param("min_iou", float("nan")),
+            "params.min_iou: nan is not allowed; give a finite number; allowed: a number, at least 0, at most 1",
+        ),
+        (
+            with_param("morph_size", 2**60),
+            "params.morph_size: 0x1000000000000000 is too large a number; numbers are at",
+        ),
+        (with_param("morph_size", 16**5000), "params.morph_size: 0x1000"),
+        (with_param("min_frames", 1e300), "params.min_frames: 1e+300 is too large a number; numbers are at most"),
+        (
+            with_param("max_gap", datetime.date(2024, 1, 2)),
+            "params.max_gap: 2024-01-02 is a date; put text in quotes; allowed: a whole number, at least 0",
+        ),
         (with_param("iou", "pixels"), "params.iou: 'pixels' is not one of box, mask"),
         (with_param("copy_only", "yes"), "params.copy_only: 'yes' is text; allowed: true or false"),
         (with_param("segmentation_method", "otsu"), "params.segmentation_method: 'otsu' is none of logstd, pyama,"),

@@ -611,6 +611,48 @@ def test_a_frame_without_any_data_has_no_background(tmp_path):
     assert (open_frames(tmp_path / "bg/0").read(0) == 0).all()
 
 
+@pytest.mark.parametrize("value", [0, 1, 200, 4095, 65535])
+@pytest.mark.parametrize("place", [np.s_[40:58, 70:91], np.s_[100:166, 30:75], np.s_[:, 90:107], np.s_[61:80, :]])
+def test_a_tile_that_was_lost_in_the_middle(value, place):
+    """Filled with any value, also one that the noise around has, and also where it is smaller than a straight edge."""
+    image = np.random.default_rng(2).poisson(200, (180, 210)).clip(2).astype(np.uint16)
+    image[20:34, 150:170] += 400
+    image[place] = value
+    gone = np.zeros(image.shape, bool)
+    gone[place] = True
+    if value and gone.sum() < 400:  # a simulated cell without noise may look like this
+        assert not coverage.find(image, 0)
+        return
+    found = coverage.mask_of_boxes(coverage.find(image, np.count_nonzero(image == 0)), image.shape)
+    assert found[gone].all()
+    assert np.count_nonzero(found & ~gone) <= (10 if value == 200 else 0)  # noise beside it may be the same
+
+
+def test_narrow_ends_of_a_border_of_a_turned_image():
+    y, x = np.mgrid[:200, :300]
+    gone = y < 20 - x / 8
+    image = np.where(gone, 0, np.random.default_rng(2).poisson(200, gone.shape)).astype(np.uint16)
+    found = coverage.mask_of_boxes(coverage.find(image, np.count_nonzero(gone)), image.shape)
+    np.testing.assert_array_equal(found, gone)
+
+
+@settings(max_examples=25, deadline=None)
+@given(data=st.data())
+def test_what_is_round_was_imaged(data):
+    """Dark debris, and light that is cut off at the camera's highest value; at the edge of the image too."""
+    rng = np.random.default_rng(data.draw(st.integers(0, 10**6)))
+    light = data.draw(st.sampled_from([3, 20, 200, 2000]))
+    value = data.draw(st.sampled_from([0, light, 255, 4095, 65535]))
+    y, x = np.mgrid[:120, :150]
+    image = rng.poisson(light, y.shape).clip(0 if light == 3 else 1).astype(np.uint16)
+    for _ in range(data.draw(st.integers(1, 4))):
+        (cy, cx), (long, short), turn = rng.uniform(-5, (125, 155)), rng.uniform(6, 30, 2), rng.uniform(0, np.pi)
+        along = (y - cy) * np.cos(turn) + (x - cx) * np.sin(turn)
+        across = (x - cx) * np.cos(turn) - (y - cy) * np.sin(turn)
+        image[(along / long) ** 2 + (across / short) ** 2 < 1] = value
+    assert not coverage.find(image, np.count_nonzero(image == 0))
+
+
 @settings(max_examples=25, deadline=None)
 @given(seed=st.integers(0, 10**6), margin=st.integers(0, 8))
 def test_which_cells_lack_light_and_which_are_near_the_edge(tmp_path_factory, seed, margin):

@@ -189,18 +189,35 @@ def _example(path: Sequence[str], schema: Mapping[str, Any]) -> str:
 
 def example_of(path: Sequence[str], schema: Mapping[str, Any]) -> Any:
     """A value that may stand at a place of the configuration: an example of the schema, or the default; else None."""
-    rule: Mapping[str, Any] = schema
-    for part in path:
-        inner = next(filter(None, (_below(option, part) for option in _options(rule, schema))), None)
-        if inner is None:
-            return None
-        rule = inner
+    rule = _rule_at(path, schema)
+    if rule is None:
+        return None
     found = [
         example
         for option in _options(rule, schema)
         for example in (*option.get("examples", ()), option.get("default"), *option.get("enum", ()))
     ]
     return next((example for example in found if example not in (None, [], {})), None)
+
+
+def allowed_at(path: Sequence[str], schema: Mapping[str, Any]) -> str:
+    """What may stand at a place of the configuration, as the end of a message; empty where the schema knows no such."""
+    rule = _rule_at(path, schema)
+    kinds = (rule or {}).get("type", ())
+    what = " or ".join(KINDS[kind] for kind in ([kinds] if isinstance(kinds, str) else kinds))
+    limits = _limits(rule or {}, ", " if what else "")
+    return (f"; allowed: {what}{limits}" if what or limits else "") + _example(path, schema)
+
+
+def _rule_at(path: Sequence[str], schema: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """The rule for a place of the configuration, None where there is none."""
+    rule: Mapping[str, Any] = schema
+    for part in path:
+        inner = next(filter(None, (_below(option, part) for option in _options(rule, schema))), None)
+        if inner is None:
+            return None
+        rule = inner
+    return rule
 
 
 def _options(rule: Mapping[str, Any], schema: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:

@@ -17,7 +17,7 @@ from typing import Any
 import yaml
 
 from celltraces.config.contradictions import find_contradictions
-from celltraces.config.messages import describe_violations, raise_mistakes, shortened
+from celltraces.config.messages import allowed_at, describe_violations, raise_mistakes, shortened
 from celltraces.config.schema import load_schema, resolve_reference
 from celltraces.config.user_paths import expand_all
 
@@ -36,7 +36,7 @@ def complete(raw: Mapping[str, Any]) -> dict[str, Any]:
     """
     schema = load_schema()
     mistakes: list[str] = []
-    config = expand_all(_plain(raw), schema, schema, mistakes)
+    config = expand_all(_plain(raw, schema), schema, schema, mistakes)
     raise_mistakes(mistakes)
     raise_mistakes(describe_violations(config, schema))
     _fill(config, schema, schema)
@@ -107,9 +107,12 @@ def _repeated_keys(file: Path) -> list[str]:
     return mistakes
 
 
-def _plain(raw: Any) -> Any:
+def _plain(raw: Any, schema: Mapping[str, Any]) -> Any:
     """Plain dictionaries with text keys, lists and scalars (YAML reads the keys of time_mapping as numbers)."""
     count = itertools.count()
+
+    def refuse(key: str, why: str) -> None:
+        raise_mistakes([f"{shortened(key)}: {why}{allowed_at(key.split('.'), schema)}"])
 
     def plain(value: Any, key: str, depth: int) -> Any:
         if next(count) > MANY_VALUES or depth > DEEP:
@@ -123,13 +126,12 @@ def _plain(raw: Any) -> Any:
         if isinstance(value, str) and key.startswith("fits.") and SCIENTIFIC.fullmatch(value):
             value = float(value)
         if isinstance(value, float) and not math.isfinite(value):
-            raise_mistakes([f"{shortened(key)}: {value} is not allowed; give a finite number"])
+            refuse(key, f"{value} is not allowed; give a finite number")
         if isinstance(value, (int, float)) and abs(value) > LARGE:
-            raise_mistakes([f"{shortened(key)}: a number as large as this is not allowed; allowed: at most {LARGE}"])
+            shown = hex(value) if isinstance(value, int) else str(value)  # Python refuses to print large ones otherwise
+            refuse(key, f"{shortened(shown)} is too large a number; numbers are at most {LARGE}")
         if not isinstance(value, (str, int, float, type(None))):  # YAML knows dates, bytes and complex numbers
-            raise_mistakes(
-                [f"{shortened(key)}: {shortened(str(value))} is a {type(value).__name__}; put text in quotes"]
-            )
+            refuse(key, f"{shortened(str(value))} is a {type(value).__name__}; put text in quotes")
         return value
 
     return plain(raw, "", 0)

@@ -6,7 +6,8 @@ that it does not name are covered everywhere; an array that is covered in all fr
 
 Where tiles lie is known from the file. Elsewhere blank areas are told by their straight edges from zeros that a camera
 without an offset measured, which are scattered or lie between things with round outlines. Programs that align images
-fill borders with other values as well: such a border is one value, which no other area of the frame is filled with.
+or leave out tiles fill in other values as well: such an area is one value, which no other area of the frame is filled
+with.
 """
 
 from __future__ import annotations
@@ -30,6 +31,12 @@ SOLID = 15
 STRAIGHT = 32
 STRAIGHT_SHARE = 0.8
 ROUGHNESS = 1.0
+# A rectangle, as a tile that was lost, needs no long edges, only to be one: around it hardly a pixel is 0.
+AROUND_RECTANGLE = 0.1
+# Of another value than 0 an area that does not reach the edge of the image is a tile, not a simulated cell.
+TILE = 64
+# Where hardly any other pixel is 0, zeros beside a blank area are of it, also where it is too narrow for a square.
+HARDLY_ANY = 1e-4
 # It holds more pixels than would be 0 together by chance, with this probability in a frame, given the share of zeros
 # elsewhere in it.
 CHANCE = 1e-6
@@ -132,13 +139,14 @@ def same(attributes: Mapping[str, Any]) -> dict[str, Any]:
 def find(image: np.ndarray, n_zeros: int, known: Boxes = ()) -> Boxes:
     """Boxes of the pixels of an image (H, W) uint16 that hold no data: those `known` to, which are 0, and those seen.
 
-    n_zeros: how many pixels of the image are 0. An image without many, and without a long run of one value along its
-    edge, pays nothing for being looked at.
+    n_zeros: how many pixels of the image are 0. An image without many, without a long run of one value along its edge,
+    and without places where pixels far apart are the same, pays nothing for being looked at.
     """
     found: list[np.ndarray] = []
     if n_zeros - area_of(known) >= min(STRAIGHT, *image.shape):
         found += [seen for seen in [seen_in(image)] if seen is not None]
-    found += [seen for value in _along_the_edges(image) for seen in [_filled(image, value)] if seen is not None]
+    values = sorted({*_along_the_edges(image), *_of_squares(image)})
+    found += [seen for value in values for seen in [_filled(image, value)] if seen is not None]
     if not found:
         return known
     return boxes_of(np.logical_or.reduce([*found, mask_of_boxes(known, image.shape)]))
@@ -154,17 +162,37 @@ def _along_the_edges(image: np.ndarray) -> list[int]:
     return sorted(values - {0})
 
 
+def _of_squares(image: np.ndarray) -> list[int]:
+    """Values other than 0 of which the image (H, W) may have a square as wide as blank areas are made of."""
+    solid = _solid(image.shape)
+    if solid < SOLID:
+        return []
+    # any such square holds a smaller one between four points of a grid
+    step = (solid - 1) // 2
+    grid = image[::step, ::step]
+    first = grid[:-1, :-1]
+    same = (first == grid[1:, :-1]) & (first == grid[:-1, 1:]) & (first == grid[1:, 1:]) & (first > 0)
+    y, x = (at[:, None, None] * step for at in np.nonzero(same))
+    inside = np.arange(step + 1)
+    squares = image[y + inside[:, None], x + inside].reshape(len(y), (step + 1) ** 2)
+    return np.unique(squares[(squares == squares[:, :1]).all(axis=1), 0]).tolist()
+
+
+def _flat(image: np.ndarray) -> np.ndarray:
+    """The middles of squares of one value in an image (H, W), as (H, W) bool."""
+    square = np.ones((_solid(image.shape),) * 2, np.uint8)
+    return cv2.dilate(image, square) == cv2.erode(image, square)
+
+
 def _filled(image: np.ndarray, value: int) -> np.ndarray | None:
     """Areas of an image (H, W) that were filled with a value other than 0, as (H, W) bool; None where there are none.
 
     Images without noise have areas of one value by nature: several of them, or most of the image.
     """
-    seen = seen_in((image != value).view(np.uint8))
+    seen = seen_in((image != value).view(np.uint8), inner=TILE)
     if seen is None or np.count_nonzero(seen) > LARGEST_FILLED * image.size:
         return None
-    square = np.ones((_solid(image.shape),) * 2, np.uint8)
-    flat = cv2.dilate(image, square) == cv2.erode(image, square)
-    return None if (flat & (image > 0) & (image != value)).any() else seen
+    return None if (_flat(image) & (image > 0) & (image != value)).any() else seen
 
 
 def _solid(shape: Sequence[int]) -> int:
@@ -172,8 +200,11 @@ def _solid(shape: Sequence[int]) -> int:
     return min(SOLID, min(shape) // 8 * 2 + 1)
 
 
-def seen_in(image: np.ndarray) -> np.ndarray | None:
-    """Blank areas of an image (H, W) of integers, as (H, W) bool; None where there are none or all is blank."""
+def seen_in(image: np.ndarray, inner: int = SOLID) -> np.ndarray | None:
+    """Blank areas of an image (H, W) of integers, as (H, W) bool; None where there are none or all is blank.
+
+    inner: least length in pixels, along an axis, of those that do not reach the edge of the image.
+    """
     solid = _solid(image.shape)
     long = min(STRAIGHT, min(image.shape) // 2)
     if solid < 3 or not _may_be_seen(image, solid, long):
@@ -192,11 +223,28 @@ def seen_in(image: np.ndarray) -> np.ndarray | None:
     blank = np.zeros(n, bool)
     for label in range(1, n):
         x, y, width, height, area = table[label].tolist()
-        if area >= smallest:
+        reaches_edge = min(x, y) == 0 or x + width == image.shape[1] or y + height == image.shape[0]
+        if area >= smallest and (reaches_edge or max(width, height) >= inner):
             rows = slice(max(y - 2, 0), y + height + 2)
             columns = slice(max(x - 2, 0), x + width + 2)
             blank[label] = _straight_edged(labels[rows, columns] != label, long)
-    return blank[labels] if blank.any() else None
+        if not blank[label] and area == width * height and min(width, height) >= SOLID and max(width, height) >= inner:
+            around = image[max(y - 1, 0) : y + height + 1, max(x - 1, 0) : x + width + 1]
+            n_around = around.size - area
+            blank[label] = np.count_nonzero(around == 0) - area <= AROUND_RECTANGLE * n_around
+    return _with_narrow_ends(blank[labels], zeros[inside]) if blank.any() else None
+
+
+def _with_narrow_ends(found: np.ndarray, zeros: np.ndarray) -> np.ndarray:
+    """The blank areas (H, W) bool with the zeros (H, W) uint8 that they are joined to, if there are hardly any others:
+    areas that were turned end in corners that no square fits in."""
+    n, parts = cv2.connectedComponents(zeros, connectivity=4, ltype=cv2.CV_32S)
+    joined = np.zeros(n, bool)
+    joined[parts[found]] = True
+    joined[0] = False
+    whole = joined[parts]
+    others = np.count_nonzero(zeros) - np.count_nonzero(whole)
+    return whole if others <= HARDLY_ANY * zeros.size else found
 
 
 def _may_be_seen(image: np.ndarray, solid: int, long: int) -> bool:
