@@ -30,6 +30,8 @@ OFF_CENTRE = 0.55  # of the mother's diameter: from her centre to that of both d
 NEAR = 1.9  # of the mother's diameter: from one daughter to the other in the beginning, at most
 APART = 1.0  # of the sum of the daughters' radii: what their distance reaches
 WHOLE = 0.75  # of both daughters' area: where one is missing, a region as large is both
+MOMENT = 2  # frames, at most, in which daughters are one region again before they are apart for good
+BEFORE = 1.3  # of a daughter's area: what it may have been before the other daughter was seen; more is still the mother
 GROWN = 75  # percentile of the areas of all cells up to now: many are daughters, who are smaller
 LARGE = 1.5  # of that area: a larger mother is two cells that touch
 USUAL, LENIENCE = 1.1, 0.1  # of that area: a mother who is no larger, so no pair, may be less round by this much
@@ -256,12 +258,16 @@ def _cost(
     recent = slice(max(start, mother + 1 - RECENT), mother + 1)
     area = float(np.median(seen.area[max(start, mother + 1 - TYPICAL) : mother + 1]))
     largest = max(area, float(np.sort(seen.area[recent])[-2:][0]))
-    daughters = [float(np.median(seen.area[at : min(at + TYPICAL, movie.ends[at])])) for at in (one, two)]
+    daughters = _areas(movie, one, two)
     both, ratio = sum(daughters), min(daughters) / max(daughters)
     if not SUM[0] * area <= both <= SUM[1] * largest or ratio < EQUAL:
         return math.inf
-    # The area changes here, not a frame earlier or later.
+    # The area changes here, not a frame earlier or later: a mother also becomes smaller when she rounds up.
     smaller = max(daughters) <= LARGEST * largest and seen.area[[one, two]].max() <= LARGEST * seen.area[mother]
+    later = int(frames[1:].max())
+    for at, size in zip((one, two), daughters, strict=True):
+        alone = slice(at, at + int(np.searchsorted(seen.frame[at : movie.ends[at]], later)))
+        smaller &= bool((seen.area[alone] <= BEFORE * size).all())
     if not smaller or seen.area[mother] < SAME * area:
         return math.inf
     until_now = movie.by_frame[: movie.frame_starts[frames[0] + 1]]
@@ -284,6 +290,16 @@ def _cost(
     return abs(math.log(both / area)) - math.log(ratio) + off
 
 
+def _areas(movie: _Movie, one: int, two: int) -> list[float]:
+    """Areas of two daughters when they are new, of frames in which both are seen, if there are any."""
+    seen = movie.seen
+    first = [np.arange(at, min(at + AHEAD, int(movie.ends[at]))) for at in (one, two)]
+    both = np.intersect1d(seen.frame[first[0]], seen.frame[first[1]])
+    if both.size:
+        first = [positions[np.isin(seen.frame[positions], both)] for positions in first]
+    return [float(np.median(seen.area[positions[:TYPICAL]])) for positions in first]
+
+
 def _flickers(areas: np.ndarray) -> bool:
     """Whether a cell's area changes much from most sightings to the next."""
     steps = np.abs(np.diff(np.log(areas)))
@@ -291,7 +307,10 @@ def _flickers(areas: np.ndarray) -> bool:
 
 
 def _stay_apart(movie: _Movie, one: int, two: int, areas: Sequence[float], division_frames: int) -> bool:
-    """Whether two daughters are seen apart often enough, and move apart, before they are one region again."""
+    """Whether two daughters are seen apart often enough, and move apart, before they are one region again.
+
+    They may be one region again for a MOMENT in between: they touch at first.
+    """
     seen = movie.seen
     begin = int(min(seen.frame[one], seen.frame[two]))
     there = [
@@ -299,16 +318,19 @@ def _stay_apart(movie: _Movie, one: int, two: int, areas: Sequence[float], divis
         for first in (one, two)
     ]
     radii = sum(math.sqrt(area / math.pi) for area in areas)
-    distances = []
+    together, apart = 0, 0  # frames in which they are one region, and in which they are apart since the last of these
+    stayed, farthest = False, 0.0
     for frame in range(begin, begin + AHEAD):
         at = [positions[frame] for positions in there if frame in positions]
-        if len(at) == 1 and seen.area[at[0]] > WHOLE * sum(areas):
-            break
-        if len(at) == 2:
-            if seen.part[at].all():
+        if (len(at) == 1 and seen.area[at[0]] > WHOLE * sum(areas)) or (len(at) == 2 and seen.part[at].all()):
+            together, apart = together + 1, 0
+            if stayed or together > MOMENT:
                 break
-            distances.append(math.hypot(*(seen.y[at[0]] - seen.y[at[1]], seen.x[at[0]] - seen.x[at[1]])))
-    return len(distances) >= division_frames and max(distances) >= APART * radii
+        elif len(at) == 2:
+            apart += 1
+            stayed |= apart >= division_frames
+            farthest = max(farthest, math.hypot(*(seen.y[at[0]] - seen.y[at[1]], seen.x[at[0]] - seen.x[at[1]])))
+    return stayed and farthest >= APART * radii
 
 
 def _swallowed(movie: _Movie, start: int, mother: int, area: float, max_gap: int) -> bool:
