@@ -1,11 +1,13 @@
 """What the tests share: the real files, a small simulated experiment, and the workflow run in a copy of itself."""
 
+import ast
 import os
 import re
 import shutil
 import subprocess
 from collections import Counter
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -121,6 +123,12 @@ def is_slow(item):
 
 def pytest_runtest_setup(item):
     Checkout.allowed = item.get_closest_marker("unit") is None
+
+
+@cache
+def syntax_tree(source):
+    """The parsed Python file at a path, once for all tests of a process."""
+    return ast.parse(source.read_text(encoding="utf-8"))
 
 
 def real_file(name):
