@@ -374,7 +374,9 @@ def test_ctrl_c_before_jobs_and_after():
         "ignore": (0, ""),
     }
     for step, (code, said) in steps.items():
-        program = "import os, signal; from celltraces.runs import interrupts; "
+        program = (
+            "import os, signal, sys; from celltraces.runs import interrupts; sys.argv[0] = '.venv/bin/snakemake'; "
+        )
         program += f"interrupts.{step}(); os.kill(os.getpid(), signal.SIGINT)"
         done = subprocess.run(
             [sys.executable, "-c", program],
