@@ -79,7 +79,7 @@ container:
 	else echo "No image was built: no Docker that runs, no Podman and no Apptainer is here." >&2; fi
 
 test: demo/.done
-	$(DEV)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+	$(DEV)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --durations 40
 
 test-fast:
 	$(DEV)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m unit

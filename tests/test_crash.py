@@ -130,7 +130,9 @@ def test_stopped_and_started_again(undisturbed, tmp_path, with_signal):
     checkout = Checkout(tmp_path)
     process = start(checkout, config)
     wait_for(process, " jobs to run")
-    time.sleep(1)  # the jobs begin, some of them to import
+    log = checkout.folder / "results/logs/small/fov_000/copy.log"
+    while not log.exists() and process.poll() is None:  # then jobs have begun, and others begin to import
+        time.sleep(0.05)
     # A signal can fall where Python swallows it (in an import, in a callback): a person presses the key again.
     for _ in range(3):
         if process.poll() is None:

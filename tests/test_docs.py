@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from conftest import ROOT
+from conftest import ROOT, syntax_tree
 
 from celltraces.config.read_config import complete
 from celltraces.config.schema import load_schema
@@ -185,7 +185,7 @@ def checks():
     """The names of all checks, from the code that makes rows of qc.csv; without the channel behind them."""
     names = set()
     for file in (PACKAGE / "results/quality.py", PACKAGE / "results/time_checks.py", ROOT / "scripts/check_quality.py"):
-        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        for node in ast.walk(syntax_tree(file)):
             value = None
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
                 at = {"Finding": 2, "_far_from_neighbours": 1}.get(node.func.id)
@@ -269,7 +269,7 @@ def imports_of_rooms():
         if room.endswith(".py"):
             continue
         of_room = found.setdefault(room, set())
-        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        for node in ast.walk(syntax_tree(file)):
             if isinstance(node, ast.ImportFrom):
                 module = node.module or ""
                 names = [f"{module}.{alias.name}" for alias in node.names]

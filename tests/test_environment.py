@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from conftest import PARTS, PYTHON, small_config
+from conftest import PARTS, PYTHON, small_config, syntax_tree
 
 ROOT = Path(__file__).parents[1]
 
@@ -70,7 +70,7 @@ def test_whatever_a_script_imports_is_there_for_the_user():
     optional = {"cellpose", "btrack", "msvcrt"}  # docs/plugins.md; Windows
     names = set()
     for source in (ROOT / "scripts").rglob("*.py"):
-        for node in ast.walk(ast.parse(source.read_text(encoding="utf-8"))):
+        for node in ast.walk(syntax_tree(source)):
             if isinstance(node, ast.Import):
                 names |= {alias.name.partition(".")[0] for alias in node.names}
             elif isinstance(node, ast.ImportFrom):

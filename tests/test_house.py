@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from conftest import PYTHON, ROOT
+from conftest import PYTHON, ROOT, syntax_tree
 
 SCRIPTS = ROOT / "scripts"
 PACKAGE = SCRIPTS / "celltraces"
@@ -57,9 +57,8 @@ FILES = [*MODULES, *STAGES, *sorted(path.relative_to(SCRIPTS) for path in (SCRIP
 ALLOWED_CONDITIONS = ("TYPE_CHECKING", "__name__ == '__main__'")  # of an `if` at the top of a module
 
 
-@cache
 def tree_of(file):
-    return ast.parse((SCRIPTS / file).read_text(encoding="utf-8"))
+    return syntax_tree(SCRIPTS / file)
 
 
 def imported_by(tree):

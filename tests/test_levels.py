@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from conftest import LEVELS
+from conftest import LEVELS, SLOW
 
 
 def test_each_file_has_one_level():
@@ -19,3 +19,10 @@ def test_each_test_has_one_level(request):
         if len(found) != 1:
             wrong[item.nodeid] = found
     assert wrong == {}
+
+
+def test_slow_tests_are_there():
+    for file, names in SLOW.items():
+        assert file in LEVELS["unit"].split()
+        text = Path(__file__).with_name(f"test_{file}.py").read_text(encoding="utf-8")
+        assert [name for name in names.split() if f"\ndef test_{name}(" not in text] == []

@@ -19,6 +19,7 @@ from celltraces.config.read_config import as_in_a_file, complete
 from celltraces.config.selection import expand_fovs, spell_fovs
 from celltraces.errors import UserError
 from celltraces.paths import LAST_RUN
+from celltraces.planning import snakemake_internals as internals
 from celltraces.planning import snakemake_messages as messages
 from celltraces.planning.code_digest import with_target
 from celltraces.planning.end_of_run import curate_command, target_lines
@@ -373,7 +374,9 @@ def test_ctrl_c_before_jobs_and_after():
         "ignore": (0, ""),
     }
     for step, (code, said) in steps.items():
-        program = "import os, signal; from celltraces.runs import interrupts; "
+        program = (
+            "import os, signal, sys; from celltraces.runs import interrupts; sys.argv[0] = '.venv/bin/snakemake'; "
+        )
         program += f"interrupts.{step}(); os.kill(os.getpid(), signal.SIGINT)"
         done = subprocess.run(
             [sys.executable, "-c", program],
@@ -385,6 +388,36 @@ def test_ctrl_c_before_jobs_and_after():
         )
         assert done.returncode == code
         assert done.stderr.splitlines()[-1:] == ([said] if said else [])
+
+
+@pytest.mark.parametrize(
+    ("raised", "caught", "said"),
+    [
+        (
+            PermissionError(13, "Permission denied", "results/logs/x.log"),
+            SystemExit,
+            "results/logs/x.log: Permission denied;",
+        ),
+        (KeyboardInterrupt(), SystemExit, "Stopped before any job began."),
+        (OSError("of no file"), OSError, "of no file"),
+    ],
+)
+def test_what_ends_a_run_from_outside_is_one_line(monkeypatch, raised, caught, said):
+    answers = []
+    monkeypatch.setattr(interrupts, "allow", lambda: answers.append("allow"))
+    monkeypatch.setattr(interrupts, "ignore", lambda: answers.append("ignore"))
+
+    def execute(**_):
+        answers.append("execute")
+        raise raised
+
+    workflow = SimpleNamespace(is_main_process=True, execute=execute)
+    internals.before_execution(workflow, lambda: answers.append("prepare"), lambda: answers.append("rehearse"))
+    plugin = SimpleNamespace(common_settings=SimpleNamespace(dryrun_exec=False))
+    with pytest.raises(caught, match=f"^{re.escape(said)}") as ended:
+        workflow.execute(executor_plugin=plugin)
+    assert "\n" not in str(ended.value)
+    assert answers == ["prepare", "allow", "execute", "ignore"]
 
 
 def test_a_command_with_a_target_more():

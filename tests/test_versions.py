@@ -10,6 +10,7 @@ from importlib.metadata import packages_distributions, version
 from pathlib import Path
 
 import pytest
+from conftest import syntax_tree
 
 import record_config
 from celltraces.planning import code_digest
@@ -42,7 +43,7 @@ def imported(sources):
     own = {path.stem for path in SCRIPTS.iterdir()}
     names = set()
     for source in sources:
-        for node in ast.walk(ast.parse(source.read_text(encoding="utf-8"))):
+        for node in ast.walk(syntax_tree(source)):
             if isinstance(node, ast.Import):
                 names |= {alias.name for alias in node.names}
             elif isinstance(node, ast.ImportFrom):

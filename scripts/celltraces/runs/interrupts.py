@@ -9,6 +9,7 @@ from __future__ import annotations
 import signal
 import sys
 import threading
+from pathlib import Path
 
 STOPPED = "Stopped before any job began. To go on, run the same command again."
 
@@ -29,6 +30,8 @@ def ignore() -> None:
 
 
 def _answer(handler: object) -> None:
+    is_command = Path(sys.argv[0]).stem in ("snakemake", "__main__")  # and no program that goes on when the run is done
     # A run in the background of a shell, or below nohup, ignores Ctrl-C; and only the main thread may say.
-    if signal.getsignal(signal.SIGINT) != signal.SIG_IGN and threading.current_thread() is threading.main_thread():
+    is_heard = signal.getsignal(signal.SIGINT) != signal.SIG_IGN
+    if is_command and is_heard and threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGINT, handler)  # type: ignore[arg-type]
