@@ -229,7 +229,7 @@ def test_frames_look_the_same_while_they_are_played(page, server):
     choose(page, 7)
     for view, tolerance, share in (
         ({"scale": 3, "x": -40, "y": 10}, 0, 0.001),  # pixels of the image as squares
-        ({"scale": 2.371, "x": 3, "y": -200}, 0, 0.001),
+        ({"scale": 2.371, "x": 3, "y": -200}, 0, 0.01),  # all but its rim, which the browser mixes with what is beside
         ({"scale": 2, "x": 5000, "y": 0}, 0, 0),  # out of sight
         ({"scale": 1.4, "x": 20, "y": 30}, 10, 0.04),  # smoothed by the browser, and by the worker before contrast
         ({"scale": 0.8, "x": 50, "y": 41}, 10, 0.04),
