@@ -14,6 +14,7 @@ import re
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
@@ -141,6 +142,19 @@ def row(what: str, size: str, times: Any, limit: str, cpu_ms: float | None = Non
     return {**unit, "wanted": limit, "cpu": cpu, "load": f"{os.getloadavg()[0]:.1f}"}
 
 
+def disk_ms(folder: Path) -> list[float]:
+    """How long the disk takes to keep a line, which is a part of each decision."""
+    times = []
+    with tempfile.NamedTemporaryFile(dir=folder) as file:
+        for _ in range(20):
+            before = time.perf_counter()
+            file.write(b"x" * 300)
+            file.flush()
+            os.fsync(file.fileno())
+            times.append(1000 * (time.perf_counter() - before))
+    return times
+
+
 def cpu_ms() -> float:
     """User and system time of all processes below this one, so far."""
     parents, times = {}, {}
@@ -177,7 +191,10 @@ def measure(folder: Path, size: str) -> list[dict[str, Any]]:
                 return page.evaluate(f"async () => {{ {HELP} {script} }}")
 
             if size == "many":
-                return [row("list of 100 FOVs x 180 frames, ms", "96", run(LIST), "1000")]
+                return [
+                    row("list of 100 FOVs x 180 frames, ms", "96", run(LIST), "1000"),
+                    row("a line written and kept by the disk, ms", "", disk_ms(folder), ""),
+                ]
             for name, script, limit in (
                 ("playback of frames not seen before, frames/s", FIRST, ""),
                 ("step of a frame with outlines, ms", STEP, "30, 60 at 2048"),
