@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+LAST_RUN = ".last_run.json"  # in the folder of all results
 # Folders beside those of the datasets, for what goes with the results.
 LOGS, BENCHMARKS, CHECKSUMS = "logs", "benchmarks", "checksums"
 PLACES = "curation_places"  # where the cells of curation.csv lay when a row was first applied

@@ -60,7 +60,8 @@ class Arranged:
 
 @dataclass
 class Results:
-    """A folder of results, and what is kept of it in memory. command: what takes the decisions into the tables."""
+    """A folder of results, and what is kept of it in memory. command: what takes the decisions into the tables, where
+    the results do not say how they were made."""
 
     folder: Path
     author: Author
