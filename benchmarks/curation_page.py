@@ -14,6 +14,7 @@ import re
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +70,25 @@ PLAY = """
   watch.disconnect();
   return (1000 * count) / (performance.now() - before);
 """
+# From the first frame to the last of a FOV that was not looked at before: each is read, sent and painted.
+FIRST = """
+  document.getElementById("speed").append(new Option("1000", "1000", true, true));
+  const { play } = await import("/page/timeline.js");
+  const rates = [];
+  for (const [key, fov] of [["PageDown", 1], ["PageUp", 0]]) {
+    press(key);
+    while (!(image.dataset.drawn ?? "").endsWith(` ${fov} 0`)) await pause(2);
+    await pause(500);
+    const before = performance.now();
+    play(true);
+    await shows(state.fov.frames - 1);
+    play(false);
+    rates.push((1000 * (state.fov.frames - 1)) / (performance.now() - before));
+    press("Home");
+    await shows(0);
+  }
+  return rates;
+"""
 DECIDE = """
   const { decide } = await import("/page/decisions.js");
   const times = [];
@@ -122,6 +142,19 @@ def row(what: str, size: str, times: Any, limit: str, cpu_ms: float | None = Non
     return {**unit, "wanted": limit, "cpu": cpu, "load": f"{os.getloadavg()[0]:.1f}"}
 
 
+def disk_ms(folder: Path) -> list[float]:
+    """How long the disk takes to keep a line, which is a part of each decision."""
+    times = []
+    with tempfile.NamedTemporaryFile(dir=folder) as file:
+        for _ in range(20):
+            before = time.perf_counter()
+            file.write(b"x" * 300)
+            file.flush()
+            os.fsync(file.fileno())
+            times.append(1000 * (time.perf_counter() - before))
+    return times
+
+
 def cpu_ms() -> float:
     """User and system time of all processes below this one, so far."""
     parents, times = {}, {}
@@ -158,8 +191,12 @@ def measure(folder: Path, size: str) -> list[dict[str, Any]]:
                 return page.evaluate(f"async () => {{ {HELP} {script} }}")
 
             if size == "many":
-                return [row("list of 100 FOVs x 180 frames, ms", "96", run(LIST), "1000")]
+                return [
+                    row("list of 100 FOVs x 180 frames, ms", "96", run(LIST), "1000"),
+                    row("a line written and kept by the disk, ms", "", disk_ms(folder), ""),
+                ]
             for name, script, limit in (
+                ("playback of frames not seen before, frames/s", FIRST, ""),
                 ("step of a frame with outlines, ms", STEP, "30, 60 at 2048"),
                 ("playback with outlines, frames/s", PLAY, "30 at 2048, 60 at 1024"),
                 ("a FOV opened, ms", OPEN, "500"),
@@ -168,7 +205,13 @@ def measure(folder: Path, size: str) -> list[dict[str, Any]]:
             ):
                 before = cpu_ms()
                 found = run(script)
-                steps = {STEP: N_STEPS, PLAY: 4 * float(np.max(found)) + 1e-9, DECIDE: 20, OPEN: 6}.get(script)
+                steps = {
+                    STEP: N_STEPS,
+                    PLAY: 4 * float(np.max(found)) + 1e-9,
+                    FIRST: 2 * N_FRAMES,
+                    DECIDE: 20,
+                    OPEN: 6,
+                }.get(script)
                 rows.append(row(name, size, found, limit, steps and (cpu_ms() - before) / steps))
                 print(*rows[-1].values(), sep="\t", flush=True)
             status = Path(f"/proc/{server.pid}/status").read_text()

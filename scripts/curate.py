@@ -53,7 +53,7 @@ def listen(port: int | None) -> socket.socket:
 
 
 def command_for(results: Path) -> str:
-    """What a person types to take the decisions into the tables."""
+    """What a person types to take the decisions into the tables, where the results do not say how they were made."""
     here = results.resolve() == (REPOSITORY / "results").resolve()
     return "snakemake --cores 2" + ("" if here else " --configfile my.yaml")
 

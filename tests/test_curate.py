@@ -27,6 +27,7 @@ from celltraces.curate.views import Results
 from celltraces.edits import records
 from celltraces.edits.records import read_edits
 from celltraces.errors import UserError
+from celltraces.runs import last_run
 from celltraces.storage.codecs import PIXELS
 
 TOKEN = "a-token-of-the-tests"
@@ -620,6 +621,28 @@ def test_what_the_tables_do_not_know_is_counted(client, results):
     assert save(client, "undo", of=edit)["pending"] == 1
     table.write_text(f"id,op,by,when,fov,status,reason\n{edit},bad,anna,x,0,undone,taken back by anna\n")
     assert fov_of(client)["pending"] == 0
+
+
+def test_the_command_is_that_of_the_last_run(client, results, tmp_path):
+    assert fov_of(client)["command"] == "snakemake --cores 2"
+    here = tmp_path / "my experiment's"
+    here.mkdir()
+    config = here / "my config.yaml"
+    config.write_text("")
+    arguments = ["snakemake", "--cores", "8", "--configfile", "my config.yaml", "--config", "a={b: $HOME}"]
+    last_run.write(results.folder, ["my config.yaml"], arguments, here)
+    shown = fov_of(client)["command"]
+    said = subprocess.run(  # what the shell makes of it, in place of running it
+        ["sh", "-c", f"snakemake() {{ pwd; printf '%s\\n' \"$@\"; }}; {shown}"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert said.stdout.splitlines() == [str(here), *arguments[1:]]
+    config.unlink()  # the results were brought here from another machine
+    assert fov_of(client)["command"] == "snakemake --cores 2"
+    (results.folder / ".last_run.json").write_text('{"config_files": 3}')
+    assert fov_of(client)["command"] == "snakemake --cores 2"
 
 
 def test_decisions_of_others_are_shown_at_once(client, results):

@@ -36,7 +36,8 @@ async () => {
     state: Object.fromEntries(cells.n.map((cell, row) => [cell, cells.state[row]])),
     first: Object.fromEntries(cells.n.map((cell, row) => [cell, cells.first[row]])),
     frames: Object.fromEntries(cells.n.map((cell, row) => [cell, cells.frames[row]])),
-    moved: Object.fromEntries(state.fov.moved),
+    moved: Object.fromEntries([...state.fov.moved].flatMap(
+      ([frame, cells]) => [...cells].map(([label, cell]) => [`${frame} ${label}`, cell]))),
     edits: state.fov.edits.map(({ by, words, status }) => [by, words, status]), pending: state.fov.pending,
   };
 }
@@ -199,6 +200,44 @@ def test_the_picture_is_that_of_the_arrays(page, server, folder):
     assert (rgba[..., 3] == 255).all()
     for channel in range(3):
         np.testing.assert_allclose(rgba[..., channel].astype(int), expected.astype(int), atol=1)
+
+
+# A frame as it is painted while it is looked at, and by the worker while frames are played: two pictures.
+BOTH_WAYS = """
+async ({ view, outlines, width, height }) => {
+  const frames = await import("/page/frames.js");
+  const { paint } = await import("/page/paint.js");
+  const { looksIn, state, wanted } = await import("/page/state.js");
+  const what = wanted(0);
+  const looks = { ...looksIn(state.frame), outlines };
+  const size = { height: what.height, width: what.width };
+  const scene = { ...what, view, unit: 1, canvas: { width, height }, size, looks };
+  const { bitmap } = await frames.picture(what, state.frame);
+  const found = await frames.labels(what, state.frame);
+  const [one, other] = [0, 1].map(() => new OffscreenCanvas(width, height).getContext("2d", { alpha: false }));
+  paint(one, bitmap, found, scene);
+  const staged = await frames.stage({ ...scene, labelled: true }, state.frame);
+  other.drawImage(staged.bitmap, 0, 0);
+  return [one, other].map((pen) => [...pen.getImageData(0, 0, width, height).data]);
+}
+"""
+
+
+def test_frames_look_the_same_while_they_are_played(page, server):
+    open_at(page, server, dataset="one", fov=0, frame=5)
+    page.keyboard.press("2")  # two channels over each other
+    choose(page, 7)
+    for view, tolerance, share in (
+        ({"scale": 3, "x": -40, "y": 10}, 0, 0.001),  # pixels of the image as squares
+        ({"scale": 2.371, "x": 3, "y": -200}, 0, 0.01),  # all but its rim, which the browser mixes with what is beside
+        ({"scale": 2, "x": 5000, "y": 0}, 0, 0),  # out of sight
+        ({"scale": 1.4, "x": 20, "y": 30}, 10, 0.04),  # smoothed by the browser, and by the worker before contrast
+        ({"scale": 0.8, "x": 50, "y": 41}, 10, 0.04),
+    ):
+        for outlines in (True, False):
+            scene = {"view": view, "outlines": outlines, "width": 300, "height": 200}
+            one, other = (np.array(pixels).reshape(200, 300, 4)[..., :3] for pixels in page.evaluate(BOTH_WAYS, scene))
+            assert (np.abs(one - other).max(axis=2) > tolerance).mean() <= share, view
 
 
 def unit_edges(labels):

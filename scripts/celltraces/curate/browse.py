@@ -30,6 +30,7 @@ from celltraces.edits.undo import in_force
 from celltraces.errors import UserError
 from celltraces.pictures import legend
 from celltraces.report import digest, fov_digest
+from celltraces.runs import last_run
 from celltraces.storage.cells import open_store
 
 FILM_FRAMES, FILM_WIDTH = 10, 56  # frames of a film strip; px: width of a picture in it
@@ -143,7 +144,7 @@ def cells_now(results: Results, dataset: str, number: int) -> dict[str, Any]:
         "author": results.author.name,
         "writable": not results.author.why_not,
         "why_not": results.author.why_not,
-        "command": results.command,
+        "command": command(results),
     }
 
 
@@ -221,6 +222,14 @@ def not_applied(folder: Path, dataset: str) -> dict[int, int]:
         if row.get("status") in decide.PROBLEMS and (row.get("fov") or "").isdigit():
             counts[int(row["fov"])] = counts.get(int(row["fov"]), 0) + 1
     return counts
+
+
+def command(results: Results) -> str:
+    """What a person types to take the decisions into the tables: that of the last run, if its files are there."""
+    known = last_run.read(results.folder)
+    if known and Path(known.folder).is_dir() and all(Path(file).is_file() for file in known.config_files):
+        return known.line()
+    return results.command
 
 
 def pending(results: Results, dataset: str) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import threading
 from collections import OrderedDict
@@ -59,7 +60,8 @@ class Arranged:
 
 @dataclass
 class Results:
-    """A folder of results, and what is kept of it in memory. command: what takes the decisions into the tables."""
+    """A folder of results, and what is kept of it in memory. command: what takes the decisions into the tables, where
+    the results do not say how they were made."""
 
     folder: Path
     author: Author
@@ -133,7 +135,8 @@ def decided(results: Results, shown: View, new: Edit | None = None) -> Result:
 
 def image_of(results: Results, shown: View) -> decide.Image:
     """Base labels by frame."""
-    return lambda frame: results.reader.read(label_array(shown.fov), frame)
+    path = functools.cache(label_array)
+    return lambda frame: results.reader.read(path(shown.fov), frame)
 
 
 def arranged(shown: View, result: Result) -> Arranged:

@@ -80,6 +80,13 @@ export const picture = (what, frame) =>
 export const labels = (what, frame) =>
   get(labelsKey(what, frame), frame, { task: "labels", ...what, frame });
 
+/** What a frame with its outlines is on the whole canvas. */
+export const stageKey = ({ place, version, level, layers, view, unit, canvas, looks: { outlines, chosen, told } }, frame) =>
+  JSON.stringify(["stage", place, version, level, layers, frame, view, unit, canvas, outlines, chosen, told]);
+
+/** A frame painted as it will be shown: { bitmap, labels }. what: as for `picture`, and what `paint` takes. */
+export const stage = (what, frame) => get(stageKey(what, frame), frame, { task: "stage", ...what, frame });
+
 /** How many answers of the workers are still to come. */
 export const pending = () => waiting.size;
 /** Bytes of what is kept. */

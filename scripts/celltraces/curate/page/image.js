@@ -1,31 +1,21 @@
 // The image with outlines: drawn on a canvas, zoomed, panned, clicked.
 
 import * as frames from "./frames.js";
-import { drawLine, word } from "./lines.js";
 import { labelNear } from "./outline.js";
+import { EMPTY, drawNumber, paint } from "./paint.js";
 import { element } from "/page/shared.js";
-import { boxOf, cellOf, on, rowOf, state, trouble, wanted } from "./state.js";
+import { boxOf, cellOf, looksIn, on, state, trouble, wanted } from "./state.js";
 
 const canvas = element("image");
 const pen = canvas.getContext("2d", { alpha: false });
 const NEAR = 3; // pixels on the screen or of the image, whichever is more: a click this near to a cell is on it
 const MOST_ZOOM = 24;
 const AHEAD = 3; // frames fetched before they are wanted
-const STYLES = {
-  kept: { dash: [], width: 2 },
-  bad: { dash: [7, 5], width: 2 },
-  "left out": { dash: [2, 3], width: 2 },
-  excluded: { dash: [10, 4, 3, 4], width: 2 },
-  chosen: { dash: [], width: 3 },
-};
-let colours = {};
+const STEADY_MS = 300; // so long after the view was moved, frames that are played are painted ahead
 const view = { scale: 1, x: 0, y: 0, fitted: true };
-let drawn = null; // key of what is on the screen, to notice what is late
+let moved = -Infinity; // when the view was moved last
+let drawn = null; // frame and labels that are on the screen
 let queued = false;
-
-export const useColours = (given) => {
-  colours = given;
-};
 
 /** Pixels of the screen for one of the page. */
 const density = () => window.devicePixelRatio || 1;
@@ -58,23 +48,25 @@ export function zoom(factor, x = canvas.width / 2, y = canvas.height / 2) {
   view.y = y - ((y - view.y) * scale) / view.scale;
   view.scale = scale;
   view.fitted = false;
+  moved = performance.now();
   draw();
 }
 
-function centre(box) {
-  view.x = canvas.width / 2 - view.scale * ((box[1] + box[3]) / 2);
-  view.y = canvas.height / 2 - view.scale * ((box[0] + box[2]) / 2);
-  view.fitted = false;
-}
-
-/** Bring the chosen cell into sight: in the middle while it is followed, else only where it is out of sight. */
-export function reveal() {
-  const box = state.cell === null ? null : boxOf(state.cell, state.frame);
-  if (!box) return;
+/** The view with the chosen cell in sight: in the middle while it is followed, else only where it is out of sight. */
+function viewIn(frame) {
+  const box = state.cell === null ? null : boxOf(state.cell, frame);
+  if (!box) return view;
   const [top, left, bottom, right] = [0, 1, 2, 3].map((at) => view[at % 2 ? "x" : "y"] + view.scale * box[at]);
   const out = left < 0 || top < 0 || right > canvas.width || bottom > canvas.height;
-  if (state.follow || (out && !view.fitted)) centre(box);
+  if (!state.follow && (!out || view.fitted)) return view;
+  const { scale } = view;
+  const x = canvas.width / 2 - scale * ((box[1] + box[3]) / 2);
+  const y = canvas.height / 2 - scale * ((box[0] + box[2]) / 2);
+  return { scale, x, y, fitted: false };
 }
+
+/** Bring the chosen cell into sight. */
+export const reveal = () => Object.assign(view, viewIn(state.frame));
 
 /** Level 1, of half the size, where the screen shows no more of it and its black and white are enough. */
 function level() {
@@ -94,122 +86,91 @@ export function draw() {
   });
 }
 
-/** Draw what is there; asks for what is not, and draws again when it comes. */
-export function paintNow() {
-  pen.fillStyle = "#14181d";
-  if (!state.fov || !state.fov.channels.length) {
-    pen.fillRect(0, 0, canvas.width, canvas.height);
-    return;
-  }
+/** What is to be painted in a frame; `staged`: by a worker, all of it ahead of time, while nobody moves the view. */
+function scene(frame) {
   const what = wanted(level());
-  const picture = what.layers.length ? frames.ready(frames.pictureKey(what, state.frame)) : null;
-  const wantLabels = state.fov.labels;
-  const labels = wantLabels ? frames.ready(frames.labelsKey(what, state.frame)) : null;
-  const late = (what.layers.length && !picture) || (wantLabels && !labels);
-  if (late) {
-    fetchNow(what, wantLabels);
-    return; // the last picture stays until this one is there: no flicker
-  }
-  pen.fillRect(0, 0, canvas.width, canvas.height);
-  if (picture) {
-    pen.imageSmoothingEnabled = view.scale * (state.fov.width / picture.bitmap.width) < 2;
-    pen.drawImage(picture.bitmap, view.x, view.y, state.fov.width * view.scale, state.fov.height * view.scale);
-  }
-  if (labels && state.outlines) drawOutlines(labels);
-  drawn = { frame: state.frame, labels };
-  canvas.dataset.frame = state.frame;
-  canvas.dataset.drawn = `${what.place.dataset} ${what.place.fov} ${state.frame}`;
-  fetchAhead(what, wantLabels);
+  const staged = state.playing && performance.now() - moved > STEADY_MS;
+  const { x, y, scale } = viewIn(frame);
+  const { width, height } = canvas;
+  const size = { height: what.height, width: what.width };
+  const whole = { x: Math.round(x), y: Math.round(y), scale };
+  return { ...what, staged, view: whole, unit: density(), canvas: { width, height }, size, looks: looksIn(frame) };
 }
 
-function fetchNow(what, wantLabels) {
+/** What there is of a frame at once: { bitmap, labels, staged }; null where something of it is to be fetched. */
+function ready(what, frame) {
+  if (what.staged) {
+    const stage = frames.ready(frames.stageKey(what, frame));
+    return stage ? { ...stage, staged: true } : null;
+  }
+  const picture = what.layers.length ? frames.ready(frames.pictureKey(what, frame)) : null;
+  const labels = state.fov.labels ? frames.ready(frames.labelsKey(what, frame)) : null;
+  const late = (what.layers.length && !picture) || (state.fov.labels && !labels);
+  return late ? null : { bitmap: picture?.bitmap, labels, staged: false };
+}
+
+/** Fetch what is to be painted in a frame. */
+function fetch(what, frame) {
+  if (what.staged) return frames.stage({ ...what, labelled: state.fov.labels }, frame);
+  return Promise.all([what.layers.length ? frames.picture(what, frame) : null, state.fov.labels ? frames.labels(what, frame) : null]);
+}
+
+/** Paint what is there; asks for what is not, and paints again when it comes. */
+export function paintNow() {
+  if (!state.fov || !state.fov.channels.length) {
+    blank();
+    return;
+  }
   const { frame } = state;
-  const tasks = [what.layers.length ? frames.picture(what, frame) : null, wantLabels ? frames.labels(what, frame) : null];
-  Promise.all(tasks).then(
+  const what = scene(frame);
+  const there = ready(what, frame);
+  if (!there) {
+    fetchNow(what, frame);
+    return; // the last picture stays until this one is there: no flicker
+  }
+  if (there.staged) pen.drawImage(there.bitmap, 0, 0);
+  else paint(pen, there.bitmap, there.labels, what);
+  drawNumber(pen, what);
+  drawn = { frame, labels: there.labels };
+  canvas.dataset.frame = frame;
+  canvas.dataset.drawn = `${what.place.dataset} ${what.place.fov} ${frame}`;
+  fetchAhead();
+}
+
+/** Show nothing, rather than a frame that is not the chosen one. */
+function blank() {
+  pen.fillStyle = EMPTY;
+  pen.fillRect(0, 0, canvas.width, canvas.height);
+  drawn = null;
+}
+
+function fetchNow(what, frame) {
+  fetch(what, frame).then(
     () => {
       if (state.fov && frame === state.frame) draw();
     },
-    (error) => trouble(error.message),
+    (error) => {
+      trouble(error.message);
+      if (state.fov && frame === state.frame) blank();
+    },
   );
 }
 
 /** Fetch the frames that are likely wanted next, after this one is on the screen. */
-function fetchAhead(what, wantLabels) {
+function fetchAhead() {
   if (frames.pending() > 4) return;
   const { frame: now, fov, playing } = state;
   const steps = playing ? [1, 2, 3, 4, 5, 6] : Array.from({ length: AHEAD }, (_, at) => [at + 1, -at - 1]).flat();
   const inside = (frame) => frame >= 0 && frame < fov.frames;
   const coming = playing ? steps.map((step) => (now + step) % fov.frames) : steps.map((step) => now + step).filter(inside);
-  coming.forEach((frame) => {
-    const quietly = () => {}; // a damaged frame is told of when it is looked at
-    if (what.layers.length) frames.picture(what, frame).catch(quietly);
-    if (wantLabels) frames.labels(what, frame).catch(quietly);
-  });
+  coming.forEach((frame) => fetch(scene(frame), frame).catch(() => {})); // a damaged frame is told of when it is looked at
 }
 
 /** Whether a frame could be drawn at once; if not, it is fetched. */
 export function isReady(frame) {
-  const what = wanted(level());
-  const { labels } = state.fov;
-  if ((!what.layers.length || frames.ready(frames.pictureKey(what, frame))) && (!labels || frames.ready(frames.labelsKey(what, frame)))) return true;
-  fetchAhead(what, labels);
+  if (ready(scene(frame), frame)) return true;
+  fetchAhead();
   return false;
-}
-
-/** How the outline of a cell is drawn in a frame. */
-function styleOf(cell, frame) {
-  const row = rowOf(cell);
-  if (row < 0) return "left out";
-  if (state.fov.excludedIn(cell, frame)) return "excluded";
-  return state.fov.cells.state[row];
-}
-
-let overlay = null; // what outlines are drawn on, as large as the canvas
-
-function drawOutlines({ points, starts, labels }) {
-  const { width, height } = canvas;
-  if (!overlay || overlay.width !== width || overlay.height !== height) {
-    const made = new OffscreenCanvas(width, height);
-    const image = new ImageData(width, height);
-    overlay = { width, height, made, pen: made.getContext("2d"), image, words: new Uint32Array(image.data.buffer) };
-  }
-  overlay.words.fill(0);
-  const unit = density();
-  const penOf = (style, colour, extra = 0) => ({
-    word: word(colour),
-    width: (STYLES[style].width + extra) * unit,
-    dash: STYLES[style].dash.map((length) => length * unit),
-  });
-  const pens = new Map(Object.keys(STYLES).map((name) => [name, penOf(name, colours[name] ?? "#ffffff")]));
-  const chosen = [];
-  labels.forEach((label, line) => {
-    const cell = cellOf(label, state.frame);
-    if (cell === 0) return; // deleted
-    if (cell === state.cell) chosen.push(line);
-    else drawLine(overlay, points, starts[line], starts[line + 1], view, pens.get(styleOf(cell, state.frame)));
-  });
-  const rim = { ...penOf("chosen", "#000000", 2), dash: [] };
-  const { dash } = pens.get(state.cell === null ? "kept" : styleOf(state.cell, state.frame));
-  [rim, { ...pens.get("chosen"), dash }].forEach((of) =>
-    chosen.forEach((line) => drawLine(overlay, points, starts[line], starts[line + 1], view, of)),
-  );
-  overlay.pen.putImageData(overlay.image, 0, 0);
-  pen.drawImage(overlay.made, 0, 0);
-  drawNumber();
-}
-
-function drawNumber() {
-  const box = state.cell === null ? null : boxOf(state.cell, state.frame);
-  if (!box) return;
-  const size = 14 * density();
-  pen.font = `600 ${size}px system-ui, sans-serif`;
-  pen.textAlign = "center";
-  pen.lineWidth = 4 * density();
-  pen.strokeStyle = "#000";
-  pen.fillStyle = "#fff";
-  const [x, y] = [view.x + (view.scale * (box[1] + box[3])) / 2, Math.max(view.y + view.scale * box[0] - 6 * density(), size)];
-  pen.strokeText(String(state.cell), x, y);
-  pen.fillText(String(state.cell), x, y);
 }
 
 // ------------------------------------------------------------------------------------------------------- the mouse
@@ -258,6 +219,7 @@ export function connect({ choose, mark }) {
     view.x += dx * density();
     view.y += dy * density();
     view.fitted = false;
+    moved = performance.now();
     canvas.classList.add("dragged");
     draw();
   });

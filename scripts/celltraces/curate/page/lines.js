@@ -13,38 +13,42 @@ export const word = (colour) => {
  */
 export function drawLine(target, points, begin, end, view, pen) {
   const { words, width, height } = target;
+  const { dash } = pen;
   const reach = Math.max(1, Math.round(pen.width));
   const shift = (reach - 1) >> 1;
-  const period = pen.dash.reduce((sum, length) => sum + length, 0);
-  const on = (distance) => {
-    let rest = distance % period;
-    for (let at = 0; at < pen.dash.length; at++) {
-      if (rest < pen.dash[at]) return at % 2 === 0;
-      rest -= pen.dash[at];
+  /** A bar from one place to another on the same row or column, as wide as the pen. */
+  const bar = (xa, ya, xb, yb) => {
+    const left = Math.max(Math.round(Math.min(xa, xb)) - shift, 0);
+    const right = Math.min(Math.round(Math.max(xa, xb)) - shift + reach, width);
+    const top = Math.max(Math.round(Math.min(ya, yb)) - shift, 0);
+    const bottom = Math.min(Math.round(Math.max(ya, yb)) - shift + reach, height);
+    for (let y = top; y < bottom; y++) {
+      for (let place = y * width + left; place < y * width + right; place++) words[place] = pen.word;
     }
-    return true;
   };
   let x0 = view.x + view.scale * points[2 * end - 2];
   let y0 = view.y + view.scale * points[2 * end - 1];
-  let walked = 0;
+  let part = 0; // of the dash: those of even places are drawn
+  let left = dash.length ? dash[0] : Infinity; // of this part
   for (let place = begin; place < end; place++) {
     const x1 = view.x + view.scale * points[2 * place];
     const y1 = view.y + view.scale * points[2 * place + 1];
     const length = Math.abs(x1 - x0) + Math.abs(y1 - y0); // one of them is 0
-    const outside = (x0 < -reach && x1 < -reach) || (y0 < -reach && y1 < -reach) || (x0 > width + reach && x1 > width + reach) || (y0 > height + reach && y1 > height + reach);
-    if (!outside) {
-      const steps = Math.max(1, Math.ceil(length));
-      for (let step = 0; step < steps; step++) {
-        const share = step / steps;
-        if (period && !on(walked + share * length)) continue;
-        const left = Math.round(x0 + share * (x1 - x0)) - shift;
-        const top = Math.round(y0 + share * (y1 - y0)) - shift;
-        for (let y = Math.max(top, 0); y < top + reach && y < height; y++) {
-          for (let x = Math.max(left, 0); x < left + reach && x < width; x++) words[y * width + x] = pen.word;
-        }
+    let walked = 0;
+    while (walked < length) {
+      const then = Math.min(length, walked + left);
+      if (part % 2 === 0) {
+        const [from, to] = [walked / length, then / length];
+        bar(x0 + from * (x1 - x0), y0 + from * (y1 - y0), x0 + to * (x1 - x0), y0 + to * (y1 - y0));
+      }
+      left -= then - walked;
+      walked = then;
+      if (left <= 0) {
+        part = (part + 1) % dash.length;
+        left = dash[part];
       }
     }
-    walked += length;
-    [x0, y0] = [x1, y1];
+    x0 = x1;
+    y0 = y1;
   }
 }

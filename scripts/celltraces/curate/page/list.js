@@ -65,22 +65,33 @@ function fill() {
   order = sorted();
   const wanted = order.map(itemOf);
   const same = wanted.length === list.children.length && wanted.every((item, at) => item === list.children[at]);
-  if (!same) list.replaceChildren(...wanted);
+  if (!same) {
+    list.replaceChildren(...wanted);
+    inSight = null;
+  }
   const reviewed = cells.seen.filter(Boolean).length;
   element("count").textContent = `${order.length === cells.n.length ? "" : `${order.length} of `}${cells.n.length} cells, ${reviewed} seen`;
   select();
 }
+
+let inSight = null; // the cell that the list was scrolled to
 
 function select() {
   list.querySelectorAll("[aria-selected=true]").forEach((item) => item.setAttribute("aria-selected", "false"));
   const item = state.cell === null ? null : element(`cell-${state.cell}`);
   if (!item) {
     list.removeAttribute("aria-activedescendant");
+    inSight = null;
     return;
   }
   item.setAttribute("aria-selected", "true");
   list.setAttribute("aria-activedescendant", item.id);
-  item.scrollIntoView({ block: "nearest" });
+  if (inSight !== state.cell) scrollToChosen(); // to scroll, the browser has to place the whole page
+}
+
+function scrollToChosen() {
+  inSight = state.cell;
+  if (state.cell !== null) element(`cell-${state.cell}`)?.scrollIntoView({ block: "nearest" });
 }
 
 /** Mark the cell that Enter would take; null marks none. */
@@ -131,7 +142,7 @@ async function showFilm() {
     film.querySelectorAll("img").forEach((image) => URL.revokeObjectURL(image.src));
     const image = make("img", "", { alt: `Film strip of cell ${cell}` });
     image.src = source;
-    image.addEventListener("load", select, { once: true }); // the list got shorter
+    image.addEventListener("load", scrollToChosen, { once: true }); // the list got shorter
     const buttons = make("div", "", { class: "times" });
     buttons.append(...frames.map((frame) => make("button", String(frame), { type: "button", "data-frame": frame, "aria-label": `Go to frame ${frame}` })));
     film.replaceChildren(image, buttons);

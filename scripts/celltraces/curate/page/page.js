@@ -16,15 +16,26 @@ import * as traces from "./traces.js";
 const LOOK_AGAIN_MS = 3000;
 let opening = 0;
 
+/** Values by frame: rows [frame, ...] become what `put` adds them to. */
+function byFrame(rows, make, put) {
+  const found = new Map();
+  rows.forEach(([frame, ...row]) => {
+    if (!found.has(frame)) found.set(frame, make());
+    put(found.get(frame), ...row);
+  });
+  return found;
+}
+
 /** What follows from the server's words about the cells of a FOV. */
 function withCells(fov) {
   const rows = new Map(fov.cells.n.map((cell, row) => [cell, row]));
-  const moved = new Map(fov.moved.map(([frame, label, cell]) => [`${frame} ${label}`, cell]));
-  const whole = new Set(fov.excluded_frames);
-  const single = new Set(fov.excluded.map(([cell, frame]) => `${cell} ${frame}`));
-  const excludedIn = (cell, frame) => whole.has(frame) || single.has(`${cell} ${frame}`);
+  const states = new Map(fov.cells.n.map((cell, row) => [cell, fov.cells.state[row]]));
+  const moved = byFrame(fov.moved, () => new Map(), (labels, label, cell) => labels.set(label, cell));
+  const excluded = byFrame(fov.excluded.map(([cell, frame]) => [frame, cell]), () => new Set(), (cells, cell) => cells.add(cell));
+  const wholeFrames = new Set(fov.excluded_frames);
+  const excludedIn = (cell, frame) => wholeFrames.has(frame) || Boolean(excluded.get(frame)?.has(cell));
   const edited = new Set(fov.edits.filter(({ undone }) => !undone).flatMap(({ frames: of }) => of));
-  return { ...fov, rows, moved, excludedIn, edited };
+  return { ...fov, rows, states, moved, excluded, wholeFrames, excludedIn, edited };
 }
 
 /** Show a FOV. cell, frame: what to choose in it. again: because a run made it anew. */
@@ -264,7 +275,7 @@ async function start() {
     document.body.dataset.ready = "no";
     return;
   }
-  image.useColours(state.results.colours);
+  state.colours = state.results.colours;
   Object.entries(state.results.colours).forEach(([name, colour]) => document.documentElement.style.setProperty(`--of-${name.replace(" ", "-")}`, colour));
   element("folder").textContent = state.results.folder;
   changed("results");

@@ -3,6 +3,7 @@
 export const state = {
   results: null, // datasets and FOVs, as the server lists them
   fov: null, // the FOV that is shown, as the server describes it
+  colours: {}, // of outlines, by what is said of a cell
   boxes: null, // Int32Array (cells, frames, 4): y0, x0, y1, x1
   frame: 0,
   cell: null, // number of the chosen cell
@@ -41,7 +42,23 @@ export function boxOf(cell, frame) {
 }
 
 /** The cell that a region of the labels in a frame belongs to: its label, unless an edit gave it to another. */
-export const cellOf = (label, frame) => state.fov.moved.get(`${frame} ${label}`) ?? label;
+export const cellOf = (label, frame) => state.fov.moved.get(frame)?.get(label) ?? label;
+
+/** How cells look in a frame: what is said of them, and which one is chosen, with its box where it is there. */
+export function looksIn(frame) {
+  const { fov, cell, colours, outlines } = state;
+  return {
+    outlines,
+    colours,
+    chosen: cell,
+    box: cell === null ? null : boxOf(cell, frame),
+    states: fov.states,
+    moved: fov.moved.get(frame) ?? new Map(),
+    excluded: fov.excluded.get(frame) ?? new Set(),
+    all: fov.wholeFrames.has(frame),
+    told: fov.decided, // changes where anything of these does
+  };
+}
 
 /** What is asked of the server for pictures and labels of the FOV that is shown. */
 export function wanted(level) {

@@ -2,6 +2,8 @@
 
 import { ask, useToken } from "./ask.js";
 import { outlines } from "./outline.js";
+import { drawOutlines, EMPTY, SHARP } from "./paint.js";
+import { word } from "./lines.js";
 
 const MOST_BYTES = 48 * 2 ** 20; // of pixels as they came, so that a change of contrast asks for nothing
 const kept = new Map();
@@ -44,6 +46,8 @@ function brightnesses({ low, high, limits }, eight) {
   return table;
 }
 
+const AS_IS = { premultiplyAlpha: "none", colorSpaceConversion: "none" }; // all pixels are opaque
+
 /** Channels over each other, as if projected onto one screen: no pixel gets darker by another channel. */
 function compose(images, layers) {
   const { height, width } = images[0];
@@ -76,19 +80,90 @@ function compose(images, layers) {
   return picture;
 }
 
+/** Where pixels of the screen lie in a row or column of an image: place of one pixel, and how far to the next, of 256. */
+function places(begin, end, start, scale, length) {
+  const at = new Uint32Array(end - begin);
+  const part = new Uint16Array(end - begin);
+  for (let pixel = begin; pixel < end; pixel++) {
+    const exact = Math.min(Math.max((pixel + 0.5 - start) / scale - 0.5, 0), length - 1);
+    const whole = scale < SHARP ? Math.min(Math.floor(exact), Math.max(length - 2, 0)) : Math.round(exact);
+    at[pixel - begin] = whole;
+    part[pixel - begin] = scale < SHARP ? Math.round(256 * (exact - whole)) : 0;
+  }
+  return { at, part };
+}
+
+/** An image as a view of it shows it: pixels of `area`, which is the part of the canvas that it covers. */
+function resample({ values, width, height }, { left, right, top, bottom }, view, scale) {
+  const columns = places(left, right, view.x, scale, width);
+  const rows = places(top, bottom, view.y, scale, height);
+  const result = new values.constructor((right - left) * (bottom - top));
+  const [next, below] = [width > 1 ? 1 : 0, height > 1 ? width : 0];
+  let place = 0;
+  for (let row = 0; row < bottom - top; row++) {
+    const first = rows.at[row] * width;
+    const down = rows.part[row];
+    for (let column = 0; column < right - left; column++) {
+      const at = first + columns.at[column];
+      const on = columns.part[column];
+      const upper = values[at] * (256 - on) + values[at + next] * on;
+      const lower = values[at + below] * (256 - on) + values[at + below + next] * on;
+      result[place++] = (upper * (256 - down) + lower * down) / 65536;
+    }
+  }
+  return { values: result, width: right - left, height: bottom - top };
+}
+
+const sum = (numbers) => numbers.reduce((total, number) => total + number, 0);
+
+/** Channels of a frame that are of one size. */
+async function layersOf({ place, version, level, frame, layers }) {
+  const images = await Promise.all(layers.map(({ name }) => pixels({ ...place, channel: name, level, frame }, version)));
+  return images.filter(({ height, width }) => height === images[0].height && width === images[0].width);
+}
+
+/** A frame as the canvas shows it, all but the number of the chosen cell. */
+function stage(images, labels, { canvas: { width, height }, layers, view, unit, size, looks }) {
+  const image = new ImageData(width, height);
+  const words = new Uint32Array(image.data.buffer);
+  words.fill(word(EMPTY));
+  const inside = (value, most) => Math.min(Math.max(Math.round(value), 0), most);
+  const area = {
+    left: inside(view.x, width),
+    right: inside(view.x + view.scale * size.width, width),
+    top: inside(view.y, height),
+    bottom: inside(view.y + view.scale * size.height, height),
+  };
+  if (images.length && area.left < area.right && area.top < area.bottom) {
+    const scale = view.scale * (size.width / images[0].width);
+    const seen = compose(images.map((one) => resample(one, area, view, scale)), layers);
+    const pixels = new Uint32Array(seen.data.buffer);
+    for (let y = area.top; y < area.bottom; y++) {
+      const row = (y - area.top) * seen.width;
+      words.set(pixels.subarray(row, row + seen.width), y * width + area.left);
+    }
+  }
+  if (labels && looks.outlines) drawOutlines({ words, width, height }, labels, { view, unit, looks });
+  return image;
+}
+
 const tasks = {
-  async picture({ place, version, level, frame, layers }) {
-    const images = await Promise.all(layers.map(({ name }) => pixels({ ...place, channel: name, level, frame }, version)));
-    const same = images.filter(({ height, width }) => height === images[0].height && width === images[0].width);
+  async stage(what) {
+    const [images, [labels, buffers]] = await Promise.all([layersOf(what), what.labelled ? tasks.labels(what) : [null, []]]);
+    const bitmap = await createImageBitmap(stage(images, labels, what), AS_IS);
+    return [{ bitmap, labels, bytes: 4 * bitmap.width * bitmap.height + (labels?.bytes ?? 0) }, [bitmap, ...buffers]];
+  },
+  async picture(what) {
+    const same = await layersOf(what);
     if (!same.length) throw new Error("no channel is chosen");
-    const bitmap = await createImageBitmap(compose(same, layers));
+    const bitmap = await createImageBitmap(compose(same, what.layers), AS_IS);
     return [{ bitmap, bytes: 4 * bitmap.width * bitmap.height }, [bitmap]];
   },
   async labels({ place, frame, height, width }) {
     const runs = new Uint32Array(await (await ask("labels", { ...place, frame })).arrayBuffer());
     const found = { runs, ...outlines(runs, height, width) };
     const buffers = [runs, found.points, found.starts, found.labels].map(({ buffer }) => buffer);
-    return [{ ...found, bytes: buffers.reduce((sum, { byteLength }) => sum + byteLength, 0) }, buffers];
+    return [{ ...found, bytes: sum(buffers.map(({ byteLength }) => byteLength)) }, buffers];
   },
 };
 

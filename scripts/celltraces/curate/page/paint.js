@@ -1,0 +1,76 @@
+// Paints a frame with the outlines of its cells. While frames are played, a worker does so ahead, by pixels.
+
+import { drawLine, word } from "./lines.js";
+
+export const EMPTY = "#14181d"; // beside the image
+export const SHARP = 2; // pixels of the screen for one of the image from which on its pixels are shown as squares
+const STYLES = {
+  kept: { dash: [], width: 2 },
+  bad: { dash: [7, 5], width: 2 },
+  "left out": { dash: [2, 3], width: 2 },
+  excluded: { dash: [10, 4, 3, 4], width: 2 },
+  chosen: { dash: [], width: 3 },
+};
+let overlay = null; // what outlines are drawn on, as large as the canvas
+
+/**
+ * Paint a frame. pen: of the canvas. bitmap: the picture, or null. found: what `outlines` returns, or null for none.
+ * view: scale, x, y of the image on the canvas; unit: pixels of the screen for one of the page; size: height, width of the
+ * image; looks: see `looksIn`.
+ */
+export function paint(pen, bitmap, found, { view, unit, size, looks }) {
+  const { width, height } = pen.canvas;
+  pen.fillStyle = EMPTY;
+  pen.fillRect(0, 0, width, height);
+  if (bitmap) {
+    pen.imageSmoothingEnabled = view.scale * (size.width / bitmap.width) < SHARP;
+    pen.drawImage(bitmap, view.x, view.y, size.width * view.scale, size.height * view.scale);
+  }
+  if (found && looks.outlines) {
+    if (overlay?.width !== width || overlay.height !== height) {
+      const made = new OffscreenCanvas(width, height);
+      const image = new ImageData(width, height);
+      overlay = { width, height, made, pen: made.getContext("2d"), image, words: new Uint32Array(image.data.buffer) };
+    }
+    overlay.words.fill(0);
+    drawOutlines(overlay, found, { view, unit, looks });
+    overlay.pen.putImageData(overlay.image, 0, 0);
+    pen.drawImage(overlay.made, 0, 0);
+  }
+}
+
+/** Draw outlines on pixels. target: { words: Uint32Array, width, height }; the others as for `paint`. */
+export function drawOutlines(target, { points, starts, labels }, { view, unit, looks }) {
+  const { chosen, states, moved, excluded, all, colours } = looks;
+  const penOf = (style, colour, extra = 0) => ({
+    word: word(colour),
+    width: (STYLES[style].width + extra) * unit,
+    dash: STYLES[style].dash.map((length) => length * unit),
+  });
+  const pens = Object.fromEntries(Object.keys(STYLES).map((name) => [name, penOf(name, colours[name] ?? "#ffffff")]));
+  const styleOf = (cell) => (!states.has(cell) ? "left out" : all || excluded.has(cell) ? "excluded" : states.get(cell));
+  const ofChosen = [];
+  for (let line = 0; line < labels.length; line++) {
+    const cell = moved.get(labels[line]) ?? labels[line];
+    if (cell === 0) continue; // deleted
+    if (cell === chosen) ofChosen.push(line);
+    else drawLine(target, points, starts[line], starts[line + 1], view, pens[styleOf(cell)]);
+  }
+  const rim = { ...penOf("chosen", "#000000", 2), dash: [] };
+  const { dash } = pens[styleOf(chosen)];
+  [rim, { ...pens.chosen, dash }].forEach((of) => ofChosen.forEach((line) => drawLine(target, points, starts[line], starts[line + 1], view, of)));
+}
+
+/** The number of the chosen cell, above it. */
+export function drawNumber(pen, { view, unit, looks: { chosen, box } }) {
+  if (!box) return;
+  const size = 14 * unit;
+  pen.font = `600 ${size}px system-ui, sans-serif`;
+  pen.textAlign = "center";
+  pen.lineWidth = 4 * unit;
+  pen.strokeStyle = "#000";
+  pen.fillStyle = "#fff";
+  const [x, y] = [view.x + (view.scale * (box[1] + box[3])) / 2, Math.max(view.y + view.scale * box[0] - 6 * unit, size)];
+  pen.strokeText(String(chosen), x, y);
+  pen.fillText(String(chosen), x, y);
+}
