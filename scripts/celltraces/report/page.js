@@ -300,8 +300,11 @@ function start(report) {
     });
     const yaxis = { tickvals: names.map((_, place) => place), ticktext: names, range: [names.length - 0.5, -0.5], zeroline: false, showgrid: false };
     element("plot-distribution").style.height = `${90 + Math.max(names.length, 2) * 80}px`;
-    draw("plot-distribution", traces, layout(plain(quantity.label), "", { xaxis: axisFor(values, element("log-quantity").checked), yaxis }), choosePoint);
+    draw("plot-distribution", traces, layout(broken(quantity.label), "", { xaxis: axisFor(values, element("log-quantity").checked), yaxis }), choosePoint);
   }
+
+  /** A label in two lines where the page is narrow. */
+  const broken = (label) => (innerWidth < 600 ? plain(label).replace(/(: |, )/, "$1<br>") : plain(label));
 
   drawn.distribution = () => {
     const quantity = report.quantities[element("quantity").value];
@@ -323,7 +326,7 @@ function start(report) {
     const bars = KINDS.map(([key, name, color, shape]) => ({
       type: "bar", name, marker: { color, pattern: { shape } }, x: report.cards.map((card) => `FOV ${card.fov}`), y: report.cards.map((card) => card[key]),
     }));
-    const legend = { orientation: "h", x: 0, y: -0.25, yanchor: "top", traceorder: "normal" };
+    const legend = { orientation: "h", x: 0, y: 1.02, yanchor: "bottom", traceorder: "normal" };
     const xaxis = { type: "category", nticks: 12 };
     draw("plot-left-out", bars, layout("", "cells", { barmode: "stack", showlegend: true, legend, xaxis }));
     const lines = [["tracked", "tracked", "#7f7f7f", "dash"], ["kept", "in the tables", "#0072b2", "solid"]].map(([key, name, color, dash]) => ({
