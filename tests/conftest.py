@@ -36,7 +36,7 @@ LEVELS = {
         versions zstacks
     """,
     "slow": """
-        benchmarks curation_page learned
+        benchmarks curation_page learned report_page
     """,
     "workflow": """
         bad_input commands crash fit_workflow formats_corrections inputs_workflow isolation leftovers module

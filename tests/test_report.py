@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import yaml
-from browser import CHROMIUM, new_page
+from browser import CHROMIUM, expect, new_page
 from conftest import Checkout, small_config
 from hypothesis import given
 from hypothesis import strategies as st
@@ -621,6 +621,41 @@ def test_means_spreads_and_distributions_are_those_of_the_table(finished):
 
 
 @pytest.mark.workflow
+def test_the_list_of_cells_says_what_the_tables_say(finished):
+    folder, table = tables_of(finished)
+    listed = pd.read_csv(folder / "small_cells.csv")
+    data, _, _ = carried(finished.page.read_text("utf-8"))
+    packed = Parsed(finished.page.read_text("utf-8")).ids["cell-list"]
+    assert zlib.decompress(base64.b64decode(packed)) == (folder / "small_cells.csv").read_bytes()
+    grouped = table.groupby(["fov", "cell"])
+    indexed = listed.set_index(["fov", "cell"])
+    assert set(indexed.index[indexed["in_tables"]]) == set(grouped.groups)
+    for feature in data["features"]:
+        got, expected = indexed[f"median_{feature['column']}"], grouped[feature["column"]].median()
+        np.testing.assert_allclose(got[expected.index], expected, rtol=1e-5)
+    refused = indexed.loc[(1, 2)]
+    assert (refused["left_out"], refused["in_tables"]) == ("refused by a person", False)
+    assert np.isfinite(refused["median_area_ch_0"])
+    for fov, of_fov in listed.groupby("fov"):
+        tracked = open_frames(folder / f"fov_{fov:03d}/images.zarr/seg_tracked_ch_0/0")
+        labels = [set(np.unique(tracked.read(frame)).tolist()) - {0} for frame in range(8)]
+        assert of_fov["cell"].tolist() == sorted(set.union(*labels))
+        for row in of_fov.itertuples():
+            there = [frame for frame in range(8) if row.cell in labels[frame]]
+            assert [row.first_frame, row.last_frame, row.frames] == [there[0], there[-1], len(there)]
+        card = next(card for card in data["cards"] if card["fov"] == fov)
+        assert sum(card[kind] for kind in KINDS) == (~of_fov["in_tables"]).sum()
+        sample = data["samples"][fov]
+        assert (sample["cells"], sample["tracked"]) == (of_fov["in_tables"].sum(), len(of_fov))
+    left_out = listed[~listed["in_tables"]]
+    assert (left_out["left_out"] != "").all()
+    (cell,) = listed[listed["in_tables"]].iloc[[0]].itertuples()
+    rows = table[(table.fov == cell.fov) & (table.cell == cell.cell)]
+    slope = np.polyfit(rows["time_min"] / 60, np.log(rows["area_ch_0"]), 1)[0]
+    assert cell.area_growth_per_h == pytest.approx(slope, rel=1e-4, abs=1e-6)
+
+
+@pytest.mark.workflow
 def test_fits_on_the_page_are_those_of_the_tables(finished):
     folder, _ = tables_of(finished)
     data, rows, _ = carried(finished.page.read_text("utf-8"))
@@ -819,6 +854,101 @@ def test_features_samples_and_scales_can_be_chosen(opened):
     opened.locator("#log").first.click()
     for at in range(opened.evaluate("document.getElementById('quantity').options.length")):
         opened.select_option("#quantity", str(at))
+
+
+@pytest.mark.browser
+@in_a_browser
+def test_the_list_is_sorted_and_filtered(opened, finished):
+    folder, _ = tables_of(finished)
+    listed = pd.read_csv(folder / "small_cells.csv")
+
+    def column(heading):
+        at = opened.locator("#list th button").all_text_contents().index(heading)
+        return opened.locator(f"#list tbody td:nth-child({at + 1})").all_text_contents()
+
+    area = "median of Phase contrast: area (µm²)"
+    assert column("cell") == [str(cell) for cell in listed["cell"][:20]]
+    opened.get_by_role("button", name=area).click()
+    expected = listed["median_area_ch_0"].sort_values() * 0.65**2
+    shown = [float(words.replace(",", "")) for words in column(f"{area} ▲") if words != "–"]
+    np.testing.assert_allclose(shown, expected.dropna()[: len(shown)], rtol=1e-3)
+    opened.get_by_role("button", name=area).press("Enter")
+    shown = [float(words.replace(",", "")) for words in column(f"{area} ▼") if words != "–"]
+    np.testing.assert_allclose(shown, expected.dropna()[::-1][: len(shown)], rtol=1e-3)
+    opened.select_option("#list-kind", "left-out")
+    expect(opened.locator("#list-count")).to_have_text(re.compile(rf"\b{(~listed['in_tables']).sum()} cells?$"))
+    assert "refused by a person" in column("why left out")
+    opened.select_option("#list-kind", "all")
+    opened.locator("#list-find").fill("FOV 1, cell 2")
+    expect(opened.locator("#list-count")).to_have_text("1 cell")
+    opened.locator("#list-find").fill("")
+
+
+@pytest.mark.browser
+@in_a_browser
+def test_a_link_opens_its_cell_or_says_why_not(opened, finished):
+    data, _, _ = carried(finished.page.read_text("utf-8"))
+    cell = data["cells"][-1]
+    link = f"#fov={cell['fov']}&cell={cell['cell']}"
+    opened.evaluate(f"location.hash = {json.dumps(link)}")
+    opened.wait_for_function(f"() => document.getElementById('fov').value === '{cell['fov']}'")
+    assert chosen(opened) == [cell["fov"], cell["cell"]]
+    assert opened.get_attribute("#link", "href") == link
+    opened.locator("#previous").click()
+    other = chosen(opened)
+    assert opened.evaluate("location.hash") == f"#fov={other[0]}&cell={other[1]}"
+    with new_page() as tab:
+        tab.goto(finished.page.resolve().as_uri() + link)
+        tab.locator("body[data-ready]").wait_for()
+        assert chosen(tab) == [cell["fov"], cell["cell"]]
+        assert tab.locator("#list [aria-current] td a").text_content() == str(cell["cell"])
+        tab.evaluate("location.hash = '#fov=1&cell=2'")
+        expect(tab.locator("#not-shown")).to_contain_text("FOV 1, cell 2 has no pictures here: it is left out, refused")
+        tab.locator("#next").click()
+        expect(tab.locator("#not-shown")).to_be_hidden()
+        tab.evaluate("location.hash = '#fov=7&cell=x'")
+        expect(tab.locator("#not-shown")).to_contain_text("it is not in the list of cells")
+        assert tab.errors == []
+
+
+def downloaded(tab, locator):
+    with tab.expect_download() as download:
+        locator.click()
+    return download.value.suggested_filename, download.value.path()
+
+
+@pytest.mark.browser
+@in_a_browser
+def test_the_data_of_a_plot_are_those_of_the_tables(opened, finished):
+    folder, table = tables_of(finished)
+    opened.select_option("#feature", label="GFP: intensity total (counts)")
+    opened.select_option("#quantity", label="GFP: intensity total (counts), mean over time")
+    name, path = downloaded(opened, opened.locator('[data-plot="traces"]'))
+    assert name == "small_plot_traces.csv"
+    got, column = pd.read_csv(path), "intensity_total_ch_1"
+    values = f"{column} (counts)"
+    of_cells = got[got.statistic == "cell"].set_index(["fov", "cell", "time_min"])[values]
+    span = table.groupby(["fov", "cell"])[column].agg(np.ptp).max()
+    for row in table.itertuples():
+        rows = of_cells.loc[(row.fov, row.cell)]
+        near = np.abs(rows.index.to_numpy() - row.time_min).argmin()
+        assert rows.index[near] == pytest.approx(row.time_min, abs=0.01)
+        assert rows.iloc[near] == pytest.approx(getattr(row, column), abs=span / 60000 + 0.01, rel=1e-5)
+    for fov, sample in enumerate("ab"):
+        grouped = table[table.fov == fov].groupby("frame")[column]
+        for what, expected in (("mean", grouped.mean()), ("10 %", grouped.quantile(0.1)), ("median", grouped.median())):
+            rows = got[(got["sample"] == sample) & (got.statistic == what)]
+            expected = expected[grouped.count() >= 3]
+            np.testing.assert_allclose(rows[values], expected, atol=np.ptp(expected) / 60000 + 0.01, rtol=1e-4)
+    _, path = downloaded(opened, opened.locator('[data-plot="distribution"]'))
+    got = pd.read_csv(path)
+    means = table.groupby(["fov", "cell"])[column].mean()
+    rows = got[got.statistic == "cell"].set_index(["fov", "cell"]).iloc[:, -1]
+    np.testing.assert_allclose(rows[means.index], means, rtol=1e-4)
+    name, path = downloaded(opened, opened.locator("#list-download"))
+    assert (name, path.read_bytes()) == ("small_cells.csv", (folder / "small_cells.csv").read_bytes())
+    _, path = downloaded(opened, opened.locator('[data-plot="left_out"]'))
+    assert pd.read_csv(path)["in the tables"].tolist() == table.groupby("fov")["cell"].nunique().tolist()
 
 
 @pytest.mark.browser
