@@ -31,16 +31,16 @@ PYTHON = ROOT / ".venv/bin/python"
 # The level of the tests in tests/test_NAME.py, unless a mark on one says otherwise; pyproject.toml says what each is.
 LEVELS = {
     "unit": """
-        background bit_morphology child_process code_digest config config_fuzz coverage crop curate curation
-        divisions docs edits environment evaluation exposure features fitting flat_field flows foreign_arrays
-        formats_deepcell formats_playnano formats_pyama formats_pyme formats_tracks future_dates house images
-        kinetics left_out levels lif lock merge messages methods missing movie_file nd2_internals ndtiff
-        ome_zarr outline phantoms pictures plan preview psf quality recipe report segmentation shifts simulate
-        stage_movement stage_places store terminal tiff tiff_folder torch_file touching tracking userpaths
-        versions zstacks
+        background bit_morphology cell_list child_process code_digest config config_fuzz coverage crop curate
+        curation divisions docs edits environment evaluation exposure features fitting flat_field flows
+        foreign_arrays formats_deepcell formats_playnano formats_pyama formats_pyme formats_tracks
+        future_dates house images kinetics left_out levels lif lock merge messages methods missing movie_file
+        nd2_internals ndtiff ome_zarr outline phantoms pictures plan preview psf quality recipe report
+        segmentation shifts simulate stage_movement stage_places store terminal tiff tiff_folder torch_file
+        touching tracking userpaths versions zstacks
     """,
     "slow": """
-        benchmarks curation_page learned
+        benchmarks curation_page learned report_page
     """,
     "workflow": """
         bad_input commands crash fit_workflow formats_corrections inputs_workflow isolation leftovers module
@@ -72,8 +72,9 @@ SLOW = {
     "fitting": "published_kinetics_come_back the_faster_of_two_rates_is_delta",
     "flat_field": """
         a_cell_that_crosses_the_field_keeps_its_light_by_a_picture
-        a_cell_that_crosses_the_field_keeps_its_light_by_estimate frames_of_one_brightness_do_not_tell_the_offset
-        vignetting_is_a_finding_above_a_tenth without_an_offset_the_estimate_needs_no_changing_background
+        a_cell_that_crosses_the_field_keeps_its_light_by_estimate
+        frames_of_one_brightness_do_not_tell_the_offset vignetting_is_a_finding_above_a_tenth
+        without_an_offset_the_estimate_needs_no_changing_background
     """,
     "formats_playnano": "memory_does_not_grow_with_the_movie",
     "formats_pyme": "huffman_against_one_bit_after_the_other",
@@ -84,14 +85,16 @@ SLOW = {
     "pictures": "tables_without_rows_are_drawn traces_with_mean_and_spread",
     "preview": "comparison_agrees_with_the_definitions",
     "segmentation": """
-        logstd_gives_the_labels_of_the_plain_way_on_any_image logstd_gives_the_labels_of_the_plain_way_on_tiny_images
+        logstd_gives_the_labels_of_the_plain_way_on_any_image
+        logstd_gives_the_labels_of_the_plain_way_on_tiny_images
     """,
     "shifts": "a_field_is_recovered_from_beads",
     "simulate": "the_demo_scripts_find_our_modules_when_started_by_their_path",
     "stage_movement": """
         a_jump_by_the_distance_of_the_cells_is_found a_jump_is_found_whatever_its_size_and_direction
-        another_place_after_the_first_frame another_place_is_a_jump_without_a_size dust_that_stays_hides_no_jump
-        movies_with_few_cells pictures_of_any_shape_give_the_displacement_they_have several_and_at_the_ends
+        another_place_after_the_first_frame another_place_is_a_jump_without_a_size
+        dust_that_stays_hides_no_jump movies_with_few_cells
+        pictures_of_any_shape_give_the_displacement_they_have several_and_at_the_ends
     """,
     "stage_places": """
         all_cells_keep_their_numbers_through_a_jump cells_that_drift_together_over_dust_that_stays

@@ -17,7 +17,7 @@ import numpy as np
 
 from celltraces.pictures import web
 
-FILES = ("page.html", "page.css", "page.js")
+SCRIPTS = ("charts.js", "cell_list.js", "page.js")
 STEPS, NOTHING = 65534, -32768  # of a quantised number; what stands for NaN
 BASE64 = 4 / 3  # characters per byte
 ALIGNED = 8  # bytes: where a browser can read numbers in place
@@ -84,8 +84,10 @@ def renderer() -> Callable[..., str]:
     """A function that puts the page together. All text that it is given is escaped; what is not there is left out."""
     from jinja2 import ChainableUndefined, Environment
 
-    html, css, js = ((Path(__file__).parent / name).read_text(encoding="utf-8") for name in FILES)
-    css, js = (shared.read_text(encoding="utf-8") + own for shared, own in zip(web.FILES, (css, js), strict=True))
+    folder = Path(__file__).parent
+    html = (folder / "page.html").read_text(encoding="utf-8")
+    css = "".join(path.read_text(encoding="utf-8") for path in (web.STYLE, folder / "page.css"))
+    js = "".join(path.read_text(encoding="utf-8") for path in (web.SCRIPT, *(folder / name for name in SCRIPTS)))
     environment = Environment(autoescape=True, undefined=ChainableUndefined, trim_blocks=True, lstrip_blocks=True)
     template = environment.from_string(html)
 
