@@ -13,6 +13,8 @@ rule draw_overlay:
         tracked=final_labels,
         traces=rules.extract.output.traces,
         decisions=decisions_of,
+        cells=rules.crop.output.cells,
+        lineage=lineage_table,
         fl=[LAYOUT.frames(name) for name in ARRAYS.laid_over],
     output:
         movie=planned.overlay(EXPERIMENT),

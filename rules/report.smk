@@ -7,6 +7,7 @@ rule digest:
         cells=rules.crop.output.cells,
         traces=rules.extract.output.traces,
         lineage=lineage_table,
+        decisions=decisions_of,
     output:
         digest=LAYOUT.digest,
         checksums=LAYOUT.checksums("digest"),
@@ -33,6 +34,7 @@ rule write_report:
     input:
         digests=of_all_fovs(LAYOUT.digest),
         traces=rules.tidy.output.parquet,
+        cells=rules.tidy.output.cells,
         quality=rules.qc.output.quality,
         record=rules.record.output.record,
         fits=fitted_tables,
@@ -61,6 +63,9 @@ rule write_report:
             "celltraces/pictures/shared.js",
             "celltraces/report/page.html",
             "celltraces/report/page.css",
+            "celltraces/report/charts.js",
+            "celltraces/report/carried.js",
+            "celltraces/report/cell_list.js",
             "celltraces/report/page.js",
         ),
     message:

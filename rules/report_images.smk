@@ -56,8 +56,13 @@ rule write_report:
         settings=settings_of("write_report"),
         code=code_of(
             "write_report.py",
+            "celltraces/pictures/shared.css",
+            "celltraces/pictures/shared.js",
             "celltraces/report/page.html",
             "celltraces/report/page.css",
+            "celltraces/report/charts.js",
+            "celltraces/report/carried.js",
+            "celltraces/report/cell_list.js",
             "celltraces/report/page.js",
         ),
     message:

@@ -1,14 +1,16 @@
 rule tidy:
-    """Put the good traces of all FOVs of a dataset into one table for statistics, and how the stage moved into another."""
+    """Put the good traces of all FOVs of a dataset into one table, all cells into another, and how the stage moved."""
     input:
         traces=of_all_fovs(LAYOUT.traces),
         decisions=decisions_of,
+        cells=of_all_fovs(LAYOUT.cells),
         pc=of_all_fovs(LAYOUT.frames(pc(PC))),
         tracked=of_all_fovs(LAYOUT.frames(tracked(PC))),
         lineages=lineage_tables,
     output:
         csv=f"{LAYOUT.tidy}.csv",
         parquet=f"{LAYOUT.tidy}.parquet",
+        cells=LAYOUT.cell_list,
         movement=LAYOUT.stage_movement,
         checksums=LAYOUT.checksums("tidy", DATASET),
     log:

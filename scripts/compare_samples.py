@@ -23,12 +23,15 @@ def main(
     fits: Sequence[Mapping[str, Any]],
     size_mb: float,
 ) -> None:
-    """datasets: of each its name, number of frames, samples by FOV, missing FOVs, and how many tables a fit has.
+    """datasets: of each its name, frames, pixel size, samples by FOV, missing FOVs, and how many tables a fit has.
 
     fit_tables: for each dataset, for each fit, of each sample. tables: of cells, FOVs and effects.
     """
-    labels = {column: legend.label_of(column, channels) for column in columns}
-    quantities = cell_numbers.quantities(labels, fits)
+    sizes = [dataset["pixel_size_um"] for dataset in datasets]
+    known = all(sizes)  # else areas and lengths of all datasets stay in pixels
+    labels = {column: legend.label_of(column, channels, sizes[0] if known else None) for column in columns}
+    units = {column: legend.unit_of(column, sizes[0] if known else None) for column in columns}
+    quantities = cell_numbers.quantities(labels, units, fits)
     numbers, rest = [], [Path(path) for path in fit_tables]
     for dataset, table in zip(datasets, tidy, strict=True):
         of_fits = []
@@ -36,13 +39,14 @@ def main(
             of_fits.append(rest[: dataset["n_tables"]])
             rest = rest[dataset["n_tables"] :]
         place = dataset["name"], Path(table), dataset["samples"], dataset["n_frames"]
-        numbers.append(cell_numbers.read_numbers(*place, labels, fits, of_fits))
+        scales = {column: legend.scale_of(column, dataset["pixel_size_um"] if known else None) for column in columns}
+        numbers.append(cell_numbers.read_numbers(*place, scales, fits, of_fits))
         job.log.info("%s: %d cells of %d FOVs", dataset["name"], len(numbers[-1].cell), len(numbers[-1].fovs))
     cells, fovs, effects = map(Path, tables)
     comparison_tables.write_cells(cells, numbers, list(quantities))
-    comparison_tables.write_fovs(fovs, numbers, list(quantities))
-    found = dict(comparison_tables.all_effects(numbers, list(quantities), samples))
-    comparison_tables.write_effects(effects, found, samples)
+    comparison_tables.write_fovs(fovs, numbers, quantities)
+    found = dict(comparison_tables.all_effects(numbers, quantities, samples))
+    comparison_tables.write_effects(effects, found, quantities, samples)
     missing = {dataset["name"]: dataset["missing"] for dataset in datasets if dataset["missing"]}
     try:
         text = comparison.build(numbers, samples, labels, quantities, found, missing=missing, size_mb=size_mb)

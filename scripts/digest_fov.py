@@ -27,5 +27,6 @@ if __name__ == "__main__":
             tracked=Path(snakemake.input.tracked),
             labeled=Path(snakemake.input.labeled),
             lineage_table=Path(snakemake.input.lineage),
+            decisions=snakemake.input.decisions,
             **settings,
         )

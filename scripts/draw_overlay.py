@@ -1,16 +1,20 @@
 """Draw the movie of one FOV: phase contrast with each cell's outline and number.
 
-Cells that are in the traces have a colour of their own, the same in all frames, and the number that they have in the
-table; the others, which a filter left out, are grey. Two passes: a few frames for the grey levels, then one at a time.
+Cells that are in the tables have a colour of their own, the same in all frames, and the number that they have there;
+the others are grey, with letters behind the number that say why they are left out, which a legend explains. Two
+passes: a few frames for the grey levels, then one at a time.
 """
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from celltraces.features.cell_list import LETTERS, find_cells, legend_of
+from celltraces.labels import lineage
 from celltraces.pictures.overlay import write_cell_movie
 from celltraces.results.curation import good_traces
 from celltraces.runs import job
+from celltraces.storage.cells import open_store
 from celltraces.storage.frames import open_frames
 
 
@@ -21,22 +25,33 @@ def main(
     traces: str,
     output: str,
     decisions: Sequence[str],
+    cells: str,
+    lineage_table: str,
     scales: Mapping[str, Any],
+    channel: int,
+    min_frames: int,
+    border_margin: int,
     **settings: int,
 ) -> None:
+    """channel: of the phase contrast. min_frames, border_margin: of the filters that left cells out."""
     (table,) = good_traces([traces], [scales["times_min"]], decisions)
     kept = sorted(set(table["cell"].tolist()))
+    with open_store(Path(cells)) as get:
+        found = find_cells(get, channel, min_frames, border_margin, lineage.read_table(Path(lineage_table)))
+    kinds = found.kinds(kept)
     write_cell_movie(
         open_frames(Path(pc)),
         open_frames(Path(tracked)),
         [open_frames(Path(path)) for path in fl],
         kept,
+        {cell: LETTERS[kind] for cell, kind in kinds.items()},
+        [words for kind, words in legend_of(min_frames, border_margin).items() if kind in kinds.values()],
         Path(output),
         times_min=scales["times_min"],
         pixel_size_um=scales["pixel_size_um"],
         **settings,
     )
-    job.log.info("%d frames, %d cells with traces", len(scales["times_min"]), len(kept))
+    job.log.info("%d frames, %d of %d cells in the tables", len(scales["times_min"]), len(kept), len(found.ids))
     if not scales["pixel_size_um"]:
         job.log.warning("the file does not say how large a pixel is: no scale bar")
 
@@ -50,5 +65,7 @@ if __name__ == "__main__":
             snakemake.input.traces,
             snakemake.output.movie,
             snakemake.input.decisions,
+            snakemake.input.cells,
+            snakemake.input.lineage,
             **settings,
         )

@@ -1,6 +1,7 @@
 """Write the tidy table of a dataset: good traces of all FOVs with times and samples, as CSV and Parquet.
 
-One FOV is in memory at a time. A second table says how the stage moved in each FOV.
+One FOV is in memory at a time. A second table has a row for each cell that was tracked, also for those that are left
+out; a third says how the stage moved in each FOV.
 """
 
 from collections.abc import Mapping, Sequence
@@ -10,10 +11,12 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from celltraces.features.cell_list import cell_list, find_cells
 from celltraces.files import whole
 from celltraces.labels import lineage
-from celltraces.results.curation import good_traces
+from celltraces.results.curation import good_traces, judged_traces
 from celltraces.runs import job
+from celltraces.storage.cells import open_store
 from celltraces.tracking import stage_table
 
 WHOLE_NUMBERS = ("fov", "cell", "frame", "bbox_x0", "bbox_y0", "bbox_x1", "bbox_y1", *lineage.TRACE_COLUMNS)
@@ -88,11 +91,56 @@ def main(
         job.log.warning("missing FOVs: %s", missing)
 
 
+def write_cell_list(
+    stores: Sequence[str],
+    traces: Sequence[str],
+    decisions: Sequence[str],
+    lineages: Sequence[str],
+    output: str,
+    *,
+    dataset: str,
+    samples: Mapping[str, str],
+    fovs: Sequence[int],
+    times_min: Sequence[Sequence[float]],
+    columns: Sequence[str],
+    pc: int,
+    min_frames: int,
+    border_margin: int,
+) -> None:
+    """Write the list of all cells that were tracked: dataset, sample, fov, then the columns of `cell_list`.
+
+    stores: cells.zarr of each FOV. columns: of the features, in the traces.
+    """
+    area = next((column for column in columns if column == f"area_ch_{pc}"), None)
+    lists = []
+    of_fovs = zip(fovs, stores, judged_traces(traces, times_min, decisions), lineages, strict=True)
+    for fov, store, table, of_lineage in of_fovs:
+        origins = lineage.read_table(Path(of_lineage))
+        with open_store(Path(store)) as get:
+            found = find_cells(get, pc, min_frames, border_margin, origins)
+        listed = cell_list(found, table, columns, origins, area)
+        place = {"dataset": dataset, "sample": samples.get(str(fov), ""), "fov": fov}
+        lists.append(listed.assign(**place)[[*place, *listed.columns]])
+    everything = pd.concat(lists, ignore_index=True)
+    with whole(Path(output)) as partial:
+        everything.to_csv(partial, index=False, na_rep="NaN", float_format="%.6g", lineterminator="\n")
+    job.log.info("%d cells, %d of them in the tables", len(everything), int(everything["in_tables"].sum()))
+
+
 if __name__ == "__main__":
     with job.running(snakemake) as settings:
-        fovs, wanted = settings.pop("fovs"), settings.pop("register_frames")
-        moved = stage_table.stage_table(zip(fovs, snakemake.input.pc, snakemake.input.tracked, strict=True))
+        wanted = settings.pop("register_frames")
+        moved = stage_table.stage_table(zip(settings["fovs"], snakemake.input.pc, snakemake.input.tracked, strict=True))
         stage_table.write(moved, snakemake.output.movement)
+        missing = settings.pop("missing")
+        write_cell_list(
+            snakemake.input.cells,
+            snakemake.input.traces,
+            snakemake.input.decisions,
+            snakemake.input.lineages,
+            snakemake.output.cells,
+            **settings,
+        )
         main(
             snakemake.input.traces,
             snakemake.output.csv,
@@ -100,5 +148,6 @@ if __name__ == "__main__":
             snakemake.input.decisions,
             snakemake.input.lineages,
             movement=moved if wanted else None,
-            **settings,
+            missing=missing,
+            **{key: settings[key] for key in ("dataset", "samples", "times_min")},
         )

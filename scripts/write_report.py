@@ -1,8 +1,8 @@
 """Write the report of one dataset: one HTML file that needs no network.
 
-It is put together from what the other stages left: the digests of the FOVs, the tidy table, the fits, qc.csv and
-processing_config.yaml. Of as many cells as have room in `size_mb` it shows the line and the film strip. What cannot be
-read is named on the page, and costs nothing else.
+It is put together from what the other stages left: the digests of the FOVs, the tidy table, the list of cells, the
+fits, qc.csv and processing_config.yaml. Of as many cells as have room in `size_mb` it shows the line and the film
+strip. What cannot be read is named on the page, and costs nothing else.
 """
 
 from pathlib import Path
@@ -29,6 +29,7 @@ if __name__ == "__main__":
             snakemake.output.report,
             digest_files=dict(zip(settings["fovs"], map(Path, snakemake.input.digests), strict=True)),
             tidy=Path(snakemake.input.traces) if snakemake.input.get("traces") else None,
+            cell_list=Path(snakemake.input.cells) if snakemake.input.get("cells") else None,
             quality=Path(snakemake.input.quality),
             record=Path(snakemake.input.record),
             fit_tables=list(map(Path, snakemake.input.get("fits", []))),

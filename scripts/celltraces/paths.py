@@ -104,6 +104,7 @@ class Layout:
         self.quality = f"{self.dataset}/qc.csv"
         self.merged = f"{self.dataset}/{{sample}}_{{column}}.csv"
         self.tidy = f"{self.dataset}/{{dataset}}_traces"  # .csv and .parquet
+        self.cell_list = f"{self.dataset}/{{dataset}}_cells.csv"
         self.stage_movement = f"{self.dataset}/{{dataset}}_stage_movement.csv"
         self.curation = f"{self.results}/{CURATION}"
         self.decisions = f"{self.fov}/{self.base}{DECISIONS}"

@@ -15,7 +15,7 @@ from celltraces import paths
 from celltraces.edits import regions as edit_regions
 from celltraces.edits.regions import Regions
 from celltraces.errors import UserError
-from celltraces.features.filters import near_edge, on_border, too_short
+from celltraces.features.filters import near_edge, on_border, too_short, why_left_out
 from celltraces.frames import coverage
 from celltraces.storage.cells import Get, get_array, open_store
 
@@ -101,16 +101,7 @@ def left_out(
     """
     short = too_short(cells.ids, cells.valid, min_frames, origins)
     border = _near_edge(cells, path, pc, border_margin)
-    counts = cells.valid.sum(axis=1)
-    words = []
-    for few, near, count in zip(short.tolist(), border.tolist(), counts.tolist(), strict=True):
-        reasons = []
-        if few:
-            reasons.append(f"in {count} frame{'s' * (count != 1)}, fewer than min_frames {min_frames}")
-        if near:
-            reasons.append(f"within border_margin {border_margin} px of the edge")
-        words.append("; ".join(reasons))
-    return words
+    return why_left_out(short, border, cells.valid.sum(axis=1), min_frames, border_margin)
 
 
 def _near_edge(cells: Cells, path: Path, pc: int, border_margin: int) -> np.ndarray:

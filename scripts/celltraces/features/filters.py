@@ -25,6 +25,22 @@ def too_short(
     return np.array([lines[cell] < min_frames for cell in ids.tolist()], bool)
 
 
+def why_left_out(
+    short: np.ndarray, border: np.ndarray, counts: np.ndarray, min_frames: int, border_margin: int
+) -> list[str]:
+    """Why the filters leave a cell out, in words; "" where they do not. short, border (N,) bool: which filter strikes;
+    counts (N,): frames in which the cell is."""
+    words = []
+    for few, near, count in zip(short.tolist(), border.tolist(), counts.tolist(), strict=True):
+        reasons = []
+        if few:
+            reasons.append(f"in {count} frame{'s' * (count != 1)}, fewer than min_frames {min_frames}")
+        if near:
+            reasons.append(f"within border_margin {border_margin} px of the edge")
+        words.append("; ".join(reasons))
+    return words
+
+
 def on_border(valid: np.ndarray, bboxes: np.ndarray, shape: Sequence[int], border_margin: int) -> np.ndarray:
     """Which cells, (N,) bool, have a pixel within `border_margin` of the edge of an image of `shape` in any frame.
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 # Twenty hues of like brightness. Consecutive numbers, which are often neighbours, are far apart on the wheel.
 N_HUES, HUE_STEP = 20, 7
 OTHER = (60, 60, 60)  # cells without a trace: dark, since phase contrast has bright halos
+PALE = (200, 200, 200)  # their numbers
 WHITE, BLACK = (255, 255, 255), (0, 0, 0)
 GREEN = (0, 255, 0)
 
@@ -109,6 +110,19 @@ def tops(labels: np.ndarray) -> dict[int, tuple[float, float]]:
     return dict(zip(values.tolist(), zip(middle.tolist(), y[first].tolist(), strict=True), strict=True))
 
 
+def numbers(
+    labels: np.ndarray, hues: Mapping[int, Sequence[int]], size: int, letters: Mapping[int, str] | None = None
+) -> list[Text]:
+    """The number of each cell in `labels`, above the cell: in its colour; of a cell that has letters, which say why it
+    is left out, these too, in grey."""
+    letters = letters or {}
+    return [
+        Text(f"{cell} {letters[cell]}" if cell in letters else str(cell), x, max(y - 1, size + 1), size, colour, "mb")
+        for cell, (x, y) in tops(labels).items()
+        if (colour := hues.get(cell, PALE if cell in letters else None)) is not None
+    ]
+
+
 @cache
 def font(size: float) -> FreeTypeFont:
     """DejaVu Sans, which comes with matplotlib: the same on every system."""
@@ -153,6 +167,17 @@ def stamps(picture: np.ndarray, time: str, bar: tuple[int, str] | None) -> list[
         picture[top : height - margin, right - length : right] = WHITE
         texts.append(Text(label, right - length / 2, top - 3, size, anchor="mb"))
     return texts
+
+
+def notes(picture: np.ndarray, lines: Sequence[str]) -> list[Text]:
+    """Lines of text to be written at the lower left of a picture."""
+    height, width = picture.shape[:2]
+    size = max(width // 60, 10)
+    step = size * 13 // 10
+    return [
+        Text(line, size // 2, height - size // 2 - step * (len(lines) - 1 - at), size, PALE, "ld")
+        for at, line in enumerate(lines)
+    ]
 
 
 def hours_and_minutes(minutes: float) -> str:

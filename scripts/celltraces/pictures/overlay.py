@@ -21,6 +21,8 @@ def write_cell_movie(
     tracked: Frames,
     light: Sequence[Frames],
     kept: Sequence[int],
+    letters: Mapping[int, str],
+    legend: Sequence[str],
     output: Path,
     *,
     times_min: Sequence[float],
@@ -28,8 +30,9 @@ def write_cell_movie(
     movie_width: int,
     movie_speed: int,
 ) -> None:
-    """Write the movie of one FOV; pc, tracked and light are (T, H, W) arrays, `kept` the cells that are in the traces.
+    """Write the movie of one FOV; pc, tracked and light are (T, H, W) arrays, `kept` the cells that are in the tables.
 
+    letters: of the other cells, why they are not; legend: lines that say what the letters mean.
     light: nothing, or a fluorescence channel and its background.
     """
     n_frames, height, width = pc.shape
@@ -54,7 +57,8 @@ def write_cell_movie(
             labels = draw.resize_labels(tracked.read(frame), shape)
             draw.draw_outlines(picture, labels, draw.colour_table(int(labels.max(initial=0)), hues), outline)
             texts = [
-                *_numbers(labels, hues, size),
+                *draw.numbers(labels, hues, size, letters),
+                *draw.notes(picture, legend),
                 *draw.stamps(picture, draw.hours_and_minutes(times_min[frame]), bar),
             ]
             if not pc.present(frame):
@@ -80,15 +84,6 @@ def _cell_width(frames: Iterable[np.ndarray]) -> float:
     areas = [np.bincount(labels.ravel())[1:] for labels in frames]
     areas = np.concatenate([found[found > 0] for found in areas] or [[]])
     return float(np.sqrt(np.median(areas))) if areas.size else 0
-
-
-def _numbers(labels: np.ndarray, hues: Mapping[int, Sequence[int]], size: int) -> list[draw.Text]:
-    """The number of each cell that has a colour, in this colour, above the cell."""
-    return [
-        draw.Text(str(cell), x, max(y - 1, size + 1), size, hues[cell], "mb")
-        for cell, (x, y) in draw.tops(labels).items()
-        if cell in hues
-    ]
 
 
 def palette(green: bool) -> np.ndarray:

@@ -40,9 +40,14 @@ def features_of(config: Mapping[str, Any], pc: int | None, fl: tuple[int, ...]) 
     return chosen if pc is None else [(pc, channels["pc"]["features"]), *chosen]
 
 
+def known_pixel_size_um(config: Mapping[str, Any], dataset: Dataset) -> float | None:
+    """Width of a pixel in micrometres as the file says, else as the config does; None where neither does."""
+    return dataset.movie.pixel_size_um or config["params"]["pixel_size_um"]
+
+
 def pixel_size_um(config: Mapping[str, Any], dataset: Dataset) -> float:
     """The pixel size that the file tells, else that of the config. Raises UserError where neither does."""
-    size = dataset.movie.pixel_size_um or config["params"]["pixel_size_um"]
+    size = known_pixel_size_um(config, dataset)
     if not size:
         raise UserError(f"{dataset.path!r} does not say how large a pixel is; set params.pixel_size_um")
     return size

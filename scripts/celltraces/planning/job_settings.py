@@ -16,7 +16,7 @@ from celltraces.config.stage_settings import as_json, digests, is_model, is_netw
 from celltraces.errors import UserError
 from celltraces.planning import joined, resources
 from celltraces.planning.calibration import ESTIMATE
-from celltraces.planning.channels import features_of, pixel_size_um, planes, shape
+from celltraces.planning.channels import features_of, known_pixel_size_um, pixel_size_um, planes, shape
 from celltraces.planning.dataset import Dataset
 from celltraces.planning.decisions import decided
 from celltraces.planning.edits import as_settings, list_settings
@@ -158,7 +158,9 @@ def _apply_curation(experiment: Experiment, wildcards: Wildcards) -> dict[str, A
 
 
 def _digest(experiment: Experiment, wildcards: Wildcards) -> dict[str, Any]:
-    return {"pc": experiment.pc, "fl": experiment.fl, "column": experiment.ranked_by}
+    dataset, _ = _place(experiment, wildcards)
+    shown = {"pc": experiment.pc, "fl": experiment.fl, "column": experiment.ranked_by}
+    return {**shown, "pixel_size_um": known_pixel_size_um(experiment.config, dataset)}
 
 
 def _merge(experiment: Experiment, wildcards: Wildcards) -> dict[str, Any]:
@@ -171,7 +173,12 @@ def _tidy(experiment: Experiment, wildcards: Wildcards) -> dict[str, Any]:
     dataset, _ = _place(experiment, wildcards)
     merged = merge_settings(experiment.config, dataset, dataset.fovs, dataset.failed)
     samples = samples_by_fov(experiment.config, dataset)
-    return {**merged, "dataset": dataset.name, "fovs": dataset.fovs, "samples": samples}
+    place = {"dataset": dataset.name, "fovs": dataset.fovs, "samples": samples}
+    return {**merged, **place, "pc": experiment.pc, "columns": experiment.columns}
+
+
+def _draw_overlay(experiment: Experiment, wildcards: Wildcards) -> dict[str, Any]:
+    return {**_scales(experiment, wildcards), "channel": experiment.pc}
 
 
 def _draw_plots(experiment: Experiment, wildcards: Wildcards) -> dict[str, Any]:
@@ -210,6 +217,7 @@ def _compare_samples(experiment: Experiment, _: Wildcards) -> dict[str, Any]:
             {
                 "name": dataset.name,
                 "n_frames": dataset.movie.n_frames,
+                "pixel_size_um": known_pixel_size_um(experiment.config, dataset),
                 "samples": samples_by_fov(experiment.config, dataset),
                 "missing": _missing(experiment, dataset),
                 "n_tables": len(samples_of(experiment.config, dataset)),
@@ -363,6 +371,7 @@ def plot_settings(config: Mapping[str, Any], dataset: Dataset) -> dict[str, Any]
         "channels": dict(enumerate(dataset.movie.channels)),
         "samples": {name: fovs for name, fovs in samples.items() if fovs} or {dataset.name: dataset.fovs},
         "fovs": dataset.fovs,
+        "pixel_size_um": known_pixel_size_um(config, dataset),
     }
 
 
@@ -458,7 +467,7 @@ OF_JOB: Mapping[str, Callable[[Experiment, Wildcards], dict[str, Any]]] = {
     "compare_samples": _compare_samples,
     "copy": _copy,
     "digest": _digest,
-    "draw_overlay": _scales,
+    "draw_overlay": _draw_overlay,
     "draw_plots": _draw_plots,
     "extract": _extract,
     "extract_taken_in": _extract_taken_in,

@@ -73,7 +73,7 @@ def _of_dataset(experiment: Experiment, dataset: Dataset) -> list[str]:
     if dataset.fovs:
         templates.append(layout.report)
     if experiment.tracing and dataset.fovs:
-        templates += [f"{layout.tidy}.csv", f"{layout.tidy}.parquet", layout.stage_movement]
+        templates += [f"{layout.tidy}.csv", f"{layout.tidy}.parquet", layout.cell_list, layout.stage_movement]
     found = [template.format(dataset=dataset.name) for template in templates]
     for sample in samples_of(experiment.config, dataset):
         if experiment.merging:

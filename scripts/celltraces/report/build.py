@@ -10,16 +10,18 @@ from typing import Any
 import numpy as np
 import yaml
 
+from celltraces.features.cell_list import KINDS
 from celltraces.pictures import legend
+from celltraces.pictures.summaries import SPREAD, number
 from celltraces.report import digest, figures, page, texts
 from celltraces.runs import job
 from celltraces.storage import cells
 
-HOURS_FROM = 180  # minutes: longer movies have their times in hours
 OTHERS = "no sample"  # FOVs that belong to none
 MOST_FINDINGS = 300  # rows of qc.csv on the page
-# Shares of the room: thumbnails; medians and spreads, for which long movies of many samples are thinned out.
-FOR_THUMBNAILS, FOR_SPREADS = 1 / 3, 1 / 4
+# Shares of the room: thumbnails; the list of cells, for which many cells are thinned out; medians and spreads, for
+# which long movies of many samples are.
+FOR_THUMBNAILS, FOR_CELL_LIST, FOR_SPREADS = 1 / 3, 1 / 5, 1 / 4
 TAG_BYTES = 150  # of a thumbnail, besides the picture
 CELL_BYTES = 300  # of a shown cell, besides its numbers and its pictures
 
@@ -31,6 +33,7 @@ class Results:
     digest_files: Mapping[int, Path]  # by FOV
     digests: dict[int, dict[str, Any]] = field(default_factory=dict)
     traces: figures.Traces = field(default_factory=figures.no_traces)
+    cell_list: list[str] = field(default_factory=list)  # the lines of the table, header first
     fits: list[figures.Fit] = field(default_factory=list)
     findings: list[dict[str, str]] = field(default_factory=list)
     record: dict[str, Any] = field(default_factory=dict)
@@ -50,13 +53,14 @@ def tolerant(problems: list[str], what: str) -> Iterator[None]:
 def gather(
     digest_files: Mapping[int, Path],
     tidy: Path | None,
+    cell_list: Path | None,
     quality: Path,
     record: Path,
     fit_tables: Sequence[Path],
     fits: Sequence[Mapping[str, Any]],
     n_frames: int,
 ) -> Results:
-    """Read the results. tidy: None where there are no cells. fit_tables: for each of the fits, of each sample."""
+    """Read the results. tidy, cell_list: None without cells. fit_tables: for each of the fits, of each sample."""
     found = Results(digest_files)
     with tolerant(found.problems, "parameters and versions"):
         found.record = yaml.safe_load(record.read_text(encoding="utf-8"))
@@ -65,6 +69,9 @@ def gather(
     if tidy:
         with tolerant(found.problems, "traces"):
             found.traces = figures.read_traces(tidy, n_frames)
+    if cell_list:
+        with tolerant(found.problems, "list of cells"):
+            found.cell_list = cell_list.read_text(encoding="utf-8").splitlines()
     for fov, path in digest_files.items():
         found.digests[fov] = {"problem": "not readable"}
         with tolerant(found.problems, f"pictures of FOV {fov}"):
@@ -114,6 +121,19 @@ def cells_to_show(
                 yield (fov, of_cell), each + page.BASE64 * (of_cell["bytes"] + page.ALIGNED)
 
 
+def lines_with_room(lines: Sequence[str], room: float) -> tuple[str, int]:
+    """The header of a table and as many of its rows as have room, evenly spread, as the page carries them, and how many
+    these are."""
+    rows = lines[1:]
+    n = len(rows)
+    while True:
+        chosen = sorted(digest.spread(len(rows))[:n])
+        text = page.packed("\n".join([*lines[:1], *(rows[at] for at in chosen), ""]).encode())
+        if len(text) <= room or not n:
+            return text, n
+        n = min(n - 1, int(n * room / len(text)))
+
+
 def data_of(
     found: Results,
     chosen: Sequence[tuple[int, Mapping[str, Any]]],
@@ -122,10 +142,12 @@ def data_of(
     labels: Mapping[str, str],
     channels: Sequence[str],
     times_min: Sequence[float],
+    pixel_size_um: float | None,
 ) -> tuple[dict[str, Any], page.Block]:
     """The data that the page's script draws.
 
-    chosen: the shown cells, sorted. groups: FOVs by sample. labels: of the columns.
+    chosen: the shown cells, sorted. groups: FOVs by sample. labels: of the columns. Numbers are in the units of the
+    tables; `scale` of a feature or quantity is what they are multiplied by to be shown.
     """
     block = page.Block()
     traces, index = found.traces, found.traces.index()
@@ -135,14 +157,15 @@ def data_of(
     fovs = sorted({fov for fov, _ in places})
     of_fovs = np.array([traces.times(traces.fov == fov) for fov in fovs]).reshape(len(fovs), traces.n_frames)
     of_samples = np.array([traces.times(of_sample) for of_sample in members]).reshape(len(members), traces.n_frames)
-    unit, minutes = ("h", 60) if max(times_min, default=0) >= HOURS_FROM else ("min", 1)
+    unit, minutes = legend.time_unit(times_min)
 
     traced, quantities, fits = [], [], []
     for column, label in labels.items():
         with tolerant(found.problems, label):
             of_column, distribution = figures.feature(block, traces.values(column), label, members, shown, frames)
-            traced.append(of_column | {"column": column})
-            quantities.append(distribution)
+            shown_as = {"column": column, "scale": legend.scale_of(column, pixel_size_um)}
+            traced.append(of_column | shown_as)
+            quantities.append(distribution | shown_as)
     ends = traces.ends()[shown]
     for fit in found.fits:
         with tolerant(found.problems, f"fits of {fit.model.name} to {fit.column}"):
@@ -157,7 +180,13 @@ def data_of(
     return {
         "unit": unit,
         "samples": [
-            {"name": name, "fovs": list(fovs), "cells": int(of_sample.sum()), "colour": colour}
+            {
+                "name": name,
+                "fovs": list(fovs),
+                "cells": int(of_sample.sum()),
+                "tracked": sum(found.digests.get(fov, {}).get("tracked", 0) for fov in fovs),
+                "colour": colour,
+            }
             for (name, fovs), of_sample, colour in zip(
                 groups.items(), members, legend.colours(len(groups)), strict=True
             )
@@ -167,6 +196,7 @@ def data_of(
         "fovs": fovs,
         "fov_times": block.add_rows(of_fovs / minutes),
         "features": traced,
+        "unit_of": {column: legend.unit_of(column, pixel_size_um) for column in labels},
         "quantities": quantities,
         "fits": fits,
         "ends": block.add_rows(ends / minutes),
@@ -177,7 +207,7 @@ def data_of(
             for (fov, of_cell), strip in zip(chosen, strips, strict=True)
         ],
         "counts": {
-            "times": [figures.number(time / minutes) for time in times_min],
+            "times": [number(time / minutes) for time in times_min],
             "tracked": np.sum([known["tracked_by_frame"] for known in counted], axis=0).tolist() if counted else [],
             "kept": np.sum([known["kept_by_frame"] for known in counted], axis=0).tolist() if counted else [],
         },
@@ -205,12 +235,13 @@ def text_of(
         "checks": texts.checks(found.findings),
         "findings": found.findings[:MOST_FINDINGS],
         "n_findings": len(found.findings),
+        "n_listed": max(len(found.cell_list) - 1, 0),
         "params": params,
         "parameters": texts.parameters(params),
         "details": texts.details(found.record),
         "provenance": found.record.get("provenance", {}),
         "fit_counts": [(fit.model.name, labels[fit.column], *fit.counts()) for fit in found.fits],
-        "duration_h": (times_min[-1] - times_min[0]) / 60,
+        "duration": texts.duration(times_min),
         "n_frames": len(times_min),
         "problems": found.problems,
     }
@@ -219,6 +250,7 @@ def text_of(
 def build(
     digest_files: Mapping[int, Path],
     tidy: Path | None,
+    cell_list: Path | None,
     quality: Path,
     record: Path,
     fit_tables: Sequence[Path],
@@ -231,22 +263,25 @@ def build(
     columns: Sequence[str],
     fits: Sequence[Mapping[str, Any]],
     times_min: Sequence[float],
+    pixel_size_um: float | None,
     size_mb: float,
     **of_fovs: Any,
 ) -> str:
     """The page. used: channels that are processed, phase contrast first. times_min: of the frames of the first FOV.
 
-    tidy: the table of all traces; None without cells (no phase contrast, or copied only): images, background, checks.
+    tidy, cell_list: the tables of all traces and of all cells; None without cells (no phase contrast, or copied only):
+    images, background, checks. pixel_size_um: None where it is not known.
     """
-    found = gather(digest_files, tidy, quality, record, fit_tables, fits, len(times_min))
+    found = gather(digest_files, tidy, cell_list, quality, record, fit_tables, fits, len(times_min))
     in_none = sorted({*fovs}.difference(*samples.values()))
     groups = {**samples, **({OTHERS: in_none} if in_none else {})}
-    labels = {column: legend.label_of(column, channels) for column in columns}
+    labels = {column: legend.label_of(column, channels, pixel_size_um) for column in columns}
     text = text_of(found, labels, fovs=fovs, samples=samples, times_min=times_min, **of_fovs)
     text |= {"name": name, "channels": [channels[str(channel)] for channel in used], "cells": tidy is not None}
     text |= {"library": page.library() if tidy else "", "images": texts.images(found.digests, channels)}
     render, cards = page.renderer(), text["cards"]
-    room = size_mb * 1e6 - len(render(**text, data="", arrays="", shown=0, pictured=0, every=1))
+    nothing_shown = {"shown": 0, "pictured": 0, "every": 1, "listed": 0}
+    room = size_mb * 1e6 - len(render(**text, data="", arrays="", cell_list="", **nothing_shown))
 
     for_thumbnails = room * FOR_THUMBNAILS if tidy else room - TAG_BYTES * len(cards)
     pictured, left = within(fovs_to_picture(cards, found.digests), for_thumbnails)
@@ -256,11 +291,13 @@ def build(
                 card["thumbnail"] = page.as_source(get(digest.THUMBNAIL))
     if not tidy:
         job.log.info("no cells; %d of %d thumbnails", len(pictured), len(cards))
-        return render(**text, data="", arrays="", shown=0, pictured=len(pictured), every=1)
+        return render(**text, **nothing_shown | {"pictured": len(pictured)})
     room -= for_thumbnails - left
+    table, listed = lines_with_room(found.cell_list, room * FOR_CELL_LIST)
+    room -= len(table)
 
     of_frame = 2 * page.BASE64 * len(columns)  # bytes: two for a number
-    of_spreads = of_frame * figures.SPREAD * len(groups)
+    of_spreads = of_frame * SPREAD * len(groups)
     every = max(1, math.ceil(of_spreads * found.traces.n_frames / max(room * FOR_SPREADS, 1)))
     frames = np.arange(0, found.traces.n_frames, every)
     room -= of_spreads * len(frames)
@@ -268,8 +305,9 @@ def build(
     of_cell = of_frame * len(frames) + page.BASE64 * (CELL_BYTES + 2 * figures.CURVE_POINTS * len(found.fits))
     chosen, _ = within(cells_to_show(found.digests, found.traces.index(), of_cell), room)
     chosen.sort(key=lambda place: (place[0], place[1]["cell"]))
-    data, block = data_of(found, chosen, frames, groups, labels, text["channels"], times_min)
-    data["cards"] = [{key: card[key] for key in ("fov", "good", *texts.FILTERS)} for card in cards]
+    data, block = data_of(found, chosen, frames, groups, labels, text["channels"], times_min, pixel_size_um)
+    data["cards"] = [{key: card[key] for key in ("fov", "good", *KINDS)} for card in cards]
+    data["cell_list"] = f"{name}_cells.csv"
     job.log.info("%d of %d cells, %d of %d thumbnails", len(chosen), len(found.traces.cell), len(pictured), len(cards))
-    shown = {"shown": len(chosen), "pictured": len(pictured), "every": every}
+    shown = {"shown": len(chosen), "pictured": len(pictured), "every": every, "listed": listed, "cell_list": table}
     return render(**text, **shown, data=page.packed(page.as_json(data)), arrays=page.packed(block.content()))

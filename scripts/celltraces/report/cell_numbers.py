@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -46,29 +46,41 @@ class Numbers:
         return fovs, np.bincount(of_cell, values[chosen]) / np.maximum(np.bincount(of_cell), 1), int(chosen.sum())
 
 
-def quantities(labels: Mapping[str, str], fits: Sequence[Mapping[str, Any]]) -> dict[str, str]:
-    """Name -> label of everything that samples are compared by. labels: of the columns of features."""
+class Quantity(NamedTuple):
+    """Something that is one number for each cell."""
+
+    label: str
+    unit: str
+
+
+def quantities(
+    labels: Mapping[str, str], units: Mapping[str, str], fits: Sequence[Mapping[str, Any]]
+) -> dict[str, Quantity]:
+    """By name everything that samples are compared by. labels, units: of the columns of features."""
     found = {
-        f"{column}_{what}": f"{label}, {words}" for column, label in labels.items() for what, words in OF_TRACE.items()
+        f"{column}_{what}": Quantity(f"{label}, {words}", units[column])
+        for column, label in labels.items()
+        for what, words in OF_TRACE.items()
     }
-    for name, (_, label) in _of_fits(labels, fits).items():
-        found.setdefault(name, label)
+    for name, (_, column, unit, words) in _of_fits(fits).items():
+        found.setdefault(name, Quantity(f"{words} {labels[column]}{f' ({unit})' if unit else ''}", unit))
     return found
 
 
-def _of_fits(labels: Mapping[str, str], fits: Sequence[Mapping[str, Any]]) -> dict[str, tuple[tuple[int, str], str]]:
-    """Name -> (which fit, the column of its tables), label. Numbers without a model are the same for all models."""
-    found: dict[str, tuple[tuple[int, str], str]] = {}
+def _of_fits(fits: Sequence[Mapping[str, Any]]) -> dict[str, tuple[tuple[int, str], str, str, str]]:
+    """Name -> (which fit, the column of its tables), column of the traces, unit, words.
+
+    Numbers without a model are the same for all models of a column. They are in the units of the tables.
+    """
+    found: dict[str, tuple[tuple[int, str], str, str, str]] = {}
     for at, fit in enumerate(fits):
         model = models.with_settings(models.find_model(fit["model"]), fit["parameters"])
-        label = labels[fit["column"]]
+        column = fit["column"]
         for name in model.fitted:
             unit = model.parameters[name].unit
-            words = f"{model.name} of {label}: {name}{f' ({unit})' if unit else ''}"
-            found[f"{fit['column']}_{model.name}_{name}"] = (at, name), words
+            found[f"{column}_{model.name}_{name}"] = (at, name), column, unit, f"{name} of {model.name} of"
         for name, unit in model_free.UNITS.items():
-            words = f"{label}: {name.replace('_', ' ')}{f' ({unit})' if unit else ''}"
-            found.setdefault(f"{fit['column']}_{name}", ((at, name), words))
+            found.setdefault(f"{column}_{name}", ((at, name), column, unit, f"{name.replace('_', ' ')} of"))
     return found
 
 
@@ -77,26 +89,27 @@ def read_numbers(
     tidy: Path,
     samples: Mapping[str, str],
     n_frames: int,
-    labels: Mapping[str, str],
+    scales: Mapping[str, float],
     fits: Sequence[Mapping[str, Any]],
     fit_tables: Sequence[Sequence[Path]],
 ) -> Numbers:
     """The numbers of one dataset; one feature is in memory at a time.
 
-    samples: names by FOV. fit_tables: for each of the fits the tables of the dataset's samples.
+    samples: names by FOV. scales: columns of features, and by what their values in the table are multiplied.
+    fit_tables: for each of the fits the tables of the dataset's samples.
     """
     table = figures.read_traces(tidy, n_frames)
     fovs, which = np.unique(table.fov, return_inverse=True)
     of_cells: dict[str, np.ndarray] = {}
     traces: dict[str, np.ndarray] = {}
-    for column in labels:
-        values = table.values(column)
+    for column, scale in scales.items():
+        values = table.values(column) * np.float32(scale)
         for what, numbers in _of_traces(values):
             of_cells[f"{column}_{what}"] = numbers
         traces[column] = _mean_by_group(values, which, len(fovs))
     index = table.index()
     read = [_read(paths) for paths in fit_tables]
-    for name, ((at, column), _) in _of_fits(labels, fits).items():
+    for name, ((at, column), *_) in _of_fits(fits).items():
         if name not in of_cells:
             of_cells[name] = np.full(len(table.cell), np.nan)
             for place, value in zip(read[at]["place"], read[at].get(column, ()), strict=True):

@@ -195,6 +195,7 @@ function start(page, bytes) {
   on("data-numbers", "click", () => download(`${quantity().name}.csv`, csvText(dataOfNumbers())));
   on("data-effects", "click", () => download(`differences_${quantity().name}.csv`, csvText(dataOfEffects())));
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", drawAll);
+  onPaper(drawAll);
   drawAll();
 }
 

@@ -9,14 +9,13 @@ from typing import Any
 import numpy as np
 
 from celltraces.pictures import legend
+from celltraces.pictures.summaries import number
 from celltraces.report import page
-from celltraces.report.cell_numbers import OF_TRACE, Numbers
-from celltraces.report.figures import number
+from celltraces.report.cell_numbers import OF_TRACE, Numbers, Quantity
 
 HTML, SCRIPTS = "comparison.html", ("charts.js", "carried.js", "comparison.js")
 GRID = 200  # most points of a sample's mean trace
 FOR_TRACES = 1 / 2  # share of the room: traces of FOVs, which are thinned out where they are long; cells get the rest
-HOURS_FROM = 180  # minutes: longer movies have their times in hours
 
 Effects = Mapping[str, Mapping[tuple[str, str], Mapping[str, Any]]]
 
@@ -51,13 +50,13 @@ def data_of(
     datasets: Sequence[Numbers],
     samples: Sequence[str],
     labels: Mapping[str, str],
-    quantities: Mapping[str, str],
+    quantities: Mapping[str, Quantity],
     effects: Effects,
     room: float,
 ) -> tuple[dict[str, Any], page.Block]:
     """The data that the page's script draws, in about `room` bytes of the page.
 
-    labels: of the columns of traces. quantities: name -> label.
+    labels: of the columns of traces.
     """
     block = page.Block()
     which = {numbers.dataset: at for at, numbers in enumerate(datasets)}
@@ -70,7 +69,7 @@ def data_of(
     longest = max((numbers.times_min.shape[1] for numbers in datasets), default=0)
     times = _padded([numbers.times_min[at] for numbers, at, _ in places], longest)
     end = float(np.nanmax(times, initial=0.0))
-    unit, minutes = ("h", 60) if end >= HOURS_FROM else ("min", 1)
+    unit, minutes = legend.time_unit([end])
     begin = float(np.nanmin(times, initial=end))
     grid = np.linspace(begin, end, max(1, min(GRID, longest)))
 
@@ -102,7 +101,7 @@ def data_of(
         )
     of_place = {(numbers.dataset, int(numbers.fovs[at])): row for row, (numbers, at, _) in enumerate(places)}
     listed = []
-    for name, label in quantities.items():
+    for name, (label, unit_of) in quantities.items():
         means = np.full(len(places), np.nan)
         cells = [0] * len(places)
         for row, (numbers, at, _) in enumerate(places):
@@ -115,6 +114,7 @@ def data_of(
             {
                 "label": label,
                 "name": name,
+                "unit": unit_of,
                 "fovs": [number(mean) for mean in means],
                 "cells": cells,
                 "points": block.add_rows(np.concatenate([*points, np.zeros(0)])[None]),
@@ -190,7 +190,7 @@ def build(
     datasets: Sequence[Numbers],
     samples: Sequence[str],
     labels: Mapping[str, str],
-    quantities: Mapping[str, str],
+    quantities: Mapping[str, Quantity],
     effects: Effects,
     *,
     missing: Mapping[str, Mapping[str, str]],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import combinations, permutations
 from pathlib import Path
 from typing import Any
@@ -12,9 +12,9 @@ import numpy as np
 
 from celltraces.files import whole
 from celltraces.report import effects
-from celltraces.report.cell_numbers import Numbers
+from celltraces.report.cell_numbers import Numbers, Quantity
 
-FOV_COLUMNS = ("dataset", "sample", "fov", "quantity", "cells", "mean", "sd", "median")
+FOV_COLUMNS = ("dataset", "sample", "fov", "quantity", "unit", "cells", "mean", "sd", "median")
 
 
 def write_cells(path: Path, datasets: Sequence[Numbers], quantities: Sequence[str]) -> None:
@@ -30,7 +30,7 @@ def write_cells(path: Path, datasets: Sequence[Numbers], quantities: Sequence[st
                 writer.writerow([*place, _spelled(first), _spelled(last), numbers.n_rows[at], *measured])
 
 
-def write_fovs(path: Path, datasets: Sequence[Numbers], quantities: Sequence[str]) -> None:
+def write_fovs(path: Path, datasets: Sequence[Numbers], quantities: Mapping[str, Quantity]) -> None:
     """A row for each FOV of a sample and each quantity: number of cells with a value, mean, SD, median."""
     with whole(path) as partial, open(partial, "w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
@@ -38,25 +38,29 @@ def write_fovs(path: Path, datasets: Sequence[Numbers], quantities: Sequence[str
         for numbers in datasets:
             for fov in numbers.fovs.tolist():
                 sample = numbers.sample_of(fov)
-                for name in quantities if sample else ():
+                for name, (_, unit) in quantities.items() if sample else ():
                     values = numbers.of_cells[name][numbers.fov == fov]
                     values = values[np.isfinite(values)]
                     mean, median = (values.mean(), np.median(values)) if len(values) else (np.nan, np.nan)
                     spread = values.std(ddof=1) if len(values) > 1 else np.nan
-                    described = map(_spelled, (mean, spread, median))
-                    writer.writerow([numbers.dataset, sample, fov, name, len(values), *described])
+                    spelled = map(_spelled, (mean, spread, median))
+                    writer.writerow([numbers.dataset, sample, fov, name, unit, len(values), *spelled])
 
 
 def write_effects(
-    path: Path, found: Mapping[str, Mapping[tuple[str, str], dict[str, Any]]], samples: Sequence[str]
+    path: Path,
+    found: Mapping[str, Mapping[tuple[str, str], dict[str, Any]]],
+    quantities: Mapping[str, Quantity],
+    samples: Sequence[str],
 ) -> None:
     """A row for each quantity and pair of samples, the later against the earlier one of the configuration."""
     rows = [
-        {"quantity": quantity, "sample": sample, "reference": reference, **of_quantity[reference, sample]}
-        for quantity, of_quantity in found.items()
+        {"quantity": name, "unit": quantities[name].unit, "sample": sample, "reference": reference}
+        | of_quantity[reference, sample]
+        for name, of_quantity in found.items()
         for reference, sample in combinations(samples, 2)
     ]
-    columns = ["quantity", "sample", "reference", *described(effects.Effect(), 0, 0)]
+    columns = ["quantity", "unit", "sample", "reference", *described(effects.Effect(), 0, 0)]
     with whole(path) as partial, open(partial, "w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, columns, lineterminator="\n")
         writer.writeheader()
@@ -65,7 +69,7 @@ def write_effects(
 
 
 def all_effects(
-    datasets: Sequence[Numbers], quantities: Sequence[str], samples: Sequence[str]
+    datasets: Sequence[Numbers], quantities: Iterable[str], samples: Sequence[str]
 ) -> Iterator[tuple[str, dict[tuple[str, str], dict[str, Any]]]]:
     """Each quantity, and (reference, sample) -> what `described` says, for each sample against each other one."""
     for quantity in quantities:

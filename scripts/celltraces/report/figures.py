@@ -13,12 +13,9 @@ from typing import Any
 import numpy as np
 
 from celltraces.kinetics import model_free, models
+from celltraces.pictures.summaries import box, means_over_time, number, spread_by_frame
 from celltraces.report.page import Block
 
-FEWEST = 3  # cells in a frame for a mean and a spread
-PERCENTILES = (10, 50, 90)
-SPREAD = len(PERCENTILES) + 1  # numbers of a sample in a frame: these, and the mean
-BOX = (10, 25, 50, 75, 90)
 CURVE_POINTS = 64  # of a fit
 CELL_BITS = 32  # of a number that holds FOV and cell, those of the cell
 
@@ -79,35 +76,6 @@ def no_traces() -> Traces:
     return Traces(Path(), *[nothing] * 5, 0)
 
 
-def number(value: float) -> float | None:
-    """A number for JSON, which has no NaN: six digits, or None."""
-    return float(f"{value:.6g}") if np.isfinite(value) else None
-
-
-def box(values: np.ndarray) -> list[float | None]:
-    """The percentiles BOX of the finite values, and how many these are."""
-    values = values[np.isfinite(values)]
-    if not len(values):
-        return [*[None] * len(BOX), 0]
-    return [*map(number, np.percentile(values, BOX)), len(values)]
-
-
-def summary(values: np.ndarray) -> np.ndarray:
-    """PERCENTILES and mean of (frames, cells), as (SPREAD, frames); NaN where there are fewer than FEWEST cells."""
-    found = np.full((SPREAD, len(values)), np.nan)
-    for frame, of_frame in enumerate(values):
-        there = of_frame[np.isfinite(of_frame)]
-        if len(there) >= FEWEST:
-            found[:, frame] = *np.percentile(there, PERCENTILES), there.mean(dtype=np.float64)
-    return found
-
-
-def means(values: np.ndarray) -> np.ndarray:
-    """Each cell's mean over time, (frames, cells) -> (cells,); NaN where it has no value."""
-    counts = np.isfinite(values).sum(axis=0)
-    return np.where(counts > 0, np.nansum(values, axis=0, dtype=np.float64) / np.maximum(counts, 1), np.nan)
-
-
 def quantity(block: Block, label: str, by_sample: Sequence[np.ndarray], of_shown: np.ndarray) -> dict[str, Any]:
     """Something that is one number for each cell: its distribution in each sample, and the values of shown cells."""
     return {"label": label, "boxes": [box(values) for values in by_sample], "points": block.add_rows(of_shown[None])}
@@ -125,8 +93,8 @@ def feature(
 
     members: of each sample, (cells,) bool. shown, frames: the cells and frames that are on the page.
     """
-    of_cells = means(values)
-    spreads = [summary(values[frames][:, of_sample]) for of_sample in members]
+    of_cells = means_over_time(values)
+    spreads = [spread_by_frame(values[frames][:, of_sample]) for of_sample in members]
     traced = {
         "label": label,
         "cells": block.add_rows(values[np.ix_(frames, shown)].T),

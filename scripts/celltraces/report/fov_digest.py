@@ -1,6 +1,5 @@
 """Make the digest of one FOV: a thumbnail with outlines, film strips of some cells, numbers of cells."""
 
-import csv
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -9,26 +8,36 @@ from typing import Any
 import numpy as np
 
 from celltraces import paths
-from celltraces.features.filters import near_edge, too_short
+from celltraces.features.cell_list import KINDS, LETTERS, find_cells
 from celltraces.labels import left_out, lineage
 from celltraces.pictures import draw
 from celltraces.report.digest import DIGEST, THUMBNAIL, as_webp, spread, strip_file
+from celltraces.results.curation import good_traces
 from celltraces.storage import display_level
-from celltraces.storage.cells import Get, get_array, open_store, read_crop
+from celltraces.storage.cells import Get, open_store, read_crop
 from celltraces.storage.frames import Frames, open_frames
 
 KEPT = (255, 190, 0)  # outlines of cells that are in the traces; those of others are dark
 PC_LEVELS, FL_LEVEL = (0.5, 99.7), 99.8  # percentiles of the shown pixels; light is black at 0
 BROAD = 12  # px: cells at least as wide get an outline of two pixels
+NUMBER = 9  # px: height of numbers on a thumbnail
 NOT_THERE = 96  # grey of a plane that the file does not hold
 
 
 def thumbnail(
-    pc: Frames, tracked: Frames, kept: Sequence[int], width: int, shown: Mapping[str, Any] | None = None
+    pc: Frames,
+    tracked: Frames,
+    kept: Sequence[int],
+    width: int,
+    shown: Mapping[str, Any] | None = None,
+    *,
+    letters: Mapping[int, str] | None = None,
+    pixel_size_um: float | None = None,
 ) -> tuple[int, np.ndarray]:
     """The middle one of the frames that the file holds, and its picture (h, w, 3) uint8, with the cells' outlines.
 
-    shown: what segmentation left out of this frame, as `left_out.to_show` gives it, for outlines in other colours.
+    letters: of cells that are left out, which then have numbers, if cells are large enough. pixel_size_um: for a scale
+    bar. shown: what segmentation left out of this frame, as `left_out.to_show` gives it, for outlines in other colours.
     """
     frame = left_out.middle_frame(pc)
     image, labels = pc.read(frame), tracked.read(frame)
@@ -42,6 +51,9 @@ def thumbnail(
         draw.draw_outlines(picture, gone, left_out.colours(), 2 if broad else 1)
     colours = draw.colour_table(len(areas), dict.fromkeys(kept, KEPT))
     draw.draw_outlines(picture, labels, colours, 2 if broad else 1)
+    texts = draw.numbers(labels, {}, NUMBER, letters) if broad else []
+    bar = draw.scale_bar(pixel_size_um and pixel_size_um * image.shape[1] / shape[1], shape[1])
+    draw.draw_texts(picture, [*texts, *draw.stamps(picture, "", bar)])
     return frame, picture
 
 
@@ -57,8 +69,9 @@ def tile(image: np.ndarray, width: int) -> np.ndarray:
 
 def tiles_of(
     get: Get, cell: int, frames: np.ndarray, pc: int, fl: Sequence[int], width: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """The tiles of a cell, (1 + channels, frames, width, width) float32, and the masks of the first of them, bool.
+) -> tuple[np.ndarray, np.ndarray, float]:
+    """The tiles of a cell, (1 + channels, frames, width, width) float32, its masks in them, bool, and how many pixels
+    of the image a pixel of a tile is wide.
 
     Phase contrast in counts, then each fluorescence channel less its background; NaN where there is nothing.
     """
@@ -71,7 +84,7 @@ def tiles_of(
         images[np.isin(frames, attributes.get("missing_frames", []))] = np.nan
         rows.append([tile(image, width) for image in images])
     masks = read_crop(get, paths.tracked(pc), cell)[0][frames]
-    return np.array(rows), np.array([tile(mask, width) for mask in masks]) > 0.5
+    return np.array(rows), np.array([tile(mask, width) for mask in masks]) > 0.5, max(masks.shape[1:]) / width
 
 
 def tile_levels(tiles: Sequence[np.ndarray]) -> list[tuple[float, float]]:
@@ -88,33 +101,35 @@ def tile_levels(tiles: Sequence[np.ndarray]) -> list[tuple[float, float]]:
     return found
 
 
-def strip(tiles: np.ndarray, masks: np.ndarray, greys: Sequence[tuple[float, float]]) -> np.ndarray:
-    """The film strip of one cell: a row for each channel, a column for each frame; (h, w, 3) uint8."""
+def strip(
+    tiles: np.ndarray, masks: np.ndarray, greys: Sequence[tuple[float, float]], bar: tuple[int, str] | None = None
+) -> np.ndarray:
+    """The film strip of one cell: a row for each channel, a column for each frame; (h, w, 3) uint8.
+
+    bar: a scale bar, as `draw.scale_bar` gives it, for the first tile.
+    """
     rows = []
     for at, (images, (black, white)) in enumerate(zip(tiles, greys, strict=True)):
         shown = display_level.to_bytes(np.nan_to_num(images, nan=black), black, white)
         shown[np.isnan(images).all(axis=(1, 2))] = NOT_THERE
         pictures = [draw.grey_picture(image) for image in shown]
-        if at == 0:
-            for picture, mask in zip(pictures, masks, strict=True):
-                picture[draw.borders(mask.astype(np.uint8))] = KEPT
+        for picture, mask in zip(pictures, masks, strict=True):
+            picture[draw.borders(mask.astype(np.uint8))] = KEPT
+        if at == 0 and bar:
+            draw.stamps(pictures[0], "", bar)
         rows.append(np.concatenate(pictures, axis=1))
     return np.concatenate(rows)
 
 
-def means_and_counts(path: Path, column: str | None, n_frames: int) -> tuple[dict[int, float], list[int]]:
-    """From the traces: the mean of `column` (0 without one) by cell, and how many cells there are in each frame."""
-    sums: dict[int, list[float]] = {}
-    by_frame = [0] * n_frames
-    with open(path, encoding="utf-8", newline="") as file:
-        for row in csv.DictReader(file):
-            value = float(row[column]) if column else 0.0
-            total = sums.setdefault(int(row["cell"]), [0.0, 0])
-            if np.isfinite(value):
-                total[0] += value
-                total[1] += 1
-            by_frame[int(row["frame"])] += 1
-    return {cell: total / count if count else 0.0 for cell, (total, count) in sums.items()}, by_frame
+def means_and_counts(
+    traces: Path, decisions: Sequence[str], column: str | None, n_frames: int
+) -> tuple[dict[int, float], list[int]]:
+    """From the good rows of the traces: the mean of `column` (0 without one) by cell, and how many cells there are in
+    each frame. decisions: the tables of what a person decided on cells of the FOV."""
+    (table,) = good_traces([str(traces)], [range(n_frames)], decisions)
+    by_frame = np.bincount(table["frame"].to_numpy(int), minlength=n_frames).tolist()
+    means = table.groupby("cell")[column or "frame"].mean()
+    return {int(cell): float(mean) if column and np.isfinite(mean) else 0.0 for cell, mean in means.items()}, by_frame
 
 
 def by_preference(means: Mapping[int, float]) -> list[int]:
@@ -144,10 +159,12 @@ def make_digest(
     tracked: Path,
     labeled: Path,
     lineage_table: Path,
+    decisions: Sequence[str],
     *,
     pc: int,
     fl: Sequence[int],
     column: str | None,
+    pixel_size_um: float | None,
     min_frames: int,
     border_margin: int,
     thumbnail_width: int,
@@ -157,14 +174,16 @@ def make_digest(
 ) -> dict[str, bytes]:
     """The files of the digest of one FOV, by name. `column` ranks the cells. In digest.json:
 
-    tracked, kept, short, border, both: numbers of cells, and of those that each filter left out (`both`: both did);
+    tracked, kept: numbers of cells, and of those that are in the tables, by filters and by what a person decided;
+    short, border, both, refused: numbers of those that are not: by one filter, the other, both, or a person alone;
+    taken_in: number of those that are, although filters leave them out;
     tracked_by_frame, kept_by_frame: numbers of cells, one for each frame;
     divisions: number of cells that divide;
     left_out: what segmentation left out because of its size, in all frames, as `left_out.totals`;
     frame, bytes: the one on the thumbnail, and the size of its file;
     levels: of each channel, phase contrast first, the counts that are black and white in the film strips;
-    cells: for each film strip `cell`, `frames` and `bytes`, in the order in which they are to be shown; `parent`,
-    `daughters` and frames of divisions of cells that have them.
+    cells: for each film strip `cell`, `frames`, `bytes` and `bar` (how long the scale bar is), in the order in which
+    they are to be shown; `parent`, `daughters` and frames of divisions of cells that have them.
 
     Where this failed `problem`, the kind of error, stands there alone.
     """
@@ -172,10 +191,9 @@ def make_digest(
     origins = lineage.read_table(lineage_table)
     divisions = lineage.divisions_of(origins)
     with open_store(cells) as get:
-        ids, valid, bboxes = (get_array(get, f"metadata/{name}")[0] for name in ("cell_ids", "valid_frames", "bboxes"))
-        short = too_short(ids, valid, min_frames, origins)
-        border = near_edge(get, ids, valid, bboxes, pc, border_margin)
-        means, kept_by_frame = means_and_counts(traces, column, valid.shape[1])
+        found = find_cells(get, pc, min_frames, border_margin, origins)
+        means, kept_by_frame = means_and_counts(traces, decisions, column, found.valid.shape[1])
+        kinds = found.kinds(means)
         by_size = open_frames(labeled).attributes
         frame, picture = thumbnail(
             open_frames(pc_frames),
@@ -183,26 +201,28 @@ def make_digest(
             list(means),
             thumbnail_width,
             by_size.get(left_out.SHOWN),
+            letters={cell: LETTERS[kind] for cell, kind in kinds.items()},
+            pixel_size_um=pixel_size_um,
         )
         files[THUMBNAIL] = as_webp(picture)
         frames_of = {
             int(cell): evenly_spaced(np.flatnonzero(of_cell), crop_frames)
-            for cell, of_cell in zip(ids, valid, strict=True)
+            for cell, of_cell in zip(found.ids, found.valid, strict=True)
         }
         chosen = by_preference(means)[:cells_per_fov]
         shown = [tiles_of(get, cell, frames_of[cell], pc, fl, crop_width) for cell in chosen]
-    greys = tile_levels([tiles for tiles, _ in shown])
-    for cell, (tiles, masks) in zip(chosen, shown, strict=True):
-        files[strip_file(cell)] = as_webp(strip(tiles, masks, greys))
+    greys = tile_levels([tiles for tiles, _, _ in shown])
+    bars = [draw.scale_bar(pixel_size_um and pixel_size_um * scale, crop_width) for _, _, scale in shown]
+    for cell, (tiles, masks, _), bar in zip(chosen, shown, bars, strict=True):
+        files[strip_file(cell)] = as_webp(strip(tiles, masks, greys, bar))
     known = {
-        "tracked": len(ids),
+        "tracked": len(found.ids),
         "kept": len(means),
-        "short": int(short.sum()),
-        "border": int(border.sum()),
-        "both": int((short & border).sum()),
+        **{kind: list(kinds.values()).count(kind) for kind in KINDS},
+        "taken_in": sum(bool(words) and cell in means for cell, words in zip(found.ids, found.words, strict=True)),
         "divisions": len(divisions),
         "left_out": left_out.totals(by_size[left_out.ATTRIBUTE]),
-        "tracked_by_frame": valid.sum(axis=0).tolist(),
+        "tracked_by_frame": found.valid.sum(axis=0).tolist(),
         "kept_by_frame": kept_by_frame,
         "frame": frame,
         "bytes": len(files[THUMBNAIL]),
@@ -212,9 +232,10 @@ def make_digest(
                 "cell": cell,
                 "frames": frames_of[cell].tolist(),
                 "bytes": len(files[strip_file(cell)]),
+                "bar": bar and bar[1],
                 **family(cell, origins, divisions),
             }
-            for cell in chosen
+            for cell, bar in zip(chosen, bars, strict=True)
         ],
     }
     return {DIGEST: json.dumps(known, sort_keys=True).encode(), **files}

@@ -1,14 +1,5 @@
-// Draws what the page carries. Charts are plotly.js's; here stands what is in them, and what a click does. In the page
-// pictures/shared.js stands above it, in the same script.
-
-/** The bytes in one of the page's blocks: base64 of zlib. */
-async function unpack(id) {
-  const packed = Uint8Array.from(atob(document.getElementById(id).textContent), (letter) => letter.charCodeAt(0));
-  const stream = new Blob([packed]).stream().pipeThrough(new DecompressionStream("deflate"));
-  return new Response(stream).arrayBuffer();
-}
-
-const text = (bytes) => new TextDecoder().decode(bytes);
+// Draws what the page carries. Charts are plotly.js's; here stands what is in them, and what a click does. In the page it
+// stands after pictures/shared.js, charts.js, carried.js and cell_list.js, in the same script.
 
 /** What is in the page, with functions that read its arrays. */
 class Report {
@@ -22,11 +13,8 @@ class Report {
     });
   }
 
-  /** Row `row` of a table of numbers: lowest value, step, then numbers of steps; NaN where there is nothing. */
-  row([start, rows, columns], row) {
-    const [low, step] = [0, rows].map((offset) => new Float64Array(this.bytes, start, 2 * rows)[offset + row]);
-    const codes = new Int16Array(this.bytes, start + 16 * rows + 2 * columns * row, columns);
-    return Array.from(codes, (code) => (code === -32768 ? NaN : low + (code + 32767) * step));
+  row(place, row) {
+    return numbersAt(this.bytes, place, row);
   }
 
   /** The times of all frames of the FOV of a cell. */
@@ -39,66 +27,15 @@ class Report {
   }
 }
 
-const CONFIG = {
-  responsive: true,
-  displaylogo: false,
-  showSendToCloud: false, // what is measured here is nobody else's business
-  plotlyServerURL: "",
-  modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"],
-  toImageButtonOptions: { format: "svg" },
-};
-const AXIS = { gridcolor: "#e6e9ee", linecolor: "#8a94a3", zerolinecolor: "#c3c9d2", ticks: "outside", automargin: true };
-
-function layout(x, y, more = {}) {
-  return {
-    font: { family: getComputedStyle(document.body).fontFamily, size: 12, color: "#1d2530" },
-    margin: { l: 64, r: 12, t: 10, b: 42 },
-    showlegend: false,
-    hovermode: "closest",
-    ...more,
-    xaxis: { ...AXIS, title: { text: x }, ...more.xaxis },
-    yaxis: { ...AXIS, title: { text: y }, ...more.yaxis },
-  };
-}
-
-/** Text for plotly, which knows a little HTML. */
-const plain = (words) => words.replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;");
-
-function draw(id, traces, of, onClick) {
-  const plot = element(id);
-  const first = !plot.classList.contains("js-plotly-plot");
-  Plotly.react(plot, traces, of, CONFIG);
-  if (first && onClick) plot.on("plotly_click", (event) => onClick(event.points[0]));
-}
-
-function nothing(id, why) {
-  element(id).classList.add("empty");
-  element(id).textContent = why;
-}
-
-/** The lines of several cells as one, with gaps between: plotly draws one line faster than hundreds. */
-function joined(cells, xOf, yOf) {
-  const [x, y, which] = [[], [], []];
-  for (const cell of cells) {
-    const [xs, ys] = [xOf(cell), yOf(cell)];
-    xs.forEach((value, at) => {
-      if (Number.isNaN(ys[at])) return;
-      x.push(value);
-      y.push(ys[at]);
-      which.push(cell);
-    });
-    x.push(null);
-    y.push(null);
-    which.push(cell);
-  }
-  return { x, y, which };
-}
-
 function start(report) {
   const chosen = { cell: null, samples: new Set(report.samples.map((_, at) => at).slice(0, 8)) };
   const time = `time (${report.unit})`;
   const named = (cell) => `FOV ${cell.fov}, cell ${cell.cell}`;
   const feature = () => report.features[element("feature").value];
+  const scaled = (values, { scale = 1 }) => (scale === 1 ? values : values.map((value) => value * scale));
+  const ofCell = (at) => scaled(report.row(feature().cells, at), feature());
+  const spread = (at) => [0, 1, 2, 3].map((which) => scaled(report.row(feature().samples, 4 * at + which), feature()));
+  const drawn = {}; // of each plot, a function that gives its data as rows
   const atFrames = (times) => report.frames.map((frame) => times[frame]);
 
   // ------------------------------------------------------------------------------------------------- traces
@@ -107,7 +44,7 @@ function start(report) {
   function highlighted() {
     const cell = report.cells[chosen.cell];
     if (!cell) return { x: [], y: [] };
-    return { x: atFrames(report.times(cell)), y: report.row(feature().cells, chosen.cell) };
+    return { x: atFrames(report.times(cell)), y: ofCell(chosen.cell) };
   }
 
   function drawTraces() {
@@ -118,20 +55,20 @@ function start(report) {
       const lines = joined(
         report.groups[at],
         (cell) => atFrames(report.times(report.cells[cell])),
-        (cell) => report.row(feature().cells, cell),
+        ofCell,
       );
       const many = Math.min(0.8, Math.max(0.2, 6 / Math.sqrt(report.groups[at].length)));
       traces.push({
         type: "scatter", mode: report.frames.length > 1 ? "lines" : "markers", x: lines.x, y: lines.y, customdata: lines.which,
         text: lines.which.map((cell) => named(report.cells[cell])), name,
         line: { color: sample.colour, width: 1 }, marker: { color: sample.colour }, opacity: many,
-        hovertemplate: "%{text}<br>%{x:.4g}, %{y:.5g}<extra>%{fullData.name}</extra>",
+        hovertemplate: `%{text}<br>%{x:.4~g} ${report.unit}, %{y:${NUMBER}}<extra>%{fullData.name}</extra>`,
       });
     });
     report.samples.forEach((sample, at) => {
       if (!chosen.samples.has(at)) return;
       const times = report.row(report.sample_times, at);
-      const [low, median, high, mean] = [0, 1, 2, 3].map((which) => report.row(feature().samples, 4 * at + which));
+      const [low, median, high, mean] = spread(at);
       const there = times.map((_, frame) => frame).filter((frame) => !Number.isNaN(mean[frame]));
       const back = [...there].reverse();
       const pick = (values, frames) => frames.map((frame) => values[frame]);
@@ -144,17 +81,56 @@ function start(report) {
         traces.push({
           type: "scatter", mode: there.length > 1 ? "lines" : "markers", x: pick(times, there), y: pick(values, there),
           line: { color: sample.colour, ...line }, marker: { color: sample.colour, size }, name: plain(sample.name),
-          hovertemplate: `${what} of ${sample.cells} cells<br>%{x:.4g}, %{y:.5g}<extra>%{fullData.name}</extra>`,
+          hovertemplate: `${what} of ${shown(sample.cells)} cells<br>%{x:.4~g} ${report.unit}, %{y:${NUMBER}}<extra>%{fullData.name}</extra>`,
         });
       });
     });
     traces.push({
-      type: "scatter", mode: "lines+markers", ...highlighted(), line: { color: "#000", width: 2.5 },
-      marker: { color: "#000", size: 4 }, hoverinfo: "skip",
+      type: "scatter", mode: "lines+markers", ...highlighted(), line: { color: palette().ink, width: 2.5 },
+      marker: { color: palette().ink, size: 4 }, hoverinfo: "skip",
     });
-    const scale = element("log").checked ? { type: "log", dtick: 1 } : {};
-    draw("plot-traces", traces, layout(time, plain(feature().label), { yaxis: scale }), choosePoint);
+    const yaxis = axisFor(traces.flatMap(({ y }) => y), element("log").checked);
+    const xaxis = axisFor(traces.flatMap(({ x }) => x));
+    draw("plot-traces", traces, layout(time, plain(feature().label), { xaxis, yaxis, annotations: namesAtEnds(yaxis) }), choosePoint);
   }
+
+  /** The names of several samples, each where its mean ends: they are told apart without colours too. */
+  function namesAtEnds({ type }) {
+    const several = report.samples.map((_, at) => at).filter((at) => chosen.samples.has(at));
+    if (several.length < 2) return [];
+    return several.flatMap((at) => {
+      const [times, mean] = [report.row(report.sample_times, at), spread(at)[3]];
+      const last = mean.findLastIndex((value) => (type === "log" ? value > 0 : Number.isFinite(value)));
+      if (last < 0) return [];
+      const y = type === "log" ? Math.log10(mean[last]) : mean[last];
+      return [{ x: times[last], y, text: plain(report.samples[at].name.slice(0, 24)), xanchor: "right", yanchor: "bottom", showarrow: false, bgcolor: palette().paper, opacity: 0.85 }];
+    });
+  }
+
+  drawn.traces = () => {
+    const { column } = feature();
+    const rows = [["sample", "fov", "cell", "statistic", `time_${report.unit}`, column + unitIn(column)]];
+    report.samples.forEach((sample, at) => {
+      if (!chosen.samples.has(at)) return;
+      const times = report.row(report.sample_times, at);
+      ["10 %", "median", "90 %", "mean"].forEach((what, which) => {
+        const values = spread(at)[which];
+        times.forEach((when, frame) => Number.isNaN(values[frame]) || rows.push([sample.name, "", "", what, when, values[frame]]));
+      });
+      report.groups[at].forEach((which) => rows.push(...rowsOfCell(which).map((row) => [sample.name, ...row])));
+    });
+    return rows;
+  };
+
+  /** fov, cell, "cell", time and value in each frame of a cell. */
+  function rowsOfCell(at) {
+    const cell = report.cells[at];
+    const [times, values] = [atFrames(report.times(cell)), ofCell(at)];
+    return times.flatMap((when, frame) => (Number.isNaN(values[frame]) ? [] : [[cell.fov, cell.cell, "cell", when, values[frame]]]));
+  }
+
+  /** The unit of a column as it stands in the header of a CSV file. */
+  const unitIn = (column) => (report.unit_of[column] ? ` (${report.unit_of[column]})` : "");
 
   function choosePoint(point) {
     if (point.customdata !== undefined) choose(point.customdata);
@@ -162,8 +138,9 @@ function start(report) {
 
   // ---------------------------------------------------------------------------------------------- one cell
 
-  function choose(at) {
+  function choose(at, follow = true) {
     chosen.cell = at;
+    element("not-shown").hidden = true;
     const cell = report.cells[at];
     element("fov").value = cell.fov;
     listCells();
@@ -173,6 +150,10 @@ function start(report) {
     element("of-sample").textContent = samples.map((sample) => sample.name).join(", ");
     const place = { dataset: element("name").textContent, fov: cell.fov, cell: cell.cell, frame: cell.frames[Math.floor(cell.frames.length / 2)] };
     element("correct").href = `${element("correct").dataset.page}#${new URLSearchParams(place)}`;
+    const here = `#${new URLSearchParams({ fov: cell.fov, cell: cell.cell })}`;
+    element("link").href = here;
+    if (follow) history.replaceState(null, "", here);
+    list.mark(cell.fov, cell.cell);
     drawCell();
     drawFilm();
     drawFits();
@@ -188,11 +169,12 @@ function start(report) {
     const [first, last] = report.row(report.ends, chosen.cell);
     const traces = [{
       type: "scatter", mode: "lines+markers", ...highlighted(), name: "trace",
-      line: { color: "#1d2530", width: 1.5 }, marker: { color: "#1d2530", size: 4 }, hovertemplate: "%{x:.4g}, %{y:.5g}<extra></extra>",
+      line: { color: palette().ink, width: 1.5 }, marker: { color: palette().ink, size: 4 },
+      hovertemplate: `%{x:.4~g} ${report.unit}, %{y:${NUMBER}}<extra></extra>`,
     }];
     report.fits.forEach((fit, at) => {
       if (fit.column !== feature().column || !fit.cells[chosen.cell]) return;
-      const y = report.row(fit.curves, chosen.cell);
+      const y = scaled(report.row(fit.curves, chosen.cell), feature());
       if (y.every(Number.isNaN)) return;
       const x = y.map((_, point) => first + ((last - first) * point) / (y.length - 1));
       traces.push({
@@ -202,11 +184,21 @@ function start(report) {
     });
     const shapes = cell.frames.map((frame) => ({
       type: "line", x0: times[frame], x1: times[frame], y0: 0, y1: 1, yref: "paper", layer: "below",
-      line: { color: "#c3c9d2", width: 1, dash: "dot" },
+      line: { color: palette().soft, width: 1, dash: "dot" },
     }));
-    const legend = { x: 0.02, y: 0.98, bgcolor: "rgba(255,255,255,0.8)" };
-    draw("plot-cell", traces, layout(time, plain(feature().label), { shapes, legend, showlegend: traces.length > 1 }));
+    const legend = { x: 0.02, y: 0.98, bgcolor: CLEAR };
+    const yaxis = axisFor(traces.flatMap(({ y }) => y));
+    const xaxis = axisFor(traces.flatMap(({ x }) => x));
+    draw("plot-cell", traces, layout(time, plain(feature().label), { shapes, legend, xaxis, yaxis, showlegend: traces.length > 1 }));
   }
+
+  drawn.cell = () => {
+    const { column } = feature();
+    const rows = [["fov", "cell", "what", `time_${report.unit}`, column + unitIn(column)], ...rowsOfCell(chosen.cell)];
+    const { fov, cell } = report.cells[chosen.cell];
+    element("plot-cell").data.slice(1).forEach(({ name, x, y }) => x.forEach((when, at) => rows.push([fov, cell, name, when, y[at]])));
+    return rows;
+  };
 
   function drawFilm() {
     const cell = report.cells[chosen.cell];
@@ -220,11 +212,12 @@ function start(report) {
     const under = make("div", "", { class: "times" });
     const label = (frame) => (times[frame] === undefined || Number.isNaN(times[frame]) ? `#${frame}` : shown(Number(times[frame].toFixed(1))));
     under.append(...cell.frames.map((frame) => make("span", label(frame), { title: `frame ${frame}` })));
+    image.style.maxWidth = under.style.maxWidth = `${150 * cell.frames.length}px`; // a small crop stays small
     strip.append(rows, image, under);
     const light = report.levels[cell.fov].slice(1).map(([low, high], at) => `${report.channels[at + 1]} ${shown(low)} to ${shown(high)} counts above the background`);
     const born = cell.parent === undefined ? "" : `, daughter of cell ${cell.parent} (frame ${cell.division_frame})`;
     const divides = cell.daughters ? `, divides into ${cell.daughters.join(" and ")} (frame ${cell.divides})` : "";
-    const note = `${named(cell)}${born}${divides}: times in ${report.unit}, dotted in the plot; the outline is what was measured.` + (light.length ? ` Black to white, in all of FOV ${cell.fov}: ${light.join("; ")}.` : "");
+    const note = `${named(cell)}${born}${divides}: times in ${report.unit}, dotted in the plot; the outline is what was measured.${cell.bar ? ` The bar is ${cell.bar}.` : ""}` + (light.length ? ` Black to white, in all of FOV ${cell.fov}: ${light.join("; ")}.` : "");
     film.replaceChildren(strip, make("p", note, { class: "note" }));
   }
 
@@ -267,49 +260,69 @@ function start(report) {
 
   function drawDistribution() {
     const quantity = report.quantities[element("quantity").value];
-    const points = report.row(quantity.points, 0);
+    const points = scaled(report.row(quantity.points, 0), quantity);
     const traces = [];
-    const [places, names] = [[], []];
+    const names = [];
+    const values = [];
     report.samples.forEach((sample, at) => {
       if (!chosen.samples.has(at) || quantity.boxes[at] === undefined) return;
-      const place = places.push(places.length) - 1;
-      const [p10, q1, median, q3, p90, n] = quantity.boxes[at];
-      names.push(`${plain(sample.name)}<br>n = ${n}`);
+      const n = quantity.boxes[at].at(-1);
+      const place = names.push(`${plain(sample.name)}<br>${shown(n)} of ${shown(sample.tracked)} cells`) - 1;
       if (n) {
+        const [p10, q1, median, q3, p90] = scaled(quantity.boxes[at].slice(0, -1), quantity);
+        values.push(p10, p90);
         traces.push({
-          type: "box", x: [place], q1: [q1], median: [median], q3: [q3], lowerfence: [p10], upperfence: [p90], width: 0.5,
-          line: { color: sample.colour, width: 2 }, fillcolor: `${sample.colour}30`, hoverinfo: "y", name: plain(sample.name),
+          type: "box", orientation: "h", y: [place], q1: [q1], median: [median], q3: [q3], lowerfence: [p10], upperfence: [p90], width: 0.5,
+          line: { color: sample.colour, width: 2 }, fillcolor: `${sample.colour}30`, hoverinfo: "x", name: plain(sample.name),
         });
       }
       const cells = report.groups[at].filter((cell) => !Number.isNaN(points[cell]));
+      values.push(...cells.map((cell) => points[cell]));
       traces.push({
         // Side by side in steps of the golden section: evenly strewn, and every time the same.
-        type: "scatter", mode: "markers", x: cells.map((_, turn) => place + 0.44 * (((turn * 0.618034) % 1) - 0.5)),
-        y: cells.map((cell) => points[cell]), customdata: cells, text: cells.map((cell) => named(report.cells[cell])),
-        marker: { color: cells.map((cell) => (cell === chosen.cell ? "#000" : sample.colour)), size: cells.map((cell) => (cell === chosen.cell ? 11 : 6)), opacity: 0.75 },
-        hovertemplate: "%{text}<br>%{y:.5g}<extra></extra>",
+        type: "scatter", mode: "markers", y: cells.map((_, turn) => place + 0.44 * (((turn * 0.618034) % 1) - 0.5)),
+        x: cells.map((cell) => points[cell]), customdata: cells, text: cells.map((cell) => named(report.cells[cell])),
+        marker: { color: cells.map((cell) => (cell === chosen.cell ? palette().ink : sample.colour)), size: cells.map((cell) => (cell === chosen.cell ? 11 : 6)), opacity: 0.75 },
+        hovertemplate: `%{text}<br>%{x:${NUMBER}}<extra></extra>`,
       });
     });
-    const xaxis = { tickvals: places, ticktext: names, range: [-0.6, Math.max(places.length, 3) - 0.4], zeroline: false, showgrid: false };
-    const yaxis = element("log-quantity").checked ? { type: "log", dtick: 1 } : {};
-    draw("plot-distribution", traces, layout("", plain(quantity.label).replace(": ", ":<br>"), { xaxis, yaxis }), choosePoint);
+    const yaxis = { tickvals: names.map((_, place) => place), ticktext: names, range: [names.length - 0.5, -0.5], zeroline: false, showgrid: false };
+    element("plot-distribution").style.height = `${90 + Math.max(names.length, 2) * 80}px`;
+    draw("plot-distribution", traces, layout(plain(quantity.label), "", { xaxis: axisFor(values, element("log-quantity").checked), yaxis }), choosePoint);
   }
+
+  drawn.distribution = () => {
+    const quantity = report.quantities[element("quantity").value];
+    const points = scaled(report.row(quantity.points, 0), quantity);
+    const rows = [["sample", "fov", "cell", "statistic", quantity.label]];
+    report.samples.forEach((sample, at) => {
+      if (!chosen.samples.has(at) || quantity.boxes[at] === undefined) return;
+      const [n, ...box] = [quantity.boxes[at].at(-1), ...quantity.boxes[at].slice(0, -1)];
+      if (n) ["10 %", "25 %", "median", "75 %", "90 %"].forEach((what, which) => rows.push([sample.name, "", "", what, scaled(box, quantity)[which]]));
+      rows.push([sample.name, "", "", "cells", n]);
+      report.groups[at].forEach((cell) => Number.isNaN(points[cell]) || rows.push([sample.name, report.cells[cell].fov, report.cells[cell].cell, "cell", points[cell]]));
+    });
+    return rows;
+  };
 
   // ----------------------------------------------------------------------------------------------- left out
 
   function drawLeftOut() {
-    const kinds = [["good", "in the tables", "#0072b2"], ["short", "in few frames", "#e69f00"], ["border", "near the edge", "#56b4e9"], ["both", "both", "#7f7f7f"], ["refused", "refused", "#d55e00"]];
-    const bars = kinds.map(([key, name, color]) => ({
-      type: "bar", name, marker: { color }, x: report.cards.map((card) => `FOV ${card.fov}`), y: report.cards.map((card) => card[key]),
+    const bars = KINDS.map(([key, name, color, shape]) => ({
+      type: "bar", name, marker: { color, pattern: { shape } }, x: report.cards.map((card) => `FOV ${card.fov}`), y: report.cards.map((card) => card[key]),
     }));
     const legend = { orientation: "h", x: 0, y: -0.25, yanchor: "top", traceorder: "normal" };
     const xaxis = { type: "category", nticks: 12 };
     draw("plot-left-out", bars, layout("", "cells", { barmode: "stack", showlegend: true, legend, xaxis }));
-    const lines = [["tracked", "tracked", "#7f7f7f"], ["kept", "in the traces", "#0072b2"]].map(([key, name, color]) => ({
-      type: "scatter", mode: "lines+markers", name, x: report.counts.times, y: report.counts[key], line: { color }, marker: { size: 4 },
+    const lines = [["tracked", "tracked", "#7f7f7f", "dash"], ["kept", "in the tables", "#0072b2", "solid"]].map(([key, name, color, dash]) => ({
+      type: "scatter", mode: "lines+markers", name, x: report.counts.times, y: report.counts[key], line: { color, dash }, marker: { size: 4 },
     }));
-    draw("plot-counts", lines, layout(time, "cells in all FOVs", { showlegend: true, legend, yaxis: { rangemode: "tozero" } }));
+    const xOfTimes = axisFor(report.counts.times);
+    draw("plot-counts", lines, layout(time, "cells in all FOVs", { showlegend: true, legend, xaxis: xOfTimes, yaxis: { rangemode: "tozero" } }));
   }
+
+  drawn.left_out = () => [["fov", ...KINDS.map(([, name]) => name)], ...report.cards.map((card) => [card.fov, ...KINDS.map(([key]) => card[key])])];
+  drawn.counts = () => [[`time_${report.unit}`, "tracked", "in_tables"], ...report.counts.times.map((when, at) => [when, report.counts.tracked[at], report.counts.kept[at]])];
 
   // ---------------------------------------------------------------------------------------------- what is shown
 
@@ -328,12 +341,47 @@ function start(report) {
     });
     const colour = make("i");
     colour.style.background = sample.colour;
-    label.append(box, colour, `${sample.name} (${sample.cells})`);
+    label.append(box, colour, `${sample.name} (${shown(sample.cells)} of ${shown(sample.tracked)} cells)`);
     return label;
   }));
   const flaggedOnly = element("flagged-only");
   flaggedOnly.addEventListener("change", () => element("fovs").classList.toggle("flagged-only", flaggedOnly.checked));
   drawLeftOut();
+  document.querySelectorAll("button.data").forEach((button) => button.addEventListener("click", () => {
+    download(`${element("name").textContent}_plot_${button.dataset.plot}.csv`, csvText(drawn[button.dataset.plot]()));
+  }));
+  const list = startCellList(report, (fov, cell) => show(fov, cell) && element("traces").scrollIntoView());
+
+  /** Show a cell, or say why it cannot be shown: whether it is. */
+  function show(fov, cell) {
+    const at = report.places.get(`${fov} ${cell}`);
+    if (at !== undefined) {
+      choose(at);
+      return true;
+    }
+    element("not-shown").textContent = `FOV ${fov}, cell ${cell} has no pictures here: ${list.why(fov, cell)}.`;
+    element("not-shown").hidden = false;
+    list.mark(fov, cell);
+    element("not-shown").scrollIntoView({ block: "center" });
+    return false;
+  }
+
+  /** Show the cell that the page's address names: whether it names one. */
+  function follow() {
+    const place = new URLSearchParams(location.hash.slice(1));
+    if (!place.has("fov") || !place.has("cell")) return false;
+    if (show(Number(place.get("fov")), Number(place.get("cell")))) element("traces").scrollIntoView();
+    return true;
+  }
+
+  function redraw() {
+    drawLeftOut();
+    if (element("plot-traces").classList.contains("empty")) return;
+    [drawTraces, drawDistribution].forEach((part) => part());
+    if (chosen.cell !== null) drawCell();
+  }
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redraw);
+  onPaper(redraw);
 
   if (!report.features.length || !report.samples.some((sample) => sample.cells)) {
     nothing("plot-traces", report.features.length ? "There is no cell in the tables." : "No feature was asked for in the config.");
@@ -354,7 +402,8 @@ function start(report) {
   drawTraces();
   drawDistribution();
   if (!report.cells.length) {
-    element("cell").replaceChildren(make("p", "No cell is shown singly.", { class: "note" }));
+    element("cell").replaceChildren(make("p", "No cell is shown singly.", { class: "note" }), element("not-shown"));
+    follow();
     return;
   }
   element("fov").replaceChildren(...report.fovs.map((fov) => make("option", String(fov), { value: fov })));
@@ -365,14 +414,18 @@ function start(report) {
   document.querySelectorAll(".card").forEach((card) => card.addEventListener("click", () => {
     if (chooseFov(Number(card.dataset.fov))) element("traces").scrollIntoView();
   }));
-  choose(0);
+  choose(0, false);
+  follow();
+  addEventListener("hashchange", follow);
 }
+
+const KINDS = [["good", "in the tables", "#0072b2", ""], ["short", "in few frames", "#e69f00", "/"], ["border", "near the edge", "#56b4e9", "x"], ["both", "both", "#7f7f7f", "+"], ["refused", "refused", "#d55e00", "."]];
 
 (async () => {
   try {
-    const [library, data, arrays] = await Promise.all(["library", "data", "arrays"].map(unpack));
+    const [library, data, arrays, cells] = await Promise.all(["library", "data", "arrays", "cell-list"].map(unpack));
     document.head.append(make("script", text(library)));
-    start(new Report(JSON.parse(text(data)), arrays));
+    start(new Report({ ...JSON.parse(text(data)), listed: text(cells) }, arrays));
     document.body.dataset.ready = "yes"; // for tests
   } catch (error) {
     element("trouble").textContent = `Plots cannot be drawn: ${error}. Browsers from 2023 on can.`;

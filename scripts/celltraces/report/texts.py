@@ -11,7 +11,9 @@ from typing import Any
 import yaml
 
 from celltraces.config.schema import load_schema
+from celltraces.features.cell_list import KINDS
 from celltraces.labels.left_out import LIMITS
+from celltraces.pictures.legend import time_unit
 
 # What the checks of qc.csv mean, by the beginning of their names.
 CHECKS = {
@@ -40,7 +42,17 @@ CHECKS = {
     "below_background": "cells darker than the background, which is then too high",
     "failed": "a job failed: the FOV is not in the tables",
 }
-FILTERS = ("short", "border", "both", "refused")  # why a tracked cell is not in the tables
+CHANGED, REST = "Changed from the default", "Input, storage, exports"
+STAGES = {  # what a group of parameters is called, by the first stage that uses them, in the order of the data
+    "segment": "Segmentation",
+    "track": "Tracking",
+    "background": "Background",
+    "crop": "Cropping",
+    "extract": "Measuring, and cells that are left out",
+    "tidy": "Tables",
+    "qc": "Checks",
+    "index": "Times and scale",
+}
 ELSEWHERE = ("fov_names", "fovs_processed", "software")  # on the page
 
 
@@ -68,22 +80,34 @@ def meaning(check: str) -> str:
     return next((words for start, words in CHECKS.items() if check.startswith(start)), "")
 
 
-def parameters(params: Mapping[str, Any]) -> list[dict[str, str]]:
-    """The parameters as run, what they mean, and the default of those that differ from it."""
+def parameters(params: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The parameters as run, in groups of title, changed (bool) and rows: name, value, unit, default, description.
+
+    First those that differ from the default, which is empty for all others; then the others by stage.
+    """
     known = load_schema()["properties"]["params"]["properties"]
-    rows = []
+    groups: dict[str, list[dict[str, str]]] = {CHANGED: [], **{title: [] for title in STAGES.values()}, REST: []}
     for name, value in params.items():
         declared = known.get(name, {"default": value})
-        rows.append(
+        changed = value != declared["default"]
+        stage = next(iter(declared.get("stages", ())), "")
+        groups[CHANGED if changed else STAGES.get(stage, REST)].append(
             {
                 "name": name,
                 "value": _written(value),
                 "unit": declared.get("unit", ""),
-                "default": "" if value == declared["default"] else _written(declared["default"]),
+                "default": _written(declared["default"]) if changed else "",
                 "description": declared.get("description", ""),
             }
         )
-    return rows
+    return [{"title": title, "changed": title == CHANGED, "rows": rows} for title, rows in groups.items() if rows]
+
+
+def duration(times_min: Sequence[float]) -> str:
+    """How long a movie is, in words."""
+    unit, minutes = time_unit(times_min)
+    length = (times_min[-1] - times_min[0]) / minutes
+    return f"{length:.1f} h" if unit == "h" else f"{length:.0f} min"
 
 
 def _written(value: Any) -> str:
@@ -115,7 +139,7 @@ def cards(
         struck.setdefault(int(row["fov"]), {})[row["check"]] = True
     made = []
     for fov in fovs:
-        known = dict.fromkeys(("tracked", "kept", "short", "border", "both", "divisions"), 0) | {"frame": None}
+        known = dict.fromkeys(("tracked", "divisions", "taken_in", *KINDS), 0) | {"frame": None}
         known |= digests.get(fov, {})
         made.append(
             {
@@ -130,10 +154,8 @@ def cards(
                 "tracked": known["tracked"],
                 "divisions": known["divisions"],
                 "good": good.get(fov, 0),
-                "short": known["short"] - known["both"],
-                "border": known["border"] - known["both"],
-                "both": known["both"],
-                "refused": max(known["kept"] - good.get(fov, 0), 0),
+                "taken_in": known["taken_in"],
+                **{kind: known[kind] for kind in KINDS},
                 "thumbnail": "",
             }
         )
@@ -169,7 +191,7 @@ def images(digests: Mapping[int, Mapping[str, Any]], channels: Mapping[str, str]
 
 def totals(of_fovs: Sequence[Mapping[str, Any]]) -> dict[str, int]:
     """Numbers of cells in all FOVs, and of FOVs that failed or have findings."""
-    sums = {key: sum(card[key] for card in of_fovs) for key in ("tracked", "divisions", "good", *FILTERS)}
+    sums = {key: sum(card[key] for card in of_fovs) for key in ("tracked", "divisions", "good", "taken_in", *KINDS)}
     return sums | {
         "fovs": len(of_fovs),
         "failed": sum(card["failed"] for card in of_fovs),

@@ -162,7 +162,15 @@ def _contradictions(flags: Mapping[int, Flag]) -> Iterator[str]:
 def good_traces(
     traces: Sequence[str], times_min: Sequence[Sequence[float]], decisions: Iterable[str]
 ) -> Iterator[pd.DataFrame]:
-    """The good rows of the traces of each FOV, with the column `time_min` added; one FOV in memory at a time.
+    """The good rows of the traces of each FOV, with the column `time_min` added; one FOV in memory at a time."""
+    yield from (table[table["good"]] for table in judged_traces(traces, times_min, decisions))
+
+
+def judged_traces(
+    traces: Sequence[str], times_min: Sequence[Sequence[float]], decisions: Iterable[str]
+) -> Iterator[pd.DataFrame]:
+    """The traces of each FOV with those of cells taken in by hand, whether a row is `good` as a person decided, bool,
+    and `time_min`; one FOV in memory at a time.
 
     traces: paths. times_min: times of the frames of each. decisions: the tables of those FOVs that have some, and
     those of cells that were taken in by hand.
@@ -186,8 +194,8 @@ def good_traces(
             for cell, frames, good in read_decisions(decided_on[fov]):
                 meant = (table["cell"] == cell) | (cell is None)
                 keep[meant if frames is None else meant & table["frame"].isin(frames)] = good
-        kept = table[keep]
-        yield kept.assign(time_min=pd.Series(times, dtype=float)[kept["frame"]].to_numpy())
+        minutes = pd.Series(times, dtype=float)[table["frame"]].to_numpy()
+        yield table.assign(good=keep, time_min=minutes)
 
 
 def read_decisions(path: Path) -> Iterator[tuple[int | None, set[int] | None, bool]]:
