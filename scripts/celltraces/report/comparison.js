@@ -21,18 +21,23 @@ function start(page, bytes) {
 
   const there = (xs, ys) => ys.flatMap((value, at) => (Number.isNaN(value) || Number.isNaN(xs[at]) ? [] : [at]));
 
+  const legend = { orientation: "h", x: 0, y: 1.02, yanchor: "bottom" };
+
+  /** An entry of the legend for each dataset, where there are several: how its lines or points look. */
+  function entries(mode, look) {
+    return page.datasets.length < 2 ? [] : page.datasets.map(({ name, colour }, at) => (
+      { type: "scatter", mode, x: [null], y: [null], name: plain(name), showlegend: true, ...look(bySample() ? palette().soft : colour, at) }
+    ));
+  }
+
   function drawTraces() {
-    const seen = new Set();
     const traces = page.fovs.map((fov, at) => {
       const [xs, ys] = [row(page.times, at), row(feature().fovs, at)];
       const known = there(xs, ys);
-      const group = bySample() ? "" : page.datasets[fov[0]].name;
-      const first = group !== "" && !seen.has(group);
-      seen.add(group);
       return {
         type: "scatter", mode: known.length > 1 ? "lines" : "markers", x: known.map((frame) => xs[frame]), y: known.map((frame) => ys[frame]),
         line: { color: colourOf(fov), width: 1, dash: turn(DASHES, fov[0]) }, marker: { color: colourOf(fov), symbol: turn(SYMBOLS, fov[0]) },
-        opacity: 0.6, name: plain(group), showlegend: first, legendgroup: plain(group),
+        opacity: 0.6, showlegend: false,
         hovertemplate: `${plain(named(fov))}<br>%{x:.4~g} ${page.unit}, %{y:${NUMBER}}<extra>${plain(page.samples[fov[2]].name)}</extra>`,
       };
     });
@@ -46,8 +51,8 @@ function start(page, bytes) {
         hovertemplate: `mean of FOVs<br>%{x:.4~g} ${page.unit}, %{y:${NUMBER}}<extra>${plain(sample.name)}</extra>`,
       });
     });
-    const legend = { orientation: "h", x: 0, y: 1.02, yanchor: "bottom" };
     const yaxis = axisFor(traces.flatMap(({ y }) => y), element("log").checked);
+    traces.push(...entries("lines", (color, at) => ({ line: { color, width: 1.5, dash: turn(DASHES, at) } })));
     draw("plot-traces", traces, layout(time, plain(feature().label), { yaxis, legend, showlegend: true }));
   }
 
@@ -68,7 +73,7 @@ function start(page, bytes) {
     const chosen = quantity();
     const points = row(chosen.points, 0);
     const traces = [];
-    page.datasets.forEach((dataset, which) => {
+    page.datasets.forEach((_, which) => {
       const cells = page.cells.flatMap(([at], cell) => (page.fovs[at][0] === which && !Number.isNaN(points[cell]) ? [cell] : []));
       const symbol = turn(SYMBOLS, which);
       traces.push({
@@ -78,15 +83,16 @@ function start(page, bytes) {
         hovertemplate: `%{text}<br>%{y:${NUMBER}}<extra></extra>`,
       });
     });
-    page.datasets.forEach((dataset, which) => {
+    page.datasets.forEach((_, which) => {
       const fovs = page.fovs.flatMap(([of], at) => (of === which && chosen.fovs[at] !== null ? [at] : []));
       traces.push({
         type: "scatter", mode: "markers", x: fovs.map((at) => strewn(page.fovs[at][2], at, ACROSS / 2)), y: fovs.map((at) => chosen.fovs[at]),
         marker: { color: fovs.map((at) => colourOf(page.fovs[at])), size: 13, symbol: turn(SYMBOLS, which), line: { color: palette().ink, width: 1.5 } },
-        text: fovs.map((at) => `${plain(named(page.fovs[at]))}: mean of ${shown(chosen.cells[at])} cells`), name: plain(dataset.name), showlegend: true,
+        text: fovs.map((at) => `${plain(named(page.fovs[at]))}: mean of ${shown(chosen.cells[at])} cells`), showlegend: false,
         hovertemplate: `%{text}<br>%{y:${NUMBER}}<extra></extra>`,
       });
     });
+    const narrow = element("plot-numbers").clientWidth < 130 * page.samples.length + 60;
     const names = page.samples.map((sample, which) => {
       const fovs = page.fovs.flatMap(([, , of], at) => (of === which && chosen.fovs[at] !== null ? [at] : []));
       if (fovs.length) {
@@ -95,12 +101,13 @@ function start(page, bytes) {
       }
       const cells = fovs.reduce((sum, at) => sum + chosen.cells[at], 0);
       const days = new Set(fovs.map((at) => page.fovs[at][0])).size;
+      if (narrow) return plain(sample.name.length > 12 ? `${sample.name.slice(0, 11)}…` : sample.name);
       return `${plain(sample.name)}<br>${fovs.length} FOV${fovs.length === 1 ? "" : "s"}, ${days} dataset${days === 1 ? "" : "s"}<br>${shown(cells)} cells`;
     });
     const xaxis = { tickvals: names.map((_, at) => at), ticktext: names, range: [-0.6, page.samples.length - 0.4], zeroline: false, showgrid: false };
     const yaxis = axisFor(traces.flatMap(({ y }) => y), element("log-quantity").checked);
-    const legend = { orientation: "h", x: 0, y: 1.02, yanchor: "bottom" };
-    draw("plot-numbers", traces, layout("", plain(chosen.label).replace(": ", ":<br>"), { xaxis, yaxis, legend, showlegend: true }));
+    traces.push(...entries("markers", (color, at) => ({ marker: { color, size: 12, symbol: turn(SYMBOLS, at), line: { color: palette().ink, width: 1.5 } } })));
+    draw("plot-numbers", traces, layout("", plain(chosen.label).replaceAll(narrow ? /(?<=[:,]) /g : ": ", narrow ? "<br>" : ":<br>"), { xaxis, yaxis, legend, showlegend: true }));
   }
 
   function dataOfNumbers() {

@@ -15,16 +15,18 @@ from celltraces.report.cell_numbers import OF_TRACE, Numbers, Quantity
 
 HTML, SCRIPTS = "comparison.html", ("charts.js", "carried.js", "comparison.js")
 GRID = 200  # most points of a sample's mean trace
+ENOUGH = 0.9  # share of the FOVs of a sample that a mean is made of
 FOR_TRACES = 1 / 2  # share of the room: traces of FOVs, which are thinned out where they are long; cells get the rest
 
 Effects = Mapping[str, Mapping[tuple[str, str], Mapping[str, Any]]]
 
 
-def mean_of_fovs(times: Sequence[np.ndarray], traces: Sequence[np.ndarray], grid: np.ndarray) -> np.ndarray:
+def mean_of_fovs(times: np.ndarray, traces: np.ndarray, grid: np.ndarray) -> np.ndarray:
     """The mean over FOVs at each time of a grid, each FOV interpolated between its own times; (grid,).
 
-    times, traces: of each FOV, (frames,), NaN where there is none. A FOV counts from half an interval before its first
-    value to half an interval after its last one: FOVs are seldom taken in the same second.
+    times, traces: (fovs, frames), NaN where there is none. A FOV counts from half an interval before its first
+    value to half an interval after its last one: FOVs are seldom taken in the same second. Nothing where some FOVs have
+    ended, or have not begun: the mean would jump.
     """
     at_grid = np.full((len(traces), len(grid)), np.nan)
     for at, (time, trace) in enumerate(zip(times, traces, strict=True)):
@@ -35,7 +37,8 @@ def mean_of_fovs(times: Sequence[np.ndarray], traces: Sequence[np.ndarray], grid
             within = (grid >= known[0] - reach) & (grid <= known[-1] + reach)
             at_grid[at, within] = np.interp(grid[within], known, trace[there])
     counts = np.isfinite(at_grid).sum(axis=0)
-    return np.nansum(at_grid, axis=0) / np.where(counts, counts, np.nan)
+    enough = counts >= max(1, ENOUGH * counts.max(initial=0))
+    return np.nansum(at_grid, axis=0) / np.where(enough, counts, np.nan)
 
 
 def _padded(rows: Sequence[np.ndarray], length: int) -> np.ndarray:
@@ -86,16 +89,16 @@ def data_of(
 
     features = []
     for column, label in labels.items():
-        traces = [numbers.traces[column][at] for numbers, at, _ in places]
+        traces = _padded([numbers.traces[column][at] for numbers, at, _ in places], longest)
         of_samples = []
         for sample in samples:
             members = [at for at, (_, _, of) in enumerate(places) if of == sample]
-            of_samples.append(mean_of_fovs(times[members], [traces[at] for at in members], grid))
+            of_samples.append(mean_of_fovs(times[members], traces[members], grid))
         features.append(
             {
                 "label": label,
                 "column": column,
-                "fovs": block.add_rows(_padded(traces, longest)[:, frames]),
+                "fovs": block.add_rows(traces[:, frames]),
                 "samples": block.add_rows(np.array(of_samples).reshape(len(samples), len(grid))),
             }
         )
