@@ -137,6 +137,16 @@ if EXPERIMENT.fits:
     include: "rules/fit.smk"
 
 
+if joined.is_joined(EXPERIMENT):
+
+    include: "rules/join.smk"
+
+
+if joined.is_compared(EXPERIMENT):
+
+    include: "rules/compare.smk"
+
+
 # -------------------------------------------------------------------------- what one looks at, and hands on
 
 

@@ -61,6 +61,7 @@ rule write_report:
             "celltraces/report/page.html",
             "celltraces/report/page.css",
             "celltraces/report/charts.js",
+            "celltraces/report/carried.js",
             "celltraces/report/cell_list.js",
             "celltraces/report/page.js",
         ),

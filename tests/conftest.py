@@ -31,9 +31,9 @@ PYTHON = ROOT / ".venv/bin/python"
 # The level of the tests in tests/test_NAME.py, unless a mark on one says otherwise; pyproject.toml says what each is.
 LEVELS = {
     "unit": """
-        background bit_morphology cell_list child_process code_digest config config_fuzz coverage crop curate
-        curation divisions docs edits environment evaluation exposure features fitting flat_field flows
-        foreign_arrays formats_deepcell formats_playnano formats_pyama formats_pyme formats_tracks
+        background bit_morphology cell_list child_process code_digest comparison config config_fuzz coverage
+        crop curate curation divisions docs edits environment evaluation exposure features fitting flat_field
+        flows foreign_arrays formats_deepcell formats_playnano formats_pyama formats_pyme formats_tracks
         future_dates house images kinetics left_out levels lif lock merge messages methods missing movie_file
         nd2_internals ndtiff ome_zarr outline phantoms pictures plan preview psf quality recipe report
         segmentation shifts simulate stage_movement stage_places store terminal tiff tiff_folder torch_file

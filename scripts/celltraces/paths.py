@@ -118,6 +118,11 @@ class Layout:
         self.edits_outcomes = f"{self.dataset}/edits.csv"
         self.places = f"{self.results}/{PLACES}/{{dataset}}/fov_{{fov}}.csv"
         self.fitted = f"{self.dataset}/{{sample}}_{{column}}_fitted_{{model}}.csv"
+        self.joined_traces = f"{self.results}/traces"  # .csv and .parquet: of all datasets, as are these
+        self.joined = f"{self.results}/{{sample}}_{{column}}.csv"
+        self.joined_fit = f"{self.results}/{{sample}}_{{column}}_fitted_{{model}}.csv"
+        self.compared = f"{self.results}/comparison_{{table}}.csv"
+        self.comparison = f"{self.results}/report.html"
         self.shift_field = f"{self.results}/{SHIFT_FIELD}"
         self.movie = f"{self.dataset}/.movie.json"
         self.scale = f"{self.dataset}/segmentation_scale.json"

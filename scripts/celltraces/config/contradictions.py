@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from celltraces.config.messages import did_you_mean
 from celltraces.config.stage_settings import is_model, is_network
 from celltraces.errors import UserError
 from celltraces.exports.registry import FORMATS, LABELS, TRACES, formats_of
@@ -14,6 +15,7 @@ from celltraces.plugins import mistake_in
 from celltraces.pyme.recipe import read_recipe
 
 RESERVED_NAMES = (LOGS, BENCHMARKS, CHECKSUMS, PLACES, SHIFT_FIELD)  # our own beside the datasets' folders
+RESERVED_ENDINGS = (".csv", ".parquet", ".html")  # of our files beside them
 METHODS = {
     "segmentation_method": ("logstd", "pyama", "deepsea", "cellpose"),
     "tracking_method": ("iou", "btrack"),
@@ -27,7 +29,7 @@ def find_contradictions(config: Mapping[str, Any]) -> Iterator[str]:
     if not channels["pc"] and not channels["fl"]:
         yield "channels: neither pc nor fl is given; name at least one channel"
     for dataset in config["datasets"]:
-        if dataset.lower() in RESERVED_NAMES:
+        if dataset.lower() in RESERVED_NAMES or dataset.lower().endswith(RESERVED_ENDINGS):
             yield f"datasets.{dataset}: this name is taken by the workflow; choose another"
     for key, names in (("datasets", list(config["datasets"])), ("samples", [s["name"] for s in config["samples"]])):
         lowered: dict[str, str] = {}
@@ -37,10 +39,11 @@ def find_contradictions(config: Mapping[str, Any]) -> Iterator[str]:
                 yield f"{key}.{name}: differs from {key}.{other} only in upper and lower case; choose another"
             if name.lower().split(".")[0] in DEVICES:
                 yield f"{key}.{name}: Windows has a device of this name; choose another"
-    if isinstance(config["fovs"], Mapping):
-        for dataset in config["fovs"]:
+    for key, fovs in (("fovs", config["fovs"]), *((f"samples.{s['name']}.fovs", s["fovs"]) for s in config["samples"])):
+        for dataset in fovs if isinstance(fovs, Mapping) else ():
             if dataset not in config["datasets"]:
-                yield f"fovs.{dataset}: there is no dataset of this name; datasets: {', '.join(config['datasets'])}"
+                known = did_you_mean(dataset, config["datasets"]) or f"; datasets: {', '.join(config['datasets'])}"
+                yield f"{key}.{dataset}: there is no dataset of this name{known}"
     for name in config["exports"]:
         needs = {need for entry in formats_of(name) for need in FORMATS[entry].needs}
         if needs & {LABELS, TRACES} and (not channels["pc"] or params["copy_only"]):

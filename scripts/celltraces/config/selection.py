@@ -10,8 +10,19 @@ from celltraces.errors import UserError
 
 def expand_fovs(fovs: Any, n_fovs: int, key: str, what: str = "FOV") -> list[int]:
     """FOV (or frame) numbers, sorted, from "all", "0-9, 12", a number or a list. `key` names the setting in errors."""
+    present, absent = split_fovs(fovs, n_fovs, key)
+    if absent:
+        raise UserError(f"{key}: {what} {absent[0]} is not in the file, which has {what}s 0 to {n_fovs - 1}")
+    return present
+
+
+def split_fovs(fovs: Any, n_fovs: int, key: str) -> tuple[list[int], list[int]]:
+    """FOV numbers, sorted, as `expand_fovs` reads them: those that a file of `n_fovs` has, and those that it lacks.
+
+    Of a range that goes on beyond the file the first number beyond is among the latter.
+    """
     if fovs == "all":
-        return list(range(n_fovs))
+        return list(range(n_fovs)), []
     if isinstance(fovs, int):
         chosen = {fovs}
     elif isinstance(fovs, str):
@@ -23,10 +34,7 @@ def expand_fovs(fovs: Any, n_fovs: int, key: str, what: str = "FOV") -> list[int
             chosen.update(range(int(first), min(int(last or first), n_fovs) + 1))
     else:
         chosen = set(fovs)
-    absent = sorted(fov for fov in chosen if fov >= n_fovs)
-    if absent:
-        raise UserError(f"{key}: {what} {absent[0]} is not in the file, which has {what}s 0 to {n_fovs - 1}")
-    return sorted(chosen)
+    return sorted(fov for fov in chosen if fov < n_fovs), sorted(fov for fov in chosen if fov >= n_fovs)
 
 
 def spell_fovs(fovs: Sequence[int]) -> str:
@@ -41,6 +49,10 @@ def spell_fovs(fovs: Sequence[int]) -> str:
 
 
 def fovs_of(config: Mapping[str, Any], dataset: str) -> Any:
-    """The `fovs` setting of one dataset."""
-    fovs = config["fovs"]
-    return fovs.get(dataset, "all") if isinstance(fovs, Mapping) else fovs
+    """The `fovs` setting of one dataset; all of one that a mapping does not name."""
+    return fovs_in(config["fovs"], dataset, "all")
+
+
+def fovs_in(fovs: Any, dataset: str, unnamed: Any) -> Any:
+    """What a setting says of one dataset: the same for all, or a mapping's value; `unnamed` where that has none."""
+    return fovs.get(dataset, unnamed) if isinstance(fovs, Mapping) else fovs

@@ -14,12 +14,12 @@ from celltraces.config.selection import expand_fovs, fovs_of
 from celltraces.errors import UserError
 from celltraces.files import write_text
 from celltraces.paths import Layout
+from celltraces.planning import samples
 from celltraces.planning.channels import channel_index
 from celltraces.planning.code_digest import code_digest
 from celltraces.planning.dataset import Dataset
 from celltraces.planning.fits import fits_of
 from celltraces.planning.identity import content_identity, input_files, statuses
-from celltraces.planning.samples import sample_fovs
 from celltraces.preview import sets
 from celltraces.readers.child_process import call
 from celltraces.readers.input_files import is_input
@@ -163,7 +163,7 @@ def _unknown_features(config: Mapping[str, Any]) -> list[str]:
 
 def _impossible(config: Mapping[str, Any], datasets: Mapping[str, Dataset]) -> list[str]:
     """Filters that leave nothing, and samples of FOVs that are not there."""
-    mistakes = []
+    mistakes: list[str] = []
     params = config["params"]
     for dataset in datasets.values():
         movie = dataset.movie
@@ -181,13 +181,4 @@ def _impossible(config: Mapping[str, Any], datasets: Mapping[str, Dataset]) -> l
                         f"FOV {fov} of {dataset.path!r} ({side} px); allowed: 0 to {(side - 1) // 2}"
                     )
                     break
-        for sample in config["samples"]:
-            try:
-                if not sample_fovs(config, dataset, sample["name"])[0]:
-                    mistakes.append(
-                        f"samples.{sample['name']}.fovs: none of them is processed; add them to `fovs` "
-                        f"({dataset.path!r})"
-                    )
-            except UserError as error:
-                mistakes.append(f"{error} ({dataset.path!r})")
-    return mistakes
+    return [*mistakes, *samples.mistakes(config, datasets)]

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from celltraces.errors import UserError
 from celltraces.paths import fov_text
+from celltraces.planning import joined
 from celltraces.planning.code_digest import with_target
 from celltraces.planning.dataset import Dataset
 from celltraces.planning.experiment import Experiment
@@ -30,6 +31,8 @@ def result_lines(experiment: Experiment, command: Sequence[str]) -> Iterator[str
     """
     layout = experiment.layout
     datasets = [dataset for dataset in experiment.datasets.values() if dataset.fovs]
+    if joined.is_compared(experiment):
+        yield f"comparison of samples: {layout.comparison}"
     if len(datasets) > MANY:
         yield f"report: {layout.report.format(dataset='*')}{_cells(experiment, datasets)}"
     else:
@@ -39,6 +42,9 @@ def result_lines(experiment: Experiment, command: Sequence[str]) -> Iterator[str
         name = datasets[0].name if len(datasets) == 1 else "*"
         more = f"; by sample and feature: {layout.merged.format(dataset=name, sample='SAMPLE', column='FEATURE')}"
         yield f"tables: {layout.tidy.format(dataset=name)}.csv{more if experiment.merging else ''}"
+        if joined.is_joined(experiment):
+            sample = f"; by sample and feature: {layout.joined.format(sample='SAMPLE', column='FEATURE')}"
+            yield f"tables over all datasets: {layout.joined_traces}.csv{sample if experiment.merging else ''}"
     yield from _fits(experiment, datasets)
     if experiment.tracing and not any(Path(layout.pictures.format(dataset=each.name)).exists() for each in datasets):
         yield f"{NEXT}{with_target(command, 'pictures')}"

@@ -14,7 +14,7 @@ from typing import Any
 
 from celltraces.config.stage_settings import as_json, digests, is_model, is_network, stage_settings
 from celltraces.errors import UserError
-from celltraces.planning import resources
+from celltraces.planning import joined, resources
 from celltraces.planning.calibration import ESTIMATE
 from celltraces.planning.channels import features_of, known_pixel_size_um, pixel_size_um, planes, shape
 from celltraces.planning.dataset import Dataset
@@ -25,7 +25,7 @@ from celltraces.planning.exports import export_settings
 from celltraces.planning.fits import fits_of
 from celltraces.planning.frame_times import frame_times
 from celltraces.planning.identity import content_identity, input_files, statuses
-from celltraces.planning.samples import sample_fovs, samples_by_fov
+from celltraces.planning.samples import datasets_of, sample_fovs, samples_by_fov, samples_of
 from celltraces.planning.workflow_version import workflow_version
 from celltraces.preview import sets
 from celltraces.pyme import shift_field
@@ -194,10 +194,56 @@ def _fit(experiment: Experiment, wildcards: Wildcards) -> dict[str, Any]:
 def _write_report(experiment: Experiment, wildcards: Wildcards) -> dict[str, Any]:
     """A model from a file counts with the file's content."""
     dataset, _ = _place(experiment, wildcards)
-    fits = [{"column": column, **fit} for (column, _), fit in experiment.fits.items()]
-    files = {path: digest for fit in fits for path, digest in fit.pop("files", {}).items()}
+    fits, files = _fits_in_settings(experiment)
     settings = report_settings(experiment.config, dataset)
     return {**settings, "columns": experiment.columns, "fits": fits, "files": files}
+
+
+def _join_traces(experiment: Experiment, _: Wildcards) -> dict[str, Any]:
+    return {"datasets": [dataset.name for dataset in joined.with_fovs(experiment)]}
+
+
+def _join_tables(experiment: Experiment, wildcards: Wildcards) -> dict[str, Any]:
+    of_sample = datasets_of(experiment.config, experiment.datasets, wildcards["sample"])
+    return {"datasets": [dataset.name for dataset in of_sample]}
+
+
+def _compare_samples(experiment: Experiment, _: Wildcards) -> dict[str, Any]:
+    """A model from a file counts with the file's content."""
+    compared = joined.with_fovs(experiment)
+    fits, files = _fits_in_settings(experiment)
+    return {
+        "datasets": [
+            {
+                "name": dataset.name,
+                "n_frames": dataset.movie.n_frames,
+                "pixel_size_um": known_pixel_size_um(experiment.config, dataset),
+                "samples": samples_by_fov(experiment.config, dataset),
+                "missing": _missing(experiment, dataset),
+                "n_tables": len(samples_of(experiment.config, dataset)),
+            }
+            for dataset in compared
+        ],
+        "samples": joined.samples_with_fovs(experiment),
+        "channels": dict(enumerate(compared[0].movie.channels)),
+        "columns": experiment.columns,
+        "fits": fits,
+        "files": files,
+    }
+
+
+def _missing(experiment: Experiment, dataset: Dataset) -> dict[str, str]:
+    """Why FOVs of samples are not in the results of a dataset."""
+    places = (sample_fovs(experiment.config, dataset, sample)[1] for sample in experiment.samples)
+    return merge_settings(experiment.config, dataset, [], sorted(fov for missing in places for fov in missing))[
+        "missing"
+    ]
+
+
+def _fits_in_settings(experiment: Experiment) -> tuple[list[dict[str, Any]], dict[str, str]]:
+    """The fits with their columns, and the digests of the files that models are in."""
+    fits = [{"column": column, **fit} for (column, _), fit in experiment.fits.items()]
+    return fits, {path: digest for fit in fits for path, digest in fit.pop("files", {}).items()}
 
 
 def _shift_field(experiment: Experiment, _: Wildcards) -> dict[str, Any]:
@@ -418,6 +464,7 @@ OF_JOB: Mapping[str, Callable[[Experiment, Wildcards], dict[str, Any]]] = {
     "apply_corrections": _apply_corrections,
     "apply_curation": _apply_curation,
     "apply_edits": _apply_edits,
+    "compare_samples": _compare_samples,
     "copy": _copy,
     "digest": _digest,
     "draw_overlay": _draw_overlay,
@@ -428,6 +475,8 @@ OF_JOB: Mapping[str, Callable[[Experiment, Wildcards], dict[str, Any]]] = {
     "fit": _fit,
     "flat_field": _flat_field,
     "index": _scales,
+    "join_tables": _join_tables,
+    "join_traces": _join_traces,
     "list_edits": _list_edits,
     "merge": _merge,
     "preview_compare": _preview_compare,

@@ -14,11 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from celltraces.exports.registry import CELLS, FORMATS, LABELS, TRACES
-from celltraces.paths import BENCHMARKS, CHECKSUMS, LOGS, PLACES, Layout, fov_text
+from celltraces.paths import ALL, BENCHMARKS, CHECKSUMS, LOGS, PLACES, Layout, fov_text
 from celltraces.planning.code_digest import with_target
 from celltraces.planning.dataset import Dataset
 from celltraces.planning.experiment import Experiment
 from celltraces.planning.job_settings import finds_scale
+from celltraces.planning.joined import COMPARED
 from celltraces.planning.targets import all_targets
 from celltraces.results.set_aside import SET_ASIDE
 
@@ -43,7 +44,7 @@ def find_leftovers(experiment: Experiment) -> list[Path]:
     results = Path(experiment.layout.results)
     wanted = set(all_targets(experiment))
     inputs = [Path(os.path.abspath(path)) for path in experiment.config["datasets"].values()]
-    found: list[Path] = []
+    found = [path for path in _over_datasets(experiment.layout) if path.as_posix() not in wanted]
     for folder in _entries(results):
         name = folder.name
         if name in OUR_FOLDERS or name.startswith(SET_ASIDE) or not folder.is_dir() or folder.is_symlink():
@@ -54,6 +55,26 @@ def find_leftovers(experiment: Experiment) -> list[Path]:
         ours = _judge(experiment, name, wanted)
         found += _scan(folder, "", ours)[0]
     return sorted(found)
+
+
+def _over_datasets(layout: Layout) -> Iterator[Path]:
+    """What lies beside the folders of the datasets and was written by us, as logs of such jobs tell."""
+    results, logs = Path(layout.results), Path(layout.log("x", ALL)).parent
+    stems = [path.stem for path in _entries(logs) if path.suffix == ".log"]
+    samples = [stem.removeprefix("join_tables_") for stem in stems if stem.startswith("join_tables_")]
+    names = [f"traces{ending}" for ending in (".csv", ".parquet") if "join_traces" in stems]
+    if "compare_samples" in stems:
+        names += ["report.html", *(Path(layout.compared.format(table=table)).name for table in COMPARED)]
+    for path in _entries(results):
+        is_ours = path.name in names or _is_merged(str(path), path.name, samples) or _is_fitted(path, samples)
+        if path.is_file() and is_ours:
+            yield path
+
+
+def _is_fitted(path: Path, samples: Collection[str]) -> bool:
+    """Whether a file is a joined table of fits of a sample: by its name, and by how it begins."""
+    match = re.fullmatch(r"(.+_ch_\d+)_fitted_\w+\.csv", path.name)
+    return match is not None and _is_merged(str(path), f"{match[1]}.csv", samples)
 
 
 def _scan(folder: Path, below: str, ours: Ours) -> tuple[list[Path], bool]:

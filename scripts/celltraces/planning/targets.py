@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from celltraces.exports.registry import formats_of
 from celltraces.paths import Layout, corrected, edited, fov_text
-from celltraces.planning import decisions, edits
+from celltraces.planning import decisions, edits, joined
 from celltraces.planning.dataset import Dataset
 from celltraces.planning.experiment import Experiment
 from celltraces.planning.exports import export_targets
@@ -33,6 +33,7 @@ def all_targets(experiment: Experiment) -> list[str]:
             if experiment.edits.get((dataset.name, fov), edits.NONE).tracks:
                 found += [path.format(dataset=dataset.name, fov=fov) for path in _of_edits(experiment)]
     found += edits.tables(experiment.layout, experiment.edits, experiment.datasets)
+    found += joined.targets(experiment)
     for name in experiment.config["exports"]:
         found += export_targets(experiment, *formats_of(name))
     return found

@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import json
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ import numpy as np
 
 from celltraces.pictures import web
 
-SCRIPTS = ("charts.js", "cell_list.js", "page.js")
+SCRIPTS = ("charts.js", "carried.js", "cell_list.js", "page.js")
 STEPS, NOTHING = 65534, -32768  # of a quantised number; what stands for NaN
 BASE64 = 4 / 3  # characters per byte
 ALIGNED = 8  # bytes: where a browser can read numbers in place
@@ -80,16 +80,18 @@ def library() -> str:
     return packed(get_plotlyjs().encode())
 
 
-def renderer() -> Callable[..., str]:
-    """A function that puts the page together. All text that it is given is escaped; what is not there is left out."""
+def renderer(html: str = "page.html", scripts: Sequence[str] = SCRIPTS) -> Callable[..., str]:
+    """A function that puts the page together. All text that it is given is escaped; what is not there is left out.
+
+    html, scripts: names of files of this folder; what all our pages share stands above these scripts.
+    """
     from jinja2 import ChainableUndefined, Environment
 
     folder = Path(__file__).parent
-    html = (folder / "page.html").read_text(encoding="utf-8")
     css = "".join(path.read_text(encoding="utf-8") for path in (web.STYLE, folder / "page.css"))
-    js = "".join(path.read_text(encoding="utf-8") for path in (web.SCRIPT, *(folder / name for name in SCRIPTS)))
+    js = "".join(path.read_text(encoding="utf-8") for path in (web.SCRIPT, *(folder / name for name in scripts)))
     environment = Environment(autoescape=True, undefined=ChainableUndefined, trim_blocks=True, lstrip_blocks=True)
-    template = environment.from_string(html)
+    template = environment.from_string((folder / html).read_text(encoding="utf-8"))
 
     def render(**content: Any) -> str:
         return template.render(style=css, script=js, curation_page=web.CURATION_PAGE, **content)

@@ -1,0 +1,79 @@
+"""List the tables that are joined over all datasets, and what the comparison of samples is made from."""
+
+from __future__ import annotations
+
+from celltraces.planning.dataset import Dataset
+from celltraces.planning.experiment import Experiment
+from celltraces.planning.samples import datasets_of, samples_of
+
+COMPARED = ("cells", "fovs", "effects")  # tables of a comparison
+
+
+def with_fovs(experiment: Experiment) -> list[Dataset]:
+    """The datasets of which there are results to join."""
+    return [dataset for dataset in experiment.datasets.values() if dataset.fovs]
+
+
+def is_joined(experiment: Experiment) -> bool:
+    """Whether there are tables over all datasets: where there is more than one."""
+    return experiment.tracing and len(experiment.datasets) > 1 and bool(with_fovs(experiment))
+
+
+def is_compared(experiment: Experiment) -> bool:
+    """Whether samples are compared: where there is more than one, or one in several datasets."""
+    several = len(experiment.samples) > 1 or len(experiment.datasets) > 1
+    return experiment.merging and several and bool(with_fovs(experiment))
+
+
+def samples_with_fovs(experiment: Experiment) -> list[str]:
+    """Names of the samples that have a processed FOV in any dataset."""
+    return [name for name in experiment.samples if datasets_of(experiment.config, experiment.datasets, name)]
+
+
+def targets(experiment: Experiment) -> list[str]:
+    """What lies beside the folders of the datasets."""
+    layout = experiment.layout
+    found = []
+    if is_joined(experiment):
+        found += [f"{layout.joined_traces}.csv", f"{layout.joined_traces}.parquet"]
+        for sample in samples_with_fovs(experiment) if experiment.merging else ():
+            found += [layout.joined.format(sample=sample, column=column) for column in experiment.columns]
+            found += [
+                layout.joined_fit.format(sample=sample, column=column, model=model) for column, model in experiment.fits
+            ]
+    if is_compared(experiment):
+        found += [layout.comparison, *(layout.compared.format(table=table) for table in COMPARED)]
+    return found
+
+
+def tidy_tables(experiment: Experiment, ending: str) -> list[str]:
+    """The tidy table of each dataset."""
+    return [f"{experiment.layout.tidy}.{ending}".format(dataset=dataset.name) for dataset in with_fovs(experiment)]
+
+
+def merged_tables(experiment: Experiment, sample: str) -> list[str]:
+    """For each feature the merged table of a sample of each dataset in which it has FOVs."""
+    return [
+        experiment.layout.merged.format(dataset=dataset.name, sample=sample, column=column)
+        for column in experiment.columns
+        for dataset in datasets_of(experiment.config, experiment.datasets, sample)
+    ]
+
+
+def fitted_tables(experiment: Experiment, sample: str) -> list[str]:
+    """For each fit the table of a sample of each dataset in which it has FOVs."""
+    return [
+        experiment.layout.fitted.format(dataset=dataset.name, sample=sample, column=column, model=model)
+        for column, model in experiment.fits
+        for dataset in datasets_of(experiment.config, experiment.datasets, sample)
+    ]
+
+
+def fits_to_compare(experiment: Experiment) -> list[str]:
+    """The tables of all fits: for each dataset, for each fit, of each sample that the dataset has."""
+    return [
+        experiment.layout.fitted.format(dataset=dataset.name, sample=sample, column=column, model=model)
+        for dataset in with_fovs(experiment)
+        for column, model in experiment.fits
+        for sample in samples_of(experiment.config, dataset)
+    ]
