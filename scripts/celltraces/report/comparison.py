@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from celltraces.pictures import legend
-from celltraces.pictures.summaries import number
 from celltraces.report import page
 from celltraces.report.cell_numbers import OF_TRACE, Numbers, Quantity
+from celltraces.report.figures import number
 
 HTML, SCRIPTS = "comparison.html", ("charts.js", "carried.js", "comparison.js")
 GRID = 200  # most points of a sample's mean trace
