@@ -1,6 +1,7 @@
 """What README and docs name is there: links, files, keys, parameters, rules, checks, rooms; and none is left out."""
 
 import ast
+import csv
 import importlib
 import re
 import tomllib
@@ -225,6 +226,18 @@ def test_every_feature_is_defined():
     assert all(row[3] for row in rows)
 
 
+def test_figures_of_methods_are_those_of_the_evaluation():
+    with open(ROOT / "docs/evaluation.csv", encoding="utf-8", newline="") as file:
+        seg = {(row["set"], row["method"]): f"{float(row['SEG'] or 0):.2f}" for row in csv.DictReader(file)}
+    methods = {"`logstd`": "logstd, cell", "`logstd`, `logstd_outline: halo`": "logstd, halo"}
+    methods |= {"`pyama`": "pyama", "`deepsea`": "deepsea"}
+    rows = {row[0]: row[3] for row in table("Which method for what") if row[0] in methods}
+    assert rows == {name: f"{seg['t98g', method]}, {seg['40 cells', method]}" for name, method in methods.items()}
+    paragraph = " ".join(section((ROOT / "docs/methods.md").read_text(encoding="utf-8"), "For a paper").split())
+    for name, method in (("t98g", "logstd, cell"), ("t98g", "deepsea"), ("40 cells", "logstd, cell")):
+        assert f"{seg[name, method]} (`{method.split(',')[0]}`)" in paragraph
+
+
 def test_what_is_cited_is_among_the_references():
     pages = {page: page.read_text(encoding="utf-8") for page in [*ROOT.glob("docs/*.md"), *PACKAGE.rglob("*.py")]}
     methods = ROOT / "docs/methods.md"
@@ -236,8 +249,9 @@ def test_what_is_cited_is_among_the_references():
         for name in re.findall(r"(\w+) [A-Z]+\b", entry.split(f"({year})")[0])
     }
     cited = set()
-    for text in pages.values():
-        cited |= set(re.findall(r"\b([A-Z]\w+)(?:\s(?:&|and)\s[A-Z]\w+|\set\sal\.)?,?\s\(?((?:19|20)\d\d)\b", text))
+    for text in pages.values():  # but for what is a link itself
+        found = r"\b([A-Z]\w+)(?:\s(?:&|and)\s[A-Z]\w+|\set\sal\.)?,?\s\(?((?:19|20)\d\d)\b(?!\)?\]\(https://doi\.org/)"
+        cited |= set(re.findall(found, text))
     cited = {(name, year) for name, year in cited if name != "JPEG"}
     assert len(cited) > 15
     assert cited - listed == set()
