@@ -22,7 +22,7 @@ from celltraces.errors import UserError
 from celltraces.files import write_text
 from celltraces.paths import CURATION, PLACES
 from celltraces.results import places
-from celltraces.results.curation import APPLIED, EDITS, WORDS, Flag, frames_text
+from celltraces.results.curation import APPLIED, EDITS, SEPARATORS, WORDS, Flag, frames_text
 from celltraces.runs import job
 from celltraces.storage import checksums
 from celltraces.storage.cells import Get, open_store
@@ -31,6 +31,7 @@ from celltraces.storage.frames import open_frames
 LOST, UNKNOWN, CONTRADICTED = "lost", "unknown", "contradicted"
 SAME_BOX = 0.5  # intersection over union from which two boxes of a frame are those of the same cell
 SHARE = 0.5  # of the frames of a cell in which its box is to be found again
+LARGEST = 2**53  # a whole number beyond is not the same as a floating-point number
 BOX = ["bbox_x0", "bbox_y0", "bbox_x1", "bbox_y1"]
 
 
@@ -86,19 +87,31 @@ def _renumbered(cell: int | None, now: int) -> str:
 # --------------------------------------------------------------------------------------------------- inspected tables
 
 
-def read_inspected(path: Path) -> pd.DataFrame:
-    """An inspected table: cell, frame, the box (int), and good (bool). Raises UserError where it is none."""
+def read_inspected(path: Path, fov: int) -> pd.DataFrame:
+    """An inspected table: cell, frame, the box (int), and good (bool). Raises UserError for others."""
+    needed = ["cell", "frame", "good", *BOX]
     try:
-        table = pd.read_csv(path, usecols=["cell", "frame", "good", *BOX], dtype={"good": str})
+        table = pd.read_csv(path, dtype={"good": str})
+        absent = [name for name in needed if name not in table]
+        separated = [words for separator, words in SEPARATORS.items() if any(separator in name for name in table)]
+        if absent and separated:
+            raise ValueError(f"its columns are separated by {separated[0]}; save it with commas between columns")
+        if absent:
+            raise ValueError(f"the column {absent[0]!r} is missing")
         words = table["good"].str.strip().str.lower()
         unknown = table["good"][~words.isin(WORDS)]
         if len(unknown):
             raise ValueError(f"good is {unknown.iloc[0]!r}")
-        numbers = table[["cell", "frame", *BOX]].astype(int)
+        numbers = table[["cell", "frame", *BOX]].astype(float)
+        parts = numbers[(numbers.abs() >= LARGEST).any(axis=1) | (numbers % 1 != 0).any(axis=1)]
+        if len(parts):
+            raise ValueError("cell, frame and box are to be whole numbers")
+        if "fov" in table and len(others := table["fov"][table["fov"] != fov]):
+            raise ValueError(f"it is of FOV {others.iloc[0]}, and stands in the place of that of FOV {fov}")
     except (OSError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise UserError(f"{path}: not a table of inspected traces ({reason}); mend it or delete it") from None
-    return numbers.assign(good=words.map(WORDS).astype(bool))
+    return numbers.astype(int).assign(good=words.map(WORDS).astype(bool))
 
 
 def of_inspected(source: str, table: pd.DataFrame, traces: pd.DataFrame) -> list[Decision]:
@@ -200,7 +213,7 @@ def main(
     table = pd.read_csv(traces, usecols=["cell", "frame", *BOX])
     decisions = []
     for path in map(Path, inspected):
-        decisions += of_inspected(path.name, read_inspected(path), table)
+        decisions += of_inspected(path.name, read_inspected(path, fov), table)
     rows = [Flag(*flag) for flag in flags]
     places.remember(remembered, [flag.cell for flag in rows if flag.frame is None], [Path(cells)], pc, write=True)
     with open_store(Path(cells)) as get:

@@ -329,13 +329,19 @@ def test_curation_counts_over_inspected(tmp_path):
         ("cell,frame,good,bbox_x0,bbox_y0,bbox_x1,bbox_y1\n7,0,perhaps,1,1,2,2\n", "good is 'perhaps'"),
         ("cell,frame,good,bbox_x0,bbox_y0,bbox_x1,bbox_y1\nx,0,True,1,1,2,2\n", "table of inspected traces"),
         ("", "table of inspected traces"),
+        ("cell;frame;good;bbox_x0;bbox_y0;bbox_x1;bbox_y1\n7;0;True;1;1;2;2\n", "columns are separated by semicolons"),
+        ("cell\tframe\tgood\tbbox_x0\tbbox_y0\tbbox_x1\tbbox_y1\n7\t0\tTrue\t1\t1\t2\t2\n", "separated by tabs"),
+        ("cell,frame,good,bbox_x0,bbox_y0,bbox_x1,bbox_y1\n7,0.5,True,1,1,2,2\n", "are to be whole numbers"),
+        ("cell,frame,good,bbox_x0,bbox_y0,bbox_x1,bbox_y1\n1e30,0,True,1,1,2,2\n", "are to be whole numbers"),
+        ("cell,frame,good,bbox_x0,bbox_y0,bbox_x1,bbox_y1\n,0,True,1,1,2,2\n", "are to be whole numbers"),
+        ("fov,cell,frame,good,bbox_x0,bbox_y0,bbox_x1,bbox_y1\n2,7,0,True,1,1,2,2\n", "it is of FOV 2, and stands in"),
     ],
 )
 def test_an_inspected_table_that_is_none(tmp_path, content, reason):
     path = tmp_path / "d_fov_003_traces_inspected.csv"
     path.write_text(content)
     with pytest.raises(UserError, match=reason) as error:
-        apply_curation.read_inspected(path)
+        apply_curation.read_inspected(path, 3)
     assert "d_fov_003_traces_inspected.csv" in str(error.value)
     assert "\n" not in str(error.value)
 
