@@ -2,7 +2,7 @@
 # make demo    a small simulated experiment through the whole workflow
 # make check CONFIG=my.yaml says what is in the files, what would run and why, and what is wrong in the config; runs nothing
 # make test    all tests            make lint    formatters and linters
-# make test-fast  those that run no workflow, in a minute
+# make test-fast  those that run no workflow and are quick, in less than a minute
 # make curate RESULTS=results  a page to browse results and correct cells
 # make evaluate  what each method of segmentation and tracking is worth; CTC=path: on a folder of the Cell Tracking Challenge
 # make bench   what each stage costs    make torture kills runs 200 times and compares; 50,000 damaged files; new values for properties
@@ -112,7 +112,7 @@ test-slurm:
 
 torture:
 	CELLTRACES_KILLS=200 CELLTRACES_FUZZ=5000 $(DEV)/python -m pytest -s -m torture
-	CELLTRACES_FUZZ=5000 $(DEV)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m unit
+	CELLTRACES_FUZZ=5000 $(DEV)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "unit or slow"
 
 lint: demo/.done
 	$(DEV)/ruff check .
