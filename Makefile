@@ -66,13 +66,14 @@ RESULTS ?= results
 curate: .venv/.done
 	@$(BIN)/python scripts/curate.py "$(RESULTS)"
 
-# The commit that results made with the image name, with + where files of the workflow are not as in it.
-COMMIT = $(shell git rev-parse HEAD 2>/dev/null)$(if $(shell git status --porcelain 2>/dev/null),+)
-IMAGE = build --file envs/Dockerfile --tag celltraces --build-arg COMMIT=$(COMMIT) .
+# The commit that results made with the image name, with + where what decides over results is not as in it.
+CHANGES = git status --porcelain -- Snakefile rules scripts config/schema.yaml pyproject.toml
+COMMIT = $(shell git rev-parse HEAD 2>/dev/null)$(if $(shell $(CHANGES) 2>/dev/null),+)
+IMAGE = build --file envs/Dockerfile --tag celltraces --build-arg COMMIT=$(COMMIT)
 
 container:
-	@if docker info >/dev/null 2>&1; then set -x; docker $(IMAGE); \
-	elif command -v podman >/dev/null; then set -x; podman $(IMAGE); \
+	@if docker info >/dev/null 2>&1; then set -x; docker $(IMAGE) .; \
+	elif command -v podman >/dev/null; then set -x; podman $(IMAGE) --ignorefile envs/Dockerfile.dockerignore .; \
 	elif command -v apptainer >/dev/null; then set -x; \
 		apptainer build --build-arg COMMIT=$(COMMIT) celltraces.sif envs/celltraces.def; \
 	else echo "No image was built: no Docker that runs, no Podman and no Apptainer is here." >&2; fi
