@@ -2,7 +2,7 @@
 # make demo    a small simulated experiment through the whole workflow
 # make check CONFIG=my.yaml says what is in the files, what would run and why, and what is wrong in the config; runs nothing
 # make test    all tests            make lint    formatters and linters
-# make test-fast  those that run no workflow, in a minute
+# make test-fast  those that run no workflow and are quick, in less than a minute
 # make curate RESULTS=results  a page to browse results and correct cells
 # make evaluate  what each method of segmentation and tracking is worth; CTC=path: on a folder of the Cell Tracking Challenge
 # make docs    a site of README.md and docs/, in site/; nothing in it is loaded from elsewhere
@@ -67,13 +67,14 @@ RESULTS ?= results
 curate: .venv/.done
 	@$(BIN)/python scripts/curate.py "$(RESULTS)"
 
-# The commit that results made with the image name, with + where files of the workflow are not as in it.
-COMMIT = $(shell git rev-parse HEAD 2>/dev/null)$(if $(shell git status --porcelain 2>/dev/null),+)
-IMAGE = build --file envs/Dockerfile --tag celltraces --build-arg COMMIT=$(COMMIT) .
+# The commit that results made with the image name, with + where what decides over results is not as in it.
+CHANGES = git status --porcelain -- Snakefile rules scripts config/schema.yaml pyproject.toml
+COMMIT = $(shell git rev-parse HEAD 2>/dev/null)$(if $(shell $(CHANGES) 2>/dev/null),+)
+IMAGE = build --file envs/Dockerfile --tag celltraces --build-arg COMMIT=$(COMMIT)
 
 container:
-	@if docker info >/dev/null 2>&1; then set -x; docker $(IMAGE); \
-	elif command -v podman >/dev/null; then set -x; podman $(IMAGE); \
+	@if docker info >/dev/null 2>&1; then set -x; docker $(IMAGE) .; \
+	elif command -v podman >/dev/null; then set -x; podman $(IMAGE) --ignorefile envs/Dockerfile.dockerignore .; \
 	elif command -v apptainer >/dev/null; then set -x; \
 		apptainer build --build-arg COMMIT=$(COMMIT) celltraces.sif envs/celltraces.def; \
 	else echo "No image was built: no Docker that runs, no Podman and no Apptainer is here." >&2; fi
@@ -113,7 +114,7 @@ test-slurm:
 
 torture:
 	CELLTRACES_KILLS=200 CELLTRACES_FUZZ=5000 $(DEV)/python -m pytest -s -m torture
-	CELLTRACES_FUZZ=5000 $(DEV)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m unit
+	CELLTRACES_FUZZ=5000 $(DEV)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "unit or slow"
 
 lint: demo/.done
 	$(DEV)/ruff check .

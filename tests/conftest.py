@@ -52,7 +52,7 @@ LEVELS = {
     """,
 }
 
-# Tests that take more than half a second of a processor in files of level `unit`: they are `slow`.
+# Tests that take about a second of a processor, all their cases together, in files of level `unit`: they are `slow`.
 SLOW = {
     "background": """
         backgrounds_are_found_to_a_count_over_the_whole_frame cells_get_no_light_from_the_skew_of_the_noise
@@ -60,48 +60,52 @@ SLOW = {
     """,
     "child_process": "the_answer_is_that_of_the_function",
     "config": "any_parameter_value_is_accepted_or_one_line_each",
+    "config_fuzz": "every_value_at_every_parameter",
     "coverage": "which_cells_lack_light_and_which_are_near_the_edge tiles_are_seen_by_their_edges",
     "curate": "mistakes_are_one_line the_command_prints_its_address_and_the_way_there_over_ssh",
     "curation": "the_cell_at_a_place_is_the_nearest_within_three_pixels",
-    "divisions": "simulated_movies",
+    "divisions": "simulated_movies what_is_no_division",
     "edits": """
         no_line_of_json_is_a_traceback replay_does_what_a_dictionary_does
         the_order_of_the_lines_does_not_matter_and_undo_gives_the_state_before
     """,
     "evaluation": "simulated_sets_hold_their_truth",
+    "exposure": "an_exposure_that_changes_and_stays what_is_no_changed_exposure",
     "fitting": "published_kinetics_come_back the_faster_of_two_rates_is_delta",
     "flat_field": """
         a_cell_that_crosses_the_field_keeps_its_light_by_a_picture
-        a_cell_that_crosses_the_field_keeps_its_light_by_estimate
-        frames_of_one_brightness_do_not_tell_the_offset vignetting_is_a_finding_above_a_tenth
-        without_an_offset_the_estimate_needs_no_changing_background
+        a_cell_that_crosses_the_field_keeps_its_light_by_estimate frames_of_one_brightness_do_not_tell_the_offset
+        vignetting_is_a_finding_above_a_tenth without_an_offset_the_estimate_needs_no_changing_background
     """,
     "formats_playnano": "memory_does_not_grow_with_the_movie",
-    "formats_pyme": "huffman_against_one_bit_after_the_other",
+    "formats_pyme": "bad_spools_end_in_one_line",
     "formats_tracks": "ome_tiff_comes_back",
     "house": "late_imports_are_late",
     "kinetics": "the_kernel_keeps_ten_digits_whatever_the_rates",
-    "movie_file": "czi_pixels_come_from_aicspylibczi_and_what_it_cannot_from_pylibczirw",
-    "pictures": "tables_without_rows_are_drawn traces_with_mean_and_spread",
-    "preview": "comparison_agrees_with_the_definitions",
-    "segmentation": """
-        logstd_gives_the_labels_of_the_plain_way_on_any_image
-        logstd_gives_the_labels_of_the_plain_way_on_tiny_images
+    "movie_file": """
+        czi_pixels_come_from_aicspylibczi_and_what_it_cannot_from_pylibczirw pixels_come_back
     """,
-    "shifts": "a_field_is_recovered_from_beads",
+    "pictures": "tables_without_rows_are_drawn traces_with_mean_and_spread",
+    "segmentation": """
+        logstd_gives_the_labels_of_the_plain_way logstd_gives_the_labels_of_the_plain_way_on_any_image
+        parameters_mean_what_they_mean_in_the_plain_way logstd_gives_the_labels_of_the_plain_way_on_tiny_images
+    """,
+    "report": "what_is_not_there_is_shown_and_not_raised",
+    "shifts": "a_field_is_recovered_from_beads pickles_only_on_request what_a_config_may_say_wrong",
     "simulate": "the_demo_scripts_find_our_modules_when_started_by_their_path",
     "stage_movement": """
         a_jump_by_the_distance_of_the_cells_is_found a_jump_is_found_whatever_its_size_and_direction
-        another_place_after_the_first_frame another_place_is_a_jump_without_a_size
-        dust_that_stays_hides_no_jump movies_with_few_cells
-        pictures_of_any_shape_give_the_displacement_they_have several_and_at_the_ends
+        another_place_after_the_first_frame another_place_is_a_jump_without_a_size dust_that_stays_hides_no_jump
+        movies_with_few_cells pictures_of_any_shape_give_the_displacement_they_have several_and_at_the_ends
     """,
     "stage_places": """
-        all_cells_keep_their_numbers_through_a_jump cells_that_drift_together_over_dust_that_stays
-        no_cell_of_a_grid_goes_on_as_its_neighbour tracked_labels_of_a_stage_that_stands_are_the_same_bytes
-        without_a_measurement_the_regions_tell_where_they_went
+        all_cells_keep_their_numbers_through_a_jump
+        no_cell_of_a_grid_goes_on_as_its_neighbour without_a_measurement_the_regions_tell_where_they_went
     """,
-    "tracking": "tracks_are_those_of_the_double_loop what_always_holds",
+    "tracking": """
+        each_cell_is_one_track_between_gaps_longer_than_allowed tracks_are_those_of_the_double_loop what_always_holds
+    """,
+    "zstacks": "a_plane_that_is_missing",
 }
 
 
@@ -117,6 +121,15 @@ def pytest_collection_modifyitems(items):
             level = level_of[item.path.name]
             item.add_marker("slow" if level == "unit" and is_slow(item) else level)
     items.sort(key=lambda item: level_of.get(item.path.name) == "unit")
+
+
+def pytest_ignore_collect(collection_path, config):
+    """Let `make test-fast` leave files unread that hold no unit test: what they import takes seconds."""
+    name = collection_path.stem.removeprefix("test_")
+    level = next((level for level, names in LEVELS.items() if name in names.split()), "unit")
+    if config.option.markexpr != "unit" or level == "unit" or collection_path.suffix != ".py":
+        return None
+    return "mark.unit" not in collection_path.read_text(encoding="utf-8") or None
 
 
 def is_slow(item):

@@ -132,13 +132,13 @@ def test_the_line():
     assert status(many, set(range(999)), 0, None, None).startswith("999/1000 99 %")
 
 
-@pytest.mark.parametrize("width", range(3, 80))
-def test_the_line_is_never_wider_than_the_terminal(width):
-    many = {number: Job("copy", ("a", str(number))) for number in range(12345)}
-    line = status(many, set(range(1000)), 13, 123456.0, width)
-    assert len(line) <= width
-    assert line.startswith("8 %"[:width]) or "8 %" in line
-    assert ("13 failed" in line) or width < 30
+def test_the_line_is_never_wider_than_the_terminal():
+    many = {number: Job("copy", ("a", str(number))) for number in range(1234)}
+    for width in range(3, 80):
+        line = status(many, set(range(100)), 13, 123456.0, width)
+        assert len(line) <= width
+        assert line.startswith("8 %"[:width]) or "8 %" in line
+        assert ("13 failed" in line) or width < 30
 
 
 def test_time_left_on_average_of_the_stages():
@@ -456,7 +456,7 @@ def test_logs_hold_the_first_and_last_of_long_lists():
         ("datasets: {}".encode("utf-16-le"), "", "save it as UTF-8"),
         (b"", "is empty", "a config has keys"),
         (b"- a\n", "holds a list", "a config has keys"),
-        (b"[" * 5000, "", "too deeply nested"),
+        (b"[" * 2000, "", "too deeply nested"),
     ],
 )
 def test_a_file_that_is_no_config(tmp_path, content, place, said):
