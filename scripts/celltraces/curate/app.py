@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ import numpy as np
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
-from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from celltraces.curate import browse, pixels, security
@@ -29,6 +29,7 @@ KINDS = {
     ".svg": "image/svg+xml",
 }
 AT_ONCE = 4  # questions that are answered at the same time: each may hold a frame in memory
+PIECE = 1 << 20  # bytes
 BYTES = "application/octet-stream"
 
 
@@ -138,23 +139,33 @@ def traces(results: Results, query: Mapping[str, str]) -> Response:
 
 
 def frame(results: Results, query: Mapping[str, str]) -> Response:
-    """(H, W) uint8 or uint16: the pixels of a channel in a frame."""
+    """(H, W) uint8 or uint16: the pixels of a channel in a frame, or with y0, x0, y1, x1 (half-open) of a part of it."""
     fov = results.fov(*fov_of(query))
     level = 1 if query.get("level") == "1" else 0
     path = browse.pixel_array(fov, query.get("channel", ""), level)
-    image = pixels.as_counts(results.reader.read(path, whole(query, "frame")))
-    pixel_bytes = memoryview(np.ascontiguousarray(image, image.dtype.newbyteorder("<"))).cast("B")
-    return Response(
-        pixel_bytes,
-        media_type=BYTES,
-        headers={"x-shape": f"{image.shape[0]},{image.shape[1]},{image.itemsize}"},
-    )
+    with results.reader.reading(path, whole(query, "frame")) as image:
+        if "y0" in query:
+            y0, x0, y1, x1 = (whole(query, name) for name in ("y0", "x0", "y1", "x1"))
+            image = image[y0:y1, x0:x1].copy()
+            if not image.size:
+                raise UserError("y0, x0, y1, x1: there are no such pixels in the frame")
+        image = pixels.as_counts(image)
+    shape = {"x-shape": f"{image.shape[0]},{image.shape[1]},{image.itemsize}", "content-length": str(image.nbytes)}
+    data = memoryview(np.ascontiguousarray(image, image.dtype.newbyteorder("<"))).cast("B")
+    return StreamingResponse(in_pieces(data), media_type=BYTES, headers=shape)
+
+
+async def in_pieces(data: memoryview) -> AsyncIterator[bytes]:
+    """Data piece by piece: of what is sent whole, the server would keep two more copies until all is sent."""
+    for start in range(0, len(data), PIECE):
+        yield bytes(data[start : start + PIECE])
 
 
 def labels(results: Results, query: Mapping[str, str]) -> Response:
     """(3, n) uint32: the runs of the labels in a frame, as `pixels.label_runs`."""
     fov = results.fov(*fov_of(query))
-    runs = pixels.label_runs(results.reader.read(label_array(fov), whole(query, "frame")))
+    with results.reader.reading(label_array(fov), whole(query, "frame")) as image:
+        runs = pixels.label_runs(image)
     return Response(runs.tobytes(), media_type=BYTES)
 
 

@@ -7,7 +7,7 @@ import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -18,6 +18,9 @@ from celltraces.errors import UserError
 from celltraces.features.filters import near_edge, on_border, too_short, why_left_out
 from celltraces.frames import coverage
 from celltraces.storage.cells import Get, get_array, open_store
+
+if TYPE_CHECKING:
+    import pyarrow
 
 BASE = {"fov", "cell", "frame", "good", "position_x", "position_y", "bbox_x0", "bbox_y0", "bbox_x1", "bbox_y1"}
 AREA_JUMP = 1.6  # factor between the areas of a cell in two frames above which it is named
@@ -231,13 +234,39 @@ def _read_table(path: Path) -> dict[str, np.ndarray]:
 
     try:
         table = csv.read_csv(path, csv.ReadOptions(use_threads=False))
-        columns = {name: table[name].to_numpy() for name in table.column_names}
+        columns = {name: _numbers(table[name]) for name in table.column_names}
         if not {"cell", "frame"} <= columns.keys():
             raise ValueError("it has no columns cell and frame")
+        for name in ("cell", "frame"):
+            if columns[name].dtype.kind != "f" or np.isnan(columns[name]).any():
+                raise ValueError(f"column {name} is to hold whole numbers")
         return columns
     except (ArrowException, OSError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise UserError(f"{path}: cannot be read as a table ({reason}); delete it and run again") from None
+
+
+def _numbers(column: pyarrow.ChunkedArray) -> np.ndarray:
+    """A column as float64, NaN where it is empty; of text or True and False an array of strings.
+
+    Not by pyarrow's own conversions, which import pandas: 50 MB and half a second.
+    """
+    import pyarrow
+
+    kinds = pyarrow.types
+    if kinds.is_null(column.type):
+        return np.full(len(column), np.nan)
+    if not (kinds.is_integer(column.type) or kinds.is_floating(column.type)):
+        return np.array([str(value) for value in column.to_pylist()])
+    parts = [np.zeros(0)]
+    for chunk in column.chunks:
+        there, data = chunk.buffers()
+        every = slice(chunk.offset, chunk.offset + len(chunk))
+        values = np.frombuffer(data, column.type.to_pandas_dtype())[every].astype(np.float64)
+        if there is not None:
+            values[np.unpackbits(np.frombuffer(there, np.uint8), bitorder="little")[every] == 0] = np.nan
+        parts.append(values)
+    return np.concatenate(parts)
 
 
 def _is_feature(name: str, values: np.ndarray) -> bool:

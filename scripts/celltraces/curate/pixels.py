@@ -6,8 +6,11 @@ them scaled to 8 bits, without the numbers. They are sent as runs of pixels, a f
 
 from __future__ import annotations
 
+import math
 import threading
 from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +22,8 @@ from celltraces.storage.frames import Frames, open_frames
 
 MOST_BYTES = 32 << 20  # of decoded frames kept
 MOST_OPEN = 64  # arrays whose index is kept
+LARGE = 16 << 20  # bytes of a frame from which on only one is in memory at a time
+RUN_ROWS = 512  # rows of labels that are looked at together
 
 
 class Reader:
@@ -29,6 +34,22 @@ class Reader:
         self._open: OrderedDict[Path, tuple[str, Frames]] = OrderedDict()
         self._images: OrderedDict[tuple[Path, str, int], np.ndarray] = OrderedDict()
         self._lock = threading.Lock()
+        self._large = threading.Lock()
+
+    @contextmanager
+    def reading(self, path: Path, frame: int) -> Iterator[np.ndarray]:
+        """A frame (H, W) of an array, as `read`, for as long as it is looked at: of large ones one at a time."""
+        frames = self.frames(path)
+        large = math.prod(frames.shape[1:]) * frames.dtype.itemsize >= LARGE
+        with self._large if large else nullcontext():
+            if large:
+                self._forget_images()
+            yield self.read(path, frame)
+
+    def _forget_images(self) -> None:
+        with self._lock:
+            self._images.clear()
+            self._bytes = 0
 
     def frames(self, path: Path) -> Frames:
         """An array as it is now: opened anew where a run replaced it. Raises UserError if absent or damaged."""
@@ -98,9 +119,15 @@ def label_runs(labels: np.ndarray) -> np.ndarray:
 
     start and end (half-open) count pixels of the flattened frame; no run goes on in the next row.
     """
+    parts = [_runs_of(labels[row : row + RUN_ROWS], row) for row in range(0, labels.shape[0], RUN_ROWS)]
+    return np.concatenate([np.zeros((3, 0), "<u4"), *parts], axis=1)
+
+
+def _runs_of(labels: np.ndarray, row: int) -> np.ndarray:
+    """The runs of some rows of labels, the first of which is `row`."""
     flat = labels.ravel()
     if not flat.size:
-        return np.zeros((3, 0), np.uint32)
+        return np.zeros((3, 0), "<u4")
     begins = np.empty(flat.size, bool)
     begins[0] = True
     np.not_equal(flat[1:], flat[:-1], out=begins[1:])
@@ -109,4 +136,5 @@ def label_runs(labels: np.ndarray) -> np.ndarray:
     ends = np.append(starts[1:], flat.size)
     values = flat[starts]
     cells = values > 0
-    return np.stack([starts[cells], ends[cells], values[cells]]).astype("<u4")
+    before = row * labels.shape[1]
+    return np.stack([starts[cells] + before, ends[cells] + before, values[cells]]).astype("<u4")

@@ -11,6 +11,8 @@ const pen = canvas.getContext("2d", { alpha: false });
 const NEAR = 3; // pixels on the screen or of the image, whichever is more: a click this near to a cell is on it
 const MOST_ZOOM = 24;
 const AHEAD = 3; // frames fetched before they are wanted
+const LARGE = 6e6; // pixels of a frame from which on only what is in sight of it is fetched
+const TILE = 512; // px: in steps of which it grows, so that not every movement of the view fetches anew
 const STEADY_MS = 300; // so long after the view was moved, frames that are played are painted ahead
 const view = { scale: 1, x: 0, y: 0, fitted: true };
 let moved = -Infinity; // when the view was moved last
@@ -76,6 +78,15 @@ function level() {
   return enough && view.scale <= finest && Math.max(state.fov.height, state.fov.width) > 700 ? 1 : 0;
 }
 
+/** The part of a large frame that a view shows; null for all of it. */
+function partIn({ x, y, scale }) {
+  const { height, width } = state.fov;
+  if (height * width < LARGE) return null;
+  const from = (start, length) => Math.max(0, Math.min(Math.floor(-start / scale / TILE) * TILE, length - 1));
+  const to = (start, extent, length) => Math.min(length, Math.max(1, Math.ceil((extent - start) / scale / TILE) * TILE));
+  return { y0: from(y, height), x0: from(x, width), y1: to(y, canvas.height, height), x1: to(x, canvas.width, width) };
+}
+
 /** Draw at the next moment at which the screen is renewed; many wishes are one drawing. */
 export function draw() {
   if (queued) return;
@@ -88,9 +99,10 @@ export function draw() {
 
 /** What is to be painted in a frame; `staged`: by a worker, all of it ahead of time, while nobody moves the view. */
 function scene(frame) {
-  const what = wanted(level());
-  const staged = state.playing && performance.now() - moved > STEADY_MS;
   const { x, y, scale } = viewIn(frame);
+  const finest = level();
+  const what = wanted(finest, finest === 0 ? partIn({ x, y, scale }) : null);
+  const staged = state.playing && performance.now() - moved > STEADY_MS;
   const { width, height } = canvas;
   const size = { height: what.height, width: what.width };
   const whole = { x: Math.round(x), y: Math.round(y), scale };
@@ -160,7 +172,8 @@ function fetchNow(what, frame) {
 function fetchAhead() {
   if (frames.pending() > 4) return;
   const { frame: now, fov, playing } = state;
-  const steps = playing ? [1, 2, 3, 4, 5, 6] : Array.from({ length: AHEAD }, (_, at) => [at + 1, -at - 1]).flat();
+  const ahead = scene(now).part ? 1 : AHEAD; // the server has to read all of a large frame to give a part
+  const steps = playing ? [1, 2, 3, 4, 5, 6] : Array.from({ length: ahead }, (_, at) => [at + 1, -at - 1]).flat();
   const inside = (frame) => frame >= 0 && frame < fov.frames;
   const coming = playing ? steps.map((step) => (now + step) % fov.frames) : steps.map((step) => now + step).filter(inside);
   coming.forEach((frame) => fetch(scene(frame), frame).catch(() => {})); // a damaged frame is told of when it is looked at

@@ -2,7 +2,7 @@
 
 import { ask, useToken } from "./ask.js";
 import { outlines } from "./outline.js";
-import { drawOutlines, EMPTY, SHARP } from "./paint.js";
+import { drawOutlines, EMPTY, placeOf, SHARP } from "./paint.js";
 import { word } from "./lines.js";
 
 const MOST_BYTES = 48 * 2 ** 20; // of pixels as they came, so that a change of contrast asks for nothing
@@ -94,9 +94,9 @@ function places(begin, end, start, scale, length) {
 }
 
 /** An image as a view of it shows it: pixels of `area`, which is the part of the canvas that it covers. */
-function resample({ values, width, height }, { left, right, top, bottom }, view, scale) {
-  const columns = places(left, right, view.x, scale, width);
-  const rows = places(top, bottom, view.y, scale, height);
+function resample({ values, width, height }, { left, right, top, bottom }, { x, y }, scale) {
+  const columns = places(left, right, x, scale, width);
+  const rows = places(top, bottom, y, scale, height);
   const result = new values.constructor((right - left) * (bottom - top));
   const [next, below] = [width > 1 ? 1 : 0, height > 1 ? width : 0];
   let place = 0;
@@ -117,26 +117,27 @@ function resample({ values, width, height }, { left, right, top, bottom }, view,
 const sum = (numbers) => numbers.reduce((total, number) => total + number, 0);
 
 /** Channels of a frame that are of one size. */
-async function layersOf({ place, version, level, frame, layers }) {
-  const images = await Promise.all(layers.map(({ name }) => pixels({ ...place, channel: name, level, frame }, version)));
+async function layersOf({ place, version, level, part, frame, layers }) {
+  const images = await Promise.all(layers.map(({ name }) => pixels({ ...place, ...part, channel: name, level, frame }, version)));
   return images.filter(({ height, width }) => height === images[0].height && width === images[0].width);
 }
 
 /** A frame as the canvas shows it, all but the number of the chosen cell. */
-function stage(images, labels, { canvas: { width, height }, layers, view, unit, size, looks }) {
+function stage(images, labels, { canvas: { width, height }, layers, view, unit, part, size, looks }) {
   const image = new ImageData(width, height);
   const words = new Uint32Array(image.data.buffer);
   words.fill(word(EMPTY));
   const inside = (value, most) => Math.min(Math.max(Math.round(value), 0), most);
+  const covered = placeOf(part, size, view);
   const area = {
-    left: inside(view.x, width),
-    right: inside(view.x + view.scale * size.width, width),
-    top: inside(view.y, height),
-    bottom: inside(view.y + view.scale * size.height, height),
+    left: inside(covered.x, width),
+    right: inside(covered.x + covered.width, width),
+    top: inside(covered.y, height),
+    bottom: inside(covered.y + covered.height, height),
   };
   if (images.length && area.left < area.right && area.top < area.bottom) {
-    const scale = view.scale * (size.width / images[0].width);
-    const seen = compose(images.map((one) => resample(one, area, view, scale)), layers);
+    const scale = covered.width / images[0].width;
+    const seen = compose(images.map((one) => resample(one, area, covered, scale)), layers);
     const pixels = new Uint32Array(seen.data.buffer);
     for (let y = area.top; y < area.bottom; y++) {
       const row = (y - area.top) * seen.width;
