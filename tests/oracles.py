@@ -98,10 +98,11 @@ def logstd_labels(
     erode = [ndimage.binary_erosion] * morph_iterations
     mask = _continued(mask, dilate + erode, disk)
     mask = morphology.remove_small_objects(mask, max_size=min_object_size - 1, connectivity=1)
-    mask = ndimage.binary_fill_holes(mask)
-    mask = _continued(mask, erode + dilate, disk)
+    filled = ndimage.binary_fill_holes(mask)
+    mask = _continued(filled, erode + dilate, disk)
     if logstd_outline == "cell":
         sizes = (morph_size // 2, morph_iterations, min_object_size)
+        mask = _regrown(mask, filled, image.astype(np.float64), std, limit, *sizes)
         mask = _on_cells(mask, image.astype(np.float64), std, limit, *sizes, max_object_size)
     labels = measure.label(mask, connectivity=1)
     area = np.bincount(labels.ravel())
@@ -113,6 +114,31 @@ def _on_cells(mask, image, std, limit, radius, iterations, min_size, max_size):
     """The rules in the docstrings of `celltraces.segmentation.outline`, region by region."""
     mask = _come_apart(mask, std, limit, radius, iterations, min_size, max_size)
     return _refine(mask, image, std, limit, radius, iterations)
+
+
+def _regrown(mask, filled, image, std, limit, radius, iterations, min_size):
+    labels = measure.label(mask, connectivity=1)
+    side = 2 * radius * iterations + 1
+    disk = np.zeros((side, side), bool)
+    disk[side // 2, side // 2] = True
+    for _ in range(iterations):
+        disk = ndimage.binary_dilation(disk, morphology.disk(radius))
+    weak = np.zeros(mask.shape, bool)
+    for label in range(1, labels.max() + 1):
+        region = labels == label
+        rms = math.sqrt(np.mean(np.exp(std[region]) ** 2))
+        if min_size <= region.sum() <= 1.5 * disk.sum() and rms <= 2 * math.exp(limit):
+            weak |= region
+    free = filled & ~ndimage.binary_dilation(mask & ~weak)
+    pieces = measure.label(weak | free & ndimage.maximum_filter(weak, 2 * radius + 1), connectivity=1)
+    result = mask.copy()
+    for number in range(1, pieces.max() + 1):
+        piece = pieces == number
+        new = image[piece & ~weak]
+        alone = np.unique(labels[weak & piece]).size == 1
+        if alone and new.size and new.mean() - image[piece & weak].mean() <= 2 * math.exp(limit):
+            result |= piece
+    return result
 
 
 def _refine(mask, image, std, limit, radius, iterations):

@@ -79,11 +79,12 @@ def segment_frame(
     mask = morph(mask, bit_morphology.dilate, bit_morphology.erode, morph_size, morph_iterations, uncovered)
     found = components(mask)
     mask = remove_small(mask, found, min_object_size)
-    mask = fill_holes(mask) if uncovered is None else fill_holes_of(mask, uncovered)
-    mask = morph(mask, bit_morphology.erode, bit_morphology.dilate, morph_size, morph_iterations, uncovered)
+    filled = fill_holes(mask) if uncovered is None else fill_holes_of(mask, uncovered)
+    mask = morph(filled, bit_morphology.erode, bit_morphology.dilate, morph_size, morph_iterations, uncovered)
     if logstd_outline == "cell":
         objects = outline.on_cells(
             mask,
+            filled,
             image,
             spread,
             logstd_window_size,

@@ -5,6 +5,9 @@ regions end outside the halos. A cell ends where its dark body meets the halo, a
 (STD) is highest. So of the outermost pixels of a region those are kept that come near to the highest STD in it and
 are not on the bright side of the edge. The core of a region is always kept, so that no cell is lost.
 
+A cell that hardly stands out of the background has the opposite trouble: the opening leaves little more of it than a
+disk. It gets back what lies beside that.
+
 Regions of more than `max_object_size` pixels are cells that have run together, and would be dropped: in them
 the threshold is raised until they come apart, and the parts grow back towards each other.
 """
@@ -29,6 +32,8 @@ BRIGHTER = (
 )
 HALO = 0.25  # STDs of the edge: a layer so much above what is outside the region is halo
 HALO_PIXEL, BODY = 1.0, 0.5  # STDs of the edge, darkness of the body: one pixel is halo that is above their difference
+WEAK = 2.0  # STDs of the limit: a region with no higher STD hardly stands out, and what is no brighter may be of it
+NARROW = 1.5  # times the area of the opening's disk: the opening may have taken much of a region that is no larger
 CLOSE, OPEN = 2, 1  # times, where morph_iterations is not less
 PIECE = 4  # pieces of a region are kept that are at least the fourth part of the largest
 RAISE, RAISES = 0.5, 6  # log-STD, number
@@ -40,6 +45,7 @@ GROWTH = 12  # half px: by how much parts grow
 
 def on_cells(
     mask: np.ndarray,
+    filled: np.ndarray,
     image: np.ndarray,
     spread: np.ndarray,
     window: int,
@@ -53,16 +59,64 @@ def on_cells(
 ) -> Components:
     """The regions of `mask` drawn in to the cells; those larger than `max_size` are divided if they come apart.
 
-    mask: (H, W) uint8 0/1, 4-connected regions. image: (H, W) integers of up to 16 bits. spread: what
-    `local_variance.n2_variance` gave for it with `window`. limit: log-STD above which a pixel was foreground.
-    Returns the objects, all within `mask`; those with area 0 are none.
+    mask: (H, W) uint8 0/1, 4-connected regions. filled: the same before it was opened. image: (H, W) integers of up to
+    16 bits. spread: what `local_variance.n2_variance` gave for it with `window`. limit: log-STD above which a pixel was
+    foreground. Returns the objects, all within `filled`; those with area 0 are none.
     """
     settings = (window, limit, morph_size, morph_iterations)
-    regions = components(mask)
+    opened, regions = mask, components(mask)
+    mask = regrown(mask, regions, filled, image, spread, *settings, min_size)
     if regions.area.max() > max_size:
         mask = come_apart(mask, regions, spread, *settings, min_size, max_size)
+    if mask is not opened:
         regions = components(mask)
     return refine(mask, regions, image, spread, *settings, uncovered)
+
+
+def regrown(
+    mask: np.ndarray,
+    regions: Components,
+    filled: np.ndarray,
+    image: np.ndarray,
+    spread: np.ndarray,
+    window: int,
+    limit: float,
+    morph_size: int,
+    morph_iterations: int,
+    min_size: int,
+) -> np.ndarray:
+    """`mask` with what the opening took from beside small regions that hardly stand out of the background.
+
+    These are regions of `min_size` pixels or more, but of no more than 1.5 times the area of the opening's disk, whose
+    STD (root mean square) is no more than twice that which `limit` stands for. They get the pixels of `filled` within
+    half of `morph_size` px, in rows and columns, that are connected to them and touch no other region; none where two
+    of them would run together, or where these pixels are brighter than the region, on average, by more than twice that
+    STD: they lie beside a dark cell. Returns `mask` itself if there are no such regions.
+    """
+    pixels, owner, area = regions
+    narrow = (area >= min_size) & (area <= NARROW * bit_morphology.disk_area(morph_size // 2, morph_iterations))
+    at = np.flatnonzero(narrow[owner])
+    at, of = pixels[at], owner[at]
+    std = np.sqrt(np.bincount(of, spread.ravel()[at], area.size) / np.maximum(area, 1)) / window**2
+    weak = (std <= WEAK * math.exp(limit))[of]
+    at, of = at[weak], of[weak]
+    if not at.size:
+        return mask
+    small = np.zeros_like(mask)
+    small.ravel()[at] = 1
+    others = cv2.dilate(mask - small, cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3)))
+    near = cv2.dilate(small, np.ones((morph_size, morph_size), np.uint8))
+    wider, piece, size = components(small | near & filled & ~others)
+    piece_of = np.zeros(area.size, np.int64)  # of each region
+    piece_of[of] = piece[np.searchsorted(wider, at)]
+    alone = np.bincount(piece_of, minlength=size.size) == 1
+    counts = image.ravel()
+    new = np.flatnonzero(small.ravel()[wider] == 0)
+    before, after = _means_of(piece_of[of], counts[at], size.size), _means_of(piece[new], counts[wider[new]], size.size)
+    take = alone & (after - before <= WEAK * math.exp(limit))
+    grown = mask.copy()
+    grown.ravel()[wider[take[piece]]] = 1
+    return grown
 
 
 def refine(
@@ -132,6 +186,11 @@ def refine(
     refined = fill_holes(refined) if uncovered is None else fill_holes_of(refined, uncovered)
     refined = morph(refined, bit_morphology.erode, bit_morphology.dilate, morph_size, open_, uncovered) & mask
     return _without_crumbs(refined, regions)
+
+
+def _means_of(group: np.ndarray, values: np.ndarray, n: int) -> np.ndarray:
+    """(n,) means of the values of each group's pixels; 0 where there are none."""
+    return np.bincount(group, values, n) / np.maximum(np.bincount(group, minlength=n), 1)
 
 
 def _means(layer: np.ndarray, values: np.ndarray, count: np.ndarray) -> np.ndarray:
