@@ -20,7 +20,7 @@ from celltraces.storage.frames import Frames, open_frames
 KEPT = (255, 190, 0)  # outlines of cells that are in the traces; those of others are dark
 PC_LEVELS, FL_LEVEL = (0.5, 99.7), 99.8  # percentiles of the shown pixels; light is black at 0
 BROAD = 12  # px: cells at least as wide get an outline of two pixels
-NUMBER = 9  # px: height of numbers on a thumbnail
+NUMBER = 11  # px: height of numbers on a thumbnail
 TILES_OF_BAR = 2  # the bar of a film strip is that of a picture as wide as so many tiles, or it would be too short
 NOT_THERE = 96  # grey of a plane that the file does not hold
 

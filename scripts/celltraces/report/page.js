@@ -204,11 +204,12 @@ function start(report) {
     const cell = report.cells[chosen.cell];
     const times = report.times(cell);
     const film = element("film");
-    film.querySelectorAll("img").forEach((image) => URL.revokeObjectURL(image.src));
     const strip = make("div", "", { class: "strip" });
     const rows = make("div", "", { class: "rows" });
     rows.append(...report.channels.map((channel) => make("span", channel, { title: channel })));
     const image = make("img", "", { src: report.picture(cell.strip), alt: `Film strip of ${named(cell)}` });
+    // Not before: an image whose address is gone while it loads is an error, also if another has taken its place.
+    ["load", "error"].forEach((end) => image.addEventListener(end, () => URL.revokeObjectURL(image.src)));
     const under = make("div", "", { class: "times" });
     const label = (frame) => (times[frame] === undefined || Number.isNaN(times[frame]) ? `#${frame}` : shown(Number(times[frame].toFixed(1))));
     under.append(...cell.frames.map((frame) => make("span", label(frame), { title: `frame ${frame}` })));
