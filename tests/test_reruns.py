@@ -306,14 +306,13 @@ def test_tables_over_all_datasets_hold_what_those_of_the_datasets_hold(two):
         ({"samples": [SAMPLES[0], {"name": "c", "fovs": {"small": 1}}]}, {"merge", "fit", "tidy"} | REPORT | JOINED),
         ({"samples": SAMPLES[:1]}, {"tidy"} | REPORT | {"join_traces", "compare_samples"}),
         ({"fits": []}, {"join_tables", "compare_samples"} | RECORD),
-        ({"report": {"size_mb": 6}}, REPORT | {"compare_samples"}),
         ({"datasets": ...}, set()),
         (
             {"fovs": {"small": 0, "more": 0}, "samples": SAMPLES[:1]},
             {"qc", "tidy"} | RECORD | {"join_traces", "compare_samples"},
         ),
     ],
-    ids=["another name", "one sample less", "no fits", "size of the page", "another order", "a FOV less"],
+    ids=["another name", "one sample less", "no fits", "another order", "a FOV less"],
 )
 def test_a_change_of_samples_reruns_tables_alone(two, changes, rules):
     if changes.get("datasets") is ...:
