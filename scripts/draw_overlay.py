@@ -45,7 +45,7 @@ def main(
         [open_frames(Path(path)) for path in fl],
         kept,
         {cell: LETTERS[kind] for cell, kind in kinds.items()},
-        [words for kind, words in legend_of(min_frames, border_margin).items() if kind in kinds.values()],
+        legend_of(set(kinds.values()), min_frames, border_margin),
         Path(output),
         times_min=scales["times_min"],
         pixel_size_um=scales["pixel_size_um"],

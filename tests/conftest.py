@@ -27,7 +27,7 @@ PYTHON = ROOT / ".venv/bin/python"
 # The level of the tests in tests/test_NAME.py, unless a mark on one says otherwise; pyproject.toml says what each is.
 LEVELS = {
     "unit": """
-        background bit_morphology child_process code_digest comparison config config_fuzz coverage crop curate curation
+        background bit_morphology cell_list child_process code_digest comparison config config_fuzz coverage crop curate curation
         divisions docs edits environment evaluation exposure features fitting flat_field foreign_arrays
         formats_deepcell formats_playnano formats_pyama formats_pyme formats_tracks future_dates house images
         kinetics left_out levels lif lock merge messages methods missing movie_file nd2_internals ndtiff
@@ -36,7 +36,7 @@ LEVELS = {
         versions zstacks
     """,
     "slow": """
-        benchmarks curation_page learned
+        benchmarks curation_page learned report_page
     """,
     "workflow": """
         bad_input commands crash fit_workflow formats_corrections inputs_workflow isolation leftovers module

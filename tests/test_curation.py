@@ -395,7 +395,7 @@ def test_decisions_survive_another_segmentation(movies, tmp_path):
     curation.write_text("dataset,fov,cell,good\n" + "".join(f"small,0,{cell},no\n" for cell in cells[:-1]))
     user = curation.read_bytes()
     planned = checkout.run(None, "-n")
-    assert set(planned.jobs) == {"apply_curation", "merge", "tidy", "write_report"}
+    assert set(planned.jobs) == {"apply_curation", "digest", "merge", "tidy", "write_report"}
     for arguments in (["--summary"], ["--list-changes", "params"], ["--lint"]):
         assert checkout.run(None, *arguments).code == 0
     assert not (tmp_path / "results/curation_places").exists()
@@ -422,7 +422,7 @@ def test_decisions_survive_another_segmentation(movies, tmp_path):
     assert checkout.run(None, "verify").code == 0
     curation.unlink()
     outcome = checkout.run(None)
-    assert set(outcome.jobs) == {"merge", "tidy", "write_report"}
+    assert set(outcome.jobs) == {"digest", "merge", "tidy", "write_report"}
     assert not (folder / "fov_000/small_fov_000_decisions.csv").exists()
     assert not list((tmp_path / "results/curation_places").rglob("*.csv"))
     assert checkout.run(None, "verify").code == 0
@@ -432,7 +432,7 @@ def test_decisions_survive_another_segmentation(movies, tmp_path):
     table = pd.read_csv(folder / "fov_000/small_fov_000_traces.csv")
     table.assign(good=table.good & (table.cell != cells[0])).to_csv(inspected, index=False)
     outcome = checkout.run(None)
-    assert set(outcome.jobs) == {"apply_curation", "merge", "tidy", "write_report"}
+    assert set(outcome.jobs) == {"apply_curation", "digest", "merge", "tidy", "write_report"}
     assert set(pd.read_csv(tidy).cell) == set(cells[1:])
     ahead = time.time() + 1e6
     os.utime(inspected, (ahead, ahead))

@@ -732,7 +732,7 @@ def content(results):
 
 
 DESCENT = ["parent", "division_frame"]
-MARKS = {"apply_curation", "extract_taken_in", "list_edits", "merge", "tidy", "write_report"}
+MARKS = {"apply_curation", "extract_taken_in", "list_edits", "digest", "merge", "tidy", "write_report"}
 TRACKS = {"apply_edits", "cache_edited", "index_edited", "crop", "extract", "digest", "qc"}
 
 

@@ -94,7 +94,7 @@ def test_the_tidy_table_says_the_same_as_csv_and_parquet(movies, tmp_path):
     curation = tmp_path / "results/curation.csv"
     curation.write_text(f"dataset,fov,cell,good,note\nsmall,0,{cell},no,dead\n")
     outcome = checkout.run(None)
-    assert set(outcome.jobs) == {"apply_curation", "merge", "tidy", "write_report"}
+    assert set(outcome.jobs) == {"apply_curation", "digest", "merge", "tidy", "write_report"}
     for name, value in (("small_traces.csv", "frame"), ("b_area_ch_0.csv", "value")):
         left = pd.read_csv(folder / name, comment="#")
         assert not ((left.fov == 0) & (left.cell == cell)).any()
@@ -103,10 +103,10 @@ def test_the_tidy_table_says_the_same_as_csv_and_parquet(movies, tmp_path):
     inspected = folder / "fov_001/small_fov_001_traces_inspected.csv"
     pd.read_csv(folder / "fov_001/small_fov_001_traces.csv").assign(good=False).to_csv(inspected, index=False)
     outcome = checkout.run(None)
-    assert set(outcome.jobs) == {"apply_curation", "merge", "tidy", "write_report"}
+    assert set(outcome.jobs) == {"apply_curation", "digest", "merge", "tidy", "write_report"}
     assert set(pd.read_csv(folder / "small_traces.csv").fov) == {0}
     inspected.unlink()
-    assert set(checkout.run(None).jobs) == {"merge", "tidy", "write_report"}
+    assert set(checkout.run(None).jobs) == {"digest", "merge", "tidy", "write_report"}
     assert (folder / "b_area_ch_0.csv").read_bytes() == before
 
 

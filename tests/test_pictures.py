@@ -17,10 +17,12 @@ from hypothesis.extra import numpy as hnp
 from PIL import Image
 from skimage.segmentation import find_boundaries
 
+import crop_cells
 import draw_overlay
 import draw_plots
 from celltraces.config.read_config import complete
 from celltraces.errors import UserError
+from celltraces.labels import lineage
 from celltraces.pictures import draw, legend, movie
 from celltraces.pictures.plots import count_plot, distribution_plot, save, trace_plot
 from celltraces.storage.codecs import LABELS, PIXELS
@@ -259,7 +261,7 @@ def test_the_movie_shows_each_cell_in_its_colour(finished, experiment, fov):
         for cell in np.unique(labels[labels > 0]).tolist():
             colour = draw.cell_colours([cell])[0] if cell in kept else draw.OTHER
             mine = frame[border & (labels == cell)]
-            # Numbers, the time and the bar may lie on a part of an outline.
+            # Numbers, the time, the bar and the legend may lie on a part of an outline.
             assert (np.abs(mine.astype(int) - colour).sum(axis=1) <= 6).mean() > 0.6, (at, cell)
 
 
@@ -272,10 +274,14 @@ def test_missing_frames_and_unknown_pixel_size(tmp_path, caplog):
     with writing(tmp_path / "seg", frames.shape, np.uint16, LABELS) as put:
         list(map(put, np.zeros_like(frames)))
     (tmp_path / "a_traces.csv").write_text("fov,cell,frame,good\n")
+    crop_cells.write_cells(open_frames(tmp_path / "seg"), [], tmp_path / "cells.zarr", crop_padding=1)
+    lineage.write_lineage(tmp_path / "lineage.csv", 0, {}, [])
     names = [str(tmp_path / name) for name in ("pc", "seg")]
     scales = {"times_min": [0, 5, 10], "pixel_size_um": None}
     output = tmp_path / "a.gif"
-    wanted = {"decisions": [], "scales": scales, "movie_width": 200, "movie_speed": 5}
+    wanted = {"decisions": [], "scales": scales, "movie_width": 200, "movie_speed": 5, "channel": 0}
+    wanted |= {"cells": str(tmp_path / "cells.zarr"), "lineage_table": str(tmp_path / "lineage.csv")}
+    wanted |= {"min_frames": 1, "border_margin": 0}
     draw_overlay.main(*names, [], str(tmp_path / "a_traces.csv"), str(output), **wanted)
     shown = decoded(output)
     assert [(frame == 255).all(axis=-1).any() for frame in shown] == [True] * 3  # time, and "not in the file"
@@ -330,44 +336,76 @@ def test_a_run_draws_nothing(finished):
 def table(n_cells=5, n_frames=6, fov=0):
     rng = np.random.default_rng(fov)
     rows = [(fov, cell, frame, frame / 6, rng.uniform(1, 9)) for cell in range(n_cells) for frame in range(n_frames)]
-    return pd.DataFrame(rows, columns=["fov", "cell", "frame", "hours", "area_ch_0"]).astype(
-        {"hours": float, "area_ch_0": float}
+    return pd.DataFrame(rows, columns=["fov", "cell", "frame", "time", "area_ch_0"]).astype(
+        {"time": float, "area_ch_0": float}
     )
 
 
 def test_traces_with_mean_and_spread():
     tables = {"a": table(), "b": table(3, fov=2), "few": table(2), "none": table(0)}
-    figure = trace_plot(tables, "area_ch_0", "area")
+    tracked = {"a": 1234, "b": 3, "few": 2, "none": 1}
+    figure = trace_plot(tables, "area_ch_0", "area", tracked, "h")
     for panel, (name, data) in zip(figure.axes, tables.items(), strict=True):
-        lines, mean = panel.get_lines()
+        lines, median, mean = panel.get_lines()
         values = lines.get_ydata()
         np.testing.assert_array_equal(values[~np.isnan(values)], data["area_ch_0"])
         expected = data.pivot(index="frame", columns="cell", values="area_ch_0").to_numpy()
         if name in ("a", "b"):
             np.testing.assert_allclose(mean.get_ydata(), np.mean(expected, axis=1))
+            np.testing.assert_allclose(median.get_ydata(), np.median(expected, axis=1))
             np.testing.assert_allclose(mean.get_xdata(), np.arange(6) / 6)
             band = panel.collections[0].get_paths()[0].vertices[:, 1]
-            assert band.max() == pytest.approx((expected.mean(axis=1) + expected.std(axis=1, ddof=1)).max())
+            assert band.max() == pytest.approx(np.quantile(expected, 0.9, axis=1).max())
+            assert band.min() == pytest.approx(np.quantile(expected, 0.1, axis=1).min())
         else:
             assert not len(mean.get_ydata())
-        assert panel.get_title() == f"{name} (n = {data['cell'].nunique()})"
+        assert panel.get_title() == f"{name}: {data['cell'].nunique()} of {tracked[name]:,} cells"
+    (key,) = figure.legends
+    assert [text.get_text() for text in key.get_texts()] == ["10 to 90 % of the cells", "median", "mean"]
 
 
 def test_distributions_are_of_means_over_time():
     tables = {"a": table(20), "b": table(4, fov=1)}
-    figure = distribution_plot(tables, {"area_ch_0": "area"})
+    figure = distribution_plot(tables, {"area_ch_0": "area"}, {"a": 30, "b": 4})
     points = [line.get_ydata() for line in figure.axes[0].get_lines()]
     for at, data in enumerate(tables.values()):
         means = data.groupby("cell")["area_ch_0"].mean()
         np.testing.assert_allclose(points[2 * at], means)
         np.testing.assert_allclose(points[2 * at + 1], means.median())
+        whisker, quartiles = (
+            figure.axes[0].collections[3 * at + which].get_segments()[0][:, 1] for which in (1, 2)
+        )  # after the violin
+        np.testing.assert_allclose(whisker, means.quantile([0.1, 0.9]), rtol=1e-5)
+        np.testing.assert_allclose(quartiles, means.quantile([0.25, 0.75]), rtol=1e-5)
+    labels = [label.get_text() for label in figure.axes[0].get_xticklabels()]
+    assert labels == ["a\n20 of\n30 cells", "b\n4 of\n4 cells"]
+
+
+@pytest.mark.parametrize(
+    ("column", "pixel_size_um", "label", "scale"),
+    [
+        ("area_ch_0", None, "P: area (px)", 1),
+        ("area_ch_0", 0.5, "P: area (µm²)", 0.25),
+        ("perimeter_ch_0", 0.5, "P: perimeter (µm)", 0.5),
+        ("perimeter_ch_0", None, "P: perimeter (px)", 1),
+        ("intensity_mean_ch_1", 0.5, "G: intensity mean (counts)", 1),
+        ("particle_num_ch_1", 0.5, "G: particle num (spots)", 1),
+        ("aspect_ratio_ch_0", 0.5, "P: aspect ratio", 1),
+    ],
+)
+def test_features_have_units_and_are_scaled_to_them(column, pixel_size_um, label, scale):
+    assert legend.label_of(column, {"0": "P", "1": "G"}, pixel_size_um) == label
+    assert legend.scale_of(column, pixel_size_um) == scale
+    table = pd.DataFrame({"fov": [0], "cell": [1], "frame": [2], "time_min": [90.0], column: [8.0]})
+    typed = draw_plots.typed(table, {column: scale}, 60)
+    assert typed[["time", column]].to_numpy().tolist() == [[1.5, 8.0 * scale]]
 
 
 @pytest.mark.workflow
 def test_cells_are_counted_by_fov_and_frame(finished):
     counts = draw_plots.count_cells(np.array([[1, 1, 0], [1, 0, 0]], bool), 4, [0, 30, 60])
-    assert counts.to_dict("list") == {"hours": [0, 0.5, 1], "fov": [4] * 3, "cells": [2, 1, 0]}
-    figure = count_plot({"x": pd.concat([counts, counts.assign(fov=7, cells=9)])})
+    assert counts.to_dict("list") == {"time": [0, 30, 60], "fov": [4] * 3, "cells": [2, 1, 0]}
+    figure = count_plot({"x": pd.concat([counts, counts.assign(fov=7, cells=9)])}, "min")
     assert [line.get_ydata().tolist() for line in figure.axes[0].get_lines()] == [[2, 1, 0], [9, 9, 9]]
 
 
@@ -377,10 +415,12 @@ def test_many_samples_and_fovs_have_a_colour_each():
 
 
 def test_tables_without_rows_are_drawn(tmp_path):
-    empty = draw_plots.typed(pd.DataFrame([], columns=["fov", "cell", "frame", "time_min", "area_ch_0"]), ["area_ch_0"])
+    empty = draw_plots.typed(
+        pd.DataFrame([], columns=["fov", "cell", "frame", "time_min", "area_ch_0"]), {"area_ch_0": 1}, 60
+    )
     for figure in (
-        trace_plot({"a": empty}, "area_ch_0", "area"),
-        distribution_plot({"a": empty}, {"area_ch_0": "area"}),
+        trace_plot({"a": empty}, "area_ch_0", "area", {"a": 0}, "h"),
+        distribution_plot({"a": empty}, {"area_ch_0": "area"}, {"a": 0}),
     ):
         save(figure, tmp_path / "a")
     assert np.ptp(cv2.imread(str(tmp_path / "a.png"))) == 255

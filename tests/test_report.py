@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import yaml
-from browser import CHROMIUM, new_page
+from browser import CHROMIUM, expect, new_page
 from conftest import Checkout, small_config
 from hypothesis import given
 from hypothesis import strategies as st
@@ -26,6 +26,8 @@ import crop_cells
 import digest_fov
 import digest_images
 import write_report
+from celltraces import paths
+from celltraces.features.cell_list import KINDS
 from celltraces.labels import left_out, lineage
 from celltraces.pictures import web
 from celltraces.report import digest, fov_digest, page
@@ -156,7 +158,7 @@ def two_cells(tmp_path):
     tracked = write_array(tmp_path / "seg_tracked_ch_0/0", labels, LABELS)
     crop_cells.write_cells(tracked, list(arrays.values()), tmp_path / "cells.zarr", crop_padding=5)
     rows = [f"0,3,{frame},True,{50 * 600}" for frame in range(6)]
-    (tmp_path / "traces.csv").write_text("\n".join(["fov,cell,frame,good,total", *rows]) + "\n")
+    (tmp_path / f"d_fov_000{paths.TRACES}").write_text("\n".join(["fov,cell,frame,good,total", *rows]) + "\n")
     rejected = np.zeros(labels.shape[1:], np.uint8)
     rejected[4:16, 60:90], rejected[66:76, 4:20] = left_out.TOO_LARGE, left_out.TOO_SMALL
     with writing(
@@ -172,13 +174,19 @@ def two_cells(tmp_path):
         for frame in labels:
             append(frame)
     lineage.write_lineage(tmp_path / "lineage.csv", 0, {3: (0, 5), 9: (2, 5)}, [])
-    files = fov_digest.make_digest(
-        tmp_path / "cells.zarr",
-        tmp_path / "traces.csv",
-        arrays["pc_ch_0"].path,
-        tracked.path,
-        tmp_path / "seg_labeled_ch_0/0",
-        tmp_path / "lineage.csv",
+    return digest_of_two_cells(tmp_path), labels
+
+
+def digest_of_two_cells(folder, decisions=(), pixel_size_um=None):
+    return fov_digest.make_digest(
+        folder / "cells.zarr",
+        folder / f"d_fov_000{paths.TRACES}",
+        folder / "pc_ch_0/0",
+        folder / "seg_tracked_ch_0/0",
+        folder / "seg_labeled_ch_0/0",
+        folder / "lineage.csv",
+        list(decisions),
+        pixel_size_um=pixel_size_um,
         pc=0,
         fl=[1],
         column="total",
@@ -189,17 +197,15 @@ def two_cells(tmp_path):
         crop_frames=3,
         crop_width=40,
     )
-    return files, labels
 
 
 def test_a_digest_counts_what_the_filters_leave_out(two_cells):
     known = json.loads(two_cells[0][digest.DIGEST])
-    assert {key: known[key] for key in ("tracked", "kept", "short", "border", "both")} == {
+    assert {key: known[key] for key in ("tracked", "kept", *KINDS, "taken_in")} == {
+        **dict.fromkeys(("border", "both", "refused", "taken_in"), 0),
         "tracked": 2,
         "kept": 1,
         "short": 1,
-        "border": 0,
-        "both": 0,
     }
     assert known["tracked_by_frame"] == [1, 1, 2, 2, 2, 2]
     assert known["kept_by_frame"] == [1] * 6
@@ -207,6 +213,45 @@ def test_a_digest_counts_what_the_filters_leave_out(two_cells):
     assert known["cells"][0]["frames"] == [0, 2, 5]
     for name, size in [("thumbnail.webp", known["bytes"]), ("cell_3.webp", known["cells"][0]["bytes"])]:
         assert len(two_cells[0][name]) == size
+
+
+def test_a_digest_follows_what_a_person_decided(two_cells, tmp_path):
+    """Cell 3, which the filters keep, is refused; cell 9, which is in too few frames, is taken in."""
+    decisions, taken_in = (tmp_path / f"d_fov_000{end}" for end in (paths.DECISIONS, paths.TAKEN_IN))
+    columns = "source,cell,frame,good,status,cell_now,frames"
+    decisions.write_text(f"{columns}\nedits,3,3,False,applied,3,\nedits,9,3,True,applied,9,\n")
+    rows = [f"0,9,{frame},True,{144 * 400}" for frame in range(2, 6)]
+    taken_in.write_text("\n".join(["fov,cell,frame,good,total", *rows]) + "\n")
+    files = digest_of_two_cells(tmp_path, map(str, (decisions, taken_in)))
+    known = json.loads(files[digest.DIGEST])
+    assert {key: known[key] for key in ("tracked", "kept", *KINDS, "taken_in")} == {
+        **dict.fromkeys(("short", "border", "both"), 0),
+        **{"tracked": 2, "kept": 1, "refused": 1, "taken_in": 1},
+    }
+    assert known["kept_by_frame"] == [0, 0, 1, 1, 1, 1]
+    assert [of_cell["cell"] for of_cell in known["cells"]] == [9]
+    assert "cell_3.webp" not in files
+    _, labels = two_cells
+    shown = picture(files[digest.THUMBNAIL]).astype(int)
+    colour = shown[..., 0] - shown[..., 2]
+    border = find_boundaries(labels[3], connectivity=1, mode="inner")
+    assert colour[border & (labels[3] == 9)].mean() > 100
+    assert abs(colour[border & (labels[3] == 3)]).mean() < 30
+
+
+def test_a_film_strip_has_a_scale_bar_and_outlines_on_light(two_cells, tmp_path):
+    files = digest_of_two_cells(tmp_path, pixel_size_um=0.5)
+    (cell,) = json.loads(files[digest.DIGEST])["cells"]
+    # The crop is 30 x 40 px, as wide as 40 px of the strip: a bar near a sixth of 2 x 20 um is 5 um, 10 px.
+    assert cell["bar"] == "5 µm"
+    with_bar, without = (picture(of[f"cell_{cell['cell']}.webp"]).astype(int) for of in (files, two_cells[0]))
+    changed = np.abs(with_bar - without).max(axis=2) > 60
+    rows, columns = np.nonzero(changed)
+    assert rows.max() < 40
+    assert columns.max() < 40  # in the first picture alone
+    assert 8 <= np.ptp(columns) <= 14
+    ring = without[40:, :40, 0] - without[40:, :40, 2]  # of the light, the first frame
+    assert ring[9:12].max(axis=0)[8:32].mean() > 60
 
 
 def test_outlines_lie_on_the_cells(two_cells):
@@ -277,7 +322,8 @@ def results_in(folder, *, by_size=None, fovs=(0,), cells=2, columns=("area_ch_0"
     noise = np.random.default_rng(0).integers(0, 255, (64, 64, 3)).astype(np.uint8)
     webp = digest.as_webp(noise)
     for fov in fovs:
-        known = {"tracked": cells + 3, "kept": cells, "short": 2, "border": 2, "both": 1, "frame": 1}
+        known = {"tracked": cells + 4, "kept": cells, "short": 1, "border": 1, "both": 1, "refused": 1, "taken_in": 0}
+        known |= {"frame": 1}
         known |= {"tracked_by_frame": [cells] * n_frames, "kept_by_frame": [cells] * n_frames, "bytes": len(webp)}
         known |= {"left_out": by_size}
         shown = [{"cell": cell, "frames": [0, 2], "bytes": len(webp)} for cell in range(cells)]
@@ -285,11 +331,20 @@ def results_in(folder, *, by_size=None, fovs=(0,), cells=2, columns=("area_ch_0"
             put(digest.DIGEST, json.dumps({**known, "levels": [[0, 9]], "cells": shown}).encode())
             for name in (digest.THUMBNAIL, *map(digest.strip_file, range(cells))):
                 put(name, webp)
+    listed = [
+        f"made_up,all,{fov},{cell},0,{n_frames - 1},{n_frames},{cell < cells},{'' if cell < cells else 'near the edge'}"
+        for fov in fovs
+        for cell in range(cells + 4)
+    ]
+    header = "dataset,sample,fov,cell,first_frame,last_frame,frames,in_tables,left_out"
+    (folder / "cells.csv").write_text("\n".join([header, *listed, ""]))
     for name in broken:
         (folder / name).write_bytes(b"\xff\x00 no such thing")
     return {
         "digest_files": {fov: folder / f"{fov}.zip" for fov in fovs},
         "tidy": folder / "t.parquet",
+        "cell_list": folder / "cells.csv",
+        "pixel_size_um": None,
         "quality": folder / "qc.csv",
         "record": folder / "record.yaml",
         "fit_tables": [],
@@ -315,9 +370,8 @@ def test_the_page_keeps_its_size_and_says_of_how_many_it_shows_how_many(tmp_path
     data, rows, _ = carried(text)
     shown = len(data["cells"])
     assert 60 <= shown < 1800
-    assert (
-        f"mean of all {60 * 30:,} cells; dashed: their median; band: 10 to 90 % of them; thin: {shown} of them" in text
-    )
+    words = "mean of the 1,800 cells in the tables; dashed: their median; band: 10 to 90 % of them; thin:"
+    assert f"{words} {shown} of them" in text
     assert len({cell["fov"] for cell in data["cells"]}) == 60
     assert data["samples"][0]["cells"] == data["quantities"][0]["boxes"][0][-1] == 1800
     # Mean and spread are those of all cells, shown or not.
@@ -372,7 +426,7 @@ def light(folder, *, fovs=(0, 1), missing=(), with_background=True):
         backgrounds = [str(background)] if with_background else []
         digest_images.main(str(folder / f"{fov}.zip"), [str(path)], backgrounds, thumbnail_width=90)
         arrays[fov] = frames
-    return made | {"tidy": None, "columns": [], "channels": {"1": "GFP"}, "used": [1]}, arrays
+    return made | {"tidy": None, "cell_list": None, "columns": [], "channels": {"1": "GFP"}, "used": [1]}, arrays
 
 
 def test_a_page_of_images_alone(tmp_path):
@@ -396,7 +450,7 @@ def test_a_page_of_images_alone(tmp_path):
     assert shown[22:28, 22:28].mean() > 240
     assert shown[:15].mean() < 15
     assert "<b>4</b> frames" in text
-    assert "cells tracked" not in text
+    assert "cells in the tables" not in text
 
 
 def test_a_page_of_images_of_which_nothing_can_be_read(tmp_path, caplog):
@@ -427,7 +481,7 @@ def hostile(folder):
 def test_names_from_files_are_text_and_nothing_else(tmp_path):
     text, plain = hostile(tmp_path / "h"), build(**results_in(tmp_path / "p"))
     tags, usual = Parsed(text).tags, Parsed(plain).tags
-    assert tags.count("script") == usual.count("script") == 4
+    assert tags.count("script") == usual.count("script") == 5
     assert tags.count("img") == 5  # thumbnails
     assert "7 * 7" in text
     assert all(address.startswith(("data:image/webp;base64,", "#")) for address in Parsed(text).addresses)
@@ -436,9 +490,10 @@ def test_names_from_files_are_text_and_nothing_else(tmp_path):
 @pytest.mark.parametrize(
     ("what", "changes", "words"),
     [
-        ("no cells", {"cells": 0}, ["<b>0</b> cells in the tables"]),
-        ("no features", {"columns": ()}, ["<b>2</b> cells in the tables"]),
+        ("no cells", {"cells": 0}, ["<b>0</b> of <b>4</b> cells in the tables"]),
+        ("no features", {"columns": ()}, ["<b>2</b> of <b>6</b> cells in the tables"]),
         ("one frame", {"n_frames": 1}, ["<b>1</b> frame</li>"]),
+        ("broken list of cells", {"broken": ["cells.csv"]}, ["list of cells (UnicodeDecodeError)"]),
         ("broken table", {"broken": ["t.parquet"]}, ["could not be read", "traces (Arrow"]),
         ("broken pictures", {"fovs": (0, 1), "broken": ["1.zip"]}, ["pictures of FOV 1 (UserError)"]),
         ("broken record", {"broken": ["record.yaml"]}, ["parameters and versions (UnicodeDecodeError)"]),
@@ -479,7 +534,7 @@ def test_failed_fovs_and_fovs_of_no_sample_are_listed(tmp_path):
     made |= {"failed": [2], "fov_names": {str(fov): f"Pos{fov}" for fov in range(4)}, "samples": {"a": [0, 1]}}
     text = build(**made)
     assert re.search(r'data-fov="2">(?:(?!</button>).)*failed', text, re.DOTALL)
-    assert "<b>1</b> FOVs failed" in text
+    assert "<b>1</b> FOV failed and is missing here" in text
     data, _, _ = carried(text)
     assert [(sample["name"], sample["fovs"]) for sample in data["samples"]] == [("a", [0, 1]), ("no sample", [3])]
 
@@ -563,6 +618,41 @@ def test_means_spreads_and_distributions_are_those_of_the_table(finished):
             expected = [*means.quantile([0.1, 0.25, 0.5, 0.75, 0.9]), len(means)]
             np.testing.assert_allclose(quantity["boxes"][sample], expected, rtol=1e-5)
         assert quantity["label"].startswith(data["features"][at]["label"])
+
+
+@pytest.mark.workflow
+def test_the_list_of_cells_says_what_the_tables_say(finished):
+    folder, table = tables_of(finished)
+    listed = pd.read_csv(folder / "small_cells.csv")
+    data, _, _ = carried(finished.page.read_text("utf-8"))
+    packed = Parsed(finished.page.read_text("utf-8")).ids["cell-list"]
+    assert zlib.decompress(base64.b64decode(packed)) == (folder / "small_cells.csv").read_bytes()
+    grouped = table.groupby(["fov", "cell"])
+    indexed = listed.set_index(["fov", "cell"])
+    assert set(indexed.index[indexed["in_tables"]]) == set(grouped.groups)
+    for feature in data["features"]:
+        got, expected = indexed[f"median_{feature['column']}"], grouped[feature["column"]].median()
+        np.testing.assert_allclose(got[expected.index], expected, rtol=1e-5)
+    refused = indexed.loc[(1, 2)]
+    assert (refused["left_out"], refused["in_tables"]) == ("refused by a person", False)
+    assert np.isfinite(refused["median_area_ch_0"])
+    for fov, of_fov in listed.groupby("fov"):
+        tracked = open_frames(folder / f"fov_{fov:03d}/images.zarr/seg_tracked_ch_0/0")
+        labels = [set(np.unique(tracked.read(frame)).tolist()) - {0} for frame in range(8)]
+        assert of_fov["cell"].tolist() == sorted(set.union(*labels))
+        for row in of_fov.itertuples():
+            there = [frame for frame in range(8) if row.cell in labels[frame]]
+            assert [row.first_frame, row.last_frame, row.frames] == [there[0], there[-1], len(there)]
+        card = next(card for card in data["cards"] if card["fov"] == fov)
+        assert sum(card[kind] for kind in KINDS) == (~of_fov["in_tables"]).sum()
+        sample = data["samples"][fov]
+        assert (sample["cells"], sample["tracked"]) == (of_fov["in_tables"].sum(), len(of_fov))
+    left_out = listed[~listed["in_tables"]]
+    assert (left_out["left_out"] != "").all()
+    (cell,) = listed[listed["in_tables"]].iloc[[0]].itertuples()
+    rows = table[(table.fov == cell.fov) & (table.cell == cell.cell)]
+    slope = np.polyfit(rows["time_min"] / 60, np.log(rows["area_ch_0"]), 1)[0]
+    assert cell.area_growth_per_h == pytest.approx(slope, rel=1e-4, abs=1e-6)
 
 
 @pytest.mark.workflow
@@ -768,6 +858,101 @@ def test_features_samples_and_scales_can_be_chosen(opened):
 
 @pytest.mark.browser
 @in_a_browser
+def test_the_list_is_sorted_and_filtered(opened, finished):
+    folder, _ = tables_of(finished)
+    listed = pd.read_csv(folder / "small_cells.csv")
+
+    def column(heading):
+        at = opened.locator("#list th button").all_text_contents().index(heading)
+        return opened.locator(f"#list tbody td:nth-child({at + 1})").all_text_contents()
+
+    area = "median of Phase contrast: area (µm²)"
+    assert column("cell") == [str(cell) for cell in listed["cell"][:20]]
+    opened.get_by_role("button", name=area).click()
+    expected = listed["median_area_ch_0"].sort_values() * 0.65**2
+    shown = [float(words.replace(",", "")) for words in column(f"{area} ▲") if words != "–"]
+    np.testing.assert_allclose(shown, expected.dropna()[: len(shown)], rtol=1e-3)
+    opened.get_by_role("button", name=area).press("Enter")
+    shown = [float(words.replace(",", "")) for words in column(f"{area} ▼") if words != "–"]
+    np.testing.assert_allclose(shown, expected.dropna()[::-1][: len(shown)], rtol=1e-3)
+    opened.select_option("#list-kind", "left-out")
+    expect(opened.locator("#list-count")).to_have_text(re.compile(rf"\b{(~listed['in_tables']).sum()} cells?$"))
+    assert "refused by a person" in column("why left out")
+    opened.select_option("#list-kind", "all")
+    opened.locator("#list-find").fill("FOV 1, cell 2")
+    expect(opened.locator("#list-count")).to_have_text("1 cell")
+    opened.locator("#list-find").fill("")
+
+
+@pytest.mark.browser
+@in_a_browser
+def test_a_link_opens_its_cell_or_says_why_not(opened, finished):
+    data, _, _ = carried(finished.page.read_text("utf-8"))
+    cell = data["cells"][-1]
+    link = f"#fov={cell['fov']}&cell={cell['cell']}"
+    opened.evaluate(f"location.hash = {json.dumps(link)}")
+    opened.wait_for_function(f"() => document.getElementById('fov').value === '{cell['fov']}'")
+    assert chosen(opened) == [cell["fov"], cell["cell"]]
+    assert opened.get_attribute("#link", "href") == link
+    opened.locator("#previous").click()
+    other = chosen(opened)
+    assert opened.evaluate("location.hash") == f"#fov={other[0]}&cell={other[1]}"
+    with new_page() as tab:
+        tab.goto(finished.page.resolve().as_uri() + link)
+        tab.locator("body[data-ready]").wait_for()
+        assert chosen(tab) == [cell["fov"], cell["cell"]]
+        assert tab.locator("#list [aria-current] td a").text_content() == str(cell["cell"])
+        tab.evaluate("location.hash = '#fov=1&cell=2'")
+        expect(tab.locator("#not-shown")).to_contain_text("FOV 1, cell 2 has no pictures here: it is left out, refused")
+        tab.locator("#next").click()
+        expect(tab.locator("#not-shown")).to_be_hidden()
+        tab.evaluate("location.hash = '#fov=7&cell=x'")
+        expect(tab.locator("#not-shown")).to_contain_text("it is not in the list of cells")
+        assert tab.errors == []
+
+
+def downloaded(tab, locator):
+    with tab.expect_download() as download:
+        locator.click()
+    return download.value.suggested_filename, download.value.path()
+
+
+@pytest.mark.browser
+@in_a_browser
+def test_the_data_of_a_plot_are_those_of_the_tables(opened, finished):
+    folder, table = tables_of(finished)
+    opened.select_option("#feature", label="GFP: intensity total (counts)")
+    opened.select_option("#quantity", label="GFP: intensity total (counts), mean over time")
+    name, path = downloaded(opened, opened.locator('[data-plot="traces"]'))
+    assert name == "small_plot_traces.csv"
+    got, column = pd.read_csv(path), "intensity_total_ch_1"
+    values = f"{column} (counts)"
+    of_cells = got[got.statistic == "cell"].set_index(["fov", "cell", "time_min"])[values]
+    span = table.groupby(["fov", "cell"])[column].agg(np.ptp).max()
+    for row in table.itertuples():
+        rows = of_cells.loc[(row.fov, row.cell)]
+        near = np.abs(rows.index.to_numpy() - row.time_min).argmin()
+        assert rows.index[near] == pytest.approx(row.time_min, abs=0.01)
+        assert rows.iloc[near] == pytest.approx(getattr(row, column), abs=span / 60000 + 0.01, rel=1e-5)
+    for fov, sample in enumerate("ab"):
+        grouped = table[table.fov == fov].groupby("frame")[column]
+        for what, expected in (("mean", grouped.mean()), ("10 %", grouped.quantile(0.1)), ("median", grouped.median())):
+            rows = got[(got["sample"] == sample) & (got.statistic == what)]
+            expected = expected[grouped.count() >= 3]
+            np.testing.assert_allclose(rows[values], expected, atol=np.ptp(expected) / 60000 + 0.01, rtol=1e-4)
+    _, path = downloaded(opened, opened.locator('[data-plot="distribution"]'))
+    got = pd.read_csv(path)
+    means = table.groupby(["fov", "cell"])[column].mean()
+    rows = got[got.statistic == "cell"].set_index(["fov", "cell"]).iloc[:, -1]
+    np.testing.assert_allclose(rows[means.index], means, rtol=1e-4)
+    name, path = downloaded(opened, opened.locator("#list-download"))
+    assert (name, path.read_bytes()) == ("small_cells.csv", (folder / "small_cells.csv").read_bytes())
+    _, path = downloaded(opened, opened.locator('[data-plot="left_out"]'))
+    assert pd.read_csv(path)["in the tables"].tolist() == table.groupby("fov")["cell"].nunique().tolist()
+
+
+@pytest.mark.browser
+@in_a_browser
 def test_nothing_is_loaded_from_elsewhere_or_sent(opened, finished):
     """Last of this page: what it asked for in all the tests above."""
     asked = {address for address in opened.requests if not address.startswith(("blob:", "data:"))}
@@ -809,7 +994,7 @@ def test_hostile_names_run_nothing(tmp_path):
             HOSTILE
         )
         assert HOSTILE[1] in tab.evaluate("document.getElementById('samples').textContent")
-        assert tab.evaluate("document.querySelectorAll('script').length") == 5  # and the library's
+        assert tab.evaluate("document.querySelectorAll('script').length") == 6  # and the library's
         assert tab.evaluate("document.querySelectorAll('img').length") == 6  # thumbnails and a film strip
         assert tab.errors == []
 

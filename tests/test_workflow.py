@@ -175,6 +175,7 @@ def test_samples_are_merged_per_feature_with_times(finished):
         [
             "qc.csv",
             "small_traces.csv",
+            "small_cells.csv",
             "small_stage_movement.csv",
             *(f"{sample}_{name}.csv" for sample in ("first", "second") for name in names),
         ]

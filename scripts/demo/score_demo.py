@@ -114,7 +114,9 @@ def draw(results: Path, output: Path, fov: int = 0) -> None:
     column = f"intensity_total_ch_{fl[0]}"
     for cell, trace in traces.groupby("cell"):
         right.plot(hours[trace.frame], trace[column], color=colours[cell], lw=1)
-    right.set(title=f"{record['provenance']['channel_names'][fl[0]]}: total intensity of each cell", xlabel="time (h)")
+    light = record["provenance"]["channel_names"][fl[0]]
+    right.set(title=f"{light}: total intensity of each cell (counts)", xlabel="time (h)")
+    right.yaxis.set_major_formatter("{x:,.0f}")
     right.spines[["top", "right"]].set_visible(False)
     figure.savefig(output, dpi=100)
     plt.close(figure)

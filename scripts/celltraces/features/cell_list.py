@@ -52,15 +52,15 @@ class Found:
         return {cell: words or REFUSED for cell, words in of_filters if cell not in good}
 
 
-def legend_of(min_frames: int, border_margin: int) -> dict[str, str]:
-    """What the letters behind the numbers of cells that are left out mean, a line for each kind."""
-    short, border = f"fewer than {min_frames} frames", f"within {border_margin} px of the edge"
-    return {
-        "short": f"{LETTERS['short']}: {short}",
-        "border": f"{LETTERS['border']}: {border}",
-        "both": f"{LETTERS['both']}: both, {short} and {border}",
-        "refused": f"{LETTERS['refused']}: {REFUSED}",
+def legend_of(kinds: Collection[str], min_frames: int, border_margin: int) -> list[str]:
+    """What the letters behind the numbers of cells of these `kinds` mean, a line for each letter that occurs."""
+    words = {
+        "short": f"in fewer than {min_frames} frames",
+        "border": f"within {border_margin} px of the edge",
+        "refused": REFUSED,
     }
+    letters = {letter for kind in kinds for letter in LETTERS[kind]}
+    return [f"{LETTERS[kind]}: {meaning}" for kind, meaning in words.items() if LETTERS[kind] in letters]
 
 
 def find_cells(get: Get, pc: int, min_frames: int, border_margin: int, origins: Mapping[int, tuple[int, int]]) -> Found:

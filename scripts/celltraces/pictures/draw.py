@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 # Twenty hues of like brightness. Consecutive numbers, which are often neighbours, are far apart on the wheel.
 N_HUES, HUE_STEP = 20, 7
 OTHER = (60, 60, 60)  # cells without a trace: dark, since phase contrast has bright halos
-PALE = (200, 200, 200)  # their numbers
+PALE = (235, 235, 235)  # their numbers
 WHITE, BLACK = (255, 255, 255), (0, 0, 0)
 GREEN = (0, 255, 0)
 

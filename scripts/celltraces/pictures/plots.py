@@ -96,7 +96,7 @@ def distribution_plot(
         for at, ((sample, table), colour) in enumerate(zip(tables.items(), colours(len(tables)), strict=True)):
             values = means_over_time(_by_cell(table, column).to_numpy(float))
             values = values[np.isfinite(values)]
-            low, first, middle, third, high, n = box(values)
+            (low, first, middle, third, high), n = box(values)
             names.append(f"{sample}\n{n:,} of\n{tracked[sample]:,} cells")
             if n >= FEWEST and np.ptp(values) > 0:
                 (body,) = panel.violinplot(values, [at], widths=0.8, showextrema=False)["bodies"]
@@ -125,6 +125,8 @@ def _panels(n: int, **shared: bool) -> tuple[Figure, list[Axes]]:
     panels = figure.subplots(rows, columns, squeeze=False, **shared).ravel().tolist()
     for panel in panels[n:]:
         panel.remove()
+    for panel in panels[:n]:
+        panel.yaxis.set_major_formatter("{x:,.10g}")
     return figure, panels[:n]
 
 

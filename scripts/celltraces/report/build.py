@@ -12,7 +12,7 @@ import yaml
 
 from celltraces.features.cell_list import KINDS
 from celltraces.pictures import legend
-from celltraces.pictures.summaries import SPREAD, number
+from celltraces.pictures.summaries import SPREAD
 from celltraces.report import digest, figures, page, texts
 from celltraces.runs import job
 from celltraces.storage import cells
@@ -207,7 +207,7 @@ def data_of(
             for (fov, of_cell), strip in zip(chosen, strips, strict=True)
         ],
         "counts": {
-            "times": [number(time / minutes) for time in times_min],
+            "times": [figures.number(time / minutes) for time in times_min],
             "tracked": np.sum([known["tracked_by_frame"] for known in counted], axis=0).tolist() if counted else [],
             "kept": np.sum([known["kept_by_frame"] for known in counted], axis=0).tolist() if counted else [],
         },

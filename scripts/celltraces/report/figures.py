@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from celltraces.kinetics import model_free, models
-from celltraces.pictures.summaries import box, means_over_time, number, spread_by_frame
+from celltraces.pictures.summaries import box, means_over_time, spread_by_frame
 from celltraces.report.page import Block
 
 CURVE_POINTS = 64  # of a fit
@@ -76,9 +76,16 @@ def no_traces() -> Traces:
     return Traces(Path(), *[nothing] * 5, 0)
 
 
+def number(value: float) -> float | None:
+    """A number for JSON, which has no NaN: six digits, or None."""
+    return float(f"{value:.6g}") if np.isfinite(value) else None
+
+
 def quantity(block: Block, label: str, by_sample: Sequence[np.ndarray], of_shown: np.ndarray) -> dict[str, Any]:
     """Something that is one number for each cell: its distribution in each sample, and the values of shown cells."""
-    return {"label": label, "boxes": [box(values) for values in by_sample], "points": block.add_rows(of_shown[None])}
+    boxes = [box(values) for values in by_sample]
+    rounded = [[*map(number, percentiles), n] for percentiles, n in boxes]
+    return {"label": label, "boxes": rounded, "points": block.add_rows(of_shown[None])}
 
 
 def feature(

@@ -20,7 +20,8 @@ from celltraces.storage.frames import Frames, open_frames
 KEPT = (255, 190, 0)  # outlines of cells that are in the traces; those of others are dark
 PC_LEVELS, FL_LEVEL = (0.5, 99.7), 99.8  # percentiles of the shown pixels; light is black at 0
 BROAD = 12  # px: cells at least as wide get an outline of two pixels
-NUMBER = 9  # px: height of numbers on a thumbnail
+NUMBER = 11  # px: height of numbers on a thumbnail
+TILES_OF_BAR = 2  # the bar of a film strip is that of a picture as wide as so many tiles, or it would be too short
 NOT_THERE = 96  # grey of a plane that the file does not hold
 
 
@@ -111,9 +112,10 @@ def strip(
     rows = []
     for at, (images, (black, white)) in enumerate(zip(tiles, greys, strict=True)):
         shown = display_level.to_bytes(np.nan_to_num(images, nan=black), black, white)
-        shown[np.isnan(images).all(axis=(1, 2))] = NOT_THERE
+        absent = np.isnan(images).all(axis=(1, 2))
+        shown[absent] = NOT_THERE
         pictures = [draw.grey_picture(image) for image in shown]
-        for picture, mask in zip(pictures, masks, strict=True):
+        for picture, mask in zip(pictures, masks & ~absent[:, None, None], strict=True):
             picture[draw.borders(mask.astype(np.uint8))] = KEPT
         if at == 0 and bar:
             draw.stamps(pictures[0], "", bar)
@@ -212,7 +214,7 @@ def make_digest(
         chosen = by_preference(means)[:cells_per_fov]
         shown = [tiles_of(get, cell, frames_of[cell], pc, fl, crop_width) for cell in chosen]
     greys = tile_levels([tiles for tiles, _, _ in shown])
-    bars = [draw.scale_bar(pixel_size_um and pixel_size_um * scale, crop_width) for _, _, scale in shown]
+    bars = [draw.scale_bar(pixel_size_um and pixel_size_um * scale, TILES_OF_BAR * crop_width) for _, _, scale in shown]
     for cell, (tiles, masks, _), bar in zip(chosen, shown, bars, strict=True):
         files[strip_file(cell)] = as_webp(strip(tiles, masks, greys, bar))
     known = {

@@ -1,31 +1,5 @@
 // Draws what the page carries. Charts are plotly.js's; here stands what is in them, and what a click does. In the page it
-// stands after pictures/shared.js, charts.js, carried.js and cell_list.js, in the same script.
-
-/** What is in the page, with functions that read its arrays. */
-class Report {
-  constructor(data, arrays) {
-    Object.assign(this, data);
-    this.bytes = arrays;
-    this.places = new Map(this.cells.map((cell, at) => [`${cell.fov} ${cell.cell}`, at]));
-    this.groups = this.samples.map((sample) => {
-      const fovs = new Set(sample.fovs);
-      return this.cells.flatMap((cell, at) => (fovs.has(cell.fov) ? [at] : []));
-    });
-  }
-
-  row(place, row) {
-    return numbersAt(this.bytes, place, row);
-  }
-
-  /** The times of all frames of the FOV of a cell. */
-  times(cell) {
-    return this.row(this.fov_times, this.fovs.indexOf(cell.fov));
-  }
-
-  picture([start, length]) {
-    return URL.createObjectURL(new Blob([new Uint8Array(this.bytes, start, length)], { type: "image/webp" }));
-  }
-}
+// stands after pictures/shared.js and the other scripts here, in the same script.
 
 function start(report) {
   const chosen = { cell: null, samples: new Set(report.samples.map((_, at) => at).slice(0, 8)) };
@@ -204,11 +178,12 @@ function start(report) {
     const cell = report.cells[chosen.cell];
     const times = report.times(cell);
     const film = element("film");
-    film.querySelectorAll("img").forEach((image) => URL.revokeObjectURL(image.src));
     const strip = make("div", "", { class: "strip" });
     const rows = make("div", "", { class: "rows" });
     rows.append(...report.channels.map((channel) => make("span", channel, { title: channel })));
     const image = make("img", "", { src: report.picture(cell.strip), alt: `Film strip of ${named(cell)}` });
+    // Not before: an image whose address is gone while it loads is an error, also if another has taken its place.
+    ["load", "error"].forEach((end) => image.addEventListener(end, () => URL.revokeObjectURL(image.src)));
     const under = make("div", "", { class: "times" });
     const label = (frame) => (times[frame] === undefined || Number.isNaN(times[frame]) ? `#${frame}` : shown(Number(times[frame].toFixed(1))));
     under.append(...cell.frames.map((frame) => make("span", label(frame), { title: `frame ${frame}` })));
@@ -288,8 +263,11 @@ function start(report) {
     });
     const yaxis = { tickvals: names.map((_, place) => place), ticktext: names, range: [names.length - 0.5, -0.5], zeroline: false, showgrid: false };
     element("plot-distribution").style.height = `${90 + Math.max(names.length, 2) * 80}px`;
-    draw("plot-distribution", traces, layout(plain(quantity.label), "", { xaxis: axisFor(values, element("log-quantity").checked), yaxis }), choosePoint);
+    draw("plot-distribution", traces, layout(broken(quantity.label), "", { xaxis: axisFor(values, element("log-quantity").checked), yaxis }), choosePoint);
   }
+
+  /** A label in two lines where the page is narrow. */
+  const broken = (label) => (innerWidth < 600 ? plain(label).replace(/(: |, )/, "$1<br>") : plain(label));
 
   drawn.distribution = () => {
     const quantity = report.quantities[element("quantity").value];
@@ -311,7 +289,7 @@ function start(report) {
     const bars = KINDS.map(([key, name, color, shape]) => ({
       type: "bar", name, marker: { color, pattern: { shape } }, x: report.cards.map((card) => `FOV ${card.fov}`), y: report.cards.map((card) => card[key]),
     }));
-    const legend = { orientation: "h", x: 0, y: -0.25, yanchor: "top", traceorder: "normal" };
+    const legend = { orientation: "h", x: 0, y: 1.02, yanchor: "bottom", traceorder: "normal" };
     const xaxis = { type: "category", nticks: 12 };
     draw("plot-left-out", bars, layout("", "cells", { barmode: "stack", showlegend: true, legend, xaxis }));
     const lines = [["tracked", "tracked", "#7f7f7f", "dash"], ["kept", "in the tables", "#0072b2", "solid"]].map(([key, name, color, dash]) => ({
