@@ -19,7 +19,7 @@ pygments_style = "default"
 
 # The menu. Every page of docs/ is in it, or the build fails.
 MENU = {
-    "Use": "preview report results checks curation decisions pictures terminal",
+    "Use": "preview report comparison results checks curation decisions pictures terminal",
     "Configure": "parameters inputs formats plugins cluster from_pyama",
     "Methods": "methods fitting evaluation cost glossary",
     "Develop": "code libraries",

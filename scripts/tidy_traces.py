@@ -28,7 +28,7 @@ def tidy(
     """One row per cell and frame: dataset, sample, fov, cell, frame, time_min, then the rest as in the traces, and at
     the end the parent and the frame of the division of cells that have a parent.
 
-    samples: names by FOV; a FOV of several samples has them all, with ";" between. origins: of cells with a parent.
+    samples: names by FOV; "" where a FOV is in none. origins: of cells with a parent.
     """
     first = {
         "dataset": dataset,

@@ -71,7 +71,7 @@ def test_what_is_missing_stands_above_the_table(traces, tmp_path):
 @pytest.mark.workflow
 def test_the_tidy_table_says_the_same_as_csv_and_parquet(movies, tmp_path):
     checkout = Checkout(tmp_path)
-    config = small_config(movies, samples=[{"name": "a", "fovs": "0"}, {"name": "b", "fovs": "0-1"}])
+    config = small_config(movies, samples=[{"name": "b", "fovs": "0-1"}])
     outcome = checkout.run(config)
     assert outcome.code == 0, outcome.text
     folder = tmp_path / "results/small"
@@ -84,7 +84,7 @@ def test_the_tidy_table_says_the_same_as_csv_and_parquet(movies, tmp_path):
     ).reset_index()
     for column in set(expected.columns) - {"good", "index"}:
         np.testing.assert_array_equal(table[column], expected[column])
-    assert table["sample"].tolist() == ["a;b" if fov == 0 else "b" for fov in table.fov]
+    assert set(table["sample"]) == {"b"}
     # the microscope takes FOV 1 two seconds after FOV 0, and both have one clock
     np.testing.assert_allclose(table.time_min, table.frame * 10 + table.fov * 2 / 60, atol=1e-5)
 
@@ -95,7 +95,7 @@ def test_the_tidy_table_says_the_same_as_csv_and_parquet(movies, tmp_path):
     curation.write_text(f"dataset,fov,cell,good,note\nsmall,0,{cell},no,dead\n")
     outcome = checkout.run(None)
     assert set(outcome.jobs) == {"apply_curation", "digest", "merge", "tidy", "write_report"}
-    for name, value in (("small_traces.csv", "frame"), ("b_area_ch_0.csv", "value"), ("a_area_ch_0.csv", "value")):
+    for name, value in (("small_traces.csv", "frame"), ("b_area_ch_0.csv", "value")):
         left = pd.read_csv(folder / name, comment="#")
         assert not ((left.fov == 0) & (left.cell == cell)).any()
         assert left[value].notna().any()

@@ -7,7 +7,9 @@ import subprocess
 import time
 from types import SimpleNamespace
 
+import pandas as pd
 import pytest
+import yaml
 from conftest import PYTHON, Checkout, small_config
 from test_psf import spot
 
@@ -19,6 +21,7 @@ TRACK = {"track", "cache", "index"} | CROP
 SEGMENT = {"segment", "background"} | TRACK
 BACKGROUND = {"background", "cache", "index"} | CROP
 EVERYTHING = {"copy"} | SEGMENT
+JOINED = {"join_traces", "join_tables", "compare_samples"}
 RECORD = {"record"} | REPORT  # both say what was run, so that they follow every change of the config
 
 
@@ -106,8 +109,9 @@ def test_another_fov_runs_its_own_jobs_only(done):
 
 
 def test_another_dataset_runs_its_own_jobs_only(done):
+    """And the tables over all datasets, where there are two now."""
     config = {**done.base, "datasets": {"small": "small.nd2", "more": "small.czi"}}
-    assert done.planned(config) == dict.fromkeys(EVERYTHING | RECORD, 1)
+    assert done.planned(config) == dict.fromkeys(EVERYTHING | RECORD | JOINED, 1)
 
 
 def test_spelling_comments_and_order_rerun_nothing(done):
@@ -244,3 +248,90 @@ def test_lint_finds_nothing(done):
 
     lint = subprocess.run([PYTHON, "-m", *command], cwd=done.folder, capture_output=True, text=True, check=False)
     assert lint.returncode == 0, lint.stdout + lint.stderr
+
+
+# ------------------------------------------------------------------------------------------ samples of several datasets
+
+
+SAMPLES = [{"name": "a", "fovs": {"small": "0", "more": 0}}, {"name": "b", "fovs": {"small": 1}}]
+
+
+@pytest.fixture(scope="module")
+def two(movies, tmp_path_factory):
+    """A finished run of two datasets with two samples, of which one is in both."""
+    checkout = Checkout(tmp_path_factory.mktemp("two"))
+    checkout.base = small_config(movies, samples=SAMPLES, fovs={"small": "0-1", "more": "0"})
+    checkout.base["datasets"]["more"] = str(movies / "small.czi")
+    checkout.base["channels"] = {
+        "pc": {"channel": 0, "features": ["area"]},
+        "fl": [{"channel": 1, "features": ["intensity_total"]}],
+    }
+    checkout.base["fits"] = [{"channel": 1, "feature": "intensity_total", "model": "trivial"}]
+    outcome = checkout.run(checkout.base)
+    assert outcome.code == 0, outcome.text
+    checkout.text = outcome.text
+    assert checkout.planned(checkout.base) == {}
+    return checkout
+
+
+def test_tables_over_all_datasets_hold_what_those_of_the_datasets_hold(two):
+    results = two.folder / "results"
+    assert "comparison of samples: results/report.html" in two.text
+    assert "tables over all datasets: results/traces.csv" in two.text
+    for name, of_dataset in (
+        ("traces.csv", "{dataset}_traces.csv"),
+        ("a_area_ch_0.csv", "a_area_ch_0.csv"),
+        ("b_intensity_total_ch_1.csv", "b_intensity_total_ch_1.csv"),
+        ("a_intensity_total_ch_1_fitted_trivial.csv", "a_intensity_total_ch_1_fitted_trivial.csv"),
+    ):
+        joined = pd.read_csv(results / name, comment="#")
+        datasets = ["small"] if name.startswith("b") else ["more", "small"]
+        assert list(dict.fromkeys(joined["dataset"])) == datasets
+        for dataset in datasets:
+            alone = pd.read_csv(results / dataset / of_dataset.format(dataset=dataset), comment="#")
+            of_joined = joined[joined["dataset"] == dataset].reset_index(drop=True)
+            assert set(of_joined.columns) == {*alone.columns, "dataset"}
+            pd.testing.assert_frame_equal(of_joined[alone.columns], alone, check_dtype=False)
+    pd.testing.assert_frame_equal(
+        pd.read_parquet(results / "traces.parquet"), pd.read_csv(results / "traces.csv"), check_dtype=False, rtol=1e-15
+    )
+    effects = pd.read_csv(results / "comparison_effects.csv")
+    assert {"area_ch_0_mean", "intensity_total_ch_1_trivial_ktl", "intensity_total_ch_1_auc"} <= set(effects.quantity)
+    assert (results / "report.html").read_text().count("<option") > 0
+
+
+@pytest.mark.parametrize(
+    ("changes", "rules"),
+    [
+        ({"samples": [SAMPLES[0], {"name": "c", "fovs": {"small": 1}}]}, {"merge", "fit", "tidy"} | REPORT | JOINED),
+        ({"samples": SAMPLES[:1]}, {"tidy"} | REPORT | {"join_traces", "compare_samples"}),
+        ({"fits": []}, {"join_tables", "compare_samples"} | RECORD),
+        ({"datasets": ...}, set()),
+        (
+            {"fovs": {"small": 0, "more": 0}, "samples": SAMPLES[:1]},
+            {"qc", "tidy"} | RECORD | {"join_traces", "compare_samples"},
+        ),
+    ],
+    ids=["another name", "one sample less", "no fits", "another order", "a FOV less"],
+)
+def test_a_change_of_samples_reruns_tables_alone(two, changes, rules):
+    if changes.get("datasets") is ...:
+        changes = {"datasets": dict(sorted(two.base["datasets"].items(), reverse=True))}
+    assert set(two.planned(yaml.safe_dump({**two.base, **changes}, sort_keys=False))) == rules
+
+
+def test_a_dataset_less_leaves_what_was_over_all(two):
+    """The tables over all datasets are no longer explained, the comparison of the two samples is."""
+    config = {**two.base, "datasets": {"small": two.base["datasets"]["small"]}, "fovs": "0-1"}
+    config["samples"] = [{"name": "a", "fovs": "0"}, SAMPLES[1]]
+    (two.folder / "results/mine_area_ch_0.csv").write_text("mine\n")
+    outcome = two.run(config)
+    assert outcome.code == 0, outcome.text
+    assert set(outcome.jobs) == {"compare_samples"}
+    outcome = two.run(None, "set_aside")
+    assert outcome.code == 0, outcome.text
+    (aside,) = (two.folder / "results").glob("set_aside-*")
+    fitted = {f"{name}_intensity_total_ch_1_fitted_trivial.csv" for name in "ab"}
+    merged = {f"{name}_{column}.csv" for name in "ab" for column in ("area_ch_0", "intensity_total_ch_1")}
+    assert {path.name for path in aside.iterdir()} == {"more", "traces.csv", "traces.parquet"} | fitted | merged
+    assert (two.folder / "results/mine_area_ch_0.csv").exists()

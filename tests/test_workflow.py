@@ -19,7 +19,7 @@ def finished(movies, tmp_path_factory):
     checkout = Checkout(tmp_path_factory.mktemp("run"))
     config = small_config(movies)
     config["datasets"]["czi"] = str(movies / "small.czi")
-    config["samples"] = [{"name": "both", "fovs": "0-1"}, {"name": "second", "fovs": [1]}]
+    config["samples"] = [{"name": "first", "fovs": "0"}, {"name": "second", "fovs": [1]}]
     outcome = checkout.run(config)
     assert outcome.code == 0, outcome.text
     checkout.outcome = outcome
@@ -177,10 +177,10 @@ def test_samples_are_merged_per_feature_with_times(finished):
             "small_traces.csv",
             "small_cells.csv",
             "small_stage_movement.csv",
-            *(f"{sample}_{name}.csv" for sample in ("both", "second") for name in names),
+            *(f"{sample}_{name}.csv" for sample in ("first", "second") for name in names),
         ]
     )
-    for sample, fovs in (("both", [0, 1]), ("second", [1])):
+    for sample, fovs in (("first", [0]), ("second", [1])):
         for name in names:
             path = folder / f"{sample}_{name}.csv"
             assert path.read_text().splitlines()[:2] == ["# Time units: min", "time,fov,cell,value"]

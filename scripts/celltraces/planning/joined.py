@@ -10,8 +10,8 @@ COMPARED = ("cells", "fovs", "effects")  # tables of a comparison
 
 
 def with_fovs(experiment: Experiment) -> list[Dataset]:
-    """The datasets of which there are results to join."""
-    return [dataset for dataset in experiment.datasets.values() if dataset.fovs]
+    """The datasets of which there are results to join, sorted by name: the order of keys in the config never counts."""
+    return sorted((each for each in experiment.datasets.values() if each.fovs), key=lambda dataset: dataset.name)
 
 
 def is_joined(experiment: Experiment) -> bool:

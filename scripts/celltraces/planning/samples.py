@@ -46,8 +46,8 @@ def samples_of(config: Mapping[str, Any], dataset: Dataset) -> list[str]:
 
 
 def datasets_of(config: Mapping[str, Any], datasets: Mapping[str, Dataset], sample: str) -> list[Dataset]:
-    """The datasets in which a sample has a processed FOV."""
-    return [dataset for dataset in datasets.values() if sample_fovs(config, dataset, sample)[0]]
+    """The datasets in which a sample has a processed FOV, sorted by name."""
+    return [dataset for _, dataset in sorted(datasets.items()) if sample_fovs(config, dataset, sample)[0]]
 
 
 def described(config: Mapping[str, Any], dataset: Dataset) -> Iterator[str]:

@@ -108,12 +108,12 @@ def read_numbers(
             of_cells[f"{column}_{what}"] = numbers
         traces[column] = _mean_by_group(values, which, len(fovs))
     index = table.index()
-    read = [_read(paths) for paths in fit_tables]
+    read = [_read(paths) if paths else {} for paths in fit_tables]
     for name, ((at, column), *_) in _of_fits(fits).items():
         if name not in of_cells:
             of_cells[name] = np.full(len(table.cell), np.nan)
-            for place, value in zip(read[at]["place"], read[at].get(column, ()), strict=True):
-                of_cells[name][index[place]] = value
+            if read[at]:
+                of_cells[name][[index[place] for place in read[at]["place"]]] = read[at][column]
     places = which[table.row] * n_frames + table.frame
     counts = np.bincount(places, minlength=len(fovs) * n_frames)
     times = np.bincount(places, table.minutes, len(fovs) * n_frames) / np.where(counts, counts, np.nan)
@@ -158,8 +158,6 @@ def _read(tables: Sequence[Path]) -> dict[str, Any]:
     """Columns of tables of fits, one below the other, and `place`, (fov, cell) of each row."""
     import pandas as pd
 
-    if not tables:
-        return {"place": []}
     table = pd.concat([pd.read_csv(path, comment="#") for path in tables], ignore_index=True)
     places = list(zip(table["fov"].tolist(), table["cell"].tolist(), strict=True))
     return {"place": places, **{name: table[name].to_numpy() for name in table}}

@@ -1,4 +1,4 @@
-// Draws the comparison of samples. In the page it stands after pictures/shared.js, charts.js and carried.js, in the same
+// Draws the comparison of samples. In the page it stands after pictures/shared.js, data.js and charts.js, in the same
 // script.
 
 const DASHES = ["solid", "dash", "dot", "dashdot", "longdash", "longdashdot"];

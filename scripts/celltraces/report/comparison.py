@@ -13,7 +13,7 @@ from celltraces.report import page
 from celltraces.report.cell_numbers import OF_TRACE, Numbers, Quantity
 from celltraces.report.figures import number
 
-HTML, SCRIPTS = "comparison.html", ("charts.js", "carried.js", "comparison.js")
+HTML, SCRIPTS = "comparison.html", ("data.js", "charts.js", "comparison.js")
 GRID = 200  # most points of a sample's mean trace
 ENOUGH = 0.9  # share of the FOVs of a sample that a mean is made of
 FOR_TRACES = 1 / 2  # share of the room: traces of FOVs, which are thinned out where they are long; cells get the rest

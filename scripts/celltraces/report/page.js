@@ -1,31 +1,5 @@
 // Draws what the page carries. Charts are plotly.js's; here stands what is in them, and what a click does. In the page it
-// stands after pictures/shared.js, charts.js, carried.js and cell_list.js, in the same script.
-
-/** What is in the page, with functions that read its arrays. */
-class Report {
-  constructor(data, arrays) {
-    Object.assign(this, data);
-    this.bytes = arrays;
-    this.places = new Map(this.cells.map((cell, at) => [`${cell.fov} ${cell.cell}`, at]));
-    this.groups = this.samples.map((sample) => {
-      const fovs = new Set(sample.fovs);
-      return this.cells.flatMap((cell, at) => (fovs.has(cell.fov) ? [at] : []));
-    });
-  }
-
-  row(place, row) {
-    return numbersAt(this.bytes, place, row);
-  }
-
-  /** The times of all frames of the FOV of a cell. */
-  times(cell) {
-    return this.row(this.fov_times, this.fovs.indexOf(cell.fov));
-  }
-
-  picture([start, length]) {
-    return URL.createObjectURL(new Blob([new Uint8Array(this.bytes, start, length)], { type: "image/webp" }));
-  }
-}
+// stands after pictures/shared.js and the other scripts here, in the same script.
 
 function start(report) {
   const chosen = { cell: null, samples: new Set(report.samples.map((_, at) => at).slice(0, 8)) };
