@@ -180,7 +180,16 @@ def test_importing_a_module_does_no_work():
         for statement in tree_of(module).body
         if not isinstance(
             statement,
-            (ast.Import, ast.ImportFrom, ast.FunctionDef, ast.ClassDef, ast.Assign, ast.AnnAssign, ast.AugAssign),
+            (
+                ast.Import,
+                ast.ImportFrom,
+                ast.FunctionDef,
+                ast.AsyncFunctionDef,
+                ast.ClassDef,
+                ast.Assign,
+                ast.AnnAssign,
+                ast.AugAssign,
+            ),
         )
         and not (isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant))
         and not (isinstance(statement, ast.If) and ast.unparse(statement.test) in ALLOWED_CONDITIONS)
