@@ -52,7 +52,7 @@ def pattern_map(path: Path) -> PlaneMap:
     fovs, files = [], []
     for fov, name in enumerate(found.fovs):
         where = plane_map.empty(*shape)
-        stamps, start_s = np.full(shape[0], np.nan), np.nan
+        stamps, start_s, period_s = np.full(shape[0], np.nan), np.nan, None
         ranges = (range(len(found.channels)), range(found.n_frames), range(found.n_z))
         for channel, frame, z in itertools.product(*ranges):
             place = (fov, channel, frame, z)
@@ -65,8 +65,9 @@ def pattern_map(path: Path) -> PlaneMap:
                 if n_frames > 1:
                     stamps[:n_frames] = np.fmin(stamps[:n_frames], part.stamps_s)
                     start_s = float(np.fmin(start_s, part.start_s))
+                    period_s = period_s or own[place].period_s
             files.append(found.files.get(place, _nominal(path, found, place)))
-        fovs.append(FovMap(name, where, stamps, None, start_s))
+        fovs.append(FovMap(name, where, stamps, None, start_s, period_s))
     return PlaneMap("tiff files", files, fovs, channels, first.pixel_size_um, first.period_s)
 
 
