@@ -65,6 +65,12 @@ def test_blank_frames(tmp_path):
     assert {frame for frame, _ in of_frames(tmp_path, frames)} == {3, 6}
 
 
+def test_frames_beside_blank_ones_are_compared_with_others(tmp_path):
+    frames = movie(n_frames=6)
+    frames[3], frames[4] = 0, 37
+    assert of_frames(tmp_path, frames) == {(3, "blank_pc_ch_0"), (4, "blank_pc_ch_0")}
+
+
 def test_the_same_frame_again(tmp_path):
     frames = movie()
     frames[7] = frames[2]

@@ -651,3 +651,16 @@ def test_a_date_that_one_fov_lacks_tells_nothing(tmp_path):
     without = without.replace("<AcquisitionDate>2025-03-01T09:00:00</AcquisitionDate>", "")
     path = write_pages(tmp_path / "a.ome.tif", [*pixels(2, 2).reshape(4, HEIGHT, WIDTH)], ome(with_date, without))
     assert [fov["times_min"] for fov in inspect_movie(path).fovs] == [[0, 10], [0, 10]]
+
+
+def test_fovs_with_periods_of_their_own(tmp_path):
+    """A hyperstack per FOV; of one without a period the check of times says so."""
+    for fov, period in enumerate((300.0, 60.0, 0.0)):
+        metadata = {"axes": "TYX", "finterval": period}
+        tifffile.imwrite(tmp_path / f"a{fov}.tif", pixels(3, seed=fov), imagej=True, metadata=metadata)
+    fovs = inspect_movie(tmp_path / "a{fov}.tif").fovs
+    assert [fov["times_min"] for fov in fovs] == [[0.0, 5.0, 10.0], [0.0, 1.0, 2.0], None]
+    assert [fov["senseless_stamps"] for fov in fovs] == [[], [], [0, 1, 2]]
+    every = [dated(0, [], f'TimeIncrement="{period}"', number=fov) for fov, period in enumerate((300, 60))]
+    path = write_pages(tmp_path / "b.ome.tif", [*pixels(2, 2).reshape(4, HEIGHT, WIDTH)], ome(*every))
+    assert [fov["times_min"] for fov in inspect_movie(path).fovs] == [[0.0, 5.0], [0.0, 1.0]]

@@ -301,3 +301,48 @@ def test_stacks_that_an_nd_file_names(tmp_path):
     for channel, name in enumerate(("e_w1BF 10x-Ph.STK", "e_w2491.STK")):
         write_stk(tmp_path / name, images[0, 0, channel], [0, 0, 0], [0, 0, 0])
     check(path, images)
+
+
+def write_named(path: Path, images: np.ndarray, names: list[str]) -> None:
+    """An OME-TIFF of images (T, C, H, W) whose channels have names."""
+    metadata = {"axes": "TCYX", "Channel": {"Name": names}}
+    tifffile.imwrite(path, images, ome=True, photometric="minisblack", metadata=metadata)
+
+
+def test_channels_that_files_list_in_another_order(tmp_path):
+    """Light is not taken for phase contrast since one file begins with it; a file may lack a channel."""
+    images = pixels(3, 2, 2, 1)
+    write_named(tmp_path / "p0.ome.tif", images[0, :, :, 0], ["Phase", "GFP"])
+    write_named(tmp_path / "p1.ome.tif", images[1, :, ::-1, 0], ["GFP", "Phase"])
+    write_named(tmp_path / "p2.ome.tif", images[2, :, 1:, 0], ["GFP"])
+    path = tmp_path / "p{fov}.ome.tif"
+    movie = inspect_movie(path)
+    assert movie.channels == ["Phase", "GFP"]
+    found = read_all(path, movie)
+    for fov, frame, channel in np.ndindex(3, 2, 2):
+        if (fov, channel) == (2, 0):
+            assert found[fov, frame, channel, 0] is None
+        else:
+            np.testing.assert_array_equal(found[fov, frame, channel, 0], images[fov, frame, channel, 0])
+    write_named(tmp_path / "p2.ome.tif", images[2, :, :, 0], ["Phase", "RFP"])
+    assert "different channels, Phase, GFP and Phase, RFP" in pattern_refusal(path)
+
+
+@pytest.mark.parametrize("single", [0, 1])
+def test_files_of_one_frame_and_of_several(tmp_path, single):
+    """A position whose acquisition was stopped has one frame: the others have theirs, whichever comes first."""
+    images = pixels(2, 3, 1, 1)
+    lengths = [1 if fov == single else 3 for fov in range(2)]
+    for fov, length in enumerate(lengths):
+        written = images[fov, :length, 0, 0]
+        tifffile.imwrite(tmp_path / f"p{fov}.tif", written, imagej=True, metadata={"axes": "TYX"})
+    path = tmp_path / "p{fov}.tif"
+    movie = inspect_movie(path)
+    assert [len(fov["missing"]) for fov in movie.fovs] == [3 - length for length in lengths]
+    found = read_all(path, movie)
+    for fov, length in enumerate(lengths):
+        for frame in range(length):
+            np.testing.assert_array_equal(found[fov, frame, 0, 0], images[fov, frame, 0, 0])
+    for fov in range(2):
+        (tmp_path / f"p{fov}.tif").rename(tmp_path / f"p0_t{fov}.tif")
+    assert "{frame} is in the pattern, and" in pattern_refusal(tmp_path / "p{fov}_t{frame}.tif")

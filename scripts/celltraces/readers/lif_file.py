@@ -132,7 +132,8 @@ def _plane_map(path: Path, file: LifFile) -> tuple[PlaneMap, list[Place], dict[i
         stamps = _stamps_s(image)
         for tile in range(sizes[TILES]):
             name = image.path + (f" {tile + 1}" if sizes[TILES] > 1 else "")
-            fovs.append(FovMap(name, where, stamps[tile], (sizes["Y"], sizes["X"])))
+            size = sizes["Y"], sizes["X"]
+            fovs.append(FovMap(name, where, stamps[tile], size, period_s=_period_s(image)))
             places.append(Place(at, tile if TILES in image.sizes else None))
     dtypes = {image.dtype for image in grey.values()}
     widths = (_pixel_size_um(image) for image in grey.values())

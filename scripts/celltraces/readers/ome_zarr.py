@@ -150,7 +150,7 @@ def _plane_map(path: Path, images: list[Image]) -> PlaneMap:
         stamps = stamps if len(stamps) == sizes["t"] else np.full(sizes["t"], np.nan)
         name = (described[at].name if described else "") or image.name
         start_s = described[at].start_s if described else np.nan
-        fovs.append(FovMap(name, where, stamps, (sizes["y"], sizes["x"]), start_s))
+        fovs.append(FovMap(name, where, stamps, (sizes["y"], sizes["x"]), start_s, image.period_s))
     dtypes = {image.array.dtype for image in images}
     return PlaneMap(
         "ome-zarr",

@@ -14,8 +14,10 @@ def movie_of(planes: PlaneMap) -> Movie:
     """What planning needs to know. All FOVs have as many frames, and a size each."""
     present = np.stack([fov.where[..., 0] >= 0 for fov in planes.fovs])  # (F, T, C, Z)
     taken = present.any(axis=(2, 3))
-    starts = np.array([fov.start_s for fov in planes.fovs])
-    stamps = time_stamps.on_one_clock(np.stack([fov.stamps_s for fov in planes.fovs]), starts, planes.period_s)
+    starts_s, periods_s = (
+        np.array([getattr(fov, key) for fov in planes.fovs], float) for key in ("start_s", "period_s")
+    )
+    stamps = time_stamps.on_one_clock(np.stack([fov.stamps_s for fov in planes.fovs]), starts_s, periods_s)
     times = time_stamps.minutes_since_first(stamps, time_stamps.trusted(stamps, taken), taken)
     senseless = time_stamps.senseless(stamps, taken)
     sizes = [fov.size for fov in planes.fovs if fov.size is not None]

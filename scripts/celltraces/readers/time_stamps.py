@@ -8,24 +8,22 @@ FEW_BAD = 0.05  # share of the frames of a FOV whose stamps may be bad, one of t
 LEAST_STAMPS = 5  # of fewer frames nobody knows which stamp is bad
 
 
-def on_one_clock(stamps_s: np.ndarray, starts_s: np.ndarray, period_s: float | None) -> np.ndarray:
+def on_one_clock(stamps_s: np.ndarray, starts_s: np.ndarray, periods_s: np.ndarray) -> np.ndarray:
     """Return the stamps (F, T) s of FOVs as seconds since a moment that all share.
 
-    stamps_s (F, T) float64 s; starts_s (F,) s: when the acquisition of each FOV began, NaN where that is not told. By
-    OME's rules stamps count from the start of the experiment, but those of positions that were recorded one after the
-    other mostly count from the start of each. The stamps tell: the first ones are either as far apart as the starts,
-    or alike. Without any stamps the frames follow the start at the period.
+    stamps_s (F, T) float64 s; starts_s, periods_s (F,) s: when the acquisition of each FOV began, and its time from
+    frame to frame, NaN where that is not told. By OME's rules stamps count from the start of the experiment, but those
+    of positions that were recorded one after the other mostly count from the start of each. The stamps tell: the first
+    ones are either as far apart as the starts, or alike. Without any stamps the frames of a FOV follow its start at its
+    period; FOVs that all have the same need none.
     """
-    n_fovs, n_frames = stamps_s.shape
-    later = starts_s - starts_s[0]
-    if n_fovs < 2 or not np.isfinite(starts_s).all() or not later.any():
-        return stamps_s
+    later = starts_s - starts_s[0] if np.isfinite(starts_s).all() else np.zeros(len(starts_s))
     if not np.isfinite(stamps_s).any():
-        return stamps_s if period_s is None else later[:, None] + period_s * np.arange(n_frames)
+        alike = not later.any() and len(np.unique(periods_s)) == 1
+        return stamps_s if alike else later[:, None] + periods_s[:, None] * np.arange(stamps_s.shape[1])
     known = np.isfinite(stamps_s).any(axis=1)
     first = np.array([stamps[np.isfinite(stamps)][0] for stamps in stamps_s[known]])
-    apart_as_starts = np.ptp(first - later[known])
-    return stamps_s + later[:, None] if np.ptp(first) < apart_as_starts else stamps_s
+    return stamps_s + later[:, None] if np.ptp(first) < np.ptp(first - later[known]) else stamps_s
 
 
 def usable(stamps_s: np.ndarray, taken: np.ndarray) -> bool:

@@ -58,7 +58,8 @@ def check_frames(
             yield Finding(fov, frame, f"duplicate_{name}", same)  # value: as which frame
     for frame in np.flatnonzero(~blank & (statistics["at_highest"] > qc_saturation)).tolist():
         yield Finding(fov, frame, f"saturated_{name}", statistics["at_highest"][frame], qc_saturation)
-    yield from _far_from_neighbours(fov, f"brightness_{name}", statistics["mean"], qc_brightness)
+    mean = np.where(blank, np.nan, statistics["mean"])
+    yield from _far_from_neighbours(fov, f"brightness_{name}", mean, qc_brightness)
     if qc_contrast is not None:
         contrast = np.where(blank, np.nan, statistics["contrast"])
         yield from _far_from_neighbours(fov, f"low_contrast_{name}", contrast, qc_contrast, only_low=True)

@@ -16,6 +16,7 @@ from celltraces.tiff.plane_map import FovMap, PlaneMap
 from celltraces.tiff.sets import description, is_tiff, ome_map, with_name
 from celltraces.tiff.stacks import metamorph_planes, stack_map
 
+LARGER = 1.2  # times the size of the first file, which has one plane: a file that may have several
 ND_BEGINS = '"NDInfoFile"'
 
 
@@ -35,38 +36,47 @@ def pattern_map(path: Path) -> PlaneMap:
     """
     found = name_pattern.find(path)
     first = _own_map(path, found, next(iter(sorted(found.files))))
-    inner = first.fovs[0].where.shape[:3]
-    for name, length in zip(("frame", "channel", "z"), inner, strict=True):
-        if name in found.places and length > 1:
-            raise UserError(
-                f"'{path}': {{{name}}} is in the pattern, and '{first.files[0]}' has {length} of them; take it out of "
-                "the pattern, or save the planes to a file each"
-            )
-    # the files of one plane each are looked at when they are inspected, and when they are read
-    own = {place: first if inner == (1, 1, 1) else _own_map(path, found, place) for place in found.files}
-    channels = found.channels if "channel" in found.places else first.channels
+    # files of one plane each are looked at when they are inspected, and when they are read
+    of_one_plane = first.fovs[0].where.shape[:3] == (1, 1, 1)
+    usual = LARGER * first.files[0].stat().st_size
+    own = {
+        place: first if of_one_plane and file.stat().st_size <= usual else _own_map(path, found, place)
+        for place, file in found.files.items()
+    }
+    for part in own.values():
+        for name, length in zip(("frame", "channel", "z"), part.fovs[0].where.shape, strict=False):
+            if name in found.places and length > 1:
+                raise UserError(
+                    f"'{path}': {{{name}}} is in the pattern, and '{part.files[0]}' has {length} of them; take it out "
+                    "of the pattern, or save the planes to a file each"
+                )
+    channels = found.channels
+    columns = {place: [0] for place in found.files}  # which of the channels a file's are
+    if "channel" not in found.places:
+        channels, listed = plane_map.common_channels(path, [part.channels for part in own.values()])
+        columns = dict(zip(own, listed, strict=True))
     lengths = [max(part.fovs[0].where.shape[axis] for part in own.values()) for axis in range(3)]
-    shape = (max(found.n_frames, lengths[0]), max(len(found.channels), lengths[1]), max(found.n_z, lengths[2]))
-    if lengths[1] > len(channels):
-        raise UserError(f"'{path}': its files have different numbers of channels; save them alike")
+    shape = (max(found.n_frames, lengths[0]), len(channels), max(found.n_z, lengths[2]))
     fovs, files = [], []
     for fov, name in enumerate(found.fovs):
         where = plane_map.empty(*shape)
-        stamps, start_s = np.full(shape[0], np.nan), np.nan
+        stamps, start_s, period_s = np.full(shape[0], np.nan), np.nan, None
         ranges = (range(len(found.channels)), range(found.n_frames), range(found.n_z))
         for channel, frame, z in itertools.product(*ranges):
             place = (fov, channel, frame, z)
             if place in found.files:
                 part = own[place].fovs[0]
-                n_frames, n_channels, n_z, _ = part.where.shape
-                box = where[frame : frame + n_frames, channel : channel + n_channels, z : z + n_z]
-                box[...] = part.where
-                box[..., 0][box[..., 0] >= 0] = len(files)
+                n_frames, _, n_z, _ = part.where.shape
+                for at, column in enumerate(columns[place]):
+                    box = where[frame : frame + n_frames, channel + column, z : z + n_z]
+                    box[...] = part.where[:, at]
+                    box[..., 0][box[..., 0] >= 0] = len(files)
                 if n_frames > 1:
                     stamps[:n_frames] = np.fmin(stamps[:n_frames], part.stamps_s)
                     start_s = float(np.fmin(start_s, part.start_s))
+                    period_s = period_s or own[place].period_s
             files.append(found.files.get(place, _nominal(path, found, place)))
-        fovs.append(FovMap(name, where, stamps, None, start_s))
+        fovs.append(FovMap(name, where, stamps, None, start_s, period_s))
     return PlaneMap("tiff files", files, fovs, channels, first.pixel_size_um, first.period_s)
 
 

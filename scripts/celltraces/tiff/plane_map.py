@@ -18,13 +18,15 @@ MANY_PLANES = 100_000_000
 class FovMap(NamedTuple):
     """One FOV. `where` (T, C, Z, 3) int32: file, page in it, plane behind the page; -1 where there is no such plane.
     `stamps_s` (T,) float64: seconds since any moment that all FOVs share, NaN where unknown. `start_s`: POSIX
-    seconds of the start of its acquisition, where that is told; its stamps may count from there."""
+    seconds of the start of its acquisition, where that is told; its stamps may count from there. `period_s`: from
+    frame to frame, if it is told of each FOV."""
 
     name: str
     where: np.ndarray
     stamps_s: np.ndarray
     size: tuple[int, int] | None  # height and width, None where only the pixels tell
     start_s: float = np.nan
+    period_s: float | None = None
 
 
 @dataclass

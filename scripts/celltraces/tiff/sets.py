@@ -118,7 +118,7 @@ def _of_set(path: Path) -> PlaneMap:
             if where[frame, own[channel], z, 0] >= 0 and tuple(where[frame, own[channel], z]) != (file, page, 0):
                 raise ValueError("its OME-XML gives two pages to the same plane")
             where[frame, own[channel], z] = file, page, 0
-        fovs.append(FovMap(image.name, where, image.stamps_s, image.shape, image.start_s))
+        fovs.append(FovMap(image.name, where, image.stamps_s, image.shape, image.start_s, image.period_s))
     plane_map.refuse_shared_planes(fovs)
     return PlaneMap(
         "ome-tiff",
