@@ -140,6 +140,22 @@ def test_a_mother_or_a_daughter_may_be_missed_for_a_moment(missing, which):
     assert {*daughters} <= {*np.unique(tracked[20]).tolist()}
 
 
+@pytest.mark.parametrize("track", [overlap.track, touching])
+@pytest.mark.parametrize("together", [{11}, {12}, {11, 12}], ids=str)
+def test_daughters_may_be_one_region_again_for_a_moment(track, together):
+    """The mother, an ellipse, becomes round, and so smaller, three frames before: that is no division yet."""
+
+    def cells(frame):
+        if frame < 7:
+            return [ellipse(60, 80, 15.5, 1.3)]
+        return as_one(dividing(frame, apart=1.05, leaving=2.0), frame in together)
+
+    _, divisions = found_in(movie(cells), track)
+    ((parent, daughters, frame),) = divisions
+    assert (parent, frame) == (1, 10)
+    assert min(daughters) == 5
+
+
 def test_daughters_divide_again():
     def cells(frame):
         if frame < 20:
@@ -173,6 +189,9 @@ def as_one(masks, together):
 LOOK_ALIKE = {
     "a part comes apart for two frames": lambda f: dividing(10, apart=1.05) if f in (10, 11) else [ellipse(60, 80, 14)],
     "that again and again": lambda f: dividing(10, apart=1.05) if f % 5 in (0, 1) and f > 5 else [ellipse(60, 80, 14)],
+    "a round cell, in two parts for one frame in four": lambda f: (
+        [ellipse(60, 80, 15.5, 1.3)] if f < 7 else dividing(10, apart=1.05) if f % 4 == 2 else [ellipse(60, 80, 14)]
+    ),
     "halves that never move apart": lambda f: (
         [ellipse(60, 80, 14)] if f < 10 else [ellipse(60, 80, 14) & (X < 80), ellipse(60, 80, 14) & (X > 80)]
     ),
