@@ -4,14 +4,20 @@ import math
 
 import cv2
 import numpy as np
+import oracles
 import pytest
 import tifffile
 from conftest import REAL_FILES
+from scipy import ndimage
+from skimage import measure, morphology
 from test_segmentation import assert_like_oracle, disk, overlap, textured
 
 from celltraces.errors import UserError
 from celltraces.features import cell_features
-from celltraces.segmentation import logstd
+from celltraces.segmentation import logstd, outline
+from celltraces.segmentation.local_variance import n2_variance
+from celltraces.segmentation.mask_objects import components
+from demo.simulate import COUNTS_PER_ELECTRON, simulate
 
 T98G = REAL_FILES / "t98g"
 
@@ -49,15 +55,15 @@ def test_outlines_lie_on_the_cells_and_not_outside_their_halos(halo):
     for seed in range(2):
         image, truth = haloed(seed, **halo)
         ratio = {}
-        for outline in ("cell", "halo"):
-            found = logstd.segment_frame(image, logstd_outline=outline)
+        for name in ("cell", "halo"):
+            found = logstd.segment_frame(image, logstd_outline=name)
             shared = overlap(found, truth)[1:, 1:]
             assert shared.shape[0] == shared.shape[1] == np.count_nonzero(shared.max(axis=1))
             area, true_area = np.bincount(found.ravel())[1:], np.bincount(truth.ravel())[1:]
             best = shared.argmax(axis=1)
-            ratio[outline] = np.median(area[best] / true_area)
+            ratio[name] = np.median(area[best] / true_area)
             iou = shared.max(axis=1) / (area[best] + true_area - shared.max(axis=1))
-            if outline == "cell":
+            if name == "cell":
                 assert (iou > 0.75).all()
                 assert np.median(iou) > 0.85
         assert 0.95 <= ratio["cell"] <= 1.1 < ratio["halo"]
@@ -149,8 +155,80 @@ def seg(found, truth):
 def test_crowded_cells_outlined_by_hand_are_found(number):
     image = tifffile.imread(T98G / f"{number:02d}_phase.tif")
     truth = cv2.imread(str(T98G / f"{number:02d}_cells.png"), cv2.IMREAD_UNCHANGED).astype(np.int64)
-    halo, cell = (seg(logstd.segment_frame(image, logstd_outline=outline), truth) for outline in ("halo", "cell"))
+    halo, cell = (seg(logstd.segment_frame(image, logstd_outline=name), truth) for name in ("halo", "cell"))
     assert cell > max(0.25, 5 * halo)
+
+
+def covered(found, truth):
+    """The true cells of which one object covers more than half."""
+    shared = overlap(found, truth)
+    cells = np.flatnonzero(shared.sum(axis=1)[1:]) + 1
+    return set(cells[2 * shared[cells, 1:].max(axis=1, initial=0) > shared[cells].sum(axis=1)])
+
+
+@pytest.mark.parametrize(("seed", "contrast"), [(22, 0.25), (22, 0.15), (31, 0.1), (32, 0.1), (33, 0.1)])
+def test_cells_that_hardly_stand_out_are_not_lost_by_drawing_in_their_outlines(seed, contrast):
+    """The opening leaves little more than its disk of some of them, which is about half of the cell."""
+    cells = simulate(n_fovs=1, n_frames=36, height=384, width=384, n_cells=25, seed=seed)
+    rng = np.random.default_rng(23)
+    number = {"halo": 0, "cell": 0}
+    for frame in (0, 3, 6):
+        level = cells.background(0, frame, 0)
+        image = level + contrast * (cells.noiseless(0, frame, 0) - level)
+        image = np.rint(image + rng.standard_normal(image.shape) * np.sqrt(COUNTS_PER_ELECTRON * image))
+        for name in number:
+            found = logstd.segment_frame(image.astype(np.uint16), logstd_outline=name)
+            number[name] += len(covered(found, cells.labels(0, frame)))
+    assert number["cell"] >= number["halo"] > 0
+
+
+def regrown(mask, filled, image, limit):
+    """With a window of 3, an opening by a disk 5 px wide, 3 times, and regions of 10 pixels at least."""
+    opened, filled, spread = mask.view(np.uint8), filled.view(np.uint8), n2_variance(image, 3)
+    return outline.regrown(opened, components(opened), filled, image, spread, 3, limit, 5, 3, 10)
+
+
+@pytest.mark.parametrize(("brighter", "grows"), [(-50, True), (0, True), (19, True), (21, False), (50, False)])
+def test_what_is_much_brighter_than_a_dim_region_is_not_given_back_to_it(brighter, grows):
+    """The limit stands for an STD of 10 counts, twice which decides."""
+    mask, filled = np.zeros((2, 40, 40), bool)
+    mask[15:25, 15:25] = True
+    filled[15:25, 5:35] = True
+    image = np.where(filled & ~mask, 1000 + brighter, 1000).astype(np.uint16)
+    wanted = filled.copy()
+    wanted[:, :13] = wanted[:, 27:] = False
+    np.testing.assert_array_equal(regrown(mask, filled, image, math.log(10)), wanted if grows else mask)
+
+
+def test_dim_regions_get_nothing_back_where_they_would_run_together():
+    for gap, grows in ((1, False), (4, False), (5, True)):
+        mask, filled = np.zeros((2, 40, 60), bool)
+        mask[15:25, 10:20] = mask[15:25, 20 + gap : 30 + gap] = True
+        filled[15:25, 10 : 30 + gap] = True
+        grown = regrown(mask, filled, np.full(mask.shape, 1000, np.uint16), 0.0)
+        assert (grown.sum() > mask.sum()) == grows
+        assert (measure.label(grown, connectivity=1).max()) == 2
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_small_dim_regions_get_back_what_the_opening_took_but_do_not_run_together(seed):
+    """Against the oracle, on blobs of all sizes in an image with brighter and darker, dim and strong places."""
+    rng = np.random.default_rng(seed)
+    blobs = cv2.GaussianBlur(rng.standard_normal((200, 220)), (0, 0), 4)
+    filled = ndimage.binary_fill_holes(blobs > 0.2 * blobs.std())
+    steps = [ndimage.binary_erosion] * 3 + [ndimage.binary_dilation] * 3
+    mask = oracles._continued(filled, steps, morphology.disk(2))
+    uneven = [cv2.GaussianBlur(rng.standard_normal(mask.shape), (0, 0), sigma) * sigma for sigma in (2, 6)]
+    image = np.rint(1000 + 25 * uneven[0] + 10 * np.exp(uneven[1]) * rng.standard_normal(mask.shape)).astype(np.uint16)
+    std = oracles.log_std(image, 3)
+    limit = float(np.median(std[mask])) - 0.6
+    grown = regrown(mask, filled, image, limit)
+    wanted = oracles._regrown(mask, filled, image.astype(np.float64), std, limit, 2, 3, 10)
+    np.testing.assert_array_equal(grown, wanted)
+    assert (grown[mask] == 1).all()
+    assert not grown[~filled].any()
+    assert measure.label(grown, connectivity=1).max() == measure.label(mask, connectivity=1).max()
+    assert grown.sum() > mask.sum()
 
 
 def test_an_outline_of_another_name_is_refused():
