@@ -542,6 +542,10 @@ def test_a_damaged_chunk_is_one_line_and_the_other_frames_are_shown(page, server
     expect(page.locator("#trouble")).to_contain_text("frame 0: damaged on disk")
     page.keyboard.press("ArrowRight")
     drawn(page, 1)
+    page.keyboard.press("End")
+    drawn(page, FRAMES - 1)
+    page.keyboard.press("Space")  # played frames go on beyond the damaged one
+    page.wait_for_function("() => [1, 2, 3].includes(Number(document.getElementById('image').dataset.frame))")
 
 
 def test_names_are_text(page, server):
