@@ -8,9 +8,11 @@ import shutil
 import socket
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from conftest import PYTHON, ROOT
 from hypothesis import given
@@ -293,6 +295,37 @@ def test_pixels_are_those_of_the_arrays(client, results):
             np.testing.assert_array_equal(got, zarr.open_array(fov.array(channel, level))[3])
 
 
+def test_a_part_of_a_frame(shared):
+    query = {"dataset": "one", "fov": 0, "frame": 3, "channel": "fl_ch_1"}
+    whole = np.frombuffer(shared.get("/api/frame", params=query).content, "<u2").reshape(SIZE, SIZE)
+    for y0, x0, y1, x1 in ((0, 0, SIZE, SIZE), (3, 5, 60, 6), (90, 90, 2000, 3000)):
+        answer = shared.get("/api/frame", params={**query, "y0": y0, "x0": x0, "y1": y1, "x1": x1})
+        shape = [int(length) for length in answer.headers["x-shape"].split(",")[:2]]
+        np.testing.assert_array_equal(np.frombuffer(answer.content, "<u2").reshape(shape), whole[y0:y1, x0:x1])
+    for corners in ({"y0": 5}, {"y0": 5, "x0": 5, "y1": 5, "x1": 9}, {"y0": "-1", "x0": 0, "y1": 9, "x1": 9}):
+        assert shared.get("/api/frame", params={**query, **corners}).status_code == 404
+
+
+def test_of_large_frames_one_is_read_at_a_time(made, monkeypatch):
+    monkeypatch.setattr(pixels, "LARGE", SIZE * SIZE * 2)
+    path = scan.scan(made[0])["one"][0].array("pc_ch_0")
+    reader = Reader()
+    at_once, most = 0, []
+
+    def look(frame):
+        nonlocal at_once
+        with reader.reading(path, frame) as image:
+            at_once += 1
+            most.append(at_once)
+            assert image.shape == (SIZE, SIZE)
+            at_once -= 1
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(look, [*range(FRAMES)] * 4))
+    assert max(most) == 1
+    assert reader.kept_bytes <= SIZE * SIZE * 2
+
+
 def drawn(runs, shape):
     image = np.zeros(shape, np.uint32).ravel()
     for start, end, label in runs.T:
@@ -467,6 +500,39 @@ def test_damaged_tables_are_one_line(client, results, name):
     assert answer.status_code == 404
     assert "\n" not in answer.text
     assert "run again" in answer.text
+
+
+TRACES = """\
+fov,cell,frame,good,area_ch_0,light_ch_1,empty_ch_1,words_ch_1
+0,7,0,True,12,,,a
+0,7,1,False,3,2.5,,b
+"""
+
+
+def test_traces_are_read_as_pandas_reads_them_without_it(tmp_path):
+    path = tmp_path / "traces.csv"
+    path.write_text(TRACES)
+    script = f"""
+import sys
+from pathlib import Path
+from celltraces.curate import cells
+found = cells.read_traces([Path({str(path)!r})])
+assert "pandas" not in sys.modules
+print(found.cell.tolist(), found.frame.tolist(), {{name: values.tolist() for name, values in found.features.items()}})
+"""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "scripts")}
+    said = subprocess.run([PYTHON, "-c", script], env=environment, capture_output=True, text=True, check=True).stdout
+    table = pd.read_csv(path)[["area_ch_0", "light_ch_1", "empty_ch_1"]]
+    columns = {name: [float(value) for value in table[name]] for name in table}
+    assert said.strip() == f"[7, 7] [0, 1] {columns}"
+
+
+@pytest.mark.parametrize("cell", ["", "x", "True"])
+def test_a_table_without_numbers_of_cells_is_one_line(tmp_path, cell):
+    path = tmp_path / "traces.csv"
+    path.write_text(TRACES.replace("0,7,1", f"0,{cell},1"))
+    with pytest.raises(UserError, match="column cell is to hold whole numbers"):
+        cell_lists.read_traces([path])
 
 
 def test_frames_are_kept_within_a_number_of_bytes(made):

@@ -204,11 +204,11 @@ def test_the_picture_is_that_of_the_arrays(page, server, folder):
 
 # A frame as it is painted while it is looked at, and by the worker while frames are played: two pictures.
 BOTH_WAYS = """
-async ({ view, outlines, width, height }) => {
+async ({ view, outlines, width, height, part }) => {
   const frames = await import("/page/frames.js");
   const { paint } = await import("/page/paint.js");
   const { looksIn, state, wanted } = await import("/page/state.js");
-  const what = wanted(0);
+  const what = wanted(0, part);
   const looks = { ...looksIn(state.frame), outlines };
   const size = { height: what.height, width: what.width };
   const scene = { ...what, view, unit: 1, canvas: { width, height }, size, looks };
@@ -235,9 +235,25 @@ def test_frames_look_the_same_while_they_are_played(page, server):
         ({"scale": 0.8, "x": 50, "y": 41}, 10, 0.04),
     ):
         for outlines in (True, False):
-            scene = {"view": view, "outlines": outlines, "width": 300, "height": 200}
-            one, other = (np.array(pixels).reshape(200, 300, 4)[..., :3] for pixels in page.evaluate(BOTH_WAYS, scene))
+            scene = {"view": view, "outlines": outlines, "width": 300, "height": 200, "part": None}
+            one, other = both_ways(page, scene)
             assert (np.abs(one - other).max(axis=2) > tolerance).mean() <= share, view
+
+
+def both_ways(page, scene):
+    return (np.array(pixels).reshape(200, 300, 4)[..., :3].astype(int) for pixels in page.evaluate(BOTH_WAYS, scene))
+
+
+def test_a_part_of_a_large_frame_lies_where_it_does_in_the_whole(page, server):
+    open_at(page, server, dataset="one", fov=0, frame=5)
+    scene = {"view": {"scale": 3, "x": -90, "y": -120}, "outlines": True, "width": 300, "height": 200}
+    part = {"y0": 32, "x0": 48, "y1": 96, "x1": 160}
+    whole, played_whole = both_ways(page, {**scene, "part": None})
+    one, played = both_ways(page, {**scene, "part": part})
+    rows, columns = slice(0, 3 * 96 - 120), slice(3 * 48 - 90, 300)
+    assert (one[rows, columns] == whole[rows, columns]).all()
+    assert (played[rows, columns] == played_whole[rows, columns]).all()
+    assert (one != whole).any()
 
 
 def unit_edges(labels):
@@ -448,6 +464,32 @@ def test_a_second_server_of_one_author_is_read_only(page, server, folder):
         assert state_of(page)["state"][10] == "kept"
 
 
+def test_results_that_cannot_be_written_to_are_browsed(page, tmp_path):
+    """A file lies where the folder of edits would be: to root, as whom tests may run, no permission is denied."""
+    write_dataset(tmp_path / "results", "one", label_movie(3, 64, 4), fovs=2)
+    (tmp_path / "results/edits").touch()
+    with serving(tmp_path / "results") as server:
+        open_at(page, server, dataset="one", fov=0)
+        expect(page.locator("#saved")).to_have_text("read-only")
+        expect(page.locator("#why-not")).to_contain_text("Nothing can be saved")
+        expect(page.locator("#why-not")).to_contain_text("make it writable")
+        choose(page, 2)
+        page.keyboard.press("ArrowRight")
+        drawn(page, 1)
+        for button in page.locator("[data-action]").all():
+            expect(button).to_be_disabled()
+        for key in ("b", "j", "n", "Shift+x", "z"):
+            page.evaluate("import('/page/state.js').then(({ trouble }) => trouble())")
+            page.keyboard.press(key)
+            if key != "z":
+                expect(page.locator("#trouble")).to_contain_text("Nothing can be saved")
+        expect(page.locator("#asking")).to_be_hidden()
+        expect(page.locator("#note")).to_be_hidden()
+        page.keyboard.press("PageDown")
+        expect(page.locator("body")).to_have_attribute("data-fov", "one 1")
+    assert (tmp_path / "results/edits").read_bytes() == b""
+
+
 def test_nothing_that_was_acknowledged_is_lost_by_kill_9(page, folder):
     server = Server(folder, "carla")
     try:
@@ -500,6 +542,10 @@ def test_a_damaged_chunk_is_one_line_and_the_other_frames_are_shown(page, server
     expect(page.locator("#trouble")).to_contain_text("frame 0: damaged on disk")
     page.keyboard.press("ArrowRight")
     drawn(page, 1)
+    page.keyboard.press("End")
+    drawn(page, FRAMES - 1)
+    page.keyboard.press("Space")  # played frames go on beyond the damaged one
+    page.wait_for_function("() => [1, 2, 3].includes(Number(document.getElementById('image').dataset.frame))")
 
 
 def test_names_are_text(page, server):

@@ -139,7 +139,7 @@ def traces(results: Results, query: Mapping[str, str]) -> Response:
 
 
 def frame(results: Results, query: Mapping[str, str]) -> Response:
-    """(H, W) uint8 or uint16: the pixels of a channel in a frame, or with y0, x0, y1, x1 (half-open) of a part of it."""
+    """(H, W) uint8 or uint16: the pixels of a channel in a frame, or with y0, x0, y1, x1 (half-open) a part of them."""
     fov = results.fov(*fov_of(query))
     level = 1 if query.get("level") == "1" else 0
     path = browse.pixel_array(fov, query.get("channel", ""), level)

@@ -9,13 +9,17 @@ const SHOWN = 12;
 let take = null; // called with what the server says of the FOV after a decision
 let busy = Promise.resolve();
 
+/** Whether nothing can be saved; then a line says why. */
+export function isClosed() {
+  if (state.fov?.writable) return false;
+  if (state.fov) trouble(state.fov.why_not);
+  return true;
+}
+
 /** Save a decision; what the server makes of all decisions is shown. Decisions are saved one after the other. */
 export function decide(op, more = {}) {
   if (!state.fov) return Promise.resolve(false);
-  if (!state.fov.writable) {
-    trouble(state.fov.why_not || "Nothing can be saved here.");
-    return Promise.resolve(false);
-  }
+  if (isClosed()) return Promise.resolve(false);
   const { dataset, fov } = state.fov;
   const body = { dataset, fov, op, ...more };
   busy = busy.then(async () => {
@@ -37,6 +41,7 @@ export function decide(op, more = {}) {
 
 /** Do something with the chosen cell; where none is chosen, say so. */
 function withCell(then) {
+  if (isClosed()) return Promise.resolve(false);
   if (state.cell === null || rowOf(state.cell) < 0) {
     say("Choose a cell first, by a click or with the arrow keys.");
     return Promise.resolve(false);
@@ -178,6 +183,9 @@ function fill() {
   element("saved").textContent = fov.writable ? `saved as ${fov.author}` : "read-only";
   element("saved").title = fov.writable ? "Each decision is on the disk before the page goes on." : fov.why_not;
   element("saved").classList.toggle("bad", !fov.writable);
+  document.querySelectorAll("[data-action]").forEach((button) => {
+    button.disabled = !fov.writable;
+  });
   element("why-not").hidden = fov.writable;
   element("why-not").textContent = fov.why_not ?? "";
 }

@@ -13,7 +13,7 @@ function button(dataset, fov) {
   title.append(make("b", `FOV ${fov.fov}`), make("span", ` ${fov.name}`, { class: "soft", title: fov.name }));
   const words = make("span", "", { class: "words" });
   words.append(title);
-  if (fov.tracked !== null) words.append(make("span", `${fov.seen} of ${fov.tracked} cells seen`, { class: "seen" }));
+  words.append(make("span", fov.tracked === null ? "" : `${fov.seen} of ${fov.tracked} cells seen`, { class: "seen" }));
   if (fov.findings) words.append(make("span", `⚠ ${fov.findings} finding${fov.findings === 1 ? "" : "s"}`, { class: "badge" }));
   if (fov.problems) words.append(make("span", `${fov.problems} not applied`, { class: "badge bad" }));
   made.append(picture, words);

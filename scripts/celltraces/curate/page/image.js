@@ -122,7 +122,7 @@ function ready(what, frame) {
 }
 
 /** Fetch what is to be painted in a frame. */
-function fetch(what, frame) {
+function fetchScene(what, frame) {
   if (what.staged) return frames.stage({ ...what, labelled: state.fov.labels }, frame);
   return Promise.all([what.layers.length ? frames.picture(what, frame) : null, state.fov.labels ? frames.labels(what, frame) : null]);
 }
@@ -157,7 +157,7 @@ function blank() {
 }
 
 function fetchNow(what, frame) {
-  fetch(what, frame).then(
+  fetchScene(what, frame).then(
     () => {
       if (state.fov && frame === state.frame) draw();
     },
@@ -176,12 +176,19 @@ function fetchAhead() {
   const steps = playing ? [1, 2, 3, 4, 5, 6] : Array.from({ length: ahead }, (_, at) => [at + 1, -at - 1]).flat();
   const inside = (frame) => frame >= 0 && frame < fov.frames;
   const coming = playing ? steps.map((step) => (now + step) % fov.frames) : steps.map((step) => now + step).filter(inside);
-  coming.forEach((frame) => fetch(scene(frame), frame).catch(() => {})); // a damaged frame is told of when it is looked at
+  // A damaged frame is told of when it is looked at.
+  coming.forEach((frame) => {
+    const name = nameOf(frame);
+    fetchScene(scene(frame), frame).then(() => failed.delete(name), () => failed.add(name));
+  });
 }
 
-/** Whether a frame could be drawn at once; if not, it is fetched. */
+const failed = new Set(); // frames that could not be fetched
+const nameOf = (frame) => JSON.stringify([state.fov.dataset, state.fov.fov, state.fov.version, frame]);
+
+/** Whether a frame could be drawn at once, or not at all; if not, it is fetched. */
 export function isReady(frame) {
-  if (ready(scene(frame), frame)) return true;
+  if (failed.has(nameOf(frame)) || ready(scene(frame), frame)) return true;
   fetchAhead();
   return false;
 }

@@ -149,6 +149,7 @@ async function seenAndOn() {
 }
 
 function askNote() {
+  if (decisions.isClosed()) return;
   if (state.cell === null) {
     say("Choose a cell first.");
     return;

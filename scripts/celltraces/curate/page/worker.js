@@ -86,9 +86,10 @@ function places(begin, end, start, scale, length) {
   const part = new Uint16Array(end - begin);
   for (let pixel = begin; pixel < end; pixel++) {
     const exact = Math.min(Math.max((pixel + 0.5 - start) / scale - 0.5, 0), length - 1);
-    const whole = scale < SHARP ? Math.min(Math.floor(exact), Math.max(length - 2, 0)) : Math.round(exact);
+    const wanted = scale < SHARP ? exact : Math.round(exact);
+    const whole = Math.min(Math.floor(wanted), Math.max(length - 2, 0)); // so that there is a next one
     at[pixel - begin] = whole;
-    part[pixel - begin] = scale < SHARP ? Math.round(256 * (exact - whole)) : 0;
+    part[pixel - begin] = Math.round(256 * (wanted - whole));
   }
   return { at, part };
 }
