@@ -60,6 +60,7 @@ rule write_report:
             "celltraces/pictures/shared.js",
             "celltraces/report/page.html",
             "celltraces/report/page.css",
+            "celltraces/report/data.js",
             "celltraces/report/charts.js",
             "celltraces/report/cell_list.js",
             "celltraces/report/page.js",

@@ -89,3 +89,19 @@ function joined(cells, xOf, yOf) {
   }
   return { x, y, which };
 }
+
+/** What is on paper is light and as wide as a sheet, and shows what is folded away. */
+function onPaper(redraw) {
+  let folded = [];
+  addEventListener("beforeprint", () => {
+    document.documentElement.dataset.paper = "yes";
+    folded = [...document.querySelectorAll("details:not([open])")];
+    folded.forEach((details) => { details.open = true; });
+    redraw();
+  });
+  addEventListener("afterprint", () => {
+    delete document.documentElement.dataset.paper;
+    folded.forEach((details) => { details.open = false; });
+    redraw();
+  });
+}

@@ -1,43 +1,5 @@
 // Draws what the page carries. Charts are plotly.js's; here stands what is in them, and what a click does. In the page it
-// stands after pictures/shared.js, charts.js and cell_list.js, in the same script.
-
-/** The bytes in one of the page's blocks: base64 of zlib. */
-async function unpack(id) {
-  const packed = Uint8Array.from(atob(document.getElementById(id).textContent), (letter) => letter.charCodeAt(0));
-  const stream = new Blob([packed]).stream().pipeThrough(new DecompressionStream("deflate"));
-  return new Response(stream).arrayBuffer();
-}
-
-const text = (bytes) => new TextDecoder().decode(bytes);
-
-/** What is in the page, with functions that read its arrays. */
-class Report {
-  constructor(data, arrays) {
-    Object.assign(this, data);
-    this.bytes = arrays;
-    this.places = new Map(this.cells.map((cell, at) => [`${cell.fov} ${cell.cell}`, at]));
-    this.groups = this.samples.map((sample) => {
-      const fovs = new Set(sample.fovs);
-      return this.cells.flatMap((cell, at) => (fovs.has(cell.fov) ? [at] : []));
-    });
-  }
-
-  /** Row `row` of a table of numbers: lowest value, step, then numbers of steps; NaN where there is nothing. */
-  row([start, rows, columns], row) {
-    const [low, step] = [0, rows].map((offset) => new Float64Array(this.bytes, start, 2 * rows)[offset + row]);
-    const codes = new Int16Array(this.bytes, start + 16 * rows + 2 * columns * row, columns);
-    return Array.from(codes, (code) => (code === -32768 ? NaN : low + (code + 32767) * step));
-  }
-
-  /** The times of all frames of the FOV of a cell. */
-  times(cell) {
-    return this.row(this.fov_times, this.fovs.indexOf(cell.fov));
-  }
-
-  picture([start, length]) {
-    return URL.createObjectURL(new Blob([new Uint8Array(this.bytes, start, length)], { type: "image/webp" }));
-  }
-}
+// stands after pictures/shared.js and the other scripts here, in the same script.
 
 function start(report) {
   const chosen = { cell: null, samples: new Set(report.samples.map((_, at) => at).slice(0, 8)) };
@@ -436,22 +398,6 @@ function start(report) {
 }
 
 const KINDS = [["good", "in the tables", "#0072b2", ""], ["short", "in few frames", "#e69f00", "/"], ["border", "near the edge", "#56b4e9", "x"], ["both", "both", "#7f7f7f", "+"], ["refused", "refused", "#d55e00", "."]];
-
-/** What is on paper is light and as wide as a sheet, and shows what is folded away. */
-function onPaper(redraw) {
-  let folded = [];
-  addEventListener("beforeprint", () => {
-    document.documentElement.dataset.paper = "yes";
-    folded = [...document.querySelectorAll("details:not([open])")];
-    folded.forEach((details) => { details.open = true; });
-    redraw();
-  });
-  addEventListener("afterprint", () => {
-    delete document.documentElement.dataset.paper;
-    folded.forEach((details) => { details.open = false; });
-    redraw();
-  });
-}
 
 (async () => {
   try {

@@ -17,7 +17,7 @@ import numpy as np
 
 from celltraces.pictures import web
 
-SCRIPTS = ("charts.js", "cell_list.js", "page.js")
+SCRIPTS = ("data.js", "charts.js", "cell_list.js", "page.js")
 STEPS, NOTHING = 65534, -32768  # of a quantised number; what stands for NaN
 BASE64 = 4 / 3  # characters per byte
 ALIGNED = 8  # bytes: where a browser can read numbers in place
