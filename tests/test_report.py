@@ -5,6 +5,7 @@ import json
 import re
 import zlib
 from html.parser import HTMLParser
+from pathlib import Path
 from urllib.parse import parse_qsl
 
 import cv2
@@ -15,7 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 from browser import CHROMIUM, expect, new_page
-from conftest import Checkout, small_config
+from conftest import ROOT, Checkout, small_config
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
@@ -361,6 +362,14 @@ def results_in(folder, *, by_size=None, fovs=(0,), cells=2, columns=("area_ch_0"
         "times_min": [10.0 * frame for frame in range(n_frames)],
         "size_mb": 8.0,
     }
+
+
+@pytest.mark.parametrize("rules", ["report.smk", "report_images.smk"])
+def test_every_file_of_the_page_is_a_reason_to_write_it_anew(rules):
+    named = set(re.findall(r'"(celltraces/[^"]+\.(?:html|css|js))"', (ROOT / "rules" / rules).read_text()))
+    scripts = ROOT / "scripts"
+    files = [*Path(page.__file__).parent.iterdir(), *web.FILES]
+    assert named == {str(path.relative_to(scripts)) for path in files if path.suffix in (".html", ".css", ".js")}
 
 
 @pytest.mark.parametrize("size_mb", [3.0, 4.0])
