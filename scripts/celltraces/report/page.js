@@ -156,7 +156,7 @@ function start(report) {
         line: { color: ["#d55e00", "#0072b2", "#009e73"][at % 3], width: 3 }, hoverinfo: "skip",
       });
     });
-    const shapes = cell.frames.map((frame) => ({
+    const shapes = cell.frames.filter((frame) => Number.isFinite(times[frame])).map((frame) => ({
       type: "line", x0: times[frame], x1: times[frame], y0: 0, y1: 1, yref: "paper", layer: "below",
       line: { color: palette().soft, width: 1, dash: "dot" },
     }));
