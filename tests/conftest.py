@@ -27,8 +27,8 @@ PYTHON = ROOT / ".venv/bin/python"
 # The level of the tests in tests/test_NAME.py, unless a mark on one says otherwise; pyproject.toml says what each is.
 LEVELS = {
     "unit": """
-        background bit_morphology cell_list child_process code_digest comparison config config_fuzz coverage crop curate curation
-        divisions docs edits environment evaluation exposure features fitting flat_field foreign_arrays
+        background bit_morphology cell_list child_process code_digest comparison config config_fuzz coverage crop curate
+        curation divisions docs edits environment evaluation exposure features fitting flat_field foreign_arrays
         formats_deepcell formats_playnano formats_pyama formats_pyme formats_tracks future_dates house images
         kinetics left_out levels lif lock merge messages methods missing movie_file nd2_internals ndtiff
         ome_zarr outline phantoms pictures plan preview psf quality recipe report segmentation shifts simulate
