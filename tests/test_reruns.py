@@ -164,7 +164,7 @@ def edited(path, text="\n\ndef _added():\n    return 1\n"):
         ("index_images.py", {"index"}),
         ("check_quality.py", {"qc"} | REPORT),
         ("tidy_traces.py", {"tidy"} | REPORT),
-        ("celltraces/results/curation.py", {"merge", "tidy"} | REPORT),
+        ("celltraces/results/curation.py", {"digest", "merge", "tidy"} | REPORT),
         ("digest_fov.py", {"digest"} | REPORT),
         ("celltraces/report/figures.py", REPORT),
         ("demo/simulate.py", set()),

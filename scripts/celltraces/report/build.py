@@ -281,7 +281,7 @@ def build(
     text |= {"library": page.library() if tidy else "", "images": texts.images(found.digests, channels)}
     render, cards = page.renderer(), text["cards"]
     nothing_shown = {"shown": 0, "pictured": 0, "every": 1, "listed": 0}
-    room = size_mb * 1e6 - len(render(**text, data="", arrays="", cell_list="", **nothing_shown))
+    room = size_mb * 1e6 - len(render(**text, data="", arrays="", cell_list="", **nothing_shown).encode())
 
     for_thumbnails = room * FOR_THUMBNAILS if tidy else room - TAG_BYTES * len(cards)
     pictured, left = within(fovs_to_picture(cards, found.digests), for_thumbnails)

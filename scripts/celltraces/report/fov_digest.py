@@ -1,7 +1,8 @@
 """Make the digest of one FOV: a thumbnail with outlines, film strips of some cells, numbers of cells."""
 
+import csv
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from celltraces.storage.cells import Get, open_store, read_crop
 from celltraces.storage.frames import Frames, open_frames
 
 KEPT = (255, 190, 0)  # outlines of cells that are in the traces; those of others are dark
+ON_LIGHT = (127, 95, 0)  # the same on fluorescence: brighter ones take as many bytes as the picture itself
 PC_LEVELS, FL_LEVEL = (0.5, 99.7), 99.8  # percentiles of the shown pixels; light is black at 0
 BROAD = 12  # px: cells at least as wide get an outline of two pixels
 NUMBER = 11  # px: height of numbers on a thumbnail
@@ -116,22 +118,40 @@ def strip(
         shown[absent] = NOT_THERE
         pictures = [draw.grey_picture(image) for image in shown]
         for picture, mask in zip(pictures, masks & ~absent[:, None, None], strict=True):
-            picture[draw.borders(mask.astype(np.uint8))] = KEPT
+            picture[draw.borders(mask.astype(np.uint8))] = KEPT if at == 0 else ON_LIGHT
         if at == 0 and bar:
             draw.stamps(pictures[0], "", bar)
         rows.append(np.concatenate(pictures, axis=1))
     return np.concatenate(rows)
 
 
+def good_rows(traces: Path, decisions: Sequence[str], n_frames: int) -> Iterator[Mapping[str, Any]]:
+    """The good rows of the traces of a FOV; decisions: the tables of what a person decided on its cells.
+
+    Without decisions all rows are good. pandas, whose import takes half a second, is only for FOVs that have some.
+    """
+    if decisions:
+        (table,) = good_traces([str(traces)], [range(n_frames)], decisions)
+        yield from table.to_dict("records")
+        return
+    with open(traces, encoding="utf-8", newline="") as file:
+        yield from csv.DictReader(file)
+
+
 def means_and_counts(
-    traces: Path, decisions: Sequence[str], column: str | None, n_frames: int
+    rows: Iterable[Mapping[str, Any]], column: str | None, n_frames: int
 ) -> tuple[dict[int, float], list[int]]:
-    """From the good rows of the traces: the mean of `column` (0 without one) by cell, and how many cells there are in
-    each frame. decisions: the tables of what a person decided on cells of the FOV."""
-    (table,) = good_traces([str(traces)], [range(n_frames)], decisions)
-    by_frame = np.bincount(table["frame"].to_numpy(int), minlength=n_frames).tolist()
-    means = table.groupby("cell")[column or "frame"].mean()
-    return {int(cell): float(mean) if column and np.isfinite(mean) else 0.0 for cell, mean in means.items()}, by_frame
+    """From rows of traces: the mean of `column` (0 without one) by cell, and how many cells there are in each frame."""
+    sums: dict[int, list[float]] = {}
+    by_frame = [0] * n_frames
+    for row in rows:
+        value = float(row[column]) if column else 0.0
+        total = sums.setdefault(int(row["cell"]), [0.0, 0])
+        if np.isfinite(value):
+            total[0] += value
+            total[1] += 1
+        by_frame[int(row["frame"])] += 1
+    return {cell: total / count if count else 0.0 for cell, (total, count) in sums.items()}, by_frame
 
 
 def by_preference(means: Mapping[int, float]) -> list[int]:
@@ -194,7 +214,8 @@ def make_digest(
     divisions = lineage.divisions_of(origins)
     with open_store(cells) as get:
         found = find_cells(get, pc, min_frames, border_margin, origins)
-        means, kept_by_frame = means_and_counts(traces, decisions, column, found.valid.shape[1])
+        n_frames = found.valid.shape[1]
+        means, kept_by_frame = means_and_counts(good_rows(traces, decisions, n_frames), column, n_frames)
         kinds = found.kinds(means)
         by_size = open_frames(labeled).attributes
         frame, picture = thumbnail(
