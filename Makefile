@@ -5,6 +5,7 @@
 # make test-fast  those that run no workflow, in a minute
 # make curate RESULTS=results  a page to browse results and correct cells
 # make evaluate  what each method of segmentation and tracking is worth; CTC=path: on a folder of the Cell Tracking Challenge
+# make docs    a site of README.md and docs/, in site/; nothing in it is loaded from elsewhere
 # make bench   what each stage costs    make torture kills runs 200 times and compares; 50,000 damaged files; new values for properties
 # make test-peers reads what is exported with other programs, in environments of their own
 # make slurm   the environment with the Slurm plugin                 make test-slurm starts a real Slurm here and tests with it
@@ -108,6 +109,18 @@ lint: demo/.done
 	$(DEV)/snakefmt --check Snakefile rules
 	$(BIN)/snakemake --lint
 
+.PHONY: docs # a folder has this name, too
+.venv/docs/.done: requirements-docs.txt
+	$(PYTHON) -m venv --clear .venv/docs
+	.venv/docs/bin/python $(PIP) -r requirements-docs.txt
+	@touch $@
+
+docs: .venv/docs/.done
+	rm -rf site
+	.venv/docs/bin/sphinx-build -q -W --keep-going -E -d .venv/docs/doctrees -c docs . site
+	@cp site/README.html site/index.html
+	@echo "open site/index.html"
+
 bench:
 	$(DEV)/python benchmarks/run.py
 
@@ -125,9 +138,9 @@ evaluate: .venv/peers/evaluate/.done .venv/peers/btrack/.done
 lock:
 	$(PYTHON) -m venv .venv/lock
 	.venv/lock/bin/python -m pip install --quiet uv
-	for name in requirements requirements-dev requirements-slurm; do .venv/lock/bin/uv pip compile --quiet --upgrade --universal \
+	for name in requirements requirements-dev requirements-slurm requirements-docs; do .venv/lock/bin/uv pip compile --quiet --upgrade --universal \
 		--python-version 3.11 --fork-strategy fewest --generate-hashes --no-header --no-emit-index-url \
 		--no-emit-find-links $$name.in -o $$name.txt; done
 
 clean:
-	rm -rf .venv demo
+	rm -rf .venv demo site

@@ -43,7 +43,9 @@ THEN = {
 }
 ELSEWHERE = {
     ACTIVATE: "before each of the above that needs it",
-    **dict.fromkeys(("make demo", "make test", "make lint", "make test-fast", "make test-slurm"), ".ci/run"),
+    **dict.fromkeys(
+        ("make demo", "make test", "make lint", "make docs", "make test-fast", "make test-slurm"), ".ci/run"
+    ),
     **dict.fromkeys(("make setup", "make slurm", "make setup slurm"), ".ci/run, as first steps of the others"),
     "make torture": "takes hours; make test does the same with fewer kills and files",
     "make bench": "takes half an hour",
@@ -134,6 +136,18 @@ def test_every_command_of_the_pages_is_in_a_list_and_no_other():
     known = {*FIRST, *THEN, *ELSEWHERE}
     assert {command: page for command, page in named.items() if command not in known} == {}
     assert known - set(named) == set()
+
+
+def test_make_targets_and_scripts_in_commands_are_there():
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    targets = {name for line in re.findall(r"^([^\t#=\n]+?):(?!=)", makefile, re.MULTILINE) for name in line.split()}
+    for command in ELSEWHERE:
+        program, *words = command.split()
+        words = [word for word in words if "=" not in word]
+        if program == "make":
+            assert set(words) <= targets, command
+        elif words and words[0].endswith(".py"):
+            assert (ROOT / words[0]).is_file(), command
 
 
 def type_in(folder, command):

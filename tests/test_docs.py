@@ -1,6 +1,8 @@
-"""What README and docs name is there: links, files, parameters, rules, checks, rooms; and none of these is left out."""
+"""What README and docs name is there: links, files, keys, parameters, rules, checks, rooms; and none is left out."""
 
 import ast
+import csv
+import importlib
 import re
 import tomllib
 from pathlib import Path
@@ -9,15 +11,20 @@ import pytest
 import yaml
 from conftest import ROOT
 
+from celltraces.config.read_config import complete
 from celltraces.config.schema import load_schema
+from celltraces.errors import UserError
+from celltraces.features.cell_features import FLUORESCENCE_FEATURES, PHASE_FEATURES
 from celltraces.report.texts import CHECKS
 
 PACKAGE = ROOT / "scripts/celltraces"
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", ROOT / "config/README.md", *sorted(ROOT.glob("docs/*.md"))]
-README = (ROOT / "README.md").read_text(encoding="utf-8")
+PARAMETERS = (ROOT / "docs/parameters.md").read_text(encoding="utf-8")
 FOLDERS = ("benchmarks", "config", "docs", "envs", "profiles", "rules", "scripts", "tests")
 OLD_RELEASE = "envs/pyama.yaml"  # named by CHANGELOG.md, since it is there no longer
 OF_USERS = ("my_", "path/to/", "plugins/")  # how the pages call files that users write
+NO_CONFIG = ("default-resources", "jobs", "executor", "good")  # keys of Snakemake's profiles; a column of a table
+CONFIG = {"datasets": {"monday": "monday.nd2"}, "channels": {"pc": {"channel": 0}, "fl": [{"channel": 1}]}}
 
 
 def prose(page):
@@ -63,6 +70,11 @@ def test_links_lead_somewhere(page):
     assert broken == []
 
 
+@pytest.mark.parametrize("page", sorted(ROOT.glob("docs/*.md")), ids=lambda page: page.name)
+def test_no_two_headings_of_a_page_have_one_anchor(page):
+    assert len(re.findall(r"^#+ ", prose(page), re.MULTILINE)) == len(anchors(page))
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
 def test_named_files_are_there(page):
     assert [path for path in named_files(prose(page)) if not found(path)] == []
@@ -77,18 +89,70 @@ def test_a_file_that_is_named_is_looked_for():
     assert found("rules/*.smk")
 
 
+def configs_of(text):
+    """What a page writes of a config, in blocks of YAML and as `key: value`, each as a dict."""
+    blocks = re.findall(r"^ *```yaml\n(.*?)^ *```$", text, re.MULTILINE | re.DOTALL)
+    text = re.sub(r"^ *```\w*\n.*?^ *```$", "", text, flags=re.MULTILINE | re.DOTALL)
+    spans = [span for span in re.findall(r"(?<!`)`([^`]+)`(?!`)", text) if re.match(r"[a-z_0-9]+: [^ ]", span)]
+    examples = [yaml.safe_load(example) for example in [*blocks, *spans]]
+    return [example for example in examples if not set(example) <= set(NO_CONFIG)]
+
+
+def completed(example):
+    """A whole config with what an example sets: keys of the top, and keys of a part of it without that part's name."""
+    schema = load_schema()["properties"]
+    config = dict(CONFIG)
+    for key, value in example.items():
+        if key == "features":
+            key, value = "channels", {"pc": {"channel": 0, key: value}}
+        elif key == "fl" and isinstance(value, list):
+            key, value = "channels", {key: value}
+        elif key == "model":
+            key, value = "fits", [{"channel": 1, "feature": "intensity_total", key: value}]
+        parts = [part for part in ("params", "pictures", "report") if key in schema[part]["properties"]]
+        if key not in schema and parts:
+            key, value = parts[0], {**config.get(parts[0], {}), key: value}
+        config[key] = value
+    return config
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if page.name != "CHANGELOG.md"], ids=lambda page: page.name)
+def test_what_a_page_writes_of_a_config_is_allowed(page):
+    for example in configs_of(page.read_text(encoding="utf-8")):
+        try:
+            complete(completed(example))
+        except UserError as error:  # files of users are not here
+            assert re.search(r"the file '.*' (does not exist|cannot be read)", str(error)), example
+
+
+def test_a_slip_in_an_example_is_found():
+    text = "`min_frames: 1`, `x.y`, `jobs: 3`\n```yaml\nparams: {min_frame: 1}\n```\n`min_iou: 2` `features: area`\n"
+    good, *wrong = sorted(configs_of(text), key=lambda example: "min_frames" not in example)
+    complete(completed(good))
+    assert len(wrong) == 3
+    for example in wrong:
+        with pytest.raises(UserError):
+            complete(completed(example))
+
+
+def test_every_page_is_in_the_menu_of_the_site():
+    tree = ast.parse((ROOT / "docs/conf.py").read_text(encoding="utf-8"))
+    menu = next(node.value for node in tree.body if isinstance(node, ast.Assign) and node.targets[0].id == "MENU")
+    named = [name for names in ast.literal_eval(menu).values() for name in names.split()]
+    assert sorted(named) == sorted(page.stem for page in ROOT.glob("docs/*.md"))
+
+
 def test_every_page_can_be_reached_from_readme():
     linked = {link.split("#")[0] for page in PAGES for link in re.findall(r"\]\(([^)\s]+)\)", prose(page))}
     names = {Path(link).name for link in linked}
     assert [page.name for page in PAGES if page.name not in names] == []
 
 
-def test_readme_names_every_parameter():
+def test_the_table_names_every_parameter():
     schema = load_schema()["properties"]
     parts = ("params", "pictures", "report")
     parameters = {name for name in schema if name not in parts}.union(*(schema[part]["properties"] for part in parts))
-    table = section(README, "Where each parameter is")
-    assert sorted(name for name in parameters if f"`{name}`" not in table) == []
+    assert sorted(name for name in parameters if f"`{name}`" not in PARAMETERS) == []
 
 
 def test_config_yaml_names_every_key():
@@ -102,16 +166,16 @@ def test_config_yaml_names_every_key():
     assert [k for k, there in keys(load_schema(), shipped) if not there and not k.startswith("preview.vary.")] == []
 
 
-def test_rules_in_readmes_table_are_rules():
+def test_rules_in_the_table_of_parameters_are_rules():
     rules = {
         name
         for file in [ROOT / "Snakefile", *ROOT.glob("rules/*.smk")]
         for name in re.findall(r"^ *rule (\w+):", file.read_text(encoding="utf-8"), re.MULTILINE)
     }
-    rows = re.findall(r"^\|[^|]+\|([^|]+)\|", section(README, "Where each parameter is"), re.MULTILINE)
+    rows = re.findall(r"^\|[^|]+\|([^|]+)\|", PARAMETERS, re.MULTILINE)
     named = {name for row in rows for name in re.findall(r"`(\w+)`", row)}
     assert named - rules == set()
-    # Targets that only gather, the record of a run, and what `What comes out` names as commands.
+    # Targets that only gather, the record of a run, and what other pages name as commands.
     assert rules - named == {"all", "preview", "pictures", "record", "verify", "set_aside"}
 
 
@@ -135,13 +199,77 @@ def checks():
     return names
 
 
-def test_every_check_is_explained_in_readme_and_on_the_page():
+def test_every_check_is_explained_in_docs_and_on_the_page():
     assert {"missing", "stage_shift", "time_assumed", "failed", "below_background", "uncovered"} <= checks()
     assert set(CHECKS) == checks()
-    table = section(README, "What to trust")
+    table = section((ROOT / "docs/checks.md").read_text(encoding="utf-8"), "Checks of quality")
     rows = "\n".join(line.split("|")[1] for line in table.splitlines() if line.startswith("|"))
     named = {name.removesuffix("_*") for name in re.findall(r"`([\w*]+)`", rows)}
     assert named == checks()
+
+
+def table(heading):
+    """The rows of the table in a section of docs/methods.md, below its head, as lists of cells."""
+    lines = section((ROOT / "docs/methods.md").read_text(encoding="utf-8"), heading).splitlines()
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("|")]
+    return rows[2:]
+
+
+def test_every_feature_is_defined():
+    rows = table("Features")
+    shape, light = ([f"`{name}`" for name in names] for names in (PHASE_FEATURES, FLUORESCENCE_FEATURES))
+    assert [row[0] for row in rows if row[1] == "shape"] == shape
+    assert [row[0] for row in rows if row[1] == "light"] == light
+    assert all(row[3] for row in rows)
+
+
+def test_figures_of_methods_are_those_of_the_evaluation():
+    with open(ROOT / "docs/evaluation.csv", encoding="utf-8", newline="") as file:
+        seg = {(row["set"], row["method"]): f"{float(row['SEG'] or 0):.2f}" for row in csv.DictReader(file)}
+    methods = {"`logstd`": "logstd, cell", "`logstd`, `logstd_outline: halo`": "logstd, halo"}
+    methods |= {"`pyama`": "pyama", "`deepsea`": "deepsea"}
+    rows = {row[0]: row[3] for row in table("Which method for what") if row[0] in methods}
+    assert rows == {name: f"{seg['t98g', method]}, {seg['40 cells', method]}" for name, method in methods.items()}
+    paragraph = " ".join(section((ROOT / "docs/methods.md").read_text(encoding="utf-8"), "For a paper").split())
+    for name, method in (("t98g", "logstd, cell"), ("t98g", "deepsea"), ("40 cells", "logstd, cell")):
+        assert f"{seg[name, method]} (`{method.split(',')[0]}`)" in paragraph
+
+
+def test_what_is_cited_is_among_the_references():
+    pages = {page: page.read_text(encoding="utf-8") for page in [*ROOT.glob("docs/*.md"), *PACKAGE.rglob("*.py")]}
+    methods = ROOT / "docs/methods.md"
+    pages[methods], references = pages[methods].split("\n## References\n")
+    listed = {
+        (name, year)
+        for entry in references.split("\n- ")
+        for year in re.findall(r"\((\d{4})\)\.", entry)
+        for name in re.findall(r"(\w+) [A-Z]+\b", entry.split(f"({year})")[0])
+    }
+    cited = set()
+    for text in pages.values():  # but for what is a link itself
+        found = r"\b([A-Z]\w+)(?:\s(?:&|and)\s[A-Z]\w+|\set\sal\.)?,?\s\(?((?:19|20)\d\d)\b(?!\)?\]\(https://doi\.org/)"
+        cited |= set(re.findall(found, text))
+    cited = {(name, year) for name, year in cited if name != "JPEG"}
+    assert len(cited) > 15
+    assert cited - listed == set()
+
+
+def test_defaults_are_those_of_the_schema():
+    declared = load_schema()["properties"]["params"]["properties"]
+    rows = table("For which cells the defaults are made")
+    assert len(rows) > 5
+    for names, values, *_ in rows:
+        defaults = [declared[name]["default"] for name in re.findall(r"`(\w+)`", names)]
+        assert [float(value) for value in values.split(",")] == defaults, names
+
+
+def test_fixed_numbers_are_those_of_the_code():
+    rows = table("Fixed numbers")
+    assert len(rows) > 20
+    for name, value, *_ in rows:
+        file, constant = name.strip("`").split(":")
+        module = importlib.import_module("celltraces." + file.removesuffix(".py").replace("/", "."))
+        assert float(value) == getattr(module, constant), name
 
 
 def imports_of_rooms():

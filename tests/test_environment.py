@@ -39,6 +39,7 @@ def test_test_pins_agree_with_run_time_pins():
     slurm = pins("requirements-slurm.txt")
     assert slurm.items() >= {name: locked[name] for name in slurm if name in locked}.items()
     assert set(wanted("requirements-slurm.in")) <= set(slurm)
+    assert set(wanted("requirements-docs.in")) <= set(pins("requirements-docs.txt"))
 
 
 def asked(code, *arguments):
@@ -80,7 +81,7 @@ def test_whatever_a_script_imports_is_there_for_the_user():
 
 
 def test_every_pin_has_hashes_and_no_host_is_named():
-    for name in ("requirements.txt", "requirements-dev.txt", "requirements-slurm.txt"):
+    for name in ("requirements.txt", "requirements-dev.txt", "requirements-slurm.txt", "requirements-docs.txt"):
         text = (ROOT / name).read_text()
         assert "://" not in text
         for entry in re.split(r"^(?=[A-Za-z0-9])", text, flags=re.MULTILINE)[1:]:

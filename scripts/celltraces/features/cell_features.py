@@ -104,8 +104,7 @@ class Cell:
     @cached_property
     def perimeter(self) -> Float:
         """(T,) length of the line through the centres of the border pixels, where a border pixel has one of its 4
-        neighbours outside: the estimate of Benkrid & Crookes 2000, "Design and FPGA implementation of a perimeter
-        estimator", as in regionprops."""
+        neighbours outside: the estimate of Benkrid & Crookes 2000, as in regionprops."""
         inside = np.pad(self.mask, ((0, 0), (1, 1), (1, 1)))
         border = inside.copy()
         border[:, 1:-1, 1:-1] &= ~_beside(inside, np.logical_and)

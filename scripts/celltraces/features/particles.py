@@ -15,11 +15,11 @@ def find_particles(image: Float, mask: Mask, sigma: float, threshold: float) -> 
     - stands out from its surroundings, the filtered image on a circle of 2.5 sigma about it: above their upper
       quartile by `threshold` standard deviations of the noise and half the distance of their quartiles; so neither
       the vault of a bright cell is a spot nor the ups and downs along its rim,
-    - and is round, one principal curvature being at most three times the other, as in the test of Lowe 2004 (Int. J.
-      Comput. Vis. 60:91); so an edge or a fold is no spot.
+    - and is round, one principal curvature being at most three times the other, as in the test of Lowe 2004; so an edge
+      or a fold is no spot.
 
-    The noise is that of the pixels in this cell and frame, measured robustly by their second differences (Immerkaer
-    1996, Comput. Vis. Image Underst. 64:300), and no less than the rounding of camera counts. Light outside the mask
+    The noise is that of the pixels in this cell and frame, measured robustly by their second differences (Immerkær
+    1996, with a median), and no less than the rounding of camera counts. Light outside the mask
     is not looked at: the light inside is continued smoothly, so that the mask's edge is no edge in the image.
 
     image: (T, h, w) float64 counts. mask: (T, h, w) bool.

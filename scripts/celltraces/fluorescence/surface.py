@@ -1,6 +1,6 @@
 """Fit a smooth surface (a penalised B-spline) to values at scattered positions, and evaluate it at every pixel.
 
-The surface is a penalised tensor product of cubic B-splines (Eilers & Marx 1996, Statist. Sci. 11:89) with the
+The surface is a penalised tensor product of cubic B-splines (Eilers & Marx 1996) with the
 penalty of a thin-plate spline: smooth, and straight on where there are no data, like the thin-plate spline itself,
 but with one unknown per tile in a banded system: milliseconds for the 4,000 tiles of a 2048 x 2048 frame, where
 the dense system of a thin-plate spline takes seconds.

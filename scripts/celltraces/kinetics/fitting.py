@@ -4,14 +4,15 @@ All traces of a batch go through the same steps side by side, as arrays (N, T) o
 
 1. first values: some hundred shapes of the curve on the data's own times, the linear parameters (amplitude, offset)
    solved for each (variable projection); the best that differ enough are the starts;
-2. least squares by Levenberg-Marquardt (damping of Nielsen 1999, report IMM-REP-1999-05) with bounds by projection,
+2. least squares by Levenberg-Marquardt (damping of Nielsen 1999) with bounds by projection,
    positive parameters on a logarithmic scale;
-3. intervals from the profile of the likelihood (Venzon & Moolgavkar 1988, Appl. Stat. 37:87): where the best fit with
+3. intervals from the profile of the likelihood (Venzon & Moolgavkar 1988): where the best fit with
    this parameter held is worse than the optimum by what chance explains in 95 % of cases. How much that is follows
-   from the residuals themselves, also where noise is uneven (MacKinnon & White 1985, J. Econometrics 29:305; degrees
-   of freedom of Bell & McCaffrey 2002, Survey Methodology 28:169) or correlated in time;
-4. a parameter is identifiable where its interval ends on both sides within its bounds (Raue et al. 2009,
-   Bioinformatics 25:1923).
+   from the residuals themselves, also where noise is uneven (MacKinnon & White 1985; degrees of
+   freedom of Bell & McCaffrey 2002) or correlated in time;
+4. a parameter is identifiable where its interval ends on both sides within its bounds (Raue et al. 2009).
+
+The references are in docs/methods.md.
 """
 
 from __future__ import annotations

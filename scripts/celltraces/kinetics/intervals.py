@@ -46,7 +46,7 @@ def statistics(batch: Batch, u: Float) -> Statistics:
     squared = weights**2 / (1 - leverage)[:, None, :]
     robust = np.einsum("nit,nt->ni", squared, residuals**2)
     even = np.einsum("nii->ni", inverse) * variance[:, None]
-    # From how many degrees of freedom this variance is known (Bell & McCaffrey 2002, Survey Methodology 28:169).
+    # From how many degrees of freedom this variance is known (Bell & McCaffrey 2002).
     inner = np.einsum("nat,nit,nbt->niab", by_u, squared, by_u, optimize=True)
     inner = inverse[:, None] @ inner
     spread = np.einsum("nit,nt->ni", squared**2, 1 - 2 * leverage) + np.einsum("niab,niba->ni", inner, inner)
@@ -79,7 +79,7 @@ def _autocorrelation(residuals: Float, valid: Bool, k: int) -> Float:
     pairs = np.einsum("nt,nt->n", residuals[:, 1:] * both, residuals[:, :-1])
     squares = np.einsum("nt,nt->n", residuals, residuals) * both.sum(1) / np.maximum(count, 1)
     seen = np.divide(pairs, squares, out=np.zeros_like(pairs), where=squares > 0)
-    # After Kendall 1954, Biometrika 41:403, with k parameters in the place of the mean.
+    # After Kendall 1954, with k parameters in the place of the mean.
     return np.clip((seen + k / np.maximum(count, 1)) / np.maximum(1 - (k + 2) / np.maximum(count, 1), 0.5), 0.0, 0.9)
 
 

@@ -1,8 +1,7 @@
 """Build the network of DeepSea as an ONNX graph from the weights that the package deepsea ships.
 
 The package's own code needs PyTorch and PyQt and is not run: its weights are read as numbers and put into an ONNX
-graph.
-A. Zargari et al., Cell Reports Methods 3 (2023) 100500; code and weights: MIT licence.
+graph. Reference: Zargari et al. 2023; code and weights: MIT licence.
 """
 
 from __future__ import annotations
