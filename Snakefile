@@ -7,6 +7,7 @@
 #                          |      +------------------- background ---+                     +-- qc, pictures
 #                          +-- (flatten, register) -----+
 #                                                                              cache, index, exports: of the images
+#                                                                              join, compare: of all datasets
 #
 # The stages stand in rules/, what they compute in scripts/, what is decided before any job in scripts/celltraces/planning/,
 # and what a user may change in config/config.yaml. `snakemake --list-target-rules` tells what one may ask for,

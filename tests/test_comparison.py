@@ -390,7 +390,7 @@ def test_tables_and_page_say_what_the_traces_say(experiment, tmp_path):
     np.testing.assert_allclose(
         row[["difference", "difference_low", "difference_high"]].astype(float), effect.difference, rtol=1e-4
     )
-    assert row[["fovs", "fovs_reference", "datasets", "cells", "cells_reference"]].tolist() == [4, 4, 2, 27, 28]
+    assert row[["fovs", "fovs_reference", "datasets", "cells", "cells_reference"]].tolist() == [4, 4, 2, 26, 28]
 
     data, rows, _ = carried(text)
     assert data["unit"] == "min"
