@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import json
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -155,7 +155,7 @@ def frame(results: Results, query: Mapping[str, str]) -> Response:
     return StreamingResponse(in_pieces(data), media_type=BYTES, headers=shape)
 
 
-async def in_pieces(data: memoryview) -> AsyncIterator[bytes]:
+def in_pieces(data: memoryview) -> Iterator[bytes]:
     """Data piece by piece: of what is sent whole, the server would keep two more copies until all is sent."""
     for start in range(0, len(data), PIECE):
         yield bytes(data[start : start + PIECE])
