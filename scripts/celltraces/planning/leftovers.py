@@ -149,7 +149,7 @@ def _judge(experiment: Experiment, name: str, wanted: Collection[str]) -> Ours:
         (r"flat_field\.json", lambda match: dataset is not None and bool(flat)),
         (r"flat_field_ch_(?P<flat>\d+)\.npy", lambda match: dataset is not None and int(match["flat"]) in flat),
         (r"report\.html|processing_config\.yaml|(qc|edits)\.csv", lambda match: False),
-        (rf"{re.escape(name)}_(traces\.(csv|parquet)|stage_movement\.csv)", lambda match: False),
+        (rf"{re.escape(name)}_(traces\.(csv|parquet)|(stage_movement|cells)\.csv)", lambda match: False),
         (r"preview/(preview\.(png|csv)|preview_(frames|pairs)\.csv|segmentations/.+\.zip)", lambda match: traced),
         (r"pictures/(cells|distributions)\.(png|pdf)", lambda match: traced),
         (rf"pictures/traces_(?P<column>{COLUMN})\.(png|pdf)", lambda match: match["column"] in columns),
