@@ -166,7 +166,7 @@ def test_threads_change_no_byte():
 
 @pytest.mark.parametrize(
     ("side", "scale", "used_mb", "s_per_megapixel"),
-    [(512, 0.5, 273, 3.0), (2048, 0.35, 453, 1.7), (4096, 0.25, 906, 1.1), (1024, 2, 595, 54)],
+    [(512, 0.5, 273, 12), (2048, 0.35, 453, 6), (4096, 0.25, 906, 4), (1024, 2, 595, 81)],
 )
 def test_a_job_asks_for_the_memory_and_time_that_the_network_was_seen_to_take(side, scale, used_mb, s_per_megapixel):
     """As measured on one thread; without a scale, one up to 1 is assumed. Slow machines take three times as long."""
@@ -417,6 +417,7 @@ WRONG = {
         lambda _: stated(threshold="0"),
         "metadata are out of range; .*threshold betw",
     ),
+    "an even number of scales": (lambda _: stated(scales="2"), "metadata are out of range; allowed: scales 1, 3 or 5"),
     "percentiles the wrong way": (lambda _: stated(percentiles="99 1"), "metadata are out of range"),
     "a margin as wide as a tile": (lambda _: stated(margin="129"), "metadata are out of range"),
 }
@@ -433,6 +434,38 @@ def test_a_model_that_breaks_the_contract_is_one_line(tmp_path, case):
     line = str(caught.value)
     assert "\n" not in line
     assert line.startswith(f"params.segmentation_method: {str(file)!r}")
+
+
+@pytest.mark.parametrize(("scale", "widths"), [(0.5, [71, 100, 141]), (2.0, [283, 400])])
+def test_a_model_that_sees_several_scales_gives_their_mean_in_pixels_of_the_middle_one(scale, widths):
+    seen = []
+
+    def run(picture):
+        """Something else at each scale; a distance that is the same share of the picture at all of them."""
+        seen.append(picture.shape[1])
+        return {
+            "mask": np.full(picture.shape, picture.shape[1] / 1000, np.float32),
+            "distance": np.full(picture.shape, picture.shape[1] / 10, np.float32),
+        }
+
+    contract = onnx_model.Contract(multiple=1, margin=8, scales=3)
+    maps = learned.mean_maps(onnx_model.Model(contract, (None, None), run), np.zeros((100, 200), np.float32), scale)
+    assert sorted(set(seen)) == widths
+    assert {values.shape for values in maps.values()} == {(round(100 * scale), round(200 * scale))}
+    np.testing.assert_allclose(maps["mask"], np.mean(widths) / 1000, rtol=1e-5)
+    np.testing.assert_allclose(maps["distance"], 20 * scale, rtol=0.01)
+
+
+def test_cells_are_found_at_several_scales_whose_tiles_differ(tmp_path, monkeypatch):
+    truth = disks((150, 130), (30, 40, 18), (75, 100, 15), (120, 30, 20))
+    data = model_bytes(ONE, {"out": 1}, metadata_props={"scales": "3", "margin": "8"}, initializers=NUMBERS)
+    (tmp_path / "mine.onnx").write_bytes(data)
+    segment = segmenter(str(tmp_path / "mine.onnx"), settings_with())
+    whole, _ = segment(np.where(truth > 0, 9000, 2000).astype(np.uint16))
+    assert whole.max() == 3
+    assert min(overlap(whole, truth)) > 0.95
+    monkeypatch.setattr(onnx_model, "TILE", 96)
+    np.testing.assert_array_equal(segment(np.where(truth > 0, 9000, 2000).astype(np.uint16))[0], whole)
 
 
 # --------------------------------------------------------------------------------------------------------- parting

@@ -57,7 +57,7 @@ class LearnedSegmenter:
             if self.scale is None:
                 return nothing
             log.info("segmentation_scale: %g, by the size of the cells", self.scale)
-        maps = run_tiled(self.model, resized(picture, self.scale, self.model.contract))
+        maps = mean_maps(self.model, picture, self.scale)
         return _labels(self.model, maps, frame.shape, self.min_object_size, self.debris)
 
 
@@ -82,6 +82,27 @@ def load_network(method: str) -> Model:
             raise UserError(f"params.segmentation_method: {method!r} is larger than 1 GiB")
     job.keep_memory(LARGE_ARRAY)
     return load_model(data, method if method == "deepsea" else repr(method), max(1, cv2.getNumThreads()))
+
+
+def mean_maps(model: Model, picture: np.ndarray, scale: float) -> Maps:
+    """The model's outputs for a stretched frame (H, W) at a scale: means of those there and at scales beside it.
+
+    These are a STEP apart, as many as its contract says; what is larger than the largest of SCALES is left out.
+    """
+    contract = model.contract
+    maps = run_tiled(model, resized(picture, scale, contract))
+    n_seen = 1
+    for step in range(-(contract.scales // 2), contract.scales // 2 + 1):
+        beside = STEP**step
+        if step == 0 or scale * beside > max(SCALES):
+            continue
+        n_seen += 1
+        for name, values in run_tiled(model, resized(picture, scale * beside, contract)).items():
+            size = maps[name].shape[::-1]
+            kind = cv2.INTER_AREA if beside > 1 else cv2.INTER_LINEAR
+            length = 1 / beside if name == "distance" else 1  # px of the picture
+            maps[name] = maps[name] + np.float32(length) * cv2.resize(values, size, interpolation=kind)
+    return {name: values / np.float32(n_seen) for name, values in maps.items()}
 
 
 def _labels(

@@ -37,6 +37,7 @@ class Contract:
     smoothing: float = 0.0  # standard deviation of the Gaussian that the scaled picture is smoothed with
     threshold: float = 0.5  # probability from which a pixel belongs to a cell
     diameter: float | None = None  # of the cells that it knows best
+    scales: int = 1  # odd: how many, around the scale that is asked for, it sees a picture at
     flow_length: float = 5.0  # of the flow's vectors, for a step of 1 px
     flow_steps: int = 200  # for which the flow is followed
     flow_error: float = 0.4  # mean squared difference of its directions from those of the cell's shape, at most
@@ -142,7 +143,7 @@ def _contract(written: Mapping[str, str], key: str) -> Contract:
     for name in ("input_range", "percentiles"):
         if name in written:
             stated[name] = tuple(numbers(name, 2))
-    for name in ("multiple", "margin", "flow_steps"):
+    for name in ("multiple", "margin", "scales", "flow_steps"):
         if name in written:
             (stated[name],) = map(int, numbers(name, 1))
     for name in ("smoothing", "threshold", "diameter", "flow_length", "flow_error"):
@@ -161,6 +162,8 @@ def _contract(written: Mapping[str, str], key: str) -> Contract:
             f"{key}: its metadata are out of range; allowed: smoothing 0 to 10, threshold between 0 and 1, "
             "diameter more than 0"
         )
+    if contract.scales not in (1, 3, 5):
+        raise UserError(f"{key}: its metadata are out of range; allowed: scales 1, 3 or 5")
     if not (contract.flow_length > 0 and 1 <= contract.flow_steps <= 2000 and contract.flow_error > 0):
         raise UserError(
             f"{key}: its metadata are out of range; allowed: flow_length and flow_error more than 0, flow_steps 1 to "
