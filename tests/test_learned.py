@@ -417,6 +417,7 @@ WRONG = {
         lambda _: stated(threshold="0"),
         "metadata are out of range; .*threshold betw",
     ),
+    "bright ends below the median": (lambda _: stated(furthest="-1"), "allowed: .*furthest 0 or more"),
     "an even number of scales": (lambda _: stated(scales="2"), "metadata are out of range; allowed: scales 1, 3 or 5"),
     "percentiles the wrong way": (lambda _: stated(percentiles="99 1"), "metadata are out of range"),
     "a margin as wide as a tile": (lambda _: stated(margin="129"), "metadata are out of range"),
@@ -434,6 +435,21 @@ def test_a_model_that_breaks_the_contract_is_one_line(tmp_path, case):
     line = str(caught.value)
     assert "\n" not in line
     assert line.startswith(f"params.segmentation_method: {str(file)!r}")
+
+
+def test_a_few_bright_specks_do_not_take_the_range_of_the_cells():
+    """Where they lie the picture is as bright as allowed; elsewhere it is as without them, up to its contrast."""
+    rng = np.random.default_rng(0)
+    frame = rng.normal(2000, 100, (200, 300)).astype(np.uint16)
+    specked = frame.copy()
+    specked[::20, ::20] = 65535  # 1 pixel in 400
+    plain, limited = onnx_model.Contract(), onnx_model.Contract(furthest=6.0)
+    clean = specked < 65535
+    assert onnx_model.stretched(specked, plain)[clean].std() < 0.01
+    assert onnx_model.stretched(specked, limited)[clean].std() > 0.05
+    assert (onnx_model.stretched(specked, limited)[~clean] == 1).all()
+    # Without specks nothing lies so far from the median: both are the same.
+    np.testing.assert_array_equal(onnx_model.stretched(frame, limited), onnx_model.stretched(frame, plain))
 
 
 @pytest.mark.parametrize(("scale", "widths"), [(0.5, [71, 100, 141]), (2.0, [283, 400])])

@@ -32,6 +32,9 @@ class Contract:
 
     input_range: tuple[float, float] = (0.0, 1.0)  # what dark and bright become
     percentiles: tuple[float, float] = (0.1, 99.9)  # of the frame: what counts as dark and bright
+    furthest: float = (
+        0.0  # dark and bright end there, in distances of the 2 and 98 percentiles from the median; 0: no limit
+    )
     multiple: int = 32  # heights and widths must be multiples of it
     margin: int = 64  # how far around a pixel the network looks
     smoothing: float = 0.0  # standard deviation of the Gaussian that the scaled picture is smoothed with
@@ -146,7 +149,7 @@ def _contract(written: Mapping[str, str], key: str) -> Contract:
     for name in ("multiple", "margin", "scales", "flow_steps"):
         if name in written:
             (stated[name],) = map(int, numbers(name, 1))
-    for name in ("smoothing", "threshold", "diameter", "flow_length", "flow_error"):
+    for name in ("smoothing", "furthest", "threshold", "diameter", "flow_length", "flow_error"):
         if name in written:
             (stated[name],) = numbers(name, 1)
     contract = Contract(**stated)
@@ -156,10 +159,10 @@ def _contract(written: Mapping[str, str], key: str) -> Contract:
             f"{key}: its metadata are out of range; allowed: percentiles 0 to 100, multiple 1 to 256, "
             f"margin 0 to {WIDEST_MARGIN}"
         )
-    in_range = 0 <= contract.smoothing <= 10 and 0 < contract.threshold < 1
+    in_range = 0 <= contract.smoothing <= 10 and contract.furthest >= 0 and 0 < contract.threshold < 1
     if not in_range or (contract.diameter is not None and contract.diameter <= 0):
         raise UserError(
-            f"{key}: its metadata are out of range; allowed: smoothing 0 to 10, threshold between 0 and 1, "
+            f"{key}: its metadata are out of range; allowed: smoothing 0 to 10, furthest 0 or more, threshold between 0 and 1, "
             "diameter more than 0"
         )
     if contract.scales not in (1, 3, 5):
@@ -234,7 +237,11 @@ def _line(error: BaseException) -> str:
 
 def stretched(frame: np.ndarray, contract: Contract) -> np.ndarray:
     """The frame (H, W) as float32 from dark to bright as the contract has it. What is flat becomes the middle."""
-    low, high = np.percentile(frame, contract.percentiles)
+    dark, bright = contract.percentiles
+    low, dim, middle, light, high = np.percentile(frame, (dark, 2, 50, 98, bright))
+    if contract.furthest and dim < middle < light:
+        low = max(low, middle - contract.furthest * (middle - dim))
+        high = min(high, middle + contract.furthest * (light - middle))
     if high <= low:  # all but a few pixels are the same
         low, high = frame.min(), frame.max()
     first, last = contract.input_range
