@@ -32,9 +32,7 @@ class Contract:
 
     input_range: tuple[float, float] = (0.0, 1.0)  # what dark and bright become
     percentiles: tuple[float, float] = (0.1, 99.9)  # of the frame: what counts as dark and bright
-    furthest: float = (
-        0.0  # dark and bright end there, in distances of the 2 and 98 percentiles from the median; 0: no limit
-    )
+    furthest: float = 0.0  # end of dark and bright, in distances of the 2 and 98 percentiles from the median; 0: none
     multiple: int = 32  # heights and widths must be multiples of it
     margin: int = 64  # how far around a pixel the network looks
     smoothing: float = 0.0  # standard deviation of the Gaussian that the scaled picture is smoothed with
@@ -162,8 +160,8 @@ def _contract(written: Mapping[str, str], key: str) -> Contract:
     in_range = 0 <= contract.smoothing <= 10 and contract.furthest >= 0 and 0 < contract.threshold < 1
     if not in_range or (contract.diameter is not None and contract.diameter <= 0):
         raise UserError(
-            f"{key}: its metadata are out of range; allowed: smoothing 0 to 10, furthest 0 or more, threshold between 0 and 1, "
-            "diameter more than 0"
+            f"{key}: its metadata are out of range; allowed: smoothing 0 to 10, furthest 0 or more, "
+            "threshold between 0 and 1, diameter more than 0"
         )
     if contract.scales not in (1, 3, 5):
         raise UserError(f"{key}: its metadata are out of range; allowed: scales 1, 3 or 5")
