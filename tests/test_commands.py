@@ -12,7 +12,12 @@ import pytest
 import tifffile
 from conftest import PYTHON, ROOT, Checkout, small_config
 
-PAGES = [*(ROOT / name for name in ("README.md", "CHANGELOG.md", "config/README.md", "config/config.yaml"))]
+PAGES = [
+    *(
+        ROOT / name
+        for name in ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "config/README.md", "config/config.yaml")
+    )
+]
 PAGES += sorted(ROOT.glob("docs/*.md"))
 PROGRAMS = (
     *("make", "snakemake", "pip", "python", "python3", "source", "git", "conda", "mamba", "docker", "apptainer"),
@@ -49,7 +54,10 @@ ELSEWHERE = {
     **dict.fromkeys(("make setup", "make slurm", "make setup slurm"), ".ci/run, as first steps of the others"),
     "make torture": "takes hours; make test does the same with fewer kills and files",
     "make bench": "takes half an hour",
-    "make check CONFIG=my.yaml": "tests/test_run_terminal.py",
+    **dict.fromkeys(("make check", "make check CONFIG=my.yaml"), "tests/test_run_terminal.py"),
+    ".ci/run": "runs these tests",
+    ".venv/dev/bin/python -m pytest tests/test_tracking.py": "these tests run so",
+    "make container": "needs Docker, Podman or Apptainer; tests/test_environment.py follows what they are told to do",
     **dict.fromkeys(
         ("make curate", "make curate RESULTS=results", "make curate RESULTS=/data/2026-11-21/results"),
         "tests/test_curation_page.py, without make",
