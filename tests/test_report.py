@@ -32,7 +32,7 @@ from celltraces.config.schema import load_schema
 from celltraces.features.cell_list import KINDS
 from celltraces.labels import left_out, lineage
 from celltraces.pictures import web
-from celltraces.report import digest, fov_digest, page, texts
+from celltraces.report import comparison, digest, fov_digest, page, texts
 from celltraces.report.build import build, cells_to_show, lines_with_room, within
 from celltraces.report.fov_digest import NOT_THERE
 from celltraces.storage.cells import new_store
@@ -364,12 +364,24 @@ def results_in(folder, *, by_size=None, fovs=(0,), cells=2, columns=("area_ch_0"
     }
 
 
-@pytest.mark.parametrize("rules", ["report.smk", "report_images.smk"])
-def test_every_file_of_the_page_is_a_reason_to_write_it_anew(rules):
+@pytest.mark.parametrize(
+    ("rules", "html", "scripts"),
+    [
+        ("report.smk", "page.html", page.SCRIPTS),
+        ("report_images.smk", "page.html", page.SCRIPTS),
+        ("compare.smk", comparison.HTML, comparison.SCRIPTS),
+    ],
+)
+def test_every_file_of_the_page_is_a_reason_to_write_it_anew(rules, html, scripts):
     named = set(re.findall(r'"(celltraces/[^"]+\.(?:html|css|js))"', (ROOT / "rules" / rules).read_text()))
-    scripts = ROOT / "scripts"
-    files = [*Path(page.__file__).parent.iterdir(), *web.FILES]
-    assert named == {str(path.relative_to(scripts)) for path in files if path.suffix in (".html", ".css", ".js")}
+    folder = Path(page.__file__).parent
+    files = [*(folder / name for name in (html, "page.css", *scripts)), *web.FILES]
+    assert named == {str(path.relative_to(ROOT / "scripts")) for path in files}
+
+
+def test_every_file_beside_the_pages_is_in_one_of_them():
+    there = {path.name for path in Path(page.__file__).parent.iterdir() if path.suffix in (".html", ".css", ".js")}
+    assert there == {"page.html", "page.css", *page.SCRIPTS, comparison.HTML, *comparison.SCRIPTS}
 
 
 @pytest.mark.parametrize("size_mb", [3.0, 4.0])
@@ -786,7 +798,8 @@ def test_snakemakes_own_report_has_it(finished):
     with zipfile.ZipFile(finished.folder / "r.zip") as archive:
         names = archive.namelist()
         inside = [name for name in names if name.endswith("/report.html") and "/data/" in name]
-        assert [archive.read(name) for name in inside] == [finished.page.read_bytes()]
+        pages = [finished.page, finished.folder / "results/report.html"]
+        assert sorted(archive.read(name) for name in inside) == sorted(path.read_bytes() for path in pages)
         assert any(name.endswith("/qc.csv") for name in names)
 
 
