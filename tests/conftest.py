@@ -58,7 +58,8 @@ SLOW = {
         backgrounds_are_found_to_a_count_over_the_whole_frame cells_get_no_light_from_the_skew_of_the_noise
         dim_cells_without_any_mask quantiles_and_centroids_of_tiles_are_exact
     """,
-    "child_process": "the_answer_is_that_of_the_function",
+    "child_process": "the_answer_is_that_of_the_function a_hang_ends",
+    "comparison": "intervals_by_fovs_cover_what_is_true_and_those_by_cells_do_not",
     "config": "any_parameter_value_is_accepted_or_one_line_each",
     "config_fuzz": "every_value_at_every_parameter",
     "coverage": "which_cells_lack_light_and_which_are_near_the_edge tiles_are_seen_by_their_edges",
@@ -69,6 +70,7 @@ SLOW = {
         no_line_of_json_is_a_traceback replay_does_what_a_dictionary_does
         the_order_of_the_lines_does_not_matter_and_undo_gives_the_state_before
     """,
+    "environment": "whatever_a_script_imports_is_there_for_the_user",
     "evaluation": "simulated_sets_hold_their_truth",
     "exposure": "an_exposure_that_changes_and_stays what_is_no_changed_exposure",
     "fitting": "published_kinetics_come_back the_faster_of_two_rates_is_delta",
@@ -77,20 +79,27 @@ SLOW = {
         a_cell_that_crosses_the_field_keeps_its_light_by_estimate frames_of_one_brightness_do_not_tell_the_offset
         vignetting_is_a_finding_above_a_tenth without_an_offset_the_estimate_needs_no_changing_background
     """,
-    "formats_playnano": "memory_does_not_grow_with_the_movie",
-    "formats_pyme": "bad_spools_end_in_one_line",
-    "formats_tracks": "ome_tiff_comes_back",
+    "flows": "flows_of_cells_of_any_shape_give_them_back_in_noise",
+    "formats_deepcell": "a_project_comes_back_as_it_was",
+    "formats_playnano": "memory_does_not_grow_with_the_movie bundles_come_back",
+    "formats_pyme": "bad_spools_end_in_one_line other_files_of_this_ending",
+    "formats_tracks": "ome_tiff_comes_back geff_comes_back_and_is_zarr",
     "house": "late_imports_are_late",
     "kinetics": "the_kernel_keeps_ten_digits_whatever_the_rates",
-    "movie_file": """
-        czi_pixels_come_from_aicspylibczi_and_what_it_cannot_from_pylibczirw pixels_come_back
-    """,
+    "left_out": "dense_real_cells_are_told",
+    "movie_file": "czi_pixels_come_from_aicspylibczi_and_what_it_cannot_from_pylibczirw pixels_come_back",
+    "outline": "crowded_cells_outlined_by_hand_are_found",
     "pictures": "tables_without_rows_are_drawn traces_with_mean_and_spread",
+    "preview": "real_files a_frame_that_turns_out_to_be_missing_is_left_out",
+    "report": """
+        what_is_not_there_is_shown_and_not_raised the_page_keeps_its_size_and_says_of_how_many_it_shows_how_many
+        regions_that_were_left_out_are_said_even_where_no_check_strikes
+        the_list_of_cells_is_thinned_out_where_there_is_no_room
+    """,
     "segmentation": """
         logstd_gives_the_labels_of_the_plain_way logstd_gives_the_labels_of_the_plain_way_on_any_image
         parameters_mean_what_they_mean_in_the_plain_way logstd_gives_the_labels_of_the_plain_way_on_tiny_images
     """,
-    "report": "what_is_not_there_is_shown_and_not_raised",
     "shifts": "a_field_is_recovered_from_beads pickles_only_on_request what_a_config_may_say_wrong",
     "simulate": "the_demo_scripts_find_our_modules_when_started_by_their_path",
     "stage_movement": """
@@ -99,12 +108,15 @@ SLOW = {
         movies_with_few_cells pictures_of_any_shape_give_the_displacement_they_have several_and_at_the_ends
     """,
     "stage_places": """
-        all_cells_keep_their_numbers_through_a_jump
-        no_cell_of_a_grid_goes_on_as_its_neighbour without_a_measurement_the_regions_tell_where_they_went
+        all_cells_keep_their_numbers_through_a_jump no_cell_of_a_grid_goes_on_as_its_neighbour
+        without_a_measurement_the_regions_tell_where_they_went cells_that_drift_together_over_dust_that_stays
     """,
+    "terminal": "a_file_that_is_no_config",
     "tracking": """
-        each_cell_is_one_track_between_gaps_longer_than_allowed tracks_are_those_of_the_double_loop what_always_holds
+        each_cell_is_one_track_between_gaps_longer_than_allowed tracks_are_those_of_the_double_loop
+        what_always_holds
     """,
+    "versions": "the_record_names_the_packages_of_every_run",
     "zstacks": "a_plane_that_is_missing",
 }
 
