@@ -80,43 +80,50 @@ SLOW = {
         vignetting_is_a_finding_above_a_tenth without_an_offset_the_estimate_needs_no_changing_background
     """,
     "flows": "flows_of_cells_of_any_shape_give_them_back_in_noise",
-    "formats_deepcell": "a_project_comes_back_as_it_was",
+    "formats_deepcell": "a_project_comes_back_as_it_was a_trk_comes_back_as_it_was",
     "formats_playnano": "memory_does_not_grow_with_the_movie bundles_come_back",
     "formats_pyme": "bad_spools_end_in_one_line other_files_of_this_ending",
     "formats_tracks": "ome_tiff_comes_back geff_comes_back_and_is_zarr",
     "house": "late_imports_are_late",
+    "images": "metadata_is_valid_ome_ngff",
     "kinetics": "the_kernel_keeps_ten_digits_whatever_the_rates",
     "left_out": "dense_real_cells_are_told",
     "movie_file": "czi_pixels_come_from_aicspylibczi_and_what_it_cannot_from_pylibczirw pixels_come_back",
     "outline": "crowded_cells_outlined_by_hand_are_found",
-    "pictures": "tables_without_rows_are_drawn traces_with_mean_and_spread",
-    "preview": "real_files a_frame_that_turns_out_to_be_missing_is_left_out",
+    "pictures": "tables_without_rows_are_drawn traces_with_mean_and_spread distributions_are_of_means_over_time",
+    "preview": """
+        real_files a_frame_that_turns_out_to_be_missing_is_left_out
+        cells_in_common_do_not_depend_on_which_is_compared_with_which
+    """,
     "report": """
         what_is_not_there_is_shown_and_not_raised the_page_keeps_its_size_and_says_of_how_many_it_shows_how_many
         regions_that_were_left_out_are_said_even_where_no_check_strikes
-        the_list_of_cells_is_thinned_out_where_there_is_no_room
+        the_list_of_cells_is_thinned_out_where_there_is_no_room names_from_files_are_text_and_nothing_else
+        the_same_results_give_the_same_bytes_and_no_path nothing_found_is_said_where_nothing_was
     """,
     "segmentation": """
         logstd_gives_the_labels_of_the_plain_way logstd_gives_the_labels_of_the_plain_way_on_any_image
         parameters_mean_what_they_mean_in_the_plain_way logstd_gives_the_labels_of_the_plain_way_on_tiny_images
     """,
-    "shifts": "a_field_is_recovered_from_beads pickles_only_on_request what_a_config_may_say_wrong",
-    "simulate": "the_demo_scripts_find_our_modules_when_started_by_their_path",
+    "shifts": "a_field_is_recovered_from_beads pickles_only_on_request what_a_config_may_say_wrong the_json_kind",
+    "simulate": "the_demo_scripts_find_our_modules_when_started_by_their_path truth_is_what_the_images_hold",
     "stage_movement": """
         a_jump_by_the_distance_of_the_cells_is_found a_jump_is_found_whatever_its_size_and_direction
         another_place_after_the_first_frame another_place_is_a_jump_without_a_size dust_that_stays_hides_no_jump
         movies_with_few_cells pictures_of_any_shape_give_the_displacement_they_have several_and_at_the_ends
+        a_single_frame_of_another_place
     """,
     "stage_places": """
         all_cells_keep_their_numbers_through_a_jump no_cell_of_a_grid_goes_on_as_its_neighbour
         without_a_measurement_the_regions_tell_where_they_went cells_that_drift_together_over_dust_that_stays
+        of_cells_that_have_nothing_in_common_no_displacement_is_found
     """,
     "terminal": "a_file_that_is_no_config",
     "tracking": """
         each_cell_is_one_track_between_gaps_longer_than_allowed tracks_are_those_of_the_double_loop
         what_always_holds
     """,
-    "versions": "the_record_names_the_packages_of_every_run",
+    "versions": "the_record_names_the_packages_of_every_run requirements_list_what_run_time_imports_and_nothing_else",
     "zstacks": "a_plane_that_is_missing",
 }
 
