@@ -185,7 +185,8 @@ def test_cells_that_hardly_stand_out_are_not_lost_by_drawing_in_their_outlines(s
 def regrown(mask, filled, image, limit):
     """With a window of 3, an opening by a disk 5 px wide, 3 times, and regions of 10 pixels at least."""
     opened, filled, spread = mask.view(np.uint8), filled.view(np.uint8), n2_variance(image, 3)
-    return outline.regrown(opened, components(opened), filled, image, spread, 3, limit, 5, 3, 10)
+    settings = outline.Settings(3, limit, 5, 3, min_size=10, max_size=1600)
+    return outline.regrown(opened, components(opened), filled, image, spread, settings)
 
 
 @pytest.mark.parametrize(("brighter", "grows"), [(-50, True), (0, True), (19, True), (21, False), (50, False)])

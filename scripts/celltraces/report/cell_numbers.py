@@ -38,6 +38,11 @@ class Numbers:
         """The sample of a FOV that has cells; "" for none."""
         return str(self.sample[np.searchsorted(self.fov, fov)])
 
+    def of_fov(self, quantity: str, fov: int) -> np.ndarray:
+        """The values of the cells of a FOV that have one."""
+        values = self.of_cells[quantity][self.fov == fov]
+        return values[np.isfinite(values)]
+
     def means(self, quantity: str, sample: str) -> tuple[np.ndarray, np.ndarray, int]:
         """FOVs of a sample with a value, their means, and how many cells these are of."""
         values = self.of_cells[quantity]

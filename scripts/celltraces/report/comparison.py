@@ -108,8 +108,7 @@ def data_of(
         means = np.full(len(places), np.nan)
         cells = [0] * len(places)
         for row, (numbers, at, _) in enumerate(places):
-            values = numbers.of_cells[name][numbers.fov == numbers.fovs[at]]
-            values = values[np.isfinite(values)]
+            values = numbers.of_fov(name, numbers.fovs[at])
             if len(values):
                 means[row], cells[row] = values.mean(), len(values)
         points = [numbers.of_cells[name][rows] for numbers, rows in zip(datasets, chosen, strict=True)]

@@ -39,8 +39,7 @@ def write_fovs(path: Path, datasets: Sequence[Numbers], quantities: Mapping[str,
             for fov in numbers.fovs.tolist():
                 sample = numbers.sample_of(fov)
                 for name, (_, unit) in quantities.items() if sample else ():
-                    values = numbers.of_cells[name][numbers.fov == fov]
-                    values = values[np.isfinite(values)]
+                    values = numbers.of_fov(name, fov)
                     mean, median = (values.mean(), np.median(values)) if len(values) else (np.nan, np.nan)
                     spread = values.std(ddof=1) if len(values) > 1 else np.nan
                     spelled = map(_spelled, (mean, spread, median))

@@ -14,11 +14,13 @@ import numpy as np
 from scipy import ndimage, sparse
 from skimage.segmentation import watershed
 
-from celltraces.segmentation.parting import numbered_cells
+from celltraces.segmentation.parting import numbered_cells, smallest_area
 
 GATHERED = 10  # pixels that end about one place, from which it is a sink
 APART = 1 / 6  # of the diameter of cells: a sink has more pixels than any other place as far away as half of this
 AT_ONCE = 1 << 17  # pixels: all that is held for them is small beside the network's layers
+OPPOSITE = (((1, 0), (-1, 0)), ((0, 1), (0, -1)))  # neighbours below and above, and to the right and left
+
 log = logging.getLogger("celltraces")
 
 
@@ -55,8 +57,7 @@ def cells_of_flows(
         log.info("%d objects are left out, since their flows lead elsewhere than to one place", np.count_nonzero(wrong))
     labels = without_holes(np.where(wrong[labels], 0, labels))
     labels = _as_large_as(labels, mask, shape, threshold)
-    per_pixel = shape[0] * shape[1] / mask.size  # px of the frame in a pixel of the network's picture
-    return numbered_cells(labels, max(min_area, debris * np.pi / 4 * diameter**2 * per_pixel))
+    return numbered_cells(labels, smallest_area(mask, shape, diameter, min_area, debris))
 
 
 def follow(flow: np.ndarray, inside: np.ndarray, following: Following) -> np.ndarray:
@@ -174,9 +175,6 @@ def own_flow(labels: np.ndarray) -> np.ndarray:
     for _ in range(2 * widest):  # until it has come from end to end
         density = (around @ density) / 9 + source
     return np.stack([neighbours(*to) @ density - neighbours(*back) @ density for to, back in OPPOSITE])
-
-
-OPPOSITE = (((1, 0), (-1, 0)), ((0, 1), (0, -1)))  # neighbours below and above, and to the right and left
 
 
 def unit_vectors(vectors: np.ndarray) -> np.ndarray:

@@ -87,13 +87,8 @@ def segment_frame(
             filled,
             image,
             spread,
-            logstd_window_size,
-            limit,
-            morph_size=morph_size,
-            morph_iterations=morph_iterations,
-            min_size=min_object_size,
-            max_size=max_object_size,
-            uncovered=uncovered,
+            outline.Settings(logstd_window_size, limit, morph_size, morph_iterations, min_object_size, max_object_size),
+            uncovered,
         )
     else:
         objects = components(mask)

@@ -152,24 +152,24 @@ def _contract(written: Mapping[str, str], key: str) -> Contract:
             (stated[name],) = numbers(name, 1)
     contract = Contract(**stated)
     low, high = contract.percentiles
-    if not (0 <= low < high <= 100 and 1 <= contract.multiple <= 256 and 0 <= contract.margin <= WIDEST_MARGIN):
-        raise UserError(
-            f"{key}: its metadata are out of range; allowed: percentiles 0 to 100, multiple 1 to 256, "
-            f"margin 0 to {WIDEST_MARGIN}"
-        )
-    in_range = 0 <= contract.smoothing <= 10 and contract.furthest >= 0 and 0 < contract.threshold < 1
-    if not in_range or (contract.diameter is not None and contract.diameter <= 0):
-        raise UserError(
-            f"{key}: its metadata are out of range; allowed: smoothing 0 to 10, furthest 0 or more, "
-            "threshold between 0 and 1, diameter more than 0"
-        )
-    if contract.scales not in (1, 3, 5):
-        raise UserError(f"{key}: its metadata are out of range; allowed: scales 1, 3 or 5")
-    if not (contract.flow_length > 0 and 1 <= contract.flow_steps <= 2000 and contract.flow_error > 0):
-        raise UserError(
-            f"{key}: its metadata are out of range; allowed: flow_length and flow_error more than 0, flow_steps 1 to "
-            "2000"
-        )
+    limits = {
+        f"percentiles 0 to 100, multiple 1 to 256, margin 0 to {WIDEST_MARGIN}": (
+            0 <= low < high <= 100 and 1 <= contract.multiple <= 256 and 0 <= contract.margin <= WIDEST_MARGIN
+        ),
+        "smoothing 0 to 10, furthest 0 or more, threshold between 0 and 1, diameter more than 0": (
+            0 <= contract.smoothing <= 10
+            and contract.furthest >= 0
+            and 0 < contract.threshold < 1
+            and (contract.diameter is None or contract.diameter > 0)
+        ),
+        "scales 1, 3 or 5": contract.scales in (1, 3, 5),
+        "flow_length and flow_error more than 0, flow_steps 1 to 2000": (
+            contract.flow_length > 0 and 1 <= contract.flow_steps <= 2000 and contract.flow_error > 0
+        ),
+    }
+    for allowed, holds in limits.items():
+        if not holds:
+            raise UserError(f"{key}: its metadata are out of range; allowed: {allowed}")
     return contract
 
 

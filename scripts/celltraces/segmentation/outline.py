@@ -13,6 +13,7 @@ the threshold is raised until they come apart, and the parts grow back towards e
 """
 
 import math
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -43,34 +44,38 @@ PARTS = 1 << 20  # of a frame, at most
 GROWTH = 12  # half px: by how much parts grow
 
 
+class Settings(NamedTuple):
+    """With which regions were found, and how large an object is."""
+
+    window: int  # px
+    limit: float  # log-STD above which a pixel was foreground
+    morph_size: int  # px, odd
+    morph_iterations: int
+    min_size: int  # px, both inclusive
+    max_size: int
+
+
 def on_cells(
     mask: np.ndarray,
     filled: np.ndarray,
     image: np.ndarray,
     spread: np.ndarray,
-    window: int,
-    limit: float,
-    *,
-    morph_size: int,
-    morph_iterations: int,
-    min_size: int,
-    max_size: int,
+    settings: Settings,
     uncovered: np.ndarray | None = None,
 ) -> Components:
     """The regions of `mask` drawn in to the cells; those larger than `max_size` are divided if they come apart.
 
     mask: (H, W) uint8 0/1, 4-connected regions. filled: the same before it was opened. image: (H, W) integers of up to
-    16 bits. spread: what `local_variance.n2_variance` gave for it with `window`. limit: log-STD above which a pixel was
-    foreground. Returns the objects, all within `filled`; those with area 0 are none.
+    16 bits. spread: what `local_variance.n2_variance` gave for it. settings: those with which `mask` was found. Returns
+    the objects, all within `filled`; those with area 0 are none.
     """
-    settings = (window, limit, morph_size, morph_iterations)
     opened, regions = mask, components(mask)
-    mask = regrown(mask, regions, filled, image, spread, *settings, min_size)
-    if regions.area.max() > max_size:
-        mask = come_apart(mask, regions, spread, *settings, min_size, max_size)
+    mask = regrown(mask, regions, filled, image, spread, settings)
+    if regions.area.max() > settings.max_size:
+        mask = come_apart(mask, regions, spread, settings)
     if mask is not opened:
         regions = components(mask)
-    return refine(mask, regions, image, spread, *settings, uncovered)
+    return refine(mask, regions, image, spread, settings, uncovered)
 
 
 def regrown(
@@ -79,11 +84,7 @@ def regrown(
     filled: np.ndarray,
     image: np.ndarray,
     spread: np.ndarray,
-    window: int,
-    limit: float,
-    morph_size: int,
-    morph_iterations: int,
-    min_size: int,
+    settings: Settings,
 ) -> np.ndarray:
     """`mask` with what the opening took from beside small regions that hardly stand out of the background.
 
@@ -93,6 +94,7 @@ def regrown(
     of them would run together, or where these pixels are brighter than the region, on average, by more than twice that
     STD: they lie beside a dark cell. Returns `mask` itself if there are no such regions.
     """
+    window, limit, morph_size, morph_iterations, min_size, _ = settings
     pixels, owner, area = regions
     narrow = (area >= min_size) & (area <= NARROW * bit_morphology.disk_area(morph_size // 2, morph_iterations))
     at = np.flatnonzero(narrow[owner])
@@ -112,7 +114,10 @@ def regrown(
     alone = np.bincount(piece_of, minlength=size.size) == 1
     counts = image.ravel()
     new = np.flatnonzero(small.ravel()[wider] == 0)
-    before, after = _means_of(piece_of[of], counts[at], size.size), _means_of(piece[new], counts[wider[new]], size.size)
+    before, after = (
+        _means(group, counts[pixels], np.bincount(group, minlength=size.size))
+        for group, pixels in ((piece_of[of], at), (piece[new], wider[new]))
+    )
     take = alone & (after - before <= WEAK * math.exp(limit))
     grown = mask.copy()
     grown.ravel()[wider[take[piece]]] = 1
@@ -124,10 +129,7 @@ def refine(
     regions: Components,
     image: np.ndarray,
     spread: np.ndarray,
-    window: int,
-    limit: float,
-    morph_size: int,
-    morph_iterations: int,
+    settings: Settings,
     uncovered: np.ndarray | None,
 ) -> Components:
     """The regions of `mask` without what lies outside their cells' edges; see `on_cells`.
@@ -148,6 +150,7 @@ def refine(
     4. What is kept is closed, filled and opened, within the region. Pieces of less than a quarter of the region's
        largest are dropped. A region of which no piece has a sixth stays as it is.
     """
+    window, limit, morph_size, morph_iterations, *_ = settings
     pixels, owner, area = regions
     depth = _depth(mask, uncovered).ravel()[pixels]
     layer = owner * (LAYERS + 1) + depth
@@ -188,14 +191,12 @@ def refine(
     return _without_crumbs(refined, regions)
 
 
-def _means_of(group: np.ndarray, values: np.ndarray, n: int) -> np.ndarray:
-    """(n,) means of the values of each group's pixels; 0 where there are none."""
-    return np.bincount(group, values, n) / np.maximum(np.bincount(group, minlength=n), 1)
+def _means(group: np.ndarray, values: np.ndarray, count: np.ndarray) -> np.ndarray:
+    """Means of the values of each group's pixels, of which there are `count` (groups,) or (regions, layers); as that.
 
-
-def _means(layer: np.ndarray, values: np.ndarray, count: np.ndarray) -> np.ndarray:
-    """(regions, layers) means of the values of each layer's pixels; 0 where there are none."""
-    return np.bincount(layer, values, count.size).reshape(count.shape) / np.maximum(count, 1)
+    0 where there are none.
+    """
+    return np.bincount(group, values, count.size).reshape(count.shape) / np.maximum(count, 1)
 
 
 def _levels_beside(
@@ -256,12 +257,7 @@ def come_apart(
     mask: np.ndarray,
     regions: Components,
     spread: np.ndarray,
-    window: int,
-    limit: float,
-    morph_size: int,
-    morph_iterations: int,
-    min_size: int,
-    max_size: int,
+    settings: Settings,
 ) -> np.ndarray:
     """`mask` with parts in the place of regions of more than `max_size` pixels, where these come apart.
 
@@ -272,6 +268,7 @@ def come_apart(
     A region comes apart if it gives two parts or more, which cover a fifth of it. One that does not is one thing, and
     is left to the limit of sizes.
     """
+    window, limit, morph_size, morph_iterations, min_size, max_size = settings
     large = regions.area > max_size
     of_large = large[regions.owner]
     at, of = regions.pixels[of_large], regions.owner[of_large]

@@ -50,8 +50,7 @@ def part_cells(
     labels = watershed(height, np.where(inside, seeds, 0), mask=inside).astype(np.int32)
     unreached, _ = ndimage.label(inside & (labels == 0))
     labels = np.where(unreached > 0, unreached + labels.max(initial=0), labels)
-    per_pixel = shape[0] * shape[1] / mask.size  # px of the frame in a pixel of the network's picture
-    return numbered_cells(labels, max(min_area, debris * np.pi / 4 * diameter**2 * per_pixel))
+    return numbered_cells(labels, smallest_area(mask, shape, diameter, min_area, debris))
 
 
 def find_seeds(
@@ -78,6 +77,12 @@ def typical_diameter(*pictures: np.ndarray) -> float:
         return 0.0
     median = areas[np.searchsorted(np.cumsum(areas), areas.sum() / 2)]
     return float(2 * np.sqrt(median / np.pi))
+
+
+def smallest_area(mask: np.ndarray, shape: tuple[int, int], diameter: float, min_area: float, debris: float) -> float:
+    """Pixels of a frame of `shape` that an object has at least; min_area, debris, diameter: as for `part_cells`."""
+    per_pixel = shape[0] * shape[1] / mask.size  # px of the frame in a pixel of the network's picture
+    return max(min_area, debris * np.pi / 4 * diameter**2 * per_pixel)
 
 
 def numbered_cells(labels: np.ndarray, smallest: float) -> tuple[np.ndarray, np.ndarray]:
