@@ -60,6 +60,7 @@ def main(
 ) -> None:
     found = [Finding(fov, None, "failed") for fov in failed]
     channels: dict[str, dict[int, Frames]] = {}
+    seen: dict[str, dict[bytes, int]] = {}
     for fov, arrays in frames.items():
         key = str(fov)
         found += check_times(fov, times_min[key], senseless_stamps[key], qc_interval, times_assumed[key])
@@ -71,6 +72,7 @@ def main(
             found += check_frames(
                 fov,
                 array,
+                seen.setdefault(name, {}),
                 qc_saturation=qc_saturation,
                 qc_brightness=qc_brightness,
                 qc_contrast=qc_contrast if paths.is_phase_contrast(name) else None,
@@ -84,7 +86,8 @@ def main(
                 ids, areas = (get_array(get, f"metadata/{name}")[0] for name in ("cell_ids", "areas"))
             parents = [parent for parent, _ in lineage.read_table(Path(lineages[fov])).values()]
             found += check_cells(fov, areas, np.isin(ids, parents), **of_cells)
-            found += check_traces(fov, len(areas), Path(traces[fov]).read_text("utf-8"), qc_negative=qc_negative)
+            table = Path(traces[fov]).read_text("utf-8")
+            found += check_traces(fov, len(areas), table, qc_negative=qc_negative, qc_exposure=qc_exposure)
     for arrays_of_channel in channels.values():
         found += check_fovs(arrays_of_channel, qc_brightness=qc_brightness)
         found += check_stacks(arrays_of_channel)

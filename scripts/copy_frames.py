@@ -4,8 +4,8 @@ Planes that are not in the file are written as zeros and listed in the array's a
 is shifted into their place. So are frames of one value throughout that were not taken, with the pixels that they have
 (see celltraces.frames.blank). Pixels on which a mosaic has no tile, and blank borders, are zeros that the attribute
 `uncovered` names (see celltraces.frames.coverage). The attribute `frame_statistics` holds what the quality checks need,
-`stage_movement` how far each frame is displaced, `display_limits` what the display level needs, `z_planes` the planes
-of which the highest value was taken.
+`stage_movement` how far each frame is displaced, `repeated` which frames repeat parts of another image and how much,
+`display_limits` what the display level needs, `z_planes` the planes of which the highest value was taken.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from celltraces import paths
-from celltraces.frames import blank, coverage, stage_movement, z_stacks
+from celltraces.frames import blank, coverage, repeats, stage_movement, z_stacks
 from celltraces.frames.coverage import Boxes
 from celltraces.frames.statistics import NO_STATISTICS, frame_statistics
 from celltraces.pyme import spool
@@ -93,6 +93,8 @@ def _copy_once(
     stacked = len(planes) > 1
     taken: dict[int, list[int]] = {channel: [] for channel in channels}
     uncovered: dict[int, list[Boxes]] = {channel: [] for channel in channels}
+    repeated: dict[int, list[tuple[int, float, float]]] = {channel: [] for channel in channels}
+    look_for_repeats = repeats.watcher()
     attributes: dict[int, dict[str, Any]] = {
         channel: {
             "missing_frames": missing[channel],
@@ -143,6 +145,9 @@ def _copy_once(
                     else:
                         counts[channel][: len(counts_of_frame)] += counts_of_frame
                     of_frame = frame_statistics(image, counts_of_frame, without_data)
+                    shares = look_for_repeats(channel, image, counts_of_frame)
+                    if any(shares):
+                        repeated[channel].append((frame, *(round(share, 6) for share in shares)))
                 append(image)
                 uncovered[channel].append(without_data)
                 if not present:
@@ -168,6 +173,8 @@ def _copy_once(
             spans = coverage.as_attribute(uncovered[channel])
             if spans:
                 attributes[channel][coverage.ATTRIBUTE] = spans
+            if repeated[channel]:
+                attributes[channel][repeats.ATTRIBUTE] = repeated[channel]
     return missing
 
 

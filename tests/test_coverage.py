@@ -620,12 +620,30 @@ def test_a_tile_that_was_lost_in_the_middle(value, place):
     image[place] = value
     gone = np.zeros(image.shape, bool)
     gone[place] = True
-    if value and gone.sum() < 400:  # a simulated cell without noise may look like this
-        assert not coverage.find(image, 0)
-        return
     found = coverage.mask_of_boxes(coverage.find(image, np.count_nonzero(image == 0)), image.shape)
     assert found[gone].all()
     assert np.count_nonzero(found & ~gone) <= (10 if value == 200 else 0)  # noise beside it may be the same
+
+
+@pytest.mark.parametrize("side", [16, 32, 63])
+def test_tiles_that_were_lost_each_with_a_value_of_its_own(side):
+    image = np.random.default_rng(side).normal(900, 30, (260, 300)).astype(np.uint16)
+    gone = np.zeros(image.shape, bool)
+    for at, value in enumerate([100, 871, 900, 65535]):
+        tile = np.s_[10 + 50 * (at % 2) : 10 + 50 * (at % 2) + side, 5 + 70 * at : 5 + 70 * at + side]
+        image[tile], gone[tile] = value, True
+    found = coverage.mask_of_boxes(coverage.find(image, 0), image.shape)
+    np.testing.assert_array_equal(found, gone)
+
+
+@pytest.mark.parametrize("value", [0, 100, 4095])
+@pytest.mark.parametrize("written", [np.s_[:40], np.s_[:, :70], np.s_[60:]])
+def test_a_frame_of_which_a_part_was_written(value, written):
+    image = np.full((120, 160), value, np.uint16)
+    noise = np.random.default_rng(value).normal(900, 30, image.shape).astype(np.uint16)
+    image[written] = noise[written]
+    found = coverage.mask_of_boxes(coverage.find(image, np.count_nonzero(image == 0)), image.shape)
+    np.testing.assert_array_equal(found, image == value)
 
 
 def test_narrow_ends_of_a_border_of_a_turned_image():

@@ -254,7 +254,7 @@ def traces(values):
 
 def of_traces(values, n_cells=None):
     n_cells = len(values) if n_cells is None else n_cells
-    return found(check_traces(0, n_cells, traces(values), qc_negative=5.0))
+    return found(check_traces(0, n_cells, traces(values), qc_negative=5.0, qc_exposure=1.25))
 
 
 def test_cells_without_fluorescence_are_not_below_the_background():
@@ -267,6 +267,44 @@ def test_a_background_above_the_signal():
     values[:, 6] -= 12
     values[3, :] = np.nan
     assert of_traces(values) == {(6, "below_background_ch_1")}
+
+
+def shining(n_cells=20, n_frames=24, seed=0):
+    """Intensities (N, T) of cells that begin to shine at different times, with noise."""
+    rng = np.random.default_rng(seed)
+    since = np.maximum(np.arange(n_frames) - rng.uniform(0, 12, (n_cells, 1)), 0)
+    return rng.lognormal(5, 0.8, (n_cells, 1)) * since / (3 + since) + rng.normal(0, 3, (n_cells, n_frames))
+
+
+@pytest.mark.parametrize("n_cells", [10, 200])
+@pytest.mark.parametrize("factor", [0.0, 0.5, 1.5, 3.0])
+def test_a_frame_in_which_all_cells_flicker(n_cells, factor):
+    values = shining(n_cells)
+    assert of_traces(values) == set()
+    values[:, 15] *= factor
+    assert of_traces(values) == {(15, "flicker_ch_1")}
+
+
+def test_a_frame_that_shows_another_place():
+    """What lies under the outlines of cells there: nothing, or parts of other cells."""
+    values, other = shining(), shining(seed=5)
+    values[:, 15] = np.where(np.arange(20) < 15, 0, other[:, 15] / 3)
+    assert of_traces(values) == {(15, "flicker_ch_1")}
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("n_cells", [4, 6, 20, 200])
+def test_cells_that_do_not_flicker(n_cells, seed):
+    """Noise alone; light that all cells get at once, keep, or lose for longer; one that flashes; small flickers."""
+    rng = np.random.default_rng(seed)
+    values = shining(n_cells, seed=seed)
+    lit, lost, flash, small = (values.copy() for _ in range(4))
+    lit[:, :15] = rng.normal(0, 3, (n_cells, 15))
+    lost[:, 15:] *= 0.3
+    flash[0, 15] *= 9
+    small *= rng.uniform(0.95, 1.05, values.shape[1])
+    for of_cells in (rng.normal(0, 3, values.shape), lit, lost, flash, small):
+        assert "flicker_ch_1" not in {check for _, check in of_traces(of_cells)}
 
 
 def test_everything_filtered():

@@ -33,14 +33,15 @@ STRAIGHT_SHARE = 0.8
 ROUGHNESS = 1.0
 # A rectangle, as a tile that was lost, needs no long edges, only to be one: around it hardly a pixel is 0.
 AROUND_RECTANGLE = 0.1
-# Of another value than 0 an area that does not reach the edge of the image is a tile, not a simulated cell.
+# Of another value than 0 an area that neither reaches the edge of the image nor is a rectangle is this long, or it is a
+# simulated cell.
 TILE = 64
 # Where hardly any other pixel is 0, zeros beside a blank area are of it, also where it is too narrow for a square.
 HARDLY_ANY = 1e-4
 # It holds more pixels than would be 0 together by chance, with this probability in a frame, given the share of zeros
 # elsewhere in it.
 CHANCE = 1e-6
-# Of another value than 0 it is a border, not most of a frame: there it is a background without noise.
+# Of another value than 0 it is a border, a tile or the end of a frame, not most of it as is a background without noise.
 LARGEST_FILLED = 0.5
 
 
@@ -145,8 +146,8 @@ def find(image: np.ndarray, n_zeros: int, known: Boxes = ()) -> Boxes:
     found: list[np.ndarray] = []
     if n_zeros - area_of(known) >= min(STRAIGHT, *image.shape):
         found += [seen for seen in [seen_in(image)] if seen is not None]
-    values = sorted({*_along_the_edges(image), *_of_squares(image)})
-    found += [seen for value in values for seen in [_filled(image, value)] if seen is not None]
+    filled = _filled(image, sorted({*_along_the_edges(image), *_of_squares(image)}))
+    found += [] if filled is None else [filled]
     if not found:
         return known
     return boxes_of(np.logical_or.reduce([*found, mask_of_boxes(known, image.shape)]))
@@ -184,15 +185,29 @@ def _flat(image: np.ndarray) -> np.ndarray:
     return cv2.dilate(image, square) == cv2.erode(image, square)
 
 
-def _filled(image: np.ndarray, value: int) -> np.ndarray | None:
-    """Areas of an image (H, W) that were filled with a value other than 0, as (H, W) bool; None where there are none.
+def _filled(image: np.ndarray, values: Sequence[int]) -> np.ndarray | None:
+    """Areas of an image (H, W) that were filled with one of `values`, none of them 0, as (H, W) bool; None: no such.
 
-    Images without noise have areas of one value by nature: several of them, or most of the image.
+    Tiles that were lost may each have a value of their own. Images without noise have areas of one value by nature: in
+    other places as well, or most of the image.
     """
-    seen = seen_in((image != value).view(np.uint8), inner=TILE)
-    if seen is None or np.count_nonzero(seen) > LARGEST_FILLED * image.size:
+    seen = {value: seen_in((image != value).view(np.uint8), inner=TILE) for value in values}
+    areas = [area for area in seen.values() if area is not None]
+    if not areas:
         return None
-    return None if (_flat(image) & (image > 0) & (image != value)).any() else seen
+    filled = np.logical_or.reduce(areas)
+    if np.count_nonzero(filled) > LARGEST_FILLED * image.size and not _is_end(filled):
+        return None
+    elsewhere = _flat(image) & (image > 0) & ~filled
+    known = [value for value, area in seen.items() if area is not None]
+    return None if elsewhere.any() and np.setdiff1d(image[elsewhere], known).size else filled
+
+
+def _is_end(area: np.ndarray) -> bool:
+    """Whether the rest of an area (H, W) bool are whole rows, or whole columns, side by side: what a camera, or a
+    program that was stopped, wrote of a frame."""
+    rest = boxes_of(~area)
+    return len(rest) == 1 and any(rest[0][axis + 2] - rest[0][axis] == side for axis, side in enumerate(area.shape))
 
 
 def _solid(shape: Sequence[int]) -> int:
@@ -203,7 +218,7 @@ def _solid(shape: Sequence[int]) -> int:
 def seen_in(image: np.ndarray, inner: int = SOLID) -> np.ndarray | None:
     """Blank areas of an image (H, W) of integers, as (H, W) bool; None where there are none or all is blank.
 
-    inner: least length in pixels, along an axis, of those that do not reach the edge of the image.
+    inner: least length in pixels, along an axis, of those that neither reach the edge of the image nor are rectangles.
     """
     solid = _solid(image.shape)
     long = min(STRAIGHT, min(image.shape) // 2)
@@ -228,7 +243,7 @@ def seen_in(image: np.ndarray, inner: int = SOLID) -> np.ndarray | None:
             rows = slice(max(y - 2, 0), y + height + 2)
             columns = slice(max(x - 2, 0), x + width + 2)
             blank[label] = _straight_edged(labels[rows, columns] != label, long)
-        if not blank[label] and area == width * height and min(width, height) >= SOLID and max(width, height) >= inner:
+        if not blank[label] and area == width * height and min(width, height) >= SOLID:
             around = image[max(y - 1, 0) : y + height + 1, max(x - 1, 0) : x + width + 1]
             n_around = around.size - area
             blank[label] = np.count_nonzero(around == 0) - area <= AROUND_RECTANGLE * n_around

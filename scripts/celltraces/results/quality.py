@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from celltraces import paths
-from celltraces.frames import coverage, exposure, stage_movement
+from celltraces.frames import coverage, exposure, repeats, stage_movement
 from celltraces.labels import left_out
-from celltraces.results import time_checks, vignetting
+from celltraces.results import flicker, time_checks, vignetting
 from celltraces.storage.frames import Frames
 
 COLUMNS = ("fov", "frame", "check", "value", "limit")
@@ -35,12 +35,19 @@ Findings = Iterator[Finding]
 
 
 def check_frames(
-    fov: int, frames: Frames, *, qc_saturation: float, qc_brightness: float, qc_contrast: float | None
+    fov: int,
+    frames: Frames,
+    other_fovs: dict[bytes, int] | None = None,
+    *,
+    qc_saturation: float,
+    qc_brightness: float,
+    qc_contrast: float | None,
 ) -> Findings:
     """Frames of one channel that are missing, blank, the same as another, saturated, too dark, too bright or blurred.
 
     Brightness and contrast are compared with the median of the neighbouring frames; contrast (phase contrast alone:
-    None for others) by how far it falls.
+    None for others) by how far it falls. other_fovs: by fingerprint the FOV that each frame of the channel was seen in,
+    to which the frames of this one are added.
     """
     name = frames.path.parent.name
     statistics = _statistics(frames)
@@ -51,11 +58,7 @@ def check_frames(
     blank = present & (statistics["lowest"] == statistics["highest"])
     for frame in np.flatnonzero(blank).tolist():
         yield Finding(fov, frame, f"blank_{name}", statistics["highest"][frame])
-    seen: dict[bytes, int] = {}
-    for frame in np.flatnonzero(present & ~blank).tolist():
-        same = seen.setdefault(frames.fingerprint(frame), frame)
-        if same != frame:
-            yield Finding(fov, frame, f"duplicate_{name}", same)  # value: as which frame
+    yield from check_duplicates(fov, frames, np.flatnonzero(present & ~blank).tolist(), other_fovs)
     for frame in np.flatnonzero(~blank & (statistics["at_highest"] > qc_saturation)).tolist():
         yield Finding(fov, frame, f"saturated_{name}", statistics["at_highest"][frame], qc_saturation)
     mean = np.where(blank, np.nan, statistics["mean"])
@@ -63,6 +66,35 @@ def check_frames(
     if qc_contrast is not None:
         contrast = np.where(blank, np.nan, statistics["contrast"])
         yield from _far_from_neighbours(fov, f"low_contrast_{name}", contrast, qc_contrast, only_low=True)
+
+
+def check_duplicates(
+    fov: int, frames: Frames, shown: Sequence[int], other_fovs: dict[bytes, int] | None = None
+) -> Findings:
+    """Of the frames of one channel that have been `shown` those that are wholly or partly as another image.
+
+    As an earlier frame (value: which); as a frame of another FOV (value: which; one row where all are); as the frame
+    before, or another channel, in parts (value: share of the pixels; see repeats.frames_of). other_fovs: as above.
+    """
+    name = frames.path.parent.name
+    in_others = {} if other_fovs is None else other_fovs
+    seen: dict[bytes, int] = {}
+    duplicates: list[int] = []
+    elsewhere: dict[int | None, int] = {}
+    for frame in shown:
+        fingerprint = frames.fingerprint(frame)
+        same = seen.setdefault(fingerprint, frame)
+        if same != frame:
+            duplicates.append(frame)
+            yield Finding(fov, frame, f"duplicate_{name}", same)
+        elif in_others.setdefault(fingerprint, fov) != fov:
+            elsewhere[frame] = in_others[fingerprint]
+    if len(elsewhere) == len(seen) and len(set(elsewhere.values())) == 1:
+        elsewhere = {None: next(iter(elsewhere.values()))}
+    for frame, other in elsewhere.items():
+        yield Finding(fov, frame, f"duplicate_fov_{name}", other)
+    for frame, share in repeats.frames_of(frames.attributes, len(shown), duplicates):
+        yield Finding(fov, frame, f"repeated_{name}", share, 0)
 
 
 def check_exposure(fov: int, frames: Frames, qc_exposure: float) -> Findings:
@@ -189,8 +221,8 @@ def check_left_out(fov: int, labeled: Frames, *, qc_dropped: float) -> Findings:
         yield Finding(fov, frame, "dropped_area", share, qc_dropped)
 
 
-def check_traces(fov: int, n_cells: int, text: str, *, qc_negative: float) -> Findings:
-    """Everything left out by the filters; fluorescence below the background.
+def check_traces(fov: int, n_cells: int, text: str, *, qc_negative: float, qc_exposure: float) -> Findings:
+    """Everything left out by the filters; fluorescence below the background; frames in which all cells flicker.
 
     text: the traces as CSV. Intensities are less the background, and cells without fluorescence scatter around 0. Where
     a frame's cells are on average more than `qc_negative` standard errors below 0, the background is too high.
@@ -199,18 +231,22 @@ def check_traces(fov: int, n_cells: int, text: str, *, qc_negative: float) -> Fi
     names = [name for name in rows.fieldnames or () if name.startswith(("intensity_total", "intensity_mean"))]
     chosen = {name.rsplit("_", 1)[1]: name for name in names}  # one for each channel
     cells: set[str] = set()
-    intensities: dict[tuple[str, int], list[float]] = {}
+    intensities: dict[str, dict[int, dict[str, float]]] = {channel: {} for channel in chosen}
     for row in rows:
         cells.add(row["cell"])
         for channel, name in chosen.items():
             if row[name] != "NaN":
-                intensities.setdefault((channel, int(row["frame"])), []).append(float(row[name]))
+                intensities[channel].setdefault(int(row["frame"]), {})[row["cell"]] = float(row[name])
     if n_cells and not cells:
         yield Finding(fov, None, "all_filtered", n_cells)
-    for (channel, frame), values in sorted(intensities.items()):
-        error = np.std(values) / len(values) ** 0.5
-        if len(values) >= MIN_SAMPLE and error > 0 and np.mean(values) < -qc_negative * error:
-            yield Finding(fov, frame, f"below_background_ch_{channel}", np.mean(values) / error, -qc_negative)
+    for channel, by_frame in intensities.items():
+        for frame, by_cell in by_frame.items():
+            values = list(by_cell.values())
+            error = np.std(values) / len(values) ** 0.5
+            if len(values) >= MIN_SAMPLE and error > 0 and np.mean(values) < -qc_negative * error:
+                yield Finding(fov, frame, f"below_background_ch_{channel}", np.mean(values) / error, -qc_negative)
+        for frame, factor in flicker.flickers(by_frame, qc_exposure):
+            yield Finding(fov, frame, f"flicker_ch_{channel}", factor, qc_exposure)
 
 
 def _statistics(frames: Frames) -> dict[str, np.ndarray]:
