@@ -1,4 +1,4 @@
-FINDS_SCALE = job_settings.finds_scale(CONFIG)
+FINDS_SCALE = tried_segmentation.finds_scale(CONFIG)
 
 
 if FINDS_SCALE:

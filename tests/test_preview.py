@@ -22,7 +22,7 @@ import preview_segment
 from celltraces.config.read_config import complete
 from celltraces.errors import UserError
 from celltraces.pictures import draw
-from celltraces.planning import job_settings
+from celltraces.planning import tried_segmentation
 from celltraces.planning.datasets import plan_datasets
 from celltraces.preview.comparison import (
     MERGED,
@@ -560,15 +560,15 @@ def test_a_method_that_fails_does_not_stop_the_others(tmp_path, monkeypatch, exp
 
 def test_a_method_is_tried_again_when_its_package_or_file_has_come(tmp_path, monkeypatch):
     model = tmp_path / "mine.onnx"
-    before = job_settings.needs_of_method(str(model))
+    before = tried_segmentation.needs_of_method(str(model))
     model.write_bytes(b"1")
-    first = job_settings.needs_of_method(str(model))
+    first = tried_segmentation.needs_of_method(str(model))
     model.write_bytes(b"2")
-    assert len({str(before), str(first), str(job_settings.needs_of_method(str(model)))}) == 3
-    absent = job_settings.needs_of_method("cellpose")
-    monkeypatch.setattr(job_settings.metadata, "version", lambda name: "3.1")
-    assert absent != job_settings.needs_of_method("cellpose")
-    assert job_settings.needs_of_method("logstd") == {}
+    assert len({str(before), str(first), str(tried_segmentation.needs_of_method(str(model)))}) == 3
+    absent = tried_segmentation.needs_of_method("cellpose")
+    monkeypatch.setattr(tried_segmentation.metadata, "version", lambda name: "3.1")
+    assert absent != tried_segmentation.needs_of_method("cellpose")
+    assert tried_segmentation.needs_of_method("logstd") == {}
 
 
 @pytest.mark.parametrize(
@@ -582,8 +582,8 @@ def test_real_files(tmp_path, name, z):
     written = {"datasets": {"a": str(path)}, "channels": {"pc": {"channel": 0}}, "z": z, "params": params}
     completed = complete({**written, "preview": wanted})
     (dataset,) = plan_datasets(completed).values()
-    chosen = job_settings.preview_frames(completed, dataset)
-    comparison = job_settings.preview_comparison(completed, dataset)
+    chosen = tried_segmentation.preview_frames(completed, dataset)
+    comparison = tried_segmentation.preview_comparison(completed, dataset)
     stores = []
     for at, tried in enumerate(comparison["sets"]):
         stores.append(f"{at}.zip")

@@ -8,13 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
-from importlib import metadata
-from pathlib import Path
 from typing import Any
 
-from celltraces.config.stage_settings import as_json, digests, is_model, is_network, stage_settings
-from celltraces.errors import UserError
-from celltraces.planning import joined, resources
+from celltraces.config.stage_settings import as_json, digests, stage_settings
+from celltraces.planning import joined, tried_segmentation
 from celltraces.planning.calibration import ESTIMATE
 from celltraces.planning.channels import features_of, known_pixel_size_um, pixel_size_um, planes, shape
 from celltraces.planning.dataset import Dataset
@@ -22,21 +19,15 @@ from celltraces.planning.decisions import decided
 from celltraces.planning.edits import as_settings, list_settings
 from celltraces.planning.experiment import Experiment
 from celltraces.planning.exports import export_settings
-from celltraces.planning.fits import fits_of
 from celltraces.planning.frame_times import frame_times
-from celltraces.planning.identity import content_identity, input_files, statuses
+from celltraces.planning.identity import content_identity
+from celltraces.planning.processing_record import named_files, processing_record
 from celltraces.planning.samples import datasets_of, sample_fovs, samples_by_fov, samples_of
-from celltraces.planning.workflow_version import workflow_version
 from celltraces.preview import sets
 from celltraces.pyme import shift_field
-from celltraces.pyme.recipe import labels_cells
 from celltraces.results import time_checks
 
 Wildcards = Mapping[str, str]
-
-# What segmentation methods need that may not be installed.
-PACKAGES = {"deepsea": ("deepsea", "onnx", "onnxruntime"), "cellpose": ("cellpose",)}
-ABSENT = "absent"
 
 
 def settings_of(experiment: Experiment, job: str, wildcards: Wildcards) -> str:
@@ -137,20 +128,7 @@ def _qc(experiment: Experiment, wildcards: Wildcards) -> dict[str, Any]:
 
 def _record(experiment: Experiment, wildcards: Wildcards) -> dict[str, Any]:
     dataset, _ = _place(experiment, wildcards)
-    return {"record": processing_record(experiment.config, dataset), "files": _named_files(experiment.config, dataset)}
-
-
-def _named_files(config: Mapping[str, Any], dataset: Dataset) -> dict[str, str]:
-    """Files that the record names, by path and, for the input, by name."""
-    params = config["params"]
-    methods = [params[key] for key in ("segmentation_method", "tracking_method")] + [
-        fit["model"] for fit in config["fits"]
-    ]
-    paths = [method.rpartition(":")[0] for method in methods if ":" in method]
-    paths += config["plugins"]  # not shift fields: they count by their numbers, however these are written
-    paths += [params[key] for key in ("recipe", "psf") if params[key]]
-    paths += [source for source in config["flat_field"].values() if source != ESTIMATE]
-    return {**digests(paths), Path(dataset.path).name: dataset.identity}
+    return {"record": processing_record(experiment.config, dataset), "files": named_files(experiment.config, dataset)}
 
 
 def _apply_curation(experiment: Experiment, wildcards: Wildcards) -> dict[str, Any]:
@@ -259,63 +237,16 @@ def _shift_field(experiment: Experiment, _: Wildcards) -> dict[str, Any]:
 
 def _preview_segment(experiment: Experiment, wildcards: Wildcards) -> dict[str, Any]:
     dataset, _ = _place(experiment, wildcards)
-    segment = stage_settings(experiment.config, "segment")
-    tried = sets.set_named(experiment.config, wildcards["parameters"])
-    needs = needs_of_method(tried[sets.METHOD])
-    searching = finds_scale({**experiment.config, "params": {**experiment.config["params"], **tried}})
-    return {
-        **segment,
-        **tried,
-        **preview_frames(experiment.config, dataset),
-        "raw": dataset.path,
-        "scale_frames": sets.frames_for_scale(dataset) if searching else [],
-        "megapixels": sum(resources.megapixels(dataset.movie, fov) for fov in dataset.fovs) * dataset.movie.n_frames,
-        "files": {**segment.get("files", {}), **needs, dataset.path: dataset.identity},
-    }
-
-
-def finds_scale(config: Mapping[str, Any]) -> bool:
-    """Whether the scale at which a network sees frames is found by the size of the cells."""
-    params = config["params"]
-    network = is_network(params["segmentation_method"]) and not labels_cells(params["recipe"])
-    return network and params["segmentation_scale"] is None
-
-
-def _find_scale(experiment: Experiment, wildcards: Wildcards) -> dict[str, Any]:
-    dataset, _ = _place(experiment, wildcards)
-    segment = stage_settings(experiment.config, "segment")
-    return {
-        "segmentation_method": segment["segmentation_method"],
-        "recipe": segment["recipe"],
-        **preview_frames(experiment.config, dataset),
-        "frames": sets.frames_for_scale(dataset),
-        "raw": dataset.path,
-        "files": {**segment.get("files", {}), dataset.path: dataset.identity},
-    }
-
-
-def needs_of_method(method: str) -> dict[str, str]:
-    """Digests of the file that a segmentation method is, versions of the packages that it needs: "absent" where they
-    are, so that a preview tries the method again when they have come."""
-    file = method if is_model(method) else method.rpartition(":")[0]
-    if file:
-        try:
-            return digests([file])
-        except UserError:
-            return {file: ABSENT}
-    return {f"package {name}": _version(name) for name in PACKAGES.get(method, ())}
-
-
-def _version(package: str) -> str:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return ABSENT
+    return tried_segmentation.preview_segmentation(experiment.config, dataset, wildcards["parameters"])
 
 
 def _preview_compare(experiment: Experiment, wildcards: Wildcards) -> dict[str, Any]:
     dataset, _ = _place(experiment, wildcards)
-    return {**preview_comparison(experiment.config, dataset), **_input_file(dataset)}
+    return {**tried_segmentation.preview_comparison(experiment.config, dataset), **_input_file(dataset)}
+
+
+def _find_scale(experiment: Experiment, wildcards: Wildcards) -> dict[str, Any]:
+    return tried_segmentation.scale_search(experiment.config, _place(experiment, wildcards)[0])
 
 
 def merge_settings(
@@ -385,78 +316,6 @@ def report_settings(config: Mapping[str, Any], dataset: Dataset) -> dict[str, An
         "fov_names": {str(fov): dataset.movie.fovs[fov]["name"] for fov in everything},
         "used": [index for index in (dataset.pc, *dataset.fl) if index is not None],
         "times_min": frame_times(dataset, everything[0], config["params"])[0],
-    }
-
-
-def preview_frames(config: Mapping[str, Any], dataset: Dataset) -> dict[str, Any]:
-    """What a preview reads of one dataset, and from which file."""
-    return {
-        "frames": sets.frames_to_try(config, dataset),
-        "channel": dataset.pc,
-        "planes": planes(dataset, config["z"]),
-        "pyme": config["pyme"],
-    }
-
-
-def preview_comparison(config: Mapping[str, Any], dataset: Dataset) -> dict[str, Any]:
-    """What the picture and the tables of a preview depend on besides the labels."""
-    chosen = preview_frames(config, dataset)
-    times = {fov: frame_times(dataset, fov, config["params"])[0] for fov, _ in chosen["frames"]}
-    return {
-        **chosen,
-        "name": dataset.name,
-        "sets": sets.parameter_sets(config),
-        "border_margin": config["params"]["border_margin"],
-        "times_min": [times[fov][frame] for fov, frame in chosen["frames"]],
-    }
-
-
-def processing_record(config: Mapping[str, Any], dataset: Dataset) -> dict[str, Any]:
-    """The content of processing_config.yaml but for the versions of software."""
-    movie = dataset.movie
-
-    def channel(index: int, written: Mapping[str, Any]) -> dict[str, Any]:
-        return {"channel": index, "features": written["features"]}
-
-    channels: dict[str, Any] = {}
-    if dataset.pc is not None:
-        channels["pc"] = channel(dataset.pc, config["channels"]["pc"])
-    channels["fl"] = [channel(i, written) for i, written in zip(dataset.fl, config["channels"]["fl"], strict=True)]
-    fovs = sorted((*dataset.fovs, *dataset.failed))
-    times, source = frame_times(dataset, fovs[0], config["params"])
-    return {
-        "params": {
-            **config["params"],
-            **{"z": config["z"], "plugins": config["plugins"], "chroma": config["chroma"]},
-            **({key: config[key] for key in ("flat_field", "camera_offset")} if config["flat_field"] else {}),
-        },
-        "channels": channels,
-        "fits": [
-            {"column": column, **{key: settings[key] for key in ("model", "parameters")}}
-            for (column, _), settings in fits_of(config, {dataset.name: dataset}).items()
-        ],
-        "provenance": {
-            "workflow": workflow_version(),
-            "input": {
-                "file": Path(dataset.path).name,
-                "format": movie.format,
-                "bytes": sum(status[0] for status in statuses(input_files(dataset.path, movie)) if status),
-                "identity": dataset.identity,
-            },
-            "dims": {
-                "fovs": len(movie.fovs),
-                "frames": movie.n_frames,
-                "channels": len(movie.channels),
-                "z": movie.n_z,
-            }
-            | {"height": movie.fovs[0]["height"], "width": movie.fovs[0]["width"], "dtype": movie.dtype},
-            "channel_names": movie.channels,
-            "fov_names": [fov["name"] for fov in movie.fovs],
-            "fovs_processed": fovs,
-            "pixel_size_um": movie.pixel_size_um or config["params"]["pixel_size_um"],
-            "time": {"from": source, "unit": "min", "first_fov": times},
-            "missing_planes": {str(fov): movie.fovs[fov]["missing"] for fov in fovs if movie.fovs[fov]["missing"]},
-        },
     }
 
 

@@ -18,9 +18,9 @@ from celltraces.paths import ALL, BENCHMARKS, CHECKSUMS, LOGS, PLACES, Layout, f
 from celltraces.planning.code_digest import with_target
 from celltraces.planning.dataset import Dataset
 from celltraces.planning.experiment import Experiment
-from celltraces.planning.job_settings import finds_scale
 from celltraces.planning.joined import COMPARED
 from celltraces.planning.targets import all_targets
+from celltraces.planning.tried_segmentation import finds_scale
 from celltraces.results.set_aside import SET_ASIDE
 
 OUR_FOLDERS = (LOGS, BENCHMARKS, CHECKSUMS, PLACES)
