@@ -30,6 +30,7 @@ rule compare_samples:
             "celltraces/report/data.js",
             "celltraces/report/charts.js",
             "celltraces/report/page.css",
+            "celltraces/report/head.html",
             "celltraces/report/comparison.html",
             "celltraces/report/comparison.js",
         ),

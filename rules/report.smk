@@ -61,6 +61,7 @@ rule write_report:
             "write_report.py",
             "celltraces/pictures/shared.css",
             "celltraces/pictures/shared.js",
+            "celltraces/report/head.html",
             "celltraces/report/page.html",
             "celltraces/report/page.css",
             "celltraces/report/data.js",

@@ -1,10 +1,14 @@
 """What the tests of formats share: movies of cells that may lie over each other, with their masks as the truth; hostile
 pickles."""
 
+import json
 import os
 from dataclasses import dataclass, field
+from xml.etree import ElementTree
 
 import numpy as np
+import tifffile
+import zarr
 from hypothesis import strategies as st
 
 import apply_corrections
@@ -129,3 +133,40 @@ class Bomb:
 
     def __reduce__(self):
         return os.system, (f"touch '{self.mark}'",)
+
+
+# ------------------------------------------------------------------------------- what other programs find in exports
+
+
+def read_geff(path):
+    """Properties of the nodes by name, and the edges (E, 2) as positions of nodes, by zarr itself."""
+    group = zarr.open_group(path, mode="r")
+    names = group.attrs["geff"]["node_props_metadata"]
+    properties = {name: group[f"nodes/props/{name}/values"][:] for name in names}
+    return properties, group["edges/ids"][:].astype(np.int64)
+
+
+def read_trackmate(path):
+    """Spots (their numbers by name, sorted by ID) and edges of a TrackMate file."""
+    root = ElementTree.parse(path).getroot()
+    spots = [{key: float(value) for key, value in spot.items() if key != "name"} for spot in root.iter("Spot")]
+    edges = [(int(edge.attrib["SPOT_SOURCE_ID"]), int(edge.attrib["SPOT_TARGET_ID"])) for edge in root.iter("Edge")]
+    return sorted(spots, key=lambda spot: spot["ID"]), sorted(edges)
+
+
+def read_ctc(path):
+    """Labels (T, H, W) and the lines of res_track.txt."""
+    masks = [tifffile.imread(mask) for mask in sorted((path / "01_RES").glob("mask*.tif"))]
+    lines = (path / "01_RES" / "res_track.txt").read_text(encoding="ascii").splitlines()
+    return np.stack(masks), [tuple(map(int, line.split())) for line in lines]
+
+
+def read_playnano(path):
+    """Arrays, provenance, frame metadata, and layers and masks by their keys, of a bundle; nothing is unpickled."""
+    with np.load(path, allow_pickle=False) as content:
+        arrays = {name: content[name] for name in content.files}
+    texts = (str(arrays.pop(name)[()]) for name in ("provenance_json", "frame_metadata_json"))
+    provenance, metadata = map(json.loads, texts)
+    parts = {name: name.partition("__") for name in arrays}
+    layers = {key: arrays[name] for name, (group, _, key) in parts.items() if group in ("processed", "masks")}
+    return arrays, provenance, metadata, layers

@@ -375,13 +375,13 @@ def results_in(folder, *, by_size=None, fovs=(0,), cells=2, columns=("area_ch_0"
 def test_every_file_of_the_page_is_a_reason_to_write_it_anew(rules, html, scripts):
     named = set(re.findall(r'"(celltraces/[^"]+\.(?:html|css|js))"', (ROOT / "rules" / rules).read_text()))
     folder = Path(page.__file__).parent
-    files = [*(folder / name for name in (html, "page.css", *scripts)), *web.FILES]
+    files = [*(folder / name for name in ("head.html", html, "page.css", *scripts)), *web.FILES]
     assert named == {str(path.relative_to(ROOT / "scripts")) for path in files}
 
 
 def test_every_file_beside_the_pages_is_in_one_of_them():
     there = {path.name for path in Path(page.__file__).parent.iterdir() if path.suffix in (".html", ".css", ".js")}
-    assert there == {"page.html", "page.css", *page.SCRIPTS, comparison.HTML, *comparison.SCRIPTS}
+    assert there == {"head.html", "page.html", "page.css", *page.SCRIPTS, comparison.HTML, *comparison.SCRIPTS}
 
 
 @pytest.mark.parametrize("size_mb", [3.0, 4.0])

@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     import h5py
     import pandas as pd
 
-OBSERVATIONS = ("fov", "cell", "frame", "good")  # the columns that say what a row is; with position, box and lineage
-
 
 def export(fov: Fov, outputs: Sequence[Path]) -> None:
     import pandas as pd

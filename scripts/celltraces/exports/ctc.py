@@ -95,12 +95,3 @@ def tracks_in(labels: shared_pixels.FrameStack, divisions: Iterable[Division]) -
         track._replace(parent=last_part.get(parent_of.get(track.cell, 0), 0)) if track.label == track.cell else track
         for track in tracks
     )
-
-
-def read_folder(path: Path) -> tuple[np.ndarray, list[tuple[int, int, int, int]]]:
-    """Labels (T, H, W) and the lines of res_track.txt."""
-    import tifffile
-
-    masks = [tifffile.imread(mask) for mask in sorted((path / "01_RES").glob("mask*.tif"))]
-    lines = (path / "01_RES" / "res_track.txt").read_text(encoding="ascii").splitlines()
-    return np.stack(masks), [tuple(map(int, line.split())) for line in lines]

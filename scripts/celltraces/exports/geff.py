@@ -14,7 +14,7 @@ import numpy as np
 
 from celltraces.exports.fov import Fov, Spot, families, links, spots
 from celltraces.labels.lineage import Division
-from celltraces.storage.cells import get_array, new_store, open_store, put_array, put_group
+from celltraces.storage.cells import new_store, put_array, put_group
 from celltraces.storage.codecs import LABELS
 
 VERSION = "1.3"
@@ -82,13 +82,3 @@ def _tracklet(cell: int, single: dict[int, int]) -> int:
     while cell in single:
         cell = single[cell]
     return cell
-
-
-def read_graph(path: Path) -> tuple[dict[str, np.ndarray], np.ndarray]:
-    """Properties of the nodes by name, and the edges (E, 2) as positions of nodes, of what `write_graph` wrote."""
-    import json
-
-    with open_store(path) as get:
-        names = json.loads(get("zarr.json"))["attributes"]["geff"]["node_props_metadata"]
-        properties = {name: get_array(get, f"nodes/props/{name}/values")[0] for name in names}
-        return properties, get_array(get, "edges/ids")[0].astype(np.int64)

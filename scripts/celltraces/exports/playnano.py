@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import platform
 import zipfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -207,23 +207,3 @@ def write_tif(path: Path, content: Bundle) -> None:
         compression=None,
         tags=[(65000, 7, len(provenance), provenance, True), (65001, 7, len(layers), layers, True)],
     )
-
-
-def read_npz(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any], list[dict[str, Any]]]:
-    """Arrays, provenance and frame metadata of a bundle, without unpickling anything."""
-    try:
-        with np.load(path, allow_pickle=False) as content:
-            arrays = {name: content[name] for name in content.files}
-        texts = (str(arrays.pop(name)[()]) for name in ("provenance_json", "frame_metadata_json"))
-        provenance, metadata = map(json.loads, texts)
-    except (ValueError, KeyError, OSError, zipfile.BadZipFile) as error:
-        raise UserError(f"{path}: not a playNano bundle that can be read ({str(error)[:100]})") from error
-    return arrays, provenance, metadata
-
-
-def layers_of(arrays: Mapping[str, np.ndarray]) -> Iterator[tuple[str, np.ndarray]]:
-    """Keys and stacks of the layers and masks in what `read_npz` gave."""
-    for name, array in arrays.items():
-        group, _, key = name.partition("__")
-        if group in ("processed", "masks"):
-            yield key, array

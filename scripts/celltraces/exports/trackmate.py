@@ -12,7 +12,6 @@ from pathlib import Path
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element, SubElement
 
-from celltraces.errors import UserError
 from celltraces.exports.fov import Fov, Spot, families, links, spots
 from celltraces.files import write_text
 from celltraces.labels.lineage import Division
@@ -113,14 +112,3 @@ def _add_tracks(model: Element, found: list[Spot], divisions: list[Division]) ->
     kept = SubElement(model, "FilteredTracks")
     for cell in sorted(by_family):
         SubElement(kept, "TrackID", TRACK_ID=str(cell))
-
-
-def read_document(path: Path) -> tuple[list[dict[str, float]], list[tuple[int, int]]]:
-    """Spots (their numbers by name, sorted by ID) and edges of a TrackMate file."""
-    text = path.read_text(encoding="utf-8")
-    if "<!DOCTYPE" in text or "<!ENTITY" in text:
-        raise UserError(f"{path}: it declares entities, which no TrackMate file does; do not use it")
-    root = ElementTree.fromstring(text)
-    found = [{key: float(value) for key, value in spot.items() if key != "name"} for spot in root.iter("Spot")]
-    edges = [(int(edge.attrib["SPOT_SOURCE_ID"]), int(edge.attrib["SPOT_TARGET_ID"])) for edge in root.iter("Edge")]
-    return sorted(found, key=lambda spot: spot["ID"]), sorted(edges)

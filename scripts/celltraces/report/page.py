@@ -83,15 +83,23 @@ def library() -> str:
 def renderer(html: str = "page.html", scripts: Sequence[str] = SCRIPTS) -> Callable[..., str]:
     """A function that puts the page together. All text that it is given is escaped; what is not there is left out.
 
-    html, scripts: names of files of this folder; what all our pages share stands above these scripts.
+    html, scripts: names of files of this folder; what all our pages share stands above these scripts, and head.html is
+    how each of them begins.
     """
-    from jinja2 import ChainableUndefined, Environment
+    from jinja2 import ChainableUndefined, Environment, FileSystemLoader
 
     folder = Path(__file__).parent
     css = "".join(path.read_text(encoding="utf-8") for path in (web.STYLE, folder / "page.css"))
     js = "".join(path.read_text(encoding="utf-8") for path in (web.SCRIPT, *(folder / name for name in scripts)))
-    environment = Environment(autoescape=True, undefined=ChainableUndefined, trim_blocks=True, lstrip_blocks=True)
-    template = environment.from_string((folder / html).read_text(encoding="utf-8"))
+    environment = Environment(
+        loader=FileSystemLoader(folder),
+        autoescape=True,
+        undefined=ChainableUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    template = environment.get_template(html)
 
     def render(**content: Any) -> str:
         return template.render(style=css, script=js, curation_page=web.CURATION_PAGE, **content)
