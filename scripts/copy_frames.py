@@ -8,8 +8,9 @@ is shifted into their place. So are frames of one value throughout that were not
 `display_limits` what the display level needs, `z_planes` the planes of which the highest value was taken.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass, field
 from functools import reduce
 from pathlib import Path
 from typing import Any
@@ -57,6 +58,66 @@ class _SeenTooLate(Exception):
     """A frame was copied that lacks a plane, as later frames show."""
 
 
+@dataclass
+class _Channel:
+    """What is learned of a channel while its frames are copied, one after the other."""
+
+    number: int
+    states: np.ndarray  # (T, Z) int8, see z_stacks
+    follow: Callable[[int, np.ndarray | None], dict[str, float | None]] | None  # None: its movement is not measured
+    missing: list[int] = field(default_factory=list)
+    statistics: dict[str, list[Any]] = field(default_factory=lambda: {name: [] for name in NO_STATISTICS})
+    movement: dict[str, list[Any]] = field(default_factory=lambda: {name: [] for name in stage_movement.NAMES})
+    counts: np.ndarray = field(default_factory=lambda: np.zeros(display_level.COUNTS, np.int64))
+    """Number of pixels by value, of all frames but those of one value."""
+    of_one_value: dict[int, tuple[int, int]] = field(default_factory=dict)
+    """Value and number of pixels of each frame of one value."""
+    uncovered: list[Boxes] = field(default_factory=list)
+    repeated: list[tuple[int, float, float]] = field(default_factory=list)
+    attributes: dict[str, Any] = field(default_factory=dict)
+    """Of the array; empty until all frames are copied."""
+
+
+@dataclass
+class _Channel:
+    """What is learned of a channel while its frames are copied, one after the other."""
+
+    number: int
+    states: np.ndarray  # (T, Z) int8, see z_stacks
+    follow: Callable[[int, np.ndarray | None], dict[str, float | None]] | None  # None: its movement is not measured
+    missing: list[int] = field(default_factory=list)
+    statistics: dict[str, list[Any]] = field(default_factory=lambda: {name: [] for name in NO_STATISTICS})
+    movement: dict[str, list[Any]] = field(default_factory=lambda: {name: [] for name in stage_movement.NAMES})
+    counts: np.ndarray = field(default_factory=lambda: np.zeros(display_level.COUNTS, np.int64))
+    """Number of pixels by value, of all frames but those of one value."""
+    of_one_value: dict[int, tuple[int, int]] = field(default_factory=dict)
+    """Value and number of pixels of each frame of one value."""
+    uncovered: list[Boxes] = field(default_factory=list)
+    repeated: list[tuple[int, float, float]] = field(default_factory=list)
+    attributes: dict[str, Any] = field(default_factory=dict)
+    """Of the array; empty until all frames are copied."""
+
+
+@dataclass
+class _Channel:
+    """What is learned of a channel while its frames are copied, one after the other."""
+
+    number: int
+    states: np.ndarray  # (T, Z) int8, see z_stacks
+    follow: Callable[[int, np.ndarray | None], dict[str, float | None]] | None  # None: its movement is not measured
+    missing: list[int] = field(default_factory=list)
+    statistics: dict[str, list[Any]] = field(default_factory=lambda: {name: [] for name in NO_STATISTICS})
+    movement: dict[str, list[Any]] = field(default_factory=lambda: {name: [] for name in stage_movement.NAMES})
+    counts: np.ndarray = field(default_factory=lambda: np.zeros(display_level.COUNTS, np.int64))
+    """Number of pixels by value, of all frames but those of one value."""
+    of_one_value: dict[int, tuple[int, int]] = field(default_factory=dict)
+    """Value and number of pixels of each frame of one value."""
+    uncovered: list[Boxes] = field(default_factory=list)
+    repeated: list[tuple[int, float, float]] = field(default_factory=list)
+    attributes: dict[str, Any] = field(default_factory=dict)
+    """Of the array; empty until all frames are copied."""
+
+
 def _copy_once(
     raw: Path,
     outputs: Sequence[Path],
@@ -71,111 +132,118 @@ def _copy_once(
 ) -> dict[int, list[int]]:
     """As `copy_frames`, or raise _SeenTooLate and leave no outputs.
 
-    states: by channel (T, Z), see zstacks; of these the first `known` frames are filled in, the others here.
+    states: by channel (T, Z), see z_stacks; of these the first `known` frames are filled in, the others here.
     """
-    n_frames, height, width = shape
-    missing: dict[int, list[int]] = {channel: [] for channel in channels}
-    statistics: dict[int, dict[str, list[Any]]] = {
-        channel: {name: [] for name in NO_STATISTICS} for channel in channels
-    }
     names = [output.parent.name for output in outputs]
     looked_at = [name for name in names if paths.is_phase_contrast(name)] or names
-    followers = {
-        channel: stage_movement.follower() for channel, name in zip(channels, names, strict=True) if name in looked_at
-    }
-    movement: dict[int, dict[str, list[Any]]] = {
-        channel: {name: [] for name in stage_movement.NAMES} for channel in followers
-    }
-    counts = {channel: np.zeros(display_level.COUNTS, np.int64) for channel in channels}
-    of_one_value: dict[int, dict[int, tuple[int, int]]] = {channel: {} for channel in channels}
-    limits: dict[int, list[int]] = {channel: [] for channel in channels}
-    nothing = np.zeros((height, width), np.uint16)
-    stacked = len(planes) > 1
-    taken: dict[int, list[int]] = {channel: [] for channel in channels}
-    uncovered: dict[int, list[Boxes]] = {channel: [] for channel in channels}
-    repeated: dict[int, list[tuple[int, float, float]]] = {channel: [] for channel in channels}
-    look_for_repeats = repeats.watcher()
-    attributes: dict[int, dict[str, Any]] = {
-        channel: {
-            "missing_frames": missing[channel],
-            "frame_statistics": statistics[channel],
-            "display_limits": limits[channel],
-        }
-        | ({"z_planes": taken[channel]} if stacked else {})
-        | ({stage_movement.ATTRIBUTE: movement[channel]} if channel in movement else {})
-        for channel in channels
-    }
+    copied = [
+        _Channel(number, states[number], stage_movement.follower() if name in looked_at else None)
+        for number, name in zip(channels, names, strict=True)
+    ]
+    repeated_shares = repeats.watcher()
+    nothing = np.zeros(shape[1:], np.uint16)
     with ExitStack() as stack:
         read = stack.enter_context(open_movie(raw, pyme))
         appends = [
-            stack.enter_context(
-                writing(
-                    output,
-                    (n_frames, height, width),
-                    np.uint16,
-                    PIXELS,
-                    attributes=attributes[channel],
-                )
-            )
-            for output, channel in zip(outputs, channels, strict=True)
+            stack.enter_context(writing(output, tuple(shape), np.uint16, PIXELS, attributes=channel.attributes))
+            for output, channel in zip(outputs, copied, strict=True)
         ]
-        for frame in range(n_frames):
+        for frame in range(shape[0]):
             stacks = zip(*(read(fov, frame, channels, plane) for plane in planes), strict=True)
-            for append, channel, images in zip(appends, channels, stacks, strict=True):
-                present = [plane for plane, image in zip(planes, images, strict=True) if image is not None]
-                if stacked:
-                    states[channel][frame] = [z_stacks.state_of(image) for image in images]
-                    if z_stacks.incomplete(states[channel][: max(known, frame + 1)])[frame]:
-                        present = []
-                image, without_data = nothing, ()
-                of_frame = NO_STATISTICS
-                if present:
-                    without_tile = [read.uncovered(fov, frame, channel, plane) for plane in present]
-                    image = reduce(np.maximum, (image for image in images if image is not None))
-                    of_tiles = coverage.of_any(without_tile, image.shape)
-                    image = coverage.blanked(image, of_tiles)
-                    counts_of_frame = display_level.count_pixels(image)
-                    without_data = coverage.find(image, int(counts_of_frame[0]), of_tiles)
-                    if without_data is not of_tiles:
-                        image = coverage.blanked(image, without_data)
-                        counts_of_frame = display_level.count_pixels(image)
-                    counts_of_frame[0] -= coverage.area_of(without_data)
-                    if blank.is_blank(counts_of_frame):
-                        of_one_value[channel][frame] = len(counts_of_frame) - 1, int(counts_of_frame[-1])
-                    else:
-                        counts[channel][: len(counts_of_frame)] += counts_of_frame
-                    of_frame = frame_statistics(image, counts_of_frame, without_data)
-                    shares = look_for_repeats(channel, image, counts_of_frame)
+            for append, channel, images in zip(appends, copied, stacks, strict=True):
+                image, without_data = None, ()
+                if _is_whole(channel, frame, images, known):
+                    present = [plane for plane, image in zip(planes, images, strict=True) if image is not None]
+                    without_tile = [read.uncovered(fov, frame, channel.number, plane) for plane in present]
+                    image, without_data, counts = _highest(images, without_tile)
+                    _note(channel, frame, image, without_data, counts)
+                    shares = repeated_shares(channel.number, image, counts)
                     if any(shares):
-                        repeated[channel].append((frame, *(round(share, 6) for share in shares)))
-                append(image)
-                uncovered[channel].append(without_data)
-                if not present:
-                    missing[channel].append(frame)
-                for name, value in of_frame.items():
-                    statistics[channel][name].append(value)
-                if channel in followers:
-                    moved = followers[channel](frame, covered_picture(image, without_data) if present else None)
-                    for name, value in moved.items():
-                        movement[channel][name].append(value)
-        for channel in channels:
-            untaken = blank.not_taken(of_one_value[channel], counts[channel])
-            missing[channel][:] = sorted({*missing[channel], *untaken})
-            for frame, (value, n_pixels) in of_one_value[channel].items():
-                counts[channel][value] += 0 if frame in untaken else n_pixels
-            limits[channel] += display_level.limits_of_counts(counts[channel])
-            if stacked:
-                if set(missing[channel]) - untaken != set(
-                    np.flatnonzero(z_stacks.incomplete(states[channel])).tolist()
-                ):
-                    raise _SeenTooLate
-                taken[channel] += [planes[at] for at in z_stacks.planes_taken(states[channel])]
-            spans = coverage.as_attribute(uncovered[channel])
-            if spans:
-                attributes[channel][coverage.ATTRIBUTE] = spans
-            if repeated[channel]:
-                attributes[channel][repeats.ATTRIBUTE] = repeated[channel]
-    return missing
+                        channel.repeated.append((frame, *(round(share, 6) for share in shares)))
+                else:
+                    _note_missing(channel, frame)
+                append(nothing if image is None else image)
+                channel.uncovered.append(without_data)
+                if channel.follow is not None:
+                    picture = None if image is None else covered_picture(image, without_data)
+                    for name, value in channel.follow(frame, picture).items():
+                        channel.movement[name].append(value)
+        for channel in copied:
+            channel.attributes.update(_attributes(channel, planes))
+    return {channel.number: channel.attributes["missing_frames"] for channel in copied}
+
+
+def _is_whole(channel: _Channel, frame: int, images: Sequence[np.ndarray | None], known: int) -> bool:
+    """Whether the file holds all planes of a frame that the channel is taken in; images: (H, W) each, None: not there.
+
+    Notes which planes there are. Of a stack the frames up to this one tell what is taken, or the first `known` ones.
+    """
+    if len(images) == 1:
+        return images[0] is not None
+    channel.states[frame] = [z_stacks.state_of(image) for image in images]
+    whole = not z_stacks.incomplete(channel.states[: max(known, frame + 1)])[frame]
+    return whole and any(image is not None for image in images)
+
+
+def _highest(
+    images: Sequence[np.ndarray | None], without_tile: Sequence[Boxes]
+) -> tuple[np.ndarray, Boxes, np.ndarray]:
+    """The highest value of each pixel (H, W) uint16, which pixels hold no data, number of the others by value (n,).
+
+    without_tile: where no tile lies, for each of the images that is there.
+    """
+    image = reduce(np.maximum, (image for image in images if image is not None))
+    of_tiles = coverage.of_any(without_tile, image.shape)
+    image = coverage.blanked(image, of_tiles)
+    counts = display_level.count_pixels(image)
+    without_data = coverage.find(image, int(counts[0]), of_tiles)
+    if without_data is not of_tiles:
+        image = coverage.blanked(image, without_data)
+        counts = display_level.count_pixels(image)
+    counts[0] -= coverage.area_of(without_data)
+    return image, without_data, counts
+
+
+def _note(channel: _Channel, frame: int, image: np.ndarray, without_data: Boxes, counts: np.ndarray) -> None:
+    """Note statistics of a frame (H, W), and its number of pixels by value (n,)."""
+    if blank.is_blank(counts):
+        channel.of_one_value[frame] = len(counts) - 1, int(counts[-1])
+    else:
+        channel.counts[: len(counts)] += counts
+    for name, value in frame_statistics(image, counts, without_data).items():
+        channel.statistics[name].append(value)
+
+
+def _note_missing(channel: _Channel, frame: int) -> None:
+    channel.missing.append(frame)
+    for name, value in NO_STATISTICS.items():
+        channel.statistics[name].append(value)
+
+
+def _attributes(channel: _Channel, planes: Sequence[int | None]) -> dict[str, Any]:
+    """The attributes of the channel's array when all frames are copied; raises _SeenTooLate."""
+    untaken = blank.not_taken(channel.of_one_value, channel.counts)
+    counts = channel.counts.copy()
+    for frame, (value, n_pixels) in channel.of_one_value.items():
+        counts[value] += 0 if frame in untaken else n_pixels
+    attributes: dict[str, Any] = {
+        "missing_frames": sorted({*channel.missing, *untaken}),
+        "frame_statistics": channel.statistics,
+        "display_limits": [*display_level.limits_of_counts(counts)],
+    }
+    if len(planes) > 1:
+        lacking = set(np.flatnonzero(z_stacks.incomplete(channel.states)).tolist())
+        if set(attributes["missing_frames"]) - untaken != lacking:
+            raise _SeenTooLate
+        attributes["z_planes"] = [planes[at] for at in z_stacks.planes_taken(channel.states)]
+    if channel.follow is not None:
+        attributes[stage_movement.ATTRIBUTE] = channel.movement
+    spans = coverage.as_attribute(channel.uncovered)
+    if spans:
+        attributes[coverage.ATTRIBUTE] = spans
+    if channel.repeated:
+        attributes[repeats.ATTRIBUTE] = channel.repeated
+    return attributes
 
 
 def covered_picture(image: np.ndarray, uncovered: Boxes) -> np.ndarray:
