@@ -2,7 +2,7 @@
 
 Planes that are not in the file are written as zeros and listed in the array's attribute `missing_frames`; nothing
 is shifted into their place. So are frames of one value throughout that were not taken, with the pixels that they have
-(see celltraces.frames.blank). Pixels on which a mosaic has no tile, and blank borders, are zeros that the attribute
+(see celltraces.frames.blank). Pixels on which a mosaic has no tile, and blank areas, are zeros that the attribute
 `uncovered` names (see celltraces.frames.coverage). The attribute `frame_statistics` holds what the quality checks need,
 `stage_movement` how far each frame is displaced, `repeated` which frames repeat parts of another image and how much,
 `display_limits` what the display level needs, `z_planes` the planes of which the highest value was taken.
@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from celltraces import paths
-from celltraces.frames import blank, coverage, repeats, stage_movement, z_stacks
+from celltraces.frames import blank, blank_areas, coverage, displacement, repeats, stage_movement, z_stacks
 from celltraces.frames.coverage import Boxes
 from celltraces.frames.statistics import NO_STATISTICS, frame_statistics
 from celltraces.pyme import spool
@@ -137,7 +137,7 @@ def _copy_once(
     names = [output.parent.name for output in outputs]
     looked_at = [name for name in names if paths.is_phase_contrast(name)] or names
     copied = [
-        _Channel(number, states[number], stage_movement.follower() if name in looked_at else None)
+        _Channel(number, states[number], displacement.follower() if name in looked_at else None)
         for number, name in zip(channels, names, strict=True)
     ]
     repeated_shares = repeats.watcher()
@@ -196,7 +196,7 @@ def _highest(
     of_tiles = coverage.of_any(without_tile, image.shape)
     image = coverage.blanked(image, of_tiles)
     counts = display_level.count_pixels(image)
-    without_data = coverage.find(image, int(counts[0]), of_tiles)
+    without_data = blank_areas.find(image, int(counts[0]), of_tiles)
     if without_data is not of_tiles:
         image = coverage.blanked(image, without_data)
         counts = display_level.count_pixels(image)

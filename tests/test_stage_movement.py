@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import copy_frames
-from celltraces.frames import stage_movement
+from celltraces.frames import displacement, stage_movement
 from celltraces.paths import fl, pc
 from celltraces.results.quality import check_stage
 from celltraces.storage.frames import open_frames
@@ -42,7 +42,7 @@ def seen(images, steps, dust=0):
 
 
 def measured(frames):
-    follow = stage_movement.follower()
+    follow = displacement.follower()
     rows = [follow(at, frame) for at, frame in enumerate(frames)]
     return {name: [row[name] for row in rows] for name in stage_movement.NAMES}
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from celltraces.errors import UserError
-from celltraces.frames import stage_movement
+from celltraces.frames import displacement, stage_movement
 from celltraces.labels.lineage import Division
 from demo import dividing
 from demo.simulate import COUNTS_PER_ELECTRON, simulate
@@ -46,7 +46,7 @@ class Movie:
         """Of the stage, as the workflow measures it in the pictures."""
         if self.images is None:
             return None
-        follow = stage_movement.follower()
+        follow = displacement.follower()
         rows = [follow(frame, image) for frame, image in enumerate(self.images)]
         return {name: [row[name] for row in rows] for name in stage_movement.NAMES}
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import cv2
 import numpy as np
 
 from celltraces.labels import shared_pixels
@@ -36,6 +35,8 @@ def count(labels: np.ndarray, rejected: np.ndarray | None) -> dict[str, int | No
     Returns foreground: pixels of both together; too_large, too_small, too_narrow: pixels; too_large_regions and so on:
     numbers of 4-connected regions; None where the method does not tell.
     """
+    import cv2  # the checks read what was counted, and count nothing
+
     counted: dict[str, int | None] = {"foreground": int(np.count_nonzero(labels))}
     if rejected is None:
         return counted | dict.fromkeys(DETAILS)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from celltraces.errors import UserError
-from celltraces.frames import coverage
+from celltraces.frames import blank_areas, coverage
 from celltraces.pyme import spool
 from celltraces.readers.movie_file import open_movie, read_frame
 from celltraces.segmentation.methods import label_frame, scale_searcher
@@ -31,7 +31,7 @@ def read_covered(
     tiles = [read.uncovered(fov, frame, channel, plane) for plane in planes]
     of_tiles = coverage.of_any(tiles, image.shape)
     image = coverage.blanked(image, of_tiles)
-    uncovered = coverage.find(image, np.count_nonzero(image == 0), of_tiles)
+    uncovered = blank_areas.find(image, np.count_nonzero(image == 0), of_tiles)
     return coverage.blanked(image, uncovered), uncovered
 
 

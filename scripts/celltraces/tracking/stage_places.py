@@ -39,7 +39,7 @@ def still(shape: Sequence[int]) -> float:
 def place_finder(movement: Mapping[str, Sequence[Any]] | None) -> PlaceOf:
     """A function that is given the boxes of one frame after the other: place_of(bbox, shape) -> (y, x).
 
-    movement: as `stage_movement.follower` measured it; None where it was not. bbox: (N, 4) half-open boxes of the
+    movement: as `displacement.follower` measured it; None where it was not. bbox: (N, 4) half-open boxes of the
     frame's regions; shape: (H, W). The place is that of the first frame's contents in this frame, (2,) whole pixels.
     """
     steps = displacements(movement) if movement else np.zeros((0, 2))
@@ -68,7 +68,7 @@ def followed(
 ) -> np.ndarray:
     """Where each frame lies, (T, 2) float64 pixels: the place (y, x) of the first frame's contents in it.
 
-    movement: as `stage_movement.follower` measured it. A frame of which nothing is known lies where the one before did.
+    movement: as `displacement.follower` measured it. A frame of which nothing is known lies where the one before did.
     linked: (T, 2) whole pixels, the places that linking used; where a displacement by them is not, to within still_px,
     the one that was measured, linking refused that one or found another, and theirs counts.
     """
