@@ -32,10 +32,10 @@ def shares(*channels):
 
 @settings(max_examples=15)
 @given(
-    st.sampled_from([20, 200, 30000]), st.integers(0, 60), st.integers(1, 70), st.integers(0, 40), st.integers(40, 90)
+    st.sampled_from([20, 200, 30000]), st.integers(0, 60), st.integers(1, 70), st.integers(0, 30), st.integers(40, 90)
 )
 def test_a_part_that_is_as_before(level, top, height, left, width):
-    """The share is that of the part, but for runs that it cuts, two in each row, and those of less than a run."""
+    """The share is that of the part, but for two runs at either end of each row: one of two is looked at."""
     frames = noise(level)
     part = np.s_[top : top + height, left : left + width]
     frames[4][part] = frames[3][part]
@@ -43,7 +43,9 @@ def test_a_part_that_is_as_before(level, top, height, left, width):
     size = frames[4][part].size
     n_rows = len(frames[4][part])
     assert (seen[[0, 1, 2, 3, 5, 6, 7]] == 0).all()
-    assert size - n_rows * 2 * repeats.RUN <= seen[4, 0, 0] * frames[4].size <= size
+    assert abs(seen[4, 0, 0] * frames[4].size - size) <= n_rows * 4 * repeats.RUN
+    if width >= 4 * repeats.RUN and left + width <= SHAPE[1]:
+        assert seen[4, 0, 0] > 0
 
 
 @pytest.mark.parametrize("level", [3, 200])
@@ -55,7 +57,7 @@ def test_a_channel_that_holds_another(level):
     for share in (seen[4, 1], seen[6, 0]):
         # of 3 counts most runs are so usual that they may be the same by chance
         assert share[0] == 0
-        assert 0.49 * (1 if level > 3 else 0.1) < share[1] <= 0.5
+        assert 0.48 * (1 if level > 3 else 0.1) < share[1] <= 0.52
     assert np.count_nonzero(seen) == 2
 
 
@@ -87,7 +89,7 @@ def test_the_check_has_a_row_for_each_frame(tmp_path):
     frames[4, 35:] = frames[3, 35:]
     frames[6] = frames[5]
     found = rows(0, written(tmp_path, frames))
-    assert found == [(6, "duplicate_fl_ch_1", 5), (4, "repeated_fl_ch_1", pytest.approx(0.5, abs=0.01))]
+    assert found == [(6, "duplicate_fl_ch_1", 5), (4, "repeated_fl_ch_1", pytest.approx(0.5, abs=0.02))]
 
 
 def test_a_movie_without_noise_repeats_itself(tmp_path):
@@ -128,6 +130,6 @@ def test_the_copy_stage_looks(tmp_path, monkeypatch):
     copy_frames.copy_frames(tmp_path / "x.nd2", outputs, fov=0, channels=[0, 1, 2], shape=(8, *SHAPE), planes=[None])
     arrays = [open_frames(output) for output in outputs]
     assert repeats.ATTRIBUTE not in arrays[0].attributes
-    half, whole = pytest.approx(0.5, abs=0.01), pytest.approx(1, abs=0.01)
+    half, whole = pytest.approx(0.5, abs=0.02), pytest.approx(1, abs=0.02)
     assert rows(0, arrays[1]) == [(5, "repeated_fl_ch_1", half)]
     assert rows(0, arrays[2]) == [(None, "repeated_fl_ch_2", whole), (5, "repeated_fl_ch_2", half)]
