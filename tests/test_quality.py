@@ -285,6 +285,16 @@ def test_a_frame_in_which_all_cells_flicker(n_cells, factor):
     assert of_traces(values) == {(15, "flicker_ch_1")}
 
 
+@pytest.mark.parametrize("n_dark", [1, 2, 5])
+def test_frames_in_which_a_lamp_failed(n_dark):
+    """Each of them; where it stays off, the first. Also a channel so dim that its background tells nothing."""
+    values = shining(40)
+    values[:, 12 : 12 + n_dark] = np.random.default_rng(n_dark).normal(0, 3, (40, n_dark))
+    assert of_traces(values) == {(frame, "flicker_ch_1") for frame in range(12, 12 + n_dark)}
+    values[:, 12:] = np.random.default_rng(n_dark).normal(0, 3, (40, 12))
+    assert of_traces(values) == {(12, "flicker_ch_1")}
+
+
 def test_a_frame_that_shows_another_place():
     """What lies under the outlines of cells there: nothing, or parts of other cells."""
     values, other = shining(), shining(seed=5)

@@ -245,7 +245,7 @@ def check_traces(fov: int, n_cells: int, text: str, *, qc_negative: float, qc_ex
             error = np.std(values) / len(values) ** 0.5
             if len(values) >= MIN_SAMPLE and error > 0 and np.mean(values) < -qc_negative * error:
                 yield Finding(fov, frame, f"below_background_ch_{channel}", np.mean(values) / error, -qc_negative)
-        for frame, factor in flicker.flickers(by_frame, qc_exposure):
+        for frame, factor in flicker.flickers(by_frame, qc_exposure).items():
             yield Finding(fov, frame, f"flicker_ch_{channel}", factor, qc_exposure)
 
 
