@@ -24,10 +24,15 @@ DEVICES = ("con", "prn", "aux", "nul", *(f"{port}{number}" for port in ("com", "
 
 
 def find_contradictions(config: Mapping[str, Any]) -> Iterator[str]:
-    """Mistakes between keys that a schema cannot state."""
-    params, channels = config["params"], config["channels"]
-    if not channels["pc"] and not channels["fl"]:
+    """Mistakes between keys that a schema cannot state: a line each, in the order of the subjects here."""
+    if not config["channels"]["pc"] and not config["channels"]["fl"]:
         yield "channels: neither pc nor fl is given; name at least one channel"
+    for of_subject in (_names, _fovs, _exports, _sizes, _methods, _files, _pictures, _samples):
+        yield from of_subject(config)
+
+
+def _names(config: Mapping[str, Any]) -> Iterator[str]:
+    """Names of datasets and samples that files cannot have."""
     for dataset in config["datasets"]:
         if dataset.lower() in RESERVED_NAMES or dataset.lower().endswith(RESERVED_ENDINGS):
             yield f"datasets.{dataset}: this name is taken by the workflow; choose another"
@@ -39,11 +44,20 @@ def find_contradictions(config: Mapping[str, Any]) -> Iterator[str]:
                 yield f"{key}.{name}: differs from {key}.{other} only in upper and lower case; choose another"
             if name.lower().split(".")[0] in DEVICES:
                 yield f"{key}.{name}: Windows has a device of this name; choose another"
+
+
+def _fovs(config: Mapping[str, Any]) -> Iterator[str]:
+    """FOVs of datasets that there are not."""
     for key, fovs in (("fovs", config["fovs"]), *((f"samples.{s['name']}.fovs", s["fovs"]) for s in config["samples"])):
         for dataset in fovs if isinstance(fovs, Mapping) else ():
             if dataset not in config["datasets"]:
                 known = did_you_mean(dataset, config["datasets"]) or f"; datasets: {', '.join(config['datasets'])}"
                 yield f"{key}.{dataset}: there is no dataset of this name{known}"
+
+
+def _exports(config: Mapping[str, Any]) -> Iterator[str]:
+    """Formats that need what is not made."""
+    params, channels = config["params"], config["channels"]
     for name in config["exports"]:
         needs = {need for entry in formats_of(name) for need in FORMATS[entry].needs}
         if needs & {LABELS, TRACES} and (not channels["pc"] or params["copy_only"]):
@@ -55,6 +69,11 @@ def find_contradictions(config: Mapping[str, Any]) -> Iterator[str]:
             and not channels["fl"]
         ):
             yield f"exports: {name} needs fluorescence; give channels.fl"
+
+
+def _sizes(config: Mapping[str, Any]) -> Iterator[str]:
+    """Limits that leave nothing, and a margin beyond the crops."""
+    params = config["params"]
     if params["min_object_size"] > params["max_object_size"]:
         yield "params.min_object_size: larger than max_object_size, so that no cell is left"
     if params["mask_margin"] > params["crop_padding"]:
@@ -64,6 +83,11 @@ def find_contradictions(config: Mapping[str, Any]) -> Iterator[str]:
         )
     if None not in (params["min_size"], params["max_size"]) and params["min_size"] > params["max_size"]:
         yield "params.min_size: larger than max_size, so that no cell is left"
+
+
+def _methods(config: Mapping[str, Any]) -> Iterator[str]:
+    """Methods that there are not, and parameters of methods that are not used."""
+    params = config["params"]
     for key in METHODS:
         value = params[key]
         file = value if key == "segmentation_method" and is_model(value) else value.rpartition(":")[0]
@@ -83,6 +107,11 @@ def find_contradictions(config: Mapping[str, Any]) -> Iterator[str]:
     for key, used in of_networks.items():
         if params[key] is not None and not used:
             yield f"params.{key}: segmentation_method {method} does not use it; leave it out"
+
+
+def _files(config: Mapping[str, Any]) -> Iterator[str]:
+    """Files that are not there, and a recipe that cannot be read."""
+    params = config["params"]
     if params["recipe"] is not None:
         try:
             read_recipe(params["recipe"])
@@ -96,10 +125,19 @@ def find_contradictions(config: Mapping[str, Any]) -> Iterator[str]:
     for plugin in config["plugins"]:
         if not is_file(plugin):
             yield f"plugins: the file {plugin!r} does not exist"
+
+
+def _pictures(config: Mapping[str, Any]) -> Iterator[str]:
+    """A channel for the pictures that is not processed."""
+    channels = config["channels"]
     laid_over, named = config["pictures"]["fl"], [channel["channel"] for channel in channels["fl"]]
     if laid_over is not None and laid_over not in named:
         known = f"there are {', '.join(map(str, named))}" if named else "there are none"
         yield f"pictures.fl: channel {laid_over!r} is not among channels.fl; {known}"
+
+
+def _samples(config: Mapping[str, Any]) -> Iterator[str]:
+    """Samples that have the same name."""
     names: set[str] = set()
     for sample in config["samples"]:
         if sample["name"] in names:
