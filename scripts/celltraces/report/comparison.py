@@ -19,6 +19,8 @@ ENOUGH = 0.9  # share of the FOVs of a sample that a mean is made of
 FOR_TRACES = 1 / 2  # share of the room: traces of FOVs, which are thinned out where they are long; cells get the rest
 
 Effects = Mapping[str, Mapping[tuple[str, str], Mapping[str, Any]]]
+Place = tuple[Numbers, int, str]
+"""A FOV: the numbers of its dataset, which of that dataset's FOVs it is, and its sample."""
 
 
 def mean_of_fovs(times: np.ndarray, traces: np.ndarray, grid: np.ndarray) -> np.ndarray:
@@ -87,42 +89,13 @@ def data_of(
     room -= of_frame * len(frames)
     chosen = _shown_cells(datasets, samples, int(max(room, 0) / (2 * page.BASE64 * (len(quantities) + 1))))
 
-    features = []
-    for column, label in labels.items():
-        traces = _padded([numbers.traces[column][at] for numbers, at, _ in places], longest)
-        of_samples = []
-        for sample in samples:
-            members = [at for at, (_, _, of) in enumerate(places) if of == sample]
-            of_samples.append(mean_of_fovs(times[members], traces[members], grid))
-        features.append(
-            {
-                "label": label,
-                "column": column,
-                "fovs": block.add_rows(traces[:, frames]),
-                "samples": block.add_rows(np.array(of_samples).reshape(len(samples), len(grid))),
-            }
-        )
-    of_place = {(numbers.dataset, int(numbers.fovs[at])): row for row, (numbers, at, _) in enumerate(places)}
+    features = _features(places, samples, labels, times, grid, frames, block)
     listed = []
-    for name, (label, unit_of) in quantities.items():
-        means = np.full(len(places), np.nan)
-        cells = [0] * len(places)
-        for row, (numbers, at, _) in enumerate(places):
-            values = numbers.of_fov(name, numbers.fovs[at])
-            if len(values):
-                means[row], cells[row] = values.mean(), len(values)
+    for name, quantity in quantities.items():
         points = [numbers.of_cells[name][rows] for numbers, rows in zip(datasets, chosen, strict=True)]
-        listed.append(
-            {
-                "label": label,
-                "name": name,
-                "unit": unit_of,
-                "fovs": [number(mean) for mean in means],
-                "cells": cells,
-                "points": block.add_rows(np.concatenate([*points, np.zeros(0)])[None]),
-                "effects": effects_text[name],
-            }
-        )
+        at = block.add_rows(np.concatenate([*points, np.zeros(0)])[None])
+        listed.append(_quantity(name, quantity, places, at, effects_text[name]))
+    of_place = {(numbers.dataset, int(numbers.fovs[at])): row for row, (numbers, at, _) in enumerate(places)}
     return {
         "unit": unit,
         "samples": [
@@ -145,6 +118,59 @@ def data_of(
             for row in rows.tolist()
         ],
     }, block
+
+
+def _features(
+    places: Sequence[Place],
+    samples: Sequence[str],
+    labels: Mapping[str, str],
+    times: np.ndarray,
+    grid: np.ndarray,
+    frames: np.ndarray,
+    block: page.Block,
+) -> list[dict[str, Any]]:
+    """For each column of traces those of the FOVs in some frames, and the mean of each sample on a grid of times.
+
+    times: (places, frames), NaN at the end of shorter movies.
+    """
+    found = []
+    for column, label in labels.items():
+        traces = _padded([numbers.traces[column][at] for numbers, at, _ in places], times.shape[1])
+        of_samples = []
+        for sample in samples:
+            members = [at for at, (_, _, of) in enumerate(places) if of == sample]
+            of_samples.append(mean_of_fovs(times[members], traces[members], grid))
+        found.append(
+            {
+                "label": label,
+                "column": column,
+                "fovs": block.add_rows(traces[:, frames]),
+                "samples": block.add_rows(np.array(of_samples).reshape(len(samples), len(grid))),
+            }
+        )
+    return found
+
+
+def _quantity(
+    name: str, quantity: Quantity, places: Sequence[Place], points: list[int], effects: Sequence[Any]
+) -> dict[str, Any]:
+    """A number of each cell: its mean in each FOV, of how many cells, where those of single cells lie, the effects."""
+    label, unit = quantity
+    means = np.full(len(places), np.nan)
+    cells = [0] * len(places)
+    for row, (numbers, at, _) in enumerate(places):
+        values = numbers.of_fov(name, numbers.fovs[at])
+        if len(values):
+            means[row], cells[row] = values.mean(), len(values)
+    return {
+        "label": label,
+        "name": name,
+        "unit": unit,
+        "fovs": [number(mean) for mean in means],
+        "cells": cells,
+        "points": points,
+        "effects": effects,
+    }
 
 
 def _shown_cells(datasets: Sequence[Numbers], samples: Sequence[str], most: int) -> list[np.ndarray]:
