@@ -63,19 +63,9 @@ def main(
         gets = [stack.enter_context(cells.open_store(Path(path))) for path in stores]
         said = [json.loads(get("zarr.json"))["attributes"] for get in gets]
         failed = [attributes["failed"] for attributes in said]
-        done = [at for at in range(n_sets) if failed[at] is None]
-        for tried, reason in zip(sets, failed, strict=True):
-            if reason is not None:
-                job.log.warning("%s is left out: %s", tried[METHOD], reason)
-        if not done:
-            raise UserError(f"none of the methods could be tried: {failed[0]}")
+        done = _sets_done(sets, failed)
         framed = done[0]
-        held = [tuple(at) for at in said[framed]["frames"]]
-        missing = [f"FOV {fov} frame {frame}" for fov, frame in frames if (fov, frame) not in held]
-        if missing:
-            job.log.warning("not in the file: %s", ", ".join(missing))
-        if not held:
-            raise UserError("none of the frames is in the file; name others with preview.fovs and preview.frames")
+        held = _frames_held(frames, said[framed]["frames"])
         boxes = dict(zip(held, said[framed]["uncovered"], strict=True))
         told = [set(map(tuple, attributes[left_out.ATTRIBUTE])) for attributes in said]
 
@@ -112,14 +102,7 @@ def main(
         job.log.info("%s: %s", sets[at], total)
     by_set = [{**sets[at], "present": not at, "tried": at in done, **total} for at, total in enumerate(totals)]
     pairs = [
-        {
-            **{f"first_{key}": value for key, value in sets[one].items()},
-            **{f"second_{key}": value for key, value in sets[other].items()},
-            "first_cells": totals[one]["cells"],
-            "second_cells": totals[other]["cells"],
-            "common_cells": int(common[one, other]),
-            "agreement_percent": float(shares[one, other]),
-        }
+        _pair(sets[one], sets[other], totals[one], totals[other], int(common[one, other]), float(shares[one, other]))
         for one, other in combinations(done, 2)
     ]
     write_text(Path(table_of_sets), rows_as_csv(by_set))
@@ -128,6 +111,42 @@ def main(
     title = f"{name}: the same {'frames' if len(rows) > 1 else 'frame'}, segmented with one thing changed at a time"
     shown = [total if at in done else None for at, total in enumerate(totals)]
     assemble(rows, sets, shown, framed, title, Path(picture))
+
+
+def _sets_done(sets: Sequence[Set], failed: Sequence[str | None]) -> list[int]:
+    """Which of the sets could be tried; the log says of the others why not. Raises UserError where none could."""
+    for tried, reason in zip(sets, failed, strict=True):
+        if reason is not None:
+            job.log.warning("%s is left out: %s", tried[METHOD], reason)
+    done = [at for at, reason in enumerate(failed) if reason is None]
+    if not done:
+        raise UserError(f"none of the methods could be tried: {failed[0]}")
+    return done
+
+
+def _frames_held(wanted: Sequence[tuple[int, int]], segmented: Sequence[Sequence[int]]) -> list[tuple[int, int]]:
+    """FOV and frame of those that the file has; the log names the others. Raises UserError where it has none."""
+    held = [(fov, frame) for fov, frame in segmented]
+    missing = [f"FOV {fov} frame {frame}" for fov, frame in wanted if (fov, frame) not in held]
+    if missing:
+        job.log.warning("not in the file: %s", ", ".join(missing))
+    if not held:
+        raise UserError("none of the frames is in the file; name others with preview.fovs and preview.frames")
+    return held
+
+
+def _pair(
+    one: Set, other: Set, total: Mapping[str, float], of_other: Mapping[str, float], common: int, agreeing: float
+) -> dict[str, Any]:
+    """The row of a pair of sets: what each is, its cells, the cells that they have in common, and their share."""
+    return {
+        **{f"first_{key}": value for key, value in one.items()},
+        **{f"second_{key}": value for key, value in other.items()},
+        "first_cells": total["cells"],
+        "second_cells": of_other["cells"],
+        "common_cells": common,
+        "agreement_percent": agreeing,
+    }
 
 
 if __name__ == "__main__":
