@@ -25,8 +25,9 @@ from celltraces.labels.regions import FrameTracks, relabel
 from celltraces.storage.codecs import LABELS
 from celltraces.storage.frames import open_frames, writing
 from celltraces.tracking import overlap
-from celltraces.tracking.divisions import find_divisions, numbered, sightings_of
+from celltraces.tracking.divisions import find_divisions, numbered
 from celltraces.tracking.shapes import shapes, shapes_of_pixels
+from celltraces.tracking.sightings import sightings_of
 from demo.dividing import Settings, score, simulate
 
 SETTINGS = {"division_roundness": 0.65, "division_frames": 3, "division_min_age": 4}
@@ -71,7 +72,7 @@ def dividing(frame, at=10, radius=14.0, share=0.5, apart=1.1, leaving=1.5, lengt
 def found_in(frames, track=overlap.track, max_gap=3, displacement=None, **changes):
     """Tracked frames and divisions."""
     mappings = [FrameTracks(*entry) for entry in track(frames)]
-    seen = sightings_of(mappings, list(map(shapes, frames)), frames[0].shape[1], displacement)
+    seen = sightings_of(mappings, list(map(shapes, frames)), frames[0].shape, displacement)
     mappings, divisions = numbered(mappings, seen, find_divisions(seen, max_gap, **{**SETTINGS, **changes}))
     return [relabel(frame, mapping, np.uint16) for frame, mapping in zip(frames, mappings, strict=True)], divisions
 
@@ -102,7 +103,7 @@ def test_shapes_are_those_of_scikit_image(seed, dtype):
     np.testing.assert_allclose(found.filling, found.area / (np.pi * axes.prod(axis=1)), atol=1e-7)
     pixels = [np.flatnonzero(labels.ravel() == label) for label in found.label]
     if pixels:
-        for one, other in zip(found[1:], shapes_of_pixels(pixels, labels.shape[1])[1:], strict=True):
+        for one, other in zip(found[1:], shapes_of_pixels(pixels, labels.shape)[1:], strict=True):
             np.testing.assert_allclose(one, other)
 
 
