@@ -69,14 +69,15 @@ def stay_apart(movie: Movie, one: int, two: int, areas: Sequence[float], least: 
 def vanish(movie: Movie, one: int, two: int, max_gap: int) -> bool:
     """Whether one of two daughters is nowhere soon: pieces of a dead cell dissolve, cells do not."""
     seen = movie.seen
-    for first in (one, two):
+    for first, sister in ((one, two), (two, one)):
         last = int(movie.ends[first]) - 1
         frame = int(seen.frame[last])
-        if frame - seen.frame[first] >= AHEAD or frame + 1 + max_gap >= movie.n_frames or seen.edge[last]:
+        if frame - seen.frame[first] >= AHEAD or frame + 1 + max_gap >= movie.n_frames:
             continue
         after = movie.in_frames(frame + 1, frame + 2 + max_gap)
         near = np.hypot(seen.y[after] - seen.y[last], seen.x[after] - seen.x[last])
-        if not (near <= np.sqrt(seen.area[after] / math.pi)).any():
+        covered = (near <= np.sqrt(seen.area[after] / math.pi)).any()
+        if not covered and math.isinf(_gone_elsewhere(movie, first, sister)):
             return True
     return False
 

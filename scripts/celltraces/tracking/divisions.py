@@ -2,7 +2,7 @@
 
 This is done after linking, whatever the method: linking gives the mother's number to one of the daughters, or to none.
 A wrong division cuts a trace in two, a missed one leaves it as it was. So all conditions of `find_divisions` have to be
-met, and there are none in the last frames of a movie, which cannot tell whether daughters stay apart.
+met, and more of them in the last frames of a movie, which cannot tell whether daughters stay apart.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from celltraces.tracking.sightings import Movie, Sightings, first_of, look_up
 
 RECENT = 8  # sightings of the mother before she divides, in which her area and shape are looked at
 SUM = 0.55, 1.6  # of the mother's area: what both daughters together may have
-EQUAL = 0.5  # the smaller daughter's area by the larger one's, at least
+EQUAL = 0.4  # the smaller daughter's area by the larger one's, at least
 CUT_SUM, CUT_EQUAL = 0.4, 0.15  # the same where the smaller daughter is cut by the picture's edge
 LARGEST = 0.85  # of the mother's area: a daughter, at most
 SAME = 0.7  # of the mother's area: her last one, and that when she was round, at least
@@ -30,10 +30,12 @@ NEAR = 1.9  # of the mother's diameter: from one daughter to the other in the be
 BEFORE = 1.3  # of a daughter's area: what it may have been before the other daughter was seen; more is still the mother
 GROWN = 75  # percentile of the areas of all cells up to now: many are daughters, who are smaller
 LARGE = 1.5  # of that area: a larger mother is two cells that touch
-ROUND, ROUNDER, SHRUNK = 0.85, 0.1, 0.9
-ROUND_DAUGHTER = 0.7
-LATE_SUM, LATE_EQUAL = (0.75, 1.25), 0.6
 USUAL, LENIENCE = 1.1, 0.1  # of that area: a mother who is no larger, so no pair, may be less round by this much
+# In the last frames, where too few are left to see whether daughters stay apart.
+ROUND = 0.85  # short axis by long axis of the mother in her last TYPICAL sightings, at least
+ROUNDER, SHRUNK = 0.1, 0.9  # by how much she became rounder, at least, or what was left of her area, at most
+ROUND_DAUGHTER = 0.7  # short axis by long axis of a daughter, at least; half a disk has 0.5
+LATE_SUM, LATE_EQUAL = (0.75, 1.25), 0.6  # as SUM and EQUAL
 
 
 class Split(NamedTuple):
@@ -59,9 +61,12 @@ def find_divisions(
     - the mother was seen in `division_min_age` frames since she began, and in one of the last RECENT of these was at
       least `division_roundness` round (LENIENCE less where she is no larger than cells are) and without a waist;
     - she is not two cells that touch: neither much larger than cells of this movie are, nor has swallowed another;
-    - the daughters are of like size, make up her area together, and lie on both sides of where she was;
+    - the daughters are of like size (less so where the picture's edge cuts the smaller one), make up her area together,
+      and lie on both sides of where she was;
     - the areas of all three change little from frame to frame;
-    - they are seen apart in `division_frames` frames, and move apart, before they are one region again, if ever;
+    - they are seen apart in `division_frames` frames, and move apart, before they are one region again, if ever; where
+      fewer frames are left, she rounded up before, and they are round, of her area together and of like size;
+    - neither is gone soon, and no third piece of her is there: these are what is left of a dead cell;
     - most cells of the frame go on: it is not the stage that moved.
     """
     if not seen.track.size:
@@ -198,20 +203,16 @@ def _cost(
     if any(flickers(seen.area[part][~seen.edge[part]]) for part in (recent, *after)):
         return math.inf
     left = movie.n_frames - later
-    if left < division_frames and not _is_plain(movie, start, mother, one, two):
+    if left < division_frames and not _rounded_up(movie, start, mother, one, two):
         return math.inf
-    if not stay_apart(movie, one, two, daughters, min(division_frames, left)):
+    if not stay_apart(movie, one, two, daughters, min(division_frames, left)) or vanish(movie, one, two, max_gap):
         return math.inf
-    if vanish(movie, one, two, max_gap):
-        return math.inf
-    if has_third(movie, mother, one, two, daughters, area):
-        return math.inf
-    if _swallowed(movie, start, mother, area, max_gap):
+    if has_third(movie, mother, one, two, daughters, area) or _swallowed(movie, start, mother, area, max_gap):
         return math.inf
     return abs(math.log(both / area)) - math.log(ratio) + off
 
 
-def _is_plain(movie: Movie, start: int, mother: int, one: int, two: int) -> bool:
+def _rounded_up(movie: Movie, start: int, mother: int, one: int, two: int) -> bool:
     """Whether a mother rounded up and became smaller, and left two round daughters of her area together.
 
     Halves of a cell that is cut in two for a moment are not round, and a cell that always was round does not round up.
