@@ -24,7 +24,7 @@ def defaults() -> dict[str, Any]:
 def link(labels: Sequence[np.ndarray], movement: Mapping[str, Sequence[Any]] | None = None) -> Linked:
     """labels: T images (H, W). movement: of the stage, as measured in the pictures."""
     params = defaults()
-    linking = ("min_iou", "min_size", "max_size", "max_gap", "iou", "split_touching")
+    linking = ("min_iou", "min_size", "max_size", "max_gap", "iou", "max_distance", "split_touching")
     mappings = overlap.track(labels, movement=movement, **{key: params[key] for key in linking})
     places = np.array([mapping.place or (0, 0) for mapping in mappings])
     seen = sightings_of(mappings, list(map(shapes, labels)), labels[0].shape, places)
