@@ -3,9 +3,8 @@
 Usage: python benchmarks/divisions.py [SEEDS]
 
 SEEDS movies of each kind (3 if not given). Neither these seeds nor these kinds were looked at when the constants of
-celltraces.tracking.divisions were chosen. Prints a line for each kind: true divisions, those in the last two frames
-(which nobody can confirm), the share found, of all and without these, wrong ones, and the share of those found that is
-right. Divisions are looked for as the workflow does by default.
+celltraces.tracking.divisions were chosen. Prints a line for each kind: true divisions, those of them in the last two
+frames, the share found, wrong ones, and the share of those found that is right. Divisions are looked for as the workflow does by default.
 """
 
 import sys
@@ -30,12 +29,11 @@ def scored(movie: Movie) -> Score:
 
 def line(name: str, of: Score) -> str:
     recall, precision = of.found / max(of.true, 1), of.found / max(of.found + of.wrong, 1)
-    in_time = of.found / max(of.true - of.late, 1)
-    return f"{name:40} {of.true:5} {of.late:4} {recall:6.3f} {in_time:6.3f} {of.wrong:4} {precision:6.3f}"
+    return f"{name:40} {of.true:5} {of.late:4} {recall:6.3f} {of.wrong:4} {precision:6.3f}"
 
 
 def main(n_seeds: int = 3) -> None:
-    print(f"{'':40} {'true':>5} {'late':>4} {'found':>6} {'':6} {'wrong':>4} {'right':>6}")
+    print(f"{'':40} {'true':>5} {'late':>4} {'found':>6} {'wrong':>4} {'right':>6}")
     total = Score(0, 0, 0, 0)
     for name, settings in KINDS.items():
         of_kind = Score(0, 0, 0, 0)

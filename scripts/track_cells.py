@@ -15,9 +15,10 @@ from celltraces.runs import job
 from celltraces.storage.codecs import LABELS
 from celltraces.storage.frames import open_frames, writing
 from celltraces.tracking import stage_places
-from celltraces.tracking.divisions import find_divisions, numbered, sightings_of
+from celltraces.tracking.divisions import find_divisions, numbered
 from celltraces.tracking.methods import Track, checked_tracks, tracker
 from celltraces.tracking.shapes import Shapes, shapes
+from celltraces.tracking.sightings import sightings_of
 
 
 def track_movie(
@@ -51,7 +52,7 @@ def track_movie(
     divisions: list[lineage.Division] = []
     if dividing is not None:
         moved = np.array([mapping.place or (0, 0) for mapping in mappings])
-        seen = sightings_of(mappings, found, labeled.shape[2], moved)
+        seen = sightings_of(mappings, found, labeled.shape[1:], moved)
         mappings, divisions = numbered(mappings, seen, find_divisions(seen, **dividing))
     n_cells = max((int(tracks_of(mapping).max(initial=0)) for mapping in mappings), default=0)
     dtype = np.uint16 if n_cells <= np.iinfo(np.uint16).max else np.uint32

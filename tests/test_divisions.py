@@ -25,8 +25,9 @@ from celltraces.labels.regions import FrameTracks, relabel
 from celltraces.storage.codecs import LABELS
 from celltraces.storage.frames import open_frames, writing
 from celltraces.tracking import overlap
-from celltraces.tracking.divisions import find_divisions, numbered, sightings_of
+from celltraces.tracking.divisions import find_divisions, numbered
 from celltraces.tracking.shapes import shapes, shapes_of_pixels
+from celltraces.tracking.sightings import sightings_of
 from demo.dividing import Settings, score, simulate
 
 SETTINGS = {"division_roundness": 0.65, "division_frames": 3, "division_min_age": 4}
@@ -71,7 +72,7 @@ def dividing(frame, at=10, radius=14.0, share=0.5, apart=1.1, leaving=1.5, lengt
 def found_in(frames, track=overlap.track, max_gap=3, displacement=None, **changes):
     """Tracked frames and divisions."""
     mappings = [FrameTracks(*entry) for entry in track(frames)]
-    seen = sightings_of(mappings, list(map(shapes, frames)), frames[0].shape[1], displacement)
+    seen = sightings_of(mappings, list(map(shapes, frames)), frames[0].shape, displacement)
     mappings, divisions = numbered(mappings, seen, find_divisions(seen, max_gap, **{**SETTINGS, **changes}))
     return [relabel(frame, mapping, np.uint16) for frame, mapping in zip(frames, mappings, strict=True)], divisions
 
@@ -102,7 +103,7 @@ def test_shapes_are_those_of_scikit_image(seed, dtype):
     np.testing.assert_allclose(found.filling, found.area / (np.pi * axes.prod(axis=1)), atol=1e-7)
     pixels = [np.flatnonzero(labels.ravel() == label) for label in found.label]
     if pixels:
-        for one, other in zip(found[1:], shapes_of_pixels(pixels, labels.shape[1])[1:], strict=True):
+        for one, other in zip(found[1:], shapes_of_pixels(pixels, labels.shape)[1:], strict=True):
             np.testing.assert_allclose(one, other)
 
 
@@ -278,6 +279,70 @@ def test_simulated_movies(seed):
     assert known.true - known.late >= 8
     assert known.found >= 0.9 * (known.true - known.late)
     assert known.wrong <= 0.05 * known.found
+
+
+def rounding_up(frame, at, **changes):
+    """A cell that becomes round, and smaller, in the three frames before it divides in frame `at`."""
+    return [ellipse(60, 80, 15.5, 1.3)] if frame < at - 3 else dividing(frame, at, **changes)
+
+
+@pytest.mark.parametrize("track", [overlap.track, touching])
+@pytest.mark.parametrize("at", [22, 23])
+def test_in_the_last_frames_a_mother_has_to_round_up(track, at):
+    def halves(frame):
+        return rounding_up(frame, at) if frame < at else [ellipse(60, 80, 14) & side for side in (X < 80, X > 80)]
+
+    _, divisions = found_in(movie(lambda frame: rounding_up(frame, at)), track)
+    assert [(parent, frame) for parent, _, frame in divisions] == [(1, at)]
+    assert found_in(movie(lambda frame: dividing(frame, at)), track)[1] == []
+    assert found_in(movie(halves), track)[1] == []
+    assert found_in(movie(lambda frame: rounding_up(frame, at, share=0.34)), track)[1] == []
+
+
+def test_one_daughter_may_be_larger_and_more_so_where_the_edge_cuts_the_other():
+    assert len(found_in(movie(lambda frame: dividing(frame, share=0.31)))[1]) == 1
+    at_edge = [[mask[53:] for mask in dividing(frame, angle=np.pi / 2)] for frame in range(24)]
+    share = min(mask.sum() for mask in at_edge[10]) / max(mask.sum() for mask in at_edge[10])
+    assert 0.15 < share < 0.4  # less than whole daughters may have
+    frames = [np.zeros(SHAPE, np.uint16) for _ in at_edge]
+    for labels, masks in zip(frames, at_edge, strict=True):
+        for number, mask in enumerate(masks, start=1):
+            labels[: len(mask)][mask] = number
+    assert len(found_in(frames)[1]) == 1
+
+
+@pytest.mark.parametrize("track", [overlap.track, touching])
+def test_a_daughter_may_run_together_with_a_neighbour(track):
+    """Two frames after the division, for the rest of the movie; so the sisters are seen apart in two frames."""
+
+    def cells(frame):
+        masks = dividing(frame, apart=1.1, leaving=3.0, angle=0.0)
+        neighbour = ellipse(60, 80 + 39, 13)
+        if frame < 12:
+            return [*masks, neighbour]
+        right = int(np.argmax([np.nonzero(mask)[1].mean() for mask in masks]))
+        return [masks[1 - right] & (X < 90), ellipse(60, 80 + 17, 10) | neighbour]
+
+    (division,) = found_in(movie(cells), track)[1]
+    assert (division.parent, division.frame) == (1, 10)
+    # Where there is no neighbour that grows, she is gone, and that is none.
+    assert found_in(movie(lambda frame: cells(frame)[: 1 if frame >= 12 else None]), track)[1] == []
+
+
+def dying(frame, pieces, until=99):
+    """A cell that comes into pieces in frame 10, which are gone from frame `until` on."""
+    if frame < 10:
+        return [ellipse(60, 80, 14)]
+    places = [(52, 66), (52, 94), (76, 80)][:pieces] if pieces > 2 else [(60, 68), (60, 92)]
+    return [ellipse(y, x, 9.5 if pieces == 2 else 7.5) for y, x in places] if frame < until else []
+
+
+@pytest.mark.parametrize("track", [overlap.track, touching])
+def test_a_dead_cell_does_not_divide(track):
+    assert len(found_in(movie(lambda frame: dying(frame, 2)), track)[1]) == 1  # which nothing tells from a division
+    assert found_in(movie(lambda frame: dying(frame, 2, until=17)), track)[1] == []
+    assert found_in(movie(lambda frame: dying(frame, 3)), track)[1] == []
+    assert len(found_in(movie(lambda frame: dying(frame, 3)[:2]), track)[1]) == 1
 
 
 def test_empty_movies():

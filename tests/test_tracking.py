@@ -17,7 +17,7 @@ from skimage import measure
 
 from celltraces.errors import UserError
 from celltraces.labels.regions import FrameTracks, regions, relabel, tracks_of
-from celltraces.tracking import overlap
+from celltraces.tracking import nearest, overlap
 
 
 def frame_of(boxes, shape=(120, 160)):
@@ -154,6 +154,66 @@ def test_frames_without_cells_end_nothing_within_max_gap(max_gap):
 def test_a_cell_that_jumps_is_a_new_track():
     frames = [frame_of([[10, 10, 30, 30]]), frame_of([[10, 40, 30, 60]]), frame_of([[10, 44, 30, 64]])]
     assert ids_of(overlap.track(frames)) == [{1: 1}, {1: 2}, {1: 2}]
+
+
+# ------------------------------------------------------------------------------------------------------- fast cells
+
+
+def far_apart(at, size=12, others=()):
+    """A movie of two frames: a cell that moves from x = 20 to `at`, and one that stays; others: boxes in frame 1."""
+    stays = (90, 120, 104, 134)
+    return [frame_of([(20, 20, 32, 32), stays]), frame_of([(20, at, 20 + size, at + size), *others, stays])]
+
+
+@pytest.mark.parametrize("split_touching", [False, True])
+@pytest.mark.parametrize(
+    ("movie", "max_distance", "linked"),
+    [
+        (far_apart(33), 0, False),  # 13 px; the disk of its area is 13.5 px wide
+        (far_apart(33), 1, True),
+        (far_apart(36), 1, False),
+        (far_apart(36), 1.2, True),
+        (far_apart(33, size=9), 1.2, False),  # another area
+        (far_apart(33, others=[(36, 24, 48, 36)]), 2, False),  # another one is nearly as near
+        (far_apart(33, others=[(60, 26, 72, 38)]), 2, True),
+    ],
+)
+def test_a_cell_that_overlap_leaves_goes_on_in_what_is_left_beside_it(movie, max_distance, linked, split_touching):
+    mappings = overlap.track(movie, max_distance=max_distance, split_touching=split_touching)
+    assert mappings[0].ids.tolist() == [1, 2]
+    assert (mappings[1].ids[0] == 1) == linked
+    assert mappings[1].ids[-1] == 2
+
+
+def test_the_edge_may_cut_a_fast_cell():
+    frames = [frame_of([(40, 12, 52, 24)]), frame_of([(40, 0, 52, 5)])]
+    assert overlap.track(frames, max_distance=1.2)[1].ids.tolist() == [1]
+    assert overlap.track([np.pad(frame, ((0, 0), (1, 0))) for frame in frames], max_distance=1.2)[1].ids.tolist() == [2]
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.sampled_from([0.5, 1.0, 3.0]))
+def test_the_nearest_are_those_of_the_double_loop(seed, max_distance):
+    rng = np.random.default_rng(seed)
+    tables = []
+    for n in rng.integers(0, 9, 2):
+        corner = rng.integers(0, 100, (n, 2))
+        boxes = np.hstack([corner, corner + rng.integers(4, 14, (n, 2))])
+        tables.append((boxes, (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)))
+    step = rng.integers(-20, 20, 2)
+    (before, old), (after, new) = tables
+    centres = (before[:, :2] + before[:, 2:]) / 2 + step, (after[:, :2] + after[:, 2:]) / 2
+    distance = np.array([[np.hypot(*(a - b)) for b in centres[1]] for a in centres[0]]).reshape(len(old), len(new))
+    expected = []
+    for i, j in np.ndindex(distance.shape):
+        others = np.concatenate([np.delete(distance[i], j), np.delete(distance[:, j], i)])
+        cut = any((box[:2] <= 0).any() or (box[2:] >= 110).any() for box in (before[i], after[j]))
+        reach = max_distance * 2 * np.sqrt(max(old[i], new[j]) / np.pi)
+        alike = cut or min(old[i], new[j]) >= nearest.LIKE * max(old[i], new[j])
+        if distance[i, j] <= reach and alike and (others >= nearest.CLEAR * distance[i, j]).all():
+            expected.append((i, j))
+    found = nearest.nearest_pairs(*tables, step, max_distance, (110, 110))
+    assert sorted(zip(*(part.tolist() for part in found), strict=True)) == expected
 
 
 def test_two_cells_that_pass_each_other_keep_their_ids():

@@ -9,8 +9,9 @@ from celltraces.config.schema import load_schema
 from celltraces.labels.lineage import Division
 from celltraces.labels.regions import FrameTracks, relabel
 from celltraces.tracking import overlap
-from celltraces.tracking.divisions import find_divisions, numbered, sightings_of
+from celltraces.tracking.divisions import find_divisions, numbered
 from celltraces.tracking.shapes import shapes
+from celltraces.tracking.sightings import sightings_of
 
 Linked = tuple[list[np.ndarray], list[Division]]  # T images (H, W) of the cells' numbers, and which cells divide
 
@@ -23,10 +24,10 @@ def defaults() -> dict[str, Any]:
 def link(labels: Sequence[np.ndarray], movement: Mapping[str, Sequence[Any]] | None = None) -> Linked:
     """labels: T images (H, W). movement: of the stage, as measured in the pictures."""
     params = defaults()
-    linking = ("min_iou", "min_size", "max_size", "max_gap", "iou", "split_touching")
+    linking = ("min_iou", "min_size", "max_size", "max_gap", "iou", "max_distance", "split_touching")
     mappings = overlap.track(labels, movement=movement, **{key: params[key] for key in linking})
     places = np.array([mapping.place or (0, 0) for mapping in mappings])
-    seen = sightings_of(mappings, list(map(shapes, labels)), labels[0].shape[1], places)
+    seen = sightings_of(mappings, list(map(shapes, labels)), labels[0].shape, places)
     dividing = ("max_gap", "division_roundness", "division_frames", "division_min_age")
     mappings, divisions = numbered(mappings, seen, find_divisions(seen, **{key: params[key] for key in dividing}))
     return relabeled(labels, mappings), divisions

@@ -24,6 +24,7 @@ class Shapes(NamedTuple):
     x: np.ndarray
     roundness: np.ndarray
     filling: np.ndarray
+    edge: np.ndarray
 
 
 def shapes(labels: np.ndarray) -> Shapes:
@@ -31,22 +32,23 @@ def shapes(labels: np.ndarray) -> Shapes:
     runs = pixel_runs(labels)
     inside = np.flatnonzero(runs.value)
     order = inside[np.argsort(runs.value[inside], kind="stable")]
-    return _shapes(runs.start[order], runs.length[order], runs.value[order], labels.shape[1])
+    return _shapes(runs.start[order], runs.length[order], runs.value[order], labels.shape)
 
 
-def shapes_of_pixels(parts: Sequence[np.ndarray], width: int) -> Shapes:
-    """Shapes of regions given by their pixels, as positions in the flat frame of that width; labels are 0, 1, 2, ..."""
+def shapes_of_pixels(parts: Sequence[np.ndarray], shape: Sequence[int]) -> Shapes:
+    """Shapes of regions given by their pixels, as positions in the flat frame (H, W); labels are 0, 1, 2, ..."""
     start = np.concatenate(parts)
     value = np.repeat(np.arange(len(parts)), [part.size for part in parts])
-    return _shapes(start, np.ones(start.size, np.int64), value, width)
+    return _shapes(start, np.ones(start.size, np.int64), value, shape)
 
 
-def _shapes(start: np.ndarray, length: np.ndarray, value: np.ndarray, width: int) -> Shapes:
+def _shapes(start: np.ndarray, length: np.ndarray, value: np.ndarray, shape: Sequence[int]) -> Shapes:
     """From runs sorted by value. A pixel counts as a square, so that its second moment is 1/12 along each axis."""
     if not value.size:
-        return Shapes(value, np.zeros(0, np.int64), *np.zeros((4, 0)))
+        return Shapes(value, np.zeros(0, np.int64), *np.zeros((4, 0)), np.zeros(0, bool))
     first = np.flatnonzero(np.concatenate([[True], value[1:] != value[:-1]]))
-    row, column = np.divmod(start, width)
+    row, column = np.divmod(start, shape[1])
+    cut = (row == 0) | (row == shape[0] - 1) | (column == 0) | (column + length == shape[1])
     middle = column + (length - 1) / 2
     area = np.add.reduceat(length, first)
     y = np.add.reduceat(length * row, first) / area
@@ -58,4 +60,5 @@ def _shapes(start: np.ndarray, length: np.ndarray, value: np.ndarray, width: int
     xy = np.add.reduceat(length * row * middle, first) / area
     mean, spread = (yy + xx) / 2, np.hypot((yy - xx) / 2, xy)
     short, long = np.sqrt(mean - spread), np.sqrt(mean + spread)
-    return Shapes(value[first], area, y, x, short / long, area / (4 * np.pi * short * long))
+    filling, edge = area / (4 * np.pi * short * long), np.logical_or.reduceat(cut, first)
+    return Shapes(value[first], area, y, x, short / long, filling, edge)
