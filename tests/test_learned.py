@@ -452,7 +452,7 @@ def test_a_few_bright_specks_do_not_take_the_range_of_the_cells():
     np.testing.assert_array_equal(onnx_model.stretched(frame, limited), onnx_model.stretched(frame, plain))
 
 
-@pytest.mark.parametrize(("scale", "widths"), [(0.5, [71, 100, 141]), (2.0, [283, 400])])
+@pytest.mark.parametrize(("scale", "widths"), [(0.5, [71, 100, 141]), (0.7071, [100, 141, 200]), (1.4142, [200, 283])])
 def test_a_model_that_sees_several_scales_gives_their_mean_in_pixels_of_the_middle_one(scale, widths):
     seen = []
 

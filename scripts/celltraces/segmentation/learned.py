@@ -23,6 +23,7 @@ MOST_UNSURE = 0.2  # probability on the wrong side of 1/2, per pixel of cells; 0
 LEAST = 0.1  # share of the usual area, from which an object counts where the scale is sought
 SURE_ENOUGH = 1.2  # factor to the least unsure
 STEP = 2**0.5  # scales differ by this factor: so most FOVs of a dataset agree, and outlines suffer little from it
+LARGEST_BESIDE = 1.0  # a larger picture than the frame shows nothing more, and noise in it is taken for cells
 USUAL_DIAMETER = 37.0  # px of the network's picture, where a model does not say it
 LARGEST_FILE = 1 << 30
 LARGE_ARRAY = 1 << 20  # bytes; to keep a network's layers, which all differ in size, would take three times the memory
@@ -87,14 +88,15 @@ def load_network(method: str) -> Model:
 def mean_maps(model: Model, picture: np.ndarray, scale: float) -> Maps:
     """The model's outputs for a stretched frame (H, W) at a scale: means of those there and at scales beside it.
 
-    These are a STEP apart, as many as its contract says; what is larger than the largest of SCALES is left out.
+    These are a STEP apart, as many as its contract says; what is larger than the frame is seen at `scale` alone and
+    below it.
     """
     contract = model.contract
     maps = run_tiled(model, resized(picture, scale, contract))
     n_seen = 1
     for step in range(-(contract.scales // 2), contract.scales // 2 + 1):
         beside = STEP**step
-        if step == 0 or scale * beside > max(SCALES):
+        if step == 0 or (step > 0 and scale * beside > 1.001 * LARGEST_BESIDE):  # scales are rounded
             continue
         n_seen += 1
         for name, values in run_tiled(model, resized(picture, scale * beside, contract)).items():
