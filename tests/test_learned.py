@@ -452,8 +452,11 @@ def test_a_few_bright_specks_do_not_take_the_range_of_the_cells():
     np.testing.assert_array_equal(onnx_model.stretched(frame, limited), onnx_model.stretched(frame, plain))
 
 
-@pytest.mark.parametrize(("scale", "widths"), [(0.5, [71, 100, 141]), (2.0, [283, 400])])
-def test_a_model_that_sees_several_scales_gives_their_mean_in_pixels_of_the_middle_one(scale, widths):
+@pytest.mark.parametrize(
+    ("scale", "widths"), [(0.5, [71, 100, 141]), (0.7071, [100, 141, 200]), (1.0, [200]), (1.4142, [200, 283])]
+)
+def test_outputs_of_several_scales_are_averaged_in_pixels_of_the_scale_asked_for(scale, widths):
+    """None is larger than the frame, but for the one asked for; of edges the largest probability counts."""
     seen = []
 
     def run(picture):
@@ -461,14 +464,18 @@ def test_a_model_that_sees_several_scales_gives_their_mean_in_pixels_of_the_midd
         seen.append(picture.shape[1])
         return {
             "mask": np.full(picture.shape, picture.shape[1] / 1000, np.float32),
+            "edges": np.full(picture.shape, abs(picture.shape[1] - 120) / 1000, np.float32),
             "distance": np.full(picture.shape, picture.shape[1] / 10, np.float32),
         }
 
     contract = onnx_model.Contract(multiple=1, margin=8, scales=3)
-    maps = learned.mean_maps(onnx_model.Model(contract, (None, None), run), np.zeros((100, 200), np.float32), scale)
+    maps = learned.maps_of_scales(
+        onnx_model.Model(contract, (None, None), run), np.zeros((100, 200), np.float32), scale
+    )
     assert sorted(set(seen)) == widths
     assert {values.shape for values in maps.values()} == {(round(100 * scale), round(200 * scale))}
     np.testing.assert_allclose(maps["mask"], np.mean(widths) / 1000, rtol=1e-5)
+    np.testing.assert_allclose(maps["edges"], max(abs(width - 120) for width in widths) / 1000, rtol=1e-5)
     np.testing.assert_allclose(maps["distance"], 20 * scale, rtol=0.01)
 
 
@@ -476,11 +483,11 @@ def test_cells_are_found_at_several_scales_whose_tiles_differ(tmp_path, monkeypa
     truth = disks((150, 130), (30, 40, 18), (75, 100, 15), (120, 30, 20))
     data = model_bytes(ONE, {"out": 1}, metadata_props={"scales": "3", "margin": "8"}, initializers=NUMBERS)
     (tmp_path / "mine.onnx").write_bytes(data)
-    segment = segmenter(str(tmp_path / "mine.onnx"), settings_with())
+    segment = segmenter(str(tmp_path / "mine.onnx"), settings_with(segmentation_scale=0.7071))
     whole, _ = segment(np.where(truth > 0, 9000, 2000).astype(np.uint16))
     assert whole.max() == 3
     assert min(overlap(whole, truth)) > 0.95
-    monkeypatch.setattr(onnx_model, "TILE", 96)
+    monkeypatch.setattr(onnx_model, "TILE", 64)
     np.testing.assert_array_equal(segment(np.where(truth > 0, 9000, 2000).astype(np.uint16))[0], whole)
 
 

@@ -20,7 +20,7 @@ BASE_MB = 400  # Snakemake (200, and every cluster job has its own), interpreter
 FRAMES = {
     "copy": 24,
     "segment": 60,
-    "segment_learned": 190,  # 45, and 65 for each pixel of the network's picture, which is larger once
+    "segment_learned": 190,  # 45, and 65 for each pixel of the network's picture; also where 1.4 is yet to be found
     "segment_learned_large": 340,
     "segment_cellpose": 400,
     "track": 40,
@@ -59,7 +59,7 @@ ROW_BYTES = {"crop": 200, "extract": 400, "merge": 400}  # a row is one cell in 
 MINUTES_PER_MEGAPIXEL = {
     "copy": 0.003,
     "segment": 0.005,
-    "segment_learned": 3.5,  # at scale 1, where one thread takes 50 s; a scale that is yet to be found is rarely larger
+    "segment_learned": 3.5,  # one thread takes 20 s at a scale of 1, and 80 s at 2, which may yet be found
     "segment_learned_large": 7,
     "segment_cellpose": 2,  # at a diameter of 30 px, where one thread takes 50 s; 12 s at 60 px
     "track": 0.003,

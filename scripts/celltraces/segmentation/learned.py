@@ -57,7 +57,7 @@ class LearnedSegmenter:
             if self.scale is None:
                 return nothing
             log.info("segmentation_scale: %g, by the size of the cells", self.scale)
-        maps = mean_maps(self.model, picture, self.scale)
+        maps = maps_of_scales(self.model, picture, self.scale)
         return _labels(self.model, maps, frame.shape, self.min_object_size, self.debris)
 
 
@@ -84,25 +84,41 @@ def load_network(method: str) -> Model:
     return load_model(data, method if method == "deepsea" else repr(method), max(1, cv2.getNumThreads()))
 
 
-def mean_maps(model: Model, picture: np.ndarray, scale: float) -> Maps:
-    """The model's outputs for a stretched frame (H, W) at a scale: means of those there and at scales beside it.
+def scales_seen(scale: float, n_scales: int) -> list[float]:
+    """At which scales a network sees a picture: the one asked for first, then those beside it, a STEP apart.
 
-    These are a STEP apart, as many as its contract says; what is larger than the largest of SCALES is left out.
+    As many on either side, and none above 1, since a larger picture than the frame shows nothing more, and noise in it
+    is taken for cells. Where the scale itself is above 1, those below it.
     """
-    contract = model.contract
-    maps = run_tiled(model, resized(picture, scale, contract))
-    n_seen = 1
-    for step in range(-(contract.scales // 2), contract.scales // 2 + 1):
-        beside = STEP**step
-        if step == 0 or scale * beside > max(SCALES):
-            continue
-        n_seen += 1
-        for name, values in run_tiled(model, resized(picture, scale * beside, contract)).items():
+    seen = [scale]
+    for step in range(1, n_scales // 2 + 1):
+        smaller, larger = scale / STEP**step, scale * STEP**step
+        if scale > 1:
+            seen.append(smaller)
+        elif larger <= 1.001:  # scales are rounded
+            seen += [smaller, larger]
+    return seen
+
+
+def maps_of_scales(model: Model, picture: np.ndarray, scale: float) -> Maps:
+    """The model's outputs for a stretched frame (H, W), of the size that it has at `scale`, from all `scales_seen`.
+
+    Of edges the largest probability, since what parts two cells is often seen at one scale only; else the mean.
+    """
+    first, *others = scales_seen(scale, model.contract.scales)
+    maps = run_tiled(model, resized(picture, first, model.contract))
+    for other in others:
+        for name, values in run_tiled(model, resized(picture, other, model.contract)).items():
             size = maps[name].shape[::-1]
-            kind = cv2.INTER_AREA if beside > 1 else cv2.INTER_LINEAR
-            length = 1 / beside if name == "distance" else 1  # px of the picture
-            maps[name] = maps[name] + np.float32(length) * cv2.resize(values, size, interpolation=kind)
-    return {name: values / np.float32(n_seen) for name, values in maps.items()}
+            kind = cv2.INTER_AREA if other > first else cv2.INTER_LINEAR
+            values = cv2.resize(values, size, interpolation=kind)
+            if name == "edges":
+                np.maximum(maps[name], values, out=maps[name])
+            else:
+                length = first / other if name == "distance" else 1  # px of the picture
+                maps[name] = maps[name] + np.float32(length) * values
+    n_seen = 1 + len(others)
+    return {name: values if name == "edges" else values / np.float32(n_seen) for name, values in maps.items()}
 
 
 def _labels(
