@@ -4,7 +4,8 @@
 # make test    all tests            make lint    formatters and linters
 # make test-fast  those that run no workflow and are quick, in less than a minute
 # make curate RESULTS=results  a page to browse results and correct cells
-# make evaluate  what each method of segmentation and tracking is worth; CTC=path: on a folder of the Cell Tracking Challenge
+# make evaluate  what each method of segmentation and tracking is worth; CTC=path: on a folder of the Cell Tracking Challenge;
+#              ONLY="--method deepsea --set t98g": these rows anew, the others stay
 # make docs    a site of README.md and docs/, in site/; nothing in it is loaded from elsewhere
 # make bench   what each stage costs    make torture kills runs 200 times and compares; 50,000 damaged files; new values for properties
 # make test-peers reads what is exported with other programs, in environments of their own
@@ -146,7 +147,7 @@ bench:
 TEST_DATA := $(or $(CELLTRACES_TEST_DATA),../shared/data)
 
 evaluate: .venv/peers/evaluate/.done .venv/peers/btrack/.done
-	.venv/peers/evaluate/bin/python benchmarks/evaluate.py $(if $(CTC),--ctc "$(CTC)" --to evaluation,"$(TEST_DATA)/t98g" --to docs)
+	.venv/peers/evaluate/bin/python benchmarks/evaluate.py $(if $(CTC),--ctc "$(CTC)" --to evaluation,"$(TEST_DATA)/t98g" --to docs) $(ONLY)
 
 lock:
 	$(PYTHON) -m venv .venv/lock

@@ -1,11 +1,13 @@
 """What each method of segmentation and tracking is worth, and what it costs.
 
-Usage: python benchmarks/evaluate.py [FOLDER ...] [--ctc PATH] [--to FOLDER]    (make evaluate; make evaluate CTC=PATH)
+Usage: python benchmarks/evaluate.py [FOLDER ...] [--ctc PATH] [--to FOLDER] [--method TEXT] [--set TEXT]
+(make evaluate; make evaluate CTC=PATH; make evaluate ONLY="--method deepsea --set t98g")
 
 Without --ctc: simulated sets of rising difficulty, and FOLDERs of pairs NN_phase.tif and NN_cells.png (labels), those
 that are there. With it, only the sequences of a folder in the layout of the Cell Tracking Challenge. Writes
 evaluation.csv, evaluation.png and evaluation.md into the folder --to; of a page evaluation.md that is there the part
-between the two comments alone.
+between the two comments alone. With --method or --set only methods and sets are measured whose name holds TEXT; their
+rows take the place of the old ones in evaluation.csv, and the others stay.
 Methods that are not installed are left out, and said to be.
 """
 
@@ -185,8 +187,25 @@ def write(rows: Sequence[Row], folder: Path) -> None:
     chart.draw(rows, folder / "evaluation.png")
 
 
-def main(folders: Sequence[Path], ctc: Path | None, to: Path) -> None:
+def renewed(rows: Sequence[Row], path: Path) -> list[Row]:
+    """The rows of the table at `path`, those that were measured again in the place of the old ones, new ones last."""
+    with open(path, newline="", encoding="utf-8") as file:
+        old = [{name: _value(name, text) for name, text in row.items() if text} for row in csv.DictReader(file)]
+    by_name = {tuple(row[name] for name in COLUMNS[:3]): row for part in (old, rows) for row in part}
+    return sorted(by_name.values(), key=lambda row: row["what"])  # type: ignore[arg-type,return-value]
+
+
+def _value(name: str, text: str) -> str | int | float:
+    if name in COLUMNS[:3]:
+        return text
+    return int(text) if name in COLUMNS[3:5] else float(text)
+
+
+def main(folders: Sequence[Path], ctc: Path | None, to: Path, method: str = "", of_set: str = "") -> None:
     cv2.setNumThreads(1)
+    table = to / "evaluation.csv"
+    if (method or of_set) and not table.is_file():
+        raise UserError(f"{str(table)!r} is not there: without --method and --set all is measured first")
     to_segment: Iterable[Movie] = movies.of_challenge(ctc) if ctc else movies.to_segment()
     to_track = to_segment if ctc else movies.to_track()
     rows: list[Row] = []
@@ -196,20 +215,26 @@ def main(folders: Sequence[Path], ctc: Path | None, to: Path) -> None:
             rows.append(row)
             print(*(f"{name}: {shown(value)}" for name, value in row.items()), sep="  ", flush=True)
 
-    segment, track = segmenters(), linkers()
+    all_segment = segmenters()
+    segment, track = ({name: of[name] for name in of if method in name} for of in (all_segment, linkers()))
     for movie in to_segment:
-        evaluate(segmentation_rows(movie, segment))
+        if of_set in movie.name:
+            evaluate(segmentation_rows(movie, segment))
     for folder in () if ctc else folders:
         if not folder.is_dir():
             print(f"{folder} is not there, and left out", flush=True)
             continue
         pictures = movies.annotated(folder)
-        evaluate(segmentation_rows(pictures, segment))
-        to.mkdir(parents=True, exist_ok=True)
-        chart.draw_outlines(pictures, segment, to / "outlines.png")
+        if segment and of_set in pictures.name:
+            evaluate(segmentation_rows(pictures, segment))
+            to.mkdir(parents=True, exist_ok=True)
+            chart.draw_outlines(pictures, all_segment, to / "outlines.png")
     for movie in to_track:
-        evaluate(tracking_rows(movie, track))
-    write(rows, to)
+        if of_set in movie.name:
+            evaluate(tracking_rows(movie, track))
+    if not rows:
+        raise UserError(f"no method has {method!r} in its name, or no set {of_set!r}: nothing was measured")
+    write(renewed(rows, table) if method or of_set else rows, to)
 
 
 if __name__ == "__main__":
@@ -217,8 +242,10 @@ if __name__ == "__main__":
     parser.add_argument("folders", nargs="*", type=Path)
     parser.add_argument("--ctc", type=Path)
     parser.add_argument("--to", type=Path, default=Path("evaluation"))
+    parser.add_argument("--method", default="", metavar="TEXT", help="measure only methods with TEXT in their name")
+    parser.add_argument("--set", default="", metavar="TEXT", help="measure only sets with TEXT in their name")
     given = parser.parse_args()
     try:
-        main(given.folders, given.ctc, given.to)
+        main(given.folders, given.ctc, given.to, given.method, given.set)
     except UserError as error:
         sys.exit(str(error))

@@ -23,6 +23,7 @@ from celltraces.preview.comparison import (
     agreements,
     compare,
     in_common,
+    of_other_methods,
     rows_as_csv,
     summarise,
 )
@@ -97,8 +98,9 @@ def main(
     shares = agreements(common, [total["cells"] for total in totals])
     shares[[at for at in range(n_sets) if at not in done]] = np.nan
     shares[:, [at for at in range(n_sets) if at not in done]] = np.nan
+    with_others = of_other_methods(shares, [tried[METHOD] for tried in sets])
     for at, total in enumerate(totals):
-        total |= agreement(shares[at])
+        total |= agreement(with_others[at])
         job.log.info("%s: %s", sets[at], total)
     by_set = [{**sets[at], "present": not at, "tried": at in done, **total} for at, total in enumerate(totals)]
     pairs = [

@@ -1,6 +1,7 @@
 """What `make evaluate` measures: known scores of known masks, sets with their truth, and folders that are mistaken."""
 
 import importlib.util
+import shutil
 
 import cv2
 import evaluate
@@ -171,17 +172,99 @@ def test_a_folder_of_the_challenge_is_evaluated(challenge, capsys):
     assert (challenge / "out/evaluation.png").stat().st_size > 1000
 
 
-@pytest.mark.parametrize("broken", ["none", "track file", "frame", "shape"])
+TRACKS = "01_GT/TRA/man_track.txt"
+PLANE = np.zeros((150, 150), np.uint16)
+BROKEN = {
+    "no truth": (lambda path: shutil.rmtree(path / "01_GT"), "no folder NN_GT"),
+    "no track file": (lambda path: (path / TRACKS).unlink(), "man_track.txt' is missing"),
+    "words": (lambda path: (path / TRACKS).write_text("label first last parent\n"), "four whole numbers"),
+    "three numbers": (lambda path: (path / TRACKS).write_text("1 0 3\n"), "four whole numbers"),
+    "no cell 9": (lambda path: edit_tracks(path, "9 0 3 0\n", ""), "no line for cell 9"),
+    "unknown parent": (lambda path: edit_tracks(path, "9 0 3 0", "9 0 3 77"), "no line for cell 77"),
+    "image missing": (lambda path: (path / "01/t003.tif").unlink(), "t003.tif' is missing"),
+    "tracks missing": (lambda path: (path / "01_GT/TRA/man_track001.tif").unlink(), "man_track001.tif' is missing"),
+    "from 1 on": (lambda path: (path / "01/t000.tif").rename(path / "01/t004.tif"), "numbered from 0"),
+    "outlines beyond": (
+        lambda path: tifffile.imwrite(path / "01_GT/SEG/man_seg004.tif", PLANE + 1),
+        "t004.tif' is mis",
+    ),
+    "stack": (lambda path: tifffile.imwrite(path / "01/t003.tif", np.zeros((2, 5, 5), np.uint16)), "one plane"),
+    "float": (lambda path: tifffile.imwrite(path / "01/t003.tif", PLANE.astype(np.float32)), "one plane"),
+    "three dimensions": (
+        lambda path: (path / "01_GT/SEG/man_seg001.tif").rename(path / "01_GT/SEG/man_seg_001_000.tif"),
+        "named man_seg000.tif",
+    ),
+    "image's size": (lambda path: tifffile.imwrite(path / "01/t003.tif", PLANE[:90]), "(90, 150), (150, 150) px"),
+    "outlines' size": (
+        lambda path: tifffile.imwrite(path / "01_GT/SEG/man_seg001.tif", PLANE[:90] + 1),
+        "several sizes",
+    ),
+    "damaged": (lambda path: (path / "01/t003.tif").write_bytes(b"II*\0"), "cannot be read"),
+}
+
+
+def edit_tracks(path, old, new):
+    (path / TRACKS).write_text((path / TRACKS).read_text().replace(old, new))
+
+
+@pytest.mark.parametrize("broken", BROKEN)
 def test_a_folder_that_is_not_in_that_layout_is_refused_in_one_line(challenge, broken):
-    path = challenge
-    if broken == "none":
-        path = challenge / "01"
-    elif broken == "track file":
-        (challenge / "01_GT/TRA/man_track.txt").unlink()
-    elif broken == "frame":
-        (challenge / "01/t003.tif").unlink()
-    else:
-        tifffile.imwrite(challenge / "01/t003.tif", np.zeros((2, 5, 5), np.uint16))
+    do, says = BROKEN[broken]
+    do(challenge)
     with pytest.raises(UserError) as refused:
-        movies.of_challenge(path)
+        movies.of_challenge(challenge)
+    assert says in str(refused.value)
     assert "\n" not in str(refused.value)
+
+
+def test_divisions_and_sequences_without_truth_of_the_challenge(challenge, capsys):
+    (challenge / "02").mkdir()
+    edit_tracks(challenge, "8 0 3 0\n9 0 3 0", "8 2 3 7\n9 3 3 7")
+    (movie,) = movies.of_challenge(challenge)
+    assert movie.divisions == [Division(7, (8, 9), 2)]
+    assert capsys.readouterr().out.count("02' is left out") == 1
+
+
+@needs_ctcmetrics
+def test_single_frames_as_a_sequence_have_no_links(challenge):
+    lines = []
+    for frame, labels in enumerate(squares()):
+        numbers = np.where(labels > 0, labels + 9 * frame, 0).astype(np.uint16)
+        tifffile.imwrite(challenge / f"01_GT/TRA/man_track{frame:03d}.tif", numbers)
+        lines += [f"{cell} {frame} {frame} 0\n" for cell in range(9 * frame + 1, 9 * frame + 10)]
+    (challenge / TRACKS).write_text("".join(lines))
+    (movie,) = movies.of_challenge(challenge)
+    (row,) = evaluate.tracking_rows(movie, {"iou": trackers.by_overlap})
+    assert ("LNK" in row, row["DET"], row["cells"]) == (False, 1, 36)
+
+
+@needs_ctcmetrics
+def test_a_single_picture_is_evaluated(tmp_path):
+    with pytest.raises(UserError, match="no pictures NN_phase.tif"):
+        movies.annotated(tmp_path)
+    labels = squares()[0].astype(np.uint8)
+    tifffile.imwrite(tmp_path / "01_phase.tif", labels * 20)
+    with pytest.raises(UserError, match=r"01_cells.png': wanted is a label image"):
+        movies.annotated(tmp_path)
+    cv2.imwrite(str(tmp_path / "01_cells.png"), labels)
+    methods = {"as it is": lambda: lambda image: np.roll(image // 20, 5, axis=1).astype(np.int64)}
+    (row,) = evaluate.segmentation_rows(movies.annotated(tmp_path), methods)
+    assert (row["SEG"], row["DET"]) == (pytest.approx((SIDE - 5) / (SIDE + 5)), 1)
+
+
+def test_rows_measured_anew_take_the_place_of_the_old_ones(tmp_path, monkeypatch):
+    monkeypatch.setattr(evaluate.chart, "draw", lambda rows, output: None)
+    rows = [
+        {"what": what, "set": name, "method": method, "frames": 3, "cells": 7, "DET": 0.25, "CPU s/frame": 12.25}
+        for what, name, method in [("segmentation", "a", "x"), ("segmentation", "a", "y"), ("tracking", "a", "x")]
+    ]
+    evaluate.write(rows, tmp_path)
+    before = (tmp_path / "evaluation.csv").read_text()
+    assert evaluate.renewed([], tmp_path / "evaluation.csv") == [row | {"CPU s/frame": 12.2} for row in rows]
+    new = [rows[1] | {"DET": 0.5}, rows[0] | {"method": "z"}]
+    evaluate.write(evaluate.renewed(new, tmp_path / "evaluation.csv"), tmp_path)
+    lines = before.splitlines()
+    anew = [lines[1], lines[2].replace("0.250", "0.500"), lines[1].replace(",x,", ",z,"), lines[3]]
+    assert (tmp_path / "evaluation.csv").read_text().splitlines() == [lines[0], *anew]
+    with pytest.raises(UserError, match="is not there"):
+        evaluate.main([], None, tmp_path / "none", method="deepsea")

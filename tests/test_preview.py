@@ -32,6 +32,7 @@ from celltraces.preview.comparison import (
     compare,
     in_common,
     near_edge,
+    of_other_methods,
     rows_as_csv,
     summarise,
 )
@@ -277,6 +278,18 @@ def test_agreement_of_pairs():
         **{"agreement_percent": 65, "agreement_least_percent": 50, "agreement_most_percent": 80}
     }
     assert np.isnan(list(agreement(agreements(np.zeros((1, 1), int), [3])[0]).values())).all()
+
+
+def test_many_sets_of_one_method_do_not_outvote_another():
+    alike, other, nothing = 90.0, 40.0, np.nan
+    shares = np.full((5, 5), alike)  # three sets of logstd, deepsea, and a method that was not done
+    shares[3, :3] = shares[:3, 3] = [other, other + 1, other + 2]
+    shares[4] = shares[:, 4] = nothing
+    np.fill_diagonal(shares, nothing)
+    got = of_other_methods(shares, [*["logstd"] * 3, "deepsea", "cellpose"])
+    assert np.argwhere(np.isfinite(got)).tolist() == [[0, 3], [1, 3], [2, 3], [3, 0], [3, 1], [3, 2]]
+    assert [agreement(row)["agreement_percent"] for row in got[:4]] == [40, 41, 42, 41]
+    np.testing.assert_array_equal(of_other_methods(shares[:3, :3], ["logstd"] * 3), shares[:3, :3])
 
 
 @settings(max_examples=100)

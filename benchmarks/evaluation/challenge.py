@@ -32,7 +32,7 @@ class _Stack:
 def of_movie(movie: Movie, tracked: Sequence[np.ndarray], divisions: Iterable[Division]) -> dict[str, float]:
     """SEG, DET, TRA, LNK, and recall and precision of divisions. tracked: T images (H, W) of the cells' numbers."""
     outlined = movie.reference is None or bool(movie.outlines)
-    measures = [*(["SEG"] if outlined else []), "DET", "TRA", "LNK", "BC"]
+    measures = [*(["SEG"] if outlined else []), "DET", "TRA", *(["LNK"] if _links(movie) else []), "BC"]
     found = _measured(movie, tracked, divisions, measures)
     right, wrong, missed = (found.get(f"{part}_div({SHIFT})", 0) for part in ("tp", "fp", "fn"))
     if right + missed:
@@ -44,9 +44,16 @@ def of_movie(movie: Movie, tracked: Sequence[np.ndarray], divisions: Iterable[Di
 
 def of_pictures(movie: Movie, labels: Sequence[np.ndarray]) -> dict[str, float]:
     """SEG and DET of pictures that have nothing to do with each other."""
-    apart = Movie(movie.name, _apart(movie.cells), divisions=[])
-    found = _measured(apart, _apart(labels), [], ["SEG", "DET"])
+    times = 1 if len(labels) > 1 else 2  # py-ctcmetrics needs two frames
+    apart = Movie(movie.name, _apart(movie.cells * times), divisions=[])
+    found = _measured(apart, _apart([*labels] * times), [], ["SEG", "DET"])
     return {name: found[name] for name in ("SEG", "DET")}
+
+
+def _links(movie: Movie) -> bool:
+    """Whether any cell is there in two frames after each other: else there are no links to find."""
+    numbers = [set(np.unique(cells[cells > 0]).tolist()) for cells in movie.cells]
+    return bool(movie.divisions) or any(before & after for before, after in zip(numbers, numbers[1:], strict=False))
 
 
 def _apart(labels: Sequence[np.ndarray]) -> list[np.ndarray]:

@@ -16,7 +16,7 @@ from celltraces.labels.lineage import Division
 from demo import dividing
 from demo.simulate import COUNTS_PER_ELECTRON, simulate
 from evaluation.dividing import KINDS
-from evaluation.pictures import HALOS, disks, of_folder
+from evaluation.pictures import HALOS, disks, of_folder, read_plane
 
 SIDE = 384  # px
 N_FRAMES = 20  # of the movies for tracking
@@ -115,15 +115,19 @@ def _seen(name: str, n_cells: int, steps: Mapping[int, tuple[int, int]], every: 
 
 
 def annotated(folder: Path) -> Movie:
-    """Pictures NN_phase.tif with outlines NN_cells.png."""
-    images, labels = zip(*of_folder(folder), strict=True)
+    """Pictures NN_phase.tif with outlines NN_cells.png. Raises UserError."""
+    pairs = of_folder(folder)
+    if not pairs:
+        raise UserError(f"{str(folder)!r} has no pictures NN_phase.tif with outlines NN_cells.png")
+    images, labels = zip(*pairs, strict=True)
     return Movie(folder.name, list(labels), list(images))
 
 
 def of_challenge(path: Path) -> list[Movie]:
     """The sequences NN of a folder in the layout of the Cell Tracking Challenge: images NN/t000.tif, truth in NN_GT.
 
-    NN_GT/TRA holds man_track000.tif ... and man_track.txt, NN_GT/SEG man_seg000.tif of some frames. Raises UserError.
+    NN_GT/TRA holds man_track000.tif ... and man_track.txt, NN_GT/SEG man_seg000.tif of some frames. Sequences without
+    NN_GT are left out, and said to be. Raises UserError.
     """
     references = sorted(folder for folder in path.glob("*_GT") if folder.is_dir())
     if not references:
@@ -131,38 +135,75 @@ def of_challenge(path: Path) -> list[Movie]:
             f"{str(path)!r} has no folder NN_GT; name a folder in the layout of the Cell Tracking Challenge: images in "
             "01/t000.tif, truth in 01_GT/TRA/man_track000.tif, 01_GT/TRA/man_track.txt and 01_GT/SEG/man_seg000.tif"
         )
-    return [_sequence(reference, f"{path.name}/{reference.name[:-3]}") for reference in references]
+    for folder in sorted(path.glob("[0-9][0-9]")):
+        if folder.is_dir() and folder.with_name(f"{folder.name}_GT") not in references:
+            print(f"{str(folder)!r} is left out: there is no {folder.name}_GT beside it", flush=True)
+    return [_sequence(reference, f"{path.resolve().name}/{reference.name[:-3]}") for reference in references]
 
 
 def _sequence(reference: Path, name: str) -> Movie:
-    images = _pictures(reference.with_name(reference.name[:-3]), "t")
-    cells = _pictures(reference / "TRA", "man_track")
-    if images.keys() != cells.keys() or list(images) != list(range(len(images))):
-        raise UserError(
-            f"{name}: {len(images)} images and {len(cells)} frames with true tracks; each image t000.tif, t001.tif, "
-            "... needs its man_track000.tif"
-        )
-    if not (reference / "TRA/man_track.txt").is_file():
-        raise UserError(f"{name}: {str(reference / 'TRA/man_track.txt')!r} is missing")
+    folders = {"t": reference.with_name(reference.name[:-3]), "man_track": reference / "TRA"}
+    images, cells = (_pictures(folder, prefix) for prefix, folder in folders.items())
     outlines = _pictures(reference / "SEG", "man_seg")
-    if not outlines.keys() <= images.keys():
-        raise UserError(f"{name}: there are outlines of frame {max(outlines)}, and {len(images)} images")
-    pictures = [image.astype(np.uint16) for image in images.values()]
-    return Movie(name, list(cells.values()), pictures, [], outlines=outlines, reference=reference)
+    if not any(labels.any() for labels in outlines.values()):
+        outlines = {}
+    for frame in range(max([1, *images, *cells, *outlines]) + 1):
+        for prefix, found in zip(folders, (images, cells), strict=True):
+            if frame not in found:
+                raise UserError(
+                    f"{name}: {str(folders[prefix] / f'{prefix}{frame:03d}.tif')!r} is missing; frames are numbered "
+                    "from 0, two or more, and each needs its image and its picture of true tracks"
+                )
+    sizes = {picture.shape for found in (images, cells, outlines) for picture in found.values()}
+    if len(sizes) > 1:
+        raise UserError(
+            f"{name}: pictures are of several sizes (height, width), {', '.join(map(str, sorted(sizes)))} px; "
+            "images, true tracks and outlines have to be of one"
+        )
+    divisions = _divisions(
+        reference / "TRA/man_track.txt", {int(cell) for of in cells.values() for cell in np.unique(of)}
+    )
+    pictures = [images[frame].astype(np.uint16) for frame in sorted(images)]
+    truth = [cells[frame] for frame in sorted(cells)]
+    return Movie(name, truth, pictures, divisions, outlines=outlines, reference=reference)
+
+
+def _divisions(path: Path, numbers: set[int]) -> list[Division]:
+    """Of a file man_track.txt: lines "number first_frame last_frame parent". numbers: of the cells in the pictures."""
+    try:
+        text = path.read_text(encoding="ascii")
+        lines = [tuple(map(int, line.split("\t" if "\t" in text else None))) for line in text.splitlines()]
+        tracks = {number: (first, parent) for number, first, _, parent in lines}
+    except FileNotFoundError:
+        raise UserError(f"{str(path)!r} is missing") from None
+    except ValueError:
+        raise UserError(
+            f"{str(path)!r}: each line has to be four whole numbers with spaces between them: the cell's, its first "
+            "frame, its last one, and the number of its parent or 0"
+        ) from None
+    unknown = (numbers | {parent for _, parent in tracks.values()}) - tracks.keys() - {0}
+    if unknown or not tracks:
+        raise UserError(f"{str(path)!r} has no line for {f'cell {min(unknown)}' if unknown else 'any cell'}")
+    daughters: dict[int, list[int]] = {}
+    for number, (_, parent) in tracks.items():
+        daughters.setdefault(parent, []).append(number)
+    return [
+        Division(parent, tuple(of), min(tracks[one][0] for one in of))
+        for parent, of in daughters.items()
+        if parent and len(of) > 1
+    ]
 
 
 def _pictures(folder: Path, prefix: str) -> dict[int, np.ndarray]:
-    """Frame -> (H, W), of the files PREFIX000.tif of a folder."""
-    import tifffile
-
+    """Frame -> (H, W), of the files PREFIX000.tif of a folder. Raises UserError, for files of other names too, since
+    py-ctcmetrics reads them all."""
     found = {}
-    for file in sorted(folder.glob(f"{prefix}*.tif")):
+    for file in sorted(folder.glob("*.tif")):
         match = re.fullmatch(rf"{prefix}_?(\d+)\.tif", file.name)
-        image = tifffile.imread(file)
-        if match is None or image.ndim != 2 or image.dtype.kind not in "u" or image.dtype.itemsize > 2:
+        if match is None:
             raise UserError(
-                f"{str(file)!r}: {image.dtype} of shape {image.shape}; wanted are files {prefix}000.tif of one plane "
-                "of 8 or 16 bit each"
+                f"{str(file)!r}: files of this folder have to be named {prefix}000.tif, {prefix}001.tif, ..., one for "
+                "each frame (sets of two dimensions alone are evaluated)"
             )
-        found[int(match[1])] = image
+        found[int(match[1])] = read_plane(file)
     return found

@@ -5,18 +5,34 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from celltraces.errors import UserError
+
 Pair = tuple[np.ndarray, np.ndarray]  # (H, W) image and true labels
 
 
 def of_folder(folder: Path) -> list[Pair]:
-    """The pairs NN_phase.tif and NN_cells.png of a folder."""
+    """The pairs NN_phase.tif and NN_cells.png of a folder. Raises UserError."""
+    pairs = []
+    for path in sorted(folder.glob("*_phase.tif")):
+        image, outlines = read_plane(path), path.with_name(path.name[:-9] + "cells.png")
+        labels = cv2.imread(str(outlines), cv2.IMREAD_UNCHANGED)
+        if labels is None or labels.shape != image.shape:
+            raise UserError(f"{str(outlines)!r}: wanted is a label image of {image.shape} px, as {path.name} is")
+        pairs.append((image.astype(np.uint16), labels))
+    return pairs
+
+
+def read_plane(file: Path) -> np.ndarray:
+    """The image of a TIFF file, (H, W) uint8 or uint16. Raises UserError."""
     import tifffile
 
-    paths = sorted(folder.glob("*_phase.tif"))
-    return [
-        (tifffile.imread(path), cv2.imread(str(path.with_name(path.name[:-9] + "cells.png")), cv2.IMREAD_UNCHANGED))
-        for path in paths
-    ]
+    try:
+        image = tifffile.imread(file)
+    except Exception as error:  # of every kind, where a file is damaged
+        raise UserError(f"{str(file)!r} cannot be read: {' '.join(str(error).split())}") from error
+    if image.ndim != 2 or image.dtype.kind != "u" or image.dtype.itemsize > 2:
+        raise UserError(f"{str(file)!r}: {image.dtype} of shape {image.shape}; wanted is one plane of 8 or 16 bit")
+    return image
 
 
 def disks(seed: int, strength: float, away: float, width: float, noise: float) -> Pair:

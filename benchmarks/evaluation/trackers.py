@@ -21,6 +21,7 @@ import numpy as np
 if __name__ == "__main__":
     sys.path[:0] = [str(Path(__file__).parents[2] / "scripts"), str(Path(__file__).parents[1])]
 
+from celltraces.errors import UserError
 from celltraces.labels.lineage import Division
 from celltraces.labels.regions import FrameTracks, regions, relabel
 
@@ -88,7 +89,9 @@ def by_btrack(python: Path, labels: Sequence[np.ndarray], movement: Movement, di
     with tempfile.TemporaryDirectory() as folder:
         np.save(f"{folder}/labels.npy", np.stack(labels))
         Path(folder, "movement.json").write_text(json.dumps(movement))
-        subprocess.run([python, __file__, folder], check=True, stdout=subprocess.DEVNULL)
+        done = subprocess.run([python, __file__, folder], capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise UserError(f"{python} failed: {(done.stderr.splitlines() or ['no message'])[-1]}")
         with np.load(f"{folder}/tracked.npz") as done:
             return list(done["tracked"]), [], float(done["seconds"])
 

@@ -94,6 +94,15 @@ def agreements(common: np.ndarray, cells: Sequence[int]) -> np.ndarray:
     return percent
 
 
+def of_other_methods(shares: np.ndarray, methods: Sequence[str]) -> np.ndarray:
+    """`agreements` (N, N) with NaN for pairs of one method, but in rows that have no other method to be compared with.
+
+    Sets of parameters of one method are alike: where there are many, they would outvote another method.
+    """
+    apart = np.where(np.equal.outer(np.array(methods), np.array(methods)), np.nan, shares)
+    return np.where(np.isfinite(apart).any(axis=1, keepdims=True), apart, shares)
+
+
 def agreement(with_others: np.ndarray) -> dict[str, float]:
     """Of a row of `agreements`: the median, the least and the most; NaN where there are no others."""
     values = with_others[np.isfinite(with_others)]

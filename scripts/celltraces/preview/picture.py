@@ -262,7 +262,9 @@ def _left_out_regions(total: Mapping[str, float]) -> str:
 
 def _agreement(total: Mapping[str, float]) -> str:
     values = [total[f"agreement{part}_percent"] for part in ("", "_least", "_most")]
-    return "{:.0f} %  ({:.0f} to {:.0f})".format(*values) if all(map(math.isfinite, values)) else "–"
+    if not all(map(math.isfinite, values)):
+        return "–"
+    return ("{:.0f} %" if values[1] == values[2] else "{:.0f} %  ({:.0f} to {:.0f})").format(*values)
 
 
 STATISTICS: Sequence[tuple[str, Show]] = (  # what stands above each column; no column is the truth of another
