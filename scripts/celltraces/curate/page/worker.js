@@ -125,7 +125,7 @@ function places(begin, end, start, scale, length) {
  * Rows are mixed first, four pixels in a word at a time, of which two share a multiplication; then columns.
  */
 function putScaled({ words: out, width: across }, { levels, stride, width, height }, { left, right, top, bottom }, { x, y, scale }, words, first) {
-  const columns = places(left, right, x, scale, width);
+  const { at: froms, part: parts } = places(left, right, x, scale, width);
   const rows = places(top, bottom, y, scale, height);
   const packed = new Uint32Array(levels.buffer);
   const count = stride / 4;
@@ -138,15 +138,16 @@ function putScaled({ words: out, width: across }, { levels, stride, width, heigh
     const down = rows.part[row];
     const up = 256 - down;
     for (let at = 0; at < count; at++) {
-      const [a, b] = [packed[upper + at], packed[lower + at]];
+      const a = packed[upper + at];
+      const b = packed[lower + at];
       const even = (((a & 0xff00ff) * up + (b & 0xff00ff) * down) >>> 8) & 0xff00ff;
       const odd = (((a >>> 8) & 0xff00ff) * up + ((b >>> 8) & 0xff00ff) * down) & 0xff00ff00;
       mixed[at] = even | odd;
     }
     for (let column = 0; column < seen.length; column++) {
-      const from = columns.at[column];
+      const from = froms[column];
       const level = line[from];
-      seen[column] = level + (((line[from + 1] - level) * columns.part[column]) >> 8);
+      seen[column] = level + (((line[from + 1] - level) * parts[column]) >> 8);
     }
     putRow(out, (row + top) * across + left, seen, 0, seen.length, words, first);
   }
