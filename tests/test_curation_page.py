@@ -48,7 +48,7 @@ PIXELS_ON_SCREEN = """
 async () => {
   const { picture } = await import("/page/frames.js");
   const { wanted, state } = await import("/page/state.js");
-  const { bitmap } = await picture(wanted(0), state.frame);
+  const { bitmap } = await picture(wanted({ level: 0, deep: false }), state.frame);
   const pen = new OffscreenCanvas(bitmap.width, bitmap.height).getContext("2d");
   pen.drawImage(bitmap, 0, 0);
   return [...pen.getImageData(0, 0, bitmap.width, bitmap.height).data];
@@ -208,7 +208,7 @@ async ({ view, outlines, width, height, part }) => {
   const frames = await import("/page/frames.js");
   const { paint } = await import("/page/paint.js");
   const { looksIn, state, wanted } = await import("/page/state.js");
-  const what = wanted(0, part);
+  const what = wanted({ level: 0, deep: false }, part);
   const looks = { ...looksIn(state.frame), outlines };
   const size = { height: what.height, width: what.width };
   const scene = { ...what, view, unit: 1, canvas: { width, height }, size, looks };

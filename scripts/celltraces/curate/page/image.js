@@ -12,6 +12,7 @@ const NEAR = 3; // pixels on the screen or of the image, whichever is more: a cl
 const MOST_ZOOM = 24;
 const AHEAD = 3; // frames fetched before they are wanted
 const LARGE = 6e6; // pixels of a frame from which on only what is in sight of it is fetched
+const SMALL = 700; // px: images up to this length are shown as they are
 const TILE = 512; // px: in steps of which it grows, so that not every movement of the view fetches anew
 const STEADY_MS = 300; // so long after the view was moved, frames that are played are painted ahead
 const view = { scale: 1, x: 0, y: 0, fitted: true };
@@ -70,12 +71,17 @@ function viewIn(frame) {
 /** Bring the chosen cell into sight. */
 export const reveal = () => Object.assign(view, viewIn(state.frame));
 
-/** Level 1, of half the size, where the screen shows no more of it and its black and white are enough. */
-function level() {
+/**
+ * How large pictures are to be. level: each is half the size of that before it; the last one of which the screen shows
+ * no more than it has. deep: whether they are to be of all counts, as the 8 bits of level 1 are not enough.
+ */
+function detail() {
   const layers = state.channels.filter(({ on: shown }) => shown);
   const enough = layers.every(({ half, low, high, limits }) => half && low >= limits[0] && high <= limits[1]);
   const finest = state.playing ? 1.3 : 0.75;
-  return enough && view.scale <= finest && Math.max(state.fov.height, state.fov.width) > 700 ? 1 : 0;
+  let [level, scale, length] = [0, view.scale, Math.max(state.fov.height, state.fov.width)];
+  for (; scale <= finest && length > SMALL; scale *= 2, length /= 2) level += 1;
+  return { level, deep: level > 0 && !enough };
 }
 
 /** The part of a large frame that a view shows; null for all of it. */
@@ -100,13 +106,13 @@ export function draw() {
 /** What is to be painted in a frame; `staged`: by a worker, all of it ahead of time, while nobody moves the view. */
 function scene(frame) {
   const { x, y, scale } = viewIn(frame);
-  const finest = level();
-  const what = wanted(finest, finest === 0 ? partIn({ x, y, scale }) : null);
+  const size = detail();
+  const what = wanted(size, size.level === 0 ? partIn({ x, y, scale }) : null);
   const staged = state.playing && performance.now() - moved > STEADY_MS;
   const { width, height } = canvas;
-  const size = { height: what.height, width: what.width };
   const whole = { x: Math.round(x), y: Math.round(y), scale };
-  return { ...what, staged, view: whole, unit: density(), canvas: { width, height }, size, looks: looksIn(frame) };
+  const image = { height: what.height, width: what.width };
+  return { ...what, staged, view: whole, unit: density(), canvas: { width, height }, size: image, looks: looksIn(frame) };
 }
 
 /** What there is of a frame at once: { bitmap, labels, staged }; null where something of it is to be fetched. */

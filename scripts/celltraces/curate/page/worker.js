@@ -9,19 +9,17 @@ const MOST_BYTES = 48 * 2 ** 20; // of pixels as they came, so that a change of 
 const kept = new Map();
 let bytes = 0;
 
-/** The pixels of a frame. version: of the FOV, which changes when a run makes it anew. */
-async function pixels(query, version) {
-  const key = JSON.stringify([query, version]);
-  const known = kept.get(key);
-  if (known) {
+/** What is kept under a name, which is then the last to be forgotten; undefined where nothing is. */
+function known(key) {
+  const image = kept.get(key);
+  if (image) {
     kept.delete(key);
-    kept.set(key, known);
-    return known;
+    kept.set(key, image);
   }
-  const response = await ask("frame", query);
-  const [height, width, size] = response.headers.get("x-shape").split(",").map(Number);
-  const buffer = await response.arrayBuffer();
-  const image = { height, width, values: size === 1 ? new Uint8Array(buffer) : new Uint16Array(buffer), bytes: buffer.byteLength };
+  return image;
+}
+
+function keep(key, image) {
   if (!kept.has(key)) {
     kept.set(key, image);
     bytes += image.bytes;
@@ -31,8 +29,41 @@ async function pixels(query, version) {
     kept.delete(old);
     bytes -= freed;
   }
-  return image;
 }
+
+/**
+ * The channels of a frame, and with `labelled` the runs of its labels, of which those that are not kept come in one
+ * answer: { images, layers, runs }; images are of one size.
+ */
+async function fetchFrame({ place, version, level, deep, part, frame, layers, labelled = false }) {
+  const query = { ...place, ...part, level, ...(deep ? { deep } : {}), frame };
+  const names = layers.map(({ name }) => name);
+  const keyOf = (channel) => JSON.stringify([query, channel, version]);
+  const images = new Map(names.map((name) => [name, known(keyOf(name))]));
+  const missing = names.filter((name) => !images.get(name));
+  let runs = null;
+  if (missing.length) {
+    const response = await ask("frame", { ...query, channel: missing, ...(labelled ? { labels: 1 } : {}) });
+    const buffer = await response.arrayBuffer();
+    let end = 0;
+    response.headers.get("x-shape").split(";").forEach((shape, at) => {
+      const [height, width, size] = shape.split(",").map(Number);
+      const [start, length] = [end, height * width * size];
+      end += length;
+      const values = buffer.slice(start, end);
+      const image = { height, width, values: size === 1 ? new Uint8Array(values) : new Uint16Array(values), bytes: length };
+      images.set(missing[at], image);
+      keep(keyOf(missing[at]), image);
+    });
+    if (labelled) runs = new Uint32Array(buffer.slice(end));
+  } else if (labelled) runs = await fetchRuns({ place, frame });
+  const [first] = images.values();
+  const same = layers.filter(({ name }) => images.get(name).height === first.height && images.get(name).width === first.width);
+  return { images: same.map(({ name }) => images.get(name)), layers: same, runs };
+}
+
+/** The runs of the labels of a frame. */
+const fetchRuns = async ({ place, frame }) => new Uint32Array(await (await ask("labels", { ...place, frame })).arrayBuffer());
 
 /** What each stored value becomes on the screen, 0 to 255. */
 function brightnesses({ low, high, limits }, eight) {
@@ -155,23 +186,24 @@ function putScaled({ words: out, width: across }, { levels, stride, width, heigh
 
 const sum = (numbers) => numbers.reduce((total, number) => total + number, 0);
 
-/** Channels of a frame that are of one size. */
-async function layersOf({ place, version, level, part, frame, layers }) {
-  const images = await Promise.all(layers.map(({ name }) => pixels({ ...place, ...part, channel: name, level, frame }, version)));
-  return images.filter(({ height, width }) => height === images[0].height && width === images[0].width);
+/** Runs of labels with the outlines that they have, and the buffers that all this is in. */
+function withOutlines(runs, height, width) {
+  const found = { runs, ...outlines(runs, height, width) };
+  const buffers = [runs, found.points, found.starts, found.labels].map(({ buffer }) => buffer);
+  return [{ ...found, bytes: sum(buffers.map(({ byteLength }) => byteLength)) }, buffers];
 }
 
 let sheet = null; // what frames are painted on, as large as the canvas
 
 /** A frame as the canvas shows it, all but the number of the chosen cell: on `sheet`, until the next one. */
-function stage(images, labels, { canvas: { width, height }, layers, view, unit, part, size, looks }) {
+function stage(images, layers, labels, { canvas: { width, height }, view, unit, part, level, size, looks }) {
   if (sheet?.width !== width || sheet.height !== height) {
     const image = new ImageData(width, height);
     sheet = { width, height, image, words: new Uint32Array(image.data.buffer) };
   }
   sheet.words.fill(word(EMPTY));
   const inside = (value, most) => Math.min(Math.max(Math.round(value), 0), most);
-  const covered = placeOf(part, size, view);
+  const covered = placeOf(images[0] ?? size, { part, level, size, view });
   const area = {
     left: inside(covered.x, width),
     right: inside(covered.x + covered.width, width),
@@ -188,21 +220,19 @@ function stage(images, labels, { canvas: { width, height }, layers, view, unit, 
 
 const tasks = {
   async stage(what) {
-    const [images, [labels, buffers]] = await Promise.all([layersOf(what), what.labelled ? tasks.labels(what) : [null, []]]);
-    const bitmap = await createImageBitmap(stage(images, labels, what), AS_IS);
+    const { images, layers, runs } = await fetchFrame(what);
+    const [labels, buffers] = runs ? withOutlines(runs, what.height, what.width) : [null, []];
+    const bitmap = await createImageBitmap(stage(images, layers, labels, what), AS_IS);
     return [{ bitmap, labels, bytes: 4 * bitmap.width * bitmap.height + (labels?.bytes ?? 0) }, [bitmap, ...buffers]];
   },
   async picture(what) {
-    const same = await layersOf(what);
-    if (!same.length) throw new Error("no channel is chosen");
-    const bitmap = await createImageBitmap(compose(same, what.layers), AS_IS);
+    const { images, layers } = await fetchFrame(what);
+    if (!images.length) throw new Error("no channel is chosen");
+    const bitmap = await createImageBitmap(compose(images, layers), AS_IS);
     return [{ bitmap, bytes: 4 * bitmap.width * bitmap.height }, [bitmap]];
   },
   async labels({ place, frame, height, width }) {
-    const runs = new Uint32Array(await (await ask("labels", { ...place, frame })).arrayBuffer());
-    const found = { runs, ...outlines(runs, height, width) };
-    const buffers = [runs, found.points, found.starts, found.labels].map(({ buffer }) => buffer);
-    return [{ ...found, bytes: sum(buffers.map(({ byteLength }) => byteLength)) }, buffers];
+    return withOutlines(await fetchRuns({ place, frame }), height, width);
   },
 };
 
