@@ -142,18 +142,16 @@ def traces(results: Results, query: Mapping[str, str]) -> Response:
 def frame(results: Results, query: Mapping[str, str]) -> Response:
     """The pixels of channels in a frame, one after the other, each (H, W) uint8 or uint16; x-shape says what they are.
 
-    channel: names with commas between them. With y0, x0, y1, x1 (half-open) a part of them. Level 1 has half the size,
-    each further one half of that before it; with deep they are of all counts, else of the 8 bits of level 1. With
-    labels, what `labels` gives comes after the pixels, its bytes in x-labels.
+    channel: names with commas between them. With y0, x0, y1, x1 (half-open, in pixels of level 0) a part of them. A
+    level has half the size of the one before it; with deep it is of all counts, else of the 8 bits of level 1. With
+    labels, what `labels` gives comes after the pixels.
     """
     fov, number = results.fov(*fov_of(query)), whole(query, "frame")
     images = [_pixels(results, fov, name, number, query) for name in query.get("channel", "").split(",")]
     parts = [memoryview(np.ascontiguousarray(image, image.dtype.newbyteorder("<"))).cast("B") for image in images]
     headers = {"x-shape": ";".join(f"{image.shape[0]},{image.shape[1]},{image.itemsize}" for image in images)}
     if "labels" in query:
-        runs = memoryview(_runs(results, fov, number).tobytes())
-        headers["x-labels"] = str(len(runs))
-        parts.append(runs)
+        parts.append(memoryview(_runs(results, fov, number).tobytes()))
     headers["content-length"] = str(sum(map(len, parts)))
     return StreamingResponse(in_pieces(parts), media_type=BYTES, headers=headers)
 
@@ -165,7 +163,7 @@ def _pixels(results: Results, fov: Fov, channel: str, number: int, query: Mappin
     with results.reader.reading(path, number) as image:
         if "y0" in query:
             y0, x0, y1, x1 = (whole(query, name) for name in ("y0", "x0", "y1", "x1"))
-            image = image[y0:y1, x0:x1].copy()
+            image = image[y0 >> stored : y1 >> stored, x0 >> stored : x1 >> stored].copy()
             if not image.size:
                 raise UserError("y0, x0, y1, x1: there are no such pixels in the frame")
         return pixels.halved(pixels.as_counts(image), level - stored)

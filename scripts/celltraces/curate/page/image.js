@@ -13,7 +13,7 @@ const MOST_ZOOM = 24;
 const AHEAD = 3; // frames fetched before they are wanted
 const LARGE = 6e6; // pixels of a frame from which on only what is in sight of it is fetched
 const SMALL = 700; // px: images up to this length are shown as they are
-const TILE = 512; // px: in steps of which it grows, so that not every movement of the view fetches anew
+const TILE = 512; // px: in steps of which it grows, so that not every movement of the view fetches anew; a power of 2
 const STEADY_MS = 300; // so long after the view was moved, frames that are played are painted ahead
 const view = { scale: 1, x: 0, y: 0, fitted: true };
 let moved = -Infinity; // when the view was moved last
@@ -107,7 +107,7 @@ export function draw() {
 function scene(frame) {
   const { x, y, scale } = viewIn(frame);
   const size = detail();
-  const what = wanted(size, size.level === 0 ? partIn({ x, y, scale }) : null);
+  const what = wanted(size, partIn({ x, y, scale }));
   const staged = state.playing && performance.now() - moved > STEADY_MS;
   const { width, height } = canvas;
   const whole = { x: Math.round(x), y: Math.round(y), scale };
@@ -178,8 +178,10 @@ function fetchNow(what, frame) {
 function fetchAhead() {
   if (frames.pending() > 4) return;
   const { frame: now, fov, playing } = state;
-  const ahead = scene(now).part ? 1 : AHEAD; // the server has to read all of a large frame to give a part
-  const steps = playing ? [1, 2, 3, 4, 5, 6] : Array.from({ length: ahead }, (_, at) => [at + 1, -at - 1]).flat();
+  const { part, level, deep } = scene(now);
+  const dear = part && (level === 0 || deep); // the server has to read all of a large frame to give a part
+  const ahead = Array.from({ length: (dear ? 1 : AHEAD) * (playing ? 2 : 1) }, (_, at) => at + 1);
+  const steps = playing ? ahead : ahead.flatMap((step) => [step, -step]);
   const inside = (frame) => frame >= 0 && frame < fov.frames;
   const coming = playing ? steps.map((step) => (now + step) % fov.frames) : steps.map((step) => now + step).filter(inside);
   // A damaged frame is told of when it is looked at.

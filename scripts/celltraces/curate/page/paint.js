@@ -13,12 +13,11 @@ const STYLES = {
 };
 let overlay = null; // what outlines are drawn on, as large as the canvas
 
-/** Where a picture lies on the canvas that shows a part of the image, or with null all of it but what its level lacks. */
-export function placeOf(picture, { part, level, size, view }) {
-  const length = (name) => Math.min(picture[name] * 2 ** level, size[name]);
-  const { y0, x0, y1, x1 } = part ?? { y0: 0, x0: 0, y1: length("height"), x1: length("width") };
-  const { scale } = view;
-  return { x: view.x + scale * x0, y: view.y + scale * y0, width: scale * (x1 - x0), height: scale * (y1 - y0) };
+/** Where a picture lies on the canvas: of a part of the image, or with null all of it, but for what its level lacks. */
+export function placeOf(picture, { part, level, size, view: { x, y, scale } }) {
+  const { y0, x0, y1, x1 } = part ?? { y0: 0, x0: 0, y1: size.height, x1: size.width };
+  const length = (pixels, most) => scale * Math.min(pixels * 2 ** level, most);
+  return { x: x + scale * x0, y: y + scale * y0, width: length(picture.width, x1 - x0), height: length(picture.height, y1 - y0) };
 }
 
 /**

@@ -5,7 +5,7 @@ import { outlines } from "./outline.js";
 import { drawOutlines, EMPTY, placeOf, SHARP } from "./paint.js";
 import { word } from "./lines.js";
 
-const MOST_BYTES = 48 * 2 ** 20; // of pixels as they came, so that a change of contrast asks for nothing
+const MOST_BYTES = 48 * 2 ** 20; // of pixels and labels as they came, so that a change of contrast asks for nothing
 const kept = new Map();
 let bytes = 0;
 
@@ -41,29 +41,41 @@ async function fetchFrame({ place, version, level, deep, part, frame, layers, la
   const keyOf = (channel) => JSON.stringify([query, channel, version]);
   const images = new Map(names.map((name) => [name, known(keyOf(name))]));
   const missing = names.filter((name) => !images.get(name));
-  let runs = null;
+  let runs = labelled ? known(runsKey(place, version, frame))?.runs : null;
   if (missing.length) {
-    const response = await ask("frame", { ...query, channel: missing, ...(labelled ? { labels: 1 } : {}) });
+    const response = await ask("frame", { ...query, channel: missing, ...(runs === undefined ? { labels: 1 } : {}) });
     const buffer = await response.arrayBuffer();
     let end = 0;
     response.headers.get("x-shape").split(";").forEach((shape, at) => {
       const [height, width, size] = shape.split(",").map(Number);
-      const [start, length] = [end, height * width * size];
-      end += length;
+      const start = end;
+      end += height * width * size;
       const values = buffer.slice(start, end);
-      const image = { height, width, values: size === 1 ? new Uint8Array(values) : new Uint16Array(values), bytes: length };
+      const image = { height, width, values: size === 1 ? new Uint8Array(values) : new Uint16Array(values), bytes: end - start };
       images.set(missing[at], image);
       keep(keyOf(missing[at]), image);
     });
-    if (labelled) runs = new Uint32Array(buffer.slice(end));
-  } else if (labelled) runs = await fetchRuns({ place, frame });
+    if (runs === undefined) runs = keepRuns(place, version, frame, buffer.slice(end));
+  }
+  if (runs === undefined) runs = await fetchRuns(place, version, frame);
   const [first] = images.values();
   const same = layers.filter(({ name }) => images.get(name).height === first.height && images.get(name).width === first.width);
   return { images: same.map(({ name }) => images.get(name)), layers: same, runs };
 }
 
+const runsKey = (place, version, frame) => JSON.stringify([place, version, frame]);
+
+function keepRuns(place, version, frame, buffer) {
+  const runs = new Uint32Array(buffer);
+  keep(runsKey(place, version, frame), { runs, bytes: runs.byteLength });
+  return runs;
+}
+
 /** The runs of the labels of a frame. */
-const fetchRuns = async ({ place, frame }) => new Uint32Array(await (await ask("labels", { ...place, frame })).arrayBuffer());
+async function fetchRuns(place, version, frame) {
+  const there = known(runsKey(place, version, frame));
+  return there?.runs ?? keepRuns(place, version, frame, await (await ask("labels", { ...place, frame })).arrayBuffer());
+}
 
 /** What each stored value becomes on the screen, 0 to 255. */
 function brightnesses({ low, high, limits }, eight) {
@@ -186,10 +198,10 @@ function putScaled({ words: out, width: across }, { levels, stride, width, heigh
 
 const sum = (numbers) => numbers.reduce((total, number) => total + number, 0);
 
-/** Runs of labels with the outlines that they have, and the buffers that all this is in. */
+/** A copy of runs of labels with the outlines that they have, and the buffers that all this is in. */
 function withOutlines(runs, height, width) {
-  const found = { runs, ...outlines(runs, height, width) };
-  const buffers = [runs, found.points, found.starts, found.labels].map(({ buffer }) => buffer);
+  const found = { runs: runs.slice(), ...outlines(runs, height, width) };
+  const buffers = [found.runs, found.points, found.starts, found.labels].map(({ buffer }) => buffer);
   return [{ ...found, bytes: sum(buffers.map(({ byteLength }) => byteLength)) }, buffers];
 }
 
@@ -231,8 +243,8 @@ const tasks = {
     const bitmap = await createImageBitmap(compose(images, layers), AS_IS);
     return [{ bitmap, bytes: 4 * bitmap.width * bitmap.height }, [bitmap]];
   },
-  async labels({ place, frame, height, width }) {
-    return withOutlines(await fetchRuns({ place, frame }), height, width);
+  async labels({ place, version, frame, height, width }) {
+    return withOutlines(await fetchRuns(place, version, frame), height, width);
   },
 };
 
