@@ -439,7 +439,7 @@ def test_a_division_reaches_tables_exports_and_report(divided):
 
 @pytest.mark.workflow
 def test_what_the_page_shows_of_descent_is_what_the_tables_say(divided):
-    """Daughters exchanged, a daughter that divides again by hand; then all taken back, and the mother joined with one."""
+    """Daughters exchanged, one divides again by hand; then all taken back, and the mother joined with one of them."""
     results = open_results(divided.folder / "results")
     before = shown(results, "small", 0)
     ((one, (mother, frame)), (other, _)) = sorted(before[1].items())

@@ -163,10 +163,11 @@ def _pixels(results: Results, fov: Fov, channel: str, number: int, query: Mappin
     with results.reader.reading(path, number) as image:
         if "y0" in query:
             y0, x0, y1, x1 = (whole(query, name) for name in ("y0", "x0", "y1", "x1"))
-            image = image[y0 >> stored : y1 >> stored, x0 >> stored : x1 >> stored].copy()
+            image = image[y0 >> stored : y1 >> stored, x0 >> stored : x1 >> stored]
             if not image.size:
                 raise UserError("y0, x0, y1, x1: there are no such pixels in the frame")
-        return pixels.halved(pixels.as_counts(image), level - stored)
+        found = pixels.halved(pixels.as_counts(image), level - stored)
+        return found.copy() if "y0" in query and level == stored else found  # all of the frame is not kept for a part
 
 
 def _runs(results: Results, fov: Fov, number: int) -> np.ndarray:

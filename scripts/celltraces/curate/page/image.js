@@ -185,10 +185,13 @@ function fetchAhead() {
   const inside = (frame) => frame >= 0 && frame < fov.frames;
   const coming = playing ? steps.map((step) => (now + step) % fov.frames) : steps.map((step) => now + step).filter(inside);
   // A damaged frame is told of when it is looked at.
-  coming.forEach((frame) => {
-    const name = nameOf(frame);
-    fetchScene(scene(frame), frame).then(() => failed.delete(name), () => failed.add(name));
-  });
+  coming.forEach(untilReady);
+}
+
+/** Fetch a frame; done when it is there, or cannot be had. */
+export function untilReady(frame) {
+  const name = nameOf(frame);
+  return fetchScene(scene(frame), frame).then(() => failed.delete(name), () => failed.add(name));
 }
 
 const failed = new Set(); // frames that could not be fetched
