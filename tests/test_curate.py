@@ -31,6 +31,7 @@ from celltraces.edits.records import read_edits
 from celltraces.errors import UserError
 from celltraces.runs import last_run
 from celltraces.storage.codecs import PIXELS
+from celltraces.storage.frames import open_frames
 
 TOKEN = "a-token-of-the-tests"
 SIZE, FRAMES = 96, 8
@@ -293,6 +294,36 @@ def test_pixels_are_those_of_the_arrays(client, results):
             import zarr
 
             np.testing.assert_array_equal(got, zarr.open_array(fov.array(channel, level))[3])
+
+
+def test_what_is_smaller_on_the_screen_is_sent_smaller(shared, made):
+    """Levels that are not on the disk are means of pixels: of level 1, or with `deep` of all counts."""
+    stored = {level: open_frames(made[0] / f"one/fov_000/images.zarr/fl_ch_1/{level}").read(3) for level in (0, 1)}
+    query = {"dataset": "one", "fov": 0, "frame": 3, "channel": "fl_ch_1"}
+    for level, begin, deep in ((2, 1, {}), (3, 1, {}), (1, 0, {"deep": "true"}), (2, 0, {"deep": "true"})):
+        answer = shared.get("/api/frame", params={**query, **deep, "level": level})
+        height, width, size = map(int, answer.headers["x-shape"].split(","))
+        step = 2 ** (level - begin)
+        assert (height, width, size) == (SIZE // 2**level, SIZE // 2**level, 2 if deep else 1)
+        got = np.frombuffer(answer.content, f"<u{size}").reshape(height, width).astype(float)
+        means = stored[begin].astype(float).reshape(height, step, width, step).mean(axis=(1, 3))
+        np.testing.assert_allclose(got, means, atol=1)
+        corners = {"y0": 16, "x0": 32, "y1": 48, "x1": 96}
+        part = shared.get("/api/frame", params={**query, **deep, **corners, "level": level})
+        there = slice(16 >> level, 48 >> level), slice(32 >> level, 96 >> level)
+        assert part.content == got[there].astype(f"<u{size}").tobytes()
+
+
+def test_channels_and_labels_of_a_frame_come_in_one_answer(shared):
+    query = {"dataset": "one", "fov": 0, "frame": 3, "level": 1}
+    alone = [shared.get("/api/frame", params={**query, "channel": name}) for name in ("fl_ch_1", "pc_ch_0")]
+    runs = shared.get("/api/labels", params=query).content
+    answer = shared.get("/api/frame", params={**query, "channel": "fl_ch_1,pc_ch_0", "labels": 1})
+    assert answer.content == b"".join([*(one.content for one in alone), runs])
+    assert answer.headers["x-shape"] == ";".join(one.headers["x-shape"] for one in alone)
+    assert int(answer.headers["content-length"]) == len(answer.content)
+    for wrong in ("fl_ch_1,", "fl_ch_1,../pc_ch_0", "fl_ch_1;pc_ch_0"):
+        assert shared.get("/api/frame", params={**query, "channel": wrong}).status_code == 404
 
 
 def test_a_part_of_a_frame(shared):

@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 import zarr
 from conftest import Checkout, small_config
+from curation_tools import check_tables, decide, open_results, shown
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from skimage import measure
@@ -499,3 +500,28 @@ def test_a_division_reaches_tables_exports_and_report(divided):
         assert set(file["obs/cell"][:][file["obs/parent"][:] == parent]) == {*daughters}
     assert "<b>1</b> division<" in (results / "report.html").read_text()
     assert Path(results / "qc.csv").read_text().count("cells_vanish") == 0
+
+
+@pytest.mark.workflow
+def test_what_the_page_shows_of_descent_is_what_the_tables_say(divided):
+    """Daughters exchanged, one divides again by hand; then all taken back, and the mother joined with one of them."""
+    results = open_results(divided.folder / "results")
+    before = shown(results, "small", 0)
+    ((one, (mother, frame)), (other, _)) = sorted(before[1].items())
+
+    swap = decide(results, "small", 0, "swap", cell=one, other=other, frame=frame + 2)
+    again = decide(results, "small", 0, "divide", cell=one, daughters=[one], frame=frame + 4)
+    _, descent = shown(results, "small", 0)
+    (new,) = descent.keys() - {one, other}
+    assert descent == {one: (mother, frame), other: (mother, frame), new: (one, frame + 4)}
+    outcome = divided.run(None)
+    assert outcome.code == 0, outcome.text
+    check_tables(results, "small", 0)
+
+    for edit in (again, swap):
+        decide(results, "small", 0, "undo", of=edit)
+    assert shown(results, "small", 0) == before
+    decide(results, "small", 0, "join", cell=mother, other=one, frame=frame)
+    rows, descent = shown(results, "small", 0)
+    assert one not in {cell for cell, _ in rows}
+    assert descent == {}

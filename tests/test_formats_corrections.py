@@ -10,9 +10,11 @@ import pandas as pd
 import pytest
 import zarr
 from conftest import Checkout, small_config
+from curation_tools import check_tables, decide, open_results, shown
 from formats_tools import Stack, masks_read, same_masks
 from scipy import ndimage
 
+from celltraces.curate import browse
 from celltraces.exports import deepcell_label, deepcell_trk
 from celltraces.labels import shared_pixels
 from celltraces.labels.lineage import Division
@@ -109,6 +111,37 @@ def check_divided(done, tracked):
         np.testing.assert_array_equal(crop > 0, mask[y0 : y0 + crop.shape[0], x0 : x0 + crop.shape[1]])
 
 
+def check_edits_on_top(done):
+    """Decisions on the corrected labels: the tables of the next run say what the page shows. Takes them away again."""
+    results = open_results(done.folder / "results")
+    assert shown(results, "small", 0)[1] == {50: (1, 4), 51: (1, 4)}
+    now = browse.cells_now(results, "small", 0)["cells"]
+    kept = [
+        cell
+        for cell, state, frames in zip(now["n"], now["state"], now["frames"], strict=True)
+        if state == "kept" and frames == 8
+    ]
+    left_out = [cell for cell, state in zip(now["n"], now["state"], strict=True) if state == "left out"]
+    two, three, four, five, *_ = kept
+    decide(results, "small", 0, "swap", cell=50, other=51, frame=6)
+    decide(results, "small", 0, "join", cell=1, other=50, frame=4)  # the mother goes on as one of her daughters
+    decide(results, "small", 0, "divide", cell=two, daughters=[two], frame=3)
+    decide(results, "small", 0, "split", cell=three, frame=5)
+    decide(results, "small", 0, "delete", cell=four, frame=2, frames=[2, 3])
+    decide(results, "small", 0, "exclude", cell=five, frame=1, frames=[1, 6])
+    decide(results, "small", 0, "bad", cell=51, frame=5)
+    for cell in left_out:
+        decide(results, "small", 0, "good", cell=cell, frame=now["first"][now["n"].index(cell)])
+    rows, descent = shown(results, "small", 0)
+    assert {frame for cell, frame in rows if cell == 1} == {*range(8)}
+    assert {frame for cell, frame in rows if cell == five} == {0, 7}
+    assert (two, 3) in descent.values()
+    outcome = done.run(done.base)
+    assert outcome.code == 0, outcome.text
+    check_tables(results, "small", 0)
+    shutil.rmtree(done.folder / "results/edits")
+
+
 def test_the_life_of_a_correction(done):
     automatic = snapshot(done)
     tracked = zarr.open_array(done.results / "fov_000/images.zarr/seg_tracked_ch_0/0", mode="r")[:]
@@ -136,6 +169,8 @@ def test_the_life_of_a_correction(done):
             exported.append((masks_read(project), project.divisions))
     same_masks(exported[0][0], exported[1][0])
     assert exported[0][1] == exported[1][1] == [Division(1, (50, 51), 4)]
+
+    check_edits_on_top(done)
 
     # Another file in its place is seen, whatever its date. These labels are the tracked ones: the same traces again.
     edited(done, ZIP, unchanged)

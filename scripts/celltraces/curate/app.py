@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response, Strea
 from starlette.routing import Route
 
 from celltraces.curate import browse, pixels, security
+from celltraces.curate.scan import Fov
 from celltraces.curate.views import Results, label_array
 from celltraces.errors import UserError
 from celltraces.pictures import web
@@ -139,33 +140,51 @@ def traces(results: Results, query: Mapping[str, str]) -> Response:
 
 
 def frame(results: Results, query: Mapping[str, str]) -> Response:
-    """(H, W) uint8 or uint16: the pixels of a channel in a frame, or with y0, x0, y1, x1 (half-open) a part of them."""
-    fov = results.fov(*fov_of(query))
-    level = 1 if query.get("level") == "1" else 0
-    path = browse.pixel_array(fov, query.get("channel", ""), level)
-    with results.reader.reading(path, whole(query, "frame")) as image:
+    """The pixels of channels in a frame, one after the other, each (H, W) uint8 or uint16; x-shape says what they are.
+
+    channel: names with commas between them. With y0, x0, y1, x1 (half-open, in pixels of level 0) a part of them. A
+    level has half the size of the one before it; with deep it is of all counts, else of the 8 bits of level 1. With
+    labels, what `labels` gives comes after the pixels.
+    """
+    fov, number = results.fov(*fov_of(query)), whole(query, "frame")
+    images = [_pixels(results, fov, name, number, query) for name in query.get("channel", "").split(",")]
+    parts = [memoryview(np.ascontiguousarray(image, image.dtype.newbyteorder("<"))).cast("B") for image in images]
+    headers = {"x-shape": ";".join(f"{image.shape[0]},{image.shape[1]},{image.itemsize}" for image in images)}
+    if "labels" in query:
+        parts.append(memoryview(_runs(results, fov, number).tobytes()))
+    headers["content-length"] = str(sum(map(len, parts)))
+    return StreamingResponse(in_pieces(parts), media_type=BYTES, headers=headers)
+
+
+def _pixels(results: Results, fov: Fov, channel: str, number: int, query: Mapping[str, str]) -> np.ndarray:
+    level = whole(query, "level") if "level" in query else 0
+    stored = 0 if "deep" in query else min(level, 1)
+    path = browse.pixel_array(fov, channel, stored)
+    with results.reader.reading(path, number) as image:
         if "y0" in query:
             y0, x0, y1, x1 = (whole(query, name) for name in ("y0", "x0", "y1", "x1"))
-            image = image[y0:y1, x0:x1].copy()
+            image = image[y0 >> stored : y1 >> stored, x0 >> stored : x1 >> stored]
             if not image.size:
                 raise UserError("y0, x0, y1, x1: there are no such pixels in the frame")
-        image = pixels.as_counts(image)
-    shape = {"x-shape": f"{image.shape[0]},{image.shape[1]},{image.itemsize}", "content-length": str(image.nbytes)}
-    data = memoryview(np.ascontiguousarray(image, image.dtype.newbyteorder("<"))).cast("B")
-    return StreamingResponse(in_pieces(data), media_type=BYTES, headers=shape)
+        found = pixels.halved(pixels.as_counts(image), level - stored)
+        return found.copy() if "y0" in query and level == stored else found  # all of the frame is not kept for a part
 
 
-def in_pieces(data: memoryview) -> Iterator[bytes]:
+def _runs(results: Results, fov: Fov, number: int) -> np.ndarray:
+    with results.reader.reading(label_array(fov), number) as image:
+        return pixels.label_runs(image)
+
+
+def in_pieces(parts: Sequence[memoryview]) -> Iterator[bytes]:
     """Data piece by piece: of what is sent whole, the server would keep two more copies until all is sent."""
-    for start in range(0, len(data), PIECE):
-        yield bytes(data[start : start + PIECE])
+    for data in parts:
+        for start in range(0, len(data), PIECE):
+            yield bytes(data[start : start + PIECE])
 
 
 def labels(results: Results, query: Mapping[str, str]) -> Response:
     """(3, n) uint32: the runs of the labels in a frame, as `pixels.label_runs`."""
-    fov = results.fov(*fov_of(query))
-    with results.reader.reading(label_array(fov), whole(query, "frame")) as image:
-        runs = pixels.label_runs(image)
+    runs = _runs(results, results.fov(*fov_of(query)), whole(query, "frame"))
     return Response(runs.tobytes(), media_type=BYTES)
 
 

@@ -194,6 +194,8 @@ def cell_columns(
         "score": now.scores,
         "why": now.why,
         "light": now.light,
+        "parent": [result.origins.get(cell, (None, None))[0] for cell in ids],
+        "division_frame": [result.origins.get(cell, (None, None))[1] for cell in ids],
         "seen": [cell in result.seen for cell in ids],
         "notes": [notes.get(cell, "") for cell in ids],
     }

@@ -17,6 +17,7 @@ import numpy as np
 
 from celltraces.curate.scan import stamp
 from celltraces.errors import UserError
+from celltraces.storage import display_level
 from celltraces.storage.codecs import ARRAY_FILE
 from celltraces.storage.frames import Frames, open_frames
 
@@ -112,6 +113,13 @@ def as_counts(image: np.ndarray) -> np.ndarray:
     if image.dtype in (np.uint8, np.uint16):
         return image
     return np.clip(np.rint(np.nan_to_num(image)), 0, 65535).astype(np.uint16)
+
+
+def halved(image: np.ndarray, times: int) -> np.ndarray:
+    """Pixels (H, W) at half the size so many times, for levels that are not on the disk; none for 0 or less."""
+    for _ in range(min(times, 30)):
+        image = display_level.half(image)
+    return image
 
 
 def label_runs(labels: np.ndarray) -> np.ndarray:

@@ -69,10 +69,11 @@ function get(key, frame, message) {
   return promise;
 }
 
-export const pictureKey = ({ place, version, level, part, layers }, frame) => JSON.stringify(["picture", place, version, level, part, layers, frame]);
+export const pictureKey = ({ place, version, level, deep, part, layers }, frame) =>
+  JSON.stringify(["picture", place, version, level, deep, part, layers, frame]);
 export const labelsKey = ({ place, version }, frame) => JSON.stringify(["labels", place, version, frame]);
 
-/** The picture of a frame: { bitmap }. what: place (dataset, fov), version, level, part, layers, height, width. */
+/** The picture of a frame: { bitmap }. what: place (dataset, fov), version, level, deep, part, layers, height, width. */
 export const picture = (what, frame) =>
   get(pictureKey(what, frame), frame, { task: "picture", ...what, frame });
 
@@ -81,8 +82,8 @@ export const labels = (what, frame) =>
   get(labelsKey(what, frame), frame, { task: "labels", ...what, frame });
 
 /** What a frame with its outlines is on the whole canvas. */
-export const stageKey = ({ place, version, level, part, layers, view, unit, canvas, looks: { outlines, chosen, told } }, frame) =>
-  JSON.stringify(["stage", place, version, level, part, layers, frame, view, unit, canvas, outlines, chosen, told]);
+export const stageKey = ({ place, version, level, deep, part, layers, view, unit, canvas, looks: { outlines, chosen, told } }, frame) =>
+  JSON.stringify(["stage", place, version, level, deep, part, layers, frame, view, unit, canvas, outlines, chosen, told]);
 
 /** A frame painted as it will be shown: { bitmap, labels }. what: as for `picture`, and what `paint` takes. */
 export const stage = (what, frame) => get(stageKey(what, frame), frame, { task: "stage", ...what, frame });

@@ -12,7 +12,8 @@ const NEAR = 3; // pixels on the screen or of the image, whichever is more: a cl
 const MOST_ZOOM = 24;
 const AHEAD = 3; // frames fetched before they are wanted
 const LARGE = 6e6; // pixels of a frame from which on only what is in sight of it is fetched
-const TILE = 512; // px: in steps of which it grows, so that not every movement of the view fetches anew
+const SMALL = 700; // px: images up to this length are shown as they are
+const TILE = 512; // px: in steps of which it grows, so that not every movement of the view fetches anew; a power of 2
 const STEADY_MS = 300; // so long after the view was moved, frames that are played are painted ahead
 const view = { scale: 1, x: 0, y: 0, fitted: true };
 let moved = -Infinity; // when the view was moved last
@@ -70,12 +71,17 @@ function viewIn(frame) {
 /** Bring the chosen cell into sight. */
 export const reveal = () => Object.assign(view, viewIn(state.frame));
 
-/** Level 1, of half the size, where the screen shows no more of it and its black and white are enough. */
-function level() {
+/**
+ * How large pictures are to be. level: each is half the size of that before it; the last one of which the screen shows
+ * no more than it has. deep: whether they are to be of all counts, as the 8 bits of level 1 are not enough.
+ */
+function detail() {
   const layers = state.channels.filter(({ on: shown }) => shown);
   const enough = layers.every(({ half, low, high, limits }) => half && low >= limits[0] && high <= limits[1]);
   const finest = state.playing ? 1.3 : 0.75;
-  return enough && view.scale <= finest && Math.max(state.fov.height, state.fov.width) > 700 ? 1 : 0;
+  let [level, scale, length] = [0, view.scale, Math.max(state.fov.height, state.fov.width)];
+  for (; scale <= finest && length > SMALL; scale *= 2, length /= 2) level += 1;
+  return { level, deep: level > 0 && !enough };
 }
 
 /** The part of a large frame that a view shows; null for all of it. */
@@ -100,13 +106,13 @@ export function draw() {
 /** What is to be painted in a frame; `staged`: by a worker, all of it ahead of time, while nobody moves the view. */
 function scene(frame) {
   const { x, y, scale } = viewIn(frame);
-  const finest = level();
-  const what = wanted(finest, finest === 0 ? partIn({ x, y, scale }) : null);
+  const size = detail();
+  const what = wanted(size, partIn({ x, y, scale }));
   const staged = state.playing && performance.now() - moved > STEADY_MS;
   const { width, height } = canvas;
-  const size = { height: what.height, width: what.width };
   const whole = { x: Math.round(x), y: Math.round(y), scale };
-  return { ...what, staged, view: whole, unit: density(), canvas: { width, height }, size, looks: looksIn(frame) };
+  const image = { height: what.height, width: what.width };
+  return { ...what, staged, view: whole, unit: density(), canvas: { width, height }, size: image, looks: looksIn(frame) };
 }
 
 /** What there is of a frame at once: { bitmap, labels, staged }; null where something of it is to be fetched. */
@@ -172,15 +178,20 @@ function fetchNow(what, frame) {
 function fetchAhead() {
   if (frames.pending() > 4) return;
   const { frame: now, fov, playing } = state;
-  const ahead = scene(now).part ? 1 : AHEAD; // the server has to read all of a large frame to give a part
-  const steps = playing ? [1, 2, 3, 4, 5, 6] : Array.from({ length: ahead }, (_, at) => [at + 1, -at - 1]).flat();
+  const { part, level, deep } = scene(now);
+  const dear = part && (level === 0 || deep); // the server has to read all of a large frame to give a part
+  const ahead = Array.from({ length: (dear ? 1 : AHEAD) * (playing ? 2 : 1) }, (_, at) => at + 1);
+  const steps = playing ? ahead : ahead.flatMap((step) => [step, -step]);
   const inside = (frame) => frame >= 0 && frame < fov.frames;
   const coming = playing ? steps.map((step) => (now + step) % fov.frames) : steps.map((step) => now + step).filter(inside);
   // A damaged frame is told of when it is looked at.
-  coming.forEach((frame) => {
-    const name = nameOf(frame);
-    fetchScene(scene(frame), frame).then(() => failed.delete(name), () => failed.add(name));
-  });
+  coming.forEach(untilReady);
+}
+
+/** Fetch a frame; done when it is there, or cannot be had. */
+export function untilReady(frame) {
+  const name = nameOf(frame);
+  return fetchScene(scene(frame), frame).then(() => failed.delete(name), () => failed.add(name));
 }
 
 const failed = new Set(); // frames that could not be fetched

@@ -151,6 +151,14 @@ async function showFilm() {
   }
 }
 
+/** From which cell the one in a row comes, and into which ones it divides. */
+function descent(row) {
+  const { n, parent, division_frame: frames } = state.fov.cells;
+  const daughters = n.filter((_, at) => parent[at] === n[row]);
+  const from = parent[row] === null ? "" : `, from cell ${parent[row]} in frame ${frames[row]}`;
+  return daughters.length ? `${from}, divides into ${daughters.join(" and ")}` : from;
+}
+
 export function connect({ choose, goTo }) {
   list.addEventListener("click", (event) => {
     const item = event.target.closest("[data-cell]");
@@ -184,6 +192,6 @@ export function connect({ choose, goTo }) {
   });
   on("cell fov cells", () => {
     const row = state.cell === null ? -1 : rowOf(state.cell);
-    element("chosen").textContent = row < 0 ? "no cell is chosen" : `cell ${state.cell}: ${state.fov.cells.state[row]}${state.fov.cells.reason[row] ? ` (${state.fov.cells.reason[row]})` : ""}, brightness ${shown(state.fov.cells.light[row])}`;
+    element("chosen").textContent = row < 0 ? "no cell is chosen" : `cell ${state.cell}: ${state.fov.cells.state[row]}${state.fov.cells.reason[row] ? ` (${state.fov.cells.reason[row]})` : ""}, brightness ${shown(state.fov.cells.light[row])}${descent(row)}`;
   });
 }

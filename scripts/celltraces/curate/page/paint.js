@@ -13,24 +13,24 @@ const STYLES = {
 };
 let overlay = null; // what outlines are drawn on, as large as the canvas
 
-/** Where a picture lies on the canvas that shows a part of the image, or with null all of it. */
-export function placeOf(part, size, view) {
+/** Where a picture lies on the canvas: of a part of the image, or with null all of it, but for what its level lacks. */
+export function placeOf(picture, { part, level, size, view: { x, y, scale } }) {
   const { y0, x0, y1, x1 } = part ?? { y0: 0, x0: 0, y1: size.height, x1: size.width };
-  const { scale } = view;
-  return { x: view.x + scale * x0, y: view.y + scale * y0, width: scale * (x1 - x0), height: scale * (y1 - y0) };
+  const length = (pixels, most) => scale * Math.min(pixels * 2 ** level, most);
+  return { x: x + scale * x0, y: y + scale * y0, width: length(picture.width, x1 - x0), height: length(picture.height, y1 - y0) };
 }
 
 /**
  * Paint a frame. pen: of the canvas. bitmap: the picture, or null. found: what `outlines` returns, or null for none.
- * view: scale, x, y of the image on the canvas; unit: pixels of the screen for one of the page; part: see
- * `placeOf`; size: height, width of the image; looks: see `looksIn`.
+ * view: scale, x, y of the image on the canvas; unit: pixels of the screen for one of the page; part, level: of the
+ * image that the picture is; size: height, width of the image; looks: see `looksIn`.
  */
-export function paint(pen, bitmap, found, { view, unit, part, size, looks }) {
+export function paint(pen, bitmap, found, { view, unit, part, level, size, looks }) {
   const { width, height } = pen.canvas;
   pen.fillStyle = EMPTY;
   pen.fillRect(0, 0, width, height);
   if (bitmap) {
-    const at = placeOf(part, size, view);
+    const at = placeOf(bitmap, { part, level, size, view });
     pen.imageSmoothingEnabled = at.width / bitmap.width < SHARP;
     pen.drawImage(bitmap, at.x, at.y, at.width, at.height);
   }

@@ -60,13 +60,16 @@ export function looksIn(frame) {
   };
 }
 
-/** What is asked of the server for pictures and labels of the FOV that is shown. part: y0, x0, y1, x1, if not all. */
-export function wanted(level, part = null) {
+/**
+ * What is asked of the server for pictures and labels of the FOV that is shown. level, deep: how large they are to be,
+ * see `detail`; part: y0, x0, y1, x1, if not all.
+ */
+export function wanted({ level, deep }, part = null) {
   const { dataset, fov, version, height, width } = state.fov;
   const layers = state.channels
     .filter(({ on: shown }) => shown)
     .map(({ name, low, high, colour, limits }) => ({ name, low, high, colour, limits }));
-  return { place: { dataset, fov }, version, level, part, layers, height, width };
+  return { place: { dataset, fov }, version, level, deep, part, layers, height, width };
 }
 
 /** Tell a person, also one who does not see the page, what happened. */

@@ -1,6 +1,6 @@
 // The slider of frames with its marks, the time, and play.
 
-import { isReady } from "./image.js";
+import { isReady, untilReady } from "./image.js";
 import { element } from "/page/shared.js";
 import { boxOf, changed, on, state } from "./state.js";
 
@@ -8,6 +8,7 @@ const slider = element("frame");
 const marks = element("marks");
 const FRAMES_PER_SECOND = 20;
 let due = 0;
+let round = 0; // how often play began
 
 /** Show a frame; beyond the ends there is none. */
 export function goTo(frame) {
@@ -82,20 +83,27 @@ export function play(wanted = !state.playing) {
   button.setAttribute("aria-label", state.playing ? "Stop" : "Play");
   if (state.playing) {
     due = performance.now();
-    requestAnimationFrame(next);
+    round += 1;
+    continuePlaying(round);
   }
   changed("view");
 }
 
+const continuePlaying = (mine) => requestAnimationFrame((now) => next(now, mine));
+
 /** Show the next frame when its time has come and it is there; at the end go on from the beginning. */
-function next(now) {
-  if (!state.playing) return;
+function next(now, mine) {
+  if (!state.playing || mine !== round) return;
   const coming = (state.frame + 1) % state.fov.frames;
-  if (now >= due && isReady(coming)) {
+  if (now >= due) {
+    if (!isReady(coming)) {
+      untilReady(coming).then(() => continuePlaying(mine)); // to look again and again takes time from what is waited for
+      return;
+    }
     due = Math.max(due + 1000 / Number(element("speed").value || FRAMES_PER_SECOND), now - 100);
     goTo(coming);
   }
-  requestAnimationFrame(next);
+  continuePlaying(mine);
 }
 
 export function connect() {

@@ -5,23 +5,21 @@ import { outlines } from "./outline.js";
 import { drawOutlines, EMPTY, placeOf, SHARP } from "./paint.js";
 import { word } from "./lines.js";
 
-const MOST_BYTES = 48 * 2 ** 20; // of pixels as they came, so that a change of contrast asks for nothing
+const MOST_BYTES = 48 * 2 ** 20; // of pixels and labels as they came, so that a change of contrast asks for nothing
 const kept = new Map();
 let bytes = 0;
 
-/** The pixels of a frame. version: of the FOV, which changes when a run makes it anew. */
-async function pixels(query, version) {
-  const key = JSON.stringify([query, version]);
-  const known = kept.get(key);
-  if (known) {
+/** What is kept under a name, which is then the last to be forgotten; undefined where nothing is. */
+function known(key) {
+  const image = kept.get(key);
+  if (image) {
     kept.delete(key);
-    kept.set(key, known);
-    return known;
+    kept.set(key, image);
   }
-  const response = await ask("frame", query);
-  const [height, width, size] = response.headers.get("x-shape").split(",").map(Number);
-  const buffer = await response.arrayBuffer();
-  const image = { height, width, values: size === 1 ? new Uint8Array(buffer) : new Uint16Array(buffer), bytes: buffer.byteLength };
+  return image;
+}
+
+function keep(key, image) {
   if (!kept.has(key)) {
     kept.set(key, image);
     bytes += image.bytes;
@@ -31,7 +29,52 @@ async function pixels(query, version) {
     kept.delete(old);
     bytes -= freed;
   }
-  return image;
+}
+
+/**
+ * The channels of a frame, and with `labelled` the runs of its labels, of which those that are not kept come in one
+ * answer: { images, layers, runs }; images are of one size.
+ */
+async function fetchFrame({ place, version, level, deep, part, frame, layers, labelled = false }) {
+  const query = { ...place, ...part, level, ...(deep ? { deep } : {}), frame };
+  const names = layers.map(({ name }) => name);
+  const keyOf = (channel) => JSON.stringify([query, channel, version]);
+  const images = new Map(names.map((name) => [name, known(keyOf(name))]));
+  const missing = names.filter((name) => !images.get(name));
+  let runs = labelled ? known(runsKey(place, version, frame))?.runs : null;
+  if (missing.length) {
+    const response = await ask("frame", { ...query, channel: missing, ...(runs === undefined ? { labels: 1 } : {}) });
+    const buffer = await response.arrayBuffer();
+    let end = 0;
+    response.headers.get("x-shape").split(";").forEach((shape, at) => {
+      const [height, width, size] = shape.split(",").map(Number);
+      const start = end;
+      end += height * width * size;
+      const values = buffer.slice(start, end);
+      const image = { height, width, values: size === 1 ? new Uint8Array(values) : new Uint16Array(values), bytes: end - start };
+      images.set(missing[at], image);
+      keep(keyOf(missing[at]), image);
+    });
+    if (runs === undefined) runs = keepRuns(place, version, frame, buffer.slice(end));
+  }
+  if (runs === undefined) runs = await fetchRuns(place, version, frame);
+  const [first] = images.values();
+  const same = layers.filter(({ name }) => images.get(name).height === first.height && images.get(name).width === first.width);
+  return { images: same.map(({ name }) => images.get(name)), layers: same, runs };
+}
+
+const runsKey = (place, version, frame) => JSON.stringify([place, version, frame]);
+
+function keepRuns(place, version, frame, buffer) {
+  const runs = new Uint32Array(buffer);
+  keep(runsKey(place, version, frame), { runs, bytes: runs.byteLength });
+  return runs;
+}
+
+/** The runs of the labels of a frame. */
+async function fetchRuns(place, version, frame) {
+  const there = known(runsKey(place, version, frame));
+  return there?.runs ?? keepRuns(place, version, frame, await (await ask("labels", { ...place, frame })).arrayBuffer());
 }
 
 /** What each stored value becomes on the screen, 0 to 255. */
@@ -48,34 +91,58 @@ function brightnesses({ low, high, limits }, eight) {
 
 const AS_IS = { premultiplyAlpha: "none", colorSpaceConversion: "none" }; // all pixels are opaque
 
-/** Channels over each other, as if projected onto one screen: no pixel gets darker by another channel. */
+/**
+ * How bright the pixels of a channel are, 0 to 255, each row in whole words of four: { levels, stride, width, height }.
+ * stride: bytes from row to row.
+ */
+function brighten({ values, width, height }, layer) {
+  const stride = (width + 3) & ~3;
+  const table = brightnesses(layer, values instanceof Uint8Array);
+  const levels = new Uint8Array(stride * height);
+  for (let row = 0; row < height; row++) {
+    const [from, to] = [row * width, row * stride];
+    for (let column = 0; column < width; column++) levels[to + column] = table[values[from + column]];
+  }
+  return { levels, stride, width, height };
+}
+
+/** What a channel of a colour adds to a picture, by how bright it is: words of ImageData's bytes. */
+function wordsOf([red, green, blue]) {
+  const share = (level, part) => Math.floor((level * part) / 255);
+  return Uint32Array.from({ length: 256 }, (_, level) => (0xff000000 | (share(level, blue) << 16) | (share(level, green) << 8) | share(level, red)) >>> 0);
+}
+
+/** Two words over each other, as if projected onto one screen: no pixel gets darker by another channel. */
+function projected(under, over) {
+  let mixed = 0xff000000;
+  for (let shift = 0; shift < 24; shift += 8) {
+    const dark = ((255 - ((under >>> shift) & 255)) * (255 - ((over >>> shift) & 255)) * 257) >>> 16;
+    mixed |= (255 - dark) << shift;
+  }
+  return mixed >>> 0;
+}
+
+/** Put a row of a channel into a picture from a place on, over what is there; the first channel is there alone. */
+function putRow(out, place, levels, start, count, words, first) {
+  if (first) {
+    for (let at = 0; at < count; at++) out[place + at] = words[levels[start + at]];
+    return;
+  }
+  for (let at = 0; at < count; at++) {
+    const level = levels[start + at];
+    if (level > 1) out[place + at] = projected(out[place + at], words[level]);
+  }
+}
+
+/** Channels over each other, pixel for pixel. */
 function compose(images, layers) {
   const { height, width } = images[0];
   const picture = new ImageData(width, height);
   const out = new Uint32Array(picture.data.buffer);
-  out.fill(0xff000000);
-  images.forEach(({ values }, at) => {
-    const table = brightnesses(layers[at], values instanceof Uint8Array);
-    const [red, green, blue] = layers[at].colour;
-    const words = new Uint32Array(256);
-    for (let level = 0; level < 256; level++) {
-      words[level] = (0xff000000 | (((level * blue) / 255) << 16) | (((level * green) / 255) << 8) | ((level * red) / 255)) >>> 0;
-    }
-    if (at === 0) {
-      for (let place = 0; place < out.length; place++) out[place] = words[table[values[place]]];
-      return;
-    }
-    for (let place = 0; place < out.length; place++) {
-      const level = table[values[place]];
-      if (level < 2) continue;
-      const [under, over] = [out[place], words[level]];
-      let mixed = 0xff000000;
-      for (let shift = 0; shift < 24; shift += 8) {
-        const dark = ((255 - ((under >>> shift) & 255)) * (255 - ((over >>> shift) & 255)) * 257) >>> 16;
-        mixed |= (255 - dark) << shift;
-      }
-      out[place] = mixed >>> 0;
-    }
+  images.forEach((image, at) => {
+    const { levels, stride } = brighten(image, layers[at]);
+    const words = wordsOf(layers[at].colour);
+    for (let row = 0; row < height; row++) putRow(out, row * width, levels, row * stride, width, words, at === 0);
   });
   return picture;
 }
@@ -94,42 +161,61 @@ function places(begin, end, start, scale, length) {
   return { at, part };
 }
 
-/** An image as a view of it shows it: pixels of `area`, which is the part of the canvas that it covers. */
-function resample({ values, width, height }, { left, right, top, bottom }, { x, y }, scale) {
-  const columns = places(left, right, x, scale, width);
+/**
+ * Put a channel into a picture as a view shows it, over what is there. area: the part of the canvas that it covers; x, y:
+ * where it begins; scale: pixels of the canvas for one of its own.
+ *
+ * Rows are mixed first, four pixels in a word at a time, of which two share a multiplication; then columns.
+ */
+function putScaled({ words: out, width: across }, { levels, stride, width, height }, { left, right, top, bottom }, { x, y, scale }, words, first) {
+  const { at: froms, part: parts } = places(left, right, x, scale, width);
   const rows = places(top, bottom, y, scale, height);
-  const result = new values.constructor((right - left) * (bottom - top));
-  const [next, below] = [width > 1 ? 1 : 0, height > 1 ? width : 0];
-  let place = 0;
+  const packed = new Uint32Array(levels.buffer);
+  const count = stride / 4;
+  const mixed = new Uint32Array(count + 1); // one more, which a single column has as its next
+  const line = new Uint8Array(mixed.buffer);
+  const seen = new Uint8Array(right - left);
   for (let row = 0; row < bottom - top; row++) {
-    const first = rows.at[row] * width;
+    const upper = rows.at[row] * count;
+    const lower = height > 1 ? upper + count : upper;
     const down = rows.part[row];
-    for (let column = 0; column < right - left; column++) {
-      const at = first + columns.at[column];
-      const on = columns.part[column];
-      const upper = values[at] * (256 - on) + values[at + next] * on;
-      const lower = values[at + below] * (256 - on) + values[at + below + next] * on;
-      result[place++] = (upper * (256 - down) + lower * down) / 65536;
+    const up = 256 - down;
+    for (let at = 0; at < count; at++) {
+      const a = packed[upper + at];
+      const b = packed[lower + at];
+      const even = (((a & 0xff00ff) * up + (b & 0xff00ff) * down) >>> 8) & 0xff00ff;
+      const odd = (((a >>> 8) & 0xff00ff) * up + ((b >>> 8) & 0xff00ff) * down) & 0xff00ff00;
+      mixed[at] = even | odd;
     }
+    for (let column = 0; column < seen.length; column++) {
+      const from = froms[column];
+      const level = line[from];
+      seen[column] = level + (((line[from + 1] - level) * parts[column]) >> 8);
+    }
+    putRow(out, (row + top) * across + left, seen, 0, seen.length, words, first);
   }
-  return { values: result, width: right - left, height: bottom - top };
 }
 
 const sum = (numbers) => numbers.reduce((total, number) => total + number, 0);
 
-/** Channels of a frame that are of one size. */
-async function layersOf({ place, version, level, part, frame, layers }) {
-  const images = await Promise.all(layers.map(({ name }) => pixels({ ...place, ...part, channel: name, level, frame }, version)));
-  return images.filter(({ height, width }) => height === images[0].height && width === images[0].width);
+/** A copy of runs of labels with the outlines that they have, and the buffers that all this is in. */
+function withOutlines(runs, height, width) {
+  const found = { runs: runs.slice(), ...outlines(runs, height, width) };
+  const buffers = [found.runs, found.points, found.starts, found.labels].map(({ buffer }) => buffer);
+  return [{ ...found, bytes: sum(buffers.map(({ byteLength }) => byteLength)) }, buffers];
 }
 
-/** A frame as the canvas shows it, all but the number of the chosen cell. */
-function stage(images, labels, { canvas: { width, height }, layers, view, unit, part, size, looks }) {
-  const image = new ImageData(width, height);
-  const words = new Uint32Array(image.data.buffer);
-  words.fill(word(EMPTY));
+let sheet = null; // what frames are painted on, as large as the canvas
+
+/** A frame as the canvas shows it, all but the number of the chosen cell: on `sheet`, until the next one. */
+function stage(images, layers, labels, { canvas: { width, height }, view, unit, part, level, size, looks }) {
+  if (sheet?.width !== width || sheet.height !== height) {
+    const image = new ImageData(width, height);
+    sheet = { width, height, image, words: new Uint32Array(image.data.buffer) };
+  }
+  sheet.words.fill(word(EMPTY));
   const inside = (value, most) => Math.min(Math.max(Math.round(value), 0), most);
-  const covered = placeOf(part, size, view);
+  const covered = placeOf(images[0] ?? size, { part, level, size, view });
   const area = {
     left: inside(covered.x, width),
     right: inside(covered.x + covered.width, width),
@@ -137,35 +223,28 @@ function stage(images, labels, { canvas: { width, height }, layers, view, unit, 
     bottom: inside(covered.y + covered.height, height),
   };
   if (images.length && area.left < area.right && area.top < area.bottom) {
-    const scale = covered.width / images[0].width;
-    const seen = compose(images.map((one) => resample(one, area, covered, scale)), layers);
-    const pixels = new Uint32Array(seen.data.buffer);
-    for (let y = area.top; y < area.bottom; y++) {
-      const row = (y - area.top) * seen.width;
-      words.set(pixels.subarray(row, row + seen.width), y * width + area.left);
-    }
+    const at = { x: covered.x, y: covered.y, scale: covered.width / images[0].width };
+    images.forEach((image, of) => putScaled(sheet, brighten(image, layers[of]), area, at, wordsOf(layers[of].colour), of === 0));
   }
-  if (labels && looks.outlines) drawOutlines({ words, width, height }, labels, { view, unit, looks });
-  return image;
+  if (labels && looks.outlines) drawOutlines(sheet, labels, { view, unit, looks });
+  return sheet.image;
 }
 
 const tasks = {
   async stage(what) {
-    const [images, [labels, buffers]] = await Promise.all([layersOf(what), what.labelled ? tasks.labels(what) : [null, []]]);
-    const bitmap = await createImageBitmap(stage(images, labels, what), AS_IS);
+    const { images, layers, runs } = await fetchFrame(what);
+    const [labels, buffers] = runs ? withOutlines(runs, what.height, what.width) : [null, []];
+    const bitmap = await createImageBitmap(stage(images, layers, labels, what), AS_IS);
     return [{ bitmap, labels, bytes: 4 * bitmap.width * bitmap.height + (labels?.bytes ?? 0) }, [bitmap, ...buffers]];
   },
   async picture(what) {
-    const same = await layersOf(what);
-    if (!same.length) throw new Error("no channel is chosen");
-    const bitmap = await createImageBitmap(compose(same, what.layers), AS_IS);
+    const { images, layers } = await fetchFrame(what);
+    if (!images.length) throw new Error("no channel is chosen");
+    const bitmap = await createImageBitmap(compose(images, layers), AS_IS);
     return [{ bitmap, bytes: 4 * bitmap.width * bitmap.height }, [bitmap]];
   },
-  async labels({ place, frame, height, width }) {
-    const runs = new Uint32Array(await (await ask("labels", { ...place, frame })).arrayBuffer());
-    const found = { runs, ...outlines(runs, height, width) };
-    const buffers = [runs, found.points, found.starts, found.labels].map(({ buffer }) => buffer);
-    return [{ ...found, bytes: sum(buffers.map(({ byteLength }) => byteLength)) }, buffers];
+  async labels({ place, version, frame, height, width }) {
+    return withOutlines(await fetchRuns(place, version, frame), height, width);
   },
 };
 
