@@ -635,6 +635,30 @@ def test_undo_is_not_done_twice(client):
     assert state_of(save(client, "undo", of=undone["id"]))[5] == "bad"  # redo
 
 
+def test_what_is_said_names_the_decision_that_is_taken_back_and_both_cells_that_are_swapped(client):
+    swap = save(client, "swap", cell=5, other=4, frame=1)
+    assert swap["said"] in ("swapped cells 4 and 5 from frame 1 on", "swapped cells 5 and 4 from frame 1 on")
+    said = swap["said"]
+    undo = save(client, "undo", of=swap["id"])
+    assert undo["said"].startswith("taken back: swapped cells ")
+    redo = save(client, "undo", of=undo["id"])
+    assert redo["said"] == f"restored: {said}"
+    assert save(client, "undo", of=redo["id"])["said"].startswith("taken back: swapped cells ")
+    assert [edit["of"] for edit in fov_of(client)["edits"]][:2] == [None, swap["id"]]
+
+
+def test_undos_in_a_circle_in_a_file_do_not_stop_the_server(client, results):
+    first = save(client, "bad", cell=5, frame=0)["id"]
+    lines = [json.loads(line) for line in results.author.file.read_text().splitlines()]
+    ids = ["01KB5SGXKVC6ZV9A1J4QY0H3T1", "01KB5SGXKVC6ZV9A1J4QY0H3T2"]
+    base = {key: lines[0][key] for key in ("v", "by", "when", "dataset", "fov")}
+    circle = [{**base, "id": one, "op": "undo", "of": other} for one, other in (ids, ids[::-1])]
+    with open(results.author.file, "a") as file:
+        file.writelines(json.dumps(line) + "\n" for line in circle)
+    assert save(client, "undo", of=ids[0])["said"].startswith(("taken back: undo", "restored: undo"))
+    assert state_of(save(client, "undo", of=first))[5] == "kept"
+
+
 def test_frames_are_left_out(client):
     answer = save(client, "exclude", cell=5, frame=3, frames=[3, 3])
     assert answer["excluded"] == [[5, 3]]
@@ -721,6 +745,22 @@ def test_decisions_of_others_are_shown_at_once(client, results):
     assert state_of(found)[5] == "bad"
     assert [(edit["by"], edit["mine"]) for edit in found["edits"]] == [("berta", False)]
     assert state_of(save(client, "good", cell=5, frame=0))[5] == "kept"  # the last one counts
+
+
+def test_what_another_person_saves_meanwhile_is_not_overlooked(results, monkeypatch):
+    """While anna's decision is on its way to the disk, berta's gets there."""
+    anna, berta = results, open_results(results.folder, "berta")
+    append = records.append
+
+    def both(path, edit):
+        append(path, edit)
+        if edit.by == "anna":
+            browse.save(berta, {"dataset": "one", "fov": 0, "op": "bad", "cell": 4, "frame": 0})
+
+    monkeypatch.setattr(records, "append", both)
+    browse.save(anna, {"dataset": "one", "fov": 0, "op": "bad", "cell": 5, "frame": 0})
+    now = state_of(browse.cells_now(anna, "one", 0))
+    assert (now[4], now[5]) == ("bad", "bad")
 
 
 def test_a_second_server_of_an_author_saves_nothing(client, results):

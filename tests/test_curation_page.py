@@ -169,10 +169,14 @@ def test_a_person_looks_around(page, server, folder):
     page.locator("#cells").focus()
     page.keyboard.press("ArrowDown")
     expect(page.locator("#cell-8")).to_have_attribute("aria-selected", "true")
+    page.select_option("#sort", "suspicion")
+    page.locator("#cells").focus()
     page.keyboard.press("/")
-    page.keyboard.type("11")
+    page.keyboard.type("5")  # the cell of this number, before those of which words with a 5 are said
+    expect(page.locator("#cells li").first).to_have_id("cell-5")
+    expect(page.locator("#cell-17")).to_contain_text("begins late (5)")
     page.keyboard.press("Enter")
-    expect(page.locator("#chosen")).to_contain_text("cell 11")
+    expect(page.locator("#chosen")).to_contain_text("cell 5:")
     page.locator("#find").press("Escape")
     page.keyboard.press("2")
     expect(page.locator("[data-channel=fl_ch_1]")).to_be_checked()
@@ -374,6 +378,13 @@ def test_marks_stay_after_reload_and_restart(page, folder):
         page.keyboard.press("Shift+Z")
         saved(page, 3)
         assert state_of(page)["state"][7] == "bad"
+        expect(page.locator("#live")).to_have_text("Saved: restored: bad, cell 7")
+        page.keyboard.press("Shift+Z")  # and what was taken back before
+        saved(page, 4)
+        assert state_of(page)["edits"][-1][1:] == ["undo", "applied"]
+        assert state_of(page)["edits"][: len(shown["edits"])] == shown["edits"]
+        page.keyboard.press("Shift+Z")
+        expect(page.locator("#live")).to_have_text("There is nothing to redo.")
 
 
 def test_tracks_are_split_joined_swapped_divided_deleted_and_all_taken_back(page, server):
@@ -662,6 +673,29 @@ def test_what_the_page_shows_is_what_the_tables_say(page, movies, tmp_path):
 
 
 # --------------------------------------------------------------------------------------------------------- for everyone
+
+
+def test_nothing_lies_over_the_list_and_a_fov_without_cells_says_so(folder, page, tmp_path):
+    """Also with the film strip of a cell that is seen in two frames only, in a low window."""
+    write_dataset(tmp_path / "results", "one", label_movie(3, 64, 4, {1: {2: 0}}))
+    write_dataset(tmp_path / "results", "two", np.zeros((3, 64, 64), np.uint16))
+    with serving(tmp_path / "results") as server:
+        open_at(page, server, dataset="one", fov=0, cell=1)
+        expect(page.locator("#film img")).to_be_visible()
+        page.evaluate("import('/page/state.js').then(({ trouble }) => trouble('a line'))")
+        for height in (900, 500):
+            page.set_viewport_size({"width": 1366, "height": height})
+            boxes = [part.bounding_box() for part in page.locator("#right > *").all()]
+            ends = [(box["y"], box["y"] + box["height"]) for box in boxes if box]
+            assert all(end <= begin + 0.5 for (_, end), (begin, _) in zip(ends, ends[1:], strict=False)), ends
+            film, picture = (page.locator(which).bounding_box() for which in ("#film", "#film img"))
+            assert picture["height"] <= film["height"]
+        choose(page, 3)
+        expect(page.locator("#value")).to_contain_text("cell 3: ")
+        page.keyboard.press("PageDown")
+        expect(page.locator("body")).to_have_attribute("data-fov", "two 0")
+        expect(page.locator("#no-traces")).to_be_visible()
+        expect(page.locator("#value")).to_be_empty()
 
 
 @pytest.mark.parametrize(("width", "dark"), [(1366, False), (1366, True), (400, False)])

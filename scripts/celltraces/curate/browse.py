@@ -25,6 +25,7 @@ from celltraces.curate.views import (
     view,
 )
 from celltraces.edits.records import UNDONE, Edit
+from celltraces.edits.regions import Regions
 from celltraces.edits.replay import Result
 from celltraces.edits.undo import in_force
 from celltraces.errors import UserError
@@ -138,7 +139,7 @@ def cells_now(results: Results, dataset: str, number: int) -> dict[str, Any]:
         "moved": np.stack([regions.frame[moved], regions.label[moved], result.cell[moved]], axis=1).tolist(),
         "excluded": np.stack([result.cell[left_out], regions.frame[left_out]], axis=1).tolist() + refused_frames,
         "excluded_frames": sorted(result.excluded_frames),
-        "edits": [_told(edit, result, results.author.name) for edit in edits],
+        "edits": [_told(edit, result, regions, results.author.name) for edit in edits],
         "decided": _digest_of(results, dataset, edits),
         "pending": pending(results, dataset),
         "author": results.author.name,
@@ -148,16 +149,17 @@ def cells_now(results: Results, dataset: str, number: int) -> dict[str, Any]:
     }
 
 
-def _told(edit: Edit, result: Result, author: str) -> dict[str, Any]:
+def _told(edit: Edit, result: Result, regions: Regions, author: str) -> dict[str, Any]:
     """An edit for the list of decisions."""
-    status, reason, cell = result.outcomes[edit.id]
+    status, reason, _ = result.outcomes[edit.id]
     return {
         "id": edit.id,
         "by": edit.by,
         "mine": edit.by == author,
         "when": edit.when,
         "op": edit.op,
-        "words": decide.words(edit, cell),
+        "of": edit.of,
+        "words": decide.words(edit, result, regions),
         "note": edit.note,
         "frames": decide.frames_of(edit),
         "status": status,
@@ -259,8 +261,11 @@ def save(results: Results, request: Mapping[str, Any], make: Callable[..., Edit]
         edit = make(request, author, shown.base.regions, before, image_of(results, shown))
         result = decided(results, shown, edit)
         author.save(edit)
-    cell = result.outcomes[edit.of if edit.of in result.outcomes else edit.id].cell
-    return {**cells_now(results, dataset, number), "said": decide.words(edit, cell), "id": edit.id, "cell": cell}
+    about, times = decide.subject(edit, author.of_fov(dataset, number))
+    done = "" if not times else "taken back: " if times % 2 else "restored: "
+    said = done + decide.words(about, result, shown.base.regions)
+    cell = result.outcomes[about.id].cell
+    return {**cells_now(results, dataset, number), "said": said, "id": edit.id, "cell": cell}
 
 
 # ---------------------------------------------------------------------------------------------------------- pictures

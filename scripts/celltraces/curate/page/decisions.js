@@ -146,9 +146,11 @@ export function undo(id) {
   return decide("undo", { of: last });
 }
 
-/** Take back the last undo. */
+/** Take back the last undo of a decision; undos of undos are what redo itself made. */
 export function redo() {
-  const last = state.fov?.edits.filter(({ mine, undone, op }) => mine && !undone && op === "undo").at(-1);
+  const edits = state.fov?.edits ?? [];
+  const undos = new Set(edits.filter(({ op }) => op === "undo").map(({ id }) => id));
+  const last = edits.filter(({ mine, undone, id, of }) => mine && !undone && undos.has(id) && !undos.has(of)).at(-1);
   if (!last) {
     say("There is nothing to redo.");
     return Promise.resolve(false);
