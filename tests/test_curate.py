@@ -449,7 +449,8 @@ def test_a_fov_without_phase_contrast_has_images_only(results):
     assert [channel["name"] for channel in found["channels"]] == ["fl_ch_1"]
     assert (found["labels"], found["cells"]["n"], found["columns"]) == (False, [], [])
     assert client.get("/api/boxes", params={"dataset": "one", "fov": 0}).content == b""
-    assert "no cell 1" in save(client, "bad", 409, cell=1, frame=0)
+    assert found["problems"] == []
+    assert "it has no phase contrast" in save(client, "bad", 409, cell=1, frame=0)
 
 
 # ------------------------------------------------------------------------------------------- while a run is at work
@@ -494,12 +495,40 @@ def test_a_damaged_chunk_is_one_line_that_names_the_frame(client, results):
 @pytest.mark.parametrize(
     "name", ["cells.zarr/metadata/zarr.json", "cells.zarr/metadata/areas/c.0.0", "one_fov_000_traces.csv"]
 )
-def test_damaged_tables_are_one_line(client, results, name):
+def test_damaged_tables_are_one_line_and_the_rest_is_shown(client, results, name):
     (results.fov("one", 0).folder / name).write_bytes(b"\xff\x00 no such thing")
-    answer = client.get("/api/fov", params={"dataset": "one", "fov": 0})
-    assert answer.status_code == 404
-    assert "\n" not in answer.text
-    assert "run again" in answer.text
+    found = fov_of(client)
+    (problem,) = found["problems"]
+    assert "\n" not in problem
+    assert "run again" in problem
+    assert len(found["channels"]) == 2
+    assert (found["cells"]["n"] == []) == name.startswith("cells")
+    assert client.get("/api/frame", params={"dataset": "one", "fov": 0, "frame": 0, "channel": "pc_ch_0"}).is_success
+    if name.startswith("cells"):
+        assert "run again" in save(client, "bad", 409, cell=5, frame=0)
+
+
+@pytest.mark.parametrize("left", ["nothing", "an empty folder", "copied only"])
+def test_while_there_are_no_cells_images_are_shown_and_nobody_says_that_edits_are_lost(client, results, left):
+    """As a run leaves it before it crops anew; and results that never had cells."""
+    save(client, "bad", cell=5, frame=0)
+    taken_back = save(client, "undo", of=save(client, "bad", cell=4, frame=0)["id"])["edits"]
+    store, away = results.fov("one", 0).cells, results.folder / "away"
+    store.rename(away)
+    if left == "an empty folder":
+        store.mkdir()
+    if left == "copied only":
+        (results.folder / "one/processing_config.yaml").write_text("params: {copy_only: true}\n")
+    found = fov_of(client)
+    assert (len(found["channels"]), found["cells"]["n"]) == (2, [])
+    assert [edit["status"] for edit in found["edits"]] == ["", "undone", ""]
+    words = "copy_only" if left == "copied only" else "The cells of FOV 0 are not there at present"
+    assert words in save(client, "exclude", 409, frames=[0, 0])
+    assert [words in problem for problem in found["problems"]] == [True] * (left != "copied only")
+    if left == "an empty folder":
+        store.rmdir()
+        away.rename(store)
+        assert fov_of(client)["edits"] == taken_back
 
 
 TRACES = """\

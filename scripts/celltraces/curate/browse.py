@@ -25,7 +25,6 @@ from celltraces.curate.views import (
     view,
 )
 from celltraces.edits.records import UNDONE, Edit
-from celltraces.edits.regions import Regions
 from celltraces.edits.replay import Result
 from celltraces.edits.undo import in_force
 from celltraces.errors import UserError
@@ -92,7 +91,7 @@ def details(results: Results, dataset: str, number: int) -> dict[str, Any]:
     attributes = scan.attributes(fov)
     titles = {str(key): str(value) for key, value in attributes.get("channels", {}).items()}
     channels: list[dict[str, Any]] = []
-    problems = results.author.edits()[1][:3]  # lines that are not used, as one that a crash cut off
+    problems = [*shown.problems, *results.author.edits()[1][:3]]  # and lines not used, as one that a crash cut off
     for name in scan.channels(fov):
         try:
             channels.append(scan.channel_details(fov, name, titles))
@@ -139,7 +138,7 @@ def cells_now(results: Results, dataset: str, number: int) -> dict[str, Any]:
         "moved": np.stack([regions.frame[moved], regions.label[moved], result.cell[moved]], axis=1).tolist(),
         "excluded": np.stack([result.cell[left_out], regions.frame[left_out]], axis=1).tolist() + refused_frames,
         "excluded_frames": sorted(result.excluded_frames),
-        "edits": [_told(edit, result, regions, results.author.name) for edit in edits],
+        "edits": [_told(edit, result, shown, results.author.name) for edit in edits],
         "decided": _digest_of(results, dataset, edits),
         "pending": pending(results, dataset),
         "author": results.author.name,
@@ -149,9 +148,11 @@ def cells_now(results: Results, dataset: str, number: int) -> dict[str, Any]:
     }
 
 
-def _told(edit: Edit, result: Result, regions: Regions, author: str) -> dict[str, Any]:
-    """An edit for the list of decisions."""
+def _told(edit: Edit, result: Result, shown: View, author: str) -> dict[str, Any]:
+    """An edit for the list of decisions. Where there are no cells at present, nobody knows what becomes of it."""
     status, reason, _ = result.outcomes[edit.id]
+    if shown.no_cells and status != UNDONE:
+        status, reason = "", ""
     return {
         "id": edit.id,
         "by": edit.by,
@@ -159,7 +160,7 @@ def _told(edit: Edit, result: Result, regions: Regions, author: str) -> dict[str
         "when": edit.when,
         "op": edit.op,
         "of": edit.of,
-        "words": decide.words(edit, result, regions),
+        "words": decide.words(edit, result, shown.base.regions),
         "note": edit.note,
         "frames": decide.frames_of(edit),
         "status": status,
@@ -256,6 +257,8 @@ def save(results: Results, request: Mapping[str, Any], make: Callable[..., Edit]
     if author.why_not:
         raise decide.Refused(author.why_not)
     shown = view(results, dataset, number)
+    if shown.no_cells:
+        raise decide.Refused(shown.no_cells)
     with author.saving:
         before = decided(results, shown)
         edit = make(request, author, shown.base.regions, before, image_of(results, shown))

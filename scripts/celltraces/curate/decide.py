@@ -222,6 +222,8 @@ def words(edit: Edit, result: Result, regions: Regions) -> str:
     """An edit in a few words, with the present numbers of its cells; those that it had where they are gone."""
     number = result.outcomes[edit.id].cell or (edit.cell.n if edit.cell else None)
     other = _number_now(edit.other, result, regions) if edit.other else None
+    if edit.op == "swap" and number and other:
+        number, other = sorted((number, other))  # after it, each is where the other one was chosen
     frames = ""
     if edit.frames:
         first, last = edit.frames

@@ -169,7 +169,7 @@ function fill() {
       item.append(make("span", `${by}: ${words}`, { title: when }));
       if (remark) item.append(make("q", remark));
       if (undone) item.append(make("em", "taken back"));
-      else if (!status.startsWith("applied")) item.append(make("strong", `${status}: ${reason}`, { class: "badge bad" }));
+      else if (status && !status.startsWith("applied")) item.append(make("strong", `${status}: ${reason}`, { class: "badge bad" }));
       else if (reason) item.append(make("span", reason, { class: "badge" }));
       if (!undone && fov.writable) {
         item.append(make("button", "undo", { type: "button", "data-undo": id, "aria-label": `Undo: ${words}` }));

@@ -15,6 +15,7 @@ import * as traces from "./traces.js";
 
 const LOOK_AGAIN_MS = 3000;
 let opening = 0;
+let missed = null; // the cell that was chosen before a run took the cells away, to make them anew
 
 /** Values by frame: rows [frame, ...] become what `put` adds them to. */
 function byFrame(rows, make, put) {
@@ -54,8 +55,9 @@ async function open({ dataset, fov, cell = null, frame = null, again = false }) 
     state.fov = withCells(found);
     state.boxes = new Int32Array(boxes);
     state.frame = Math.min(frame ?? (same ? state.frame : 0), Math.max(found.frames - 1, 0));
-    const wanted = cell ?? (same ? state.cell : null);
+    const wanted = cell ?? (same ? state.cell ?? missed : null);
     state.cell = wanted !== null && rowOf(wanted) >= 0 ? wanted : null;
+    missed = found.cells.n.length ? null : wanted;
     trouble(found.problems.join("; "));
     element("findings").replaceChildren(
       ...found.findings.slice(0, 40).map((row) => {
