@@ -191,7 +191,12 @@ def test_what_a_foreign_form_could_send_is_refused(shared, kind):
     assert shared.post("/api/edit", content=body, headers={"content-type": kind}).status_code == 415
 
 
-@pytest.mark.parametrize("body", ["", "[", "null", "[]", "3", '"text"', "[" * 30_000, "NaN", '{"op": 1}', "{}"])
+HALF_A_CHARACTER = r'{"dataset": "one", "fov": 0, "op": "bad", "cell": 5, "frame": 0, "note": "\ud800"}'
+
+
+@pytest.mark.parametrize(
+    "body", ["", "[", "null", "[]", "3", '"text"', "[" * 30_000, "NaN", '{"op": 1}', "{}", HALF_A_CHARACTER]
+)
 def test_what_is_no_decision_is_refused(client, results, body):
     answer = client.post("/api/edit", content=body, headers={"content-type": "application/json"})
     assert answer.status_code in (400, 409)
@@ -702,6 +707,9 @@ def test_a_line_that_a_crash_cut_off_is_told_of_and_does_no_harm(client, results
     assert ["line 2: not used" in problem for problem in found["problems"]] == [True]
     assert state_of(save(client, "bad", cell=4, frame=0))[4] == "bad"
     assert state_of(fov_of(client_of(open_results(results.folder, "berta"))))[4] == "bad"
+    with open(results.author.file, "a", encoding="utf-8") as file:
+        file.write("nonsense\n" * 4)
+    assert fov_of(client)["problems"][-1] == "and 2 more lines of edits are not used"
 
 
 def test_old_ways_count_and_edits_over_them(results):

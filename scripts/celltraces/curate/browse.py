@@ -91,7 +91,9 @@ def details(results: Results, dataset: str, number: int) -> dict[str, Any]:
     attributes = scan.attributes(fov)
     titles = {str(key): str(value) for key, value in attributes.get("channels", {}).items()}
     channels: list[dict[str, Any]] = []
-    problems = [*shown.problems, *results.author.edits()[1][:3]]  # and lines not used, as one that a crash cut off
+    unused = results.author.edits()[1]  # lines, as one that a crash cut off
+    more = [f"and {len(unused) - 3} more lines of edits are not used"] * (len(unused) > 3)
+    problems = [*shown.problems, *unused[:3], *more]
     for name in scan.channels(fov):
         try:
             channels.append(scan.channel_details(fov, name, titles))
