@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import signal
 import subprocess
 from contextlib import contextmanager
@@ -579,6 +580,14 @@ def test_a_link_of_the_report_leads_to_its_cell(page, server):
     assert "token" not in page.url
     page.goto(server.address.partition("#")[0] + "#dataset=one&fov=7&cell=999")
     expect(page.locator("#trouble")).to_contain_text("There is no cell 999")
+    for wrong, shown, words in (
+        ("dataset=one&fov=-1&frame=x", "one 0", "a whole number as fov, frame"),
+        ("dataset=nope", f"{HOSTILE.replace('/', '')} 0", "There is no dataset nope"),
+        ("dataset=one&fov=77", f"{HOSTILE.replace('/', '')} 0", "there is no FOV 77 of dataset 'one'"),
+    ):
+        page.evaluate("words => { location.hash = words; }", wrong)
+        expect(page.locator("#trouble")).to_contain_text(words)
+        expect(page.locator("body")).to_have_attribute("data-fov", shown)
 
 
 def test_without_the_token_the_page_says_what_to_do(server):
@@ -677,7 +686,9 @@ def test_what_the_page_shows_is_what_the_tables_say(page, movies, tmp_path):
 
 def test_nothing_lies_over_the_list_and_a_fov_without_cells_says_so(folder, page, tmp_path):
     """Also with the film strip of a cell that is seen in two frames only, in a low window."""
-    write_dataset(tmp_path / "results", "one", label_movie(3, 64, 4, {1: {2: 0}}))
+    write_dataset(tmp_path / "results", "one", label_movie(3, 64, 4, {1: {2: 0}}), fovs=2)
+    for array in (tmp_path / "results/one/fov_001/images.zarr").glob("*_ch_*"):
+        shutil.rmtree(array)
     write_dataset(tmp_path / "results", "two", np.zeros((3, 64, 64), np.uint16))
     with serving(tmp_path / "results") as server:
         open_at(page, server, dataset="one", fov=0, cell=1)
@@ -692,10 +703,16 @@ def test_nothing_lies_over_the_list_and_a_fov_without_cells_says_so(folder, page
             assert picture["height"] <= film["height"]
         choose(page, 3)
         expect(page.locator("#value")).to_contain_text("cell 3: ")
-        page.keyboard.press("PageDown")
+        page.locator("#fovs button").last.click()
         expect(page.locator("body")).to_have_attribute("data-fov", "two 0")
         expect(page.locator("#no-traces")).to_be_visible()
         expect(page.locator("#value")).to_be_empty()
+        page.keyboard.press("PageUp")
+        expect(page.locator("body")).to_have_attribute("data-fov", "one 1")
+        expect(page.locator("#trouble")).to_contain_text("images of FOV 1 are not there at present")
+        page.keyboard.press("End")
+        page.keyboard.press("ArrowLeft")
+        expect(page.locator("#time")).to_have_text("no frames")
 
 
 @pytest.mark.parametrize(("width", "dark"), [(1366, False), (1366, True), (400, False)])

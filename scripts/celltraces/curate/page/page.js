@@ -220,7 +220,19 @@ function keepPlace() {
 function asked() {
   const words = told();
   const number = (name) => (/^\d{1,9}$/.test(words.get(name) ?? "") ? Number(words.get(name)) : null);
-  return { dataset: words.get("dataset"), fov: number("fov"), cell: number("cell"), frame: number("frame") };
+  const wrong = ["fov", "cell", "frame"].filter((name) => words.has(name) && number(name) === null);
+  return { dataset: words.get("dataset"), fov: number("fov"), cell: number("cell"), frame: number("frame"), wrong };
+}
+
+/** Open what the address names; where it names no FOV, the first one of its dataset, or of all. */
+async function openAsked() {
+  const { wrong, ...place } = asked();
+  const { datasets } = state.results;
+  const named = place.dataset !== null && place.fov !== null;
+  const dataset = datasets.find(({ name }) => name === place.dataset) ?? datasets[0];
+  await open(named ? place : { dataset: dataset.name, fov: dataset.fovs[0].fov });
+  if (wrong.length) trouble(`The address is to name a whole number as ${wrong.join(", ")}.`);
+  else if (!named && place.dataset !== null && place.dataset !== dataset.name) trouble(`There is no dataset ${place.dataset} in these results.`);
 }
 
 /** Look whether a run or another person changed something. */
@@ -282,13 +294,10 @@ async function start() {
   Object.entries(state.results.colours).forEach(([name, colour]) => document.documentElement.style.setProperty(`--of-${name.replace(" ", "-")}`, colour));
   element("folder").textContent = state.results.folder;
   changed("results");
-  const first = state.results.datasets[0];
-  const place = asked();
-  await open(place.dataset !== null && place.fov !== null ? place : { dataset: first.name, fov: first.fovs[0].fov });
+  await openAsked();
   window.addEventListener("hashchange", () => {
     findToken();
-    const wanted = asked();
-    if (wanted.dataset !== null && wanted.fov !== null) open(wanted);
+    if (told().has("dataset")) openAsked();
   });
   setInterval(lookAgain, LOOK_AGAIN_MS);
   document.body.dataset.ready = "yes"; // for tests
