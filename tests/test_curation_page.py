@@ -419,6 +419,10 @@ def test_tracks_are_split_joined_swapped_divided_deleted_and_all_taken_back(page
     assert {swapped[f"{frame} 10"] for frame in range(4, FRAMES)} == {11}
     assert {swapped[f"{frame} 11"] for frame in range(4, FRAMES)} == {10}
     assert "3 10" not in swapped
+    choose(page, new)
+    page.keyboard.press("d")
+    expect(page.locator("#trouble")).to_contain_text(f"Cell {new} is not there before frame 4. Go to the first frame")
+    expect(page.locator("#asking")).to_be_hidden()
     choose(page, 7)
     drawn(page, 3)  # the last frame of it
     page.keyboard.press("ArrowRight")
@@ -594,6 +598,9 @@ def test_without_the_token_the_page_says_what_to_do(server):
     with new_page() as stranger:
         stranger.goto(server.address.partition("#")[0])
         expect(stranger.locator("#trouble")).to_contain_text("open the address that the terminal shows")
+        stranger.goto(server.at(dataset="one", fov=0))  # typed over the one without it
+        expect(stranger.locator("body")).to_have_attribute("data-fov", "one 0")
+        expect(stranger.locator("#trouble")).to_be_hidden()
 
 
 # ------------------------------------------------------------------------------------------------------- and the tables

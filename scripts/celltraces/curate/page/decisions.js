@@ -118,6 +118,10 @@ export function swap() {
 export function divide() {
   const { frame } = state;
   return withCell((cell) => {
+    if (state.fov.cells.first[rowOf(cell)] >= frame) {
+      trouble(`Cell ${cell} is not there before frame ${frame}. Go to the first frame of its daughters, and press D there.`);
+      return Promise.resolve(false);
+    }
     const daughters = [];
     const another = (daughter) => {
       if (!daughters.includes(daughter)) daughters.push(daughter);

@@ -283,6 +283,10 @@ async function start() {
     clearTimeout(timer);
     timer = setTimeout(keepPlace, 250);
   });
+  window.addEventListener("hashchange", () => {
+    if (told().has("token")) location.reload(); // of a server that was started anew
+    else if (state.results && told().has("dataset")) openAsked();
+  });
   try {
     state.results = await askJson("results");
   } catch (error) {
@@ -295,10 +299,6 @@ async function start() {
   element("folder").textContent = state.results.folder;
   changed("results");
   await openAsked();
-  window.addEventListener("hashchange", () => {
-    findToken();
-    if (told().has("dataset")) openAsked();
-  });
   setInterval(lookAgain, LOOK_AGAIN_MS);
   document.body.dataset.ready = "yes"; // for tests
 }
