@@ -188,6 +188,13 @@ def test_a_person_looks_around(page, server, folder):
     page.keyboard.press("Space")  # and on from the beginning
     page.wait_for_function("() => [5, 6, 7].includes(Number(document.getElementById('image').dataset.frame))")
     page.keyboard.press("Space")
+    for clicked in ("#follow", "#follow", "[data-channel=fl_ch_1]"):  # keys stay the page's after a click
+        page.locator(clicked).click()
+    page.keyboard.press("Space")
+    expect(page.locator("#play")).to_have_attribute("aria-label", "Stop")
+    page.keyboard.press("Space")
+    expect(page.locator("#play")).to_have_attribute("aria-label", "Play")
+    expect(page.locator("[data-channel=fl_ch_1]")).not_to_be_checked()
     box = page.locator("#fovs").bounding_box()
     page.mouse.click(box["x"] + 5, box["y"] + 1)  # beside all buttons: nothing happens
     expect(page.locator("#trouble")).to_be_hidden()
@@ -760,6 +767,8 @@ def test_everything_is_done_and_told_by_keyboard(page, server):
     page.keyboard.press("/")
     page.keyboard.type("6")
     page.keyboard.press("Enter")
+    expect(page.locator("#cells")).to_be_focused()
+    page.keyboard.press("/")
     page.keyboard.press("Escape")
     page.keyboard.press("j")
     for _ in range(11):

@@ -170,7 +170,10 @@ export function connect({ choose, goTo }) {
   ["sort", "only"].forEach((id) => element(id).addEventListener("change", fill));
   element("find").addEventListener("input", fill);
   element("find").addEventListener("keydown", (event) => {
-    if (event.key === "Enter" && order.length) choose(state.fov.cells.n[order[0]]);
+    if (event.key === "Enter" && order.length) {
+      choose(state.fov.cells.n[order[0]]);
+      list.focus();
+    }
     if (event.key === "Escape") {
       element("find").value = "";
       fill();
