@@ -99,4 +99,4 @@ if __name__ == "__main__":
     except UserError as error:
         sys.exit(str(error))
     except KeyboardInterrupt:
-        pass
+        print("\rEnded; decisions that the page called saved are in the folder of results.")

@@ -192,7 +192,12 @@ def test_what_a_foreign_form_could_send_is_refused(shared, kind):
     assert shared.post("/api/edit", content=body, headers={"content-type": kind}).status_code == 415
 
 
-@pytest.mark.parametrize("body", ["", "[", "null", "[]", "3", '"text"', "[" * 30_000, "NaN", '{"op": 1}', "{}"])
+HALF_A_CHARACTER = r'{"dataset": "one", "fov": 0, "op": "bad", "cell": 5, "frame": 0, "note": "\ud800"}'
+
+
+@pytest.mark.parametrize(
+    "body", ["", "[", "null", "[]", "3", '"text"', "[" * 30_000, "NaN", '{"op": 1}', "{}", HALF_A_CHARACTER]
+)
 def test_what_is_no_decision_is_refused(client, results, body):
     answer = client.post("/api/edit", content=body, headers={"content-type": "application/json"})
     assert answer.status_code in (400, 409)
@@ -480,7 +485,8 @@ def test_a_fov_without_phase_contrast_has_images_only(results):
     assert [channel["name"] for channel in found["channels"]] == ["fl_ch_1"]
     assert (found["labels"], found["cells"]["n"], found["columns"]) == (False, [], [])
     assert client.get("/api/boxes", params={"dataset": "one", "fov": 0}).content == b""
-    assert "no cell 1" in save(client, "bad", 409, cell=1, frame=0)
+    assert found["problems"] == []
+    assert "it has no phase contrast" in save(client, "bad", 409, cell=1, frame=0)
 
 
 # ------------------------------------------------------------------------------------------- while a run is at work
@@ -525,12 +531,40 @@ def test_a_damaged_chunk_is_one_line_that_names_the_frame(client, results):
 @pytest.mark.parametrize(
     "name", ["cells.zarr/metadata/zarr.json", "cells.zarr/metadata/areas/c.0.0", "one_fov_000_traces.csv"]
 )
-def test_damaged_tables_are_one_line(client, results, name):
+def test_damaged_tables_are_one_line_and_the_rest_is_shown(client, results, name):
     (results.fov("one", 0).folder / name).write_bytes(b"\xff\x00 no such thing")
-    answer = client.get("/api/fov", params={"dataset": "one", "fov": 0})
-    assert answer.status_code == 404
-    assert "\n" not in answer.text
-    assert "run again" in answer.text
+    found = fov_of(client)
+    (problem,) = found["problems"]
+    assert "\n" not in problem
+    assert "run again" in problem
+    assert len(found["channels"]) == 2
+    assert (found["cells"]["n"] == []) == name.startswith("cells")
+    assert client.get("/api/frame", params={"dataset": "one", "fov": 0, "frame": 0, "channel": "pc_ch_0"}).is_success
+    if name.startswith("cells"):
+        assert "run again" in save(client, "bad", 409, cell=5, frame=0)
+
+
+@pytest.mark.parametrize("left", ["nothing", "an empty folder", "copied only"])
+def test_while_there_are_no_cells_images_are_shown_and_nobody_says_that_edits_are_lost(client, results, left):
+    """As a run leaves it before it crops anew; and results that never had cells."""
+    save(client, "bad", cell=5, frame=0)
+    taken_back = save(client, "undo", of=save(client, "bad", cell=4, frame=0)["id"])["edits"]
+    store, away = results.fov("one", 0).cells, results.folder / "away"
+    store.rename(away)
+    if left == "an empty folder":
+        store.mkdir()
+    if left == "copied only":
+        (results.folder / "one/processing_config.yaml").write_text("params: {copy_only: true}\n")
+    found = fov_of(client)
+    assert (len(found["channels"]), found["cells"]["n"]) == (2, [])
+    assert [edit["status"] for edit in found["edits"]] == ["", "undone", ""]
+    words = "copy_only" if left == "copied only" else "The cells of FOV 0 are not there at present"
+    assert words in save(client, "exclude", 409, frames=[0, 0])
+    assert [words in problem for problem in found["problems"]] == [True] * (left != "copied only")
+    if left == "an empty folder":
+        store.rmdir()
+        away.rename(store)
+        assert fov_of(client)["edits"] == taken_back
 
 
 TRACES = """\
@@ -666,6 +700,30 @@ def test_undo_is_not_done_twice(client):
     assert state_of(save(client, "undo", of=undone["id"]))[5] == "bad"  # redo
 
 
+def test_what_is_said_names_the_decision_that_is_taken_back_and_both_cells_that_are_swapped(client):
+    swap = save(client, "swap", cell=5, other=4, frame=1)
+    assert swap["said"] in ("swapped cells 4 and 5 from frame 1 on", "swapped cells 5 and 4 from frame 1 on")
+    said = swap["said"]
+    undo = save(client, "undo", of=swap["id"])
+    assert undo["said"].startswith("taken back: swapped cells ")
+    redo = save(client, "undo", of=undo["id"])
+    assert redo["said"] == f"restored: {said}"
+    assert save(client, "undo", of=redo["id"])["said"].startswith("taken back: swapped cells ")
+    assert [edit["of"] for edit in fov_of(client)["edits"]][:2] == [None, swap["id"]]
+
+
+def test_undos_in_a_circle_in_a_file_do_not_stop_the_server(client, results):
+    first = save(client, "bad", cell=5, frame=0)["id"]
+    lines = [json.loads(line) for line in results.author.file.read_text().splitlines()]
+    ids = ["01KB5SGXKVC6ZV9A1J4QY0H3T1", "01KB5SGXKVC6ZV9A1J4QY0H3T2"]
+    base = {key: lines[0][key] for key in ("v", "by", "when", "dataset", "fov")}
+    circle = [{**base, "id": one, "op": "undo", "of": other} for one, other in (ids, ids[::-1])]
+    with open(results.author.file, "a") as file:
+        file.writelines(json.dumps(line) + "\n" for line in circle)
+    assert save(client, "undo", of=ids[0])["said"].startswith(("taken back: undo", "restored: undo"))
+    assert state_of(save(client, "undo", of=first))[5] == "kept"
+
+
 def test_frames_are_left_out(client):
     answer = save(client, "exclude", cell=5, frame=3, frames=[3, 3])
     assert answer["excluded"] == [[5, 3]]
@@ -680,6 +738,9 @@ def test_a_line_that_a_crash_cut_off_is_told_of_and_does_no_harm(client, results
     assert ["line 2: not used" in problem for problem in found["problems"]] == [True]
     assert state_of(save(client, "bad", cell=4, frame=0))[4] == "bad"
     assert state_of(fov_of(client_of(open_results(results.folder, "berta"))))[4] == "bad"
+    with open(results.author.file, "a", encoding="utf-8") as file:
+        file.write("nonsense\n" * 4)
+    assert fov_of(client)["problems"][-1] == "and 2 more lines of edits are not used"
 
 
 def test_old_ways_count_and_edits_over_them(results):
@@ -752,6 +813,22 @@ def test_decisions_of_others_are_shown_at_once(client, results):
     assert state_of(found)[5] == "bad"
     assert [(edit["by"], edit["mine"]) for edit in found["edits"]] == [("berta", False)]
     assert state_of(save(client, "good", cell=5, frame=0))[5] == "kept"  # the last one counts
+
+
+def test_what_another_person_saves_meanwhile_is_not_overlooked(results, monkeypatch):
+    """While anna's decision is on its way to the disk, berta's gets there."""
+    anna, berta = results, open_results(results.folder, "berta")
+    append = records.append
+
+    def both(path, edit):
+        append(path, edit)
+        if edit.by == "anna":
+            browse.save(berta, {"dataset": "one", "fov": 0, "op": "bad", "cell": 4, "frame": 0})
+
+    monkeypatch.setattr(records, "append", both)
+    browse.save(anna, {"dataset": "one", "fov": 0, "op": "bad", "cell": 5, "frame": 0})
+    now = state_of(browse.cells_now(anna, "one", 0))
+    assert (now[4], now[5]) == ("bad", "bad")
 
 
 def test_a_second_server_of_an_author_saves_nothing(client, results):

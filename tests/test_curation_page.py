@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import signal
 import subprocess
 from base64 import b64decode
@@ -170,10 +171,14 @@ def test_a_person_looks_around(page, server, folder):
     page.locator("#cells").focus()
     page.keyboard.press("ArrowDown")
     expect(page.locator("#cell-8")).to_have_attribute("aria-selected", "true")
+    page.select_option("#sort", "suspicion")
+    page.locator("#cells").focus()
     page.keyboard.press("/")
-    page.keyboard.type("11")
+    page.keyboard.type("5")  # the cell of this number, before those of which words with a 5 are said
+    expect(page.locator("#cells li").first).to_have_id("cell-5")
+    expect(page.locator("#cell-17")).to_contain_text("begins late (5)")
     page.keyboard.press("Enter")
-    expect(page.locator("#chosen")).to_contain_text("cell 11")
+    expect(page.locator("#chosen")).to_contain_text("cell 5:")
     page.locator("#find").press("Escape")
     page.keyboard.press("2")
     expect(page.locator("[data-channel=fl_ch_1]")).to_be_checked()
@@ -184,6 +189,13 @@ def test_a_person_looks_around(page, server, folder):
     page.keyboard.press("Space")  # and on from the beginning
     page.wait_for_function("() => [5, 6, 7].includes(Number(document.getElementById('image').dataset.frame))")
     page.keyboard.press("Space")
+    for clicked in ("#follow", "#follow", "[data-channel=fl_ch_1]"):  # keys stay the page's after a click
+        page.locator(clicked).click()
+    page.keyboard.press("Space")
+    expect(page.locator("#play")).to_have_attribute("aria-label", "Stop")
+    page.keyboard.press("Space")
+    expect(page.locator("#play")).to_have_attribute("aria-label", "Play")
+    expect(page.locator("[data-channel=fl_ch_1]")).not_to_be_checked()
     box = page.locator("#fovs").bounding_box()
     page.mouse.click(box["x"] + 5, box["y"] + 1)  # beside all buttons: nothing happens
     expect(page.locator("#trouble")).to_be_hidden()
@@ -389,6 +401,13 @@ def test_marks_stay_after_reload_and_restart(page, folder):
         page.keyboard.press("Shift+Z")
         saved(page, 3)
         assert state_of(page)["state"][7] == "bad"
+        expect(page.locator("#live")).to_have_text("Saved: restored: bad, cell 7")
+        page.keyboard.press("Shift+Z")  # and what was taken back before
+        saved(page, 4)
+        assert state_of(page)["edits"][-1][1:] == ["undo", "applied"]
+        assert state_of(page)["edits"][: len(shown["edits"])] == shown["edits"]
+        page.keyboard.press("Shift+Z")
+        expect(page.locator("#live")).to_have_text("There is nothing to redo.")
 
 
 def test_tracks_are_split_joined_swapped_divided_deleted_and_all_taken_back(page, server):
@@ -422,6 +441,10 @@ def test_tracks_are_split_joined_swapped_divided_deleted_and_all_taken_back(page
     assert {swapped[f"{frame} 10"] for frame in range(4, FRAMES)} == {11}
     assert {swapped[f"{frame} 11"] for frame in range(4, FRAMES)} == {10}
     assert "3 10" not in swapped
+    choose(page, new)
+    page.keyboard.press("d")
+    expect(page.locator("#trouble")).to_contain_text(f"Cell {new} is not there before frame 4. Go to the first frame")
+    expect(page.locator("#asking")).to_be_hidden()
     choose(page, 7)
     drawn(page, 3)  # the last frame of it
     page.keyboard.press("ArrowRight")
@@ -583,12 +606,23 @@ def test_a_link_of_the_report_leads_to_its_cell(page, server):
     assert "token" not in page.url
     page.goto(server.address.partition("#")[0] + "#dataset=one&fov=7&cell=999")
     expect(page.locator("#trouble")).to_contain_text("There is no cell 999")
+    for wrong, shown, words in (
+        ("dataset=one&fov=-1&frame=x", "one 0", "a whole number as fov, frame"),
+        ("dataset=nope", f"{HOSTILE.replace('/', '')} 0", "There is no dataset nope"),
+        ("dataset=one&fov=77", f"{HOSTILE.replace('/', '')} 0", "there is no FOV 77 of dataset 'one'"),
+    ):
+        page.evaluate("words => { location.hash = words; }", wrong)
+        expect(page.locator("#trouble")).to_contain_text(words)
+        expect(page.locator("body")).to_have_attribute("data-fov", shown)
 
 
 def test_without_the_token_the_page_says_what_to_do(server):
     with new_page() as stranger:
         stranger.goto(server.address.partition("#")[0])
         expect(stranger.locator("#trouble")).to_contain_text("open the address that the terminal shows")
+        stranger.goto(server.at(dataset="one", fov=0))  # typed over the one without it
+        expect(stranger.locator("body")).to_have_attribute("data-fov", "one 0")
+        expect(stranger.locator("#trouble")).to_be_hidden()
 
 
 # ------------------------------------------------------------------------------------------------------- and the tables
@@ -679,6 +713,37 @@ def test_what_the_page_shows_is_what_the_tables_say(page, movies, tmp_path):
 # --------------------------------------------------------------------------------------------------------- for everyone
 
 
+def test_nothing_lies_over_the_list_and_a_fov_without_cells_says_so(folder, page, tmp_path):
+    """Also with the film strip of a cell that is seen in two frames only, in a low window."""
+    write_dataset(tmp_path / "results", "one", label_movie(3, 64, 4, {1: {2: 0}}), fovs=2)
+    for array in (tmp_path / "results/one/fov_001/images.zarr").glob("*_ch_*"):
+        shutil.rmtree(array)
+    write_dataset(tmp_path / "results", "two", np.zeros((3, 64, 64), np.uint16))
+    with serving(tmp_path / "results") as server:
+        open_at(page, server, dataset="one", fov=0, cell=1)
+        expect(page.locator("#film img")).to_be_visible()
+        page.evaluate("import('/page/state.js').then(({ trouble }) => trouble('a line'))")
+        for height in (900, 500):
+            page.set_viewport_size({"width": 1366, "height": height})
+            boxes = [part.bounding_box() for part in page.locator("#right > *").all()]
+            ends = [(box["y"], box["y"] + box["height"]) for box in boxes if box]
+            assert all(end <= begin + 0.5 for (_, end), (begin, _) in zip(ends, ends[1:], strict=False)), ends
+            film, picture = (page.locator(which).bounding_box() for which in ("#film", "#film img"))
+            assert picture["height"] <= film["height"]
+        choose(page, 3)
+        expect(page.locator("#value")).to_contain_text("cell 3: ")
+        page.locator("#fovs button").last.click()
+        expect(page.locator("body")).to_have_attribute("data-fov", "two 0")
+        expect(page.locator("#no-traces")).to_be_visible()
+        expect(page.locator("#value")).to_be_empty()
+        page.keyboard.press("PageUp")
+        expect(page.locator("body")).to_have_attribute("data-fov", "one 1")
+        expect(page.locator("#trouble")).to_contain_text("images of FOV 1 are not there at present")
+        page.keyboard.press("End")
+        page.keyboard.press("ArrowLeft")
+        expect(page.locator("#time")).to_have_text("no frames")
+
+
 @pytest.mark.parametrize(("width", "dark"), [(1366, False), (1366, True), (400, False)])
 def test_axe_finds_nothing(server, width, dark):
     with new_page(width=width, dark=dark) as page:
@@ -717,6 +782,8 @@ def test_everything_is_done_and_told_by_keyboard(page, server):
     page.keyboard.press("/")
     page.keyboard.type("6")
     page.keyboard.press("Enter")
+    expect(page.locator("#cells")).to_be_focused()
+    page.keyboard.press("/")
     page.keyboard.press("Escape")
     page.keyboard.press("j")
     for _ in range(11):

@@ -91,7 +91,9 @@ def details(results: Results, dataset: str, number: int) -> dict[str, Any]:
     attributes = scan.attributes(fov)
     titles = {str(key): str(value) for key, value in attributes.get("channels", {}).items()}
     channels: list[dict[str, Any]] = []
-    problems = results.author.edits()[1][:3]  # lines that are not used, as one that a crash cut off
+    unused = results.author.edits()[1]  # lines, as one that a crash cut off
+    more = [f"and {len(unused) - 3} more lines of edits are not used"] * (len(unused) > 3)
+    problems = [*shown.problems, *unused[:3], *more]
     for name in scan.channels(fov):
         try:
             channels.append(scan.channel_details(fov, name, titles))
@@ -138,7 +140,7 @@ def cells_now(results: Results, dataset: str, number: int) -> dict[str, Any]:
         "moved": np.stack([regions.frame[moved], regions.label[moved], result.cell[moved]], axis=1).tolist(),
         "excluded": np.stack([result.cell[left_out], regions.frame[left_out]], axis=1).tolist() + refused_frames,
         "excluded_frames": sorted(result.excluded_frames),
-        "edits": [_told(edit, result, results.author.name) for edit in edits],
+        "edits": [_told(edit, result, shown, results.author.name) for edit in edits],
         "decided": _digest_of(results, dataset, edits),
         "pending": pending(results, dataset),
         "author": results.author.name,
@@ -148,16 +150,19 @@ def cells_now(results: Results, dataset: str, number: int) -> dict[str, Any]:
     }
 
 
-def _told(edit: Edit, result: Result, author: str) -> dict[str, Any]:
-    """An edit for the list of decisions."""
-    status, reason, cell = result.outcomes[edit.id]
+def _told(edit: Edit, result: Result, shown: View, author: str) -> dict[str, Any]:
+    """An edit for the list of decisions. Where there are no cells at present, nobody knows what becomes of it."""
+    status, reason, _ = result.outcomes[edit.id]
+    if shown.no_cells and status != UNDONE:
+        status, reason = "", ""
     return {
         "id": edit.id,
         "by": edit.by,
         "mine": edit.by == author,
         "when": edit.when,
         "op": edit.op,
-        "words": decide.words(edit, cell),
+        "of": edit.of,
+        "words": decide.words(edit, result, shown.base.regions),
         "note": edit.note,
         "frames": decide.frames_of(edit),
         "status": status,
@@ -256,13 +261,18 @@ def save(results: Results, request: Mapping[str, Any], make: Callable[..., Edit]
     if author.why_not:
         raise decide.Refused(author.why_not)
     shown = view(results, dataset, number)
+    if shown.no_cells:
+        raise decide.Refused(shown.no_cells)
     with author.saving:
         before = decided(results, shown)
         edit = make(request, author, shown.base.regions, before, image_of(results, shown))
         result = decided(results, shown, edit)
         author.save(edit)
-    cell = result.outcomes[edit.of if edit.of in result.outcomes else edit.id].cell
-    return {**cells_now(results, dataset, number), "said": decide.words(edit, cell), "id": edit.id, "cell": cell}
+    about, times = decide.subject(edit, author.of_fov(dataset, number))
+    done = "" if not times else "taken back: " if times % 2 else "restored: "
+    said = done + decide.words(about, result, shown.base.regions)
+    cell = result.outcomes[about.id].cell
+    return {**cells_now(results, dataset, number), "said": said, "id": edit.id, "cell": cell}
 
 
 # ---------------------------------------------------------------------------------------------------------- pictures

@@ -40,7 +40,7 @@ class Author:
         self.folder, self.name = folder, name
         self.file = records.author_file(folder, name)
         self.saving = threading.Lock()
-        self._known: tuple[tuple[str, ...], list[Edit], list[str]] | None = None
+        self._known: tuple[dict[str, str], list[Edit], list[str]] | None = None
         self._lock: IO[str] | None = None
         self.why_not = self._claim()
 
@@ -73,12 +73,12 @@ class Author:
             self._known = now, *records.read_edits(self.folder)
         return self._known[1:]
 
-    def _stamps(self) -> tuple[str, ...]:
+    def _stamps(self) -> dict[str, str]:
         try:
             files = sorted(self.folder.glob(f"*{records.SUFFIX}"))
         except OSError:
             files = []
-        return tuple(f"{file.name}:{stamp(file)}" for file in files)
+        return {file.name: stamp(file) for file in files}
 
     def of_fov(self, dataset: str, fov: int) -> list[Edit]:
         """The edits of a FOV by all authors."""
@@ -91,9 +91,13 @@ class Author:
 
     def save(self, edit: Edit) -> None:
         """Append an edit to the author's file; it is on the disk when this returns."""
-        edits, notes = self.edits()
+        self.edits()
+        assert self._known is not None
+        stamps, edits, notes = self._known
         records.append(self.file, edit)
-        self._known = self._stamps(), sorted([*edits, edit], key=lambda other: other.order), notes
+        # Of the own file alone: what others appended meanwhile is still to be read.
+        stamps = {**stamps, self.file.name: stamp(self.file)}
+        self._known = stamps, sorted([*edits, edit], key=lambda other: other.order), notes
 
 
 def labels_at(image: Image) -> LabelAt:
@@ -172,7 +176,13 @@ def _anchor(regions: Regions, now: Result, image: Image, cell: int, wanted: int,
             return make_anchor(regions, row, image(int(regions.frame[row])))
         except ValueError:
             continue  # it lies under another cell there
-    where = "" if first == 0 and last >= regions.n_frames else f" from frame {first} on" if first else f" before {last}"
+    where = (
+        ""
+        if first == 0 and last >= regions.n_frames
+        else f" from frame {first} on"
+        if first
+        else f" before frame {last}"
+    )
     raise Refused(f"cell {cell} is in no frame{where}")
 
 
@@ -200,7 +210,7 @@ _WORDS = {
     "seen": "seen, cell {cell}",
     "split": "split off cell {cell} from frame {frame} on",
     "join": "joined into cell {cell}",
-    "swap": "swapped cell {cell} with another from frame {frame} on",
+    "swap": "swapped cells {cell} and {other} from frame {frame} on",
     "delete": "deleted cell {cell}{frames}",
     "exclude": "left out{cells}{frames}",
     "divide": "cell {cell} divides in frame {frame}",
@@ -208,16 +218,34 @@ _WORDS = {
 }
 
 
-def words(edit: Edit, cell: int | None) -> str:
-    """An edit in a few words. cell: the present number of its cell; None: the number that it had."""
-    number = cell or (edit.cell.n if edit.cell else None)
+def words(edit: Edit, result: Result, regions: Regions) -> str:
+    """An edit in a few words, with the present numbers of its cells; those that it had where they are gone."""
+    number = result.outcomes[edit.id].cell or (edit.cell.n if edit.cell else None)
+    other = _number_now(edit.other, result, regions) if edit.other else None
+    if edit.op == "swap" and number and other:
+        number, other = sorted((number, other))  # after it, each is where the other one was chosen
     frames = ""
     if edit.frames:
         first, last = edit.frames
         frames = f", frame {first}" if first == last else f", frames {first} to {last}"
     frame = edit.frame if edit.frame is not None else edit.cell.frame if edit.cell else None
     cells = f" cell {number}" if edit.cell else " all cells"
-    return _WORDS[edit.op].format(cell=number, frame=frame, frames=frames, cells=cells)
+    return _WORDS[edit.op].format(cell=number, other=other, frame=frame, frames=frames, cells=cells)
+
+
+def _number_now(anchor: Anchor, result: Result, regions: Regions) -> int:
+    """The cell that holds a region now; the number that it had where the labels of its frame are others by now."""
+    same = anchor.frame < regions.n_frames and anchor.labels == regions.fingerprint(anchor.frame)
+    row = regions.row(anchor.frame, anchor.n) if same else None
+    return anchor.n if row is None else int(result.cell[row]) or anchor.n
+
+
+def subject(edit: Edit, edits: Sequence[Edit]) -> tuple[Edit, int]:
+    """The decision that an edit is about, and how many undos lie between: 0 for itself, 1 for an undo, 2 for a redo."""
+    by_id, times = {other.id: other for other in edits}, 0
+    while edit.op == "undo" and edit.of in by_id:
+        edit, times = by_id.pop(edit.of), times + 1  # each once: lines written by hand may go round in a circle
+    return edit, times
 
 
 def frames_of(edit: Edit) -> list[int]:

@@ -64,6 +64,11 @@ class Fov:
         packed = self.folder / "cells.zarr.zip"
         return packed if packed.exists() else self.folder / "cells.zarr"
 
+    @property
+    def has_cells(self) -> bool:
+        """Whether the crops are there. An empty folder is what a run leaves where it is going to make them."""
+        return self.cells.is_file() or (self.cells / "metadata" / ARRAY_FILE).is_file()
+
 
 def scan(results: Path) -> dict[str, dict[int, Fov]]:
     """The FOVs of each dataset in a folder of results. Raises UserError where there are none."""

@@ -30,7 +30,11 @@ KEPT_VIEWS = 3  # FOVs whose cells and traces are kept in memory
 
 @dataclass(frozen=True)
 class View:
-    """What is kept of a FOV while the page shows it; `version` changes when a run makes something of it anew."""
+    """What is kept of a FOV while the page shows it; `version` changes when a run makes something of it anew.
+
+    no_cells: why there are none to show and to decide on; "" where there are. problems: lines about what is damaged, or
+    is not there at present.
+    """
 
     fov: Fov
     version: str
@@ -42,6 +46,8 @@ class View:
     limits: tuple[int, int]  # min_frames, border_margin
     too_large: list[int]  # frames in which the checks found a cell far above the usual size
     fits: dict[int, str]  # by cell in the tables: what is wrong with a fit
+    no_cells: str = ""
+    problems: tuple[str, ...] = ()
     arranged: dict[str, Arranged] = field(default_factory=dict)  # the last one, by the digest of who owns what
     replayed: dict[tuple[str, ...], Result] = field(default_factory=dict)  # the last one, by the ids of the edits
 
@@ -107,10 +113,22 @@ def _view(results: Results, fov: Fov, version: str) -> View:
     pc = scan.phase_contrast(fov)
     params = scan.record(results.folder, fov.dataset).get("params", {})
     limits = int(params.get("min_frames") or 0), int(params.get("border_margin") or 0)
-    traces = cell_lists.read_traces([fov.traces, fov.file(paths.TAKEN_IN)])
-    if pc is None or not fov.cells.exists():
-        return View(fov, version, pc, cell_lists.nothing(0), None, traces, [], limits, [], {})
-    base = cell_lists.read_base(fov.cells, fov.file("base_regions.zarr.zip"))
+    problems: tuple[str, ...] = ()
+    try:
+        traces = cell_lists.read_traces([fov.traces, fov.file(paths.TAKEN_IN)])
+    except UserError as error:
+        traces, problems = cell_lists.read_traces([]), (str(error),)
+    no_cells, base = _why_no_cells(fov, pc, copy_only=bool(params.get("copy_only"))), None
+    try:
+        if not no_cells:
+            base = cell_lists.read_base(fov.cells, fov.file("base_regions.zarr.zip"))
+        elif pc is not None and not params.get("copy_only"):
+            problems += (no_cells,)
+    except UserError as error:
+        no_cells, problems = str(error), (*problems, str(error))
+    if base is None:
+        nothing = cell_lists.nothing(0)
+        return View(fov, version, pc, nothing, None, traces, [], limits, [], {}, no_cells, problems)
     of_correction, decisions = fov.file(paths.LINEAGE_CORRECTED), fov.file(paths.DECISIONS)
     table = of_correction if of_correction.is_file() else fov.file(paths.LINEAGE)
     origins = lineage.read_table(table) if table.is_file() else None
@@ -118,7 +136,17 @@ def _view(results: Results, fov: Fov, version: str) -> View:
     rows = scan.findings(results.folder, fov.dataset).get(fov.number, [])
     too_large = [int(row["frame"]) for row in rows if row["check"] == "cell_size" and row["frame"]]
     fits = scan.doubtful_fits(results.folder, fov.dataset).get(fov.number, {})
-    return View(fov, version, pc, base, origins, traces, old_ways, limits, too_large, fits)
+    return View(fov, version, pc, base, origins, traces, old_ways, limits, too_large, fits, "", problems)
+
+
+def _why_no_cells(fov: Fov, pc: int | None, *, copy_only: bool) -> str:
+    """Why a FOV has no cells, in a line; "" where it has some. pc: phase-contrast channel."""
+    if pc is None or copy_only:
+        why = "the frames were only copied (copy_only)" if copy_only else "it has no phase contrast"
+        return f"FOV {fov.number} of {fov.dataset} has no cells: {why}."
+    if not fov.has_cells:
+        return f"The cells of FOV {fov.number} are not there at present: a run makes them, or is to be started again."
+    return ""
 
 
 def decided(results: Results, shown: View, new: Edit | None = None) -> Result:
@@ -147,7 +175,7 @@ def arranged(shown: View, result: Result) -> Arranged:
     if known is None:
         cells = cell_lists.arrange(shown.base, result.cell)
         left_out = []
-        if shown.pc is not None:
+        if shown.pc is not None and not shown.no_cells:
             left_out = cell_lists.left_out(cells, result.origins, shown.fov.cells, shown.pc, *shown.limits)
         n_frames = shown.base.regions.n_frames
         scores, why = cell_lists.suspicion(cells, n_frames, shown.too_large, shown.fits, result.origins)

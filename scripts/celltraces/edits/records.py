@@ -29,7 +29,7 @@ LOST, DOUBTFUL, UNDONE, OVERRULED, REFUSED = "lost", "doubtful", "undone", "over
 UNUSED = "unused"  # its FOV is not processed
 AUTHOR = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 ID = re.compile(r"[0-9A-HJKMNP-TV-Z]{26}")
-WHEN = re.compile(r"\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])T([01]\d|2[0-3]):[0-5]\d:[0-5]\d\.\d{3}Z")
+WHEN = re.compile(r"\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])T([01]\d|2[0-3]):[0-5]\d:[0-5]\d\.\d{3}Z", re.ASCII)
 DIGITS = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"  # of an id, in the order of their values
 LONGEST_LINE = 64_000  # bytes
 MOST_DAUGHTERS = 16
@@ -135,12 +135,12 @@ def from_json(written: Any) -> Edit:
         else:
             fields[name] = _text(written, name, ID)
     note = written.get("note", "")
-    if not isinstance(note, str):
+    if not _is_text(note):
         raise ValueError("note is to be a text")
     dataset = written.get("dataset")
-    if not isinstance(dataset, str) or not dataset:
+    if not _is_text(dataset) or not dataset:
         raise ValueError("dataset is to be a name")
-    return Edit(
+    edit = Edit(
         id=_text(written, "id", ID),
         by=_text(written, "by", AUTHOR),
         when=_text(written, "when", WHEN),
@@ -150,6 +150,16 @@ def from_json(written: Any) -> Edit:
         note=note,
         **fields,
     )
+    try:
+        _milliseconds_of(edit.when)
+    except ValueError:
+        raise ValueError(f"when is {_shown(edit.when)}, a day that there is not") from None
+    return edit
+
+
+def _is_text(value: Any) -> bool:
+    """Whether a value is a text that can be written in UTF-8: JSON may name halves of characters."""
+    return isinstance(value, str) and not any("\ud800" <= letter <= "\udfff" for letter in value)
 
 
 def _anchor(value: Any, name: str, written: Mapping[str, Any]) -> Anchor:
@@ -168,7 +178,7 @@ def _anchor(value: Any, name: str, written: Mapping[str, Any]) -> Anchor:
     cell = written.get("cell")
     same_frame = isinstance(cell, dict) and cell.get("frame") == numbers["frame"]
     own = value.get("labels", written.get("labels", "") if same_frame else "")
-    if not isinstance(own, str):
+    if not _is_text(own):
         raise ValueError("labels is to be a text")
     return Anchor(**numbers, box=(y0, x0, y1, x1), labels=own)
 

@@ -1,7 +1,7 @@
 // The channels above the image: which are shown, in which colour, and what is black and white.
 
 import { element, make, shown } from "/page/shared.js";
-import { changed, on, state } from "./state.js";
+import { changed, on, say, state } from "./state.js";
 
 const bar = element("channels");
 const COLOURS = [[0, 255, 0], [255, 0, 255], [0, 200, 255], [255, 200, 0], [255, 90, 0], [120, 120, 255]];
@@ -78,6 +78,7 @@ export function toggle(at, wanted) {
   channel.on = wanted ?? !before;
   if (!state.channels.some(({ on: there }) => there)) channel.on = true;
   bar.querySelectorAll("input[type=checkbox]")[at].checked = channel.on;
+  say(`${channel.title} ${channel.on ? "on" : "off"}`);
   if (channel.on !== before) changed("channels");
 }
 

@@ -118,6 +118,10 @@ export function swap() {
 export function divide() {
   const { frame } = state;
   return withCell((cell) => {
+    if (state.fov.cells.first[rowOf(cell)] >= frame) {
+      trouble(`Cell ${cell} is not there before frame ${frame}. Go to the first frame of its daughters, and press D there.`);
+      return Promise.resolve(false);
+    }
     const daughters = [];
     const another = (daughter) => {
       if (!daughters.includes(daughter)) daughters.push(daughter);
@@ -146,9 +150,11 @@ export function undo(id) {
   return decide("undo", { of: last });
 }
 
-/** Take back the last undo. */
+/** Take back the last undo of a decision; undos of undos are what redo itself made. */
 export function redo() {
-  const last = state.fov?.edits.filter(({ mine, undone, op }) => mine && !undone && op === "undo").at(-1);
+  const edits = state.fov?.edits ?? [];
+  const undos = new Set(edits.filter(({ op }) => op === "undo").map(({ id }) => id));
+  const last = edits.filter(({ mine, undone, id, of }) => mine && !undone && undos.has(id) && !undos.has(of)).at(-1);
   if (!last) {
     say("There is nothing to redo.");
     return Promise.resolve(false);
@@ -167,7 +173,7 @@ function fill() {
       item.append(make("span", `${by}: ${words}`, { title: when }));
       if (remark) item.append(make("q", remark));
       if (undone) item.append(make("em", "taken back"));
-      else if (!status.startsWith("applied")) item.append(make("strong", `${status}: ${reason}`, { class: "badge bad" }));
+      else if (status && !status.startsWith("applied")) item.append(make("strong", `${status}: ${reason}`, { class: "badge bad" }));
       else if (reason) item.append(make("span", reason, { class: "badge" }));
       if (!undone && fov.writable) {
         item.append(make("button", "undo", { type: "button", "data-undo": id, "aria-label": `Undo: ${words}` }));

@@ -18,8 +18,22 @@ function nameOf(event) {
 /** Whether keys are text for what has the focus. */
 const typing = (target) => target.matches("input:not([type=checkbox]):not([type=range]):not([type=color]), textarea, select");
 
+/** What was clicked does not keep the keys: Space plays and arrows step on. Who came there by keys stays there. */
+function leaveWhatIsClicked() {
+  let pointing = false;
+  document.addEventListener("pointerdown", () => (pointing = true), true);
+  document.addEventListener("keydown", () => (pointing = false), true);
+  document.addEventListener("change", ({ target }) => {
+    if (pointing && target.matches("select, [type=checkbox]")) target.blur();
+  });
+  document.addEventListener("click", ({ detail, target }) => {
+    if (detail) target.closest("button, summary")?.blur();
+  });
+}
+
 /** actions: [[keys, words, function]], in the order of the help; those of one line are separated by blanks. */
 export function connect(actions) {
+  leaveWhatIsClicked();
   const byKey = new Map(actions.flatMap(([keys, , then]) => keys.map((key) => [key, then])));
   document.addEventListener("keydown", (event) => {
     if (document.querySelector("dialog[open]") || typing(event.target)) return;

@@ -21,11 +21,12 @@ function sorted() {
     brightness: (row) => -(cells.light[row] ?? -Infinity),
   }[element("sort").value];
   const words = element("find").value.trim().toLowerCase();
+  const isNumber = (row) => String(cells.n[row]) === words; // the cell of this number comes before those of such frames
   const left = element("only").value;
   return rows
-    .filter((row) => !words || String(cells.n[row]) === words || told(row).toLowerCase().includes(words))
+    .filter((row) => !words || isNumber(row) || told(row).toLowerCase().includes(words))
     .filter((row) => left === "all" || (left === "unseen" ? !cells.seen[row] : cells.state[row] === left))
-    .sort((one, other) => by(one) - by(other) || cells.n[one] - cells.n[other]);
+    .sort((one, other) => isNumber(other) - isNumber(one) || by(one) - by(other) || cells.n[one] - cells.n[other]);
 }
 
 /** What is said of a cell beside its number. */
@@ -145,6 +146,7 @@ async function showFilm() {
     image.addEventListener("load", scrollToChosen, { once: true }); // the list got shorter
     const buttons = make("div", "", { class: "times" });
     buttons.append(...frames.map((frame) => make("button", String(frame), { type: "button", "data-frame": frame, "aria-label": `Go to frame ${frame}` })));
+    film.style.setProperty("--pictures", frames.length);
     film.replaceChildren(image, buttons);
   } catch (error) {
     if (mine === asked) film.replaceChildren(make("p", error.message, { class: "note" }));
@@ -176,7 +178,10 @@ export function connect({ choose, goTo }) {
   ["sort", "only"].forEach((id) => element(id).addEventListener("change", fill));
   element("find").addEventListener("input", fill);
   element("find").addEventListener("keydown", (event) => {
-    if (event.key === "Enter" && order.length) choose(state.fov.cells.n[order[0]]);
+    if (event.key === "Enter" && order.length) {
+      choose(state.fov.cells.n[order[0]]);
+      list.focus();
+    }
     if (event.key === "Escape") {
       element("find").value = "";
       fill();

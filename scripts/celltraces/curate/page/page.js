@@ -15,6 +15,7 @@ import * as traces from "./traces.js";
 
 const LOOK_AGAIN_MS = 3000;
 let opening = 0;
+let missed = null; // the cell that was chosen before a run took the cells away, to make them anew
 
 /** Values by frame: rows [frame, ...] become what `put` adds them to. */
 function byFrame(rows, make, put) {
@@ -54,8 +55,9 @@ async function open({ dataset, fov, cell = null, frame = null, again = false }) 
     state.fov = withCells(found);
     state.boxes = new Int32Array(boxes);
     state.frame = Math.min(frame ?? (same ? state.frame : 0), Math.max(found.frames - 1, 0));
-    const wanted = cell ?? (same ? state.cell : null);
+    const wanted = cell ?? (same ? state.cell ?? missed : null);
     state.cell = wanted !== null && rowOf(wanted) >= 0 ? wanted : null;
+    missed = found.cells.n.length ? null : wanted;
     trouble(found.problems.join("; "));
     element("findings").replaceChildren(
       ...found.findings.slice(0, 40).map((row) => {
@@ -218,7 +220,19 @@ function keepPlace() {
 function asked() {
   const words = told();
   const number = (name) => (/^\d{1,9}$/.test(words.get(name) ?? "") ? Number(words.get(name)) : null);
-  return { dataset: words.get("dataset"), fov: number("fov"), cell: number("cell"), frame: number("frame") };
+  const wrong = ["fov", "cell", "frame"].filter((name) => words.has(name) && number(name) === null);
+  return { dataset: words.get("dataset"), fov: number("fov"), cell: number("cell"), frame: number("frame"), wrong };
+}
+
+/** Open what the address names; where it names no FOV, the first one of its dataset, or of all. */
+async function openAsked() {
+  const { wrong, ...place } = asked();
+  const { datasets } = state.results;
+  const named = place.dataset !== null && place.fov !== null;
+  const dataset = datasets.find(({ name }) => name === place.dataset) ?? datasets[0];
+  await open(named ? place : { dataset: dataset.name, fov: dataset.fovs[0].fov });
+  if (wrong.length) trouble(`The address is to name a whole number as ${wrong.join(", ")}.`);
+  else if (!named && place.dataset !== null && place.dataset !== dataset.name) trouble(`There is no dataset ${place.dataset} in these results.`);
 }
 
 /** Look whether a run or another person changed something. */
@@ -269,6 +283,10 @@ async function start() {
     clearTimeout(timer);
     timer = setTimeout(keepPlace, 250);
   });
+  window.addEventListener("hashchange", () => {
+    if (told().has("token")) location.reload(); // of a server that was started anew
+    else if (state.results && told().has("dataset")) openAsked();
+  });
   try {
     state.results = await askJson("results");
   } catch (error) {
@@ -280,14 +298,7 @@ async function start() {
   Object.entries(state.results.colours).forEach(([name, colour]) => document.documentElement.style.setProperty(`--of-${name.replace(" ", "-")}`, colour));
   element("folder").textContent = state.results.folder;
   changed("results");
-  const first = state.results.datasets[0];
-  const place = asked();
-  await open(place.dataset !== null && place.fov !== null ? place : { dataset: first.name, fov: first.fovs[0].fov });
-  window.addEventListener("hashchange", () => {
-    findToken();
-    const wanted = asked();
-    if (wanted.dataset !== null && wanted.fov !== null) open(wanted);
-  });
+  await openAsked();
   setInterval(lookAgain, LOOK_AGAIN_MS);
   document.body.dataset.ready = "yes"; // for tests
 }

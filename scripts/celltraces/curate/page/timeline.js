@@ -12,7 +12,7 @@ let round = 0; // how often play began
 
 /** Show a frame; beyond the ends there is none. */
 export function goTo(frame) {
-  if (!state.fov) return;
+  if (!state.fov?.frames) return;
   const inside = Math.min(Math.max(frame, 0), state.fov.frames - 1);
   if (inside === state.frame) return;
   state.frame = inside;
@@ -32,6 +32,10 @@ function show() {
   slider.max = Math.max(frames - 1, 0);
   slider.value = state.frame;
   slider.disabled = frames < 2;
+  if (!frames) {
+    element("time").textContent = "no frames";
+    return;
+  }
   const words = `frame ${state.frame} of ${frames - 1}${state.fov.times.length ? `, ${timeOf(state.frame)}` : ""}`;
   slider.setAttribute("aria-valuetext", words);
   const missing = state.fov.missing.has(state.frame) ? " – not in the file" : "";

@@ -68,10 +68,14 @@ function draw() {
   const { fov } = state;
   const fitting = fov && values?.length === fov.cells.n.length * fov.frames; // else those of the new tracks are coming
   const limits = fitting && fov.frames ? range() : null;
-  element("no-traces").hidden = limits !== null || (Boolean(fov?.columns.length) && !fitting);
+  const coming = Boolean(fov?.columns.length && fov.cells.n.length) && !fitting;
+  element("no-traces").hidden = limits !== null || coming;
   element("cursor").hidden = limits === null;
   axes = null;
-  if (!limits) return;
+  if (!limits) {
+    element("value").textContent = "";
+    return;
+  }
   const style = getComputedStyle(document.documentElement);
   const colour = (name) => style.getPropertyValue(name).trim();
   const [first, last] = [xOf(0), xOf(fov.frames - 1)];
