@@ -20,7 +20,16 @@ import numpy as np
 
 from celltraces.labels import bit_morphology
 from celltraces.segmentation.local_variance import greatest_up_to
-from celltraces.segmentation.mask_objects import Components, components, fill_holes, fill_holes_of, morph
+from celltraces.segmentation.mask_objects import (
+    Components,
+    components,
+    fill_holes,
+    fill_holes_of,
+    label_mask,
+    listed,
+    members,
+    morph,
+)
 
 LAYER, LAYERS = 2, 6  # px, number: a region's edge is sought as deep as all layers together
 DEPTH = np.minimum(np.maximum(np.arange(256) - 1, 0) // LAYER, LAYERS).astype(np.uint8)  # of a pixel, by its distance
@@ -69,10 +78,12 @@ def on_cells(
     16 bits. spread: what `local_variance.n2_variance` gave for it. settings: those with which `mask` was found. Returns
     the objects, all within `filled`; those with area 0 are none.
     """
-    opened, regions = mask, components(mask)
+    n, labels = label_mask(mask)
+    opened, regions = mask, listed(mask, n, labels)
     mask = regrown(mask, regions, filled, image, spread, settings)
     if regions.area.max() > settings.max_size:
-        mask = come_apart(mask, regions, spread, settings)
+        mask = come_apart(mask, labels, regions.area, spread, settings)
+    del labels
     if mask is not opened:
         regions = components(mask)
     return refine(mask, regions, image, spread, settings, uncovered)
@@ -95,9 +106,9 @@ def regrown(
     STD: they lie beside a dark cell. Returns `mask` itself if there are no such regions.
     """
     window, limit, morph_size, morph_iterations, min_size, _ = settings
-    pixels, owner, area = regions
+    pixels, owner, area, _ = regions
     narrow = (area >= min_size) & (area <= NARROW * bit_morphology.disk_area(morph_size // 2, morph_iterations))
-    at = np.flatnonzero(narrow[owner])
+    at = members(regions, narrow)
     at, of = pixels[at], owner[at]
     std = np.sqrt(np.bincount(of, spread.ravel()[at], area.size) / np.maximum(area, 1)) / window**2
     weak = (std <= WEAK * math.exp(limit))[of]
@@ -108,7 +119,7 @@ def regrown(
     small.ravel()[at] = 1
     others = cv2.dilate(mask - small, cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3)))
     near = cv2.dilate(small, np.ones((morph_size, morph_size), np.uint8))
-    wider, piece, size = components(small | near & filled & ~others)
+    wider, piece, size, _ = components(small | near & filled & ~others)
     piece_of = np.zeros(area.size, np.int64)  # of each region
     piece_of[of] = piece[np.searchsorted(wider, at)]
     alone = np.bincount(piece_of, minlength=size.size) == 1
@@ -151,36 +162,36 @@ def refine(
        largest are dropped. A region of which no piece has a sixth stays as it is.
     """
     window, limit, morph_size, morph_iterations, *_ = settings
-    pixels, owner, area = regions
-    depth = _depth(mask, uncovered).ravel()[pixels]
+    pixels, owner, area, _ = regions
+    depth = _depth(mask, uncovered).ravel().take(pixels)
     layer = owner * (LAYERS + 1) + depth
     count = np.bincount(layer, minlength=area.size * (LAYERS + 1)).reshape(area.size, -1)
     deeper = np.cumsum(count[:, ::-1], axis=1)[:, ::-1]
     core = (CORE * deeper >= area[:, None]).sum(axis=1) - 1
 
-    outer = np.flatnonzero(depth < core[owner])
-    of, at = owner[outer], pixels[outer]
-    layer = layer[outer]
-    std = np.sqrt(spread.ravel()[at]) / window**2
+    outer = np.flatnonzero(depth < core.astype(np.uint8).take(owner))
+    of, at, layer = owner.take(outer), pixels.take(outer), layer.take(outer)
+    values, counts = spread.ravel().take(at), image.ravel().take(at)
+    offset = 2 * math.log(window) + limit  # of a log-STD above the limit, from half the logarithm of `spread`
     with np.errstate(divide="ignore"):
-        texture = np.maximum(np.log(std) - limit, 0)
-    edge = _means(layer, texture, count).max(axis=1)
-    counts = image.ravel()[at].astype(np.float64)
-    rim = depth[outer] == 0
-    level = _levels_beside(at[rim], of[rim], area.size, mask, image, uncovered)
-    excess = np.where(np.isnan(level[of]), 0, counts - level[of])
+        edge = _means(layer, np.maximum(0.5 * np.log(values) - offset, 0), count).max(axis=1)
+    rim = np.flatnonzero(depth.take(outer) == 0)
+    level = _levels_beside(at.take(rim), of.take(rim), area.size, mask, image, uncovered)
+    counted = (count > 0) & (np.arange(LAYERS + 1) < core[:, None]) & ~np.isnan(level)[:, None]
+    excess = np.where(counted, _means(layer, counts, count) - level[:, None], 0)
     edge_std = np.exp(limit + edge)
-    mean_excess = _means(layer, excess, count)
-    halo = (mean_excess.max(axis=1) > HALO * edge_std)[of]
-    darkness = np.maximum(-mean_excess.min(axis=1), 0)
+    halo = excess.max(axis=1) > HALO * edge_std
 
-    around = _box_sums(image, AROUND).ravel()[at] / AROUND**2
-    dark = (counts <= around) & (excess <= (HALO_PIXEL * edge_std - BODY * darkness)[of])
-    kept = (texture >= edge[of] - BELOW_EDGE) & dark
-    unclear = ~halo
-    if unclear.any():
-        smooth = _box_sums(image, 3).ravel()[at[unclear]] / 9
-        kept[unclear] = smooth - around[unclear] <= BRIGHTER * math.exp(limit)
+    least = np.where(edge > BELOW_EDGE, np.exp(2 * (edge - BELOW_EDGE + offset)), 0)
+    most = level + HALO_PIXEL * edge_std - BODY * np.maximum(-excess.min(axis=1), 0)
+    around = _box_sums(image, AROUND).ravel().take(at)
+    kept = values >= np.ceil(least).astype(spread.dtype).take(of)
+    kept &= counts <= np.floor(np.where(halo, most, 0)).astype(np.int32).take(of)
+    kept &= np.multiply(counts, AROUND**2, dtype=np.float32) <= around
+    unclear = np.flatnonzero((~halo).take(of))
+    if unclear.size:
+        smooth = _box_sums(image, 3).ravel().take(at.take(unclear)) / 9
+        kept[unclear] = smooth - around.take(unclear) / AROUND**2 <= BRIGHTER * math.exp(limit)
 
     refined = mask.copy()
     refined.ravel()[at[~kept]] = 0
@@ -208,15 +219,16 @@ def _levels_beside(
     free = mask ^ 1
     if uncovered is not None:
         free[uncovered] = 0
-    free = cv2.copyMakeBorder(free, BESIDE, BESIDE, BESIDE, BESIDE, cv2.BORDER_CONSTANT, value=0).ravel()
+    free = cv2.copyMakeBorder(free, BESIDE, BESIDE, BESIDE, BESIDE, cv2.BORDER_CONSTANT, value=0).view(bool).ravel()
     wide = width + 2 * BESIDE
     place = at + at // width * (2 * BESIDE) + BESIDE * wide + BESIDE
     counts = image.ravel()
     number, total = np.zeros(n), np.zeros(n)
     for step, step_in_free in ((width, wide), (-width, -wide), (1, 1), (-1, -1)):
-        beside = np.flatnonzero(free[place + BESIDE * step_in_free])
-        number += np.bincount(of[beside], minlength=n)
-        total += np.bincount(of[beside], counts[at[beside] + BESIDE * step], n)
+        beside = np.flatnonzero(free.take(place + BESIDE * step_in_free))
+        whose = of.take(beside)
+        number += np.bincount(whose, minlength=n)
+        total += np.bincount(whose, counts.take(at.take(beside) + BESIDE * step), n)
     with np.errstate(invalid="ignore"):
         return total / number
 
@@ -238,29 +250,28 @@ def _depth(mask: np.ndarray, uncovered: np.ndarray | None) -> np.ndarray:
 
 def _without_crumbs(refined: np.ndarray, regions: Components) -> Components:
     """The pieces of `refined`, small ones with area 0; regions of which too little is left are whole again."""
-    at, piece, size = components(refined)
-    of = np.zeros(size.size, np.int32)
-    of[piece] = regions.owner[refined.ravel()[regions.pixels].view(bool)]  # both in raster order
+    pieces = components(refined)
+    of = regions.owner.take(np.searchsorted(regions.pixels, pieces.pixels.take(pieces.ends)))
     largest = np.zeros(regions.area.size, np.int64)
-    np.maximum.at(largest, of, size)
+    region_of = np.zeros(pieces.area.size, np.int32)
+    region_of[pieces.owner.take(pieces.ends)] = of
+    np.maximum.at(largest, region_of, pieces.area)
+    kept = PIECE * pieces.area >= largest.take(region_of)
     lost = CORE * largest < regions.area
-    if lost.any():
-        kept = (PIECE * size >= largest[of])[piece]
-        result = np.zeros_like(refined)
-        result.ravel()[at[kept]] = 1
-        result.ravel()[regions.pixels[lost[regions.owner]]] = 1
-        return components(result)
-    return Components(at, piece, np.where(PIECE * size >= largest[of], size, 0))
+    if not lost.any():
+        return pieces._replace(area=np.where(kept, pieces.area, 0))
+    result = refined.copy()
+    result.ravel()[pieces.pixels.take(members(pieces, ~kept))] = 0
+    result.ravel()[regions.pixels.take(members(regions, lost))] = 1
+    return components(result)
 
 
 def come_apart(
-    mask: np.ndarray,
-    regions: Components,
-    spread: np.ndarray,
-    settings: Settings,
+    mask: np.ndarray, labels: np.ndarray, areas: np.ndarray, spread: np.ndarray, settings: Settings
 ) -> np.ndarray:
     """`mask` with parts in the place of regions of more than `max_size` pixels, where these come apart.
 
+    labels: (H, W) int32 numbers of the regions (before they were grown, if they were). areas: of each.
     Every second pixel of every second row is looked at, which is enough here. In steps of 0.5 the threshold on log-STD
     is raised above `limit`, in each step only within what is still larger than `max_size`, and what exceeds it is
     closed, filled and opened. Parts are what then has a twentieth of `max_size` to `max_size` pixels, and in the last
@@ -268,63 +279,78 @@ def come_apart(
     A region comes apart if it gives two parts or more, which cover a fifth of it. One that does not is one thing, and
     is left to the limit of sizes.
     """
-    window, limit, morph_size, morph_iterations, min_size, max_size = settings
-    large = regions.area > max_size
-    of_large = large[regions.owner]
-    at, of = regions.pixels[of_large], regions.owner[of_large]
-    region = np.zeros(mask.shape, np.int32)
-    region.ravel()[at] = of
-    half = region[::2, ::2]
-    parts = np.zeros(half.shape, np.uint8)
-    reach = morph_size // 2 * min(CLOSE, morph_iterations) // 2  # half of that of the disks, here
+    half = np.where(areas > settings.max_size, np.arange(areas.size, dtype=np.int32), 0).take(labels[::2, ::2])
+    reach = settings.morph_size // 2 * min(CLOSE, settings.morph_iterations) // 2  # half of that of the disks, here
     box = _box(half > 0, 2 * reach + 1)
-    half, spread = np.ascontiguousarray(half[box]), np.ascontiguousarray(spread[::2, ::2][box])
+    region = np.ascontiguousarray(half[box])
+    part_of, level, n_parts = _parts(region, np.ascontiguousarray(spread[::2, ::2][box]), areas.size, reach, settings)
+    grown = _grown(part_of, level, settings.max_size)
+    covered = 4 * np.bincount(region.ravel()[np.flatnonzero(grown)], minlength=areas.size)
+    parts = np.zeros(half.shape, np.uint8)
+    parts[box] = grown
+    parts = cv2.resize(parts, None, fx=2, fy=2, interpolation=cv2.INTER_NEAREST)[: mask.shape[0], : mask.shape[1]]
+    apart = (n_parts > 1) & (COVER * covered >= areas)
+    return mask ^ (mask ^ parts) & apart.view(np.uint8).take(labels)
+
+
+def _parts(
+    region: np.ndarray, spread: np.ndarray, n: int, reach: int, settings: Settings
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The parts of `come_apart` before they grow: their numbers, step * PARTS + 1, 2, ..., (h, w) float32; the highest
+    step that a pixel is left in, (h, w) uint8; and how many parts each of `n` regions has, (n,).
+
+    region: (h, w) int32, numbers of the regions. spread: (h, w). reach: of the disks, px.
+    """
+    window, limit, _, _, min_size, max_size = settings
     highest = int(spread.max(initial=0))
-    rest = (half > 0).view(np.uint8)
-    level = np.zeros(half.shape, np.float32)  # the highest step that a pixel is left in
-    part_of = np.zeros(half.shape, np.float32)
-    n_parts = np.zeros(large.size, np.int64)
+    rest = (region > 0).view(np.uint8)
+    level = np.zeros(region.shape, np.uint8)
+    part_of = np.zeros(region.shape, np.float32)
+    n_parts = np.zeros(n, np.int64)
     for step in range(1, RAISES + 1):
         strict = (spread > greatest_up_to(limit + step * RAISE, window, highest)).view(np.uint8) & rest
         strict = fill_holes(morph(strict, bit_morphology.dilate, bit_morphology.erode, 2 * reach + 1, 1) & rest)
         strict = morph(strict, bit_morphology.erode, bit_morphology.dilate, 2 * reach + 1, 1) & rest
-        pixels, owner, area = components(strict)
+        level += strict
+        objects = components(strict)
+        area = objects.area
         large = 4 * area > max_size
         part = (4 * area >= min_size) & (4 * PART * area >= max_size) & (~large | (step == RAISES))
-        level += strict
-        number = np.where(part, np.cumsum(part) + n_parts.sum() + step * PARTS, 0)
-        part_of.ravel()[pixels] = number[owner]
+        at = members(objects, part)
+        pixels, owner = objects.pixels.take(at), objects.owner.take(at)
+        number = np.cumsum(part) + n_parts.sum() + step * PARTS
+        part_of.ravel()[pixels] = number.astype(np.float32).take(owner)
         origin = np.zeros(area.size, np.int32)
-        origin[owner] = half.ravel()[pixels]
-        n_parts += np.bincount(origin[part], minlength=n_parts.size)
+        origin[owner] = region.ravel().take(pixels)  # that of the last pixel
+        n_parts += np.bincount(origin[part], minlength=n)
         if step == RAISES or not large.any():
             break
-        rest = np.zeros(half.shape, np.uint8)
-        rest.ravel()[pixels[large[owner]]] = 1
-    grown = _grown(part_of, level, max_size)
-    covered = 4 * np.bincount(half.ravel(), grown.ravel(), n_parts.size)
-    parts[box] = grown
-    at = at[((n_parts > 1) & (COVER * covered >= regions.area))[of]]
-    divided = mask.copy()
-    divided.ravel()[at] = np.repeat(np.repeat(parts, 2, axis=0), 2, axis=1)[:, : mask.shape[1]].ravel()[at]
-    return divided
+        rest = np.zeros_like(strict)
+        rest.ravel()[objects.pixels.take(members(objects, large))] = 1
+    return part_of, level, n_parts
 
 
 def _grown(part_of: np.ndarray, level: np.ndarray, max_size: int) -> np.ndarray:
     """Grow parts by 24 px, in turn by squares and crosses; what two reach is that of the higher number.
 
-    part_of: (h, w) float32, step * PARTS + number of the parts. level: (h, w) float32: a part grows where it is that of
+    part_of: (h, w) float32, step * PARTS + number of the parts. level: (h, w) uint8: a part grows where it is that of
     its step, or one less, but not 0. Those that would exceed `max_size` do not grow. Returns (h, w) uint8 0/1, without
     the pixels whose neighbour to the right or below is another part's.
     """
     seeds = part_of
-    highest = np.where((level > 0) & (seeds == 0), (level + 2) * PARTS, 0)
+    highest = (PARTS * np.array([0, *range(3, RAISES + 3)], np.float32)).take(level)
+    part_of = seeds.copy()
     for step in range(GROWTH):
         shape = cv2.MORPH_CROSS if step % 2 else cv2.MORPH_RECT
         wider = cv2.dilate(part_of, cv2.getStructuringElement(shape, (3, 3)))
-        part_of = np.where((part_of == 0) & (wider < highest), wider, part_of)
+        free = cv2.compare(part_of, 0, cv2.CMP_EQ)
+        cv2.copyTo(wider, free & cv2.compare(wider, highest, cv2.CMP_LT), part_of)
     part = part_of.astype(np.int32) & (PARTS - 1)
-    part_of = np.where((4 * np.bincount(part.ravel()) > max_size)[part], seeds, part_of)
+    size = np.bincount(part.ravel())
+    too_large = 4 * size > max_size
+    too_large[0] = False
+    if too_large.any():
+        part_of = np.where(too_large.take(part), seeds, part_of)
     grown = part_of > 0
     grown[:, :-1] &= (part_of[:, 1:] == part_of[:, :-1]) | (part_of[:, 1:] == 0)
     grown[:-1] &= (part_of[1:] == part_of[:-1]) | (part_of[1:] == 0)
