@@ -48,6 +48,8 @@ def haloed(seed, strength, away, width, cells=9, radius=(11, 16), texture=0.6, n
         {"strength": 2, "away": 3.5, "width": 2.5},
         {"strength": 1, "away": 4, "width": 3, "cells": 4, "radius": (35, 42)},
         {"strength": 1, "away": 3, "width": 2, "texture": 0.2},
+        {"strength": 1, "away": 6, "width": 4, "cells": 4, "radius": (22, 28)},
+        {"strength": 2, "away": 6, "width": 4, "cells": 4, "radius": (22, 28), "noise": 0.01},
     ],
     ids=str,
 )
@@ -67,6 +69,12 @@ def test_outlines_lie_on_the_cells_and_not_outside_their_halos(halo):
                 assert (iou > 0.75).all()
                 assert np.median(iou) > 0.85
         assert 0.95 <= ratio["cell"] <= 1.1 < ratio["halo"]
+
+
+def test_the_edge_in_a_wide_halo_is_found_as_the_plain_way_finds_it():
+    """Twelve layers decide in each of the four cells."""
+    image, _ = haloed(0, strength=2, away=6, width=4, cells=4, radius=(22, 28))
+    assert assert_like_oracle(image).max() == 4
 
 
 @pytest.mark.parametrize("sigma", [0, 1])

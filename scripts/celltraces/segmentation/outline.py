@@ -19,6 +19,7 @@ import cv2
 import numpy as np
 
 from celltraces.labels import bit_morphology
+from celltraces.segmentation.edges import AROUND, CORE, LAYERS, WIDE_LAYERS, Frame, box_sums, depths, find_edges, means
 from celltraces.segmentation.local_variance import greatest_up_to
 from celltraces.segmentation.mask_objects import (
     Components,
@@ -31,17 +32,7 @@ from celltraces.segmentation.mask_objects import (
     morph,
 )
 
-LAYER, LAYERS = 2, 6  # px, number: a region's edge is sought as deep as all layers together
-DEPTH = np.minimum(np.maximum(np.arange(256) - 1, 0) // LAYER, LAYERS).astype(np.uint8)  # of a pixel, by its distance
-CORE = 6  # one in so many pixels of a region, at least, is in its core
-BELOW_EDGE = 0.25  # log-STD, below the mean of the layer with the highest
-AROUND = 7  # px: width of a pixel's surroundings
-BESIDE = 2  # px: how far outside of a region the level is measured
-BRIGHTER = (
-    0.1  # STDs of the limit: the mean of 3 x 3 pixels so much above that is halo, where nothing else tells of one
-)
-HALO = 0.25  # STDs of the edge: a layer so much above what is outside the region is halo
-HALO_PIXEL, BODY = 1.0, 0.5  # STDs of the edge, darkness of the body: one pixel is halo that is above their difference
+WIDE = 1.0  # STDs of the edge: a layer so much brighter than outside, and one within so much darker: the halo is wide
 WEAK = 2.0  # STDs of the limit: a region with no higher STD hardly stands out, and what is no brighter may be of it
 NARROW = 1.5  # times the area of the opening's disk: the opening may have taken much of a region that is no larger
 CLOSE, OPEN = 2, 1  # times, where morph_iterations is not less
@@ -126,7 +117,7 @@ def regrown(
     counts = image.ravel()
     new = np.flatnonzero(small.ravel()[wider] == 0)
     before, after = (
-        _means(group, counts[pixels], np.bincount(group, minlength=size.size))
+        means(group, counts[pixels], np.bincount(group, minlength=size.size))
         for group, pixels in ((piece_of[of], at), (piece[new], wider[new]))
     )
     take = alone & (after - before <= WEAK * math.exp(limit))
@@ -158,94 +149,34 @@ def refine(
        a little darker than the level, and the more so, the darker the body and the weaker the halo.)
        Otherwise all are kept but those whose mean of 3 x 3 is above their mean of 7 x 7 pixels by a tenth of the STD
        that `limit` stands for.
-    4. What is kept is closed, filled and opened, within the region. Pieces of less than a quarter of the region's
+    4. Where the sixth layer is brighter than the level by the edge's STD, the halo may be wider than all layers. Then
+       twelve are looked at. If one of the further six is darker than the level by the (new) edge's STD, what they show
+       decides, and all pixels deeper than the edge's layer are kept.
+    5. What is kept is closed, filled and opened, within the region. Pieces of less than a quarter of the region's
        largest are dropped. A region of which no piece has a sixth stays as it is.
     """
-    window, limit, morph_size, morph_iterations, *_ = settings
     pixels, owner, area, _ = regions
-    depth = _depth(mask, uncovered).ravel().take(pixels)
-    layer = owner * (LAYERS + 1) + depth
-    count = np.bincount(layer, minlength=area.size * (LAYERS + 1)).reshape(area.size, -1)
-    deeper = np.cumsum(count[:, ::-1], axis=1)[:, ::-1]
-    core = (CORE * deeper >= area[:, None]).sum(axis=1) - 1
-
-    outer = np.flatnonzero(depth < core.astype(np.uint8).take(owner))
-    of, at, layer = owner.take(outer), pixels.take(outer), layer.take(outer)
-    values, counts = spread.ravel().take(at), image.ravel().take(at)
-    offset = 2 * math.log(window) + limit  # of a log-STD above the limit, from half the logarithm of `spread`
-    with np.errstate(divide="ignore"):
-        edge = _means(layer, np.maximum(0.5 * np.log(values) - offset, 0), count).max(axis=1)
-    rim = np.flatnonzero(depth.take(outer) == 0)
-    level = _levels_beside(at.take(rim), of.take(rim), area.size, mask, image, uncovered)
-    counted = (count > 0) & (np.arange(LAYERS + 1) < core[:, None]) & ~np.isnan(level)[:, None]
-    excess = np.where(counted, _means(layer, counts, count) - level[:, None], 0)
-    edge_std = np.exp(limit + edge)
-    halo = excess.max(axis=1) > HALO * edge_std
-
-    least = np.where(edge > BELOW_EDGE, np.exp(2 * (edge - BELOW_EDGE + offset)), 0)
-    most = level + HALO_PIXEL * edge_std - BODY * np.maximum(-excess.min(axis=1), 0)
-    around = _box_sums(image, AROUND).ravel().take(at)
-    kept = values >= np.ceil(least).astype(spread.dtype).take(of)
-    kept &= counts <= np.floor(np.where(halo, most, 0)).astype(np.int32).take(of)
-    kept &= np.multiply(counts, AROUND**2, dtype=np.float32) <= around
-    unclear = np.flatnonzero((~halo).take(of))
-    if unclear.size:
-        smooth = _box_sums(image, 3).ravel().take(at.take(unclear)) / 9
-        kept[unclear] = smooth - around.take(unclear) / AROUND**2 <= BRIGHTER * math.exp(limit)
-
+    depth = depths(mask, uncovered).ravel().take(pixels)
+    frame = Frame(mask, image, spread, box_sums(image, AROUND), uncovered, settings.window, settings.limit)
+    edges = find_edges(pixels, owner, area, np.minimum(depth, LAYERS), LAYERS, frame)
+    cleared = ~edges.kept
     refined = mask.copy()
-    refined.ravel()[at[~kept]] = 0
+    wide = edges.excess[:, -1] > WIDE * edges.std
+    if wide.any():
+        of_wide = members(regions, wide)
+        parts = (part.take(of_wide) for part in (pixels, owner))
+        deeper = find_edges(*parts, area, depth.take(of_wide), WIDE_LAYERS, frame)
+        wide &= deeper.excess[:, LAYERS:].min(axis=1) < -WIDE * deeper.std
+        cleared &= ~wide.take(edges.of)
+        refined.ravel()[deeper.at[~deeper.kept & ~deeper.inside & wide.take(deeper.of)]] = 0
+    refined.ravel()[edges.at[cleared]] = 0
+
+    _, _, morph_size, morph_iterations, *_ = settings
     close, open_ = min(CLOSE, morph_iterations), min(OPEN, morph_iterations)
     refined = morph(refined, bit_morphology.dilate, bit_morphology.erode, morph_size, close, uncovered) & mask
     refined = fill_holes(refined) if uncovered is None else fill_holes_of(refined, uncovered)
     refined = morph(refined, bit_morphology.erode, bit_morphology.dilate, morph_size, open_, uncovered) & mask
     return _without_crumbs(refined, regions)
-
-
-def _means(group: np.ndarray, values: np.ndarray, count: np.ndarray) -> np.ndarray:
-    """Means of the values of each group's pixels, of which there are `count` (groups,) or (regions, layers); as that.
-
-    0 where there are none.
-    """
-    return np.bincount(group, values, count.size).reshape(count.shape) / np.maximum(count, 1)
-
-
-def _levels_beside(
-    at: np.ndarray, of: np.ndarray, n: int, mask: np.ndarray, image: np.ndarray, uncovered: np.ndarray | None
-) -> np.ndarray:
-    """Mean counts beside `n` regions: of the pixels in no region that are 2 px left, right, above or below one of the
-    pixels `at` of region `of`, as often as they are. (n,) float64; NaN where there are none."""
-    width = mask.shape[1]
-    free = mask ^ 1
-    if uncovered is not None:
-        free[uncovered] = 0
-    free = cv2.copyMakeBorder(free, BESIDE, BESIDE, BESIDE, BESIDE, cv2.BORDER_CONSTANT, value=0).view(bool).ravel()
-    wide = width + 2 * BESIDE
-    place = at + at // width * (2 * BESIDE) + BESIDE * wide + BESIDE
-    counts = image.ravel()
-    number, total = np.zeros(n), np.zeros(n)
-    for step, step_in_free in ((width, wide), (-width, -wide), (1, 1), (-1, -1)):
-        beside = np.flatnonzero(free.take(place + BESIDE * step_in_free))
-        whose = of.take(beside)
-        number += np.bincount(whose, minlength=n)
-        total += np.bincount(whose, counts.take(at.take(beside) + BESIDE * step), n)
-    with np.errstate(invalid="ignore"):
-        return total / number
-
-
-def _box_sums(image: np.ndarray, width: int) -> np.ndarray:
-    """(H, W) float32 sums over `width` x `width` pixels: whole numbers below 2**24, and so exact."""
-    if image.dtype not in (np.uint8, np.uint16):
-        image = image.astype(np.float32)
-    return cv2.boxFilter(image, cv2.CV_32F, (width, width), normalize=False, borderType=cv2.BORDER_REFLECT)
-
-
-def _depth(mask: np.ndarray, uncovered: np.ndarray | None) -> np.ndarray:
-    """How many layers lie outside of a pixel's, up to LAYERS, (H, W) uint8. Objects go on where the image ends."""
-    if uncovered is not None:
-        mask = mask | uncovered.view(np.uint8)
-    away = cv2.distanceTransform(mask, cv2.DIST_L1, 3, dstType=cv2.CV_8U)
-    return cv2.LUT(away, DEPTH)
 
 
 def _without_crumbs(refined: np.ndarray, regions: Components) -> Components:
