@@ -113,7 +113,7 @@ def logstd_labels(
 def _on_cells(mask, image, std, limit, radius, iterations, min_size, max_size):
     """The rules in the docstrings of `celltraces.segmentation.outline`, region by region."""
     mask = _come_apart(mask, std, limit, radius, iterations, min_size, max_size)
-    return _refine(mask, image, std, limit, radius, iterations)
+    return _refine(mask, image, std, limit, radius, iterations, min_size)
 
 
 def _regrown(mask, filled, image, std, limit, radius, iterations, min_size):
@@ -141,7 +141,7 @@ def _regrown(mask, filled, image, std, limit, radius, iterations, min_size):
     return result
 
 
-def _refine(mask, image, std, limit, radius, iterations):
+def _refine(mask, image, std, limit, radius, iterations, min_size):
     layers = [mask]
     for _ in range(12):
         layers.append(_continued(layers[-1], [ndimage.binary_erosion], morphology.disk(2)))
@@ -165,7 +165,8 @@ def _refine(mask, image, std, limit, radius, iterations):
     for label in range(1, labels.max() + 1):
         region = labels == label
         numbers, sizes = np.unique(pieces[region & refined], return_counts=True)
-        if 6 * sizes.max(initial=0) < region.sum():
+        cut = np.pad(region[1:-1, 1:-1], 1).sum() < region.sum()
+        if 6 * sizes.max(initial=0) < region.sum() or (cut and sizes.max(initial=0) < min_size <= region.sum()):
             result |= region
         else:
             result |= region & np.isin(pieces, numbers[4 * sizes >= sizes.max(initial=0)]) & refined

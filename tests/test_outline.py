@@ -190,6 +190,16 @@ def test_cells_that_hardly_stand_out_are_not_lost_by_drawing_in_their_outlines(s
     assert number["cell"] >= number["halo"] > 0
 
 
+@pytest.mark.parametrize("seed", [51, 61])
+def test_cells_that_the_edge_cuts_are_not_lost_by_drawing_in_their_outlines(seed):
+    """What the edge leaves of some of them is hardly more than `min_object_size`, and less without the halo."""
+    cells = simulate(n_fovs=1, n_frames=36, height=384, width=384, n_cells=70, seed=seed)
+    for frame in (0, 2):
+        image, truth = cells.plane(0, frame, 0), cells.labels(0, frame)
+        halo, cell = (covered(logstd.segment_frame(image, logstd_outline=name), truth) for name in ("halo", "cell"))
+        assert halo <= cell
+
+
 def regrown(mask, filled, image, limit):
     """With a window of 3, an opening by a disk 5 px wide, 3 times, and regions of 10 pixels at least."""
     opened, filled, spread = mask.view(np.uint8), filled.view(np.uint8), n2_variance(image, 3)

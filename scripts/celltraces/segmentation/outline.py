@@ -153,7 +153,8 @@ def refine(
        twelve are looked at. If one of the further six is darker than the level by the (new) edge's STD, what they show
        decides, and all pixels deeper than the edge's layer are kept.
     5. What is kept is closed, filled and opened, within the region. Pieces of less than a quarter of the region's
-       largest are dropped. A region of which no piece has a sixth stays as it is.
+       largest are dropped. A region of which no piece has a sixth stays as it is; and so does one that the edge of the
+       image (or pixels without data) cuts, of `min_size` or more, if no piece has that: a whole cell would have had it.
     """
     pixels, owner, area, _ = regions
     depth = depths(mask, uncovered).ravel().take(pixels)
@@ -176,10 +177,12 @@ def refine(
     refined = morph(refined, bit_morphology.dilate, bit_morphology.erode, morph_size, close, uncovered) & mask
     refined = fill_holes(refined) if uncovered is None else fill_holes_of(refined, uncovered)
     refined = morph(refined, bit_morphology.erode, bit_morphology.dilate, morph_size, open_, uncovered) & mask
-    return _without_crumbs(refined, regions)
+    return _without_crumbs(refined, regions, settings.min_size, uncovered)
 
 
-def _without_crumbs(refined: np.ndarray, regions: Components) -> Components:
+def _without_crumbs(
+    refined: np.ndarray, regions: Components, min_size: int, uncovered: np.ndarray | None
+) -> Components:
     """The pieces of `refined`, small ones with area 0; regions of which too little is left are whole again."""
     pieces = components(refined)
     of = regions.owner.take(np.searchsorted(regions.pixels, pieces.pixels.take(pieces.ends)))
@@ -189,12 +192,23 @@ def _without_crumbs(refined: np.ndarray, regions: Components) -> Components:
     np.maximum.at(largest, region_of, pieces.area)
     kept = PIECE * pieces.area >= largest.take(region_of)
     lost = CORE * largest < regions.area
+    small = members(regions, (largest < min_size) & (regions.area >= min_size))
+    lost[regions.owner.take(small[_at_edge(regions.pixels.take(small), refined.shape, uncovered)])] = True
     if not lost.any():
         return pieces._replace(area=np.where(kept, pieces.area, 0))
     result = refined.copy()
     result.ravel()[pieces.pixels.take(members(pieces, ~kept))] = 0
     result.ravel()[regions.pixels.take(members(regions, lost))] = 1
     return components(result)
+
+
+def _at_edge(pixels: np.ndarray, shape: tuple[int, ...], uncovered: np.ndarray | None) -> np.ndarray:
+    """Which of these positions lie at the edge of the image, or beside pixels without data; bool."""
+    ends = np.zeros(shape, np.uint8)
+    ends[[0, -1]] = ends[:, [0, -1]] = 1
+    if uncovered is not None:
+        ends |= cv2.dilate(uncovered.view(np.uint8), cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3)))
+    return ends.ravel().take(pixels).view(bool)
 
 
 def come_apart(
