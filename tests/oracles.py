@@ -113,7 +113,7 @@ def logstd_labels(
 def _on_cells(mask, image, std, limit, radius, iterations, min_size, max_size):
     """The rules in the docstrings of `celltraces.segmentation.outline`, region by region."""
     mask = _come_apart(mask, std, limit, radius, iterations, min_size, max_size)
-    return _refine(mask, image, std, limit, radius, iterations)
+    return _refine(mask, image, std, limit, radius, iterations, min_size)
 
 
 def _regrown(mask, filled, image, std, limit, radius, iterations, min_size):
@@ -141,35 +141,20 @@ def _regrown(mask, filled, image, std, limit, radius, iterations, min_size):
     return result
 
 
-def _refine(mask, image, std, limit, radius, iterations):
+def _refine(mask, image, std, limit, radius, iterations, min_size):
     layers = [mask]
-    for _ in range(6):
+    for _ in range(12):
         layers.append(_continued(layers[-1], [ndimage.binary_erosion], morphology.disk(2)))
-    around, nine = (np.rint(ndimage.uniform_filter(image, n, mode="reflect") * n**2) / n**2 for n in (7, 3))
-    texture = np.maximum(std - limit, 0)
     labels = measure.label(mask, connectivity=1)
     kept = np.zeros(mask.shape, bool)
     for label in range(1, labels.max() + 1):
         region = labels == label
-        core = max(k for k in range(7) if 6 * (layers[k] & region).sum() >= region.sum())
-        kept |= layers[core] & region
-        if core == 0:
-            continue
-        shells = [layers[k] & ~layers[k + 1] & region for k in range(core)]
-        edge = max(texture[shell].mean() if shell.any() else 0 for shell in shells)
-        edge_std = math.exp(limit + edge)
-        beside = []
-        for y, x in np.argwhere(shells[0]):
-            for there in ((y - 2, x), (y + 2, x), (y, x - 2), (y, x + 2)):
-                if min(there) >= 0 and there[0] < mask.shape[0] and there[1] < mask.shape[1] and not mask[there]:
-                    beside.append(image[there])
-        level = np.mean(beside) if beside else math.nan
-        above = [image[shell].mean() - level for shell in shells if shell.any()] if beside else []
-        if max(above, default=0) > 0.25 * edge_std:
-            dark = (image <= around) & (image - level <= edge_std - 0.5 * max(-min(above), 0))
-            kept |= region & ~layers[core] & (texture >= edge - 0.25) & dark
-        else:
-            kept |= region & ~layers[core] & (nine - around <= 0.1 * math.exp(limit))
+        found, above, edge_std, _ = _edge(region, mask, layers[:7], image, std, limit)
+        if len(above) == 6 and above[5] > edge_std:
+            deeper, above, edge_std, shell = _edge(region, mask, layers, image, std, limit)
+            if min(above[6:], default=0) < -edge_std:
+                found = deeper | layers[shell + 1] & region
+        kept |= found
     disk = morphology.disk(radius)
     close, open_ = min(2, iterations), min(1, iterations)
     dilate, erode = [ndimage.binary_dilation], [ndimage.binary_erosion]
@@ -180,11 +165,38 @@ def _refine(mask, image, std, limit, radius, iterations):
     for label in range(1, labels.max() + 1):
         region = labels == label
         numbers, sizes = np.unique(pieces[region & refined], return_counts=True)
-        if 6 * sizes.max(initial=0) < region.sum():
+        cut = np.pad(region[1:-1, 1:-1], 1).sum() < region.sum()
+        if 6 * sizes.max(initial=0) < region.sum() or (cut and sizes.max(initial=0) < min_size <= region.sum()):
             result |= region
         else:
             result |= region & np.isin(pieces, numbers[4 * sizes >= sizes.max(initial=0)]) & refined
     return result
+
+
+def _edge(region, mask, layers, image, std, limit):
+    """What is kept, by how much each shell outside of the core is above the level, the STD of the edge, its shell."""
+    around, nine = (np.rint(ndimage.uniform_filter(image, n, mode="reflect") * n**2) / n**2 for n in (7, 3))
+    texture = np.maximum(std - limit, 0)
+    core = max(k for k in range(len(layers)) if 6 * (layers[k] & region).sum() >= region.sum())
+    if core == 0:
+        return region, [], math.inf, 0
+    shells = [layers[k] & ~layers[k + 1] & region for k in range(core)]
+    edges = [texture[shell].mean() if shell.any() else 0 for shell in shells]
+    edge = max(edges)
+    edge_std = math.exp(limit + edge)
+    beside = []
+    for y, x in np.argwhere(shells[0]):
+        for there in ((y - 2, x), (y + 2, x), (y, x - 2), (y, x + 2)):
+            if min(there) >= 0 and there[0] < mask.shape[0] and there[1] < mask.shape[1] and not mask[there]:
+                beside.append(image[there])
+    level = np.mean(beside) if beside else math.nan
+    above = [image[shell].mean() - level if shell.any() else 0 for shell in shells] if beside else []
+    if max(above, default=0) > 0.25 * edge_std:
+        dark = (image <= around) & (image - level <= edge_std - 0.5 * max(-min(above), 0))
+        kept = (texture >= edge - 0.25) & dark
+    else:
+        kept = nine - around <= 0.1 * math.exp(limit)
+    return layers[core] & region | kept & region, above, edge_std, int(np.argmax(edges))
 
 
 def _come_apart(mask, std, limit, radius, iterations, min_size, max_size):

@@ -48,6 +48,8 @@ def haloed(seed, strength, away, width, cells=9, radius=(11, 16), texture=0.6, n
         {"strength": 2, "away": 3.5, "width": 2.5},
         {"strength": 1, "away": 4, "width": 3, "cells": 4, "radius": (35, 42)},
         {"strength": 1, "away": 3, "width": 2, "texture": 0.2},
+        {"strength": 1, "away": 6, "width": 4, "cells": 4, "radius": (22, 28)},
+        {"strength": 2, "away": 6, "width": 4, "cells": 4, "radius": (22, 28), "noise": 0.01},
     ],
     ids=str,
 )
@@ -67,6 +69,12 @@ def test_outlines_lie_on_the_cells_and_not_outside_their_halos(halo):
                 assert (iou > 0.75).all()
                 assert np.median(iou) > 0.85
         assert 0.95 <= ratio["cell"] <= 1.1 < ratio["halo"]
+
+
+def test_the_edge_in_a_wide_halo_is_found_as_the_plain_way_finds_it():
+    """Twelve layers decide in each of the four cells."""
+    image, _ = haloed(0, strength=2, away=6, width=4, cells=4, radius=(22, 28))
+    assert assert_like_oracle(image).max() == 4
 
 
 @pytest.mark.parametrize("sigma", [0, 1])
@@ -180,6 +188,16 @@ def test_cells_that_hardly_stand_out_are_not_lost_by_drawing_in_their_outlines(s
             found = logstd.segment_frame(image.astype(np.uint16), logstd_outline=name)
             number[name] += len(covered(found, cells.labels(0, frame)))
     assert number["cell"] >= number["halo"] > 0
+
+
+@pytest.mark.parametrize("seed", [51, 61])
+def test_cells_that_the_edge_cuts_are_not_lost_by_drawing_in_their_outlines(seed):
+    """What the edge leaves of some of them is hardly more than `min_object_size`, and less without the halo."""
+    cells = simulate(n_fovs=1, n_frames=36, height=384, width=384, n_cells=70, seed=seed)
+    for frame in (0, 2):
+        image, truth = cells.plane(0, frame, 0), cells.labels(0, frame)
+        halo, cell = (covered(logstd.segment_frame(image, logstd_outline=name), truth) for name in ("halo", "cell"))
+        assert halo <= cell
 
 
 def regrown(mask, filled, image, limit):

@@ -17,6 +17,7 @@ class Components(NamedTuple):
     pixels: np.ndarray  # positions of all their pixels in the flat image
     owner: np.ndarray  # the object of each of these
     area: np.ndarray  # of each object; 0 for number 0
+    ends: np.ndarray  # where in these runs end: pixels of one object that follow each other in it
 
 
 def morph(
@@ -64,9 +65,8 @@ def fill_holes_of(mask: np.ndarray, uncovered: np.ndarray) -> np.ndarray:
 
 def remove_small(mask: np.ndarray, objects: Components, min_size: int) -> np.ndarray:
     """Clear the objects of fewer than `min_size` pixels. (H, W) uint8 0/1 -> the same."""
-    pixels, owner, area = objects
     kept = mask.copy()
-    kept.ravel()[pixels[area[owner] < min_size]] = 0
+    kept.ravel()[objects.pixels[members(objects, objects.area < min_size)]] = 0
     return kept
 
 
@@ -75,13 +75,13 @@ def mark_vanished(objects: Components, opened: np.ndarray, rejected: np.ndarray,
 
     TOO_SMALL: those below `min_size`, of at least `least` pixels; TOO_NARROW: the larger ones.
     """
-    pixels, owner, area = objects
+    pixels, owner, area, _ = objects
     found = np.zeros(len(area), bool)
-    found[owner[opened.ravel()[pixels].view(bool)]] = True
+    found[owner[opened.ravel().take(pixels).view(bool)]] = True
     why = np.where(area >= min_size, TOO_NARROW, np.where(area >= least, TOO_SMALL, 0)).astype(np.uint8)
     why[found] = 0
     if why[1:].any():
-        code = why[owner]
+        code = why.take(owner)
         rejected.ravel()[pixels[code > 0]] = code[code > 0]
 
 
@@ -104,22 +104,42 @@ def number_objects(
     rejected: np.ndarray | None = None,
 ) -> np.ndarray:
     """The same for objects that are known already; those with area 0 are none. Returns (H, W)."""
-    pixels, owner, area = objects
+    pixels, owner, area, _ = objects
     keep = area >= max(min_size, 1)
     if max_size is not None:
         keep &= area <= max_size
     dtype = np.uint16 if np.count_nonzero(keep) <= 65535 else np.uint32
     labels = np.zeros(shape, dtype)
-    labels.ravel()[pixels] = np.where(keep, np.cumsum(keep), 0).astype(dtype)[owner]
+    labels.ravel()[pixels] = np.where(keep, np.cumsum(keep), 0).astype(dtype).take(owner)
     if rejected is not None and not keep[1:].all():
         why = np.where(keep | (area == 0), 0, np.where(area < min_size, TOO_SMALL, TOO_LARGE)).astype(np.uint8)
-        rejected.ravel()[pixels] = why[owner]
+        rejected.ravel()[pixels] = why.take(owner)
     return labels
 
 
 def components(mask: np.ndarray) -> Components:
     """The 4-connected objects of (H, W) uint8 0/1."""
-    n, labels = cv2.connectedComponentsWithAlgorithm(mask, 4, cv2.CV_32S, cv2.CCL_SAUF)
+    return listed(mask, *label_mask(mask))
+
+
+def label_mask(mask: np.ndarray) -> tuple[int, np.ndarray]:
+    """The number of 4-connected objects of (H, W) uint8 0/1, and one; their numbers in raster order, (H, W) int32."""
+    return cv2.connectedComponentsWithAlgorithm(mask, 4, cv2.CV_32S, cv2.CCL_SAUF)
+
+
+def listed(mask: np.ndarray, n: int, labels: np.ndarray) -> Components:
+    """The objects of a mask for which `label_mask` gave `n` and `labels`."""
     pixels = np.flatnonzero(mask.view(bool))
-    owner = labels.ravel()[pixels]
-    return Components(pixels, owner, np.bincount(owner, minlength=n))
+    owner = labels.ravel().take(pixels)
+    # Pixels that follow each other are counted at once: one by one they would take most of the time.
+    ends = np.flatnonzero(np.append(owner[1:] != owner[:-1], [True] * (owner.size > 0)))
+    area = np.bincount(owner.take(ends), np.diff(ends, prepend=-1), n).astype(np.int64)
+    return Components(pixels, owner, area, ends)
+
+
+def members(objects: Components, chosen: np.ndarray) -> np.ndarray:
+    """Where in `pixels` those of the chosen objects are, in their order. chosen: (n,) bool, of each object."""
+    runs = np.flatnonzero(chosen.take(objects.owner.take(objects.ends)))
+    length = np.diff(objects.ends, prepend=-1).take(runs)
+    after = np.cumsum(length)
+    return np.arange(after[-1] if runs.size else 0) + np.repeat(objects.ends.take(runs) + 1 - after, length)

@@ -19,20 +19,20 @@ import cv2
 import numpy as np
 
 from celltraces.labels import bit_morphology
+from celltraces.segmentation.edges import AROUND, CORE, LAYERS, WIDE_LAYERS, Frame, box_sums, depths, find_edges, means
 from celltraces.segmentation.local_variance import greatest_up_to
-from celltraces.segmentation.mask_objects import Components, components, fill_holes, fill_holes_of, morph
-
-LAYER, LAYERS = 2, 6  # px, number: a region's edge is sought as deep as all layers together
-DEPTH = np.minimum(np.maximum(np.arange(256) - 1, 0) // LAYER, LAYERS).astype(np.uint8)  # of a pixel, by its distance
-CORE = 6  # one in so many pixels of a region, at least, is in its core
-BELOW_EDGE = 0.25  # log-STD, below the mean of the layer with the highest
-AROUND = 7  # px: width of a pixel's surroundings
-BESIDE = 2  # px: how far outside of a region the level is measured
-BRIGHTER = (
-    0.1  # STDs of the limit: the mean of 3 x 3 pixels so much above that is halo, where nothing else tells of one
+from celltraces.segmentation.mask_objects import (
+    Components,
+    components,
+    fill_holes,
+    fill_holes_of,
+    label_mask,
+    listed,
+    members,
+    morph,
 )
-HALO = 0.25  # STDs of the edge: a layer so much above what is outside the region is halo
-HALO_PIXEL, BODY = 1.0, 0.5  # STDs of the edge, darkness of the body: one pixel is halo that is above their difference
+
+WIDE = 1.0  # STDs of the edge: a layer so much brighter than outside, and one within so much darker: the halo is wide
 WEAK = 2.0  # STDs of the limit: a region with no higher STD hardly stands out, and what is no brighter may be of it
 NARROW = 1.5  # times the area of the opening's disk: the opening may have taken much of a region that is no larger
 CLOSE, OPEN = 2, 1  # times, where morph_iterations is not less
@@ -69,10 +69,12 @@ def on_cells(
     16 bits. spread: what `local_variance.n2_variance` gave for it. settings: those with which `mask` was found. Returns
     the objects, all within `filled`; those with area 0 are none.
     """
-    opened, regions = mask, components(mask)
+    n, labels = label_mask(mask)
+    opened, regions = mask, listed(mask, n, labels)
     mask = regrown(mask, regions, filled, image, spread, settings)
     if regions.area.max() > settings.max_size:
-        mask = come_apart(mask, regions, spread, settings)
+        mask = come_apart(mask, labels, regions.area, spread, settings)
+    del labels
     if mask is not opened:
         regions = components(mask)
     return refine(mask, regions, image, spread, settings, uncovered)
@@ -95,9 +97,9 @@ def regrown(
     STD: they lie beside a dark cell. Returns `mask` itself if there are no such regions.
     """
     window, limit, morph_size, morph_iterations, min_size, _ = settings
-    pixels, owner, area = regions
+    pixels, owner, area, _ = regions
     narrow = (area >= min_size) & (area <= NARROW * bit_morphology.disk_area(morph_size // 2, morph_iterations))
-    at = np.flatnonzero(narrow[owner])
+    at = members(regions, narrow)
     at, of = pixels[at], owner[at]
     std = np.sqrt(np.bincount(of, spread.ravel()[at], area.size) / np.maximum(area, 1)) / window**2
     weak = (std <= WEAK * math.exp(limit))[of]
@@ -108,14 +110,14 @@ def regrown(
     small.ravel()[at] = 1
     others = cv2.dilate(mask - small, cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3)))
     near = cv2.dilate(small, np.ones((morph_size, morph_size), np.uint8))
-    wider, piece, size = components(small | near & filled & ~others)
+    wider, piece, size, _ = components(small | near & filled & ~others)
     piece_of = np.zeros(area.size, np.int64)  # of each region
     piece_of[of] = piece[np.searchsorted(wider, at)]
     alone = np.bincount(piece_of, minlength=size.size) == 1
     counts = image.ravel()
     new = np.flatnonzero(small.ravel()[wider] == 0)
     before, after = (
-        _means(group, counts[pixels], np.bincount(group, minlength=size.size))
+        means(group, counts[pixels], np.bincount(group, minlength=size.size))
         for group, pixels in ((piece_of[of], at), (piece[new], wider[new]))
     )
     take = alone & (after - before <= WEAK * math.exp(limit))
@@ -147,120 +149,74 @@ def refine(
        a little darker than the level, and the more so, the darker the body and the weaker the halo.)
        Otherwise all are kept but those whose mean of 3 x 3 is above their mean of 7 x 7 pixels by a tenth of the STD
        that `limit` stands for.
-    4. What is kept is closed, filled and opened, within the region. Pieces of less than a quarter of the region's
-       largest are dropped. A region of which no piece has a sixth stays as it is.
+    4. Where the sixth layer is brighter than the level by the edge's STD, the halo may be wider than all layers. Then
+       twelve are looked at. If one of the further six is darker than the level by the (new) edge's STD, what they show
+       decides, and all pixels deeper than the edge's layer are kept.
+    5. What is kept is closed, filled and opened, within the region. Pieces of less than a quarter of the region's
+       largest are dropped. A region of which no piece has a sixth stays as it is; and so does one that the edge of the
+       image (or pixels without data) cuts, of `min_size` or more, if no piece has that: a whole cell would have had it.
     """
-    window, limit, morph_size, morph_iterations, *_ = settings
-    pixels, owner, area = regions
-    depth = _depth(mask, uncovered).ravel()[pixels]
-    layer = owner * (LAYERS + 1) + depth
-    count = np.bincount(layer, minlength=area.size * (LAYERS + 1)).reshape(area.size, -1)
-    deeper = np.cumsum(count[:, ::-1], axis=1)[:, ::-1]
-    core = (CORE * deeper >= area[:, None]).sum(axis=1) - 1
-
-    outer = np.flatnonzero(depth < core[owner])
-    of, at = owner[outer], pixels[outer]
-    layer = layer[outer]
-    std = np.sqrt(spread.ravel()[at]) / window**2
-    with np.errstate(divide="ignore"):
-        texture = np.maximum(np.log(std) - limit, 0)
-    edge = _means(layer, texture, count).max(axis=1)
-    counts = image.ravel()[at].astype(np.float64)
-    rim = depth[outer] == 0
-    level = _levels_beside(at[rim], of[rim], area.size, mask, image, uncovered)
-    excess = np.where(np.isnan(level[of]), 0, counts - level[of])
-    edge_std = np.exp(limit + edge)
-    mean_excess = _means(layer, excess, count)
-    halo = (mean_excess.max(axis=1) > HALO * edge_std)[of]
-    darkness = np.maximum(-mean_excess.min(axis=1), 0)
-
-    around = _box_sums(image, AROUND).ravel()[at] / AROUND**2
-    dark = (counts <= around) & (excess <= (HALO_PIXEL * edge_std - BODY * darkness)[of])
-    kept = (texture >= edge[of] - BELOW_EDGE) & dark
-    unclear = ~halo
-    if unclear.any():
-        smooth = _box_sums(image, 3).ravel()[at[unclear]] / 9
-        kept[unclear] = smooth - around[unclear] <= BRIGHTER * math.exp(limit)
-
+    pixels, owner, area, _ = regions
+    depth = depths(mask, uncovered).ravel().take(pixels)
+    frame = Frame(mask, image, spread, box_sums(image, AROUND), uncovered, settings.window, settings.limit)
+    edges = find_edges(pixels, owner, area, np.minimum(depth, LAYERS), LAYERS, frame)
+    cleared = ~edges.kept
     refined = mask.copy()
-    refined.ravel()[at[~kept]] = 0
+    wide = edges.excess[:, -1] > WIDE * edges.std
+    if wide.any():
+        of_wide = members(regions, wide)
+        parts = (part.take(of_wide) for part in (pixels, owner))
+        deeper = find_edges(*parts, area, depth.take(of_wide), WIDE_LAYERS, frame)
+        wide &= deeper.excess[:, LAYERS:].min(axis=1) < -WIDE * deeper.std
+        cleared &= ~wide.take(edges.of)
+        refined.ravel()[deeper.at[~deeper.kept & ~deeper.inside & wide.take(deeper.of)]] = 0
+    refined.ravel()[edges.at[cleared]] = 0
+
+    _, _, morph_size, morph_iterations, *_ = settings
     close, open_ = min(CLOSE, morph_iterations), min(OPEN, morph_iterations)
     refined = morph(refined, bit_morphology.dilate, bit_morphology.erode, morph_size, close, uncovered) & mask
     refined = fill_holes(refined) if uncovered is None else fill_holes_of(refined, uncovered)
     refined = morph(refined, bit_morphology.erode, bit_morphology.dilate, morph_size, open_, uncovered) & mask
-    return _without_crumbs(refined, regions)
+    return _without_crumbs(refined, regions, settings.min_size, uncovered)
 
 
-def _means(group: np.ndarray, values: np.ndarray, count: np.ndarray) -> np.ndarray:
-    """Means of the values of each group's pixels, of which there are `count` (groups,) or (regions, layers); as that.
-
-    0 where there are none.
-    """
-    return np.bincount(group, values, count.size).reshape(count.shape) / np.maximum(count, 1)
-
-
-def _levels_beside(
-    at: np.ndarray, of: np.ndarray, n: int, mask: np.ndarray, image: np.ndarray, uncovered: np.ndarray | None
-) -> np.ndarray:
-    """Mean counts beside `n` regions: of the pixels in no region that are 2 px left, right, above or below one of the
-    pixels `at` of region `of`, as often as they are. (n,) float64; NaN where there are none."""
-    width = mask.shape[1]
-    free = mask ^ 1
-    if uncovered is not None:
-        free[uncovered] = 0
-    free = cv2.copyMakeBorder(free, BESIDE, BESIDE, BESIDE, BESIDE, cv2.BORDER_CONSTANT, value=0).ravel()
-    wide = width + 2 * BESIDE
-    place = at + at // width * (2 * BESIDE) + BESIDE * wide + BESIDE
-    counts = image.ravel()
-    number, total = np.zeros(n), np.zeros(n)
-    for step, step_in_free in ((width, wide), (-width, -wide), (1, 1), (-1, -1)):
-        beside = np.flatnonzero(free[place + BESIDE * step_in_free])
-        number += np.bincount(of[beside], minlength=n)
-        total += np.bincount(of[beside], counts[at[beside] + BESIDE * step], n)
-    with np.errstate(invalid="ignore"):
-        return total / number
-
-
-def _box_sums(image: np.ndarray, width: int) -> np.ndarray:
-    """(H, W) float32 sums over `width` x `width` pixels: whole numbers below 2**24, and so exact."""
-    if image.dtype not in (np.uint8, np.uint16):
-        image = image.astype(np.float32)
-    return cv2.boxFilter(image, cv2.CV_32F, (width, width), normalize=False, borderType=cv2.BORDER_REFLECT)
-
-
-def _depth(mask: np.ndarray, uncovered: np.ndarray | None) -> np.ndarray:
-    """How many layers lie outside of a pixel's, up to LAYERS, (H, W) uint8. Objects go on where the image ends."""
-    if uncovered is not None:
-        mask = mask | uncovered.view(np.uint8)
-    away = cv2.distanceTransform(mask, cv2.DIST_L1, 3, dstType=cv2.CV_8U)
-    return cv2.LUT(away, DEPTH)
-
-
-def _without_crumbs(refined: np.ndarray, regions: Components) -> Components:
+def _without_crumbs(
+    refined: np.ndarray, regions: Components, min_size: int, uncovered: np.ndarray | None
+) -> Components:
     """The pieces of `refined`, small ones with area 0; regions of which too little is left are whole again."""
-    at, piece, size = components(refined)
-    of = np.zeros(size.size, np.int32)
-    of[piece] = regions.owner[refined.ravel()[regions.pixels].view(bool)]  # both in raster order
+    pieces = components(refined)
+    of = regions.owner.take(np.searchsorted(regions.pixels, pieces.pixels.take(pieces.ends)))
     largest = np.zeros(regions.area.size, np.int64)
-    np.maximum.at(largest, of, size)
+    region_of = np.zeros(pieces.area.size, np.int32)
+    region_of[pieces.owner.take(pieces.ends)] = of
+    np.maximum.at(largest, region_of, pieces.area)
+    kept = PIECE * pieces.area >= largest.take(region_of)
     lost = CORE * largest < regions.area
-    if lost.any():
-        kept = (PIECE * size >= largest[of])[piece]
-        result = np.zeros_like(refined)
-        result.ravel()[at[kept]] = 1
-        result.ravel()[regions.pixels[lost[regions.owner]]] = 1
-        return components(result)
-    return Components(at, piece, np.where(PIECE * size >= largest[of], size, 0))
+    small = members(regions, (largest < min_size) & (regions.area >= min_size))
+    lost[regions.owner.take(small[_at_edge(regions.pixels.take(small), refined.shape, uncovered)])] = True
+    if not lost.any():
+        return pieces._replace(area=np.where(kept, pieces.area, 0))
+    result = refined.copy()
+    result.ravel()[pieces.pixels.take(members(pieces, ~kept))] = 0
+    result.ravel()[regions.pixels.take(members(regions, lost))] = 1
+    return components(result)
+
+
+def _at_edge(pixels: np.ndarray, shape: tuple[int, ...], uncovered: np.ndarray | None) -> np.ndarray:
+    """Which of these positions lie at the edge of the image, or beside pixels without data; bool."""
+    ends = np.zeros(shape, np.uint8)
+    ends[[0, -1]] = ends[:, [0, -1]] = 1
+    if uncovered is not None:
+        ends |= cv2.dilate(uncovered.view(np.uint8), cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3)))
+    return ends.ravel().take(pixels).view(bool)
 
 
 def come_apart(
-    mask: np.ndarray,
-    regions: Components,
-    spread: np.ndarray,
-    settings: Settings,
+    mask: np.ndarray, labels: np.ndarray, areas: np.ndarray, spread: np.ndarray, settings: Settings
 ) -> np.ndarray:
     """`mask` with parts in the place of regions of more than `max_size` pixels, where these come apart.
 
+    labels: (H, W) int32 numbers of the regions (before they were grown, if they were). areas: of each.
     Every second pixel of every second row is looked at, which is enough here. In steps of 0.5 the threshold on log-STD
     is raised above `limit`, in each step only within what is still larger than `max_size`, and what exceeds it is
     closed, filled and opened. Parts are what then has a twentieth of `max_size` to `max_size` pixels, and in the last
@@ -268,63 +224,78 @@ def come_apart(
     A region comes apart if it gives two parts or more, which cover a fifth of it. One that does not is one thing, and
     is left to the limit of sizes.
     """
-    window, limit, morph_size, morph_iterations, min_size, max_size = settings
-    large = regions.area > max_size
-    of_large = large[regions.owner]
-    at, of = regions.pixels[of_large], regions.owner[of_large]
-    region = np.zeros(mask.shape, np.int32)
-    region.ravel()[at] = of
-    half = region[::2, ::2]
-    parts = np.zeros(half.shape, np.uint8)
-    reach = morph_size // 2 * min(CLOSE, morph_iterations) // 2  # half of that of the disks, here
+    half = np.where(areas > settings.max_size, np.arange(areas.size, dtype=np.int32), 0).take(labels[::2, ::2])
+    reach = settings.morph_size // 2 * min(CLOSE, settings.morph_iterations) // 2  # half of that of the disks, here
     box = _box(half > 0, 2 * reach + 1)
-    half, spread = np.ascontiguousarray(half[box]), np.ascontiguousarray(spread[::2, ::2][box])
+    region = np.ascontiguousarray(half[box])
+    part_of, level, n_parts = _parts(region, np.ascontiguousarray(spread[::2, ::2][box]), areas.size, reach, settings)
+    grown = _grown(part_of, level, settings.max_size)
+    covered = 4 * np.bincount(region.ravel()[np.flatnonzero(grown)], minlength=areas.size)
+    parts = np.zeros(half.shape, np.uint8)
+    parts[box] = grown
+    parts = cv2.resize(parts, None, fx=2, fy=2, interpolation=cv2.INTER_NEAREST)[: mask.shape[0], : mask.shape[1]]
+    apart = (n_parts > 1) & (COVER * covered >= areas)
+    return mask ^ (mask ^ parts) & apart.view(np.uint8).take(labels)
+
+
+def _parts(
+    region: np.ndarray, spread: np.ndarray, n: int, reach: int, settings: Settings
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The parts of `come_apart` before they grow: their numbers, step * PARTS + 1, 2, ..., (h, w) float32; the highest
+    step that a pixel is left in, (h, w) uint8; and how many parts each of `n` regions has, (n,).
+
+    region: (h, w) int32, numbers of the regions. spread: (h, w). reach: of the disks, px.
+    """
+    window, limit, _, _, min_size, max_size = settings
     highest = int(spread.max(initial=0))
-    rest = (half > 0).view(np.uint8)
-    level = np.zeros(half.shape, np.float32)  # the highest step that a pixel is left in
-    part_of = np.zeros(half.shape, np.float32)
-    n_parts = np.zeros(large.size, np.int64)
+    rest = (region > 0).view(np.uint8)
+    level = np.zeros(region.shape, np.uint8)
+    part_of = np.zeros(region.shape, np.float32)
+    n_parts = np.zeros(n, np.int64)
     for step in range(1, RAISES + 1):
         strict = (spread > greatest_up_to(limit + step * RAISE, window, highest)).view(np.uint8) & rest
         strict = fill_holes(morph(strict, bit_morphology.dilate, bit_morphology.erode, 2 * reach + 1, 1) & rest)
         strict = morph(strict, bit_morphology.erode, bit_morphology.dilate, 2 * reach + 1, 1) & rest
-        pixels, owner, area = components(strict)
+        level += strict
+        objects = components(strict)
+        area = objects.area
         large = 4 * area > max_size
         part = (4 * area >= min_size) & (4 * PART * area >= max_size) & (~large | (step == RAISES))
-        level += strict
-        number = np.where(part, np.cumsum(part) + n_parts.sum() + step * PARTS, 0)
-        part_of.ravel()[pixels] = number[owner]
+        at = members(objects, part)
+        pixels, owner = objects.pixels.take(at), objects.owner.take(at)
+        number = np.cumsum(part) + n_parts.sum() + step * PARTS
+        part_of.ravel()[pixels] = number.astype(np.float32).take(owner)
         origin = np.zeros(area.size, np.int32)
-        origin[owner] = half.ravel()[pixels]
-        n_parts += np.bincount(origin[part], minlength=n_parts.size)
+        origin[owner] = region.ravel().take(pixels)  # that of the last pixel
+        n_parts += np.bincount(origin[part], minlength=n)
         if step == RAISES or not large.any():
             break
-        rest = np.zeros(half.shape, np.uint8)
-        rest.ravel()[pixels[large[owner]]] = 1
-    grown = _grown(part_of, level, max_size)
-    covered = 4 * np.bincount(half.ravel(), grown.ravel(), n_parts.size)
-    parts[box] = grown
-    at = at[((n_parts > 1) & (COVER * covered >= regions.area))[of]]
-    divided = mask.copy()
-    divided.ravel()[at] = np.repeat(np.repeat(parts, 2, axis=0), 2, axis=1)[:, : mask.shape[1]].ravel()[at]
-    return divided
+        rest = np.zeros_like(strict)
+        rest.ravel()[objects.pixels.take(members(objects, large))] = 1
+    return part_of, level, n_parts
 
 
 def _grown(part_of: np.ndarray, level: np.ndarray, max_size: int) -> np.ndarray:
     """Grow parts by 24 px, in turn by squares and crosses; what two reach is that of the higher number.
 
-    part_of: (h, w) float32, step * PARTS + number of the parts. level: (h, w) float32: a part grows where it is that of
+    part_of: (h, w) float32, step * PARTS + number of the parts. level: (h, w) uint8: a part grows where it is that of
     its step, or one less, but not 0. Those that would exceed `max_size` do not grow. Returns (h, w) uint8 0/1, without
     the pixels whose neighbour to the right or below is another part's.
     """
     seeds = part_of
-    highest = np.where((level > 0) & (seeds == 0), (level + 2) * PARTS, 0)
+    highest = (PARTS * np.array([0, *range(3, RAISES + 3)], np.float32)).take(level)
+    part_of = seeds.copy()
     for step in range(GROWTH):
         shape = cv2.MORPH_CROSS if step % 2 else cv2.MORPH_RECT
         wider = cv2.dilate(part_of, cv2.getStructuringElement(shape, (3, 3)))
-        part_of = np.where((part_of == 0) & (wider < highest), wider, part_of)
+        free = cv2.compare(part_of, 0, cv2.CMP_EQ)
+        cv2.copyTo(wider, free & cv2.compare(wider, highest, cv2.CMP_LT), part_of)
     part = part_of.astype(np.int32) & (PARTS - 1)
-    part_of = np.where((4 * np.bincount(part.ravel()) > max_size)[part], seeds, part_of)
+    size = np.bincount(part.ravel())
+    too_large = 4 * size > max_size
+    too_large[0] = False
+    if too_large.any():
+        part_of = np.where(too_large.take(part), seeds, part_of)
     grown = part_of > 0
     grown[:, :-1] &= (part_of[:, 1:] == part_of[:, :-1]) | (part_of[:, 1:] == 0)
     grown[:-1] &= (part_of[1:] == part_of[:-1]) | (part_of[1:] == 0)

@@ -1,0 +1,132 @@
+"""Find the edge of the cell in each region, between its dark body and the bright halo around it."""
+
+import math
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+
+LAYER, LAYERS = 2, 6  # px, number: a region's edge is sought as deep as all layers together
+WIDE_LAYERS = 12  # number, of a region in a wide halo
+DEPTH = np.minimum(np.maximum(np.arange(256) - 1, 0) // LAYER, WIDE_LAYERS).astype(np.uint8)  # by a pixel's distance
+CORE = 6  # one in so many pixels of a region, at least, is in its core
+BELOW_EDGE = 0.25  # log-STD, below the mean of the layer with the highest
+AROUND = 7  # px: width of a pixel's surroundings
+BESIDE = 2  # px: how far outside of a region the level is measured
+BRIGHTER = (
+    0.1  # STDs of the limit: the mean of 3 x 3 pixels so much above that is halo, where nothing else tells of one
+)
+HALO = 0.25  # STDs of the edge: a layer so much above what is outside the region is halo
+HALO_PIXEL, BODY = 1.0, 0.5  # STDs of the edge, darkness of the body: one pixel is halo that is above their difference
+
+
+class Frame(NamedTuple):
+    """What is known of each pixel, (H, W) each, and with what the regions were found."""
+
+    mask: np.ndarray  # uint8 0/1
+    image: np.ndarray
+    spread: np.ndarray
+    around: np.ndarray  # sums of AROUND x AROUND pixels
+    uncovered: np.ndarray | None
+    window: int  # px
+    limit: float  # log-STD above which a pixel was foreground
+
+
+class Edges(NamedTuple):
+    """What `find_edges` found in n regions of which `layers` layers were looked at."""
+
+    at: np.ndarray  # positions of the pixels outside of the cores
+    of: np.ndarray  # the region of each of these
+    kept: np.ndarray  # whether it stays
+    excess: np.ndarray  # (n, layers): how much brighter each layer is than what is outside; 0 for those in the core
+    std: np.ndarray  # (n,): of the edge
+    inside: np.ndarray  # bool, of each pixel outside of the core: it lies deeper than the edge's layer
+
+
+def find_edges(
+    pixels: np.ndarray,
+    owner: np.ndarray,
+    area: np.ndarray,
+    depth: np.ndarray,
+    layers: int,
+    frame: Frame,
+) -> Edges:
+    """Steps 1 to 3 of `outline.refine`. pixels, owner, area: as of Components. depth: of each pixel, layers, uint8.
+
+    Regions of which no pixel is given have no edge.
+    """
+    window, limit = frame.window, frame.limit
+    layer = owner * (layers + 1) + depth
+    count = np.bincount(layer, minlength=area.size * (layers + 1)).reshape(area.size, -1)
+    deeper = np.cumsum(count[:, ::-1], axis=1)[:, ::-1]
+    core = (CORE * deeper >= area[:, None]).sum(axis=1) - 1
+
+    outer = np.flatnonzero(depth < core.astype(np.uint8).take(owner))
+    of, at, layer, depth = (values.take(outer) for values in (owner, pixels, layer, depth))
+    values, counts = frame.spread.ravel().take(at), frame.image.ravel().take(at)
+    offset = 2 * math.log(window) + limit  # of a log-STD above the limit, from half the logarithm of `spread`
+    with np.errstate(divide="ignore"):
+        texture = means(layer, np.maximum(0.5 * np.log(values) - offset, 0), count)
+    edge = texture.max(axis=1)
+    edge_std = np.exp(limit + edge)
+    rim = np.flatnonzero(depth == 0)
+    level = _levels_beside(at.take(rim), of.take(rim), area.size, frame)
+    counted = (count > 0) & (np.arange(layers + 1) < core[:, None]) & ~np.isnan(level)[:, None]
+    excess = np.where(counted, means(layer, counts, count) - level[:, None], 0)
+    halo = excess.max(axis=1) > HALO * edge_std
+
+    least = np.where(edge > BELOW_EDGE, np.exp(2 * (edge - BELOW_EDGE + offset)), 0)
+    most = level + HALO_PIXEL * edge_std - BODY * np.maximum(-excess.min(axis=1), 0)
+    around = frame.around.ravel().take(at)
+    kept = values >= np.ceil(least).astype(values.dtype).take(of)
+    kept &= counts <= np.floor(np.where(halo, most, 0)).astype(np.int32).take(of)
+    kept &= np.multiply(counts, AROUND**2, dtype=np.float32) <= around
+    unclear = np.flatnonzero((~halo).take(of))
+    if unclear.size:
+        smooth = box_sums(frame.image, 3).ravel().take(at.take(unclear)) / 9
+        kept[unclear] = smooth - around.take(unclear) / AROUND**2 <= BRIGHTER * math.exp(limit)
+    return Edges(at, of, kept, excess[:, :layers], edge_std, depth > texture.argmax(axis=1).take(of))
+
+
+def means(group: np.ndarray, values: np.ndarray, count: np.ndarray) -> np.ndarray:
+    """Means of the values of each group's pixels, of which there are `count` (groups,) or (regions, layers); as that.
+
+    0 where there are none.
+    """
+    return np.bincount(group, values, count.size).reshape(count.shape) / np.maximum(count, 1)
+
+
+def _levels_beside(at: np.ndarray, of: np.ndarray, n: int, frame: Frame) -> np.ndarray:
+    """Mean counts beside `n` regions: of the pixels in no region that are 2 px left, right, above or below one of the
+    pixels `at` of region `of`, as often as they are. (n,) float64; NaN where there are none."""
+    width = frame.mask.shape[1]
+    free = frame.mask ^ 1
+    if frame.uncovered is not None:
+        free[frame.uncovered] = 0
+    free = cv2.copyMakeBorder(free, BESIDE, BESIDE, BESIDE, BESIDE, cv2.BORDER_CONSTANT, value=0).view(bool).ravel()
+    wide = width + 2 * BESIDE
+    place = at + at // width * (2 * BESIDE) + BESIDE * wide + BESIDE
+    counts = frame.image.ravel()
+    number, total = np.zeros(n), np.zeros(n)
+    for step, step_in_free in ((width, wide), (-width, -wide), (1, 1), (-1, -1)):
+        beside = np.flatnonzero(free.take(place + BESIDE * step_in_free))
+        whose = of.take(beside)
+        number += np.bincount(whose, minlength=n)
+        total += np.bincount(whose, counts.take(at.take(beside) + BESIDE * step), n)
+    with np.errstate(invalid="ignore"):
+        return total / number
+
+
+def box_sums(image: np.ndarray, width: int) -> np.ndarray:
+    """(H, W) float32 sums over `width` x `width` pixels: whole numbers below 2**24, and so exact."""
+    if image.dtype not in (np.uint8, np.uint16):
+        image = image.astype(np.float32)
+    return cv2.boxFilter(image, cv2.CV_32F, (width, width), normalize=False, borderType=cv2.BORDER_REFLECT)
+
+
+def depths(mask: np.ndarray, uncovered: np.ndarray | None) -> np.ndarray:
+    """How many layers lie outside of a pixel's, up to WIDE_LAYERS, (H, W) uint8. Objects go on where the image ends."""
+    if uncovered is not None:
+        mask = mask | uncovered.view(np.uint8)
+    away = cv2.distanceTransform(mask, cv2.DIST_L1, 3, dstType=cv2.CV_8U)
+    return cv2.LUT(away, DEPTH)
