@@ -276,7 +276,7 @@ def shining(n_cells=20, n_frames=24, seed=0):
     return rng.lognormal(5, 0.8, (n_cells, 1)) * since / (3 + since) + rng.normal(0, 3, (n_cells, n_frames))
 
 
-@pytest.mark.parametrize("n_cells", [10, 200])
+@pytest.mark.parametrize("n_cells", [10, 60])
 @pytest.mark.parametrize("factor", [0.0, 0.5, 1.5, 3.0])
 def test_a_frame_in_which_all_cells_flicker(n_cells, factor):
     values = shining(n_cells)
@@ -302,8 +302,8 @@ def test_a_frame_that_shows_another_place():
     assert of_traces(values) == {(15, "flicker_ch_1")}
 
 
-@pytest.mark.parametrize("seed", range(4))
-@pytest.mark.parametrize("n_cells", [4, 6, 20, 200])
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("n_cells", [4, 6, 20, 60])
 def test_cells_that_do_not_flicker(n_cells, seed):
     """Noise alone; light that all cells get at once, keep, or lose for longer; one that flashes; small flickers."""
     rng = np.random.default_rng(seed)
