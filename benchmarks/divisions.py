@@ -4,7 +4,8 @@ Usage: python benchmarks/divisions.py [SEEDS]
 
 SEEDS movies of each kind (3 if not given). Neither these seeds nor these kinds were looked at when the constants of
 celltraces.tracking.divisions were chosen. Prints a line for each kind: true divisions, those of them in the last two
-frames, the share found, wrong ones, and the share of those found that is right. Divisions are looked for as the workflow does by default.
+frames, the share found, wrong ones, and the share of those found that is right. Divisions are looked for as the
+workflow does by default.
 """
 
 import sys

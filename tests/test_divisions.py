@@ -291,7 +291,8 @@ def rounding_up(frame, at, **changes):
 @pytest.mark.parametrize("at", [22, 23])
 def test_in_the_last_frames_a_mother_has_to_round_up(track, at):
     def halves(frame):
-        return rounding_up(frame, at) if frame < at else [ellipse(60, 80, 14) & side for side in (X < 80, X > 80)]
+        half = ellipse(60, 80, 14) & (X < 80)
+        return rounding_up(frame, at) if frame < at else [np.roll(half, -5, axis=1), np.roll(half[:, ::-1], 5, axis=1)]
 
     _, divisions = found_in(movie(lambda frame: rounding_up(frame, at)), track)
     assert [(parent, frame) for parent, _, frame in divisions] == [(1, at)]
