@@ -18,7 +18,7 @@ from test_plan import MOVIE
 import find_scale
 import segment_cells
 from celltraces.errors import UserError
-from celltraces.labels import left_out
+from celltraces.labels import left_out, regions
 from celltraces.planning import resources
 from celltraces.preview import frames
 from celltraces.segmentation import deepsea, floating, learned, onnx_model, parting
@@ -563,13 +563,13 @@ def test_no_cells():
     found = parted(nothing, nothing, None, (40, 60), threshold=0.5, diameter=37, min_area=50)
     assert found.shape == (40, 60)
     assert not found.any()
-    assert parting.typical_diameter(found) == 0
+    assert regions.typical_diameter(found) == 0
 
 
 def test_the_typical_diameter_is_that_of_the_cells_and_not_of_many_small_parts():
     large = [(40, 40 + 90 * at, 30) for at in range(4)]
     small = [(100, 20 + 25 * at, 4) for at in range(12)]
-    assert parting.typical_diameter(disks((120, 400), *large, *small)) == pytest.approx(60, abs=0.5)
+    assert regions.typical_diameter(disks((120, 400), *large, *small)) == pytest.approx(60, abs=0.5)
 
 
 # ------------------------------------------------------------------------------------------------ debris that floats
@@ -586,6 +586,16 @@ def movie_with_debris(seed, step=3, n_frames=8):
         labels = disks((260, 300), *cells, *specks)
         order = np.r_[0, rng.permutation(14) + 1]
         yield order[labels].astype(np.uint16), labels > 12
+
+
+def few_cells_in_debris(n_frames=5):
+    """(labels, what of them is debris) of frames with 3 cells that stay, and 8 specks that do not."""
+    rng = np.random.default_rng(4)
+    for frame in range(n_frames):
+        cells = [(60 + frame, 50, 18), (60, 150 - frame, 14), (60, 250, 16)]
+        specks = [(120 + 40 * (frame % 3), 15 + 20 * frame % 13 + 33 * at, int(rng.integers(4, 7))) for at in range(8)]
+        labels = disks((260, 300), *cells, *specks)
+        yield labels.astype(np.uint16), labels > 3
 
 
 def with_rejected(frames):
@@ -607,6 +617,12 @@ def test_specks_of_one_frame_are_left_out_and_told(seed):
             np.testing.assert_array_equal(found[1] == left_out.TOO_SMALL, debris)
             assert set(np.unique(found[0])) == set(range(13))
     assert [at for at, found in enumerate(settled) if found is None] == [3]
+
+
+def test_specks_are_left_out_where_they_are_more_than_the_cells():
+    movie = list(few_cells_in_debris())
+    for found, (labels, debris) in zip(floating.without_floating(with_rejected(movie)), movie, strict=True):
+        np.testing.assert_array_equal(found[0], np.where(debris, 0, labels))
 
 
 def test_nothing_floats_where_cells_move_too_far_or_no_neighbour_is_there():

@@ -1,4 +1,4 @@
-"""Tabulate the regions of a label image (label, area, box) and relabel them by track."""
+"""Tabulate the regions of a label image (label, area, box), say how wide they are, and relabel them by track."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -98,3 +98,15 @@ def find_sorted(labels: np.ndarray, value: np.ndarray) -> tuple[np.ndarray, np.n
     index = np.searchsorted(labels, value)
     known = np.append(labels, labels[:1])[index] == value if labels.size else np.zeros(value.size, bool)
     return index, known
+
+
+def typical_diameter(*pictures: np.ndarray) -> float:
+    """Diameter (px, of a disk of the same area) of the cell in which the median pixel of all cells lies; 0: none.
+
+    pictures: label images, each (H, W).
+    """
+    areas = np.sort(np.concatenate([np.bincount(labels.ravel())[1:] for labels in pictures] or [np.zeros(0, np.int64)]))
+    if not areas.sum():
+        return 0.0
+    median = areas[np.searchsorted(np.cumsum(areas), areas.sum() / 2)]
+    return float(2 * np.sqrt(median / np.pi))

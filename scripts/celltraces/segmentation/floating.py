@@ -7,8 +7,9 @@ from collections.abc import Iterable, Iterator, Sequence
 import numpy as np
 
 from celltraces.labels import left_out
+from celltraces.labels.regions import typical_diameter
 
-SMALL = 0.5  # share of the median area of a frame's objects; larger ones always stay
+SMALL = 0.4  # share of the usual area; larger ones always stay
 STAYS = 0.3  # intersection over union with an object of a neighbouring frame, from which an object has stayed
 MOST = 0.7  # share of a frame's larger objects that stay, below which nothing can be said
 
@@ -60,7 +61,8 @@ def find_floating(labels: np.ndarray, neighbours: Sequence[np.ndarray]) -> np.nd
         touched[one] = True
         union = areas[one] + np.bincount(other.ravel())[two] - pixels
         np.maximum.at(overlap, one, pixels / union)
-    small = areas[found] < SMALL * np.median(areas[found])
+    usual = np.pi / 4 * typical_diameter(labels, *neighbours) ** 2  # as large with much debris as with none
+    small = areas[found] < SMALL * usual
     large = found[~small]
     if np.mean(overlap[large] >= STAYS) < MOST:
         return found[:0]

@@ -11,10 +11,11 @@ import cv2
 import numpy as np
 
 from celltraces.errors import UserError
+from celltraces.labels.regions import typical_diameter
 from celltraces.runs import job
 from celltraces.segmentation.flows import Following, cells_of_flows
 from celltraces.segmentation.onnx_model import Maps, Model, load_model, resized, run_tiled, stretched
-from celltraces.segmentation.parting import part_cells, typical_diameter
+from celltraces.segmentation.parting import part_cells
 
 SCALES = (0.125, 0.25, 0.5, 1.0, 2.0)  # tried to find out how large cells are
 TRIAL = 448  # px of the network's picture, the width of what is tried

@@ -67,18 +67,6 @@ def find_seeds(
     return seeds.astype(np.float32)
 
 
-def typical_diameter(*pictures: np.ndarray) -> float:
-    """Diameter (px, of a disk of the same area) of the cell in which the median pixel of all cells lies; 0: none.
-
-    pictures: label images, each (H, W).
-    """
-    areas = np.sort(np.concatenate([np.bincount(labels.ravel())[1:] for labels in pictures] or [np.zeros(0, np.int64)]))
-    if not areas.sum():
-        return 0.0
-    median = areas[np.searchsorted(np.cumsum(areas), areas.sum() / 2)]
-    return float(2 * np.sqrt(median / np.pi))
-
-
 def smallest_area(mask: np.ndarray, shape: tuple[int, int], diameter: float, min_area: float, debris: float) -> float:
     """Pixels of a frame of `shape` that an object has at least; min_area, debris, diameter: as for `part_cells`."""
     per_pixel = shape[0] * shape[1] / mask.size  # px of the frame in a pixel of the network's picture
