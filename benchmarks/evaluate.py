@@ -217,7 +217,7 @@ def main(folders: Sequence[Path], ctc: Path | None, to: Path, method: str = "", 
 
     all_segment = segmenters()
     segment, track = ({name: of[name] for name in of if method in name} for of in (all_segment, linkers()))
-    for movie in to_segment:
+    for movie in to_segment if segment else ():
         if of_set in movie.name:
             evaluate(segmentation_rows(movie, segment))
     for folder in () if ctc else folders:
@@ -229,7 +229,7 @@ def main(folders: Sequence[Path], ctc: Path | None, to: Path, method: str = "", 
             evaluate(segmentation_rows(pictures, segment))
             to.mkdir(parents=True, exist_ok=True)
             chart.draw_outlines(pictures, all_segment, to / "outlines.png")
-    for movie in to_track:
+    for movie in to_track if track else ():
         if of_set in movie.name:
             evaluate(tracking_rows(movie, track))
     if not rows:
