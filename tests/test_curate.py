@@ -5,6 +5,7 @@ import fcntl
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -913,9 +914,10 @@ def test_the_command_prints_its_address_and_the_way_there_over_ssh(made):
         listening = [address.split(":")[0] for address in addresses if int(address.split(":")[-1], 16) == int(port)]
         assert listening == ["0100007F"]  # 127.0.0.1 and no other address
     finally:
-        process.terminate()
-        process.wait()
-    assert process.stdout.read() == ""
+        process.send_signal(signal.SIGINT)
+        assert process.wait() == 0
+    (end,) = process.stdout.read().strip().splitlines()
+    assert end.startswith("Ended")
 
 
 @pytest.mark.parametrize("argument", [["--port", "99999"], ["--author", "../x"], ["nowhere"], ["empty"]])
