@@ -8,11 +8,11 @@
 #              ONLY="--method deepsea --set t98g": these rows anew, the others stay
 # make docs    a site of README.md and docs/, in site/; nothing in it is loaded from elsewhere
 # make bench   what each stage costs    make torture kills runs 200 times and compares; 50,000 damaged files; new values for properties
-# make test-peers reads what is exported with other programs, in environments of their own
+# make test-peers reads what is exported with other programs, make test-evaluate the measures of make evaluate: in environments of their own
 # make container  an image of the workflow and its environment, where Docker, Podman or Apptainer is
 # make slurm   the environment with the Slurm plugin                 make test-slurm starts a real Slurm here and tests with it
 # make lock    new pins (maintainers)
-.PHONY: setup slurm demo check curate container test test-fast test-peers test-slurm torture lint bench evaluate lock clean
+.PHONY: setup slurm demo check curate container test test-fast test-peers test-evaluate test-slurm torture lint bench evaluate lock clean
 .DELETE_ON_ERROR:
 
 PYTHON ?= python3
@@ -109,6 +109,11 @@ PEERS := $(patsubst tests/peers/%.txt,.venv/peers/%/.done,$(filter-out tests/pee
 
 test-peers: $(PEERS)
 	$(DEV)/python -m pytest -rs tests/peers
+
+# Python of the tests, with the measures and trackers that are compared in front.
+test-evaluate: .venv/dev/.done .venv/peers/evaluate/.done
+	PYTHONPATH="$$(.venv/peers/evaluate/bin/python -c 'import site; print(site.getsitepackages()[0])')" \
+		$(DEV)/python -m pytest tests/test_evaluation.py
 
 test-slurm:
 	.ci/slurm run $(DEV)/python -m pytest tests/test_slurm.py
