@@ -49,7 +49,8 @@ THEN = {
 ELSEWHERE = {
     ACTIVATE: "before each of the above that needs it",
     **dict.fromkeys(
-        ("make demo", "make test", "make lint", "make docs", "make test-fast", "make test-slurm"), ".ci/run"
+        ("make demo", "make test", "make lint", "make docs", "make test-fast", "make test-evaluate", "make test-slurm"),
+        ".ci/run",
     ),
     **dict.fromkeys(("make setup", "make slurm", "make setup slurm"), ".ci/run, as first steps of the others"),
     "make torture": "takes hours; make test does the same with fewer kills and files",
@@ -63,7 +64,10 @@ ELSEWHERE = {
         "tests/test_curation_page.py, without make",
     ),
     "ssh -L 8731:127.0.0.1:8731 you@machine": "needs another machine",
-    **dict.fromkeys(("make evaluate", "make evaluate CTC=path/to/set"), "installs other programs, and takes long"),
+    **dict.fromkeys(
+        ("make evaluate", "make evaluate CTC=path/to/set", 'make evaluate ONLY="--method deepsea --set t98g"'),
+        "installs other programs, and takes long",
+    ),
     "make test-peers": "installs other programs, gigabytes of them",
     "make .venv/peers/cellpose/.done": "gigabytes",
     "make lock": "changes the pins",
