@@ -5,6 +5,7 @@ A command that stands in none of the lists below fails: say how it is tried, or 
 
 import os
 import re
+import shlex
 import subprocess
 
 import numpy as np
@@ -154,7 +155,7 @@ def test_make_targets_and_scripts_in_commands_are_there():
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     targets = {name for line in re.findall(r"^([^\t#=\n]+?):(?!=)", makefile, re.MULTILINE) for name in line.split()}
     for command in ELSEWHERE:
-        program, *words = command.split()
+        program, *words = shlex.split(command)
         words = [word for word in words if "=" not in word]
         if program == "make":
             assert set(words) <= targets, command
