@@ -78,46 +78,6 @@ class _Channel:
     """Of the array; empty until all frames are copied."""
 
 
-@dataclass
-class _Channel:
-    """What is learned of a channel while its frames are copied, one after the other."""
-
-    number: int
-    states: np.ndarray  # (T, Z) int8, see z_stacks
-    follow: Callable[[int, np.ndarray | None], dict[str, float | None]] | None  # None: its movement is not measured
-    missing: list[int] = field(default_factory=list)
-    statistics: dict[str, list[Any]] = field(default_factory=lambda: {name: [] for name in NO_STATISTICS})
-    movement: dict[str, list[Any]] = field(default_factory=lambda: {name: [] for name in stage_movement.NAMES})
-    counts: np.ndarray = field(default_factory=lambda: np.zeros(display_level.COUNTS, np.int64))
-    """Number of pixels by value, of all frames but those of one value."""
-    of_one_value: dict[int, tuple[int, int]] = field(default_factory=dict)
-    """Value and number of pixels of each frame of one value."""
-    uncovered: list[Boxes] = field(default_factory=list)
-    repeated: list[tuple[int, float, float]] = field(default_factory=list)
-    attributes: dict[str, Any] = field(default_factory=dict)
-    """Of the array; empty until all frames are copied."""
-
-
-@dataclass
-class _Channel:
-    """What is learned of a channel while its frames are copied, one after the other."""
-
-    number: int
-    states: np.ndarray  # (T, Z) int8, see z_stacks
-    follow: Callable[[int, np.ndarray | None], dict[str, float | None]] | None  # None: its movement is not measured
-    missing: list[int] = field(default_factory=list)
-    statistics: dict[str, list[Any]] = field(default_factory=lambda: {name: [] for name in NO_STATISTICS})
-    movement: dict[str, list[Any]] = field(default_factory=lambda: {name: [] for name in stage_movement.NAMES})
-    counts: np.ndarray = field(default_factory=lambda: np.zeros(display_level.COUNTS, np.int64))
-    """Number of pixels by value, of all frames but those of one value."""
-    of_one_value: dict[int, tuple[int, int]] = field(default_factory=dict)
-    """Value and number of pixels of each frame of one value."""
-    uncovered: list[Boxes] = field(default_factory=list)
-    repeated: list[tuple[int, float, float]] = field(default_factory=list)
-    attributes: dict[str, Any] = field(default_factory=dict)
-    """Of the array; empty until all frames are copied."""
-
-
 def _copy_once(
     raw: Path,
     outputs: Sequence[Path],
