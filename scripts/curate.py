@@ -102,4 +102,4 @@ if __name__ == "__main__":
     except UserError as error:
         sys.exit(str(error))
     except KeyboardInterrupt:
-        print("\rEnded; decisions that the page called saved are in the folder of results.")
+        print("\rEnded. Decisions that the page showed as saved are in the folder of results.")

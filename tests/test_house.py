@@ -172,6 +172,21 @@ def test_every_module_says_what_it_is():
     assert [str(file) for file in FILES if not ast.get_docstring(tree_of(file))] == []
 
 
+def defined_twice(tree):
+    """Names of functions and classes that a module, or a class in it, defines again."""
+    for scope in ast.walk(tree):
+        if isinstance(scope, ast.Module | ast.ClassDef):
+            names = Counter(node.name for node in scope.body if isinstance(node, ast.FunctionDef | ast.ClassDef))
+            yield from (name for name, times in names.items() if times > 1)
+
+
+def test_nothing_is_defined_twice():
+    """As it is after a merge of the same lines; of two tests of one name the first would never run."""
+    assert list(defined_twice(ast.parse("class A: pass\ndef f(): pass\nclass A: pass"))) == ["A"]
+    files = [path for folder in ("scripts", "tests", "benchmarks") for path in sorted((ROOT / folder).rglob("*.py"))]
+    assert [f"{path.relative_to(ROOT)}: {name}" for path in files for name in defined_twice(syntax_tree(path))] == []
+
+
 def test_importing_a_module_does_no_work():
     """At the top of a module: imports, definitions, constants, and what is only for types or for a command."""
     working = [

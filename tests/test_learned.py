@@ -634,6 +634,13 @@ def test_nothing_floats_where_cells_move_too_far_or_no_neighbour_is_there():
             assert before is after
 
 
+def test_nothing_floats_where_all_of_a_frame_is_small():
+    """Beside frames with a large cell, so that no object of it tells whether cells stay where they are."""
+    small, large = np.zeros((60, 60), np.uint16), np.zeros((60, 60), np.uint16)
+    small[2:5, 2:5], large[20:50, 20:50] = 1, 1
+    assert not len(floating.find_floating(small, [large]))
+
+
 def test_frames_of_unrelated_places_lose_no_cell(t98g):
     """T98G frames, in which a network sees most cells: as if they were a movie, which they are not."""
     truth = [t98g(number)[1] for number in (1, 4, 7, 10)]

@@ -34,6 +34,8 @@ HARDLY_ANY = 1e-4
 CHANCE = 1e-6
 # Of another value than 0 it is a border, a tile or the end of a frame, not most of it as is a background without noise.
 LARGEST_FILLED = 0.5
+# Images with squares of more values than this have no noise. (Looking for each value takes the time of a whole frame.)
+MOST_VALUES = 64
 
 
 def find(image: np.ndarray, n_zeros: int, known: Boxes = ()) -> Boxes:
@@ -90,14 +92,22 @@ def _filled(image: np.ndarray, values: Sequence[int]) -> np.ndarray | None:
     Tiles that were lost may each have a value of their own. Images without noise have areas of one value by nature: in
     other places as well, or most of the image.
     """
-    seen = {value: seen_in((image != value).view(np.uint8), inner=TILE) for value in values}
+    if not values or len(values) > MOST_VALUES:
+        return None
+    flat = _flat(image) & (image > 0)
+    of_squares = set(np.unique(image[flat]).tolist())
+    seen: dict[int, np.ndarray | None] = {}
+    for value in sorted(values, key=lambda value: value not in of_squares):
+        seen[value] = seen_in((image != value).view(np.uint8), inner=TILE)
+        if seen[value] is None and value in of_squares:
+            return None  # squares of this value lie elsewhere
     areas = [area for area in seen.values() if area is not None]
     if not areas:
         return None
     filled = np.logical_or.reduce(areas)
     if np.count_nonzero(filled) > LARGEST_FILLED * image.size and not _is_end(filled):
         return None
-    elsewhere = _flat(image) & (image > 0) & ~filled
+    elsewhere = flat & ~filled
     known = [value for value, area in seen.items() if area is not None]
     return None if elsewhere.any() and np.setdiff1d(image[elsewhere], known).size else filled
 

@@ -13,9 +13,7 @@ CORE = 6  # one in so many pixels of a region, at least, is in its core
 BELOW_EDGE = 0.25  # log-STD, below the mean of the layer with the highest
 AROUND = 7  # px: width of a pixel's surroundings
 BESIDE = 2  # px: how far outside of a region the level is measured
-BRIGHTER = (
-    0.1  # STDs of the limit: the mean of 3 x 3 pixels so much above that is halo, where nothing else tells of one
-)
+BRIGHTER = 0.1  # STDs of the limit: a mean of 3 x 3 pixels so much above that is halo, where nothing else tells of one
 HALO = 0.25  # STDs of the edge: a layer so much above what is outside the region is halo
 HALO_PIXEL, BODY = 1.0, 0.5  # STDs of the edge, darkness of the body: one pixel is halo that is above their difference
 

@@ -47,7 +47,8 @@ def _settled(before: Labelled | None, now: Labelled | None, after: Labelled | No
 def find_floating(labels: np.ndarray, neighbours: Sequence[np.ndarray]) -> np.ndarray:
     """Labels of the small objects of a frame (H, W) that touch no object of the frames before and after.
 
-    Empty where most of the larger objects are not where one was in these frames: then cells move too far to tell.
+    Empty where most of the larger objects are not where one was in these frames: then cells move too far to tell. Empty
+    also where there are no larger objects.
     """
     areas = np.bincount(labels.ravel())
     found = np.flatnonzero(areas[1:]) + 1
@@ -64,6 +65,6 @@ def find_floating(labels: np.ndarray, neighbours: Sequence[np.ndarray]) -> np.nd
     usual = np.pi / 4 * typical_diameter(labels, *neighbours) ** 2  # as large with much debris as with none
     small = areas[found] < SMALL * usual
     large = found[~small]
-    if np.mean(overlap[large] >= STAYS) < MOST:
+    if not len(large) or np.mean(overlap[large] >= STAYS) < MOST:
         return found[:0]
     return found[small & ~touched[found]]

@@ -90,7 +90,7 @@ def labels_to_bytes(labels: np.ndarray, highest: int) -> np.ndarray:
 
 
 def half(images: np.ndarray) -> np.ndarray:
-    """(..., H, W) uint8 at half resolution by area mean; an odd last row or column is left out, a single one stays."""
+    """(..., H, W) uint8 or uint16 at half size by area mean; an odd last row or column is left out, one alone stays."""
     for axis in (-2, -1):
         if images.shape[axis] == 1:
             images = np.repeat(images, 2, axis=axis)

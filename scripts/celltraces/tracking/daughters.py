@@ -9,7 +9,7 @@ import numpy as np
 
 from celltraces.tracking.sightings import FLICKER, Movie
 
-AHEAD = 10  # frames after a division in which daughters are looked at
+AHEAD = 10  # frames after a division in which daughters are looked at, at least
 TYPICAL = 3  # sightings of which the median counts as a cell's area
 STEADY = 0.2  # median change of the logarithm of an area from one sighting to the next, at most: debris flickers more
 APART = 1.0  # of the sum of the daughters' radii: what their distance reaches
@@ -43,15 +43,16 @@ def stay_apart(movie: Movie, one: int, two: int, areas: Sequence[float], least: 
     """
     seen = movie.seen
     begin = int(min(seen.frame[one], seen.frame[two]))
+    ahead = max(AHEAD, least + MOMENT)
     there = [
-        {int(seen.frame[at]): at for at in range(first, min(first + 2 * AHEAD, int(movie.ends[first])))}
+        {int(seen.frame[at]): at for at in range(first, min(first + 2 * ahead, int(movie.ends[first])))}
         for first in (one, two)
     ]
     gone = [_gone_elsewhere(movie, first, other) for first, other in ((one, two), (two, one))]
     radii = sum(math.sqrt(area / math.pi) for area in areas)
     together, apart = 0, 0  # frames in which they are one region, and in which they are apart since the last of these
     stayed, farthest = False, 0.0
-    for frame in range(begin, begin + AHEAD):
+    for frame in range(begin, begin + ahead):
         at = [positions[frame] for positions in there if frame in positions]
         if (len(at) == 1 and seen.area[at[0]] > WHOLE * sum(areas)) or (len(at) == 2 and seen.part[at].all()):
             together, apart = together + 1, 0

@@ -15,7 +15,7 @@ class Shapes(NamedTuple):
 
     Areas in pixels, centres in pixels (the middle of the first pixel is 0). roundness: short axis by long axis of the
     ellipse with the same second moments, 0 to 1. filling: area by that of this ellipse, about 1 for an ellipse and less
-    for what has a waist or arms.
+    for what has a waist or arms. edge: bool, a pixel lies at the edge of the image.
     """
 
     label: np.ndarray

@@ -18,7 +18,7 @@ class Sightings(NamedTuple):
     """Every cell in every frame, sorted by track and frame; (N,) each. Areas in pixels, centres in pixels.
 
     roundness: short axis by long axis of the ellipse with the same second moments; filling: area by that of this
-    ellipse. part: the cell is one of several in a region.
+    ellipse. edge: bool, the cell touches the edge of the image. part: bool, the cell is one of several in a region.
     """
 
     track: np.ndarray
@@ -64,9 +64,8 @@ def sightings_of(
     """
     rows = []
     for frame, (mapping, of_frame) in enumerate(zip(mappings, regions, strict=True)):
-        at, known = find_sorted(
-            of_frame.label, mapping.labels
-        )  # a method of the user's may name labels that are not there
+        # A method of the user's may name labels that are not there.
+        at, known = find_sorted(of_frame.label, mapping.labels)
         columns = [column[at[known]] for column in of_frame[1:]]
         tracks, whole = mapping.ids[known], int(known.sum())
         if mapping.parts:
