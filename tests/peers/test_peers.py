@@ -85,6 +85,39 @@ def test_ctc(movie, tmp_path):
     assert seen["lineages"] == [[4, 3], [7, 6]]
 
 
+@pytest.fixture
+def late():
+    """Daughters who come at different times: 1 is missed before she divides into 4 and, later, 5; 7 is seen in the last
+    frame alone; 9, missed in frame 2, goes on as 10, her only daughter."""
+    masks = {}
+    for cell, (y, x, frames) in {
+        **{1: (2, 2, [0, 1, 2]), 4: (3, 5, [4, 5]), 5: (20, 8, [5, 6, 7]), 6: (2, 20, [6, 7]), 7: (12, 30, [7])},
+        **{9: (30, 30, [0, 1, 3, 4, 5]), 10: (30, 31, [6, 7])},
+    }.items():
+        masks[cell] = np.zeros((8, 40, 50), bool)
+        masks[cell][frames, y : y + 8, x : x + 9] = True
+    return stack_of((8, 40, 50), masks)
+
+
+LATE_DIVISIONS = [Division(1, (4, 5), 4), Division(4, (6, 7), 6), Division(9, (10,), 6)]
+LATE_LINKS = {((1, 0), (1, 1)), ((1, 1), (1, 2)), ((1, 2), (4, 4)), ((1, 2), (5, 5)), ((4, 4), (4, 5))}
+LATE_LINKS |= {((5, 5), (5, 6)), ((5, 6), (5, 7)), ((4, 5), (6, 6)), ((4, 5), (7, 7)), ((6, 6), (6, 7))}
+LATE_LINKS |= {((9, 0), (9, 1)), ((9, 1), (9, 3)), ((9, 3), (9, 4)), ((9, 4), (9, 5)), ((9, 5), (10, 6))}
+LATE_LINKS |= {((10, 6), (10, 7))}
+
+
+def test_daughters_who_come_late(late, tmp_path):
+    found, times = list(fov.spots(late)), [10.0 * frame for frame in range(8)]
+    geff.write_graph(tmp_path / "f.geff", found, LATE_DIVISIONS, pixel_size_um=0.65, times_min=times)
+    text = trackmate.document("f", found, LATE_DIVISIONS, late.shape, pixel_size_um=0.65, times_min=times)
+    (tmp_path / "f.xml").write_text(text, encoding="utf-8")
+    ctc.write_folder(tmp_path / "ctc", images_for(late.shape)["pc_ch_0"], late, LATE_DIVISIONS)
+    assert edges(peer("tracks", "geff", tmp_path / "f.geff")["edges"]) == LATE_LINKS
+    assert edges(peer("tracks", "trackmate", tmp_path / "f.xml")["edges"]) == LATE_LINKS
+    # Families of 1 and of 9, a link for every cell in a frame but the first.
+    assert peer("tracks", "ctc", tmp_path / "ctc") == {"valid": 1, "lineages": [[7, 6], [11, 10]]}
+
+
 def test_anndata(tmp_path):
     table = pd.DataFrame({"fov": 0, "cell": [1, 1, 2], "frame": [0, 1, 1], "good": True, "position_x": 1.5})
     table["area_ch_0"], table["intensity_total_ch_1"] = [1.0, 2.5, 3.0], [np.nan, 7.0, 8.0]
