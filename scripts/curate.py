@@ -102,4 +102,5 @@ if __name__ == "__main__":
     except UserError as error:
         sys.exit(str(error))
     except KeyboardInterrupt:
-        print("\rEnded. Decisions that the page showed as saved are in the folder of results.")
+        pass  # a Ctrl-C while the server begins ends it without this
+    print("\rEnded. Decisions that the page showed as saved are in the folder of results.")
