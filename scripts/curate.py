@@ -8,6 +8,7 @@ import argparse
 import getpass
 import os
 import shlex
+import signal
 import socket
 import sys
 import webbrowser
@@ -70,18 +71,9 @@ def serve(options: argparse.Namespace) -> None:
         raise UserError(f"{options.results}: there is no such folder; name the folder of results")
     scan.scan(folder)  # before a folder of edits is made in one that holds no results
     results = Results(folder, Author(Path(Layout(folder.as_posix()).edits), author), command_for(folder))
-    server = listen(options.port)
-    port = server.getsockname()[1]
+    listening = listen(options.port)
+    port = listening.getsockname()[1]
     token = security.new_token()
-    address = f"http://{HOST}:{port}/#token={token}"
-    print(f"Results in a browser: {address}")
-    if "SSH_CONNECTION" in os.environ:
-        host = os.environ["SSH_CONNECTION"].split()[2:3] or [socket.gethostname()]
-        print(f"On your own machine: ssh -L {port}:{HOST}:{port} {shlex.quote(getpass.getuser())}@{host[0]}")
-    print(results.author.why_not or f"Decisions are saved at once, in {results.author.file}")
-    print("Ctrl-C ends it.", flush=True)
-    if not options.no_browser and "SSH_CONNECTION" not in os.environ:
-        webbrowser.open(address)
     config = uvicorn.Config(
         app.make_app(results, token),
         log_level="warning",
@@ -93,7 +85,19 @@ def serve(options: argparse.Namespace) -> None:
         loop="asyncio",
         proxy_headers=False,
     )
-    uvicorn.Server(config).run(sockets=[server])
+    server = uvicorn.Server(config)
+    # A Ctrl-C ends it in the same way before the server listens to signals itself.
+    signal.signal(signal.SIGINT, lambda *_: setattr(server, "should_exit", True))
+    address = f"http://{HOST}:{port}/#token={token}"
+    print(f"Results in a browser: {address}")
+    if "SSH_CONNECTION" in os.environ:
+        host = os.environ["SSH_CONNECTION"].split()[2:3] or [socket.gethostname()]
+        print(f"On your own machine: ssh -L {port}:{HOST}:{port} {shlex.quote(getpass.getuser())}@{host[0]}")
+    print(results.author.why_not or f"Decisions are saved at once, in {results.author.file}")
+    print("Ctrl-C ends it.", flush=True)
+    if not options.no_browser and "SSH_CONNECTION" not in os.environ:
+        webbrowser.open(address)
+    server.run(sockets=[listening])
 
 
 if __name__ == "__main__":
@@ -102,5 +106,5 @@ if __name__ == "__main__":
     except UserError as error:
         sys.exit(str(error))
     except KeyboardInterrupt:
-        pass  # a Ctrl-C while the server begins ends it without this
+        pass
     print("\rEnded. Decisions that the page showed as saved are in the folder of results.")
