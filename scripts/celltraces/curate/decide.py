@@ -176,13 +176,7 @@ def _anchor(regions: Regions, now: Result, image: Image, cell: int, wanted: int,
             return make_anchor(regions, row, image(int(regions.frame[row])))
         except ValueError:
             continue  # it lies under another cell there
-    where = (
-        ""
-        if first == 0 and last >= regions.n_frames
-        else f" from frame {first} on"
-        if first
-        else f" before frame {last}"
-    )
+    where = f" from frame {first} on" if first else f" before frame {last}" if last < regions.n_frames else ""
     raise Refused(f"cell {cell} is in no frame{where}")
 
 

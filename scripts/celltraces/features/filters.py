@@ -8,6 +8,7 @@ import numpy as np
 from celltraces import paths
 from celltraces.frames import coverage
 from celltraces.labels.lineage import longest_lines
+from celltraces.labels.regions import boxes_near_edge
 from celltraces.storage import cells
 from celltraces.storage.cells import read_crop
 
@@ -46,8 +47,7 @@ def on_border(valid: np.ndarray, bboxes: np.ndarray, shape: Sequence[int], borde
 
     bboxes: (N, T, 4) half-open [y0, x0, y1, x1].
     """
-    outside = (bboxes[..., :2] < border_margin) | (bboxes[..., 2:] > np.array(shape) - border_margin)
-    return (outside.any(axis=-1) & valid).any(axis=1)
+    return (boxes_near_edge(bboxes, shape, border_margin) & valid).any(axis=1)
 
 
 def near_edge(

@@ -69,8 +69,8 @@ def region_table(runs: PixelRuns, width: int) -> tuple[np.ndarray, np.ndarray, n
 
 def positions_in_runs(start: np.ndarray, length: np.ndarray) -> np.ndarray:
     """All positions in runs, one run after the other."""
-    within = np.arange(length.sum()) - np.repeat(np.cumsum(length) - length, length)
-    return np.repeat(start, length) + within
+    before = np.cumsum(length) - length
+    return np.arange(length.sum()) + np.repeat(start - before, length)
 
 
 def tracks_of(mapping: FrameTracks) -> np.ndarray:
@@ -98,6 +98,12 @@ def find_sorted(labels: np.ndarray, value: np.ndarray) -> tuple[np.ndarray, np.n
     index = np.searchsorted(labels, value)
     known = np.append(labels, labels[:1])[index] == value if labels.size else np.zeros(value.size, bool)
     return index, known
+
+
+def boxes_near_edge(boxes: np.ndarray, shape: Sequence[int], margin: int) -> np.ndarray:
+    """Which half-open boxes [y0, x0, y1, x1], (..., 4), have a pixel within `margin` of the edge of an image of this
+    shape; (...,) bool. A margin of 1 is the edge itself."""
+    return ((boxes[..., :2] < margin) | (boxes[..., 2:] > np.array(shape) - margin)).any(axis=-1)
 
 
 def typical_diameter(*pictures: np.ndarray) -> float:

@@ -9,6 +9,7 @@ import numpy as np
 from celltraces.frames import coverage
 from celltraces.labels import bit_morphology
 from celltraces.labels.left_out import TOO_LARGE, TOO_NARROW, TOO_SMALL
+from celltraces.labels.regions import positions_in_runs
 
 
 class Components(NamedTuple):
@@ -141,5 +142,4 @@ def members(objects: Components, chosen: np.ndarray) -> np.ndarray:
     """Where in `pixels` those of the chosen objects are, in their order. chosen: (n,) bool, of each object."""
     runs = np.flatnonzero(chosen.take(objects.owner.take(objects.ends)))
     length = np.diff(objects.ends, prepend=-1).take(runs)
-    after = np.cumsum(length)
-    return np.arange(after[-1] if runs.size else 0) + np.repeat(objects.ends.take(runs) + 1 - after, length)
+    return positions_in_runs(objects.ends.take(runs) + 1 - length, length)

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from celltraces.labels.regions import boxes_near_edge
 from celltraces.tracking.box_pairs import shared_boxes
 
 LIKE = 0.7  # the smaller area by the larger one, at least, unless the picture's edge cuts a region
@@ -32,13 +33,9 @@ def nearest_pairs(
     near = distance <= max_distance * np.maximum(widths[0][i], widths[1][j])
     areas = before[1][i], after[1][j]
     like = np.minimum(*areas) >= LIKE * np.maximum(*areas)
-    like |= _at_edge(before[0], shape)[i] | _at_edge(after[0], shape)[j]
+    like |= boxes_near_edge(before[0], shape, 1)[i] | boxes_near_edge(after[0], shape, 1)[j]
     chosen = near & like & _by_far_nearest(i, distance) & _by_far_nearest(j, distance)
     return i[chosen], j[chosen]
-
-
-def _at_edge(boxes: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    return (boxes[:, :2] <= 0).any(axis=1) | (boxes[:, 2:] >= shape).any(axis=1)
 
 
 def _by_far_nearest(group: np.ndarray, distance: np.ndarray) -> np.ndarray:
