@@ -1,49 +1,97 @@
-"""How many divisions are found, and how many wrong ones, on simulated movies of labels.
+"""How many divisions are found, and how many wrong ones, on simulated movies: of labels, and after segmentation.
 
-Usage: python benchmarks/divisions.py [SEEDS]
+Usage: python benchmarks/divisions.py [SEEDS] [--kind TEXT] [--method NAME]
 
-SEEDS movies of each kind (3 if not given). Neither these seeds nor these kinds were looked at when the constants of
-celltraces.tracking.divisions were chosen. Prints a line for each kind: true divisions, those of them in the last two
-frames, the share found, wrong ones, and the share of those found that is right. Divisions are looked for as the
-workflow does by default.
+SEEDS movies of each kind (3 if not given), of kinds that have TEXT in their name. Kinds of labels start from what a
+segmentation would have found; neither these seeds nor these kinds were looked at when the constants of
+celltraces.tracking.divisions were chosen. Of the kinds called "segmented" phase contrast is drawn, in several looks,
+and segmented by NAME (`logstd, cell` if not given; or `logstd, halo`, `pyama`, `deepsea`, which takes hours).
+
+Prints a line for each kind: true divisions, those of them in the last two frames, the share found, wrong ones, and the
+share of those found that is right; CPU seconds, all included. Divisions are looked for as the workflow does by default,
+and one is right whenever it is found, as long as mother and daughters are right (demo.dividing.score).
 """
 
+import argparse
+import os
 import sys
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
+os.environ["OPENBLAS_NUM_THREADS"] = "1"  # as in a job
+
+import cv2
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
 
-from evaluation.dividing import KINDS
-from evaluation.linking import link
+from evaluation.dividing import KINDS, TO_SEGMENT
+from evaluation.linking import link, movement
+from evaluation.phase_contrast import LOOKS, Look, draw
+from evaluation.segmenting import segmented, segmenters
 
-from demo.dividing import Movie, Score, score, simulate
+from celltraces.segmentation.methods import Segment
+from demo.dividing import Score, Settings, score, simulate
 
 FIRST_SEED = 1000
 
 
-def scored(movie: Movie) -> Score:
+def of_labels(settings: Settings, seed: int) -> Score:
+    movie = simulate(settings, seed)
     tracked, divisions = link(list(movie.labels))
     return score(movie, np.stack(tracked), divisions)
 
 
-def line(name: str, of: Score) -> str:
-    recall, precision = of.found / max(of.true, 1), of.found / max(of.found + of.wrong, 1)
-    return f"{name:40} {of.true:5} {of.late:4} {recall:6.3f} {of.wrong:4} {precision:6.3f}"
+def of_images(settings: Settings, look: Look, new: Callable[[], Segment], seed: int) -> Score:
+    """The cells drawn, segmented and linked, with the movement of the stage that the images show."""
+    movie = simulate(settings, seed)
+    images = draw(movie.cells, movie.divisions, look, seed)
+    tracked, divisions = link(segmented(images, new())[0], movement(images))
+    return score(movie, np.stack(tracked), divisions)
 
 
-def main(n_seeds: int = 3) -> None:
-    print(f"{'':40} {'true':>5} {'late':>4} {'found':>6} {'wrong':>4} {'right':>6}")
-    total = Score(0, 0, 0, 0)
+def kinds(new: Callable[[], Segment]) -> Iterator[tuple[str, Callable[[int], Score]]]:
+    """Name, and what scores the movie of a seed. new: gives a method of segmentation."""
     for name, settings in KINDS.items():
-        of_kind = Score(0, 0, 0, 0)
-        for seed in range(FIRST_SEED, FIRST_SEED + n_seeds):
-            of_kind = Score(*map(sum, zip(of_kind, scored(simulate(settings, seed)), strict=True)))
-        print(line(name, of_kind), flush=True)
-        total = Score(*map(sum, zip(total, of_kind, strict=True)))
-    print(line("all", total))
+        yield name, partial(of_labels, settings)
+    for look_name, look in LOOKS.items():
+        for name, settings in TO_SEGMENT.items():
+            yield f"segmented, {look_name}: {name}", partial(of_images, settings, look, new)
+
+
+def line(name: str, of: Score, seconds: float) -> str:
+    recall = f"{of.found / of.true:.3f}" if of.true else ""
+    precision = f"{of.found / (of.found + of.wrong):.3f}" if of.found + of.wrong else ""
+    return f"{name:60} {of.true:5} {of.late:4} {recall:>6} {of.wrong:5} {precision:>6} {seconds:6.1f}"
+
+
+def main(n_seeds: int, text: str, method: str) -> None:
+    cv2.setNumThreads(1)
+    methods = segmenters()
+    if method not in methods:
+        sys.exit(f"there is no method {method!r} of segmentation here: choose one of {', '.join(map(repr, methods))}")
+    print(f"{'':60} {'true':>5} {'late':>4} {'found':>6} {'wrong':>5} {'right':>6} {'CPU s':>6}")
+    totals = {"all of labels": (Score(0, 0, 0, 0), 0.0), "all segmented": (Score(0, 0, 0, 0), 0.0)}
+    for name, scored in kinds(methods[method]):
+        if text not in name:
+            continue
+        start = time.process_time()
+        of_kind = Score(*map(sum, zip(*map(scored, range(FIRST_SEED, FIRST_SEED + n_seeds)), strict=True)))
+        seconds = time.process_time() - start
+        print(line(name, of_kind, seconds), flush=True)
+        which = "all segmented" if name.startswith("segmented") else "all of labels"
+        before, before_s = totals[which]
+        totals[which] = Score(*map(sum, zip(before, of_kind, strict=True))), before_s + seconds
+    for name, (of, seconds) in totals.items():
+        print(line(name, of, seconds))
 
 
 if __name__ == "__main__":
-    main(*map(int, sys.argv[1:]))
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("seeds", nargs="?", type=int, default=3, help="movies of each kind")
+    parser.add_argument("--kind", default="", metavar="TEXT", help="only kinds with TEXT in their name")
+    parser.add_argument("--method", default="logstd, cell", metavar="NAME", help="of segmentation")
+    given = parser.parse_args()
+    main(given.seeds, given.kind, given.method)
