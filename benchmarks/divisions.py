@@ -1,11 +1,15 @@
 """How many divisions are found, and how many wrong ones, on simulated movies: of labels, and after segmentation.
 
-Usage: python benchmarks/divisions.py [SEEDS] [--kind TEXT] [--method NAME]
+Usage: python benchmarks/divisions.py [SEEDS] [--kind TEXT] [--outlines FOLDER] [--method NAME]
 
-SEEDS movies of each kind (3 if not given), of kinds that have TEXT in their name. Kinds of labels start from what a
-segmentation would have found; neither these seeds nor these kinds were looked at when the constants of
-celltraces.tracking.divisions were chosen. Of the kinds called "segmented" phase contrast is drawn, in several looks,
-and segmented by NAME (`logstd, cell` if not given; or `logstd, halo`, `pyama`, `deepsea`, which takes hours).
+SEEDS movies of each kind (3 if not given), of kinds that have TEXT in their name. Neither these seeds nor the kinds of
+labels were looked at when the constants of celltraces.tracking.divisions were chosen.
+
+- Kinds of labels start from what a segmentation would have found.
+- "real outlines" are those of a second simulator, with the outlines of cells in pictures NN_cells.png of FOLDER (with
+  NN_phase.tif beside them, as make evaluate takes them); left out without FOLDER.
+- "segmented": phase contrast is drawn, in several looks, and segmented by NAME (`logstd, cell` if not given; or
+  `logstd, halo`, `pyama`, `deepsea`, which takes hours).
 
 Prints a line for each kind: true divisions, those of them in the last two frames, the share found, wrong ones, and the
 share of those found that is right; CPU seconds, all included. Divisions are looked for as the workflow does by default,
@@ -27,19 +31,21 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
 
-from evaluation.dividing import KINDS, TO_SEGMENT
+from evaluation import real_outlines
+from evaluation.dividing import KINDS, REAL_OUTLINES, TO_SEGMENT
 from evaluation.linking import link, movement
 from evaluation.phase_contrast import LOOKS, Look, draw
 from evaluation.segmenting import segmented, segmenters
 
+from celltraces.errors import UserError
 from celltraces.segmentation.methods import Segment
-from demo.dividing import Score, Settings, score, simulate
+from demo.dividing import Movie, Score, Settings, score, simulate
 
 FIRST_SEED = 1000
 
 
-def of_labels(settings: Settings, seed: int) -> Score:
-    movie = simulate(settings, seed)
+def of_labels(new_movie: Callable[[int], Movie], seed: int) -> Score:
+    movie = new_movie(seed)
     tracked, divisions = link(list(movie.labels))
     return score(movie, np.stack(tracked), divisions)
 
@@ -52,46 +58,55 @@ def of_images(settings: Settings, look: Look, new: Callable[[], Segment], seed: 
     return score(movie, np.stack(tracked), divisions)
 
 
-def kinds(new: Callable[[], Segment]) -> Iterator[tuple[str, Callable[[int], Score]]]:
-    """Name, and what scores the movie of a seed. new: gives a method of segmentation."""
+def kinds(outlines: Path | None, new: Callable[[], Segment]) -> Iterator[tuple[str, str, Callable[[int], Score]]]:
+    """Group, name, and what scores the movie of a seed. new: gives a method of segmentation."""
     for name, settings in KINDS.items():
-        yield name, partial(of_labels, settings)
+        yield "labels", name, partial(of_labels, partial(simulate, settings))
+    real = None if outlines is None else real_outlines.real_outlines(outlines)
+    for name, settings in {} if real is None else REAL_OUTLINES.items():
+        yield "real outlines", name, partial(of_labels, partial(real_outlines.simulate, settings, real))
     for look_name, look in LOOKS.items():
         for name, settings in TO_SEGMENT.items():
-            yield f"segmented, {look_name}: {name}", partial(of_images, settings, look, new)
+            yield "segmented", f"{look_name}: {name}", partial(of_images, settings, look, new)
 
 
 def line(name: str, of: Score, seconds: float) -> str:
     recall = f"{of.found / of.true:.3f}" if of.true else ""
     precision = f"{of.found / (of.found + of.wrong):.3f}" if of.found + of.wrong else ""
-    return f"{name:60} {of.true:5} {of.late:4} {recall:>6} {of.wrong:5} {precision:>6} {seconds:6.1f}"
+    return f"{name:66} {of.true:5} {of.late:4} {recall:>6} {of.wrong:5} {precision:>6} {seconds:6.1f}"
 
 
-def main(n_seeds: int, text: str, method: str) -> None:
+def main(n_seeds: int, text: str, outlines: Path | None, method: str) -> None:
     cv2.setNumThreads(1)
     methods = segmenters()
     if method not in methods:
-        sys.exit(f"there is no method {method!r} of segmentation here: choose one of {', '.join(map(repr, methods))}")
-    print(f"{'':60} {'true':>5} {'late':>4} {'found':>6} {'wrong':>5} {'right':>6} {'CPU s':>6}")
-    totals = {"all of labels": (Score(0, 0, 0, 0), 0.0), "all segmented": (Score(0, 0, 0, 0), 0.0)}
-    for name, scored in kinds(methods[method]):
+        raise UserError(f"there is no method {method!r} of segmentation: choose one of {', '.join(map(repr, methods))}")
+    if outlines is None:
+        print("real outlines are left out: no --outlines FOLDER was given")
+    print(f"{'':66} {'true':>5} {'late':>4} {'found':>6} {'wrong':>5} {'right':>6} {'CPU s':>6}")
+    totals: dict[str, tuple[Score, float]] = {}
+    for group, kind, scored in kinds(outlines, methods[method]):
+        name = f"{group}, {kind}"
         if text not in name:
             continue
         start = time.process_time()
         of_kind = Score(*map(sum, zip(*map(scored, range(FIRST_SEED, FIRST_SEED + n_seeds)), strict=True)))
         seconds = time.process_time() - start
         print(line(name, of_kind, seconds), flush=True)
-        which = "all segmented" if name.startswith("segmented") else "all of labels"
-        before, before_s = totals[which]
-        totals[which] = Score(*map(sum, zip(before, of_kind, strict=True))), before_s + seconds
-    for name, (of, seconds) in totals.items():
-        print(line(name, of, seconds))
+        before, before_s = totals.get(group, (Score(0, 0, 0, 0), 0.0))
+        totals[group] = Score(*map(sum, zip(before, of_kind, strict=True))), before_s + seconds
+    for group, (of, seconds) in totals.items():
+        print(line(f"all of {group}", of, seconds))
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("seeds", nargs="?", type=int, default=3, help="movies of each kind")
     parser.add_argument("--kind", default="", metavar="TEXT", help="only kinds with TEXT in their name")
+    parser.add_argument("--outlines", type=Path, metavar="FOLDER", help="of pictures with outlines of real cells")
     parser.add_argument("--method", default="logstd, cell", metavar="NAME", help="of segmentation")
     given = parser.parse_args()
-    main(given.seeds, given.kind, given.method)
+    try:
+        main(given.seeds, given.kind, given.outlines, given.method)
+    except UserError as error:
+        sys.exit(str(error))

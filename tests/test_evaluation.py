@@ -8,7 +8,7 @@ import evaluate
 import numpy as np
 import pytest
 import tifffile
-from evaluation import movies, phase_contrast, trackers
+from evaluation import movies, phase_contrast, real_outlines, trackers
 from evaluation.movies import Movie
 from evaluation.overlaps import light, score
 from scipy.stats import norm
@@ -180,6 +180,31 @@ def test_dividing_cells_are_drawn_and_evaluated(monkeypatch):
     assert 0.6 < ours["SEG"] < perfect["SEG"] == 1
     assert (perfect["DET"], perfect["TRA"]) == (1, 1)
     assert {"DET", "TRA", "LNK", "division recall"} <= ours.keys()
+
+
+def test_real_outlines_keep_their_shape_and_divide(tmp_path):
+    labels = np.zeros((150, 150), np.uint8)
+    labels[60:80, 40:100] = 1  # 3 times as long as wide
+    labels[100:, :] = 2  # the edge cuts it
+    tifffile.imwrite(tmp_path / "01_phase.tif", labels * 20)
+    with pytest.raises(UserError, match="of whole cells"):
+        real_outlines.real_outlines(tmp_path / "none")
+    cv2.imwrite(str(tmp_path / "01_cells.png"), labels)
+    (outline,) = real_outlines.real_outlines(tmp_path)
+    assert np.pi * np.mean(outline**2) == pytest.approx(1)
+    assert 2 < outline.max() / outline.min() < 3.3
+    settings = real_outlines.Settings(n_cells=6, n_frames=16, size=250, dividing=1, rough=1, missed=0.1)
+    movie = real_outlines.simulate(settings, outline[None], 1)
+    assert len(movie.divisions) > 2
+    for mother, daughters, frame in movie.divisions:
+        before, after = movie.cells[frame - 1] == mother, np.isin(movie.cells[frame], daughters)
+        assert not (movie.cells[frame:] == mother).any()
+        assert not np.isin(movie.cells[:frame], daughters).any()
+        assert 0.7 < after.sum() / before.sum() < 1.3
+        assert (before & after).sum() > 0.3 * before.sum()
+    found, cells = movie.labels > 0, movie.cells > 0
+    assert 0.03 < 1 - found[cells].mean() < 0.25
+    assert not found[~cells].any()
 
 
 def test_numbers_tell_trackers_nothing():

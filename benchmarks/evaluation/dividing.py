@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 from demo.dividing import Settings
+from evaluation import real_outlines
 
 PLAIN = Settings(n_cells=22, n_frames=45, size=420, radius=11, radius_spread=0.12, length=1.5, dividing=0.6)
 KINDS = {
@@ -37,4 +38,45 @@ TO_SEGMENT = {
 TO_SEGMENT_SMALL = {
     name: replace(TO_SEGMENT[name], n_frames=18, size=384, n_cells=n_cells, dividing=0.9)
     for name, n_cells in {"sparse": 6, "medium": 13, "dense": 25}.items()
+}
+
+_REAL = real_outlines.Settings()
+_NONE = replace(_REAL, n_cells=40, dividing=0)
+REAL_OUTLINES = {
+    "plain": _REAL,
+    "dense": replace(_REAL, n_cells=100, area=300),
+    "dense, touching cells run together": replace(_REAL, n_cells=85, area=300, joined=0.3),
+    "denser, half of them run together": replace(_REAL, n_cells=110, area=280, joined=0.5),
+    "mothers that do not round up": replace(_REAL, rounding=0, rounded=1.0, rough=0.4),
+    "ellipses that do not round up": replace(_REAL, rounding=0, rounded=1.0, ellipses=True),
+    "rough outlines": replace(_REAL, rough=1.0, rounding=3),
+    "round for one frame": replace(_REAL, rounding=1, lobes=0),
+    "round for eight frames, three of them with lobes": replace(_REAL, rounding=8, lobes=3, leaving=0.04),
+    "long intervals": replace(_REAL, step=4, rounding=1, lobes=0, apart=1.6, leaving=0.2),
+    "unequal daughters": replace(_REAL, unequal=0.3),
+    "some die": replace(_REAL, dying=0.4, dividing=0.3),
+    "some meet and part": replace(_REAL, n_cells=36, meeting=12, dividing=0.3),
+    "divisions beside each other": replace(_REAL, n_cells=60, beside=12),
+    "at the edge, in the first and last frames": replace(_REAL, at_edge=5, early=5, late=5, entering=5),
+    "missed when they divide": replace(_REAL, missed_at_division=0.3, missed=0.03),
+    "the stage jumps": replace(_REAL, jump=60),
+    "all of it": replace(
+        _REAL,
+        n_cells=60,
+        meeting=8,
+        dying=0.15,
+        dividing=0.4,
+        entering=6,
+        joined=0.25,
+        missed=0.02,
+        missed_at_division=0.1,
+        beside=4,
+    ),
+    "none divides, some meet and part": replace(_NONE, meeting=18, joined=0.3),
+    "none divides, dense": replace(_NONE, n_cells=100, area=300, joined=0.4),
+    "none divides, all die": replace(_NONE, dying=0.9),
+    "none divides, all die in two": replace(_NONE, dying=0.9, in_two=True),
+    "none divides, all die, pieces stay": replace(_NONE, dying=0.9, remains=True),
+    "none divides, several sizes meet and part": replace(_NONE, meeting=18, joined=0.3, area_spread=0.4),
+    "none divides, many come in": replace(_NONE, n_cells=50, entering=25, joined=0.3, missed=0.08, step=3),
 }
