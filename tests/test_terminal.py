@@ -412,7 +412,8 @@ def test_what_ends_a_run_from_outside_is_one_line(monkeypatch, raised, caught, s
         raise raised
 
     workflow = SimpleNamespace(is_main_process=True, execute=execute)
-    internals.before_execution(workflow, lambda: answers.append("prepare"), lambda: answers.append("rehearse"))
+    prepare, rehearse = (lambda: answers.append("prepare")), (lambda: answers.append("rehearse"))
+    internals.before_execution(workflow, prepare, rehearse, lambda: interrupts.STOPPED)
     plugin = SimpleNamespace(common_settings=SimpleNamespace(dryrun_exec=False))
     with pytest.raises(caught, match=f"^{re.escape(said)}") as ended:
         workflow.execute(executor_plugin=plugin)
