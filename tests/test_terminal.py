@@ -21,7 +21,7 @@ from celltraces.errors import UserError
 from celltraces.paths import LAST_RUN
 from celltraces.planning import snakemake_internals as internals
 from celltraces.planning import snakemake_messages as messages
-from celltraces.planning.code_digest import with_target
+from celltraces.planning.code_digest import command, with_target
 from celltraces.planning.end_of_run import curate_command, target_lines
 from celltraces.planning.experiment import plan_experiment
 from celltraces.planning.input_summary import input_lines
@@ -426,6 +426,12 @@ def test_a_command_with_a_target_more():
         "snakemake pictures --configfile 'my data.yaml'"
     )
     assert with_target(["python", "-m", "snakemake", "-c2"], "pictures") == "python -m snakemake pictures -c2"
+
+
+def test_the_command_names_the_interpreter_as_it_was_typed(monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["/env/lib/snakemake/__main__.py", "--cores", "2"])
+    monkeypatch.setattr(sys, "orig_argv", ["../env/bin/python", "-m", "snakemake", "--cores", "2"])
+    assert command() == ["../env/bin/python", "-m", "snakemake", "--cores", "2"]
 
 
 def test_logs_hold_the_first_and_last_of_long_lists():
