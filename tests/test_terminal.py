@@ -4,6 +4,7 @@ import io
 import logging
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -350,7 +351,8 @@ def test_the_curation_page_is_named_as_it_is_opened_from_here(tmp_path, monkeypa
     (clone / ".venv/.done").touch()
     assert curate_command(Path("my results"), clone) == "make curate 'RESULTS=my results'"
     monkeypatch.chdir(tmp_path)
-    assert curate_command(Path("results"), clone) == f"make -C '{clone}' curate RESULTS={tmp_path}/results"
+    command_from_here = ["make", "-C", str(clone), "curate", f"RESULTS={tmp_path}/results"]
+    assert curate_command(Path("results"), clone) == shlex.join(command_from_here)
 
 
 def test_the_note_of_the_last_run(tmp_path):
