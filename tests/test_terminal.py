@@ -4,6 +4,7 @@ import io
 import logging
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -21,7 +22,7 @@ from celltraces.errors import UserError
 from celltraces.paths import LAST_RUN
 from celltraces.planning import snakemake_internals as internals
 from celltraces.planning import snakemake_messages as messages
-from celltraces.planning.code_digest import with_target
+from celltraces.planning.code_digest import command, with_target
 from celltraces.planning.end_of_run import curate_command, target_lines
 from celltraces.planning.experiment import plan_experiment
 from celltraces.planning.input_summary import input_lines
@@ -350,7 +351,8 @@ def test_the_curation_page_is_named_as_it_is_opened_from_here(tmp_path, monkeypa
     (clone / ".venv/.done").touch()
     assert curate_command(Path("my results"), clone) == "make curate 'RESULTS=my results'"
     monkeypatch.chdir(tmp_path)
-    assert curate_command(Path("results"), clone) == f"make -C '{clone}' curate RESULTS={tmp_path}/results"
+    command_from_here = ["make", "-C", str(clone), "curate", f"RESULTS={tmp_path}/results"]
+    assert curate_command(Path("results"), clone) == shlex.join(command_from_here)
 
 
 def test_the_note_of_the_last_run(tmp_path):
@@ -412,7 +414,8 @@ def test_what_ends_a_run_from_outside_is_one_line(monkeypatch, raised, caught, s
         raise raised
 
     workflow = SimpleNamespace(is_main_process=True, execute=execute)
-    internals.before_execution(workflow, lambda: answers.append("prepare"), lambda: answers.append("rehearse"))
+    prepare, rehearse = (lambda: answers.append("prepare")), (lambda: answers.append("rehearse"))
+    internals.before_execution(workflow, prepare, rehearse, lambda: interrupts.STOPPED)
     plugin = SimpleNamespace(common_settings=SimpleNamespace(dryrun_exec=False))
     with pytest.raises(caught, match=f"^{re.escape(said)}") as ended:
         workflow.execute(executor_plugin=plugin)
@@ -425,6 +428,12 @@ def test_a_command_with_a_target_more():
         "snakemake pictures --configfile 'my data.yaml'"
     )
     assert with_target(["python", "-m", "snakemake", "-c2"], "pictures") == "python -m snakemake pictures -c2"
+
+
+def test_the_command_names_the_interpreter_as_it_was_typed(monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["/env/lib/snakemake/__main__.py", "--cores", "2"])
+    monkeypatch.setattr(sys, "orig_argv", ["../env/bin/python", "-m", "snakemake", "--cores", "2"])
+    assert command() == ["../env/bin/python", "-m", "snakemake", "--cores", "2"]
 
 
 def test_logs_hold_the_first_and_last_of_long_lists():

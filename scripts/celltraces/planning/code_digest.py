@@ -35,9 +35,9 @@ def text_digest(*files: str) -> str:
 
 
 def command() -> list[str]:
-    """The command line of this process, argument by argument, to be shown to its user."""
+    """The command line of this process, argument by argument, as its user typed it."""
     called = Path(sys.argv[0])
-    name = ["python", "-m", called.parent.name] if called.name == "__main__.py" else [sys.argv[0]]
+    name = [sys.orig_argv[0], "-m", called.parent.name] if called.name == "__main__.py" else [sys.argv[0]]
     return [*name, *sys.argv[1:]]
 
 

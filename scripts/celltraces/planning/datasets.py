@@ -64,7 +64,13 @@ def _without(dataset: Dataset, failed: set[int]) -> Dataset:
 def _plan_dataset(config: Mapping[str, Any], name: str, path: str) -> Dataset:
     key = f"datasets.{name}"
     if not is_input(Path(path)):
-        what = "is a folder" if os.path.isdir(path) else "does not exist"
+        what = (
+            "is a folder"
+            if os.path.isdir(path)
+            else "is a pipe or device"
+            if os.path.exists(path)
+            else "does not exist"
+        )
         hint = "; `make demo` writes it" if path.startswith("demo/") else "; check the path in the config"
         raise UserError(f"{key}: the file {path!r} {what}{hint}")
     own = Path(config["output_dir"], name)

@@ -15,7 +15,10 @@ from celltraces.planning.frame_times import frame_times
 from celltraces.planning.identity import input_files
 from celltraces.planning.samples import described
 
-FORMATS = {"nd2": "ND2", "czi": "CZI", "pyme": "PYME .h5", "PyAMA": "folder of PyAMA"}
+FORMATS = {"nd2": "ND2", "czi": "CZI", "lif": "LIF", "pyme": "PYME .h5", "PyAMA": "folder of PyAMA"}
+FORMATS |= {"tiff": "TIFF", "tiff files": "TIFF files", "ome-tiff": "OME-TIFF", "imagej": "TIFF of ImageJ"}
+FORMATS |= {"metamorph": "TIFF of MetaMorph", "micro-manager": "TIFF of Micro-Manager", "ndtiff": "NDTiff"}
+FORMATS |= {"ome-zarr": "OME-Zarr", "celltraces": "results of this workflow"}
 TIMES_FROM = {
     "time_mapping": "time_mapping of the config",
     "file time stamps": "the file's time stamps",

@@ -83,11 +83,14 @@ def explain(workflow: Any, text: str) -> None:
 # ------------------------------------------------------------------------------------------- before a run executes
 
 
-def before_execution(workflow: Any, prepare: Callable[[], None], rehearse: Callable[[], None]) -> None:
+def before_execution(
+    workflow: Any, prepare: Callable[[], None], rehearse: Callable[[], None], stopped: Callable[[], str]
+) -> None:
     """Call `prepare` when a run begins: before it plans its jobs, but in no command that only reads.
 
     Snakemake's `onstart` comes after the planning, which would then not know what another run did in between. Dry runs
-    call `rehearse` instead; jobs' own processes, and --lint, --summary and the like, neither.
+    call `rehearse` instead; jobs' own processes, and --lint, --summary and the like, neither. `stopped` gives the line
+    that a run ends with which Ctrl-C ends before or after Snakemake runs jobs.
     """
     execute = workflow.execute
 
@@ -97,8 +100,8 @@ def before_execution(workflow: Any, prepare: Callable[[], None], rehearse: Calla
         interrupts.allow()
         try:
             return execute(executor_plugin=executor_plugin, **options)
-        except KeyboardInterrupt:  # while it plans; where jobs run, Snakemake stops them
-            sys.exit(interrupts.STOPPED)
+        except KeyboardInterrupt:  # while it plans; where jobs run, Snakemake stops them, unless it comes twice
+            sys.exit(stopped())
         except OSError as error:  # of Snakemake itself, as where a log of somebody else's is to be replaced
             if error.filename is None:
                 raise
@@ -110,9 +113,9 @@ def before_execution(workflow: Any, prepare: Callable[[], None], rehearse: Calla
 
 
 def hold_interrupts_until_jobs_listen() -> None:
-    """Let jobs start with Ctrl-C blocked; runs/job.py allows it where it can end a job in one line.
+    """Let jobs start with Ctrl-C and SIGTERM held; runs/job.py hears them where they can end a job in one line.
 
-    In the second that imports take, each job would print a traceback.
+    In the second that imports take, each job would print a traceback, or end without a log that says why.
     """
     from snakemake.executors.local import Executor
 
@@ -123,7 +126,7 @@ def hold_interrupts_until_jobs_listen() -> None:
 
     @wraps(cached_or_run)
     def held(self: Any, *arguments: Any) -> None:
-        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # of this thread; what it starts inherits it
+        interrupts.hold()  # in this thread, which starts nothing but jobs
         cached_or_run(self, *arguments)
 
     Executor.cached_or_run = held

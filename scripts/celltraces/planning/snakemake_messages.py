@@ -5,10 +5,12 @@ A test fails where a version is installed with which this was not tried: see sna
 
 from __future__ import annotations
 
+import inspect
 import logging
 import os
 import signal
-from collections.abc import Iterable, Mapping
+import threading
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol
 
 from celltraces.planning.reasons import PlannedJob
@@ -75,6 +77,31 @@ def hide_progress() -> None:
     logger.addFilter(is_wanted)
 
 
+def when_told_to_stop(note: Callable[[], None]) -> None:
+    """Call `note` when Ctrl-C or SIGTERM tells the run to stop, before any job that ends by the same is reported."""
+    from snakemake.logging import logger
+    from snakemake.scheduling.job_scheduler import JobScheduler
+
+    def hear(record: logging.LogRecord) -> bool:
+        if str(record.msg).startswith("Terminating processes"):
+            note()
+            if threading.current_thread() is threading.main_thread():
+                # Jobs end by the Ctrl-C that they got as well. A second one would end this process before them.
+                signal.signal(signal.SIGINT, lambda *_: None)
+        return True
+
+    def exit_gracefully(self: Any, *arguments: Any) -> None:
+        note()
+        # In a thread of its own: the main thread, which signals interrupt, may hold the lock that this waits for.
+        threading.Thread(target=original, args=(self, *arguments), daemon=True).start()
+
+    original = inspect.unwrap(JobScheduler.exit_gracefully)  # a workflow may be read several times
+    exit_gracefully.__wrapped__ = original  # type: ignore[attr-defined]
+    JobScheduler.exit_gracefully = exit_gracefully
+    # A filter: handlers wait for one another, and one may be at work on a job that ended.
+    logger.addFilter(hear)
+
+
 def leave_out_assumptions(workflow: Any) -> None:
     """Leave "Assuming unrestricted shared filesystem usage." to Snakemake's log, before a run takes the terminal."""
     for handler in _ordinary(workflow):
@@ -96,7 +123,7 @@ class _Listening(logging.Handler):
     def __init__(self, workflow: Any, listener: Listener, ordinary: logging.Handler) -> None:
         super().__init__()
         self.workflow, self.listener, self.ordinary = workflow, listener, ordinary
-        self.planned = False
+        self.planned = self.is_ending = False
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
@@ -132,11 +159,10 @@ class _Listening(logging.Handler):
             listener.failed([info["jobid"] for info in jobs], f"one of {stages}, and no log says why")
         elif message.startswith("Nothing to be done"):
             listener.nothing()
-        elif message.startswith("Terminating processes"):
-            # Jobs end by the Ctrl-C that they got as well. A second one would end this process before them.
-            signal.signal(signal.SIGINT, lambda *_: None)
         elif message.startswith("Will exit after"):
-            listener.say("Stopping as soon as the jobs that run now are done.")
+            if not self.is_ending:  # it comes again for each job that ends
+                self.is_ending = True
+                listener.say("Stopping as soon as the jobs that run now are done.")
         elif record.levelno >= logging.WARNING and not _is_said(message):
             listener.say(message)
 

@@ -14,7 +14,7 @@ from celltraces.planning.experiment import Experiment
 from celltraces.planning.input_summary import input_lines
 from celltraces.planning.reasons import PlannedJob, plan_lines
 from celltraces.planning.workflow_version import version_text
-from celltraces.runs import summary
+from celltraces.runs import interrupts, summary
 from celltraces.runs.progress import Job, Progress, columns, took
 
 MANY_FAILURES = 20  # of which the end of a run tells
@@ -42,6 +42,11 @@ class Terminal:
         self.rehearsing = False
         self.progress = Progress(sys.stderr)
         self.logs: Mapping[int, str] = {}
+        self.told_to_stop = False
+        self._unsure: dict[
+            int, str
+        ] = {}  # jobs that ended from outside, and what to say of them if no stop explains it
+        self._faults: set[Path] = set()  # logs of jobs that failed for sure
 
     def inputs(self) -> None:
         """Say what is in the input files: a dry run does."""
@@ -79,24 +84,49 @@ class Terminal:
 
     def started(self, number: int) -> None:
         """A job began."""
+        self._settle()
         self.progress.job_started(number)
 
     def finished(self, number: int) -> None:
         """A job is done."""
+        self._settle()
         self.progress.job_finished(number)
 
     def failed(self, numbers: Iterable[int], said: str) -> None:
-        """Say which of these jobs failed; `said`: what is known where no log says how."""
+        """Say which of these jobs failed; `said`: what is known where no log says how.
+
+        What ended from outside, or in a way that its log does not say, is said when the run goes on: Ctrl-C ends jobs
+        and the run at once, and which of them Snakemake reports first is chance.
+        """
         numbers = list(numbers)
         found = {number: summary.failure(log, self.began()) for number in numbers if (log := self.logs.get(number))}
         known = {number: failure for number, failure in found.items() if failure}
         for number, failure in known.items():
-            if not failure.stopped:
-                self.progress.job_failed(number)
-                self.say(f"failed: {failure}")
+            self._unsure[number] = f"failed: {failure}"
+            if not failure.is_from_outside:
+                self._say_failed(number)
         if not known:
-            self.progress.job_failed(numbers[0])
-            self.say(f"failed: {said}; log: {self.logs.get(numbers[0], '-')}")
+            self._unsure[numbers[0]] = f"failed: {said}; log: {self.logs.get(numbers[0], '-')}"
+
+    def stop(self) -> None:
+        """Note that the run is told to stop: what ends from outside from now on, or did just now, has not failed."""
+        self.told_to_stop = True
+
+    def has_failed(self, failure: summary.Failure) -> bool:
+        """Whether a job failed by itself, and not because the run was told to stop."""
+        self._settle()
+        return not failure.is_from_outside or not self.told_to_stop or failure.log in self._faults
+
+    def _settle(self) -> None:
+        """Say what failed, unless the run was told to stop."""
+        for number in [] if self.told_to_stop else list(self._unsure):
+            self._say_failed(number)
+
+    def _say_failed(self, number: int) -> None:
+        if line := self._unsure.pop(number, None):
+            self._faults.add(Path(self.logs.get(number, "")))
+            self.progress.job_failed(number)
+            self.say(line)
 
     def say(self, text: str) -> None:
         """Say what Snakemake warns of."""
@@ -104,6 +134,7 @@ class Terminal:
 
     def end(self) -> None:
         """Take the line of the progress away."""
+        self._settle()
         self.progress.end()
 
     def done(self, notes: Iterable[str]) -> None:
@@ -115,21 +146,28 @@ class Terminal:
 
     def failures(self, failed: Sequence[summary.Failure], notes: Iterable[str]) -> None:
         """Say what failed in a run, if anything, and how to go on."""
-        faults = [failure for failure in failed if not failure.stopped]
-        self._print([*notes, *(self.results() if faults and self.has_report() else [])])
-        if faults:
+        self._print([*notes, *(self.results() if failed and self.has_report() else [])])
+        if failed:
             self._print(
                 [
                     "\nNot everything is done. Correct the cause and run the same command again:",
-                    *(f"  {failure}" for failure in faults[:MANY_FAILURES]),
-                    *([f"  and {len(faults) - MANY_FAILURES} more"] if len(faults) > MANY_FAILURES else []),
+                    *(f"  {failure}" for failure in failed[:MANY_FAILURES]),
+                    *([f"  and {len(failed) - MANY_FAILURES} more"] if len(failed) > MANY_FAILURES else []),
                 ]
             )
-        elif self.progress.jobs and not self.progress.failed:
-            n_done, n_jobs = len(self.progress.took), len(self.progress.jobs)
-            self._print([f"Stopped: {n_done} of {n_jobs} jobs are done. To go on, run the same command again."])
+        elif self.told_to_stop:
+            self._print([self.stopped()])
         else:
             self._print(["\nNot everything is done. To go on, run the same command again."])
+
+    def stopped(self) -> str:
+        """What to say where the run was told to stop, and nothing failed."""
+        self.end()
+        if not self.logs:
+            return interrupts.STOPPED
+        n_done, n_jobs = len(self.progress.took), len(self.progress.jobs)
+        how_far = f": {n_done} of {n_jobs} jobs are done" if n_jobs else ""  # not counted with --quiet progress
+        return f"Stopped{how_far}. To go on, run the same command again."
 
     def has_report(self) -> bool:
         """Whether a report is there, as after the second run that does without what failed."""

@@ -17,13 +17,15 @@ from typing import Any
 
 from celltraces.errors import UserError
 from celltraces.paths import LOGS
-from celltraces.runs import lock
+from celltraces.runs import interrupts, lock
 from celltraces.storage import checksums, provenance
 
 log = logging.getLogger("celltraces")
 
 # How the last line of a log says how the job ended.
-DONE, FAILED, STOPPED = "done in", "failed: ", "stopped"
+DONE, FAILED = "done in", "failed: "
+STOPPED = "stopped by Ctrl-C (SIGINT)"
+ENDED = "ended from outside (SIGTERM: a time limit, scancel, kill or a shutdown)"
 SAID = "for the end of the run: "  # begins a line that a run repeats when it ends
 
 SAID_BY_RUN = "CELLTRACES_SAID_BY_RUN"  # set where the run says on the terminal which jobs failed, and how
@@ -41,7 +43,8 @@ def running(snakemake: Any) -> Iterator[dict[str, Any]]:
     Yields the stage's settings. Everything logged goes to the rule's log file, which starts with the settings and
     ends with the time taken or the reason of the failure. A failure is one line on the terminal, of the run or, where
     that says nothing, of the job; the traceback of a defect, or of a crash in a library, stands in the log. What was
-    written, and what from, is listed in the output `checksums`.
+    written, and what from, is listed in the output `checksums`. Ctrl-C and SIGTERM end the body, and nothing else: the
+    log always says how the job ended, and a job that is done ends as such.
     """
     log_file = Path(snakemake.log[0])
     log_file.parent.mkdir(parents=True, exist_ok=True)
@@ -57,20 +60,26 @@ def running(snakemake: Any) -> Iterator[dict[str, Any]]:
     started = time.perf_counter()
     limit_threads(snakemake.threads)
     keep_memory()
+    heard: list[int] = []
     try:
-        allow_interrupts()
-        yield settings
-        if listing := snakemake.output.get("checksums"):
-            root = checksums.results_of(Path(listing))
-            record = provenance.record_of(dict(snakemake.params.items()), provenance.digests_of(root, snakemake.input))
-            provenance.write(Path(listing), record, (Path(out) for out in snakemake.output if out != listing))
-    except KeyboardInterrupt:
-        log.error("%s%s", FAILED, STOPPED)
-        sys.exit(130)
-    except UserError as error:
-        log.error("%s%s", FAILED, error)
-        _give_up(f"{what}: {error}")
-    except Exception as error:
+        try:
+            interrupts.hear(heard)
+            yield settings
+            if listing := snakemake.output.get("checksums"):
+                root = checksums.results_of(Path(listing))
+                inputs = provenance.digests_of(root, snakemake.input)
+                record = provenance.record_of(dict(snakemake.params.items()), inputs)
+                provenance.write(Path(listing), record, (Path(out) for out in snakemake.output if out != listing))
+        finally:
+            interrupts.hear_no_more()
+    except (Exception, KeyboardInterrupt) as error:
+        if heard or isinstance(error, KeyboardInterrupt):
+            number = heard[0] if heard else signal.SIGINT
+            log.error("%s%s", FAILED, ENDED if number == signal.SIGTERM else STOPPED)
+            sys.exit(128 + number)
+        if isinstance(error, UserError):
+            log.error("%s%s", FAILED, error)
+            _give_up(f"{what}: {error}")
         reason = f"{type(error).__name__}: {error}"
         log.exception("%s%s", FAILED, reason)
         _give_up(f"{what}: {reason} (details in {log_file})")
@@ -95,12 +104,6 @@ def abridged(settings: Any) -> Any:
     shown = [*settings[:3], settings[-1]]
     first, last = [abridged(item) for item in shown[:-1]], abridged(shown[-1])
     return [*first, f"... {len(settings) - len(shown)} more ...", last]
-
-
-def allow_interrupts() -> None:
-    """Let Ctrl-C reach this process: the run starts jobs with it blocked, and one that came meanwhile comes now."""
-    if hasattr(signal, "pthread_sigmask"):
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
 
 
 def keep_memory(n_bytes: int = KEPT_BYTES) -> None:

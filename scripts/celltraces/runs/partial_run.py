@@ -12,6 +12,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 
 VARIABLE = "CELLTRACES_WITHOUT"
 
@@ -33,7 +34,10 @@ def to_leave_out(waiting: Iterable[Mapping[str, str]], failed: Iterable[Mapping[
 
 
 def finish_without(fovs: Mapping[str, Sequence[int]]) -> None:
-    """Run the same command again without these FOVs, and wait for it."""
+    """Run the same command again without these FOVs, and wait for it, also after Ctrl-C, which it answers itself."""
     print("\nFinishing what does not need the FOVs that failed.", file=sys.stderr, flush=True)
     command = [sys.executable, "-m", "snakemake", *sys.argv[1:]]
-    subprocess.run(command, env={**os.environ, VARIABLE: json.dumps(fovs)}, check=False)
+    run = subprocess.Popen(command, env={**os.environ, VARIABLE: json.dumps(fovs)})
+    while run.returncode is None:
+        with suppress(KeyboardInterrupt):
+            run.wait()

@@ -11,7 +11,9 @@ from pathlib import Path
 
 from celltraces.edits.records import DOUBTFUL, LOST, OVERRULED, REFUSED, RENUMBERED
 from celltraces.results.curation import APPLIED, EDITS
-from celltraces.runs.job import DONE, FAILED, SAID, STOPPED
+from celltraces.runs.job import DONE, ENDED, FAILED, SAID, STOPPED
+
+KILLED = "ended without a word (killed or out of memory)"
 
 
 @dataclass(frozen=True)
@@ -23,9 +25,9 @@ class Failure:
     log: Path
 
     @property
-    def stopped(self) -> bool:
-        """Whether the user stopped it."""
-        return self.reason == STOPPED
+    def is_from_outside(self) -> bool:
+        """Whether the job did not end by itself, as where the whole run is stopped."""
+        return self.reason in (STOPPED, ENDED, KILLED)
 
     def __str__(self) -> str:
         return f"{self.place}: {self.reason}; log: {self.log}"
@@ -48,7 +50,7 @@ def failure(log: str | Path, since: float) -> Failure | None:
             return Failure(place, line.removeprefix(FAILED), log)
         if line.startswith("Fatal Python error: "):  # faulthandler's words
             return Failure(place, f"crashed ({line.removeprefix('Fatal Python error: ')})", log)
-    return Failure(place, "ended without a word (killed or out of memory)", log)
+    return Failure(place, KILLED, log)
 
 
 def findings(qualities: Iterable[str]) -> Iterator[str]:
