@@ -408,6 +408,20 @@ def test_marks_stay_after_reload_and_restart(page, folder):
         assert state_of(page)["edits"][: len(shown["edits"])] == shown["edits"]
         page.keyboard.press("Shift+Z")
         expect(page.locator("#live")).to_have_text("There is nothing to redo.")
+        page.keyboard.press("z")  # a new decision ends what can be redone, also where it is taken back itself
+        saved(page, 5)
+        choose(page, 10)
+        page.keyboard.press("g")
+        saved(page, 6)
+        page.keyboard.press("Shift+Z")
+        words = "There is nothing to redo: a decision was made since the last undo."
+        expect(page.locator("#live")).to_have_text(words)
+        page.keyboard.press("z")
+        saved(page, 7)
+        page.keyboard.press("Shift+Z")
+        saved(page, 8)
+        page.keyboard.press("Shift+Z")
+        expect(page.locator("#live")).to_have_text(words)
 
 
 def test_tracks_are_split_joined_swapped_divided_deleted_and_all_taken_back(page, server):
