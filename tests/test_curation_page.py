@@ -8,6 +8,7 @@ import subprocess
 from base64 import b64decode
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
 
 import numpy as np
 import pandas as pd
@@ -263,6 +264,22 @@ def test_frames_look_the_same_while_they_are_played(page, server):
             scene = {"view": view, "outlines": outlines, "width": 300, "height": 200, "part": None}
             one, other = both_ways(page, {**scene, "level": level, "deep": outlines})
             assert (np.abs(one - other).max(axis=2) > tolerance).mean() <= share, (view, level)
+
+
+def test_what_playing_shows_is_there_before_it_begins(page, server):
+    """While nobody does anything, what playing needs is fetched, several frames in an answer."""
+    open_at(page, server, dataset="one", fov=2, frame=3)
+    page.locator("body[data-prepared]").wait_for()
+    asked = [parse_qs(urlsplit(address).query) for address in page.requests if "/api/frame?" in address]
+    lists = [question["frame"][0].split(",") for question in asked]
+    assert {int(frame) for frames in lists for frame in frames} == {*range(FRAMES)}
+    assert max(map(len, lists)) > 1
+    page.select_option("#speed", "60")
+    before = len(page.requests)
+    page.keyboard.press("Space")
+    drawn(page, 2)  # after the last one comes the first one
+    page.keyboard.press("Space")
+    assert not [address for address in page.requests[before:] if "/api/frame?" in address]
 
 
 def both_ways(page, scene):

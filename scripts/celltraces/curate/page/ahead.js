@@ -67,6 +67,7 @@ let round = 0; // how often a frame was painted
 export function prepareToPlay() {
   round += 1;
   clearTimeout(waiting);
+  delete document.body.dataset.prepared;
   if (!state.playing && state.fov.frames > 1) waiting = setTimeout(prepare, IDLE_MS, round);
 }
 
@@ -76,16 +77,15 @@ async function prepare(mine) {
   const what = { ...scene(now, true), labelled: state.fov.labels };
   const lists = [now, now + 1].map((first) => frames.ofSameWorker(first, fromOn(now))).filter((list) => list.length);
   let bytes = 0;
-  try {
-    for (let painted = false; lists.some((list) => list.length) && bytes < IDLE_BYTES; painted = true) {
-      if (!still()) return;
-      const parts = lists.map((list) => list.splice(0, atOnce(what))).filter((part) => part.length);
-      const found = await Promise.all(parts.map((part) => frames.raw(what, part)));
-      bytes += found.reduce((total, { bytes: of }) => total + of, 0);
-      if (painted || !still()) continue;
-      await Promise.all(fromOn(now).slice(0, IDLE_PAINTED).map((frame) => fetchScene(scene(frame, true), frame)));
-    }
-  } catch {
+  for (let painted = false; lists.some((list) => list.length) && bytes < IDLE_BYTES && still(); painted = true) {
+    const parts = lists.map((list) => list.splice(0, atOnce(what))).filter((part) => part.length);
     // A damaged frame is told of when it is looked at.
+    const found = await Promise.all(parts.map((part) => frames.raw(what, part).catch(() => null)));
+    if (found.every((one) => one === null)) return;
+    bytes += found.reduce((total, one) => total + (one?.bytes ?? 0), 0);
+    if (painted || !still()) continue;
+    const first = fromOn(now).slice(0, IDLE_PAINTED);
+    await Promise.all(first.map((frame) => fetchScene(scene(frame, true), frame).catch(() => null)));
   }
+  if (still()) document.body.dataset.prepared = "yes"; // for tests
 }

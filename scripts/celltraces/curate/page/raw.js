@@ -101,9 +101,11 @@ export async function rawFrame(what) {
   return { images: same.map(({ name }) => there.get(name)), layers: same, runs: there.get(LABELS)?.runs ?? null };
 }
 
-/** Fetch frames so that they are kept here; how many bytes they are. */
+/** Fetch those of some frames that are not kept here; how many bytes all of them are. */
 export async function keepFrames(what, frames) {
-  const found = await rawFrame({ ...what, frame: frames[0], together: frames.slice(1) });
-  const one = found.images.reduce((total, { values }) => total + values.byteLength, found.runs?.byteLength ?? 0);
-  return one * frames.length;
+  for (const [at, frame] of frames.entries()) {
+    if (lackingIn(what, frame).length) await rawFrame({ ...what, frame, together: frames.slice(at + 1) });
+  }
+  const keys = frames.flatMap((frame) => namesOf(what).map((name) => keyOf(what, frame, name)));
+  return keys.reduce((total, key) => total + (kept.get(key)?.bytes ?? 0), 0);
 }
