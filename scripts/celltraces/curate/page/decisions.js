@@ -217,6 +217,9 @@ export function connect({ taken }) {
       element("copy").textContent = "copy";
     }, 2000);
   });
-  element("stop-asking").addEventListener("click", () => stopAsking());
+  element("stop-asking").addEventListener("click", () => {
+    stopAsking();
+    say("Nothing was decided.");
+  });
   on("fov cells", fill);
 }

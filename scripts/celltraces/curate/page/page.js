@@ -172,7 +172,8 @@ function toggle(name, words) {
 }
 
 function escape() {
-  if (!decisions.stopAsking()) choose(null);
+  if (decisions.stopAsking()) say("Nothing was decided.");
+  else choose(null);
 }
 
 const ACTIONS = [
