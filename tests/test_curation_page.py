@@ -788,6 +788,7 @@ def test_axe_finds_nothing(server, width, dark):
             found = Axe().run(page)
             assert found.violations_count == 0, found.generate_report()
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        assert page.evaluate("scrollY") == 0  # to choose a cell does not take the image out of sight
 
 
 def test_everything_is_done_and_told_by_keyboard(page, server):
@@ -823,6 +824,18 @@ def test_everything_is_done_and_told_by_keyboard(page, server):
     page.keyboard.press("Enter")
     saved(page, 3)
     expect(page.locator("#cell-17")).to_have_count(0)
+    # Esc leaves what lies over the image, and what is asked, one after the other.
+    page.keyboard.press("ArrowUp")
+    contrast = page.locator("details.contrast").first
+    contrast.locator("summary").focus()
+    page.keyboard.press("Enter")
+    page.keyboard.press("Tab")
+    page.keyboard.press("Escape")
+    expect(contrast).not_to_have_attribute("open", "")
+    page.keyboard.press("j")
+    page.keyboard.press("Escape")
+    expect(live).to_have_text("Nothing was decided.")
+    expect(page.locator("#chosen")).to_contain_text(re.compile(r"cell \d+"))
     # Keys are text where a person types.
     page.locator("#find").focus()
     page.keyboard.type("bgx")
