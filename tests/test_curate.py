@@ -211,28 +211,83 @@ def test_what_is_no_decision_is_refused(client, results, body):
 TRAVERSALS = ("..", "../one", "/etc", "one/", "./one", "one/fov_000", "\0", "%2e%2e", "edits", ".", "", "ONE", "~")
 
 
+PARAMETERS = {  # of each question, but for dataset and fov: such as are answered
+    **{name: {} for name in ("results", "fov", "state", "boxes", "cells", "thumbnail")},
+    "frame": {"frame": "0,3", "channel": "pc_ch_0,fl_ch_1", "level": "1", "deep": "1", "labels": "1"}
+    | {"y0": "0", "x0": "0", "y1": "40", "x1": "40"},
+    "traces": {"column": "area_ch_0"},
+    "film": {"cell": "1"},
+}
+
+
 @pytest.mark.parametrize("name", TRAVERSALS)
 def test_datasets_are_named_as_in_the_table(shared, name):
-    for path in ("fov", "state", "boxes", "cells", "thumbnail", "labels", "frame", "traces", "film"):
-        query = {"dataset": name, "fov": 0, "frame": 0, "channel": "pc_ch_0", "cell": 1, "column": "area_ch_0"}
-        answer = shared.get(f"/api/{path}", params=query)
-        assert (answer.status_code, answer.text.count("\n")) == (404, 0)
+    for path, more in PARAMETERS.items():
+        if path != "results":
+            answer = shared.get(f"/api/{path}", params={"dataset": name, "fov": 0, **more})
+            assert (answer.status_code, answer.text.count("\n")) == (404, 0)
     assert "dataset" in save(shared, "bad", 409, dataset=name, cell=1, frame=0)
 
 
 @pytest.mark.parametrize(
-    "name", ["..", "../pc_ch_0", "pc_ch_0/0", "seg_tracked_ch_0", "pc_ch_00", "zarr.json", "", "fl_ch_9"]
+    "name", ["..", "../pc_ch_0", "pc_ch_0/0", "seg_tracked_ch_0", "pc_ch_00", "zarr.json", "", "fl_ch_9", "labels"]
 )
 def test_channels_are_named_as_in_the_table(shared, name):
     query = {"dataset": "one", "fov": 0, "frame": 0, "channel": name}
     assert shared.get("/api/frame", params=query).status_code == 404
 
 
-@pytest.mark.parametrize("number", ["-1", "8", "1e3", "00x", "", "٣", "99999999999999999999", "0.5", "../0"])
-def test_frames_are_numbers_within_the_movie(shared, number):
-    query = {"dataset": "one", "fov": 0, "frame": number, "channel": "pc_ch_0"}
-    assert shared.get("/api/frame", params=query).status_code == 404
-    assert shared.get("/api/labels", params=query).status_code == 404
+@pytest.mark.parametrize("path", PARAMETERS)
+def test_what_no_question_may_say_is_refused_in_one_line(shared, path):
+    """Each parameter: twice, in forms that are no number, unknown ones, lists with repeats or without end."""
+    place = {} if path == "results" else {"dataset": "one", "fov": "0"}
+    good = {**place, **PARAMETERS[path]}
+    assert shared.get(f"/api/{path}", params=good).status_code == (404 if path == "thumbnail" else 200)
+    bad = [[*good.items(), ("chanel", "pc_ch_0")], [*good.items(), ("y" * 9000, "1")]]
+    bad += [[*good.items(), (name, good[name])] for name in good]
+    numbers = {"fov", "frame", "level", "deep", "labels", "cell", "y0", "x0", "y1", "x1"} & good.keys()
+    for name in numbers:
+        wrong = (
+            "-1",
+            "1e3",
+            "00x",
+            "",
+            "٣",
+            "²",
+            "nan",
+            "inf",
+            "9" * 5000,
+            "0.5",
+            "../0",
+            " 1",
+            "+1",
+            "1_0",
+            "true",
+            "0x1",
+        )
+        bad += [[*{**good, name: value}.items()] for value in wrong]
+    if path == "frame":
+        lists = {
+            "frame": ("0,0", ",".join(map(str, range(1000))), "0,", "0;1"),
+            "channel": ("pc_ch_0,pc_ch_0", "a," * 5000),
+        }
+        bad += [[*{**good, name: value}.items()] for name, values in lists.items() for value in values]
+        bad += [[*{**good, "level": "17"}.items()], [*{**good, "labels": "0"}.items()]]
+        bad += [
+            [(name, value) for name, value in good.items() if name not in lacking]
+            for lacking in ({"x1"}, {"channel", "labels"})
+        ]
+    for question in bad:
+        answer = shared.get(f"/api/{path}", params=question)
+        assert (answer.status_code, answer.text.count("\n")) == (400, 0), question
+        assert 0 < len(answer.text) < 300
+
+
+def test_a_frame_beyond_the_last_is_not_there(shared):
+    for frame in ("8", "0,8", "999999999"):
+        answer = shared.get("/api/frame", params={"dataset": "one", "fov": 0, "frame": frame, "channel": "pc_ch_0"})
+        assert answer.status_code == 404
+        assert "frames 0 to 7" in answer.text
 
 
 @pytest.mark.parametrize(
@@ -306,7 +361,7 @@ def test_what_is_smaller_on_the_screen_is_sent_smaller(shared, made):
     """Levels that are not on the disk are means of pixels: of level 1, or with `deep` of all counts."""
     stored = {level: open_frames(made[0] / f"one/fov_000/images.zarr/fl_ch_1/{level}").read(3) for level in (0, 1)}
     query = {"dataset": "one", "fov": 0, "frame": 3, "channel": "fl_ch_1"}
-    for level, begin, deep in ((2, 1, {}), (3, 1, {}), (1, 0, {"deep": "true"}), (2, 0, {"deep": "true"})):
+    for level, begin, deep in ((2, 1, {}), (3, 1, {}), (1, 0, {"deep": 1}), (2, 0, {"deep": 1})):
         answer = shared.get("/api/frame", params={**query, **deep, "level": level})
         height, width, size = map(int, answer.headers["x-shape"].split(","))
         step = 2 ** (level - begin)
@@ -320,16 +375,26 @@ def test_what_is_smaller_on_the_screen_is_sent_smaller(shared, made):
         assert part.content == got[there].astype(f"<u{size}").tobytes()
 
 
-def test_channels_and_labels_of_a_frame_come_in_one_answer(shared):
-    query = {"dataset": "one", "fov": 0, "frame": 3, "level": 1}
-    alone = [shared.get("/api/frame", params={**query, "channel": name}) for name in ("fl_ch_1", "pc_ch_0")]
-    runs = shared.get("/api/labels", params=query).content
-    answer = shared.get("/api/frame", params={**query, "channel": "fl_ch_1,pc_ch_0", "labels": 1})
-    assert answer.content == b"".join([*(one.content for one in alone), runs])
+def test_channels_and_labels_of_frames_come_in_one_answer(shared, monkeypatch):
+    query = {"dataset": "one", "fov": 0, "level": 1}
+    expected, lengths = b"", []
+    for frame in (3, 0):
+        one = {**query, "frame": frame}
+        alone = [shared.get("/api/frame", params={**one, "channel": name}) for name in ("fl_ch_1", "pc_ch_0")]
+        runs = shared.get("/api/frame", params={**one, "labels": 1}).content
+        expected += b"".join([*(answer.content for answer in alone), runs])
+        lengths.append(str(len(runs)))
+    asked = {**query, "frame": "3,0", "channel": "fl_ch_1,pc_ch_0", "labels": 1}
+    answer = shared.get("/api/frame", params=asked)
+    assert answer.content == expected
     assert answer.headers["x-shape"] == ";".join(one.headers["x-shape"] for one in alone)
+    assert answer.headers["x-runs"] == ",".join(lengths)
     assert int(answer.headers["content-length"]) == len(answer.content)
-    for wrong in ("fl_ch_1,", "fl_ch_1,../pc_ch_0", "fl_ch_1;pc_ch_0"):
-        assert shared.get("/api/frame", params={**query, "channel": wrong}).status_code == 404
+    for wrong in ("fl_ch_1;pc_ch_0", "fl_ch_1,../pc_ch_0"):
+        assert shared.get("/api/frame", params={**asked, "channel": wrong}).status_code == 404
+    monkeypatch.setattr(app, "MOST_BYTES", len(expected) - 1)  # what one answer may hold is bounded
+    assert shared.get("/api/frame", params=asked).status_code == 400
+    assert shared.get("/api/frame", params={**asked, "frame": "3"}).status_code == 200
 
 
 def test_a_part_of_a_frame(shared):
@@ -339,8 +404,8 @@ def test_a_part_of_a_frame(shared):
         answer = shared.get("/api/frame", params={**query, "y0": y0, "x0": x0, "y1": y1, "x1": x1})
         shape = [int(length) for length in answer.headers["x-shape"].split(",")[:2]]
         np.testing.assert_array_equal(np.frombuffer(answer.content, "<u2").reshape(shape), whole[y0:y1, x0:x1])
-    for corners in ({"y0": 5}, {"y0": 5, "x0": 5, "y1": 5, "x1": 9}, {"y0": "-1", "x0": 0, "y1": 9, "x1": 9}):
-        assert shared.get("/api/frame", params={**query, **corners}).status_code == 404
+    empty = {"y0": 5, "x0": 5, "y1": 5, "x1": 9}
+    assert shared.get("/api/frame", params={**query, **empty}).status_code == 404
 
 
 def test_of_large_frames_one_is_read_at_a_time(made, monkeypatch):
@@ -372,7 +437,7 @@ def drawn(runs, shape):
 
 def test_labels_are_those_of_level_0(shared, made):
     for frame in (0, 5):
-        answer = shared.get("/api/labels", params={"dataset": "one", "fov": 0, "frame": frame})
+        answer = shared.get("/api/frame", params={"dataset": "one", "fov": 0, "frame": frame, "labels": 1})
         runs = np.frombuffer(answer.content, "<u4").reshape(3, -1)
         np.testing.assert_array_equal(drawn(runs, (SIZE, SIZE)), made[1][frame])
 

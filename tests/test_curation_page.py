@@ -8,6 +8,7 @@ import subprocess
 from base64 import b64decode
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
 
 import numpy as np
 import pandas as pd
@@ -265,6 +266,22 @@ def test_frames_look_the_same_while_they_are_played(page, server):
             assert (np.abs(one - other).max(axis=2) > tolerance).mean() <= share, (view, level)
 
 
+def test_what_playing_shows_is_there_before_it_begins(page, server):
+    """While nobody does anything, what playing needs is fetched, several frames in an answer."""
+    open_at(page, server, dataset="one", fov=2, frame=3)
+    page.locator("body[data-prepared]").wait_for()
+    asked = [parse_qs(urlsplit(address).query) for address in page.requests if "/api/frame?" in address]
+    lists = [question["frame"][0].split(",") for question in asked]
+    assert {int(frame) for frames in lists for frame in frames} == {*range(FRAMES)}
+    assert max(map(len, lists)) > 1
+    page.select_option("#speed", "60")
+    before = len(page.requests)
+    page.keyboard.press("Space")
+    drawn(page, 2)  # after the last one comes the first one
+    page.keyboard.press("Space")
+    assert not [address for address in page.requests[before:] if "/api/frame?" in address]
+
+
 def both_ways(page, scene):
     found = [np.frombuffer(b64decode(text), np.uint8) for text in page.evaluate(BOTH_WAYS, scene)]
     return [pixels.reshape(200, 300, 4)[..., :3].astype(int) for pixels in found]
@@ -408,6 +425,20 @@ def test_marks_stay_after_reload_and_restart(page, folder):
         assert state_of(page)["edits"][: len(shown["edits"])] == shown["edits"]
         page.keyboard.press("Shift+Z")
         expect(page.locator("#live")).to_have_text("There is nothing to redo.")
+        page.keyboard.press("z")  # a new decision ends what can be redone, also where it is taken back itself
+        saved(page, 5)
+        choose(page, 10)
+        page.keyboard.press("g")
+        saved(page, 6)
+        page.keyboard.press("Shift+Z")
+        words = "There is nothing to redo: a decision was made since the last undo."
+        expect(page.locator("#live")).to_have_text(words)
+        page.keyboard.press("z")
+        saved(page, 7)
+        page.keyboard.press("Shift+Z")
+        saved(page, 8)
+        page.keyboard.press("Shift+Z")
+        expect(page.locator("#live")).to_have_text(words)
 
 
 def test_tracks_are_split_joined_swapped_divided_deleted_and_all_taken_back(page, server):
@@ -757,6 +788,7 @@ def test_axe_finds_nothing(server, width, dark):
             found = Axe().run(page)
             assert found.violations_count == 0, found.generate_report()
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        assert page.evaluate("scrollY") == 0  # to choose a cell does not take the image out of sight
 
 
 def test_everything_is_done_and_told_by_keyboard(page, server):
@@ -792,6 +824,18 @@ def test_everything_is_done_and_told_by_keyboard(page, server):
     page.keyboard.press("Enter")
     saved(page, 3)
     expect(page.locator("#cell-17")).to_have_count(0)
+    # Esc leaves what lies over the image, and what is asked, one after the other.
+    page.keyboard.press("ArrowUp")
+    contrast = page.locator("details.contrast").first
+    contrast.locator("summary").focus()
+    page.keyboard.press("Enter")
+    page.keyboard.press("Tab")
+    page.keyboard.press("Escape")
+    expect(contrast).not_to_have_attribute("open", "")
+    page.keyboard.press("j")
+    page.keyboard.press("Escape")
+    expect(live).to_have_text("Nothing was decided.")
+    expect(page.locator("#chosen")).to_contain_text(re.compile(r"cell \d+"))
     # Keys are text where a person types.
     page.locator("#find").focus()
     page.keyboard.type("bgx")

@@ -23,6 +23,7 @@ from celltraces.storage.frames import open_frames
 AFTER = {"crop": 1, "extract": 1, "merge": 1, "tidy": 1, "qc": 1, "digest": 1, "write_report": 1}
 APPLIED = {"apply_corrections": 1, "cache_corrected": 1, "index_corrected": 1}
 ZIP = "corrections/small_fov_000.zip"
+TRK = "corrections/small_fov_000.trk"
 
 
 @pytest.fixture(scope="module")
@@ -78,6 +79,12 @@ def divide(labels):
         labels[frame, y, x] = np.where(y <= middle, 50, 51)
         hidden[str(frame)] = {"51": shared_pixels.to_runs(np.sort(x[y == middle]) + middle * labels.shape[2])}
     return labels, {"overlaps": hidden}, [Division(1, (50, 51), 4)]
+
+
+def divide_apart(labels):
+    """As `divide`, without the pixels that both cells have, which a .trk cannot hold."""
+    labels, _, divisions = divide(labels)
+    return labels, {}, divisions
 
 
 def check_divided(done, tracked):
@@ -139,6 +146,22 @@ def check_edits_on_top(done):
     outcome = done.run(done.base)
     assert outcome.code == 0, outcome.text
     check_tables(results, "small", 0)
+    before = pd.read_csv(done.results / "fov_000/small_fov_000_traces.csv")
+
+    # The same labels in a .trk: all decisions count again.
+    (done.folder / ZIP).unlink()
+    edited(done, TRK, divide_apart)
+    outcome = done.run(done.base)
+    assert outcome.code == 0, outcome.text
+    assert outcome.jobs.items() >= {**AFTER, **APPLIED}.items()
+    check_tables(results, "small", 0)
+    assert pd.read_csv(done.results / "edits.csv").status.tolist() == ["applied"] * (7 + len(left_out))
+    after = pd.read_csv(done.results / "fov_000/small_fov_000_traces.csv")
+    unlike = after[after.area_ch_0 != before.area_ch_0]
+    assert unlike.frame.min() >= 4  # where the two daughters had a row of pixels in common
+    assert set(unlike.cell) <= {1, 51}
+    assert len(unlike) > 0
+    (done.folder / TRK).unlink()
     shutil.rmtree(done.folder / "results/edits")
 
 
@@ -220,7 +243,7 @@ def test_names_that_fit_no_fov_are_said_and_two_for_one_refused(done):
     folder = done.folder / "corrections"
     edited(done, ZIP, unchanged)
     shutil.copy(done.folder / ZIP, folder / "small_fov_000 (1).zip")
-    edited(done, "corrections/small_fov_000.trk", unchanged)
+    edited(done, TRK, unchanged)
     outcome = done.run(done.base, "-n")
     assert outcome.code != 0
     assert "small_fov_000.zip and small_fov_000.trk are for the same FOV; keep one of them" in outcome.text

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from celltraces.curate import browse, pixels, security
+from celltraces.curate import browse, pixels, scan, security
+from celltraces.curate.questions import CORNERS, BadQuestion, Question
 from celltraces.curate.scan import Fov
 from celltraces.curate.views import Results, label_array
 from celltraces.errors import UserError
@@ -31,7 +32,11 @@ KINDS = {
 }
 AT_ONCE = 4  # questions that are answered at the same time: each may hold a frame in memory
 PIECE = 1 << 20  # bytes
+MOST_BYTES = 8 << 20  # of more than one frame in an answer
 BYTES = "application/octet-stream"
+
+
+Answer = Callable[[Results, Question], Response]
 
 
 def make_app(results: Results, token: str) -> security.App:
@@ -46,20 +51,20 @@ def make_app(results: Results, token: str) -> security.App:
         return Response(content, media_type=kind)
 
     routes = [Route("/", asset), Route("/page/{name}", asset)]
-    answers: dict[str, Callable[[Results, Mapping[str, str]], Response]] = {
-        "results": lambda found, _: as_json(browse.listing(found)),
-        "state": lambda found, query: as_json(browse.state(found, *fov_of(query))),
-        "fov": lambda found, query: as_json(browse.details(found, *fov_of(query))),
-        "cells": lambda found, query: as_json(browse.cells_now(found, *fov_of(query))),
-        "boxes": boxes,
-        "traces": traces,
-        "frame": frame,
-        "labels": labels,
-        "thumbnail": lambda found, query: Response(browse.thumbnail(found, *fov_of(query)), media_type="image/webp"),
-        "film": film,
+    place = {"dataset", "fov"}
+    answers: dict[str, tuple[Answer, set[str]]] = {  # what makes each, and the parameters that it may have
+        "results": (lambda found, _: as_json(browse.listing(found)), set()),
+        "state": (lambda found, asked: as_json(browse.state(found, *asked.place())), place),
+        "fov": (lambda found, asked: as_json(browse.details(found, *asked.place())), place),
+        "cells": (lambda found, asked: as_json(browse.cells_now(found, *asked.place())), place),
+        "boxes": (boxes, place),
+        "traces": (traces, {*place, "column"}),
+        "frame": (frames, {*place, "frame", "channel", "level", "deep", "labels", *CORNERS}),
+        "thumbnail": (thumbnail, place),
+        "film": (film, {*place, "cell"}),
     }
     at_once = asyncio.Semaphore(AT_ONCE)
-    routes += [Route(f"/api/{name}", _answer(results, make, at_once)) for name, make in answers.items()]
+    routes += [Route(f"/api/{name}", _answer(results, *answer, at_once)) for name, answer in answers.items()]
     routes.append(Route("/api/edit", _edit(results), methods=["POST"]))
     return security.guarded(Starlette(routes=routes), token)
 
@@ -70,14 +75,15 @@ def page_files() -> dict[str, tuple[bytes, str]]:
     return {file.name: (file.read_bytes(), KINDS[file.suffix]) for file in files if file.suffix in KINDS}
 
 
-def _answer(
-    results: Results, make: Callable[[Results, Mapping[str, str]], Response], at_once: asyncio.Semaphore
-) -> Callable[[Request], Any]:
-    """A route's function. A mistake or damaged file is one line, with status 404."""
+def _answer(results: Results, make: Answer, allowed: set[str], at_once: asyncio.Semaphore) -> Callable[[Request], Any]:
+    """A route's function. A mistake or damaged file is one line, with status 404; a question of a wrong form 400."""
+
+    def answer(request: Request) -> Response:
+        return make(results, Question(request.query_params.multi_items(), allowed))
 
     async def endpoint(request: Request) -> Response:
         async with at_once:
-            return await run_in_threadpool(in_one_line, functools.partial(make, results, request.query_params))
+            return await run_in_threadpool(in_one_line, functools.partial(answer, request))
 
     return endpoint
 
@@ -107,7 +113,7 @@ def in_one_line(make: Callable[[], Response], status: int = 404) -> Response:
     try:
         return make()
     except UserError as error:
-        return PlainTextResponse(" ".join(str(error).split()), status)
+        return PlainTextResponse(" ".join(str(error).split()), 400 if isinstance(error, BadQuestion) else status)
 
 
 def as_json(data: Any) -> Response:
@@ -115,59 +121,63 @@ def as_json(data: Any) -> Response:
     return JSONResponse(data)
 
 
-def fov_of(query: Mapping[str, str]) -> tuple[str, int]:
-    """Dataset and FOV that a question names."""
-    return query.get("dataset", ""), whole(query, "fov")
+def thumbnail(results: Results, asked: Question) -> Response:
+    """The picture of a FOV that the report has."""
+    return Response(browse.thumbnail(results, *asked.place()), media_type="image/webp")
 
 
-def whole(query: Mapping[str, str], name: str) -> int:
-    text = query.get(name, "")
-    if not (text.isascii() and text.isdigit() and len(text) < 10):
-        raise UserError(f"{name}: a whole number is to be given")
-    return int(text)
-
-
-def boxes(results: Results, query: Mapping[str, str]) -> Response:
+def boxes(results: Results, asked: Question) -> Response:
     """(N, T, 4) int32: y0, x0, y1, x1 of each cell in each frame; zeros where it is absent."""
-    return Response(browse.boxes(results, *fov_of(query)).astype("<i4").tobytes(), media_type=BYTES)
+    return Response(browse.boxes(results, *asked.place()).astype("<i4").tobytes(), media_type=BYTES)
 
 
-def traces(results: Results, query: Mapping[str, str]) -> Response:
+def traces(results: Results, asked: Question) -> Response:
     """(N, T) float32: a feature of each cell in each frame; NaN where the table has none."""
-    return Response(
-        browse.trace_values(results, *fov_of(query), query.get("column", "")).astype("<f4").tobytes(), media_type=BYTES
-    )
+    values = browse.trace_values(results, *asked.place(), asked.text("column"))
+    return Response(values.astype("<f4").tobytes(), media_type=BYTES)
 
 
-def frame(results: Results, query: Mapping[str, str]) -> Response:
-    """The pixels of channels in a frame, one after the other, each (H, W) uint8 or uint16; x-shape says what they are.
+def frames(results: Results, asked: Question) -> Response:
+    """Pixels and labels of frames, one frame after the other.
 
-    channel: names with commas between them. With y0, x0, y1, x1 (half-open, in pixels of level 0) a part of them. A
-    level has half the size of the one before it; with deep it is of all counts, else of the 8 bits of level 1. With
-    labels, what `labels` gives comes after the pixels.
+    frame: numbers with commas between them. Of each the pixels of its channels, one after the other, (H, W) uint8 or
+    uint16; x-shape says what they are. channel: names with commas between them. With y0, x0, y1, x1 (half-open, in
+    pixels of level 0) a part of them. A level has half the size of the one before it; with deep it is of all counts,
+    else of the 8 bits of level 1. With labels, the runs of the frame's labels come after its pixels, (3, n) uint32 as
+    `pixels.label_runs`; x-runs says how many bytes they are in each frame.
     """
-    fov, number = results.fov(*fov_of(query)), whole(query, "frame")
-    images = [_pixels(results, fov, name, number, query) for name in query.get("channel", "").split(",")]
-    parts = [memoryview(np.ascontiguousarray(image, image.dtype.newbyteorder("<"))).cast("B") for image in images]
-    headers = {"x-shape": ";".join(f"{image.shape[0]},{image.shape[1]},{image.itemsize}" for image in images)}
-    if "labels" in query:
-        parts.append(memoryview(_runs(results, fov, number).tobytes()))
-    headers["content-length"] = str(sum(map(len, parts)))
+    fov, numbers = results.fov(*asked.place()), asked.frames()
+    names, labelled = asked.channels(scan.channels(fov)), asked.flag("labels")
+    if not names and not labelled:
+        raise BadQuestion("channel or labels is to be given")
+    parts: list[memoryview] = []
+    shapes, runs_bytes, total = "", [], 0
+    for number in numbers:
+        images = [_pixels(results, fov, name, number, asked) for name in names]
+        shapes = ";".join(f"{image.shape[0]},{image.shape[1]},{image.itemsize}" for image in images)
+        found = [memoryview(np.ascontiguousarray(image, image.dtype.newbyteorder("<"))).cast("B") for image in images]
+        if labelled:
+            found.append(memoryview(_runs(results, fov, number).tobytes()))
+            runs_bytes.append(len(found[-1]))
+        total += sum(map(len, found))
+        if total > MOST_BYTES and len(numbers) > 1:
+            raise BadQuestion(f"frame: these frames are more than {MOST_BYTES} bytes; ask for one at a time")
+        parts += found
+    headers = {"x-shape": shapes, "x-runs": ",".join(map(str, runs_bytes)), "content-length": str(total)}
     return StreamingResponse(in_pieces(parts), media_type=BYTES, headers=headers)
 
 
-def _pixels(results: Results, fov: Fov, channel: str, number: int, query: Mapping[str, str]) -> np.ndarray:
-    level = whole(query, "level") if "level" in query else 0
-    stored = 0 if "deep" in query else min(level, 1)
-    path = browse.pixel_array(fov, channel, stored)
-    with results.reader.reading(path, number) as image:
-        if "y0" in query:
-            y0, x0, y1, x1 = (whole(query, name) for name in ("y0", "x0", "y1", "x1"))
-            image = image[y0 >> stored : y1 >> stored, x0 >> stored : x1 >> stored]
+def _pixels(results: Results, fov: Fov, channel: str, number: int, asked: Question) -> np.ndarray:
+    level, part = asked.level(), asked.part()
+    stored = 0 if asked.flag("deep") else min(level, 1)
+    with results.reader.reading(fov.array(channel, stored), number) as image:
+        if part:
+            y0, x0, y1, x1 = (edge >> stored for edge in part)
+            image = image[y0:y1, x0:x1]
             if not image.size:
                 raise UserError("y0, x0, y1, x1: there are no such pixels in the frame")
         found = pixels.halved(pixels.as_counts(image), level - stored)
-        return found.copy() if "y0" in query and level == stored else found  # all of the frame is not kept for a part
+        return found.copy() if part and level == stored else found  # all of the frame is not kept for a part
 
 
 def _runs(results: Results, fov: Fov, number: int) -> np.ndarray:
@@ -182,13 +192,7 @@ def in_pieces(parts: Sequence[memoryview]) -> Iterator[bytes]:
             yield bytes(data[start : start + PIECE])
 
 
-def labels(results: Results, query: Mapping[str, str]) -> Response:
-    """(3, n) uint32: the runs of the labels in a frame, as `pixels.label_runs`."""
-    runs = _runs(results, results.fov(*fov_of(query)), whole(query, "frame"))
-    return Response(runs.tobytes(), media_type=BYTES)
-
-
-def film(results: Results, query: Mapping[str, str]) -> Response:
+def film(results: Results, asked: Question) -> Response:
     """A film strip as WebP; the header x-film says what is on it, as JSON."""
-    picture, told = browse.film_strip(results, *fov_of(query), whole(query, "cell"))
+    picture, told = browse.film_strip(results, *asked.place(), asked.whole("cell"))
     return Response(picture, media_type="image/webp", headers={"x-film": json.dumps(told)})

@@ -12,7 +12,6 @@ import numpy as np
 from celltraces import paths
 from celltraces.curate import cells as cell_lists
 from celltraces.curate import decide, scan
-from celltraces.curate.scan import Fov
 from celltraces.curate.views import (
     Arranged,
     Results,
@@ -290,13 +289,6 @@ def trace_values(results: Results, dataset: str, number: int, column: str) -> np
     if column not in shown.traces.features:
         raise UserError(f"there is no feature {column!r} in the traces of FOV {number}")
     return shown.traces.by_region(column, arranged(shown, decided(results, shown)).cells.stored)
-
-
-def pixel_array(fov: Fov, channel: str, level: int) -> Path:
-    """The array of a channel that the page names."""
-    if channel not in scan.channels(fov):
-        raise UserError(f"there is no channel {channel!r} in FOV {fov.number} of {fov.dataset}")
-    return fov.array(channel, level)
 
 
 def thumbnail(results: Results, dataset: str, number: int) -> bytes:

@@ -23,7 +23,7 @@ from celltraces.storage.frames import Frames, open_frames
 
 MOST_BYTES = 32 << 20  # of decoded frames kept
 MOST_OPEN = 64  # arrays whose index is kept
-LARGE = 16 << 20  # bytes of a frame from which on only one is in memory at a time
+LARGE = 8 << 20  # bytes of a frame from which on only one is in memory at a time
 RUN_ROWS = 512  # rows of labels that are looked at together
 
 
@@ -131,18 +131,21 @@ def label_runs(labels: np.ndarray) -> np.ndarray:
     return np.concatenate([np.zeros((3, 0), "<u4"), *parts], axis=1)
 
 
-def _runs_of(labels: np.ndarray, row: int) -> np.ndarray:
+def _runs_of(rows: np.ndarray, row: int) -> np.ndarray:
     """The runs of some rows of labels, the first of which is `row`."""
-    flat = labels.ravel()
+    flat = rows.ravel()
     if not flat.size:
         return np.zeros((3, 0), "<u4")
     begins = np.empty(flat.size, bool)
     begins[0] = True
     np.not_equal(flat[1:], flat[:-1], out=begins[1:])
-    begins[:: labels.shape[1]] = True
-    starts = np.flatnonzero(begins)
-    ends = np.append(starts[1:], flat.size)
-    values = flat[starts]
-    cells = values > 0
-    before = row * labels.shape[1]
-    return np.stack([starts[cells] + before, ends[cells] + before, values[cells]]).astype("<u4")
+    begins[:: rows.shape[1]] = True
+    starts = np.flatnonzero(begins).astype("<u4")
+    labels = flat[starts]
+    cells = np.flatnonzero(labels)
+    before = row * rows.shape[1]
+    found = np.empty((3, len(cells)), "<u4")
+    found[0] = starts[cells] + np.uint32(before)
+    found[1] = np.append(starts[1:], np.uint32(flat.size))[cells] + np.uint32(before)
+    found[2] = labels[cells]
+    return found

@@ -32,7 +32,7 @@ SAID_BY_RUN = "CELLTRACES_SAID_BY_RUN"  # set where the run says on the terminal
 
 LISTED = 12  # items of a list that a log holds
 
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # glibc's malloc.h
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_ARENA_MAX = -1, -3, -8  # glibc's malloc.h
 KEPT_BYTES = 1 << 28  # more than any array of a frame
 
 
@@ -106,10 +106,11 @@ def abridged(settings: Any) -> Any:
     return [*first, f"... {len(settings) - len(shown)} more ...", last]
 
 
-def keep_memory(n_bytes: int = KEPT_BYTES) -> None:
+def keep_memory(n_bytes: int = KEPT_BYTES, *, shared: bool = False) -> None:
     """Keep the memory of one frame for the next, where the C library is glibc and arrays are used at all.
 
-    `n_bytes`: larger arrays are given back at once.
+    `n_bytes`: larger arrays are given back at once. `shared`: threads use the same memory, so that what one kept serves
+    the others; to be said before they begin.
 
     It would give every large array back to the system, which has to clear the pages again for the next one: a sixth
     of the time of a stage.
@@ -118,6 +119,8 @@ def keep_memory(n_bytes: int = KEPT_BYTES) -> None:
         with suppress(OSError, AttributeError):
             for option in (M_MMAP_THRESHOLD, M_TRIM_THRESHOLD):
                 ctypes.CDLL("libc.so.6").mallopt(option, n_bytes)
+            if shared:
+                ctypes.CDLL("libc.so.6").mallopt(M_ARENA_MAX, 1)
 
 
 def _cost() -> str:

@@ -29,6 +29,7 @@ function number(channel, which, label) {
     const value = Number(input.value);
     if (Number.isFinite(value) && input.value !== "") channel[which] = value;
     input.value = Number(channel[which].toPrecision(6));
+    if (channel.high <= channel.low) say(`${channel.title}: white is to be above black.`);
     changed("channels");
   });
   return input;
@@ -82,7 +83,24 @@ export function toggle(at, wanted) {
   if (channel.on !== before) changed("channels");
 }
 
+/** The fields of a contrast lie over the image until Esc, or a click elsewhere. */
+function closeFields() {
+  document.addEventListener("pointerdown", ({ target }) => {
+    bar.querySelectorAll("details[open]").forEach((details) => {
+      if (!details.contains(target)) details.open = false;
+    });
+  });
+  bar.addEventListener("keydown", (event) => {
+    const details = event.key === "Escape" ? event.target.closest("details[open]") : null;
+    if (!details) return;
+    event.stopPropagation(); // the chosen cell stays chosen
+    details.open = false;
+    details.querySelector("summary").focus();
+  });
+}
+
 export function connect() {
+  closeFields();
   on("fov", () => {
     describe();
     fill();

@@ -150,13 +150,15 @@ export function undo(id) {
   return decide("undo", { of: last });
 }
 
-/** Take back the last undo of a decision; undos of undos are what redo itself made. */
+/** Take back the last undo since this author's last decision; undos of undos are what redo itself made. */
 export function redo() {
-  const edits = state.fov?.edits ?? [];
-  const undos = new Set(edits.filter(({ op }) => op === "undo").map(({ id }) => id));
-  const last = edits.filter(({ mine, undone, id, of }) => mine && !undone && undos.has(id) && !undos.has(of)).at(-1);
+  const mine = (state.fov?.edits ?? []).filter((edit) => edit.mine);
+  const since = mine.slice(mine.findLastIndex(({ op }) => op !== "undo") + 1);
+  const undos = new Set(mine.filter(({ op }) => op === "undo").map(({ id }) => id));
+  const open = (edits) => edits.filter(({ op, undone, of }) => op === "undo" && !undone && !undos.has(of));
+  const last = open(since).at(-1);
   if (!last) {
-    say("There is nothing to redo.");
+    say(open(mine).length ? "There is nothing to redo: a decision was made since the last undo." : "There is nothing to redo.");
     return Promise.resolve(false);
   }
   return decide("undo", { of: last.id });
@@ -215,6 +217,9 @@ export function connect({ taken }) {
       element("copy").textContent = "copy";
     }, 2000);
   });
-  element("stop-asking").addEventListener("click", () => stopAsking());
+  element("stop-asking").addEventListener("click", () => {
+    stopAsking();
+    say("Nothing was decided.");
+  });
   on("fov cells", fill);
 }

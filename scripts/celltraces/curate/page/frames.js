@@ -1,6 +1,7 @@
 // Pictures and labels of frames: asked for from two workers, kept within a number of bytes, fetched ahead.
 
 const MOST_BYTES = 192 * 2 ** 20;
+const WORKERS = 2;
 const workers = [];
 const waiting = new Map();
 const kept = new Map(); // key -> { value, bytes } or { promise }
@@ -9,7 +10,7 @@ let last = 0;
 
 /** Start the workers. */
 export function start(token) {
-  for (let at = 0; at < 2; at++) {
+  for (let at = 0; at < WORKERS; at++) {
     const worker = new Worker("/page/worker.js", { type: "module" });
     worker.postMessage({ token });
     worker.addEventListener("message", ({ data: { id, result, trouble } }) => {
@@ -22,10 +23,13 @@ export function start(token) {
   }
 }
 
+/** Those of some frames that the same worker works on as on a frame. */
+export const ofSameWorker = (frame, others) => others.filter((other) => other % WORKERS === frame % WORKERS);
+
 function assign(frame, message) {
   last += 1;
   const id = last;
-  workers[frame % workers.length].postMessage({ id, ...message });
+  workers[frame % WORKERS].postMessage({ id, ...message });
   return new Promise((resolve, reject) => waiting.set(id, { resolve, reject }));
 }
 
@@ -87,6 +91,9 @@ export const stageKey = ({ place, version, level, deep, part, layers, view, unit
 
 /** A frame painted as it will be shown: { bitmap, labels }. what: as for `picture`, and what `paint` takes. */
 export const stage = (what, frame) => get(stageKey(what, frame), frame, { task: "stage", ...what, frame });
+
+/** Fetch frames of one worker, so that it has them when they are to be painted: { bytes }. what: as for `stage`. */
+export const raw = (what, frames) => assign(frames[0], { task: "raw", ...what, frames });
 
 /** How many answers of the workers are still to come. */
 export const pending = () => waiting.size;

@@ -1,27 +1,17 @@
 // The image with outlines: drawn on a canvas, zoomed, panned, clicked.
 
-import * as frames from "./frames.js";
+import { fetchAhead, prepareToPlay } from "./ahead.js";
 import { labelNear } from "./outline.js";
 import { EMPTY, drawNumber, paint } from "./paint.js";
+import { canvas, density, fetchScene, ready, scene, view, viewIn, viewMoved } from "./scene.js";
 import { element } from "/page/shared.js";
-import { boxOf, cellOf, looksIn, on, state, trouble, wanted } from "./state.js";
+import { boxOf, cellOf, on, state, trouble } from "./state.js";
 
-const canvas = element("image");
 const pen = canvas.getContext("2d", { alpha: false });
 const NEAR = 3; // pixels on the screen or of the image, whichever is more: a click this near to a cell is on it
 const MOST_ZOOM = 24;
-const AHEAD = 3; // frames fetched before they are wanted
-const LARGE = 6e6; // pixels of a frame from which on only what is in sight of it is fetched
-const SMALL = 700; // px: images up to this length are shown as they are
-const TILE = 512; // px: in steps of which it grows, so that not every movement of the view fetches anew; a power of 2
-const STEADY_MS = 300; // so long after the view was moved, frames that are played are painted ahead
-const view = { scale: 1, x: 0, y: 0, fitted: true };
-let moved = -Infinity; // when the view was moved last
 let drawn = null; // frame and labels that are on the screen
 let queued = false;
-
-/** Pixels of the screen for one of the page. */
-const density = () => window.devicePixelRatio || 1;
 
 function resize() {
   const { clientWidth, clientHeight } = canvas.parentElement;
@@ -51,47 +41,12 @@ export function zoom(factor, x = canvas.width / 2, y = canvas.height / 2) {
   view.y = y - ((y - view.y) * scale) / view.scale;
   view.scale = scale;
   view.fitted = false;
-  moved = performance.now();
+  viewMoved();
   draw();
-}
-
-/** The view with the chosen cell in sight: in the middle while it is followed, else only where it is out of sight. */
-function viewIn(frame) {
-  const box = state.cell === null ? null : boxOf(state.cell, frame);
-  if (!box) return view;
-  const [top, left, bottom, right] = [0, 1, 2, 3].map((at) => view[at % 2 ? "x" : "y"] + view.scale * box[at]);
-  const out = left < 0 || top < 0 || right > canvas.width || bottom > canvas.height;
-  if (!state.follow && (!out || view.fitted)) return view;
-  const { scale } = view;
-  const x = canvas.width / 2 - scale * ((box[1] + box[3]) / 2);
-  const y = canvas.height / 2 - scale * ((box[0] + box[2]) / 2);
-  return { scale, x, y, fitted: false };
 }
 
 /** Bring the chosen cell into sight. */
 export const reveal = () => Object.assign(view, viewIn(state.frame));
-
-/**
- * How large pictures are to be. level: each is half the size of that before it; the last one of which the screen shows
- * no more than it has. deep: whether they are to be of all counts, as the 8 bits of level 1 are not enough.
- */
-function detail() {
-  const layers = state.channels.filter(({ on: shown }) => shown);
-  const enough = layers.every(({ half, low, high, limits }) => half && low >= limits[0] && high <= limits[1]);
-  const finest = state.playing ? 1.3 : 0.75;
-  let [level, scale, length] = [0, view.scale, Math.max(state.fov.height, state.fov.width)];
-  for (; scale <= finest && length > SMALL; scale *= 2, length /= 2) level += 1;
-  return { level, deep: level > 0 && !enough };
-}
-
-/** The part of a large frame that a view shows; null for all of it. */
-function partIn({ x, y, scale }) {
-  const { height, width } = state.fov;
-  if (height * width < LARGE) return null;
-  const from = (start, length) => Math.max(0, Math.min(Math.floor(-start / scale / TILE) * TILE, length - 1));
-  const to = (start, extent, length) => Math.min(length, Math.max(1, Math.ceil((extent - start) / scale / TILE) * TILE));
-  return { y0: from(y, height), x0: from(x, width), y1: to(y, canvas.height, height), x1: to(x, canvas.width, width) };
-}
 
 /** Draw at the next moment at which the screen is renewed; many wishes are one drawing. */
 export function draw() {
@@ -101,36 +56,6 @@ export function draw() {
     queued = false;
     paintNow();
   });
-}
-
-/** What is to be painted in a frame; `staged`: by a worker, all of it ahead of time, while nobody moves the view. */
-function scene(frame) {
-  const { x, y, scale } = viewIn(frame);
-  const size = detail();
-  const what = wanted(size, partIn({ x, y, scale }));
-  const staged = state.playing && performance.now() - moved > STEADY_MS;
-  const { width, height } = canvas;
-  const whole = { x: Math.round(x), y: Math.round(y), scale };
-  const image = { height: what.height, width: what.width };
-  return { ...what, staged, view: whole, unit: density(), canvas: { width, height }, size: image, looks: looksIn(frame) };
-}
-
-/** What there is of a frame at once: { bitmap, labels, staged }; null where something of it is to be fetched. */
-function ready(what, frame) {
-  if (what.staged) {
-    const stage = frames.ready(frames.stageKey(what, frame));
-    return stage ? { ...stage, staged: true } : null;
-  }
-  const picture = what.layers.length ? frames.ready(frames.pictureKey(what, frame)) : null;
-  const labels = state.fov.labels ? frames.ready(frames.labelsKey(what, frame)) : null;
-  const late = (what.layers.length && !picture) || (state.fov.labels && !labels);
-  return late ? null : { bitmap: picture?.bitmap, labels, staged: false };
-}
-
-/** Fetch what is to be painted in a frame. */
-function fetchScene(what, frame) {
-  if (what.staged) return frames.stage({ ...what, labelled: state.fov.labels }, frame);
-  return Promise.all([what.layers.length ? frames.picture(what, frame) : null, state.fov.labels ? frames.labels(what, frame) : null]);
 }
 
 /** Paint what is there; asks for what is not, and paints again when it comes. */
@@ -153,6 +78,7 @@ export function paintNow() {
   canvas.dataset.frame = frame;
   canvas.dataset.drawn = `${what.place.dataset} ${what.place.fov} ${frame}`;
   fetchAhead();
+  prepareToPlay();
 }
 
 /** Show nothing, rather than a frame that is not the chosen one. */
@@ -172,36 +98,6 @@ function fetchNow(what, frame) {
       if (state.fov && frame === state.frame) blank();
     },
   );
-}
-
-/** Fetch the frames that are likely wanted next, after this one is on the screen. */
-function fetchAhead() {
-  if (frames.pending() > 4) return;
-  const { frame: now, fov, playing } = state;
-  const { part, level, deep } = scene(now);
-  const dear = part && (level === 0 || deep); // the server has to read all of a large frame to give a part
-  const ahead = Array.from({ length: (dear ? 1 : AHEAD) * (playing ? 2 : 1) }, (_, at) => at + 1);
-  const steps = playing ? ahead : ahead.flatMap((step) => [step, -step]);
-  const inside = (frame) => frame >= 0 && frame < fov.frames;
-  const coming = playing ? steps.map((step) => (now + step) % fov.frames) : steps.map((step) => now + step).filter(inside);
-  // A damaged frame is told of when it is looked at.
-  coming.forEach(untilReady);
-}
-
-/** Fetch a frame; done when it is there, or cannot be had. */
-export function untilReady(frame) {
-  const name = nameOf(frame);
-  return fetchScene(scene(frame), frame).then(() => failed.delete(name), () => failed.add(name));
-}
-
-const failed = new Set(); // frames that could not be fetched
-const nameOf = (frame) => JSON.stringify([state.fov.dataset, state.fov.fov, state.fov.version, frame]);
-
-/** Whether a frame could be drawn at once, or not at all; if not, it is fetched. */
-export function isReady(frame) {
-  if (failed.has(nameOf(frame)) || ready(scene(frame), frame)) return true;
-  fetchAhead();
-  return false;
 }
 
 // ------------------------------------------------------------------------------------------------------- the mouse
@@ -250,7 +146,7 @@ export function connect({ choose, mark }) {
     view.x += dx * density();
     view.y += dy * density();
     view.fitted = false;
-    moved = performance.now();
+    viewMoved();
     canvas.classList.add("dragged");
     draw();
   });

@@ -2,7 +2,7 @@
 
 import { ask } from "./ask.js";
 import { element, make, shown } from "/page/shared.js";
-import { on, rowOf, state } from "./state.js";
+import { on, rowOf, say, state } from "./state.js";
 
 const list = element("cells");
 const SIGNS = { kept: "●", bad: "✕", "left out": "○" };
@@ -92,7 +92,15 @@ function select() {
 
 function scrollToChosen() {
   inSight = state.cell;
-  if (state.cell !== null) element(`cell-${state.cell}`)?.scrollIntoView({ block: "nearest" });
+  if (state.cell !== null) scrollTo(element(`cell-${state.cell}`));
+}
+
+/** Bring an item of the list into sight in it. The page stays: on a narrow screen the image may be what is looked at. */
+function scrollTo(item) {
+  if (!item) return;
+  const [inside, all] = [item.getBoundingClientRect(), list.getBoundingClientRect()];
+  if (inside.top < all.top) list.scrollTop += inside.top - all.top;
+  else if (inside.bottom > all.bottom) list.scrollTop += inside.bottom - all.bottom;
 }
 
 /** Mark the cell that Enter would take; null marks none. */
@@ -100,7 +108,7 @@ export function offer(cell) {
   list.querySelectorAll(".offered").forEach((item) => item.classList.remove("offered"));
   const item = cell === null ? null : element(`cell-${cell}`);
   item?.classList.add("offered");
-  item?.scrollIntoView({ block: "nearest" });
+  scrollTo(item);
 }
 
 /** The cell before or after one in the list, the chosen one unless told otherwise. */
@@ -181,6 +189,8 @@ export function connect({ choose, goTo }) {
     if (event.key === "Enter" && order.length) {
       choose(state.fov.cells.n[order[0]]);
       list.focus();
+    } else if (event.key === "Enter") {
+      say("No cell of the list has this number, or these words.");
     }
     if (event.key === "Escape") {
       element("find").value = "";

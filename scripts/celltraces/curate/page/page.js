@@ -172,7 +172,8 @@ function toggle(name, words) {
 }
 
 function escape() {
-  if (!decisions.stopAsking()) choose(null);
+  if (decisions.stopAsking()) say("Nothing was decided.");
+  else choose(null);
 }
 
 const ACTIONS = [
@@ -195,7 +196,7 @@ const ACTIONS = [
   [["Shift+Delete"], "delete it in this frame only", () => decisions.remove(true)],
   [["n"], "note on the cell", askNote],
   [["z"], "undo", () => decisions.undo()],
-  [["Shift+z"], "redo", () => decisions.redo()],
+  [["Shift+z"], "redo, until the next decision", () => decisions.redo()],
   [["o"], "outlines on, off", () => toggle("outlines", "Outlines")],
   [["f"], "follow the cell", () => toggle("follow", "Following the cell")],
   [["1", "2", "3", "4", "5", "6", "7", "8", "9"], "channels on, off", ({ key }) => channels.toggle(Number(key) - 1)],

@@ -1,6 +1,6 @@
 // The slider of frames with its marks, the time, and play.
 
-import { isReady, untilReady } from "./image.js";
+import { isReady, untilReady } from "./ahead.js";
 import { element } from "/page/shared.js";
 import { boxOf, changed, on, state } from "./state.js";
 

@@ -1,81 +1,10 @@
-// Fetches frames and labels, lays channels over each other, and finds outlines, away from the page's own thread.
+// Lays channels over each other, finds outlines, and paints frames ahead, away from the page's own thread.
 
-import { ask, useToken } from "./ask.js";
+import { useToken } from "./ask.js";
 import { outlines } from "./outline.js";
 import { drawOutlines, EMPTY, placeOf, SHARP } from "./paint.js";
+import { keepFrames, rawFrame } from "./raw.js";
 import { word } from "./lines.js";
-
-const MOST_BYTES = 48 * 2 ** 20; // of pixels and labels as they came, so that a change of contrast asks for nothing
-const kept = new Map();
-let bytes = 0;
-
-/** What is kept under a name, which is then the last to be forgotten; undefined where nothing is. */
-function known(key) {
-  const image = kept.get(key);
-  if (image) {
-    kept.delete(key);
-    kept.set(key, image);
-  }
-  return image;
-}
-
-function keep(key, image) {
-  if (!kept.has(key)) {
-    kept.set(key, image);
-    bytes += image.bytes;
-  }
-  for (const [old, { bytes: freed }] of kept) {
-    if (bytes <= MOST_BYTES || kept.size === 1) break;
-    kept.delete(old);
-    bytes -= freed;
-  }
-}
-
-/**
- * The channels of a frame, and with `labelled` the runs of its labels, of which those that are not kept come in one
- * answer: { images, layers, runs }; images are of one size.
- */
-async function fetchFrame({ place, version, level, deep, part, frame, layers, labelled = false }) {
-  const query = { ...place, ...part, level, ...(deep ? { deep } : {}), frame };
-  const names = layers.map(({ name }) => name);
-  const keyOf = (channel) => JSON.stringify([query, channel, version]);
-  const images = new Map(names.map((name) => [name, known(keyOf(name))]));
-  const missing = names.filter((name) => !images.get(name));
-  let runs = labelled ? known(runsKey(place, version, frame))?.runs : null;
-  if (missing.length) {
-    const response = await ask("frame", { ...query, channel: missing, ...(runs === undefined ? { labels: 1 } : {}) });
-    const buffer = await response.arrayBuffer();
-    let end = 0;
-    response.headers.get("x-shape").split(";").forEach((shape, at) => {
-      const [height, width, size] = shape.split(",").map(Number);
-      const start = end;
-      end += height * width * size;
-      const values = buffer.slice(start, end);
-      const image = { height, width, values: size === 1 ? new Uint8Array(values) : new Uint16Array(values), bytes: end - start };
-      images.set(missing[at], image);
-      keep(keyOf(missing[at]), image);
-    });
-    if (runs === undefined) runs = keepRuns(place, version, frame, buffer.slice(end));
-  }
-  if (runs === undefined) runs = await fetchRuns(place, version, frame);
-  const [first] = images.values();
-  const same = layers.filter(({ name }) => images.get(name).height === first.height && images.get(name).width === first.width);
-  return { images: same.map(({ name }) => images.get(name)), layers: same, runs };
-}
-
-const runsKey = (place, version, frame) => JSON.stringify([place, version, frame]);
-
-function keepRuns(place, version, frame, buffer) {
-  const runs = new Uint32Array(buffer);
-  keep(runsKey(place, version, frame), { runs, bytes: runs.byteLength });
-  return runs;
-}
-
-/** The runs of the labels of a frame. */
-async function fetchRuns(place, version, frame) {
-  const there = known(runsKey(place, version, frame));
-  return there?.runs ?? keepRuns(place, version, frame, await (await ask("labels", { ...place, frame })).arrayBuffer());
-}
 
 /** What each stored value becomes on the screen, 0 to 255. */
 function brightnesses({ low, high, limits }, eight) {
@@ -232,19 +161,23 @@ function stage(images, layers, labels, { canvas: { width, height }, view, unit, 
 
 const tasks = {
   async stage(what) {
-    const { images, layers, runs } = await fetchFrame(what);
+    const { images, layers, runs } = await rawFrame(what);
     const [labels, buffers] = runs ? withOutlines(runs, what.height, what.width) : [null, []];
     const bitmap = await createImageBitmap(stage(images, layers, labels, what), AS_IS);
     return [{ bitmap, labels, bytes: 4 * bitmap.width * bitmap.height + (labels?.bytes ?? 0) }, [bitmap, ...buffers]];
   },
   async picture(what) {
-    const { images, layers } = await fetchFrame(what);
+    const { images, layers } = await rawFrame(what);
     if (!images.length) throw new Error("no channel is chosen");
     const bitmap = await createImageBitmap(compose(images, layers), AS_IS);
     return [{ bitmap, bytes: 4 * bitmap.width * bitmap.height }, [bitmap]];
   },
-  async labels({ place, version, frame, height, width }) {
-    return withOutlines(await fetchRuns(place, version, frame), height, width);
+  async labels(what) {
+    const { runs } = await rawFrame({ ...what, layers: [], labelled: true });
+    return withOutlines(runs, what.height, what.width);
+  },
+  async raw(what) {
+    return [{ bytes: await keepFrames(what, what.frames) }, []];
   },
 };
 
