@@ -295,6 +295,26 @@ def test_frames_in_which_a_lamp_failed(n_dark):
     assert of_traces(values) == {(12, "flicker_ch_1")}
 
 
+@pytest.mark.parametrize("without_data", [range(20, 24), range(16, 17), range(11, 12), range(1, 24, 2), ()])
+def test_a_lamp_that_failed_beside_frames_without_data(without_data):
+    """A frame that the file lacks, or a channel that is taken in every other frame: cells that stay out are one row."""
+    values = shining(40)
+    values[:, 12:] = np.random.default_rng(1).normal(0, 3, (40, 12))
+    values[:, without_data] = np.nan
+    assert of_traces(values) == {(12, "flicker_ch_1")}
+    values[:, 18:] = shining(40)[:, 18:]
+    values[:, without_data] = np.nan
+    dark = set(range(12, 18)) - set(without_data)
+    assert of_traces(values) == {(frame, "flicker_ch_1") for frame in dark}
+
+
+def test_cells_that_end_while_a_lamp_is_off():
+    values = shining(40)
+    values[:, 12:] = np.random.default_rng(1).normal(0, 3, (40, 12))
+    values[3:, 16:] = np.nan
+    assert of_traces(values) == {(12, "flicker_ch_1")}
+
+
 def test_a_frame_that_shows_another_place():
     """What lies under the outlines of cells there: nothing, or parts of other cells."""
     values, other = shining(), shining(seed=5)
