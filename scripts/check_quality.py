@@ -5,6 +5,7 @@ one. Nothing is changed or left out because of a row. The checks look at what th
 they cost no second look at the pixels.
 """
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from celltraces.results.quality import (
     as_csv,
     check_cells,
     check_exposure,
+    check_flat_field,
     check_fovs,
     check_frames,
     check_left_out,
@@ -41,6 +43,7 @@ def main(
     labeled: Mapping[int, str],
     lineages: Mapping[int, str],
     backgrounds: Mapping[str, Sequence[str]],
+    flat_fields: str | None = None,
     *,
     times_min: Mapping[str, Sequence[float]],
     times_assumed: Mapping[str, Sequence[tuple[str, float, float | None]]],
@@ -55,6 +58,7 @@ def main(
     qc_dropped: float,
     qc_stage_shift: float,
     qc_vignetting: float,
+    qc_flat_field: float,
     camera_offset: float | None,
     **of_cells: Any,
 ) -> None:
@@ -94,6 +98,10 @@ def main(
     for name, of_fovs in backgrounds.items():
         opened = [open_frames(Path(array)) for array in of_fovs]
         found += check_vignetting(min(frames), name, opened, qc_vignetting=qc_vignetting, offset=camera_offset or 0.0)
+    described = json.loads(Path(flat_fields).read_text("utf-8")) if flat_fields and frames else {}
+    for channel, details in described.items():
+        unexplained = details["unexplained"]
+        found += check_flat_field(min(frames), paths.fl(int(channel)), unexplained, qc_flat_field=qc_flat_field)
     write_text(Path(output), as_csv(found))
     job.log.info("%d findings in %d FOVs", len(found), len(frames) + len(failed))
 
@@ -117,5 +125,6 @@ if __name__ == "__main__":
             dict(zip(fovs, snakemake.input.get("labeled", []), strict=False)),
             dict(zip(fovs, snakemake.input.get("lineages", []), strict=False)),
             _by_channel(snakemake.input.get("backgrounds", [])),
+            snakemake.input.get("flat_fields"),
             **settings,
         )

@@ -28,6 +28,7 @@ CHECKS = {
     "low_contrast": "frames less sharp than their neighbours: focus",
     "exposure_step": "all pixels brighter or darker by one factor (value) from here on: exposure, lamp",
     "flicker": "nearly all cells brighter or darker by a factor (value) in this frame, or out: lamp, shutter, focus",
+    "flat_field": "places are darker, by this share (value), than the estimated flat field says: give a picture of it",
     "vignetting": "the background is darker at the rim, by this share (value), and cells may be too: flat_field",
     "z_planes": "fewer z planes than in other FOVs (value: how many), of which the highest value is taken",
     "time_order": "time stamps of the file that are missing or go backwards",

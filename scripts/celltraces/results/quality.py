@@ -160,6 +160,12 @@ def check_vignetting(
         yield Finding(fov, None, f"vignetting_{name}", share, qc_vignetting)
 
 
+def check_flat_field(fov: int, name: str, unexplained: float | None, *, qc_flat_field: float) -> Findings:
+    """A channel whose estimated flat field leaves places darker by the share `unexplained`; None: a picture's."""
+    if unexplained is not None and unexplained > qc_flat_field:
+        yield Finding(fov, None, f"flat_field_{name}", unexplained, qc_flat_field)
+
+
 def check_stacks(arrays: Mapping[int, Frames]) -> Findings:
     """FOVs of which a channel is taken in fewer z planes than in others; the highest value of fewer planes is lower."""
     taken = {fov: len(frames.attributes.get("z_planes", ())) for fov, frames in arrays.items()}
