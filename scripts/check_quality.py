@@ -24,6 +24,8 @@ from celltraces.results.quality import (
     check_fovs,
     check_frames,
     check_left_out,
+    check_pixel_size,
+    check_place,
     check_stacks,
     check_stage,
     check_times,
@@ -49,6 +51,7 @@ def main(
     times_assumed: Mapping[str, Sequence[tuple[str, float, float | None]]],
     senseless_stamps: Mapping[str, Sequence[int]],
     failed: Sequence[int],
+    pixel_size_um: float | None,
     qc_saturation: float,
     qc_brightness: float,
     qc_contrast: float,
@@ -69,7 +72,8 @@ def main(
         key = str(fov)
         found += check_times(fov, times_min[key], senseless_stamps[key], qc_interval, times_assumed[key])
         opened = [open_frames(Path(array)) for array in arrays]
-        found += check_stage(fov, opened, qc_stage_shift=qc_stage_shift)
+        moved = list(check_stage(fov, opened, qc_stage_shift=qc_stage_shift))
+        found += moved
         for array in opened:
             name = array.path.parent.name
             channels.setdefault(name, {})[fov] = array
@@ -83,6 +87,7 @@ def main(
             )
             if not paths.is_phase_contrast(name):
                 found += check_exposure(fov, array, qc_exposure)
+                found += check_place(fov, array, {row.frame for row in moved})
         if fov in labeled:
             found += check_left_out(fov, open_frames(Path(labeled[fov])), qc_dropped=qc_dropped)
         if fov in cells:
@@ -92,6 +97,8 @@ def main(
             found += check_cells(fov, areas, np.isin(ids, parents), **of_cells)
             table = Path(traces[fov]).read_text("utf-8")
             found += check_traces(fov, len(areas), table, qc_negative=qc_negative, qc_exposure=qc_exposure)
+    if frames:
+        found += check_pixel_size(min(frames), pixel_size_um)
     for arrays_of_channel in channels.values():
         found += check_fovs(arrays_of_channel, qc_brightness=qc_brightness)
         found += check_stacks(arrays_of_channel)

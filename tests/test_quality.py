@@ -7,7 +7,16 @@ from hypothesis import strategies as st
 
 import copy_frames
 from celltraces.results import time_checks
-from celltraces.results.quality import Finding, as_csv, check_cells, check_fovs, check_frames, check_times, check_traces
+from celltraces.results.quality import (
+    Finding,
+    as_csv,
+    check_cells,
+    check_fovs,
+    check_frames,
+    check_pixel_size,
+    check_times,
+    check_traces,
+)
 from celltraces.storage.codecs import PIXELS
 from celltraces.storage.frames import open_frames, writing
 
@@ -130,6 +139,23 @@ def test_times():
 def of_steps(*steps):
     """Frames after a gap, of a movie with these intervals."""
     return [frame for frame, _ in time_checks.gaps(np.cumsum([0.0, *steps]).tolist(), 3.0)]
+
+
+@pytest.mark.parametrize(("minutes", "rows"), [(0.001, 0), (10, 0), (24 * 60, 0), (10_000, 1)])
+def test_an_interval_in_another_unit(minutes, rows):
+    found = list(check_times(1, [at * minutes for at in range(9)], [], 3.0))
+    assert [(row.frame, row.check, row.value) for row in found] == [(None, "time_interval", minutes)] * rows
+    assert not list(check_times(1, [0.0], [], 3.0))
+
+
+@pytest.mark.parametrize(("um", "limit"), [(0.65e-6, 0.01), (0.65e-3, 0.01), (650.0, 50.0), (1e9, 50.0)])
+def test_a_pixel_size_in_another_unit(um, limit):
+    assert [(row.check, row.value, row.limit) for row in check_pixel_size(0, um)] == [("pixel_size", um, limit)]
+
+
+@pytest.mark.parametrize("um", [None, 0.0325, 0.0906, 0.65, 13.0])
+def test_pixel_sizes_of_microscopes(um):
+    assert not list(check_pixel_size(0, um))
 
 
 def test_a_planned_change_of_the_interval_is_no_gap():
