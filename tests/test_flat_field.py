@@ -317,7 +317,9 @@ def test_a_flat_field_reruns_from_the_background_on_and_mistakes_are_a_line(movi
     expected = (raw.read(3) - 100.0) / (gain / gain.max()) + 100
     np.testing.assert_allclose(even.read(3), expected, rtol=0.005)
     assert even.attributes["flat_field"]["from"] == "flat.npy"
-    assert "flat_field" not in (results / "qc.csv").read_text()
+    # frames so small that their corners lie beyond the middles of all tiles: 2.6 % are left there, by the truth
+    (row,) = [line for line in (results / "qc.csv").read_text().splitlines() if "flat_field" in line]
+    assert row.startswith("0,,flat_field_fl_ch_1,0.02")
     record = (results / "processing_config.yaml").read_text()
     assert "flat.npy" in record
     assert "camera_offset: 100" in record
