@@ -33,7 +33,7 @@ from celltraces.planning import tried_segmentation
 from celltraces.planning import snakemake_internals as internals
 from celltraces.planning import snakemake_messages as messages
 from celltraces.planning import targets as planned
-from celltraces.planning.datasets import write_notes
+from celltraces.planning.datasets import filters_that_leave_nothing, write_notes
 from celltraces.planning.experiment import plan_experiment
 from celltraces.planning.terminal import Terminal
 from celltraces.preview import sets as preview
@@ -95,10 +95,19 @@ if OWNS_TERMINAL:
     messages.leave_out_assumptions(workflow)
 
 
+def refuse_no_cells():
+    """Raise UserError where filters leave no cell of a file, unless all that the command names needs no cells."""
+    mistakes = list(filters_that_leave_nothing(CONFIG, DATASETS))
+    named = internals.named_targets(workflow)
+    if mistakes and not (named and named <= {"preview", "shift_field"}):
+        raise UserError("\n".join(mistakes))
+
+
 def begin():
     """What a run does before it plans its jobs, and a command that only reads does not."""
     global BEGAN
     try:
+        refuse_no_cells()
         if not WITHOUT:  # else the run that failed holds the lock and waits
             BEGAN = lock.hold(Path(LAYOUT.results))
             last_run.write(
@@ -125,6 +134,7 @@ def begin():
 def rehearse():
     """What a dry run does instead: it tells of the mistakes that the run would stop at, and changes nothing."""
     try:
+        refuse_no_cells()
         if OWNS_TERMINAL:
             TERMINAL.inputs()
             messages.show_on(workflow, TERMINAL)

@@ -11,6 +11,7 @@ rule qc:
             if EXPERIMENT.tracing
             else {}
         ),
+        **({"flat_fields": LAYOUT.flat_fields} if EXPERIMENT.flat else {}),
         backgrounds=(
             of_all_fovs(
                 *(

@@ -5,6 +5,7 @@ one. Nothing is changed or left out because of a row. The checks look at what th
 they cost no second look at the pixels.
 """
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,9 +20,12 @@ from celltraces.results.quality import (
     as_csv,
     check_cells,
     check_exposure,
+    check_flat_field,
     check_fovs,
     check_frames,
     check_left_out,
+    check_pixel_size,
+    check_place,
     check_stacks,
     check_stage,
     check_times,
@@ -41,11 +45,13 @@ def main(
     labeled: Mapping[int, str],
     lineages: Mapping[int, str],
     backgrounds: Mapping[str, Sequence[str]],
+    flat_fields: str | None = None,
     *,
     times_min: Mapping[str, Sequence[float]],
     times_assumed: Mapping[str, Sequence[tuple[str, float, float | None]]],
     senseless_stamps: Mapping[str, Sequence[int]],
     failed: Sequence[int],
+    pixel_size_um: float | None,
     qc_saturation: float,
     qc_brightness: float,
     qc_contrast: float,
@@ -55,6 +61,7 @@ def main(
     qc_dropped: float,
     qc_stage_shift: float,
     qc_vignetting: float,
+    qc_flat_field: float,
     camera_offset: float | None,
     **of_cells: Any,
 ) -> None:
@@ -65,7 +72,8 @@ def main(
         key = str(fov)
         found += check_times(fov, times_min[key], senseless_stamps[key], qc_interval, times_assumed[key])
         opened = [open_frames(Path(array)) for array in arrays]
-        found += check_stage(fov, opened, qc_stage_shift=qc_stage_shift)
+        moved = list(check_stage(fov, opened, qc_stage_shift=qc_stage_shift))
+        found += moved
         for array in opened:
             name = array.path.parent.name
             channels.setdefault(name, {})[fov] = array
@@ -79,6 +87,7 @@ def main(
             )
             if not paths.is_phase_contrast(name):
                 found += check_exposure(fov, array, qc_exposure)
+                found += check_place(fov, array, {row.frame for row in moved})
         if fov in labeled:
             found += check_left_out(fov, open_frames(Path(labeled[fov])), qc_dropped=qc_dropped)
         if fov in cells:
@@ -88,12 +97,18 @@ def main(
             found += check_cells(fov, areas, np.isin(ids, parents), **of_cells)
             table = Path(traces[fov]).read_text("utf-8")
             found += check_traces(fov, len(areas), table, qc_negative=qc_negative, qc_exposure=qc_exposure)
+    if frames:
+        found += check_pixel_size(min(frames), pixel_size_um)
     for arrays_of_channel in channels.values():
         found += check_fovs(arrays_of_channel, qc_brightness=qc_brightness)
         found += check_stacks(arrays_of_channel)
     for name, of_fovs in backgrounds.items():
         opened = [open_frames(Path(array)) for array in of_fovs]
         found += check_vignetting(min(frames), name, opened, qc_vignetting=qc_vignetting, offset=camera_offset or 0.0)
+    described = json.loads(Path(flat_fields).read_text("utf-8")) if flat_fields and frames else {}
+    for channel, details in described.items():
+        unexplained = details["unexplained"]
+        found += check_flat_field(min(frames), paths.fl(int(channel)), unexplained, qc_flat_field=qc_flat_field)
     write_text(Path(output), as_csv(found))
     job.log.info("%d findings in %d FOVs", len(found), len(frames) + len(failed))
 
@@ -117,5 +132,6 @@ if __name__ == "__main__":
             dict(zip(fovs, snakemake.input.get("labeled", []), strict=False)),
             dict(zip(fovs, snakemake.input.get("lineages", []), strict=False)),
             _by_channel(snakemake.input.get("backgrounds", [])),
+            snakemake.input.get("flat_fields"),
             **settings,
         )

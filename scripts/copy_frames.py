@@ -4,8 +4,9 @@ Planes that are not in the file are written as zeros and listed in the array's a
 is shifted into their place. So are frames of one value throughout that were not taken, with the pixels that they have
 (see celltraces.frames.blank). Pixels on which a mosaic has no tile, and blank areas, are zeros that the attribute
 `uncovered` names (see celltraces.frames.coverage). The attribute `frame_statistics` holds what the quality checks need,
-`stage_movement` how far each frame is displaced, `repeated` which frames repeat parts of another image and how much,
-`display_limits` what the display level needs, `z_planes` the planes of which the highest value was taken.
+`stage_movement` how far each frame is displaced, `likeness` how like a frame of fluorescence is to the one before,
+`repeated` which frames repeat parts of another image and how much, `display_limits` what the display level needs,
+`z_planes` the planes of which the highest value was taken.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -18,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from celltraces import paths
-from celltraces.frames import blank, blank_areas, coverage, displacement, repeats, stage_movement, z_stacks
+from celltraces.frames import blank, blank_areas, coverage, displacement, likeness, repeats, stage_movement, z_stacks
 from celltraces.frames.coverage import Boxes
 from celltraces.frames.statistics import NO_STATISTICS, frame_statistics
 from celltraces.pyme import spool
@@ -65,6 +66,7 @@ class _Channel:
     number: int
     states: np.ndarray  # (T, Z) int8, see z_stacks
     follow: Callable[[int, np.ndarray | None], dict[str, float | None]] | None  # None: its movement is not measured
+    liken: Callable[[np.ndarray | None], float | None] | None  # None: how like its frames are is not measured
     missing: list[int] = field(default_factory=list)
     statistics: dict[str, list[Any]] = field(default_factory=lambda: {name: [] for name in NO_STATISTICS})
     movement: dict[str, list[Any]] = field(default_factory=lambda: {name: [] for name in stage_movement.NAMES})
@@ -74,6 +76,7 @@ class _Channel:
     """Value and number of pixels of each frame of one value."""
     uncovered: list[Boxes] = field(default_factory=list)
     repeated: list[tuple[int, float, float]] = field(default_factory=list)
+    likeness: list[float | None] = field(default_factory=list)
     attributes: dict[str, Any] = field(default_factory=dict)
     """Of the array; empty until all frames are copied."""
 
@@ -97,7 +100,12 @@ def _copy_once(
     names = [output.parent.name for output in outputs]
     looked_at = [name for name in names if paths.is_phase_contrast(name)] or names
     copied = [
-        _Channel(number, states[number], displacement.follower() if name in looked_at else None)
+        _Channel(
+            number,
+            states[number],
+            displacement.follower() if name in looked_at else None,
+            None if paths.is_phase_contrast(name) else likeness.follower(),
+        )
         for number, name in zip(channels, names, strict=True)
     ]
     repeated_shares = repeats.watcher()
@@ -124,8 +132,10 @@ def _copy_once(
                     _note_missing(channel, frame)
                 append(nothing if image is None else image)
                 channel.uncovered.append(without_data)
+                picture = None if image is None else covered_picture(image, without_data)
+                if channel.liken is not None:
+                    channel.likeness.append(channel.liken(picture))
                 if channel.follow is not None:
-                    picture = None if image is None else covered_picture(image, without_data)
                     for name, value in channel.follow(frame, picture).items():
                         channel.movement[name].append(value)
         for channel in copied:
@@ -198,6 +208,8 @@ def _attributes(channel: _Channel, planes: Sequence[int | None]) -> dict[str, An
         attributes["z_planes"] = [planes[at] for at in z_stacks.planes_taken(channel.states)]
     if channel.follow is not None:
         attributes[stage_movement.ATTRIBUTE] = channel.movement
+    if channel.liken is not None:
+        attributes[likeness.ATTRIBUTE] = channel.likeness
     spans = coverage.as_attribute(channel.uncovered)
     if spans:
         attributes[coverage.ATTRIBUTE] = spans

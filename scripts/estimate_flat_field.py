@@ -20,9 +20,12 @@ from celltraces.runs import job
 
 def backgrounds_of(
     raw: Path, channel: int, frames: Sequence[tuple[int, int]], planes: Sequence[int | None], pyme: Mapping[str, Any]
-) -> list[np.ndarray]:
-    """The backgrounds of some frames (FOV, frame) of a channel, on a grid; frames that cannot be read are left out."""
-    found = []
+) -> tuple[list[np.ndarray], list[np.ndarray], list[int]]:
+    """Of some frames (FOV, frame) of a channel the background and the frame itself, each on a grid, and the FOV.
+
+    Frames that cannot be read are left out; so is the frame itself where a part of it holds no data.
+    """
+    found, whole_frames, fovs = [], [], []
     with open_movie(raw, pyme) as read:
         for fov, frame in frames:
             try:
@@ -37,7 +40,10 @@ def backgrounds_of(
             surface = estimate_background(image, hidden, background_dilation=0)
             if surface is not None:
                 found.append(flat_field.on_grid(surface))
-    return found
+                if hidden is None:
+                    whole_frames.append(flat_field.on_fine_grid(image))
+                    fovs.append(fov)
+    return found, whole_frames, fovs
 
 
 def main(
@@ -56,8 +62,10 @@ def main(
     described = {}
     for (channel, source), output in zip(sorted(sources.items(), key=lambda of: int(of[0])), outputs, strict=True):
         if source is None:
-            found = backgrounds_of(Path(raw), int(channel), frames, planes, pyme)
+            found, whole_frames, fovs = backgrounds_of(Path(raw), int(channel), frames, planes, pyme)
             field = flat_field.estimate(found, (shape[0], shape[1]), camera_offset) if found else None
+            if field is not None and whole_frames and field.gain.min() >= flat_field.DARKEST:
+                field = flat_field.refine(field, whole_frames, fovs)
             if field is None or field.gain.min() < flat_field.DARKEST:
                 raise UserError(
                     f"flat_field.{channel}: the {len(found)} frames of {raw!r} that show background do not tell how "

@@ -127,6 +127,64 @@ def test_light_that_moves_is_not_the_field():
     np.testing.assert_allclose(flat_field.estimate(surfaces, SHAPE, 0.0).gain, gain, atol=0.005)
 
 
+def steep_rim():
+    """A vignette that falls by 40 % more within a few pixels, in two corners."""
+    y, x = (np.linspace(-1, 1, side) for side in SHAPE)
+    radius = np.hypot(y[:, None] - 0.1, x + 0.1)
+    return vignette(0.3) * (1 - 0.4 / (1 + np.exp((1.1 - radius) / 0.04)))
+
+
+def ring():
+    y, x = (np.linspace(-1, 1, side) for side in SHAPE)
+    gain = 1 + 0.05 * np.cos(np.hypot(y[:, None], x) * 2 * np.pi / 0.3)
+    return gain / gain.max()
+
+
+def refined(gain, n_fovs, n_frames):
+    """The smooth field and the refined one, from FOVs whose cells stand elsewhere, and hardly move."""
+    images = [image for seed in range(n_fovs) for image in movie(gain, n_frames, seed).images]
+    field = estimated(images, OFFSET)
+    fovs = np.repeat(np.arange(n_fovs), n_frames).tolist()
+    return field, flat_field.refine(field, [flat_field.on_fine_grid(image) for image in images], fovs)
+
+
+def errors(field, gain):
+    ratio = field.gain / gain
+    return np.abs(ratio / np.median(ratio) - 1)
+
+
+@pytest.mark.parametrize("make", [steep_rim, ring])
+def test_steep_rims_and_rings_are_found_where_fovs_agree(make):
+    smooth, fine = refined(make(), 5, 3)
+    assert np.quantile(errors(smooth, make()), 0.95) > 0.04
+    assert np.quantile(errors(fine, make()), 0.97) < 0.02
+    assert fine.unexplained < 0.01
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3])
+@pytest.mark.parametrize("n_fovs", [1, 5])
+def test_nothing_is_added_to_a_smooth_field(share, n_fovs):
+    smooth, fine = refined(vignette(share), n_fovs, 3)
+    assert fine.gain is smooth.gain
+    assert fine.unexplained < 0.005
+
+
+@pytest.mark.parametrize("make", [steep_rim, ring])
+def test_of_one_fov_what_the_smooth_field_leaves_is_told(make):
+    smooth, fine = refined(make(), 1, 6)
+    assert fine.gain is smooth.gain
+    (row,) = quality.check_flat_field(2, "fl_ch_1", fine.unexplained, qc_flat_field=0.02)
+    assert (row.fov, row.frame, row.check) == (2, None, "flat_field_fl_ch_1")
+    # independently: how much darker the field is than the gain says, at a hundredth of the places
+    ratio = make() / smooth.gain
+    assert row.value == pytest.approx(1 - np.quantile(ratio / np.median(ratio), 0.01), abs=0.02)
+
+
+def test_a_flat_field_that_leaves_nothing_is_no_finding():
+    for unexplained in (None, 0.0, 0.02):
+        assert not list(quality.check_flat_field(0, "fl_ch_1", unexplained, qc_flat_field=0.02))
+
+
 def test_no_background_above_the_offset_tells_nothing():
     assert flat_field.estimate([np.full((8, 8), 90.0)], SHAPE, OFFSET) is None
 
@@ -259,6 +317,9 @@ def test_a_flat_field_reruns_from_the_background_on_and_mistakes_are_a_line(movi
     expected = (raw.read(3) - 100.0) / (gain / gain.max()) + 100
     np.testing.assert_allclose(even.read(3), expected, rtol=0.005)
     assert even.attributes["flat_field"]["from"] == "flat.npy"
+    # frames so small that their corners lie beyond the middles of all tiles: 2.6 % are left there, by the truth
+    (row,) = [line for line in (results / "qc.csv").read_text().splitlines() if "flat_field" in line]
+    assert row.startswith("0,,flat_field_fl_ch_1,0.02")
     record = (results / "processing_config.yaml").read_text()
     assert "flat.npy" in record
     assert "camera_offset: 100" in record
@@ -272,8 +333,9 @@ def test_a_flat_field_reruns_from_the_background_on_and_mistakes_are_a_line(movi
 def test_frames_that_cannot_be_had_are_passed_over(movies, experiment):
     frames = [(fov, frame) for fov in range(2) for frame in range(3)]
     pyme = {"axes": None, "allow_lossy": False}
-    found = estimate_flat_field.backgrounds_of(movies / "small.nd2", 1, frames, [None], pyme)
-    assert len(found) == len(frames)
+    found, whole_frames, fovs = estimate_flat_field.backgrounds_of(movies / "small.nd2", 1, frames, [None], pyme)
+    assert len(found) == len(whole_frames) == len(frames)
+    assert fovs == [fov for fov, _ in frames]
     for (fov, frame), grid in zip(frames, found, strict=True):
         true = flat_field.on_grid(experiment.background(fov, frame, 1))
         error = np.abs(grid / true - 1)

@@ -147,11 +147,6 @@ def test_a_damaged_note_of_the_last_look_is_no_harm(planned, tmp_path):
         ({"fovs": "2"}, "fovs: FOV 2 is not in the file, which has FOVs 0 to 1"),
         ({"fovs": {"a": [5]}}, "fovs.a: FOV 5 is not in the file"),
         ({"z": 1}, "z: plane 1 is not in 'a.nd2', which has planes 0 to 0"),
-        ({"params": {"min_frames": 6, "border_margin": 0}}, "params.min_frames: 6 is more than the 5 frames"),
-        (
-            {"params": {"min_frames": 1, "border_margin": 50}},
-            "params.border_margin: 50 px from every edge leave nothing",
-        ),
         ({"samples": [{"name": "s", "fovs": "1-2"}]}, "samples.s.fovs: FOV 2 is not in the file"),
         ({"samples": [{"name": "s", "fovs": "1"}], "fovs": 0}, "samples.s.fovs: none of them is processed; add them"),
         ({"datasets": {"a": "b.nd2"}}, "datasets.a: the file 'b.nd2' does not exist"),
@@ -181,8 +176,26 @@ def test_every_dataset_is_checked(planned):
     assert [line.partition(":")[0] for line in str(caught.value).splitlines()] == ["datasets.a", "datasets.b"]
 
 
-def test_filters_are_not_checked_where_nothing_is_filtered(planned):
-    light = planned({"fl": [{"channel": 1}]}, params={"min_frames": 6})["a"]
+@pytest.mark.parametrize(
+    ("params", "line"),
+    [
+        ({"min_frames": 6, "border_margin": 0}, "params.min_frames: 6 is more than the 5 frames"),
+        ({"min_frames": 5, "border_margin": 50}, "params.border_margin: 50 px from every edge leave nothing"),
+        ({"min_frames": 5, "border_margin": 0}, None),
+        ({"min_frames": 6, "border_margin": 50, "copy_only": True}, None),
+    ],
+)
+def test_filters_that_leave_nothing_are_a_line_where_cells_are_wanted(planned, params, line):
+    channels = {"pc": {"channel": "Phase"}, "fl": [{"channel": 1}]}
+    for wanted, expected in ((channels, line), ({"fl": channels["fl"]}, None)):
+        config = {"datasets": {"a": "a.nd2"}, "channels": wanted, "params": params}
+        found = list(datasets.filters_that_leave_nothing(complete(config), planned(wanted, params=params)))
+        assert len(found) == (expected is not None)
+        assert all(text.startswith(expected) and "\n" not in text for text in found)
+
+
+def test_channels_without_phase_contrast_and_of_copies(planned):
+    light = planned({"fl": [{"channel": 1}]})["a"]
     assert (light.pc, light.fl, light.fovs, light.movie.n_frames) == (None, (1,), (0, 1), 5)
-    copied = planned(params={"min_frames": 6, "copy_only": True})["a"]
+    copied = planned(params={"copy_only": True})["a"]
     assert (copied.pc, copied.fl, copied.fovs, copied.movie.n_frames) == (0, (), (0, 1), 5)

@@ -364,11 +364,11 @@ def test_outlines_in_the_picture_lie_on_the_borders_of_the_labels():
 
 @pytest.fixture(scope="module")
 def previewed(movies, tmp_path_factory):
-    """A preview of both files, and nothing else done."""
+    """A preview of both files, and nothing else done; no cell of theirs would be in enough frames for a run."""
     checkout = Checkout(tmp_path_factory.mktemp("run"))
     vary = {"segmentation_method": ["cellpose"], "morph_iterations": [1], "morph_size": [5]}
     checkout.config = small_config(movies, preview={"n_frames": 2, "vary": vary})
-    checkout.config["params"] |= {"min_object_size": 30}
+    checkout.config["params"] |= {"min_object_size": 30, "min_frames": 99}
     checkout.config["datasets"]["czi"] = str(movies / "small.czi")
     checkout.outcome = checkout.run(checkout.config, "preview")
     assert checkout.outcome.code == 0, checkout.outcome.text
@@ -499,6 +499,8 @@ def test_another_value_tries_only_itself(previewed):
 @pytest.mark.workflow
 def test_a_run_knows_nothing_of_the_preview(previewed):
     outcome = previewed.run(previewed.config, "-n")
+    assert "params.min_frames: 99 is more than the 8 frames" in outcome.text
+    outcome = previewed.run({**previewed.config, "params": {**previewed.config["params"], "min_frames": 3}}, "-n")
     assert outcome.jobs["segment"] == 4
     assert not any("preview" in rule for rule in outcome.jobs)
 

@@ -7,7 +7,16 @@ from hypothesis import strategies as st
 
 import copy_frames
 from celltraces.results import time_checks
-from celltraces.results.quality import Finding, as_csv, check_cells, check_fovs, check_frames, check_times, check_traces
+from celltraces.results.quality import (
+    Finding,
+    as_csv,
+    check_cells,
+    check_fovs,
+    check_frames,
+    check_pixel_size,
+    check_times,
+    check_traces,
+)
 from celltraces.storage.codecs import PIXELS
 from celltraces.storage.frames import open_frames, writing
 
@@ -130,6 +139,23 @@ def test_times():
 def of_steps(*steps):
     """Frames after a gap, of a movie with these intervals."""
     return [frame for frame, _ in time_checks.gaps(np.cumsum([0.0, *steps]).tolist(), 3.0)]
+
+
+@pytest.mark.parametrize(("minutes", "rows"), [(0.001, 0), (10, 0), (24 * 60, 0), (10_000, 1)])
+def test_an_interval_in_another_unit(minutes, rows):
+    found = list(check_times(1, [at * minutes for at in range(9)], [], 3.0))
+    assert [(row.frame, row.check, row.value) for row in found] == [(None, "time_interval", minutes)] * rows
+    assert not list(check_times(1, [0.0], [], 3.0))
+
+
+@pytest.mark.parametrize(("um", "limit"), [(0.65e-6, 0.01), (0.65e-3, 0.01), (650.0, 50.0), (1e9, 50.0)])
+def test_a_pixel_size_in_another_unit(um, limit):
+    assert [(row.check, row.value, row.limit) for row in check_pixel_size(0, um)] == [("pixel_size", um, limit)]
+
+
+@pytest.mark.parametrize("um", [None, 0.0325, 0.0906, 0.65, 13.0])
+def test_pixel_sizes_of_microscopes(um):
+    assert not list(check_pixel_size(0, um))
 
 
 def test_a_planned_change_of_the_interval_is_no_gap():
@@ -292,6 +318,26 @@ def test_frames_in_which_a_lamp_failed(n_dark):
     values[:, 12 : 12 + n_dark] = np.random.default_rng(n_dark).normal(0, 3, (40, n_dark))
     assert of_traces(values) == {(frame, "flicker_ch_1") for frame in range(12, 12 + n_dark)}
     values[:, 12:] = np.random.default_rng(n_dark).normal(0, 3, (40, 12))
+    assert of_traces(values) == {(12, "flicker_ch_1")}
+
+
+@pytest.mark.parametrize("without_data", [range(20, 24), range(16, 17), range(11, 12), range(1, 24, 2), ()])
+def test_a_lamp_that_failed_beside_frames_without_data(without_data):
+    """A frame that the file lacks, or a channel that is taken in every other frame: cells that stay out are one row."""
+    values = shining(40)
+    values[:, 12:] = np.random.default_rng(1).normal(0, 3, (40, 12))
+    values[:, without_data] = np.nan
+    assert of_traces(values) == {(12, "flicker_ch_1")}
+    values[:, 18:] = shining(40)[:, 18:]
+    values[:, without_data] = np.nan
+    dark = set(range(12, 18)) - set(without_data)
+    assert of_traces(values) == {(frame, "flicker_ch_1") for frame in dark}
+
+
+def test_cells_that_end_while_a_lamp_is_off():
+    values = shining(40)
+    values[:, 12:] = np.random.default_rng(1).normal(0, 3, (40, 12))
+    values[3:, 16:] = np.nan
     assert of_traces(values) == {(12, "flicker_ch_1")}
 
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import ndimage
 
 import copy_frames
 from celltraces.frames import repeats
@@ -68,6 +69,41 @@ def test_what_is_alike_by_nature(zeros):
     frames[:, :, :30] = 0
     frames[:, 20:40, 40:75] = 4095
     assert not shares(frames).any()
+
+
+@pytest.mark.parametrize("back", [2, 5, 7])
+@pytest.mark.parametrize("level", [20, 200])
+def test_a_part_of_a_frame_farther_back(level, back):
+    """A ring of buffers gives an image of some frames ago; about the share of the part is told, in that frame alone."""
+    frames = noise(level, n=10)
+    frames[8, 20:] = frames[8 - back, 20:]
+    seen = shares(frames)
+    assert seen[8, 0, 0] == pytest.approx(50 / 70, abs=0.05)
+    assert np.count_nonzero(seen) == 1
+
+
+def texture():
+    """(H, W) float with a standard deviation of 1, smooth over some pixels: a phase-contrast picture."""
+    picture = ndimage.gaussian_filter(np.random.default_rng(5).normal(size=SHAPE), 2)
+    return picture / picture.std()
+
+
+@pytest.mark.parametrize("spread", [0.2, 0.3, 0.4, 0.5, 0.7])
+@pytest.mark.parametrize("averaged", [False, True])
+def test_still_things_with_less_noise_than_a_count_are_alike_by_chance(spread, averaged):
+    """8-bit pictures, and averages of many, each with noise of its own; also where few frames have such a run."""
+    rng = np.random.default_rng(1)
+    still = 120 + 25 * texture()
+    noises = rng.normal(0, spread, (30, *SHAPE))
+    if averaged:
+        noises = ndimage.gaussian_filter(noises, (0, 4, 4)) * 14
+    frames = np.rint(still + noises).clip(0, 255).astype(np.uint16)
+    assert not shares(frames).any()
+    frames[20, :35] = frames[19, :35]
+    frames[25, :35] = frames[20, :35]
+    seen = shares(frames)[:, 0, 0]
+    assert seen[[20, 25]] == pytest.approx(0.5, abs=0.05)
+    assert np.count_nonzero(seen) == 2
 
 
 def written(tmp_path, frames, name="fl_ch_1"):

@@ -18,22 +18,112 @@ from celltraces.errors import UserError
 ATTRIBUTE = "flat_field"  # of a corrected array
 DARKEST = 0.05  # of the brightest place: a gain below would make noise of the frame
 GRID = 64  # rows and columns of a background that are looked at, at most
+FINE = 128  # rows and columns of a frame in which what the polynomial cannot follow is looked at, at most
+_FEWEST_FOVS = 4  # of which so many tell what is the field's and what their cells'
+_WIDTHS = (8.0, 4.0, 2.0, 1.0)  # squares of the fine grid: how far the fine pattern is smoothed, the coarsest first
+_CELL = 0.1  # of the light: what differs by more is a cell, of whatever brightness
+_BETTER = 0.97  # of the error in FOVs left out, that a finer pattern has to reach to be taken
 _DEGREE = 6  # of the polynomial in y and x that the gain is
 _FEWEST = 8  # frames from which the camera's offset is found
 _SURE = 0.03  # relative standard error of the light, above which the offset is not known
 
 
 class Field(NamedTuple):
-    """A gain, (h, w) float32 with a maximum of about 1, and the camera's offset in counts; None: not known."""
+    """A gain, (h, w) float32 with a maximum of about 1, and the camera's offset in counts; None: not known.
+
+    unexplained: share by which places are darker, in most frames, than the gain says; None: nobody looked.
+    """
 
     gain: NDArray[np.float32]
     offset: float | None
+    unexplained: float | None = None
 
 
 def on_grid(surface: NDArray[np.float32]) -> NDArray[np.float64]:
     """Means of a smooth surface (H, W) on a grid of at most 64 rows and columns."""
     height, width = (min(side, GRID) for side in surface.shape)
     return cv2.resize(surface, (width, height), interpolation=cv2.INTER_AREA).astype(np.float64)
+
+
+def on_fine_grid(image: NDArray[np.uint16]) -> NDArray[np.float32]:
+    """Means of a frame (H, W) on a grid of at most 128 rows and columns."""
+    height, width = (min(side, FINE) for side in image.shape)
+    return cv2.resize(image.astype(np.float32), (width, height), interpolation=cv2.INTER_AREA)
+
+
+def refine(field: Field, frames: Sequence[NDArray[np.float32]], fovs: Sequence[int]) -> Field:
+    """A field with what its smooth gain (H, W) cannot follow, steep rims and rings, and how much is left.
+
+    frames: (h, w) float32 counts, as on_fine_grid gives them; fovs: the FOV of each. Cells stand elsewhere in every
+    FOV, the field does not: a pattern is taken where it predicts the frames of FOVs that it was not made from better
+    than the smooth gain does, and as smooth as predicts them best. Of few FOVs nobody can tell: the gain stays.
+    """
+    offset = field.offset or 0.0
+    coarse = cv2.resize(field.gain, frames[0].shape[::-1], interpolation=cv2.INTER_AREA)
+    by_fov: dict[int, list[NDArray[np.float32]]] = {}
+    for frame, fov in zip(frames, fovs, strict=True):
+        light = (frame - np.float32(offset)) / coarse
+        level = float(np.median(light))
+        if level > 0:
+            by_fov.setdefault(fov, []).append(light / np.float32(level))
+    patterns = np.array([np.median(of_fov, axis=0) for of_fov in by_fov.values()])
+    if not len(patterns):
+        return field
+    if len(patterns) < _FEWEST_FOVS:
+        return field._replace(unexplained=_darker(np.median(np.concatenate([*by_fov.values()]), axis=0)))
+    width = _best_width(patterns)
+    if width is None:
+        return field._replace(unexplained=_darker(_in_common(patterns)))
+    pattern = _smoothed(_in_common(patterns), width)
+    pixels = cv2.resize(pattern, field.gain.shape[::-1], interpolation=cv2.INTER_LINEAR)
+    gain = field.gain * pixels
+    return Field(gain / gain.max(), field.offset, _darker(_in_common(patterns) / pattern))
+
+
+def _best_width(patterns: NDArray[np.float32]) -> float | None:
+    """How far the common pattern of FOVs (N, h, w) is smoothed to predict best a FOV left out; None: 1 predicts it."""
+    errors = np.zeros(1 + len(_WIDTHS))
+    for at, left_out in enumerate(patterns):
+        common = _in_common(np.delete(patterns, at, axis=0))
+        for k, width in enumerate((None, *_WIDTHS)):
+            ratio = left_out if width is None else left_out / _smoothed(common, width)
+            errors[k] += np.minimum(np.abs(ratio / np.median(ratio) - 1), _CELL).mean()
+    best: float | None = None
+    least = errors[0]
+    for width, error in zip(_WIDTHS, errors[1:], strict=True):
+        if error < _BETTER * least:
+            best, least = width, error
+    return best
+
+
+def _in_common(patterns: NDArray[np.float32]) -> NDArray[np.float32]:
+    """What FOVs (N, h, w) have in common, (h, w): their median where they are without light that stands out."""
+    common = np.sort(patterns, axis=0)[len(patterns) // 4]
+    kernel = np.ones((5, 5), np.uint8)
+    for _ in range(2):
+        rest = patterns - common
+        noise = 1.4826 * np.median(np.abs(rest - np.median(rest, axis=(1, 2), keepdims=True)))
+        hidden = np.array([cv2.dilate(light.view(np.uint8), kernel).view(bool) for light in rest > 4 * noise])
+        free = np.where(hidden, np.nan, patterns)
+        free[:, hidden.all(axis=0)] = common[hidden.all(axis=0)]
+        common = np.nanmedian(free, axis=0).astype(np.float32)
+    return common
+
+
+def _smoothed(pattern: NDArray[np.float32], width: float) -> NDArray[np.float32]:
+    smooth = cv2.GaussianBlur(pattern, (0, 0), width, borderType=cv2.BORDER_REFLECT)
+    return np.maximum(smooth, np.float32(DARKEST))
+
+
+def _darker(ratio: NDArray[np.float32]) -> float:
+    """How much darker than the usual a hundredth of the places are, beyond noise; ratio (h, w): frames by their gain.
+
+    Of places only the dark ones tell: cells that never move are bright ones.
+    """
+    level = np.median(ratio)
+    noise = 1.4826 / 2**0.5 * np.median(np.abs(np.diff(ratio, axis=1)))
+    darker = level - np.quantile(ratio, 0.01)
+    return float(max(darker**2 - (3 * noise) ** 2, 0.0) ** 0.5 / level)
 
 
 def estimate(
@@ -119,6 +209,7 @@ def describe(source: str, field: Field, n_frames: int | None) -> dict[str, Any]:
         "camera_offset": round(float(field.offset or 0.0), 4),
         "lowest_gain": round(float(field.gain.min()), 4),
         "frames": n_frames,
+        "unexplained": None if field.unexplained is None else round(field.unexplained, 4),
     }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -44,7 +44,7 @@ def plan_datasets(config: Mapping[str, Any], without: Mapping[str, Sequence[int]
         except UserError as error:
             mistakes.append(str(error))
     if not mistakes:
-        mistakes = [*_differences(datasets), *_impossible(config, datasets), *_unknown_features(config)]
+        mistakes = [*_differences(datasets), *samples.mistakes(config, datasets), *_unknown_features(config)]
     if not mistakes:
         try:
             fits_of(config, datasets)
@@ -167,24 +167,23 @@ def _unknown_features(config: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def _impossible(config: Mapping[str, Any], datasets: Mapping[str, Dataset]) -> list[str]:
-    """Filters that leave nothing, and samples of FOVs that are not there."""
-    mistakes: list[str] = []
+def filters_that_leave_nothing(config: Mapping[str, Any], datasets: Mapping[str, Dataset]) -> Iterator[str]:
+    """A line for each filter of cells that leaves none of a file; a preview, which needs no tracks, does without."""
     params = config["params"]
     for dataset in datasets.values():
         movie = dataset.movie
-        if dataset.pc is not None and not params["copy_only"]:
-            if params["min_frames"] > movie.n_frames:
-                mistakes.append(
-                    f"params.min_frames: {params['min_frames']} is more than the {movie.n_frames} frames of "
-                    f"{dataset.path!r}, so that no cell is left; allowed: 1 to {movie.n_frames}"
+        if dataset.pc is None or params["copy_only"]:
+            continue
+        if params["min_frames"] > movie.n_frames:
+            yield (
+                f"params.min_frames: {params['min_frames']} is more than the {movie.n_frames} frames of "
+                f"{dataset.path!r}, so that no cell is left; allowed: 1 to {movie.n_frames}"
+            )
+        for fov in dataset.fovs:
+            side = min(movie.fovs[fov]["height"], movie.fovs[fov]["width"])
+            if 2 * params["border_margin"] >= side:
+                yield (
+                    f"params.border_margin: {params['border_margin']} px from every edge leave nothing of "
+                    f"FOV {fov} of {dataset.path!r} ({side} px); allowed: 0 to {(side - 1) // 2}"
                 )
-            for fov in dataset.fovs:
-                side = min(movie.fovs[fov]["height"], movie.fovs[fov]["width"])
-                if 2 * params["border_margin"] >= side:
-                    mistakes.append(
-                        f"params.border_margin: {params['border_margin']} px from every edge leave nothing of "
-                        f"FOV {fov} of {dataset.path!r} ({side} px); allowed: 0 to {(side - 1) // 2}"
-                    )
-                    break
-    return [*mistakes, *samples.mistakes(config, datasets)]
+                break

@@ -272,6 +272,7 @@ def quality_settings(config: Mapping[str, Any], dataset: Dataset) -> dict[str, A
         },
         "senseless_stamps": {str(fov): dataset.movie.fovs[fov]["senseless_stamps"] for fov in dataset.fovs},
         "failed": dataset.failed,
+        "pixel_size_um": known_pixel_size_um(config, dataset),
     }
 
 

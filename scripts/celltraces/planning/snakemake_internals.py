@@ -50,6 +50,11 @@ def asked_for(workflow: Any) -> dict[str, list[str]]:
     return found
 
 
+def named_targets(workflow: Any) -> set[str]:
+    """What the command names to be made, rules or files; known before the run is planned. None: the rule `all`."""
+    return set(workflow.dag_settings.targets)
+
+
 def started_in(workflow: Any) -> Path:
     """The folder in which the user typed the command; where --directory is given, as the shell tells."""
     return Path(os.environ.get("PWD", ".") if workflow.overwrite_workdir else ".").absolute()

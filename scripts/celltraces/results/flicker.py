@@ -23,16 +23,18 @@ ByFrame = Mapping[int, Mapping[str, float]]
 def flickers(by_frame: ByFrame, factor: float) -> dict[int, float]:
     """Return the frames in which nearly all cells differ from both neighbours by `factor`, or went out: by how much.
 
-    Of cells that went out and do not shine again there is the first frame alone. Of the first and the last frame nobody
-    can tell a flicker, and of the first two not whether cells went out.
+    Neighbours are the nearest frames that the channel has. Of cells that went out and are not seen to shine again there
+    is the first frame alone. Of the first and the last frame nobody can tell a flicker, and of the first two not
+    whether cells went out.
     """
     return {**dict(_single(by_frame, factor)), **dict(_dark(by_frame))}
 
 
 def _single(by_frame: ByFrame, factor: float) -> Iterator[tuple[int, float]]:
     """Frames unlike both the one before and the one after; the value is against the one that they differ less from."""
-    for frame in by_frame:
-        now, before, after = _common(by_frame, (frame, frame - 1, frame + 1))
+    frames = sorted(by_frame)
+    for previous, frame, following in zip(frames, frames[1:], frames[2:], strict=False):
+        now, before, after = _common(by_frame, (frame, previous, following))
         low, high, shining = _shining(before, after)
         if np.count_nonzero(shining) < FEWEST:
             continue
@@ -44,14 +46,18 @@ def _single(by_frame: ByFrame, factor: float) -> Iterator[tuple[int, float]]:
 
 def _dark(by_frame: ByFrame) -> Iterator[tuple[int, float]]:
     """Frames in which nearly all cells have at most DARK of the light that they had before they went out."""
+    frames = sorted(by_frame)
     run: list[tuple[int, float]] = []
-    for frame in sorted(by_frame):
-        lit = run[0][0] if run else frame  # the frame before it is the last in which cells shone
-        now, before, earlier = _common(by_frame, (frame, lit - 1, lit - 2))
+    lit = 0  # the frame before it, in the order of these frames, is the last in which cells shone
+    for at in range(2, len(frames)):
+        lit = lit if run else at
+        now, before, earlier = _common(by_frame, (frames[at], frames[lit - 1], frames[lit - 2]))
         shining = _shining(before, earlier)[2]
         ratios = now[shining] / before[shining]
-        if len(ratios) >= FEWEST and np.count_nonzero(ratios <= DARK) >= NEARLY_ALL * len(ratios):
-            run.append((frame, float(np.median(ratios))))
+        if len(ratios) < FEWEST:  # too few are left to tell whether they shine
+            continue
+        if np.count_nonzero(ratios <= DARK) >= NEARLY_ALL * len(ratios):
+            run.append((frames[at], float(np.median(ratios))))
         else:
             yield from run
             run = []

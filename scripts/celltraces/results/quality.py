@@ -2,13 +2,13 @@
 
 import csv
 import io
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from celltraces import paths
-from celltraces.frames import coverage, exposure, repeats, stage_movement
+from celltraces.frames import coverage, exposure, likeness, repeats, stage_movement
 from celltraces.labels import left_out
 from celltraces.results import flicker, time_checks, vignetting
 from celltraces.storage.frames import Frames
@@ -17,6 +17,8 @@ COLUMNS = ("fov", "frame", "check", "value", "limit")
 NEIGHBOURS = 3  # frames before and after, with whose median a frame is compared
 MIN_CELLS = 3  # fewer cells than this that come, go or change are no finding
 SHARP = 0.7  # of the usual contrast and brightness: a frame with less is out of focus, or dark
+PIXELS_UM = (0.01, 50.0)  # um: pixels of light microscopes
+LONGEST_MIN = 3 * 24 * 60.0  # minutes from frame to frame: nobody films slower
 MIN_SAMPLE = 5  # fewer cells than this say nothing on average
 
 
@@ -106,6 +108,16 @@ def check_exposure(fov: int, frames: Frames, qc_exposure: float) -> Findings:
         yield Finding(fov, int(shown[at]), f"exposure_step_{frames.path.parent.name}", factor, qc_exposure)
 
 
+def check_place(fov: int, frames: Frames, jumps: Collection[int | None] = ()) -> Findings:
+    """Frames from which on a fluorescence channel shows another place, or that lack its light alone.
+
+    jumps: frames at which the stage jumps, which a check of its own reports.
+    """
+    for frame, value in likeness.other_places(frames.attributes.get(likeness.ATTRIBUTE, ())):
+        if frame not in jumps:
+            yield Finding(fov, frame, f"other_place_{frames.path.parent.name}", value)
+
+
 def check_coverage(fov: int, frames: Frames, present: np.ndarray) -> Findings:
     """Share of the pixels that hold no data: the largest of all frames where all lack some, else of each such frame."""
     uncovered = coverage.by_frame(frames.attributes)
@@ -160,6 +172,12 @@ def check_vignetting(
         yield Finding(fov, None, f"vignetting_{name}", share, qc_vignetting)
 
 
+def check_flat_field(fov: int, name: str, unexplained: float | None, *, qc_flat_field: float) -> Findings:
+    """A channel whose estimated flat field leaves places darker by the share `unexplained`; None: a picture's."""
+    if unexplained is not None and unexplained > qc_flat_field:
+        yield Finding(fov, None, f"flat_field_{name}", unexplained, qc_flat_field)
+
+
 def check_stacks(arrays: Mapping[int, Frames]) -> Findings:
     """FOVs of which a channel is taken in fewer z planes than in others; the highest value of fewer planes is lower."""
     taken = {fov: len(frames.attributes.get("z_planes", ())) for fov, frames in arrays.items()}
@@ -188,8 +206,17 @@ def check_times(
             yield Finding(fov, frame, "time_order")
     for check, value, limit in assumed:
         yield Finding(fov, None, check, value, limit)
+    interval = float(np.median(np.diff(times_min))) if len(times_min) > 1 else 0.0
+    if interval > LONGEST_MIN:
+        yield Finding(fov, None, "time_interval", interval, LONGEST_MIN)
     for frame, value in time_checks.gaps(times_min, qc_interval):
         yield Finding(fov, frame, "time_gap", value, qc_interval)
+
+
+def check_pixel_size(fov: int, pixel_size_um: float | None) -> Findings:
+    """A pixel as large or small as in no light microscope, as where the file's unit is taken for another one."""
+    if pixel_size_um and not PIXELS_UM[0] <= pixel_size_um <= PIXELS_UM[1]:
+        yield Finding(fov, None, "pixel_size", pixel_size_um, PIXELS_UM[pixel_size_um > PIXELS_UM[1]])
 
 
 def check_cells(
