@@ -35,8 +35,8 @@ LEVELS = {
         crop curate curation divisions docs edits environment evaluation exposure features fitting flat_field
         flows foreign_arrays formats_deepcell formats_playnano formats_pyama formats_pyme formats_tracks
         future_dates house images interrupts kinetics left_out levels lif likeness lock merge messages methods missing
-        movie_file nd2_internals ndtiff ome_zarr outline phantoms pictures plan preview psf quality recipe repeats report
-        segmentation shifts simulate stage_movement stage_places store terminal tiff tiff_folder torch_file
+        movie_file nd2_internals ndtiff ome_zarr outline phantoms pictures plan preview psf quality recipe repeats
+        report segmentation shifts simulate stage_movement stage_places store terminal tiff tiff_folder torch_file
         touching tracking userpaths versions zstacks
     """,
     "slow": """
