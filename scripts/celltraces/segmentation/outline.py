@@ -26,10 +26,10 @@ from celltraces.segmentation.mask_objects import (
     components,
     fill_holes,
     fill_holes_of,
-    label_mask,
-    listed,
-    members,
+    joined,
     morph,
+    painted,
+    pixels_of,
 )
 
 WIDE = 1.0  # STDs of the edge: a layer so much brighter than outside, and one within so much darker: the halo is wide
@@ -69,12 +69,10 @@ def on_cells(
     16 bits. spread: what `local_variance.n2_variance` gave for it. settings: those with which `mask` was found. Returns
     the objects, all within `filled`; those with area 0 are none.
     """
-    n, labels = label_mask(mask)
-    opened, regions = mask, listed(mask, n, labels)
+    opened, regions = mask, components(mask)
     mask = regrown(mask, regions, filled, image, spread, settings)
     if regions.area.max() > settings.max_size:
-        mask = come_apart(mask, labels, regions.area, spread, settings)
-    del labels
+        mask = come_apart(mask, regions, spread, settings)
     if mask is not opened:
         regions = components(mask)
     return refine(mask, regions, image, spread, settings, uncovered)
@@ -97,10 +95,9 @@ def regrown(
     STD: they lie beside a dark cell. Returns `mask` itself if there are no such regions.
     """
     window, limit, morph_size, morph_iterations, min_size, _ = settings
-    pixels, owner, area, _ = regions
+    area = regions.area
     narrow = (area >= min_size) & (area <= NARROW * bit_morphology.disk_area(morph_size // 2, morph_iterations))
-    at = members(regions, narrow)
-    at, of = pixels[at], owner[at]
+    at, of = pixels_of(regions, narrow)
     std = np.sqrt(np.bincount(of, spread.ravel()[at], area.size) / np.maximum(area, 1)) / window**2
     weak = (std <= WEAK * math.exp(limit))[of]
     at, of = at[weak], of[weak]
@@ -110,7 +107,9 @@ def regrown(
     small.ravel()[at] = 1
     others = cv2.dilate(mask - small, cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3)))
     near = cv2.dilate(small, np.ones((morph_size, morph_size), np.uint8))
-    wider, piece, size, _ = components(small | near & filled & ~others)
+    pieces = components(small | near & filled & ~others)
+    size = pieces.area
+    wider, piece = pixels_of(pieces, size > 0)
     piece_of = np.zeros(area.size, np.int64)  # of each region
     piece_of[of] = piece[np.searchsorted(wider, at)]
     alone = np.bincount(piece_of, minlength=size.size) == 1
@@ -156,7 +155,8 @@ def refine(
        largest are dropped. A region of which no piece has a sixth stays as it is; and so does one that the edge of the
        image (or pixels without data) cuts, of `min_size` or more, if no piece has that: a whole cell would have had it.
     """
-    pixels, owner, area, _ = regions
+    area = regions.area
+    pixels, owner = pixels_of(regions, area > 0)
     depth = depths(mask, uncovered).ravel().take(pixels)
     frame = Frame(mask, image, spread, box_sums(image, AROUND), uncovered, settings.window, settings.limit)
     edges = find_edges(pixels, owner, area, np.minimum(depth, LAYERS), LAYERS, frame)
@@ -164,7 +164,7 @@ def refine(
     refined = mask.copy()
     wide = edges.excess[:, -1] > WIDE * edges.std
     if wide.any():
-        of_wide = members(regions, wide)
+        of_wide = np.flatnonzero(wide.take(owner))
         parts = (part.take(of_wide) for part in (pixels, owner))
         deeper = find_edges(*parts, area, depth.take(of_wide), WIDE_LAYERS, frame)
         wide &= deeper.excess[:, LAYERS:].min(axis=1) < -WIDE * deeper.std
@@ -185,21 +185,18 @@ def _without_crumbs(
 ) -> Components:
     """The pieces of `refined`, small ones with area 0; regions of which too little is left are whole again."""
     pieces = components(refined)
-    of = regions.owner.take(np.searchsorted(regions.pixels, pieces.pixels.take(pieces.ends)))
+    of = regions.owner.take(np.searchsorted(regions.start, pieces.start, "right") - 1)
     largest = np.zeros(regions.area.size, np.int64)
-    region_of = np.zeros(pieces.area.size, np.int32)
-    region_of[pieces.owner.take(pieces.ends)] = of
+    region_of = np.zeros(pieces.area.size, np.int64)
+    region_of[pieces.owner] = of
     np.maximum.at(largest, region_of, pieces.area)
     kept = PIECE * pieces.area >= largest.take(region_of)
     lost = CORE * largest < regions.area
-    small = members(regions, (largest < min_size) & (regions.area >= min_size))
-    lost[regions.owner.take(small[_at_edge(regions.pixels.take(small), refined.shape, uncovered)])] = True
-    if not lost.any():
-        return pieces._replace(area=np.where(kept, pieces.area, 0))
-    result = refined.copy()
-    result.ravel()[pieces.pixels.take(members(pieces, ~kept))] = 0
-    result.ravel()[regions.pixels.take(members(regions, lost))] = 1
-    return components(result)
+    small, of_small = pixels_of(regions, (largest < min_size) & (regions.area >= min_size))
+    lost[of_small[_at_edge(small, refined.shape, uncovered)]] = True
+    kept &= ~lost.take(region_of)
+    pieces = pieces._replace(area=np.where(kept, pieces.area, 0))
+    return joined(pieces, regions._replace(area=np.where(lost, regions.area, 0))) if lost.any() else pieces
 
 
 def _at_edge(pixels: np.ndarray, shape: tuple[int, ...], uncovered: np.ndarray | None) -> np.ndarray:
@@ -211,12 +208,10 @@ def _at_edge(pixels: np.ndarray, shape: tuple[int, ...], uncovered: np.ndarray |
     return ends.ravel().take(pixels).view(bool)
 
 
-def come_apart(
-    mask: np.ndarray, labels: np.ndarray, areas: np.ndarray, spread: np.ndarray, settings: Settings
-) -> np.ndarray:
+def come_apart(mask: np.ndarray, regions: Components, spread: np.ndarray, settings: Settings) -> np.ndarray:
     """`mask` with parts in the place of regions of more than `max_size` pixels, where these come apart.
 
-    labels: (H, W) int32 numbers of the regions (before they were grown, if they were). areas: of each.
+    regions: of the mask, before it was grown, if it was.
     Every second pixel of every second row is looked at, which is enough here. In steps of 0.5 the threshold on log-STD
     is raised above `limit`, in each step only within what is still larger than `max_size`, and what exceeds it is
     closed, filled and opened. Parts are what then has a twentieth of `max_size` to `max_size` pixels, and in the last
@@ -224,7 +219,9 @@ def come_apart(
     A region comes apart if it gives two parts or more, which cover a fifth of it. One that does not is one thing, and
     is left to the limit of sizes.
     """
-    half = np.where(areas > settings.max_size, np.arange(areas.size, dtype=np.int32), 0).take(labels[::2, ::2])
+    areas = regions.area
+    number = np.where(areas > settings.max_size, np.arange(areas.size, dtype=np.int32), 0)
+    half = painted(regions, number, mask.shape)[::2, ::2]
     reach = settings.morph_size // 2 * min(CLOSE, settings.morph_iterations) // 2  # half of that of the disks, here
     box = _box(half > 0, 2 * reach + 1)
     region = np.ascontiguousarray(half[box])
@@ -235,7 +232,7 @@ def come_apart(
     parts[box] = grown
     parts = cv2.resize(parts, None, fx=2, fy=2, interpolation=cv2.INTER_NEAREST)[: mask.shape[0], : mask.shape[1]]
     apart = (n_parts > 1) & (COVER * covered >= areas)
-    return mask ^ (mask ^ parts) & apart.view(np.uint8).take(labels)
+    return mask ^ (mask ^ parts) & painted(regions, apart.view(np.uint8), mask.shape)
 
 
 def _parts(
@@ -261,8 +258,7 @@ def _parts(
         area = objects.area
         large = 4 * area > max_size
         part = (4 * area >= min_size) & (4 * PART * area >= max_size) & (~large | (step == RAISES))
-        at = members(objects, part)
-        pixels, owner = objects.pixels.take(at), objects.owner.take(at)
+        pixels, owner = pixels_of(objects, part)
         number = np.cumsum(part) + n_parts.sum() + step * PARTS
         part_of.ravel()[pixels] = number.astype(np.float32).take(owner)
         origin = np.zeros(area.size, np.int32)
@@ -270,8 +266,7 @@ def _parts(
         n_parts += np.bincount(origin[part], minlength=n)
         if step == RAISES or not large.any():
             break
-        rest = np.zeros_like(strict)
-        rest.ravel()[objects.pixels.take(members(objects, large))] = 1
+        rest = painted(objects, large.view(np.uint8), strict.shape)
     return part_of, level, n_parts
 
 
