@@ -164,10 +164,10 @@ def _areas(owner: np.ndarray, length: np.ndarray) -> np.ndarray:
 
 def _runs(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Start and length of the runs of 1 in the rows of a mask (H, W) uint8 0/1."""
-    wider = cv2.copyMakeBorder(mask, 0, 0, 0, 1, cv2.BORDER_CONSTANT, value=0)
-    width = wider.shape[1]
-    wider = np.append(np.uint8(0), wider)  # so that a run begins and ends with a change
-    changes = np.flatnonzero(wider[1:] != wider[:-1])
+    width = mask.shape[1] + 1
+    # With a 0 before the first row and after each, a run begins and ends with a change.
+    flat = cv2.copyMakeBorder(mask, 1, 0, 0, 1, cv2.BORDER_CONSTANT, value=0).ravel()[width - 1 :]
+    changes = np.flatnonzero(flat[1:] != flat[:-1])
     start, end = changes[::2], changes[1::2]
     return start - start // width, end - start
 

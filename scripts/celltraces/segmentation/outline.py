@@ -40,7 +40,6 @@ PIECE = 4  # pieces of a region are kept that are at least the fourth part of th
 RAISE, RAISES = 0.5, 6  # log-STD, number
 PART = 20  # what comes apart is a cell if it has at least this part of max_object_size
 COVER = 5  # all parts of a region cover at least the fifth part of it
-PARTS = 1 << 20  # of a frame, at most
 GROWTH = 12  # half px: by how much parts grow
 
 
@@ -155,18 +154,19 @@ def refine(
        largest are dropped. A region of which no piece has a sixth stays as it is; and so does one that the edge of the
        image (or pixels without data) cuts, of `min_size` or more, if no piece has that: a whole cell would have had it.
     """
-    area = regions.area
-    pixels, owner = pixels_of(regions, area > 0)
-    depth = depths(mask, uncovered).ravel().take(pixels)
+    depth = depths(mask, uncovered).ravel()
     frame = Frame(mask, image, spread, box_sums(image, AROUND), uncovered, settings.window, settings.limit)
-    edges = find_edges(pixels, owner, area, np.minimum(depth, LAYERS), LAYERS, frame)
+    at = np.flatnonzero(depth < LAYERS)
+    of = np.repeat(regions.owner, np.diff(np.searchsorted(at, regions.start), append=at.size))
+    edges = find_edges(at, of, depth.take(at), regions.area, LAYERS, frame)
     cleared = ~edges.kept
     refined = mask.copy()
     wide = edges.excess[:, -1] > WIDE * edges.std
     if wide.any():
-        of_wide = np.flatnonzero(wide.take(owner))
-        parts = (part.take(of_wide) for part in (pixels, owner))
-        deeper = find_edges(*parts, area, depth.take(of_wide), WIDE_LAYERS, frame)
+        at, of = pixels_of(regions, wide)
+        near = np.flatnonzero(depth.take(at) < WIDE_LAYERS)
+        at, of = at.take(near), of.take(near)
+        deeper = find_edges(at, of, depth.take(at), regions.area, WIDE_LAYERS, frame)
         wide &= deeper.excess[:, LAYERS:].min(axis=1) < -WIDE * deeper.std
         cleared &= ~wide.take(edges.of)
         refined.ravel()[deeper.at[~deeper.kept & ~deeper.inside & wide.take(deeper.of)]] = 0
@@ -225,9 +225,10 @@ def come_apart(mask: np.ndarray, regions: Components, spread: np.ndarray, settin
     reach = settings.morph_size // 2 * min(CLOSE, settings.morph_iterations) // 2  # half of that of the disks, here
     box = _box(half > 0, 2 * reach + 1)
     region = np.ascontiguousarray(half[box])
-    part_of, level, n_parts = _parts(region, np.ascontiguousarray(spread[::2, ::2][box]), areas.size, reach, settings)
-    grown = _grown(part_of, level, settings.max_size)
-    covered = 4 * np.bincount(region.ravel()[np.flatnonzero(grown)], minlength=areas.size)
+    within = np.ascontiguousarray(spread[::2, ::2][box])
+    part_of, highest, n_parts = _parts(region, within, areas.size, reach, settings)
+    grown = _grown(part_of, highest, settings.max_size)
+    covered = 4 * np.bincount(region[grown.view(bool)], minlength=areas.size)
     parts = np.zeros(half.shape, np.uint8)
     parts[box] = grown
     parts = cv2.resize(parts, None, fx=2, fy=2, interpolation=cv2.INTER_NEAREST)[: mask.shape[0], : mask.shape[1]]
@@ -238,8 +239,10 @@ def come_apart(mask: np.ndarray, regions: Components, spread: np.ndarray, settin
 def _parts(
     region: np.ndarray, spread: np.ndarray, n: int, reach: int, settings: Settings
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The parts of `come_apart` before they grow: their numbers, step * PARTS + 1, 2, ..., (h, w) float32; the highest
-    step that a pixel is left in, (h, w) uint8; and how many parts each of `n` regions has, (n,).
+    """The parts of `come_apart` before they grow: their numbers, 1, 2, ... in the order of the steps, (h, w) uint8, or
+    uint16 or float32 where there are more; the highest number of a part that may grow over a pixel, (h, w) of the same
+    dtype: of those of the highest step that the pixel is left in and of the next, and 0 where it is left in none; and
+    how many parts each of `n` regions has, (n,).
 
     region: (h, w) int32, numbers of the regions. spread: (h, w). reach: of the disks, px.
     """
@@ -249,6 +252,7 @@ def _parts(
     level = np.zeros(region.shape, np.uint8)
     part_of = np.zeros(region.shape, np.float32)
     n_parts = np.zeros(n, np.int64)
+    of_steps = [0]  # parts, up to and with each
     for step in range(1, RAISES + 1):
         strict = (spread > greatest_up_to(limit + step * RAISE, window, highest)).view(np.uint8) & rest
         strict = fill_holes(morph(strict, bit_morphology.dilate, bit_morphology.erode, 2 * reach + 1, 1) & rest)
@@ -259,38 +263,40 @@ def _parts(
         large = 4 * area > max_size
         part = (4 * area >= min_size) & (4 * PART * area >= max_size) & (~large | (step == RAISES))
         pixels, owner = pixels_of(objects, part)
-        number = np.cumsum(part) + n_parts.sum() + step * PARTS
+        number = np.cumsum(part) + of_steps[-1]
         part_of.ravel()[pixels] = number.astype(np.float32).take(owner)
         origin = np.zeros(area.size, np.int32)
         origin[owner] = region.ravel().take(pixels)  # that of the last pixel
         n_parts += np.bincount(origin[part], minlength=n)
+        of_steps.append(int(number[-1]))
         if step == RAISES or not large.any():
             break
         rest = painted(objects, large.view(np.uint8), strict.shape)
-    return part_of, level, n_parts
+    most = of_steps[-1]
+    dtype = np.uint8 if most < 1 << 8 else np.uint16 if most < 1 << 16 else np.float32  # small ones grow faster
+    highest = np.array([0, *of_steps[2:], most], dtype)
+    return part_of.astype(dtype), highest.take(level), n_parts
 
 
-def _grown(part_of: np.ndarray, level: np.ndarray, max_size: int) -> np.ndarray:
+def _grown(part_of: np.ndarray, highest: np.ndarray, max_size: int) -> np.ndarray:
     """Grow parts by 24 px, in turn by squares and crosses; what two reach is that of the higher number.
 
-    part_of: (h, w) float32, step * PARTS + number of the parts. level: (h, w) uint8: a part grows where it is that of
-    its step, or one less, but not 0. Those that would exceed `max_size` do not grow. Returns (h, w) uint8 0/1, without
-    the pixels whose neighbour to the right or below is another part's.
+    part_of, highest: as `_parts` returns them. Parts that would exceed `max_size` do not grow. Returns (h, w) uint8
+    0/1, without the pixels whose neighbour to the right or below is another part's.
     """
     seeds = part_of
-    highest = (PARTS * np.array([0, *range(3, RAISES + 3)], np.float32)).take(level)
     part_of = seeds.copy()
     for step in range(GROWTH):
         shape = cv2.MORPH_CROSS if step % 2 else cv2.MORPH_RECT
         wider = cv2.dilate(part_of, cv2.getStructuringElement(shape, (3, 3)))
         free = cv2.compare(part_of, 0, cv2.CMP_EQ)
-        cv2.copyTo(wider, free & cv2.compare(wider, highest, cv2.CMP_LT), part_of)
-    part = part_of.astype(np.int32) & (PARTS - 1)
-    size = np.bincount(part.ravel())
+        cv2.copyTo(wider, free & cv2.compare(wider, highest, cv2.CMP_LE), part_of)
+    most = int(seeds.max(initial=0))
+    size = cv2.calcHist([part_of], [0], None, [most + 1], [0, most + 1]).ravel()
     too_large = 4 * size > max_size
     too_large[0] = False
     if too_large.any():
-        part_of = np.where(too_large.take(part), seeds, part_of)
+        part_of = np.where(too_large.take(part_of.astype(np.int64)), seeds, part_of)
     grown = part_of > 0
     grown[:, :-1] &= (part_of[:, 1:] == part_of[:, :-1]) | (part_of[:, 1:] == 0)
     grown[:-1] &= (part_of[1:] == part_of[:-1]) | (part_of[1:] == 0)
