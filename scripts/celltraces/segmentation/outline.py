@@ -249,8 +249,8 @@ def _parts(
     window, limit, _, _, min_size, max_size = settings
     highest = int(spread.max(initial=0))
     rest = (region > 0).view(np.uint8)
-    level = np.zeros(region.shape, np.uint8)
-    part_of = np.zeros(region.shape, np.float32)
+    all_levels, all_parts = np.zeros(region.shape, np.uint8), np.zeros(region.shape, np.float32)
+    level, part_of = all_levels, all_parts
     n_parts = np.zeros(n, np.int64)
     of_steps = [0]  # parts, up to and with each
     for step in range(1, RAISES + 1):
@@ -262,20 +262,21 @@ def _parts(
         area = objects.area
         large = 4 * area > max_size
         part = (4 * area >= min_size) & (4 * PART * area >= max_size) & (~large | (step == RAISES))
-        pixels, owner = pixels_of(objects, part)
         number = np.cumsum(part) + of_steps[-1]
-        part_of.ravel()[pixels] = number.astype(np.float32).take(owner)
-        origin = np.zeros(area.size, np.int32)
-        origin[owner] = region.ravel().take(pixels)  # that of the last pixel
+        part_of += painted(objects, np.where(part, number, 0).astype(np.float32), strict.shape)
+        origin = np.zeros(area.size, np.int64)
+        origin[objects.owner] = region.ravel().take(objects.start + objects.length - 1)  # that of the last pixel
         n_parts += np.bincount(origin[part], minlength=n)
         of_steps.append(int(number[-1]))
         if step == RAISES or not large.any():
             break
         rest = painted(objects, large.view(np.uint8), strict.shape)
+        box = _box(rest, 2 * reach + 1)
+        rest, region, spread, level, part_of = (of_all[box] for of_all in (rest, region, spread, level, part_of))
     most = of_steps[-1]
     dtype = np.uint8 if most < 1 << 8 else np.uint16 if most < 1 << 16 else np.float32  # small ones grow faster
     highest = np.array([0, *of_steps[2:], most], dtype)
-    return part_of.astype(dtype), highest.take(level), n_parts
+    return all_parts.astype(dtype), highest.take(all_levels), n_parts
 
 
 def _grown(part_of: np.ndarray, highest: np.ndarray, max_size: int) -> np.ndarray:
