@@ -17,7 +17,7 @@ from celltraces.storage.frames import open_frames, writing
 from celltraces.tracking import stage_places
 from celltraces.tracking.divisions import find_divisions, numbered
 from celltraces.tracking.methods import Track, checked_tracks, tracker
-from celltraces.tracking.shapes import Shapes, shapes
+from celltraces.labels.shapes import Shapes, shapes
 from celltraces.tracking.sightings import sightings_of
 
 

@@ -27,7 +27,7 @@ from celltraces.storage.codecs import LABELS
 from celltraces.storage.frames import open_frames, writing
 from celltraces.tracking import overlap
 from celltraces.tracking.divisions import find_divisions, numbered
-from celltraces.tracking.shapes import shapes, shapes_of_pixels
+from celltraces.labels.shapes import shapes, shapes_of_pixels
 from celltraces.tracking.sightings import sightings_of
 from demo.dividing import Settings, score, simulate
 
