@@ -17,29 +17,36 @@ GAP = 3  # px: width of the disk of the closing that joins what belongs together
 OPEN = 4  # times, at most: two pieces may hang together by no more than the disk of the opening is wide
 WHOLE = 0.95  # of the ellipse with the same second moments: a region that fills more of it is one cell
 ALIKE = 0.3  # of the largest piece of a region: the area of another one, at least
-COVER = 0.4  # of the region: what all these pieces cover, at least
+COVER = 0.5  # of a region's granular pixels: what all these pieces cover, at least
 
 
 def part_joined(
-    mask: np.ndarray, rough: np.ndarray, morph_size: int, min_size: int, uncovered: np.ndarray | None
+    mask: np.ndarray,
+    rough: np.ndarray,
+    morph_size: int,
+    min_size: int,
+    max_size: int,
+    uncovered: np.ndarray | None,
 ) -> np.ndarray:
     """`mask` with lines of 1 px between the cells that are apart in `rough`; (H, W) uint8 0/1.
 
     rough: pixels that are as granular as cells are, and no halo. These are closed with a disk of 3 px, filled, and
     opened with one of `morph_size` px: once, then up to four times, so that wider and wider necks part. Each time, a
-    region of `mask` that is no ellipse is parted if two or more pieces lie in it that have at least `min_size` pixels
-    and 0.3 of the largest one, and cover 0.4 of the region. Each of its pixels goes to the nearest of these.
+    region of `mask` that is no ellipse, or larger than `max_size`, is parted if two or more pieces lie in it that have
+    at least `min_size` pixels and 0.3 of the largest one, and cover half of what is `rough` in it. Each of its pixels
+    goes to the nearest of these.
     """
     rough = morph(rough & mask, bit_morphology.dilate, bit_morphology.erode, GAP, 1, uncovered) & mask
     rough = fill_holes(rough) if uncovered is None else fill_holes_of(rough, uncovered)
     for times in range(1, OPEN + 1):
         _, region = label_mask(mask)
         found = shapes(region)
-        candidate = (found.filling < WHOLE) & (found.area >= 2 * min_size)
+        candidate = (found.filling < WHOLE) & (found.area >= 2 * min_size) | (found.area > max_size)
         if not candidate.any():
             break
         pieces = morph(rough, bit_morphology.erode, bit_morphology.dilate, morph_size, times, uncovered) & mask
-        seeds = _seeds(pieces, region, found._replace(area=np.where(candidate, found.area, 0)), min_size)
+        granular = np.bincount(region[rough.view(bool)], minlength=int(found.label[-1]) + 1)[found.label]
+        seeds = _seeds(pieces, region, found._replace(area=np.where(candidate, granular, 0)), min_size)
         if seeds is not None:
             mask = mask & ~_between(_nearest(seeds, region))
     return mask
@@ -48,7 +55,8 @@ def part_joined(
 def _seeds(pieces: np.ndarray, region: np.ndarray, regions: Shapes, min_size: int) -> np.ndarray | None:
     """The pieces that look like cells, (H, W) numbers, of those regions that are parted; None if none is.
 
-    region: (H, W) numbers. regions: their shapes, those with area 0 are not parted.
+    region: (H, W) numbers. regions: their shapes, with the number of granular pixels for area; those with 0 are not
+    parted.
     """
     n_pieces, piece = label_mask(pieces)
     at = np.flatnonzero(pieces)
@@ -56,13 +64,13 @@ def _seeds(pieces: np.ndarray, region: np.ndarray, regions: Shapes, min_size: in
     area = np.bincount(owner, minlength=n_pieces)
     of = np.zeros(n_pieces, np.intp)
     of[owner] = region.ravel().take(at)
-    whole = np.zeros(int(regions.label.max(initial=0)) + 1, np.int64)
-    whole[regions.label] = regions.area
-    largest = np.zeros(whole.size, np.int64)
+    rough = np.zeros(int(regions.label[-1]) + 1, np.int64)
+    rough[regions.label] = regions.area
+    largest = np.zeros(rough.size, np.int64)
     np.maximum.at(largest, of, area)
-    cell = (area >= min_size) & (area >= ALIKE * largest.take(of)) & (whole.take(of) > 0)
-    number, covered = (np.bincount(of[cell], weights, whole.size) for weights in (None, area[cell]))
-    cell &= ((number > 1) & (covered >= COVER * whole)).take(of)
+    cell = (area >= min_size) & (area >= ALIKE * largest.take(of)) & (rough.take(of) > 0)
+    number, covered = (np.bincount(of[cell], weights, rough.size) for weights in (None, area[cell]))
+    cell &= ((number > 1) & (covered >= COVER * rough)).take(of)
     return np.where(cell, np.arange(n_pieces), 0).take(piece) if cell.any() else None
 
 

@@ -185,7 +185,7 @@ def refine(
     objects = _without_crumbs(refined, regions, settings.min_size, uncovered)
     whole = np.zeros_like(mask)
     whole.ravel()[objects.pixels.take(members(objects, objects.area > 0))] = 1
-    parted = part_joined(whole, rough, morph_size, settings.min_size, uncovered)
+    parted = part_joined(whole, rough, morph_size, settings.min_size, settings.max_size, uncovered)
     return objects if parted is whole else components(parted)
 
 
