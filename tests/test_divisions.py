@@ -23,11 +23,11 @@ from celltraces.features.filters import too_short
 from celltraces.labels import lineage
 from celltraces.labels.lineage import Division
 from celltraces.labels.regions import FrameTracks, relabel
+from celltraces.labels.shapes import shapes, shapes_of_pixels
 from celltraces.storage.codecs import LABELS
 from celltraces.storage.frames import open_frames, writing
 from celltraces.tracking import overlap
 from celltraces.tracking.divisions import find_divisions, numbered
-from celltraces.tracking.shapes import shapes, shapes_of_pixels
 from celltraces.tracking.sightings import sightings_of
 from demo.dividing import Settings, score, simulate
 

@@ -20,6 +20,7 @@ import numpy as np
 
 from celltraces.labels import bit_morphology
 from celltraces.segmentation.edges import AROUND, CORE, LAYERS, WIDE_LAYERS, Frame, box_sums, depths, find_edges, means
+from celltraces.segmentation.joined_cells import part_joined
 from celltraces.segmentation.local_variance import greatest_up_to
 from celltraces.segmentation.mask_objects import (
     Components,
@@ -36,6 +37,7 @@ WIDE = 1.0  # STDs of the edge: a layer so much brighter than outside, and one w
 WEAK = 2.0  # STDs of the limit: a region with no higher STD hardly stands out, and what is no brighter may be of it
 NARROW = 1.5  # times the area of the opening's disk: the opening may have taken much of a region that is no larger
 CLOSE, OPEN = 2, 1  # times, where morph_iterations is not less
+SMOOTH = 1.0  # log-STD below the edge's: what is smoother is no part of a cell where cells are told apart
 PIECE = 4  # pieces of a region are kept that are at least the fourth part of the largest
 RAISE, RAISES = 0.5, 6  # log-STD, number
 PART = 20  # what comes apart is a cell if it has at least this part of max_object_size
@@ -153,6 +155,8 @@ def refine(
     5. What is kept is closed, filled and opened, within the region. Pieces of less than a quarter of the region's
        largest are dropped. A region of which no piece has a sixth stays as it is; and so does one that the edge of the
        image (or pixels without data) cuts, of `min_size` or more, if no piece has that: a whole cell would have had it.
+    6. Where the kept pixels that are granular lie in pieces that look like cells, it is parted between these (see
+       joined_cells.py).
     """
     depth = depths(mask, uncovered).ravel()
     frame = Frame(mask, image, spread, box_sums(image, AROUND), uncovered, settings.window, settings.limit)
@@ -173,11 +177,27 @@ def refine(
     refined.ravel()[edges.at[cleared]] = 0
 
     _, _, morph_size, morph_iterations, *_ = settings
+    rough = refined & granular(pixels, owner, edges.std, spread, settings.window)
     close, open_ = min(CLOSE, morph_iterations), min(OPEN, morph_iterations)
     refined = morph(refined, bit_morphology.dilate, bit_morphology.erode, morph_size, close, uncovered) & mask
     refined = fill_holes(refined) if uncovered is None else fill_holes_of(refined, uncovered)
     refined = morph(refined, bit_morphology.erode, bit_morphology.dilate, morph_size, open_, uncovered) & mask
-    return _without_crumbs(refined, regions, settings.min_size, uncovered)
+    objects = _without_crumbs(refined, regions, settings.min_size, uncovered)
+    whole = np.zeros_like(mask)
+    whole.ravel()[objects.pixels.take(members(objects, objects.area > 0))] = 1
+    parted = part_joined(whole, rough, morph_size, settings.min_size, settings.max_size, uncovered)
+    return objects if parted is whole else components(parted)
+
+
+def granular(pixels: np.ndarray, owner: np.ndarray, std: np.ndarray, spread: np.ndarray, window: int) -> np.ndarray:
+    """(H, W) uint8 0/1: pixels of the regions whose log-STD is no more than SMOOTH below that of the region's edge.
+
+    pixels, owner: as of Components. std: of the edge of each region.
+    """
+    result = np.zeros(spread.shape, np.uint8)
+    least = (std * math.exp(-SMOOTH) * window**2) ** 2
+    result.ravel()[pixels] = spread.ravel().take(pixels) >= least.take(owner)
+    return result
 
 
 def _without_crumbs(

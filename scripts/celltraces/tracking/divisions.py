@@ -31,6 +31,7 @@ BEFORE = 1.3  # of a daughter's area: what it may have been before the other dau
 GROWN = 75  # percentile of the areas of all cells up to now: many are daughters, who are smaller
 LARGE = 1.5  # of that area: a larger mother is two cells that touch
 USUAL, LENIENCE = 1.1, 0.1  # of that area: a mother who is no larger, so no pair, may be less round by this much
+MORE, ROUNDED = 1.3, 0.91  # of her median area: daughters who have more come of a mother who was at least so round
 # In the last frames, where too few are left to see whether daughters stay apart.
 ROUND = 0.85  # short axis by long axis of the mother in her last TYPICAL sightings, at least
 ROUNDER, SHRUNK = 0.1, 0.9  # by how much she became rounder, at least, or what was left of her area, at most
@@ -190,6 +191,8 @@ def _cost(
         return math.inf
     grown = float(np.percentile(seen.area[movie.in_frames(0, int(frames[0]) + 1)], GROWN))
     needed = division_roundness - (LENIENCE if area <= USUAL * grown else 0)
+    if both > MORE * float(np.median(seen.area[recent])):
+        needed = max(needed, ROUNDED)
     one_round_cell = (seen.roundness[recent] >= needed) & (seen.filling[recent] >= FILLED)
     if area > LARGE * grown or not (one_round_cell & (seen.area[recent] >= SAME * area)).any():
         return math.inf
