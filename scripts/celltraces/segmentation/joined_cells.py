@@ -11,7 +11,7 @@ import numpy as np
 
 from celltraces.labels import bit_morphology
 from celltraces.labels.shapes import Shapes, shapes
-from celltraces.segmentation.mask_objects import fill_holes, fill_holes_of, label_mask, morph
+from celltraces.segmentation.mask_objects import components, fill_holes, fill_holes_of, morph, painted
 
 GAP = 3  # px: width of the disk of the closing that joins what belongs together; it bridges gaps of 2 px
 OPEN = 4  # times, at most: two pieces may hang together by no more than the disk of the opening is wide
@@ -39,7 +39,7 @@ def part_joined(
     rough = morph(rough & mask, bit_morphology.dilate, bit_morphology.erode, GAP, 1, uncovered) & mask
     rough = fill_holes(rough) if uncovered is None else fill_holes_of(rough, uncovered)
     for times in range(1, OPEN + 1):
-        _, region = label_mask(mask)
+        region = _numbered(mask)
         found = shapes(region)
         candidate = (found.filling < WHOLE) & (found.area >= 2 * min_size) | (found.area > max_size)
         if not candidate.any():
@@ -58,7 +58,8 @@ def _seeds(pieces: np.ndarray, region: np.ndarray, regions: Shapes, min_size: in
     region: (H, W) numbers. regions: their shapes, with the number of granular pixels for area; those with 0 are not
     parted.
     """
-    n_pieces, piece = label_mask(pieces)
+    piece = _numbered(pieces)
+    n_pieces = int(piece.max()) + 1
     at = np.flatnonzero(pieces)
     owner = piece.ravel().take(at)
     area = np.bincount(owner, minlength=n_pieces)
@@ -72,6 +73,12 @@ def _seeds(pieces: np.ndarray, region: np.ndarray, regions: Shapes, min_size: in
     number, covered = (np.bincount(of[cell], weights, rough.size) for weights in (None, area[cell]))
     cell &= ((number > 1) & (covered >= COVER * rough)).take(of)
     return np.where(cell, np.arange(n_pieces), 0).take(piece) if cell.any() else None
+
+
+def _numbered(mask: np.ndarray) -> np.ndarray:
+    """(H, W) int32: the number of the object that a pixel is in, 0 elsewhere."""
+    objects = components(mask)
+    return painted(objects, np.arange(objects.area.size, dtype=np.int32), mask.shape)
 
 
 def _nearest(seeds: np.ndarray, region: np.ndarray) -> np.ndarray:

@@ -177,27 +177,24 @@ def refine(
     refined.ravel()[edges.at[cleared]] = 0
 
     _, _, morph_size, morph_iterations, *_ = settings
-    rough = refined & granular(pixels, owner, edges.std, spread, settings.window)
+    rough = refined & granular(regions, edges.std, spread, settings.window)
     close, open_ = min(CLOSE, morph_iterations), min(OPEN, morph_iterations)
     refined = morph(refined, bit_morphology.dilate, bit_morphology.erode, morph_size, close, uncovered) & mask
     refined = fill_holes(refined) if uncovered is None else fill_holes_of(refined, uncovered)
     refined = morph(refined, bit_morphology.erode, bit_morphology.dilate, morph_size, open_, uncovered) & mask
     objects = _without_crumbs(refined, regions, settings.min_size, uncovered)
-    whole = np.zeros_like(mask)
-    whole.ravel()[objects.pixels.take(members(objects, objects.area > 0))] = 1
+    whole = painted(objects, (objects.area > 0).view(np.uint8), mask.shape)
     parted = part_joined(whole, rough, morph_size, settings.min_size, settings.max_size, uncovered)
     return objects if parted is whole else components(parted)
 
 
-def granular(pixels: np.ndarray, owner: np.ndarray, std: np.ndarray, spread: np.ndarray, window: int) -> np.ndarray:
-    """(H, W) uint8 0/1: pixels of the regions whose log-STD is no more than SMOOTH below that of the region's edge.
+def granular(regions: Components, std: np.ndarray, spread: np.ndarray, window: int) -> np.ndarray:
+    """(H, W) uint8 0/1: pixels whose log-STD is no more than SMOOTH below that of their region's edge. 1 elsewhere.
 
-    pixels, owner: as of Components. std: of the edge of each region.
+    std: of the edge of each region.
     """
-    result = np.zeros(spread.shape, np.uint8)
     least = (std * math.exp(-SMOOTH) * window**2) ** 2
-    result.ravel()[pixels] = spread.ravel().take(pixels) >= least.take(owner)
-    return result
+    return (spread >= painted(regions, least, spread.shape)).view(np.uint8)
 
 
 def _without_crumbs(
