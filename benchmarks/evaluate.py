@@ -17,7 +17,6 @@ import argparse
 import csv
 import os
 import sys
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from importlib.util import find_spec
@@ -32,12 +31,12 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "scripts"))
 
 from evaluation import challenge, chart, movies, trackers
-from evaluation.linking import defaults
 from evaluation.movies import Movie
 from evaluation.overlaps import light, score
+from evaluation.segmenting import segmented, segmenters
 
 from celltraces.errors import UserError
-from celltraces.segmentation.methods import Segment, label_frame, segmenter
+from celltraces.segmentation.methods import Segment
 
 PEERS = Path(os.environ.get("CELLTRACES_PEERS", ROOT / ".venv/peers"))
 BTRACK = PEERS / "btrack" / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
@@ -47,27 +46,6 @@ COLUMNS = (
     *("DET", "TRA", "LNK", "division recall", "division precision", "CPU s/frame"),
 )
 BEGIN, END = "<!-- made by make evaluate: begin -->", "<!-- made by make evaluate: end -->"
-
-
-def segmenters() -> dict[str, Callable[[], Segment]]:
-    """The methods of segmentation that are here, with their defaults: functions that give a new one."""
-    params = defaults()
-    names = ("logstd_outline", "logstd_window_size", "morph_size", "morph_iterations", "min_object_size")
-    names += ("max_object_size", "segmentation_scale", "segmentation_debris", "cellpose_model", "cellpose_diameter")
-    settings = {name: params[name] for name in names}
-    found = {
-        f"logstd, {outline}": partial(segmenter, "logstd", {**settings, "logstd_outline": outline})
-        for outline in ("cell", "halo")
-    }
-    for method in ("pyama", "deepsea", "cellpose"):
-        new = partial(segmenter, method, settings)
-        try:
-            new()
-        except UserError as error:
-            print(f"{method} is left out: {error}", flush=True)
-        else:
-            found[method] = new
-    return found
 
 
 def linkers() -> dict[str, trackers.Tracker]:
@@ -83,17 +61,6 @@ def linkers() -> dict[str, trackers.Tracker]:
         else:
             print(f"{name} is left out: run `make .venv/peers/evaluate/.done`", flush=True)
     return found
-
-
-def segmented(movie: Movie, segment: Segment) -> tuple[list[np.ndarray], float]:
-    """Labels of each frame, and CPU seconds per frame, the first one apart, in which a method gets ready."""
-    assert movie.images is not None
-    labels, seconds = [], []
-    for frame, image in enumerate(movie.images):
-        start = time.process_time()
-        labels.append(label_frame(segment, image, (), frame)[0])
-        seconds.append(time.process_time() - start)
-    return labels, float(np.mean(seconds[1:] or seconds))
 
 
 def outlines_row(movie: Movie, labels: Sequence[np.ndarray]) -> Row:
@@ -119,7 +86,8 @@ def outlines_row(movie: Movie, labels: Sequence[np.ndarray]) -> Row:
 def segmentation_rows(movie: Movie, methods: Mapping[str, Callable[[], Segment]]) -> Iterator[Row]:
     """A row for each method: what it finds, numbered by `tracking_method: iou` where the frames are a movie."""
     for method, new in methods.items():
-        labels, seconds = segmented(movie, new())
+        assert movie.images is not None
+        labels, seconds = segmented(movie.images, new())
         row = outlines_row(movie, labels)
         if movie.divisions is None:
             row |= challenge.of_pictures(movie, labels)

@@ -8,13 +8,15 @@ import evaluate
 import numpy as np
 import pytest
 import tifffile
-from evaluation import movies, trackers
+from evaluation import movies, phase_contrast, real_outlines, trackers
 from evaluation.movies import Movie
 from evaluation.overlaps import light, score
 from scipy.stats import norm
 
 from celltraces.errors import UserError
 from celltraces.labels.lineage import Division
+from demo.dividing import Settings, TrueDivision
+from demo.simulate import CAMERA_OFFSET, COUNTS_PER_ELECTRON, DARKER, GRANULES, HALO, PHASE_LEVEL, READ_NOISE
 
 SIDE = 20  # px, of the square cells
 needs_ctcmetrics = pytest.mark.skipif(
@@ -128,6 +130,81 @@ def test_simulated_sets_hold_their_truth():
     assert abs(moved - 30) < 2
     inside = [(labels > 0)[:-30] for labels in jumping.cells[8:10]]
     assert (inside[0] & (jumping.cells[9] > 0)[30:]).sum() > 0.8 * inside[0].sum()
+
+
+def drawn(look, divisions=()):
+    """A disk of 20 px radius that moves by (2, 5) px, twelve frames, and its images."""
+    y, x = np.mgrid[:120, :180]
+    distance = [np.hypot(y - 50 - 2 * frame, x - 50 - 5 * frame) - 20 for frame in range(12)]
+    cells = [(beyond < 0).astype(np.uint16) for beyond in distance]
+    return distance, phase_contrast.draw(cells, divisions, phase_contrast.Look(**look), 4)
+
+
+@pytest.mark.parametrize("contrast", [1, 0.3])
+def test_phase_contrast_is_drawn_with_halo_texture_and_noise(contrast):
+    distance, images = drawn({"contrast": contrast})
+    beyond, image = np.stack(distance), np.stack(images).astype(float)
+    far = image[beyond > 25]
+    assert far.mean() == pytest.approx(CAMERA_OFFSET + PHASE_LEVEL, abs=2)
+    assert far.std() == pytest.approx((COUNTS_PER_ELECTRON * PHASE_LEVEL + READ_NOISE**2) ** 0.5, rel=0.03)
+    ring = [image[(beyond > at - 0.5) & (beyond < at + 0.5)].mean() - far.mean() for at in (1, 3, 5, 9)]
+    np.testing.assert_allclose(ring, contrast * HALO * np.exp(-0.5 * np.array([-2, 0, 2, 6]) ** 2 / 9), atol=25)
+    body = image[beyond < -1]
+    assert body.mean() - far.mean() == pytest.approx(-contrast * DARKER, abs=contrast * 60)
+    assert body.std() == pytest.approx(contrast * GRANULES, rel=0.1)
+    first, later = (images[at][50 + 2 * at - 13 :, 50 + 5 * at - 13 :][:27, :27].ravel() for at in (0, 9))
+    assert np.corrcoef(first, later)[0, 1] > 0.9  # the texture moves along
+    there = np.corrcoef(first, images[9][37:64, 37:64].ravel())[0, 1]
+    assert abs(there) < 0.3
+
+
+def test_cells_are_bright_around_while_they_are_round():
+    mother, daughter = TrueDivision(1, (2, 3), 8), TrueDivision(9, (1, 3), 4)
+    for division, bright in ((mother, range(5, 12)), (daughter, range(6))):
+        distance, images = drawn({"round_halo": 4}, [division])
+        rings = [image[np.abs(beyond - 3) < 0.5].mean() for beyond, image in zip(distance, images, strict=True)]
+        counts = np.array(rings) - CAMERA_OFFSET - PHASE_LEVEL
+        wanted = [HALO * (4 if frame in bright else 1) for frame in range(12)]
+        np.testing.assert_allclose(counts, wanted, rtol=0.06)
+
+
+@needs_ctcmetrics
+def test_dividing_cells_are_drawn_and_evaluated(monkeypatch):
+    tiny = Settings(n_cells=3, n_frames=10, size=200, radius=22, dividing=1)
+    monkeypatch.setattr(movies, "TO_SEGMENT_SMALL", {"tiny": tiny})
+    *_, movie = movies.to_segment()
+    assert (movie.name, len(movie.images), len(movie.divisions) > 0) == ("divisions: tiny", 10, True)
+    true = iter(movie.cells)
+    methods = {"ours": evaluate.segmenters()["logstd, cell"], "true": lambda: lambda image: next(true).astype(np.int64)}
+    ours, perfect = evaluate.segmentation_rows(movie, methods)
+    assert 0.6 < ours["SEG"] < perfect["SEG"] == 1
+    assert (perfect["DET"], perfect["TRA"]) == (1, 1)
+    assert {"DET", "TRA", "LNK", "division recall"} <= ours.keys()
+
+
+def test_real_outlines_keep_their_shape_and_divide(tmp_path):
+    labels = np.zeros((150, 150), np.uint8)
+    labels[60:80, 40:100] = 1  # 3 times as long as wide
+    labels[100:, :] = 2  # the edge cuts it
+    tifffile.imwrite(tmp_path / "01_phase.tif", labels * 20)
+    with pytest.raises(UserError, match="of whole cells"):
+        real_outlines.real_outlines(tmp_path / "none")
+    cv2.imwrite(str(tmp_path / "01_cells.png"), labels)
+    (outline,) = real_outlines.real_outlines(tmp_path)
+    assert np.pi * np.mean(outline**2) == pytest.approx(1)
+    assert 2 < outline.max() / outline.min() < 3.3
+    settings = real_outlines.Settings(n_cells=6, n_frames=16, size=250, dividing=1, rough=1, missed=0.1)
+    movie = real_outlines.simulate(settings, outline[None], 1)
+    assert len(movie.divisions) > 2
+    for mother, daughters, frame in movie.divisions:
+        before, after = movie.cells[frame - 1] == mother, np.isin(movie.cells[frame], daughters)
+        assert not (movie.cells[frame:] == mother).any()
+        assert not np.isin(movie.cells[:frame], daughters).any()
+        assert 0.7 < after.sum() / before.sum() < 1.3
+        assert (before & after).sum() > 0.3 * before.sum()
+    found, cells = movie.labels > 0, movie.cells > 0
+    assert 0.03 < 1 - found[cells].mean() < 0.25
+    assert not found[~cells].any()
 
 
 def test_numbers_tell_trackers_nothing():

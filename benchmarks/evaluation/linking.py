@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from celltraces.config.schema import load_schema
+from celltraces.frames import displacement, stage_movement
 from celltraces.labels.lineage import Division
 from celltraces.labels.regions import FrameTracks, relabel
 from celltraces.labels.shapes import shapes
@@ -31,6 +32,13 @@ def link(labels: Sequence[np.ndarray], movement: Mapping[str, Sequence[Any]] | N
     dividing = ("max_gap", "division_roundness", "division_frames", "division_min_age")
     mappings, divisions = numbered(mappings, seen, find_divisions(seen, **{key: params[key] for key in dividing}))
     return relabeled(labels, mappings), divisions
+
+
+def movement(images: Sequence[np.ndarray]) -> dict[str, list[Any]]:
+    """Of the stage, as the workflow measures it in the images, T of (H, W)."""
+    follow = displacement.follower()
+    rows = [follow(frame, image) for frame, image in enumerate(images)]
+    return {name: [row[name] for row in rows] for name in stage_movement.NAMES}
 
 
 def relabeled(labels: Sequence[np.ndarray], mappings: Sequence[FrameTracks]) -> list[np.ndarray]:

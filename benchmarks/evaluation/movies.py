@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 
 from celltraces.errors import UserError
-from celltraces.frames import displacement, stage_movement
 from celltraces.labels.lineage import Division
 from demo import dividing
 from demo.simulate import COUNTS_PER_ELECTRON, simulate
-from evaluation.dividing import KINDS
+from evaluation.dividing import KINDS, TO_SEGMENT_SMALL
+from evaluation.linking import movement
+from evaluation.phase_contrast import LOOKS, draw
 from evaluation.pictures import HALOS, disks, of_folder, read_plane
 
 SIDE = 384  # px
@@ -44,15 +45,11 @@ class Movie:
     @property
     def movement(self) -> Mapping[str, Sequence[Any]] | None:
         """Of the stage, as the workflow measures it in the pictures."""
-        if self.images is None:
-            return None
-        follow = displacement.follower()
-        rows = [follow(frame, image) for frame, image in enumerate(self.images)]
-        return {name: [row[name] for row in rows] for name in stage_movement.NAMES}
+        return None if self.images is None else movement(self.images)
 
 
 def to_segment() -> Iterator[Movie]:
-    """Cells of the demo, more and more densely, and with less and less contrast; disks with halos."""
+    """Cells of the demo, more and more densely, and with less and less contrast; disks with halos; dividing cells."""
     frames = range(6)
     for n_cells in (15, 40, 70):
         cells = simulate(n_fovs=1, n_frames=36, height=SIDE, width=SIDE, n_cells=n_cells, seed=21)
@@ -71,6 +68,10 @@ def to_segment() -> Iterator[Movie]:
     for name, halo in HALOS.items():
         images, labels = zip(*(disks(seed, **halo) for seed in range(3)), strict=True)
         yield Movie(f"disks, {name}", list(labels), list(images))
+    for kind, settings in TO_SEGMENT_SMALL.items():
+        dividing_cells = dividing.simulate(settings, 2000)
+        images = draw(dividing_cells.cells, dividing_cells.divisions, LOOKS["plain"], 2000)
+        yield Movie(f"divisions: {kind}", list(dividing_cells.cells), images, _true_divisions(dividing_cells))
 
 
 def to_track() -> Iterator[Movie]:
@@ -95,8 +96,11 @@ def to_track() -> Iterator[Movie]:
         yield movie
     for kind in ("plain", "dense, touching cells run together", "all of it"):
         movie = dividing.simulate(KINDS[kind], 2000)
-        divisions = [Division(mother, daughters, frame) for mother, daughters, frame in movie.divisions]
-        yield Movie(f"divisions: {kind}", list(movie.cells), None, divisions, list(movie.labels))
+        yield Movie(f"divisions: {kind}", list(movie.cells), None, _true_divisions(movie), list(movie.labels))
+
+
+def _true_divisions(movie: dividing.Movie) -> list[Division]:
+    return [Division(mother, daughters, frame) for mother, daughters, frame in movie.divisions]
 
 
 def _seen(name: str, n_cells: int, steps: Mapping[int, tuple[int, int]], every: int = 1) -> Movie:

@@ -6,7 +6,7 @@ movie is given by its settings and a seed. Lengths are in pixels, times in frame
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -259,28 +259,11 @@ def _segment(
 ) -> np.ndarray:
     """What a segmentation makes of the cells: (H, W) uint16, numbered anew in each frame."""
     found = image.copy()
-    together = {cell.number: cell.number for cell in cells}
-
-    def first(number: int) -> int:
-        while together[number] != number:
-            number = together[number]
-        return number
-
-    touching = _in_contact(image)
-    for pair in sorted(touching):
-        if pair not in contacts or rng.uniform() < 0.15:
-            contacts[pair] = bool(rng.uniform() < settings.joined)
-        if contacts[pair]:
-            together[first(pair[0])] = first(pair[1])
-    for pair in [pair for pair in contacts if pair not in touching]:
-        del contacts[pair]
-    for cell in cells:
-        if cell.partner in together and frame <= cell.released:
-            together[first(cell.number)] = first(cell.partner)
-    joined = np.zeros(max(together) + 1, np.uint16)
-    for number in together:
-        joined[number] = first(number)
-    found = joined[found]
+    touching = renew_contacts(contacts, image, settings.joined, 0.15, rng)
+    together = [pair for pair in touching if contacts[pair]]
+    numbers = {cell.number for cell in cells}
+    together += [(cell.number, cell.partner) for cell in cells if cell.partner in numbers and frame <= cell.released]
+    found = grouped(max(numbers), together)[found]
     highest = int(found.max())
     for number in np.unique(found[found > 0]).tolist():
         if number not in halves and rng.uniform() < settings.splits:
@@ -296,11 +279,47 @@ def _segment(
                 found[y[side > 0.7], x[side > 0.7]] = highest
                 cut = np.abs(side) <= 0.7
                 found[y[cut], x[cut]] = 0
-    present = np.unique(found[found > 0])
-    order = np.zeros(highest + 1, np.uint16)
-    for number in rng.permutation(present).tolist():
-        if rng.uniform() >= settings.missed:
-            order[number] = order.max() + 1
+    return renumbered(found, lambda number: settings.missed, rng)
+
+
+def renew_contacts(
+    contacts: dict[tuple[int, int], bool], image: np.ndarray, joined: float, change: float, rng: np.random.Generator
+) -> list[tuple[int, int]]:
+    """The pairs of cells in contact; `contacts` then says of each of them whether segmentation takes it for one.
+
+    joined: the share of the pairs for which it does. change: the probability that this is decided anew.
+    """
+    touching = sorted(_in_contact(image))
+    for pair in touching:
+        if pair not in contacts or rng.uniform() < change:
+            contacts[pair] = bool(rng.uniform() < joined)
+    for pair in contacts.keys() - set(touching):
+        del contacts[pair]
+    return touching
+
+
+def grouped(highest: int, together: Iterable[tuple[int, int]]) -> np.ndarray:
+    """The number, for each from 0 to `highest`, of the region that cells `together` make, (highest + 1,) uint16."""
+    of = list(range(highest + 1))
+
+    def first(number: int) -> int:
+        while of[number] != number:
+            number = of[number]
+        return number
+
+    for one, other in together:
+        of[first(one)] = first(other)
+    return np.array([first(number) for number in of], np.uint16)
+
+
+def renumbered(found: np.ndarray, missed: Callable[[int], float], rng: np.random.Generator) -> np.ndarray:
+    """The regions under numbers at random, without those that are missed, with that probability; (H, W) uint16."""
+    order = np.zeros(int(found.max()) + 1, np.uint16)
+    n_found = 0
+    for number in rng.permutation(np.unique(found[found > 0])).tolist():
+        if rng.uniform() >= missed(number):
+            n_found += 1
+            order[number] = n_found
     return order[found]
 
 

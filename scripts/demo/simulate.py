@@ -24,7 +24,8 @@ COUNTS_PER_ELECTRON = 0.5
 READ_NOISE = 2.5  # counts
 PHASE_LEVEL = 6000.0  # counts above the offset
 GRANULES = 1200.0  # counts, standard deviation inside a cell
-HALO = 500.0  # counts
+DARKER = 300.0  # counts, by which a cell's body is darker than the background
+HALO = 500.0  # counts, where it is brightest
 FLUORESCENCE_LEVELS = (590.0, 1350.0)  # counts, camera offset included, middle of the image at the start
 MATURATION_PER_H, DECAY_PER_H = 1.28, 5.22e-3  # km and beta of the model, the same for every cell
 DEMO_VIGNETTING = 0.02  # of the demo, whose cells are not vignetted
@@ -118,12 +119,7 @@ def simulate(
         return image + per_weight[drawn.labels] * drawn.weight
 
     def plane(fov: int, frame: int, channel: int, z: int = 0) -> np.ndarray:
-        image = noiseless(fov, frame, channel)
-        # at hundreds of electrons and more, Poisson noise is normal noise
-        variance = COUNTS_PER_ELECTRON * (image - CAMERA_OFFSET) + READ_NOISE**2
-        noise = np.random.default_rng([seed, fov, frame, channel]).standard_normal(image.shape, np.float32)
-        image = image + noise * np.sqrt(np.maximum(variance, 0))
-        return np.clip(np.rint(image), 0, 65535).astype(np.uint16)
+        return photographed(noiseless(fov, frame, channel), np.random.default_rng([seed, fov, frame, channel]))
 
     def kinetics(fov: int) -> dict[str, np.ndarray]:
         cells = scene(fov)
@@ -135,6 +131,25 @@ def simulate(
     return Experiment(
         n_fovs, n_frames, height, width, period_min, plane, noiseless, background, labels, kinetics, time_s
     )
+
+
+def photographed(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """The image (H, W) float32, counts, as a camera gives it: with noise, rounded, (H, W) uint16."""
+    # at hundreds of electrons and more, Poisson noise is normal noise
+    variance = COUNTS_PER_ELECTRON * (image - CAMERA_OFFSET) + READ_NOISE**2
+    noise = rng.standard_normal(image.shape, np.float32)
+    return np.clip(np.rint(image + noise * np.sqrt(np.maximum(variance, 0))), 0, 65535).astype(np.uint16)
+
+
+def granules(side: int, rng: np.random.Generator) -> np.ndarray:
+    """What makes a cell look granular in phase contrast: (side, side) float32, counts, 0 on average."""
+    grain = cv2.GaussianBlur(rng.standard_normal((side, side)), (0, 0), 0.8)
+    return (grain * (GRANULES / grain.std())).astype(np.float32)
+
+
+def halo(beyond: np.ndarray) -> np.ndarray:
+    """The halo of a cell in phase contrast, counts: brightest just outside its edge. beyond: px from the edge."""
+    return HALO * np.exp(-0.5 * ((beyond - 3.0) / 3.0) ** 2)
 
 
 def truth_rows(experiment: Experiment, fov: int) -> Iterator[dict[str, float]]:
@@ -328,8 +343,7 @@ def _cell_tiles(radius: float, rng: np.random.Generator) -> tuple[np.ndarray, np
     for waves, strength in ((2, 0.12), (3, 0.05), (4, 0.03)):
         edge += radius * rng.normal(0, strength) * np.cos(waves * theta + rng.uniform(0, 2 * np.pi))
     inside = np.clip(edge, 0.75 * radius, 1.3 * radius) - distance
-    granules = cv2.GaussianBlur(rng.standard_normal((TILE, TILE)), (0, 0), 0.8)
-    return inside.astype(np.float32), (granules * (GRANULES / granules.std())).astype(np.float32)
+    return inside.astype(np.float32), granules(TILE, rng)
 
 
 def _draw(scene: _Scene, frame: int, height: int, width: int) -> _Drawing:
@@ -339,7 +353,7 @@ def _draw(scene: _Scene, frame: int, height: int, width: int) -> _Drawing:
     labels = np.zeros(shape, np.int32)
     depth = np.full(shape, -np.inf, np.float32)
     phase = np.zeros(shape, np.float32)
-    halo = np.zeros(shape, np.float32)
+    around = np.zeros(shape, np.float32)
     weight = np.zeros(shape, np.float32)
     weights = np.zeros(len(scene.radius))
     n_frames = scene.centre.shape[1]
@@ -355,7 +369,7 @@ def _draw(scene: _Scene, frame: int, height: int, width: int) -> _Drawing:
         turn = np.array([[cos, sin, middle - cos * at_x - sin * at_y], [-sin, cos, middle + sin * at_x - cos * at_y]])
         flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
         inside = scale * cv2.warpAffine(scene.inside[i], turn, (TILE, TILE), flags=flags, borderValue=-99.0)
-        granules = cv2.warpAffine(scene.granules[i], turn, (TILE, TILE), flags=flags)
+        grain = cv2.warpAffine(scene.granules[i], turn, (TILE, TILE), flags=flags)
 
         body = inside > 0
         dome = np.sqrt(np.maximum(inside, 0) + 1.0)
@@ -363,15 +377,13 @@ def _draw(scene: _Scene, frame: int, height: int, width: int) -> _Drawing:
         window = tuple(slice(start + margin, start + margin + TILE) for start in corner)
         mine = body & (inside > depth[window])
         labels[window][mine] = i + 1
-        phase[window][mine] = granules[mine] - 300.0
+        phase[window][mine] = grain[mine] - DARKER
         weight[window][mine] = dome[mine]
         depth[window] = np.maximum(depth[window], inside)
-        # brightest just outside the edge
-        ring = HALO * np.exp(-0.5 * ((inside + 3.0) / 3.0) ** 2)
-        halo[window] = np.maximum(halo[window], ring)
+        around[window] = np.maximum(around[window], halo(-inside))
     seen = (slice(margin, margin + height), slice(margin, margin + width))
     labels = labels[seen]
-    phase = np.where(labels > 0, phase[seen], halo[seen])
+    phase = np.where(labels > 0, phase[seen], around[seen])
     return _Drawing(labels, phase, weight[seen], weights)
 
 
