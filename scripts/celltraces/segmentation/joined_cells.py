@@ -48,7 +48,7 @@ def part_joined(
         granular = np.bincount(region[rough.view(bool)], minlength=int(found.label[-1]) + 1)[found.label]
         seeds = _seeds(pieces, region, found._replace(area=np.where(candidate, granular, 0)), min_size)
         if seeds is not None:
-            mask = mask & ~_between(_nearest(seeds, region))
+            mask = _parted(mask, region, seeds)
     return mask
 
 
@@ -74,16 +74,29 @@ def _seeds(pieces: np.ndarray, region: np.ndarray, regions: Shapes, min_size: in
     return np.where(cell, np.arange(n_pieces), 0).take(piece) if cell.any() else None
 
 
-def _nearest(seeds: np.ndarray, region: np.ndarray) -> np.ndarray:
-    """(H, W) numbers: of each pixel of the regions that hold seeds, that of the nearest seed's pixel; 0 elsewhere."""
-    beyond = (seeds == 0).astype(np.uint8)
-    _, index = cv2.distanceTransformWithLabels(beyond, cv2.DIST_L2, cv2.DIST_MASK_5, labelType=cv2.DIST_LABEL_PIXEL)
-    known = seeds > 0
-    number = np.zeros(int(index.max()) + 1, seeds.dtype)
-    number[index[known]] = seeds[known]
-    held = np.zeros(int(region.max()) + 1, bool)
-    held[region[known]] = True
-    return np.where(held.take(region), number.take(index), 0)
+def _parted(mask: np.ndarray, region: np.ndarray, seeds: np.ndarray) -> np.ndarray:
+    """`mask` with lines of 1 px where in a region (H, W) numbers of seeds meet, each grown to the pixels nearest to it.
+
+    Of two seeds that are equally near, a pixel goes to the one with the lower number.
+    """
+    parted = np.zeros(int(region.max()) + 1, bool)
+    parted[region[seeds > 0]] = True
+    parted[0] = False
+    at = np.flatnonzero(parted.take(region))
+    owner = region.ravel().take(at)
+    order = np.argsort(owner, kind="stable")
+    result = mask.copy()
+    for pixels in np.split(at[order], np.flatnonzero(np.diff(owner[order])) + 1):
+        y, x = np.divmod(pixels, mask.shape[1])
+        box = slice(y[0], y[-1] + 1), slice(int(x.min()), int(x.max()) + 1)
+        inside = region[box] == region[y[0], x[0]]
+        own = np.where(inside, seeds[box], 0)
+        away = [
+            cv2.distanceTransform((own != number).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+            for number in np.unique(own[own > 0]).tolist()
+        ]
+        result[box] &= ~_between(np.where(inside, 1 + np.argmin(away, axis=0), 0))
+    return result
 
 
 def _between(numbers: np.ndarray) -> np.ndarray:
