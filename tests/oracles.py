@@ -181,6 +181,8 @@ def _part_joined(mask, rough, radius, min_size, max_size):
     for times in range(1, 5):
         pieces = _continued(rough, erode * times + dilate * times, morphology.disk(radius)) & mask
         pieces, regions = (measure.label(part, connectivity=1) for part in (pieces, mask))
+        areas = np.bincount(pieces.ravel())[1:]
+        usual = np.median(areas[areas >= min_size]) if (areas >= min_size).any() else math.inf
         for region in measure.regionprops(regions):
             inside = regions == region.label
             axes = region.inertia_tensor_eigvals
@@ -188,7 +190,7 @@ def _part_joined(mask, rough, radius, min_size, max_size):
             if region.area <= max_size and (filling >= 0.95 or region.area < 2 * min_size):
                 continue
             numbers, sizes = np.unique(pieces[inside & (pieces > 0)], return_counts=True)
-            alike = (sizes >= min_size) & (sizes >= 0.3 * sizes.max(initial=0))
+            alike = (sizes >= min_size) & (sizes >= 0.4 * min(sizes.max(initial=0), usual))
             if alike.sum() < 2 or sizes[alike].sum() < 0.5 * (rough & inside).sum():
                 continue
             away = [ndimage.distance_transform_edt(pieces != number) for number in numbers[alike]]
