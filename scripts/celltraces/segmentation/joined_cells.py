@@ -24,7 +24,7 @@ from celltraces.segmentation.mask_objects import (
 GAP = 3  # px: width of the disk of the closing that joins what belongs together; it bridges gaps of 2 px
 OPEN = 4  # times, at most: two pieces may hang together by no more than the disk of the opening is wide
 WHOLE = 0.95  # of the ellipse with the same second moments: a region that fills more of it is one cell
-ALIKE = 0.3  # of the largest piece of a region: the area of another one, at least
+ALIKE = 0.4  # of the frame's median piece, or of its region's largest if that is smaller: a piece's area, at least
 COVER = 0.5  # of a region's granular pixels: what all these pieces cover, at least
 
 
@@ -41,8 +41,8 @@ def part_joined(
     rough: pixels that are as granular as cells are, and no halo. These are closed with a disk of 3 px, filled, and
     opened with one of `morph_size` px: once, then up to four times, so that wider and wider necks part. Each time, a
     region of `mask` that is no ellipse, or larger than `max_size`, is parted if two or more pieces lie in it that have
-    at least `min_size` pixels and 0.3 of the largest one, and cover half of what is `rough` in it. Each of its pixels
-    goes to the nearest of these.
+    at least `min_size` pixels, and 0.4 of the largest one or of the median of all the frame's pieces of `min_size` or
+    more, and cover half of what is `rough` in it. Each of its pixels goes to the nearest of these.
     """
     rough = morph(rough & mask, bit_morphology.dilate, bit_morphology.erode, GAP, 1, uncovered) & mask
     rough = fill_holes(rough) if uncovered is None else fill_holes_of(rough, uncovered)
