@@ -10,13 +10,21 @@ import cv2
 import numpy as np
 
 from celltraces.labels import bit_morphology
-from celltraces.labels.shapes import Shapes, shapes
-from celltraces.segmentation.mask_objects import components, fill_holes, fill_holes_of, morph, painted
+from celltraces.labels.shapes import shapes_of_runs
+from celltraces.segmentation.mask_objects import (
+    Components,
+    components,
+    fill_holes,
+    fill_holes_of,
+    morph,
+    painted,
+    pixels_of,
+)
 
 GAP = 3  # px: width of the disk of the closing that joins what belongs together; it bridges gaps of 2 px
 OPEN = 4  # times, at most: two pieces may hang together by no more than the disk of the opening is wide
 WHOLE = 0.95  # of the ellipse with the same second moments: a region that fills more of it is one cell
-ALIKE = 0.3  # of the largest piece of a region: the area of another one, at least
+ALIKE = 0.4  # of the frame's median piece, or of its region's largest if that is smaller: a piece's area, at least
 COVER = 0.5  # of a region's granular pixels: what all these pieces cover, at least
 
 
@@ -33,64 +41,62 @@ def part_joined(
     rough: pixels that are as granular as cells are, and no halo. These are closed with a disk of 3 px, filled, and
     opened with one of `morph_size` px: once, then up to four times, so that wider and wider necks part. Each time, a
     region of `mask` that is no ellipse, or larger than `max_size`, is parted if two or more pieces lie in it that have
-    at least `min_size` pixels and 0.3 of the largest one, and cover half of what is `rough` in it. Each of its pixels
-    goes to the nearest of these.
+    at least `min_size` pixels, and 0.4 of the largest one or of the median of all the frame's pieces of `min_size` or
+    more, and cover half of what is `rough` in it. Each of its pixels goes to the nearest of these.
     """
     rough = morph(rough & mask, bit_morphology.dilate, bit_morphology.erode, GAP, 1, uncovered) & mask
     rough = fill_holes(rough) if uncovered is None else fill_holes_of(rough, uncovered)
+    rough_before = np.append(0, np.cumsum(rough, dtype=np.int32))  # of each pixel
+    regions = components(mask)
     for times in range(1, OPEN + 1):
-        region = _numbered(mask)
-        found = shapes(region)
-        candidate = (found.filling < WHOLE) & (found.area >= 2 * min_size) | (found.area > max_size)
+        start, length, owner, area = regions
+        found = shapes_of_runs(start, length, owner, mask.shape)
+        candidate = np.zeros(area.size, bool)
+        candidate[found.label] = (found.filling < WHOLE) & (found.area >= 2 * min_size) | (found.area > max_size)
         if not candidate.any():
             break
-        pieces = morph(rough, bit_morphology.erode, bit_morphology.dilate, morph_size, times, uncovered) & mask
-        granular = np.bincount(region[rough.view(bool)], minlength=int(found.label[-1]) + 1)[found.label]
-        seeds = _seeds(pieces, region, found._replace(area=np.where(candidate, granular, 0)), min_size)
-        if seeds is not None:
-            mask = mask & ~_between(_nearest(seeds, region))
+        pieces = components(
+            morph(rough, bit_morphology.erode, bit_morphology.dilate, morph_size, times, uncovered) & mask
+        )
+        granular = np.bincount(owner, rough_before[start + length] - rough_before[start], area.size)
+        cell, parted = _cells(pieces, regions, np.where(candidate, granular, 0), min_size)
+        if parted.any():
+            mask = mask & ~_lines(pieces, cell, painted(regions, parted, mask.shape))
+            regions = components(mask)
     return mask
 
 
-def _seeds(pieces: np.ndarray, region: np.ndarray, regions: Shapes, min_size: int) -> np.ndarray | None:
-    """The pieces that look like cells, (H, W) numbers, of those regions that are parted; None if none is.
+def _cells(
+    pieces: Components, regions: Components, granular: np.ndarray, min_size: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Which pieces look like cells of regions that are parted, bool of each piece, and which regions are, of each.
 
-    region: (H, W) numbers. regions: their shapes, with the number of granular pixels for area; those with 0 are not
-    parted.
+    granular: number of granular pixels of each region; those with 0 are not parted.
     """
-    piece = _numbered(pieces)
-    n_pieces = int(piece.max()) + 1
-    at = np.flatnonzero(pieces)
-    owner = piece.ravel().take(at)
-    area = np.bincount(owner, minlength=n_pieces)
-    of = np.zeros(n_pieces, np.intp)
-    of[owner] = region.ravel().take(at)
-    rough = np.zeros(int(regions.label[-1]) + 1, np.int64)
-    rough[regions.label] = regions.area
-    largest = np.zeros(rough.size, np.int64)
-    np.maximum.at(largest, of, area)
-    cell = (area >= min_size) & (area >= ALIKE * largest.take(of)) & (rough.take(of) > 0)
-    number, covered = (np.bincount(of[cell], weights, rough.size) for weights in (None, area[cell]))
-    cell &= ((number > 1) & (covered >= COVER * rough)).take(of)
-    return np.where(cell, np.arange(n_pieces), 0).take(piece) if cell.any() else None
+    of = np.zeros(pieces.area.size, np.int64)
+    of[pieces.owner] = regions.owner.take(np.searchsorted(regions.start, pieces.start, "right") - 1)
+    largest = np.zeros(granular.size, np.int64)
+    np.maximum.at(largest, of, pieces.area)
+    cell = (pieces.area >= min_size) & (pieces.area >= ALIKE * largest.take(of)) & (granular.take(of) > 0)
+    number, covered = (np.bincount(of[cell], weights, granular.size) for weights in (None, pieces.area[cell]))
+    parted = (number > 1) & (covered >= COVER * granular)
+    return cell & parted.take(of), parted
 
 
-def _numbered(mask: np.ndarray) -> np.ndarray:
-    """(H, W) int32: the number of the object that a pixel is in, 0 elsewhere."""
-    objects = components(mask)
-    return painted(objects, np.arange(objects.area.size, dtype=np.int32), mask.shape)
+def _lines(pieces: Components, cell: np.ndarray, parted: np.ndarray) -> np.ndarray:
+    """Lines of 1 px between what is nearest to one and another piece that is a cell, (H, W) uint8 0/1.
 
-
-def _nearest(seeds: np.ndarray, region: np.ndarray) -> np.ndarray:
-    """(H, W) numbers: of each pixel of the regions that hold seeds, that of the nearest seed's pixel; 0 elsewhere."""
-    beyond = (seeds == 0).astype(np.uint8)
+    cell: bool, of each piece. parted: (H, W) bool, pixels of the regions that are parted.
+    """
+    seeds = painted(pieces, np.where(cell, np.arange(cell.size, dtype=np.int32), 0), parted.shape)
+    beyond = (seeds == 0).view(np.uint8)
     _, index = cv2.distanceTransformWithLabels(beyond, cv2.DIST_L2, cv2.DIST_MASK_5, labelType=cv2.DIST_LABEL_PIXEL)
-    known = seeds > 0
+    at, piece = pixels_of(pieces, cell)
     number = np.zeros(int(index.max()) + 1, seeds.dtype)
-    number[index[known]] = seeds[known]
-    held = np.zeros(int(region.max()) + 1, bool)
-    held[region[known]] = True
-    return np.where(held.take(region), number.take(index), 0)
+    number[index.ravel().take(at)] = piece
+    others = np.flatnonzero(parted & beyond.view(bool))
+    seeds.ravel()[others] = number.take(index.ravel().take(others))
+    return _between(seeds)
 
 
 def _between(numbers: np.ndarray) -> np.ndarray:
