@@ -18,7 +18,6 @@ from celltraces.segmentation.mask_objects import (
     fill_holes_of,
     morph,
     painted,
-    pixels_of,
 )
 
 GAP = 3  # px: width of the disk of the closing that joins what belongs together; it bridges gaps of 2 px
@@ -55,13 +54,12 @@ def part_joined(
         candidate[found.label] = (found.filling < WHOLE) & (found.area >= 2 * min_size) | (found.area > max_size)
         if not candidate.any():
             break
-        pieces = components(
-            morph(rough, bit_morphology.erode, bit_morphology.dilate, morph_size, times, uncovered) & mask
-        )
+        opened = morph(rough, bit_morphology.erode, bit_morphology.dilate, morph_size, times, uncovered)
+        pieces = components(opened & mask)
         granular = np.bincount(owner, rough_before[start + length] - rough_before[start], area.size)
         cell, parted = _cells(pieces, regions, np.where(candidate, granular, 0), min_size)
         if parted.any():
-            mask = mask & ~_lines(pieces, cell, painted(regions, parted, mask.shape))
+            mask = mask & ~_lines(pieces, cell, regions, parted, mask.shape)
             regions = components(mask)
     return mask
 
@@ -77,26 +75,44 @@ def _cells(
     of[pieces.owner] = regions.owner.take(np.searchsorted(regions.start, pieces.start, "right") - 1)
     largest = np.zeros(granular.size, np.int64)
     np.maximum.at(largest, of, pieces.area)
-    cell = (pieces.area >= min_size) & (pieces.area >= ALIKE * largest.take(of)) & (granular.take(of) > 0)
+    cell = pieces.area >= min_size
+    cell[0] = False
+    usual = np.minimum(largest, np.median(pieces.area[cell]) if cell.any() else 0)
+    cell &= (pieces.area >= ALIKE * usual.take(of)) & (granular.take(of) > 0)
     number, covered = (np.bincount(of[cell], weights, granular.size) for weights in (None, pieces.area[cell]))
     parted = (number > 1) & (covered >= COVER * granular)
     return cell & parted.take(of), parted
 
 
-def _lines(pieces: Components, cell: np.ndarray, parted: np.ndarray) -> np.ndarray:
-    """Lines of 1 px between what is nearest to one and another piece that is a cell, (H, W) uint8 0/1.
+def _lines(
+    pieces: Components, cell: np.ndarray, regions: Components, parted: np.ndarray, shape: tuple[int, ...]
+) -> np.ndarray:
+    """Lines of 1 px where in a region the pixels that are nearest to one and to another piece meet, (H, W) uint8 0/1.
 
-    cell: bool, of each piece. parted: (H, W) bool, pixels of the regions that are parted.
+    cell: bool, of each piece: whether it counts. parted: bool, of each region: whether it is looked at. Of two pieces
+    that are equally near, a pixel goes to the one with the lower number.
     """
-    seeds = painted(pieces, np.where(cell, np.arange(cell.size, dtype=np.int32), 0), parted.shape)
-    beyond = (seeds == 0).view(np.uint8)
-    _, index = cv2.distanceTransformWithLabels(beyond, cv2.DIST_L2, cv2.DIST_MASK_5, labelType=cv2.DIST_LABEL_PIXEL)
-    at, piece = pixels_of(pieces, cell)
-    number = np.zeros(int(index.max()) + 1, seeds.dtype)
-    number[index.ravel().take(at)] = piece
-    others = np.flatnonzero(parted & beyond.view(bool))
-    seeds.ravel()[others] = number.take(index.ravel().take(others))
-    return _between(seeds)
+    lines = np.zeros(shape, np.uint8)
+    piece, region = (
+        painted(objects, np.where(chosen, np.arange(chosen.size), 0).astype(np.int32), shape)
+        for objects, chosen in ((pieces, cell), (regions, parted))
+    )
+    runs = np.flatnonzero(parted.take(regions.owner))
+    runs = runs[np.argsort(regions.owner.take(runs), kind="stable")]
+    y, x = np.divmod(regions.start.take(runs), shape[1])
+    first = np.flatnonzero(np.diff(regions.owner.take(runs), prepend=-1))
+    left, right = np.minimum.reduceat(x, first), np.maximum.reduceat(x + regions.length.take(runs), first)
+    bounds = zip(np.flatnonzero(parted), y[first], y[np.append(first[1:], y.size) - 1] + 1, left, right, strict=True)
+    for number, y0, y1, x0, x1 in bounds:
+        box = np.s_[y0:y1, x0:x1]
+        inside = region[box] == number
+        own = np.where(inside, piece[box], 0)
+        away = [
+            cv2.distanceTransform((own != seed).view(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+            for seed in np.unique(own[own > 0]).tolist()
+        ]
+        lines[box] |= _between(np.where(inside, 1 + np.argmin(away, axis=0), 0))
+    return lines
 
 
 def _between(numbers: np.ndarray) -> np.ndarray:
