@@ -101,6 +101,9 @@ def logstd_labels(
     filled = ndimage.binary_fill_holes(mask)
     mask = _continued(filled, erode + dilate, disk)
     if logstd_outline == "cell":
+        mask = _with_narrow_cells(
+            mask, _continued(filled, erode[1:] + dilate[1:], disk), std, morph_iterations, max_object_size
+        )
         sizes = (morph_size // 2, morph_iterations, min_object_size)
         mask = _regrown(mask, filled, image.astype(np.float64), std, limit, *sizes)
         mask = _on_cells(mask, image.astype(np.float64), std, limit, *sizes, max_object_size)
@@ -108,6 +111,24 @@ def logstd_labels(
     area = np.bincount(labels.ravel())
     kept = (area >= min_object_size) & (area <= max_object_size)
     return measure.label(kept[labels] & mask, connectivity=1)
+
+
+def _with_narrow_cells(mask, less_opened, std, iterations, max_size):
+    """The rule in the docstring of `celltraces.segmentation.narrow_cells.with_narrow_cells`."""
+    result = mask.copy()
+    if iterations < 2 or not mask.any():
+        return result
+    areas = sorted(region.area for region in measure.regionprops(measure.label(mask, connectivity=1)))
+    areas = [area for area in areas if area <= max_size] or areas
+    usual = next(area for area in areas if 2 * sum(other for other in areas if other <= area) >= sum(areas))
+    labels = measure.label(less_opened, connectivity=1)
+    for label in range(1, labels.max() + 1):
+        region = labels == label
+        cut = np.pad(region[1:-1, 1:-1], 1).sum() < region.sum()
+        as_granular = np.mean(np.exp(std[region]) ** 2) >= 0.36 * np.mean(np.exp(std[mask]) ** 2)
+        if not mask[region].any() and as_granular and (cut or 10 * region.sum() >= usual):
+            result |= region
+    return result
 
 
 def _on_cells(mask, image, std, limit, radius, iterations, min_size, max_size):

@@ -82,12 +82,17 @@ def mark_vanished(objects: Components, opened: np.ndarray, rejected: np.ndarray,
     TOO_SMALL: those below `min_size`, of at least `least` pixels; TOO_NARROW: the larger ones.
     """
     area = objects.area
-    found = np.zeros(area.size, bool)
-    found[objects.owner[_touched(objects, opened)]] = True
     why = np.where(area >= min_size, TOO_NARROW, np.where(area >= least, TOO_SMALL, 0)).astype(np.uint8)
-    why[found] = 0
+    why[~vanished(objects, opened)] = 0
     pixels, owner = pixels_of(objects, why > 0)
     rejected.ravel()[pixels] = why.take(owner)
+
+
+def vanished(objects: Components, mask: np.ndarray) -> np.ndarray:
+    """Whether a mask (H, W) uint8 0/1 has no pixel of an object, (n,) bool; False for number 0, which is none."""
+    gone = np.ones(objects.area.size, bool)
+    gone[objects.owner[_touched(objects, mask)]] = gone[0] = False
+    return gone
 
 
 def _touched(objects: Components, mask: np.ndarray) -> np.ndarray:
@@ -96,6 +101,15 @@ def _touched(objects: Components, mask: np.ndarray) -> np.ndarray:
     if bounds.size and bounds[-1] == mask.size:
         bounds = bounds[:-1]
     return np.bitwise_or.reduceat(mask.ravel(), bounds)[::2].view(bool) if bounds.size else np.zeros(0, bool)
+
+
+def at_edge(pixels: np.ndarray, shape: tuple[int, ...], uncovered: np.ndarray | None) -> np.ndarray:
+    """Which of these positions lie at the edge of the image, or beside pixels without data; bool."""
+    ends = np.zeros(shape, np.uint8)
+    ends[[0, -1]] = ends[:, [0, -1]] = 1
+    if uncovered is not None:
+        ends |= cv2.dilate(uncovered.view(np.uint8), cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3)))
+    return ends.ravel().take(pixels).view(bool)
 
 
 def label_objects(

@@ -24,6 +24,7 @@ from celltraces.segmentation.joined_cells import part_joined
 from celltraces.segmentation.local_variance import greatest_up_to
 from celltraces.segmentation.mask_objects import (
     Components,
+    at_edge,
     components,
     fill_holes,
     fill_holes_of,
@@ -210,19 +211,10 @@ def _without_crumbs(
     kept = PIECE * pieces.area >= largest.take(region_of)
     lost = CORE * largest < regions.area
     small, of_small = pixels_of(regions, (largest < min_size) & (regions.area >= min_size))
-    lost[of_small[_at_edge(small, refined.shape, uncovered)]] = True
+    lost[of_small[at_edge(small, refined.shape, uncovered)]] = True
     kept &= ~lost.take(region_of)
     pieces = pieces._replace(area=np.where(kept, pieces.area, 0))
     return joined(pieces, regions._replace(area=np.where(lost, regions.area, 0))) if lost.any() else pieces
-
-
-def _at_edge(pixels: np.ndarray, shape: tuple[int, ...], uncovered: np.ndarray | None) -> np.ndarray:
-    """Which of these positions lie at the edge of the image, or beside pixels without data; bool."""
-    ends = np.zeros(shape, np.uint8)
-    ends[[0, -1]] = ends[:, [0, -1]] = 1
-    if uncovered is not None:
-        ends |= cv2.dilate(uncovered.view(np.uint8), cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3)))
-    return ends.ravel().take(pixels).view(bool)
 
 
 def come_apart(mask: np.ndarray, regions: Components, spread: np.ndarray, settings: Settings) -> np.ndarray:
