@@ -11,13 +11,13 @@ from celltraces.errors import UserError
 from celltraces.frames import stage_movement
 from celltraces.labels import lineage
 from celltraces.labels.regions import FrameTracks, relabel, tracks_of
+from celltraces.labels.shapes import Shapes, shapes
 from celltraces.runs import job
 from celltraces.storage.codecs import LABELS
 from celltraces.storage.frames import open_frames, writing
 from celltraces.tracking import stage_places
 from celltraces.tracking.divisions import find_divisions, numbered
 from celltraces.tracking.methods import Track, checked_tracks, tracker
-from celltraces.tracking.shapes import Shapes, shapes
 from celltraces.tracking.sightings import sightings_of
 
 

@@ -34,7 +34,8 @@ LEVELS = {
         background bit_morphology cell_list child_process code_digest comparison config config_fuzz coverage
         crop curate curation divisions docs edits environment evaluation exposure features fitting flat_field
         flows foreign_arrays formats_deepcell formats_playnano formats_pyama formats_pyme formats_tracks
-        future_dates house images interrupts kinetics left_out levels lif likeness lock merge messages methods missing
+        future_dates house images interrupts kinetics left_out levels lif likeness lock mask_objects merge messages
+        methods missing
         movie_file nd2_internals ndtiff ome_zarr outline phantoms pictures plan preview psf quality recipe repeats
         report segmentation shifts simulate stage_movement stage_places store terminal tiff tiff_folder torch_file
         touching tracking userpaths versions zstacks

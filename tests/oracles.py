@@ -101,6 +101,9 @@ def logstd_labels(
     filled = ndimage.binary_fill_holes(mask)
     mask = _continued(filled, erode + dilate, disk)
     if logstd_outline == "cell":
+        mask = _with_narrow_cells(
+            mask, _continued(filled, erode[1:] + dilate[1:], disk), std, morph_iterations, max_object_size
+        )
         sizes = (morph_size // 2, morph_iterations, min_object_size)
         mask = _regrown(mask, filled, image.astype(np.float64), std, limit, *sizes)
         mask = _on_cells(mask, image.astype(np.float64), std, limit, *sizes, max_object_size)
@@ -110,10 +113,28 @@ def logstd_labels(
     return measure.label(kept[labels] & mask, connectivity=1)
 
 
+def _with_narrow_cells(mask, less_opened, std, iterations, max_size):
+    """The rule in the docstring of `celltraces.segmentation.narrow_cells.with_narrow_cells`."""
+    result = mask.copy()
+    if iterations < 2 or not mask.any():
+        return result
+    areas = sorted(region.area for region in measure.regionprops(measure.label(mask, connectivity=1)))
+    areas = [area for area in areas if area <= max_size] or areas
+    usual = next(area for area in areas if 2 * sum(other for other in areas if other <= area) >= sum(areas))
+    labels = measure.label(less_opened, connectivity=1)
+    for label in range(1, labels.max() + 1):
+        region = labels == label
+        cut = np.pad(region[1:-1, 1:-1], 1).sum() < region.sum()
+        as_granular = np.mean(np.exp(std[region]) ** 2) >= 0.36 * np.mean(np.exp(std[mask]) ** 2)
+        if not mask[region].any() and as_granular and (cut or 10 * region.sum() >= usual):
+            result |= region
+    return result
+
+
 def _on_cells(mask, image, std, limit, radius, iterations, min_size, max_size):
     """The rules in the docstrings of `celltraces.segmentation.outline`, region by region."""
     mask = _come_apart(mask, std, limit, radius, iterations, min_size, max_size)
-    return _refine(mask, image, std, limit, radius, iterations, min_size)
+    return _refine(mask, image, std, limit, radius, iterations, min_size, max_size)
 
 
 def _regrown(mask, filled, image, std, limit, radius, iterations, min_size):
@@ -141,15 +162,16 @@ def _regrown(mask, filled, image, std, limit, radius, iterations, min_size):
     return result
 
 
-def _refine(mask, image, std, limit, radius, iterations, min_size):
+def _refine(mask, image, std, limit, radius, iterations, min_size, max_size):
     layers = [mask]
     for _ in range(12):
         layers.append(_continued(layers[-1], [ndimage.binary_erosion], morphology.disk(2)))
     labels = measure.label(mask, connectivity=1)
-    kept = np.zeros(mask.shape, bool)
+    kept, granular = np.zeros((2, *mask.shape), bool)
     for label in range(1, labels.max() + 1):
         region = labels == label
         found, above, edge_std, _ = _edge(region, mask, layers[:7], image, std, limit)
+        granular |= region & (std >= (math.log(edge_std) if above or edge_std < math.inf else limit) - 1)
         if len(above) == 6 and above[5] > edge_std:
             deeper, above, edge_std, shell = _edge(region, mask, layers, image, std, limit)
             if min(above[6:], default=0) < -edge_std:
@@ -170,7 +192,35 @@ def _refine(mask, image, std, limit, radius, iterations, min_size):
             result |= region
         else:
             result |= region & np.isin(pieces, numbers[4 * sizes >= sizes.max(initial=0)]) & refined
-    return result
+    return _part_joined(result, kept & granular, radius, min_size, max_size)
+
+
+def _part_joined(mask, rough, radius, min_size, max_size):
+    """The rules in the docstring of `celltraces.segmentation.joined_cells.part_joined`."""
+    dilate, erode = [ndimage.binary_dilation], [ndimage.binary_erosion]
+    rough = ndimage.binary_fill_holes(_continued(rough & mask, dilate + erode, morphology.disk(1)) & mask)
+    for times in range(1, 5):
+        pieces = _continued(rough, erode * times + dilate * times, morphology.disk(radius)) & mask
+        pieces, regions = (measure.label(part, connectivity=1) for part in (pieces, mask))
+        areas = np.bincount(pieces.ravel())[1:]
+        usual = np.median(areas[areas >= min_size]) if (areas >= min_size).any() else math.inf
+        for region in measure.regionprops(regions):
+            inside = regions == region.label
+            axes = region.inertia_tensor_eigvals
+            filling = region.area / (4 * math.pi * math.sqrt((axes[0] + 1 / 12) * (axes[1] + 1 / 12)))
+            if region.area <= max_size and (filling >= 0.95 or region.area < 2 * min_size):
+                continue
+            numbers, sizes = np.unique(pieces[inside & (pieces > 0)], return_counts=True)
+            alike = (sizes >= min_size) & (sizes >= 0.4 * min(sizes.max(initial=0), usual))
+            if alike.sum() < 2 or sizes[alike].sum() < 0.5 * (rough & inside).sum():
+                continue
+            away = [ndimage.distance_transform_edt(pieces != number) for number in numbers[alike]]
+            owner = np.where(inside, np.argmin(away, axis=0), -1)
+            for step in ((0, 1), (1, 0)):
+                after = np.full(owner.shape, -1)
+                after[: owner.shape[0] - step[0], : owner.shape[1] - step[1]] = owner[step[0] :, step[1] :]
+                mask = mask & ~((owner >= 0) & (after >= 0) & (after != owner))
+    return mask
 
 
 def _edge(region, mask, layers, image, std, limit):

@@ -5,6 +5,7 @@ import re
 from collections import Counter
 from pathlib import Path
 
+import cv2
 import h5py
 import networkx
 import numpy as np
@@ -15,6 +16,7 @@ from conftest import Checkout, small_config
 from curation_tools import check_tables, decide, open_results, shown
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import ndimage
 from skimage import measure
 
 import track_cells
@@ -23,11 +25,12 @@ from celltraces.features.filters import too_short
 from celltraces.labels import lineage
 from celltraces.labels.lineage import Division
 from celltraces.labels.regions import FrameTracks, relabel
+from celltraces.labels.shapes import shapes, shapes_of_pixels
+from celltraces.segmentation import logstd
 from celltraces.storage.codecs import LABELS
 from celltraces.storage.frames import open_frames, writing
 from celltraces.tracking import overlap
 from celltraces.tracking.divisions import find_divisions, numbered
-from celltraces.tracking.shapes import shapes, shapes_of_pixels
 from celltraces.tracking.sightings import sightings_of
 from demo.dividing import Settings, score, simulate
 
@@ -526,3 +529,42 @@ def test_what_the_page_shows_of_descent_is_what_the_tables_say(divided):
     rows, descent = shown(results, "small", 0)
     assert one not in {cell for cell, _ in rows}
     assert descent == {}
+
+
+# --------------------------------------------------------------------------------------------------- after segmentation
+
+
+def phase_contrast(frames):
+    """Images of granular cells, dark on average, with a bright halo around each, and noise."""
+    rng = np.random.default_rng(5)
+    grain = cv2.GaussianBlur(rng.standard_normal(SHAPE), (0, 0), 0.8)
+    for labels in frames:
+        beyond = ndimage.distance_transform_edt(labels == 0)
+        inside = 0.12 * grain / grain.std() - 0.03
+        image = 1 + np.where(labels > 0, inside, 0.05 * np.exp(-0.5 * ((beyond - 3.5) / 3) ** 2))
+        yield np.rint(6000 * (image + 0.009 * rng.standard_normal(SHAPE))).astype(np.uint16)
+
+
+def near_daughters(frame):
+    """They touch at first, and are nearer to each other than the closing reaches for all of the movie."""
+    return dividing(frame, at=8, radius=16, apart=1.05, leaving=0.6)
+
+
+def test_divisions_are_found_after_segmentation():
+    """The closing bridges 18 px, and the daughters are never that far from each other."""
+    frames = movie(near_daughters, 20)
+    labels = [logstd.segment_frame(image) for image in phase_contrast(frames)]
+    tracked, divisions = found_in(labels, touching)
+    ((parent, daughters, frame),) = divisions
+    assert 8 <= frame <= 11
+    assert set(tracked[7][near_daughters(7)[0]].tolist()) <= {0, parent}
+    numbers = [np.bincount(tracked[19][mask]) for mask in near_daughters(19)]
+    assert {int(number.argmax()) for number in numbers} == {*daughters}
+    assert all(number.max() > 0.8 * number.sum() for number in numbers)
+
+
+def test_neighbours_that_meet_and_part_are_no_division_after_segmentation():
+    frames = movie(lambda frame: pair(frame, 14, start=6), 24)
+    labels = [logstd.segment_frame(image) for image in phase_contrast(frames)]
+    assert {int(image.max()) for image in labels} == {4, 5}  # three others, and both as one region or as two
+    assert found_in(labels, touching)[1] == []

@@ -253,3 +253,19 @@ def test_small_dim_regions_get_back_what_the_opening_took_but_do_not_run_togethe
 def test_an_outline_of_another_name_is_refused():
     with pytest.raises(UserError, match="^logstd_outline: 'edge' is not one of 'cell', 'halo'$"):
         logstd.segment_frame(np.zeros((20, 20), np.uint16), logstd_outline="edge")
+
+
+@pytest.mark.parametrize(
+    ("texture", "large_radius", "found"),
+    [(1.0, 25, True), (0.3, 25, False), (1.0, 40, False)],
+    ids=["as the others", "fainter", "far smaller"],
+)
+def test_a_cell_narrower_than_the_opening_is_kept_where_it_looks_like_the_others(texture, large_radius, found):
+    shape = (220, 220)
+    large, narrow = disk(shape, 70, 70, large_radius), disk(shape, 170, 170, 7.5)
+    noise = np.random.default_rng(0).standard_normal(shape)
+    image = np.rint(1000 + np.select([large, narrow], [60, 60 * texture], 3) * noise).astype(np.uint16)
+    labels = assert_like_oracle(image)
+    assert len(np.unique(labels[large & (labels > 0)])) == 1
+    assert (np.count_nonzero(labels[narrow]) > 0.8 * np.count_nonzero(narrow)) == found
+    assert not assert_like_oracle(image, logstd_outline="halo")[narrow].any()

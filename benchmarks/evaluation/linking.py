@@ -9,9 +9,9 @@ from celltraces.config.schema import load_schema
 from celltraces.frames import displacement, stage_movement
 from celltraces.labels.lineage import Division
 from celltraces.labels.regions import FrameTracks, relabel
+from celltraces.labels.shapes import shapes
 from celltraces.tracking import overlap
 from celltraces.tracking.divisions import find_divisions, numbered
-from celltraces.tracking.shapes import shapes
 from celltraces.tracking.sightings import sightings_of
 
 Linked = tuple[list[np.ndarray], list[Division]]  # T images (H, W) of the cells' numbers, and which cells divide

@@ -47,12 +47,12 @@ def pack(mask: NDArray[np.bool_ | np.uint8]) -> Rows:
     packed = np.packbits(mask, axis=1, bitorder="little")
     rows = np.zeros((len(mask), -(-mask.shape[1] // WORD) * 8), np.uint8)
     rows[:, : packed.shape[1]] = packed
-    return rows.view("<u8")
+    return np.asfortranarray(rows.view("<u8"))  # words above each other lie beside each other in memory: long loops
 
 
 def unpack(rows: Rows, width: int) -> NDArray[np.uint8]:
     """(H, width) uint8, 0 or 1."""
-    return np.unpackbits(rows.view(np.uint8), axis=1, bitorder="little", count=width)
+    return np.unpackbits(np.ascontiguousarray(rows).view(np.uint8), axis=1, bitorder="little", count=width)
 
 
 def dilate(rows: Rows, half_widths: Sequence[int]) -> Rows:

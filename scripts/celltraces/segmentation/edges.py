@@ -8,7 +8,8 @@ import numpy as np
 
 LAYER, LAYERS = 2, 6  # px, number: a region's edge is sought as deep as all layers together
 WIDE_LAYERS = 12  # number, of a region in a wide halo
-DEPTH = np.minimum(np.maximum(np.arange(256) - 1, 0) // LAYER, WIDE_LAYERS).astype(np.uint8)  # by a pixel's distance
+# Layers outside of a pixel's, by its distance from what is in no region.
+DEPTH = np.array([WIDE_LAYERS] + [min(layer // LAYER, WIDE_LAYERS) for layer in range(255)], np.uint8)
 CORE = 6  # one in so many pixels of a region, at least, is in its core
 BELOW_EDGE = 0.25  # log-STD, below the mean of the layer with the highest
 AROUND = 7  # px: width of a pixel's surroundings
@@ -33,43 +34,41 @@ class Frame(NamedTuple):
 class Edges(NamedTuple):
     """What `find_edges` found in n regions of which `layers` layers were looked at."""
 
-    at: np.ndarray  # positions of the pixels outside of the cores
+    at: np.ndarray  # positions of the pixels in these layers, in raster order
     of: np.ndarray  # the region of each of these
     kept: np.ndarray  # whether it stays
     excess: np.ndarray  # (n, layers): how much brighter each layer is than what is outside; 0 for those in the core
     std: np.ndarray  # (n,): of the edge
-    inside: np.ndarray  # bool, of each pixel outside of the core: it lies deeper than the edge's layer
+    inside: np.ndarray  # bool, of each of the pixels: it lies deeper than the edge's layer
 
 
-def find_edges(
-    pixels: np.ndarray,
-    owner: np.ndarray,
-    area: np.ndarray,
-    depth: np.ndarray,
-    layers: int,
-    frame: Frame,
-) -> Edges:
-    """Steps 1 to 3 of `outline.refine`. pixels, owner, area: as of Components. depth: of each pixel, layers, uint8.
+def find_edges(at: np.ndarray, of: np.ndarray, depth: np.ndarray, area: np.ndarray, layers: int, frame: Frame) -> Edges:
+    """Steps 1 to 3 of `outline.refine`.
 
-    Regions of which no pixel is given have no edge.
+    at: positions of the pixels in the outer `layers` layers of some regions, in raster order. of: the region of each.
+    depth: how many layers lie outside of it, uint8. area: of each region. Regions of which no pixel is given have no
+    edge.
     """
     window, limit = frame.window, frame.limit
-    layer = owner * (layers + 1) + depth
+    layer = of * (layers + 1) + depth
     count = np.bincount(layer, minlength=area.size * (layers + 1)).reshape(area.size, -1)
+    count[:, layers] = area - count.sum(axis=1)
     deeper = np.cumsum(count[:, ::-1], axis=1)[:, ::-1]
     core = (CORE * deeper >= area[:, None]).sum(axis=1) - 1
+    outside = np.arange(layers + 1) < core[:, None]  # of the core
 
-    outer = np.flatnonzero(depth < core.astype(np.uint8).take(owner))
-    of, at, layer, depth = (values.take(outer) for values in (owner, pixels, layer, depth))
     values, counts = frame.spread.ravel().take(at), frame.image.ravel().take(at)
     offset = 2 * math.log(window) + limit  # of a log-STD above the limit, from half the logarithm of `spread`
     with np.errstate(divide="ignore"):
-        texture = means(layer, np.maximum(0.5 * np.log(values) - offset, 0), count)
+        texture = np.log(values, dtype=np.float64)
+    texture *= 0.5
+    texture -= offset
+    texture = np.where(outside, means(layer, np.maximum(texture, 0, out=texture), count), 0)
     edge = texture.max(axis=1)
     edge_std = np.exp(limit + edge)
     rim = np.flatnonzero(depth == 0)
     level = _levels_beside(at.take(rim), of.take(rim), area.size, frame)
-    counted = (count > 0) & (np.arange(layers + 1) < core[:, None]) & ~np.isnan(level)[:, None]
+    counted = (count > 0) & outside & ~np.isnan(level)[:, None]
     excess = np.where(counted, means(layer, counts, count) - level[:, None], 0)
     halo = excess.max(axis=1) > HALO * edge_std
 
@@ -83,6 +82,7 @@ def find_edges(
     if unclear.size:
         smooth = box_sums(frame.image, 3).ravel().take(at.take(unclear)) / 9
         kept[unclear] = smooth - around.take(unclear) / AROUND**2 <= BRIGHTER * math.exp(limit)
+    kept |= depth >= core.astype(np.uint8).take(of)
     return Edges(at, of, kept, excess[:, :layers], edge_std, depth > texture.argmax(axis=1).take(of))
 
 
@@ -97,10 +97,10 @@ def means(group: np.ndarray, values: np.ndarray, count: np.ndarray) -> np.ndarra
 def _levels_beside(at: np.ndarray, of: np.ndarray, n: int, frame: Frame) -> np.ndarray:
     """Mean counts beside `n` regions: of the pixels in no region that are 2 px left, right, above or below one of the
     pixels `at` of region `of`, as often as they are. (n,) float64; NaN where there are none."""
-    width = frame.mask.shape[1]
     free = frame.mask ^ 1
     if frame.uncovered is not None:
         free[frame.uncovered] = 0
+    width = frame.mask.shape[1]
     free = cv2.copyMakeBorder(free, BESIDE, BESIDE, BESIDE, BESIDE, cv2.BORDER_CONSTANT, value=0).view(bool).ravel()
     wide = width + 2 * BESIDE
     place = at + at // width * (2 * BESIDE) + BESIDE * wide + BESIDE
@@ -123,8 +123,12 @@ def box_sums(image: np.ndarray, width: int) -> np.ndarray:
 
 
 def depths(mask: np.ndarray, uncovered: np.ndarray | None) -> np.ndarray:
-    """How many layers lie outside of a pixel's, up to WIDE_LAYERS, (H, W) uint8. Objects go on where the image ends."""
+    """How many layers lie outside of a pixel's, up to WIDE_LAYERS, (H, W) uint8; WIDE_LAYERS where no object is.
+
+    Objects go on where the image ends, or has no data.
+    """
+    with_more = mask if uncovered is None else mask | uncovered.view(np.uint8)
+    depth = cv2.LUT(cv2.distanceTransform(with_more, cv2.DIST_L1, 3, dstType=cv2.CV_8U), DEPTH)
     if uncovered is not None:
-        mask = mask | uncovered.view(np.uint8)
-    away = cv2.distanceTransform(mask, cv2.DIST_L1, 3, dstType=cv2.CV_8U)
-    return cv2.LUT(away, DEPTH)
+        depth[uncovered] = WIDE_LAYERS
+    return depth

@@ -1,5 +1,6 @@
 """Compute the exact local variance of an image in square windows, and its logarithmic standard deviation."""
 
+import math
 from bisect import bisect_right
 from collections.abc import Iterator
 
@@ -58,4 +59,7 @@ def log_std(spread: np.ndarray, window: int) -> np.ndarray:
 
 def greatest_up_to(limit: float, window: int, highest: int) -> int:
     """The greatest n**2 times variance, at most `highest`, whose log-STD is no more than `limit`."""
-    return bisect_right(range(highest + 1), limit, key=lambda spread: log_std(np.float64(spread), window)) - 1
+    near = math.exp(2 * limit) * window**4  # what rounding leaves open is tried
+    low, high = (min(int(near * factor), highest) for factor in (1 - 1e-9, 1 + 1e-9))
+    within = range(low, min(high + 1, highest) + 1)
+    return low + bisect_right(within, limit, key=lambda spread: log_std(np.float64(spread), window)) - 1

@@ -24,6 +24,7 @@ from celltraces.segmentation.mask_objects import (
     number_objects,
     remove_small,
 )
+from celltraces.segmentation.narrow_cells import with_narrow_cells
 
 BINS = 200
 # A STD below this (in counts) is what rounding to whole counts makes of a background without resolvable noise:
@@ -55,8 +56,9 @@ def segment_frame(
 
     Foreground is where the log-STD exceeds `threshold`. It is closed, freed of objects smaller than `min_object_size`
     pixels, filled, and opened; closing and opening use a disk `morph_size` pixels wide, `morph_iterations` times.
-    Then outlines lie outside the halos around the cells: they are drawn in to the cells, and objects that are too large
-    are divided if they come apart (see outline.py). With `logstd_outline` "halo" they stay as they are.
+    Cells that are narrower than that disk come back (see narrow_cells.py). Then outlines lie outside the halos around
+    the cells: they are drawn in to the cells, and objects that are too large are divided if they come apart (see
+    outline.py). With `logstd_outline` "halo" they stay as they are.
     Objects of `min_object_size` to `max_object_size` pixels (both inclusive) are kept. `rejected` (H, W) uint8, all 0,
     is marked where others are: TOO_LARGE, TOO_SMALL (unless the opening would remove it anyway), or TOO_NARROW for one
     of at least `min_object_size` pixels of which the opening leaves nothing.
@@ -82,6 +84,7 @@ def segment_frame(
     filled = fill_holes(mask) if uncovered is None else fill_holes_of(mask, uncovered)
     mask = morph(filled, bit_morphology.erode, bit_morphology.dilate, morph_size, morph_iterations, uncovered)
     if logstd_outline == "cell":
+        mask = with_narrow_cells(mask, filled, spread, morph_size, morph_iterations, max_object_size, uncovered)
         objects = outline.on_cells(
             mask,
             filled,

@@ -1,5 +1,6 @@
 """Close, open, fill and number the 4-connected objects of a mask."""
 
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -13,12 +14,15 @@ from celltraces.labels.regions import positions_in_runs
 
 
 class Components(NamedTuple):
-    """The 4-connected objects of a mask, numbered from 1 in raster order."""
+    """The 4-connected objects of a mask, numbered from 1 in raster order, as runs of pixels within rows.
 
-    pixels: np.ndarray  # positions of all their pixels in the flat image
-    owner: np.ndarray  # the object of each of these
-    area: np.ndarray  # of each object; 0 for number 0
-    ends: np.ndarray  # where in these runs end: pixels of one object that follow each other in it
+    There are a hundred times fewer runs than pixels.
+    """
+
+    start: np.ndarray  # position of the first pixel of each run in the flat image, in raster order
+    length: np.ndarray  # px
+    owner: np.ndarray  # the object of each run
+    area: np.ndarray  # of each object, px; 0 for number 0
 
 
 def morph(
@@ -52,8 +56,9 @@ def morph(
 
 def fill_holes(mask: np.ndarray) -> np.ndarray:
     """Fill background that is not 4-connected to the image border. (H, W) uint8 0/1 -> the same."""
-    outlines, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-    return cv2.drawContours(mask.copy(), outlines, -1, 1, cv2.FILLED)
+    wider = cv2.copyMakeBorder(mask, 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=0)
+    cv2.floodFill(wider, None, (0, 0), 2)
+    return (wider[1:-1, 1:-1] != 2).view(np.uint8)
 
 
 def fill_holes_of(mask: np.ndarray, uncovered: np.ndarray) -> np.ndarray:
@@ -67,7 +72,7 @@ def fill_holes_of(mask: np.ndarray, uncovered: np.ndarray) -> np.ndarray:
 def remove_small(mask: np.ndarray, objects: Components, min_size: int) -> np.ndarray:
     """Clear the objects of fewer than `min_size` pixels. (H, W) uint8 0/1 -> the same."""
     kept = mask.copy()
-    kept.ravel()[objects.pixels[members(objects, objects.area < min_size)]] = 0
+    kept.ravel()[pixels_of(objects, objects.area < min_size)[0]] = 0
     return kept
 
 
@@ -76,14 +81,35 @@ def mark_vanished(objects: Components, opened: np.ndarray, rejected: np.ndarray,
 
     TOO_SMALL: those below `min_size`, of at least `least` pixels; TOO_NARROW: the larger ones.
     """
-    pixels, owner, area, _ = objects
-    found = np.zeros(len(area), bool)
-    found[owner[opened.ravel().take(pixels).view(bool)]] = True
+    area = objects.area
     why = np.where(area >= min_size, TOO_NARROW, np.where(area >= least, TOO_SMALL, 0)).astype(np.uint8)
-    why[found] = 0
-    if why[1:].any():
-        code = why.take(owner)
-        rejected.ravel()[pixels[code > 0]] = code[code > 0]
+    why[~vanished(objects, opened)] = 0
+    pixels, owner = pixels_of(objects, why > 0)
+    rejected.ravel()[pixels] = why.take(owner)
+
+
+def vanished(objects: Components, mask: np.ndarray) -> np.ndarray:
+    """Whether a mask (H, W) uint8 0/1 has no pixel of an object, (n,) bool; False for number 0, which is none."""
+    gone = np.ones(objects.area.size, bool)
+    gone[objects.owner[_touched(objects, mask)]] = gone[0] = False
+    return gone
+
+
+def _touched(objects: Components, mask: np.ndarray) -> np.ndarray:
+    """Whether a run has pixels of a mask (H, W) uint8 0/1, (runs,) bool."""
+    bounds = np.stack([objects.start, objects.start + objects.length], axis=1).ravel()
+    if bounds.size and bounds[-1] == mask.size:
+        bounds = bounds[:-1]
+    return np.bitwise_or.reduceat(mask.ravel(), bounds)[::2].view(bool) if bounds.size else np.zeros(0, bool)
+
+
+def at_edge(pixels: np.ndarray, shape: tuple[int, ...], uncovered: np.ndarray | None) -> np.ndarray:
+    """Which of these positions lie at the edge of the image, or beside pixels without data; bool."""
+    ends = np.zeros(shape, np.uint8)
+    ends[[0, -1]] = ends[:, [0, -1]] = 1
+    if uncovered is not None:
+        ends |= cv2.dilate(uncovered.view(np.uint8), cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3)))
+    return ends.ravel().take(pixels).view(bool)
 
 
 def label_objects(
@@ -105,41 +131,91 @@ def number_objects(
     rejected: np.ndarray | None = None,
 ) -> np.ndarray:
     """The same for objects that are known already; those with area 0 are none. Returns (H, W)."""
-    pixels, owner, area, _ = objects
+    area = objects.area
     keep = area >= max(min_size, 1)
     if max_size is not None:
         keep &= area <= max_size
     dtype = np.uint16 if np.count_nonzero(keep) <= 65535 else np.uint32
-    labels = np.zeros(shape, dtype)
-    labels.ravel()[pixels] = np.where(keep, np.cumsum(keep), 0).astype(dtype).take(owner)
-    if rejected is not None and not keep[1:].all():
+    labels = painted(objects, np.where(keep, np.cumsum(keep), 0).astype(dtype), shape)
+    if rejected is not None:
         why = np.where(keep | (area == 0), 0, np.where(area < min_size, TOO_SMALL, TOO_LARGE)).astype(np.uint8)
+        pixels, owner = pixels_of(objects, why > 0)
         rejected.ravel()[pixels] = why.take(owner)
     return labels
 
 
 def components(mask: np.ndarray) -> Components:
-    """The 4-connected objects of (H, W) uint8 0/1."""
-    return listed(mask, *label_mask(mask))
+    """The 4-connected objects of (H, W) uint8 0/1.
+
+    Runs in neighbouring rows that have a column in common are joined: the greater of their first runs gets the
+    lesser one for its own, until no two that touch differ.
+    """
+    width = mask.shape[1]
+    start, length = _runs(mask)
+    end = start + length
+    # The runs that touch a run from below are some that follow each other.
+    first = np.searchsorted(end, start + width, "right")
+    touching = np.maximum(np.searchsorted(start, end + width) - first, 0)
+    above = np.repeat(np.arange(start.size), touching)
+    below = positions_in_runs(first, touching)
+    root = np.arange(start.size)
+    while above.size:
+        one, other = root.take(above), root.take(below)
+        np.minimum.at(root, np.maximum(one, other), np.minimum(one, other))
+        nearer = root.take(root)
+        while (nearer != root).any():
+            root, nearer = nearer, nearer.take(nearer)
+        apart = root.take(above) != root.take(below)
+        above, below = above[apart], below[apart]
+    owner = np.cumsum(root == np.arange(start.size)).take(root)
+    return Components(start, length, owner, _areas(owner, length))
 
 
-def label_mask(mask: np.ndarray) -> tuple[int, np.ndarray]:
-    """The number of 4-connected objects of (H, W) uint8 0/1, and one; their numbers in raster order, (H, W) int32."""
-    return cv2.connectedComponentsWithAlgorithm(mask, 4, cv2.CV_32S, cv2.CCL_SAUF)
+def _areas(owner: np.ndarray, length: np.ndarray) -> np.ndarray:
+    """Pixels of each object, int64, from its runs; of number 0 too."""
+    return np.bincount(owner, length, owner.max(initial=0) + 1).astype(np.int64)
 
 
-def listed(mask: np.ndarray, n: int, labels: np.ndarray) -> Components:
-    """The objects of a mask for which `label_mask` gave `n` and `labels`."""
-    pixels = np.flatnonzero(mask.view(bool))
-    owner = labels.ravel().take(pixels)
-    # Pixels that follow each other are counted at once: one by one they would take most of the time.
-    ends = np.flatnonzero(np.append(owner[1:] != owner[:-1], [True] * (owner.size > 0)))
-    area = np.bincount(owner.take(ends), np.diff(ends, prepend=-1), n).astype(np.int64)
-    return Components(pixels, owner, area, ends)
+def _runs(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Start and length of the runs of 1 in the rows of a mask (H, W) uint8 0/1."""
+    width = mask.shape[1] + 1
+    # With a 0 before the first row and after each, a run begins and ends with a change.
+    flat = cv2.copyMakeBorder(mask, 1, 0, 0, 1, cv2.BORDER_CONSTANT, value=0).ravel()[width - 1 :]
+    changes = np.flatnonzero(flat[1:] != flat[:-1])
+    start, end = changes[::2], changes[1::2]
+    return start - start // width, end - start
 
 
-def members(objects: Components, chosen: np.ndarray) -> np.ndarray:
-    """Where in `pixels` those of the chosen objects are, in their order. chosen: (n,) bool, of each object."""
-    runs = np.flatnonzero(chosen.take(objects.owner.take(objects.ends)))
-    length = np.diff(objects.ends, prepend=-1).take(runs)
-    return positions_in_runs(objects.ends.take(runs) + 1 - length, length)
+def pixels_of(objects: Components, chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Positions in the flat image of the pixels of chosen objects, in raster order, and the object of each.
+
+    chosen: (n,) bool, of each object.
+    """
+    runs = np.flatnonzero(chosen.take(objects.owner))
+    length = objects.length.take(runs)
+    return positions_in_runs(objects.start.take(runs), length), np.repeat(objects.owner.take(runs), length)
+
+
+def painted(objects: Components, values: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """An image of this shape in which the pixels of each object have its value, (n,), and all others 0."""
+    value = np.zeros(2 * objects.start.size + 1, values.dtype)
+    value[1::2] = values.take(objects.owner)
+    bounds = np.stack([objects.start, objects.start + objects.length], axis=1).ravel()
+    return np.repeat(value, np.diff(bounds, prepend=0, append=math.prod(shape))).reshape(shape)
+
+
+def joined(one: Components, other: Components) -> Components:
+    """The objects of both, which do not touch, numbered anew. Those of area 0 are not in it."""
+    parts = [
+        (objects.start[there], objects.length[there], objects.owner[there] + before)
+        for objects, before in ((one, 0), (other, one.area.size))
+        for there in [objects.area.take(objects.owner) > 0]
+    ]
+    start, length, owner = (np.concatenate(part) for part in zip(*parts, strict=True))
+    order = np.argsort(start, kind="stable")
+    start, length, owner = start.take(order), length.take(order), owner.take(order)
+    _, first, which = np.unique(owner, return_index=True, return_inverse=True)
+    number = np.empty(first.size, np.int64)
+    number[np.argsort(first)] = np.arange(1, first.size + 1)
+    owner = number.take(which)
+    return Components(start, length, owner, _areas(owner, length))

@@ -20,27 +20,29 @@ import numpy as np
 
 from celltraces.labels import bit_morphology
 from celltraces.segmentation.edges import AROUND, CORE, LAYERS, WIDE_LAYERS, Frame, box_sums, depths, find_edges, means
+from celltraces.segmentation.joined_cells import part_joined
 from celltraces.segmentation.local_variance import greatest_up_to
 from celltraces.segmentation.mask_objects import (
     Components,
+    at_edge,
     components,
     fill_holes,
     fill_holes_of,
-    label_mask,
-    listed,
-    members,
+    joined,
     morph,
+    painted,
+    pixels_of,
 )
 
 WIDE = 1.0  # STDs of the edge: a layer so much brighter than outside, and one within so much darker: the halo is wide
 WEAK = 2.0  # STDs of the limit: a region with no higher STD hardly stands out, and what is no brighter may be of it
 NARROW = 1.5  # times the area of the opening's disk: the opening may have taken much of a region that is no larger
 CLOSE, OPEN = 2, 1  # times, where morph_iterations is not less
+SMOOTH = 1.0  # log-STD below the edge's: what is smoother is no part of a cell where cells are told apart
 PIECE = 4  # pieces of a region are kept that are at least the fourth part of the largest
 RAISE, RAISES = 0.5, 6  # log-STD, number
 PART = 20  # what comes apart is a cell if it has at least this part of max_object_size
 COVER = 5  # all parts of a region cover at least the fifth part of it
-PARTS = 1 << 20  # of a frame, at most
 GROWTH = 12  # half px: by how much parts grow
 
 
@@ -69,12 +71,10 @@ def on_cells(
     16 bits. spread: what `local_variance.n2_variance` gave for it. settings: those with which `mask` was found. Returns
     the objects, all within `filled`; those with area 0 are none.
     """
-    n, labels = label_mask(mask)
-    opened, regions = mask, listed(mask, n, labels)
+    opened, regions = mask, components(mask)
     mask = regrown(mask, regions, filled, image, spread, settings)
     if regions.area.max() > settings.max_size:
-        mask = come_apart(mask, labels, regions.area, spread, settings)
-    del labels
+        mask = come_apart(mask, regions, spread, settings)
     if mask is not opened:
         regions = components(mask)
     return refine(mask, regions, image, spread, settings, uncovered)
@@ -97,10 +97,9 @@ def regrown(
     STD: they lie beside a dark cell. Returns `mask` itself if there are no such regions.
     """
     window, limit, morph_size, morph_iterations, min_size, _ = settings
-    pixels, owner, area, _ = regions
+    area = regions.area
     narrow = (area >= min_size) & (area <= NARROW * bit_morphology.disk_area(morph_size // 2, morph_iterations))
-    at = members(regions, narrow)
-    at, of = pixels[at], owner[at]
+    at, of = pixels_of(regions, narrow)
     std = np.sqrt(np.bincount(of, spread.ravel()[at], area.size) / np.maximum(area, 1)) / window**2
     weak = (std <= WEAK * math.exp(limit))[of]
     at, of = at[weak], of[weak]
@@ -110,7 +109,9 @@ def regrown(
     small.ravel()[at] = 1
     others = cv2.dilate(mask - small, cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3)))
     near = cv2.dilate(small, np.ones((morph_size, morph_size), np.uint8))
-    wider, piece, size, _ = components(small | near & filled & ~others)
+    pieces = components(small | near & filled & ~others)
+    size = pieces.area
+    wider, piece = pixels_of(pieces, size > 0)
     piece_of = np.zeros(area.size, np.int64)  # of each region
     piece_of[of] = piece[np.searchsorted(wider, at)]
     alone = np.bincount(piece_of, minlength=size.size) == 1
@@ -155,29 +156,46 @@ def refine(
     5. What is kept is closed, filled and opened, within the region. Pieces of less than a quarter of the region's
        largest are dropped. A region of which no piece has a sixth stays as it is; and so does one that the edge of the
        image (or pixels without data) cuts, of `min_size` or more, if no piece has that: a whole cell would have had it.
+    6. Where the kept pixels that are granular lie in pieces that look like cells, it is parted between these (see
+       joined_cells.py).
     """
-    pixels, owner, area, _ = regions
-    depth = depths(mask, uncovered).ravel().take(pixels)
+    depth = depths(mask, uncovered).ravel()
     frame = Frame(mask, image, spread, box_sums(image, AROUND), uncovered, settings.window, settings.limit)
-    edges = find_edges(pixels, owner, area, np.minimum(depth, LAYERS), LAYERS, frame)
+    at = np.flatnonzero(depth < LAYERS)
+    of = np.repeat(regions.owner, np.diff(np.searchsorted(at, regions.start), append=at.size))
+    edges = find_edges(at, of, depth.take(at), regions.area, LAYERS, frame)
     cleared = ~edges.kept
     refined = mask.copy()
     wide = edges.excess[:, -1] > WIDE * edges.std
     if wide.any():
-        of_wide = members(regions, wide)
-        parts = (part.take(of_wide) for part in (pixels, owner))
-        deeper = find_edges(*parts, area, depth.take(of_wide), WIDE_LAYERS, frame)
+        at, of = pixels_of(regions, wide)
+        near = np.flatnonzero(depth.take(at) < WIDE_LAYERS)
+        at, of = at.take(near), of.take(near)
+        deeper = find_edges(at, of, depth.take(at), regions.area, WIDE_LAYERS, frame)
         wide &= deeper.excess[:, LAYERS:].min(axis=1) < -WIDE * deeper.std
         cleared &= ~wide.take(edges.of)
         refined.ravel()[deeper.at[~deeper.kept & ~deeper.inside & wide.take(deeper.of)]] = 0
     refined.ravel()[edges.at[cleared]] = 0
 
     _, _, morph_size, morph_iterations, *_ = settings
+    rough = refined & granular(regions, edges.std, spread, settings.window)
     close, open_ = min(CLOSE, morph_iterations), min(OPEN, morph_iterations)
     refined = morph(refined, bit_morphology.dilate, bit_morphology.erode, morph_size, close, uncovered) & mask
     refined = fill_holes(refined) if uncovered is None else fill_holes_of(refined, uncovered)
     refined = morph(refined, bit_morphology.erode, bit_morphology.dilate, morph_size, open_, uncovered) & mask
-    return _without_crumbs(refined, regions, settings.min_size, uncovered)
+    objects = _without_crumbs(refined, regions, settings.min_size, uncovered)
+    whole = painted(objects, (objects.area > 0).view(np.uint8), mask.shape)
+    parted = part_joined(whole, rough, morph_size, settings.min_size, settings.max_size, uncovered)
+    return objects if parted is whole else components(parted)
+
+
+def granular(regions: Components, std: np.ndarray, spread: np.ndarray, window: int) -> np.ndarray:
+    """(H, W) uint8 0/1: pixels whose log-STD is no more than SMOOTH below that of their region's edge. 1 elsewhere.
+
+    std: of the edge of each region.
+    """
+    least = (std * math.exp(-SMOOTH) * window**2) ** 2
+    return (spread >= painted(regions, least, spread.shape)).view(np.uint8)
 
 
 def _without_crumbs(
@@ -185,38 +203,24 @@ def _without_crumbs(
 ) -> Components:
     """The pieces of `refined`, small ones with area 0; regions of which too little is left are whole again."""
     pieces = components(refined)
-    of = regions.owner.take(np.searchsorted(regions.pixels, pieces.pixels.take(pieces.ends)))
+    of = regions.owner.take(np.searchsorted(regions.start, pieces.start, "right") - 1)
     largest = np.zeros(regions.area.size, np.int64)
-    region_of = np.zeros(pieces.area.size, np.int32)
-    region_of[pieces.owner.take(pieces.ends)] = of
+    region_of = np.zeros(pieces.area.size, np.int64)
+    region_of[pieces.owner] = of
     np.maximum.at(largest, region_of, pieces.area)
     kept = PIECE * pieces.area >= largest.take(region_of)
     lost = CORE * largest < regions.area
-    small = members(regions, (largest < min_size) & (regions.area >= min_size))
-    lost[regions.owner.take(small[_at_edge(regions.pixels.take(small), refined.shape, uncovered)])] = True
-    if not lost.any():
-        return pieces._replace(area=np.where(kept, pieces.area, 0))
-    result = refined.copy()
-    result.ravel()[pieces.pixels.take(members(pieces, ~kept))] = 0
-    result.ravel()[regions.pixels.take(members(regions, lost))] = 1
-    return components(result)
+    small, of_small = pixels_of(regions, (largest < min_size) & (regions.area >= min_size))
+    lost[of_small[at_edge(small, refined.shape, uncovered)]] = True
+    kept &= ~lost.take(region_of)
+    pieces = pieces._replace(area=np.where(kept, pieces.area, 0))
+    return joined(pieces, regions._replace(area=np.where(lost, regions.area, 0))) if lost.any() else pieces
 
 
-def _at_edge(pixels: np.ndarray, shape: tuple[int, ...], uncovered: np.ndarray | None) -> np.ndarray:
-    """Which of these positions lie at the edge of the image, or beside pixels without data; bool."""
-    ends = np.zeros(shape, np.uint8)
-    ends[[0, -1]] = ends[:, [0, -1]] = 1
-    if uncovered is not None:
-        ends |= cv2.dilate(uncovered.view(np.uint8), cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3)))
-    return ends.ravel().take(pixels).view(bool)
-
-
-def come_apart(
-    mask: np.ndarray, labels: np.ndarray, areas: np.ndarray, spread: np.ndarray, settings: Settings
-) -> np.ndarray:
+def come_apart(mask: np.ndarray, regions: Components, spread: np.ndarray, settings: Settings) -> np.ndarray:
     """`mask` with parts in the place of regions of more than `max_size` pixels, where these come apart.
 
-    labels: (H, W) int32 numbers of the regions (before they were grown, if they were). areas: of each.
+    regions: of the mask, before it was grown, if it was.
     Every second pixel of every second row is looked at, which is enough here. In steps of 0.5 the threshold on log-STD
     is raised above `limit`, in each step only within what is still larger than `max_size`, and what exceeds it is
     closed, filled and opened. Parts are what then has a twentieth of `max_size` to `max_size` pixels, and in the last
@@ -224,34 +228,40 @@ def come_apart(
     A region comes apart if it gives two parts or more, which cover a fifth of it. One that does not is one thing, and
     is left to the limit of sizes.
     """
-    half = np.where(areas > settings.max_size, np.arange(areas.size, dtype=np.int32), 0).take(labels[::2, ::2])
+    areas = regions.area
+    number = np.where(areas > settings.max_size, np.arange(areas.size, dtype=np.int32), 0)
+    half = painted(regions, number, mask.shape)[::2, ::2]
     reach = settings.morph_size // 2 * min(CLOSE, settings.morph_iterations) // 2  # half of that of the disks, here
     box = _box(half > 0, 2 * reach + 1)
     region = np.ascontiguousarray(half[box])
-    part_of, level, n_parts = _parts(region, np.ascontiguousarray(spread[::2, ::2][box]), areas.size, reach, settings)
-    grown = _grown(part_of, level, settings.max_size)
-    covered = 4 * np.bincount(region.ravel()[np.flatnonzero(grown)], minlength=areas.size)
+    within = np.ascontiguousarray(spread[::2, ::2][box])
+    part_of, highest, n_parts = _parts(region, within, areas.size, reach, settings)
+    grown = _grown(part_of, highest, settings.max_size)
+    covered = 4 * np.bincount(region[grown.view(bool)], minlength=areas.size)
     parts = np.zeros(half.shape, np.uint8)
     parts[box] = grown
     parts = cv2.resize(parts, None, fx=2, fy=2, interpolation=cv2.INTER_NEAREST)[: mask.shape[0], : mask.shape[1]]
     apart = (n_parts > 1) & (COVER * covered >= areas)
-    return mask ^ (mask ^ parts) & apart.view(np.uint8).take(labels)
+    return mask ^ (mask ^ parts) & painted(regions, apart.view(np.uint8), mask.shape)
 
 
 def _parts(
     region: np.ndarray, spread: np.ndarray, n: int, reach: int, settings: Settings
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The parts of `come_apart` before they grow: their numbers, step * PARTS + 1, 2, ..., (h, w) float32; the highest
-    step that a pixel is left in, (h, w) uint8; and how many parts each of `n` regions has, (n,).
+    """The parts of `come_apart` before they grow: their numbers, 1, 2, ... in the order of the steps, (h, w) uint8, or
+    uint16 or float32 where there are more; the highest number of a part that may grow over a pixel, (h, w) of the same
+    dtype: of those of the highest step that the pixel is left in and of the next, and 0 where it is left in none; and
+    how many parts each of `n` regions has, (n,).
 
     region: (h, w) int32, numbers of the regions. spread: (h, w). reach: of the disks, px.
     """
     window, limit, _, _, min_size, max_size = settings
     highest = int(spread.max(initial=0))
     rest = (region > 0).view(np.uint8)
-    level = np.zeros(region.shape, np.uint8)
-    part_of = np.zeros(region.shape, np.float32)
+    all_levels, all_parts = np.zeros(region.shape, np.uint8), np.zeros(region.shape, np.float32)
+    level, part_of = all_levels, all_parts
     n_parts = np.zeros(n, np.int64)
+    of_steps = [0]  # parts, up to and with each
     for step in range(1, RAISES + 1):
         strict = (spread > greatest_up_to(limit + step * RAISE, window, highest)).view(np.uint8) & rest
         strict = fill_holes(morph(strict, bit_morphology.dilate, bit_morphology.erode, 2 * reach + 1, 1) & rest)
@@ -261,41 +271,42 @@ def _parts(
         area = objects.area
         large = 4 * area > max_size
         part = (4 * area >= min_size) & (4 * PART * area >= max_size) & (~large | (step == RAISES))
-        at = members(objects, part)
-        pixels, owner = objects.pixels.take(at), objects.owner.take(at)
-        number = np.cumsum(part) + n_parts.sum() + step * PARTS
-        part_of.ravel()[pixels] = number.astype(np.float32).take(owner)
-        origin = np.zeros(area.size, np.int32)
-        origin[owner] = region.ravel().take(pixels)  # that of the last pixel
+        number = np.cumsum(part) + of_steps[-1]
+        part_of += painted(objects, np.where(part, number, 0).astype(np.float32), strict.shape)
+        origin = np.zeros(area.size, np.int64)
+        origin[objects.owner] = region.ravel().take(objects.start + objects.length - 1)  # that of the last pixel
         n_parts += np.bincount(origin[part], minlength=n)
+        of_steps.append(int(number[-1]))
         if step == RAISES or not large.any():
             break
-        rest = np.zeros_like(strict)
-        rest.ravel()[objects.pixels.take(members(objects, large))] = 1
-    return part_of, level, n_parts
+        rest = painted(objects, large.view(np.uint8), strict.shape)
+        box = _box(rest, 2 * reach + 1)
+        rest, region, spread, level, part_of = (of_all[box] for of_all in (rest, region, spread, level, part_of))
+    most = of_steps[-1]
+    dtype = np.uint8 if most < 1 << 8 else np.uint16 if most < 1 << 16 else np.float32  # small ones grow faster
+    highest = np.array([0, *of_steps[2:], most], dtype)
+    return all_parts.astype(dtype), highest.take(all_levels), n_parts
 
 
-def _grown(part_of: np.ndarray, level: np.ndarray, max_size: int) -> np.ndarray:
+def _grown(part_of: np.ndarray, highest: np.ndarray, max_size: int) -> np.ndarray:
     """Grow parts by 24 px, in turn by squares and crosses; what two reach is that of the higher number.
 
-    part_of: (h, w) float32, step * PARTS + number of the parts. level: (h, w) uint8: a part grows where it is that of
-    its step, or one less, but not 0. Those that would exceed `max_size` do not grow. Returns (h, w) uint8 0/1, without
-    the pixels whose neighbour to the right or below is another part's.
+    part_of, highest: as `_parts` returns them. Parts that would exceed `max_size` do not grow. Returns (h, w) uint8
+    0/1, without the pixels whose neighbour to the right or below is another part's.
     """
     seeds = part_of
-    highest = (PARTS * np.array([0, *range(3, RAISES + 3)], np.float32)).take(level)
     part_of = seeds.copy()
     for step in range(GROWTH):
         shape = cv2.MORPH_CROSS if step % 2 else cv2.MORPH_RECT
         wider = cv2.dilate(part_of, cv2.getStructuringElement(shape, (3, 3)))
         free = cv2.compare(part_of, 0, cv2.CMP_EQ)
-        cv2.copyTo(wider, free & cv2.compare(wider, highest, cv2.CMP_LT), part_of)
-    part = part_of.astype(np.int32) & (PARTS - 1)
-    size = np.bincount(part.ravel())
+        cv2.copyTo(wider, free & cv2.compare(wider, highest, cv2.CMP_LE), part_of)
+    most = int(seeds.max(initial=0))
+    size = cv2.calcHist([part_of], [0], None, [most + 1], [0, most + 1]).ravel()
     too_large = 4 * size > max_size
     too_large[0] = False
     if too_large.any():
-        part_of = np.where(too_large.take(part), seeds, part_of)
+        part_of = np.where(too_large.take(part_of.astype(np.int64)), seeds, part_of)
     grown = part_of > 0
     grown[:, :-1] &= (part_of[:, 1:] == part_of[:, :-1]) | (part_of[:, 1:] == 0)
     grown[:-1] &= (part_of[1:] == part_of[:-1]) | (part_of[1:] == 0)

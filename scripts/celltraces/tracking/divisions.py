@@ -31,6 +31,9 @@ BEFORE = 1.3  # of a daughter's area: what it may have been before the other dau
 GROWN = 75  # percentile of the areas of all cells up to now: many are daughters, who are smaller
 LARGE = 1.5  # of that area: a larger mother is two cells that touch
 USUAL, LENIENCE = 1.1, 0.1  # of that area: a mother who is no larger, so no pair, may be less round by this much
+BIGGER = 1.3  # of the mother's median area: if her last sightings are larger, she is two cells that touch
+MORE = 1.3, 1.55  # of her median area and of her last sightings': daughters together, unless she was ROUNDED
+ROUNDED = 0.91  # short axis by long axis
 # In the last frames, where too few are left to see whether daughters stay apart.
 ROUND = 0.85  # short axis by long axis of the mother in her last TYPICAL sightings, at least
 ROUNDER, SHRUNK = 0.1, 0.9  # by how much she became rounder, at least, or what was left of her area, at most
@@ -60,7 +63,8 @@ def find_divisions(
       was there until then (the mother), give or take `max_gap` frames in which one of them was missed;
     - the mother was seen in `division_min_age` frames since she began, and in one of the last RECENT of these was at
       least `division_roundness` round (LENIENCE less where she is no larger than cells are) and without a waist;
-    - she is not two cells that touch: neither much larger than cells of this movie are, nor has swallowed another;
+    - she is not two cells that touch: neither much larger than cells of this movie are, or than she was before, nor has
+      swallowed another; and was clearly round if the daughters together have more area than she had;
     - the daughters are of like size (less so where the picture's edge cuts the smaller one), make up her area together,
       and lie on both sides of where she was;
     - the areas of all three change little from frame to frame;
@@ -190,8 +194,11 @@ def _cost(
         return math.inf
     grown = float(np.percentile(seen.area[movie.in_frames(0, int(frames[0]) + 1)], GROWN))
     needed = division_roundness - (LENIENCE if area <= USUAL * grown else 0)
+    usual = float(np.median(seen.area[recent]))
+    if both > MORE[0] * usual or both > MORE[1] * area:
+        needed = max(needed, ROUNDED)
     one_round_cell = (seen.roundness[recent] >= needed) & (seen.filling[recent] >= FILLED)
-    if area > LARGE * grown or not (one_round_cell & (seen.area[recent] >= SAME * area)).any():
+    if area > min(LARGE * grown, BIGGER * usual) or not (one_round_cell & (seen.area[recent] >= SAME * area)).any():
         return math.inf
     diameter = 2 * math.sqrt(largest / math.pi)
     centre = [sum(size * axis[at] for size, at in zip(daughters, (one, two), strict=True)) / both for axis in seen[3:5]]

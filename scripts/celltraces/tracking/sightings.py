@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from celltraces.labels.regions import FrameTracks, find_sorted
-from celltraces.tracking.shapes import Shapes, shapes_of_pixels
+from celltraces.labels.shapes import Shapes, shapes_of_pixels
 
 FLICKER = 2  # sightings of what is no cell of its own
 STAGE = 0.5  # of a frame's cells: where so many end, the stage has moved

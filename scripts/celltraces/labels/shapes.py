@@ -31,8 +31,13 @@ def shapes(labels: np.ndarray) -> Shapes:
     """Shapes of the regions of a label image (H, W)."""
     runs = pixel_runs(labels)
     inside = np.flatnonzero(runs.value)
-    order = inside[np.argsort(runs.value[inside], kind="stable")]
-    return _shapes(runs.start[order], runs.length[order], runs.value[order], labels.shape)
+    return shapes_of_runs(runs.start[inside], runs.length[inside], runs.value[inside], labels.shape)
+
+
+def shapes_of_runs(start: np.ndarray, length: np.ndarray, value: np.ndarray, shape: Sequence[int]) -> Shapes:
+    """Shapes of regions given by runs of pixels within rows of a frame (H, W): position, length and region of each."""
+    order = np.argsort(value, kind="stable")
+    return _shapes(start[order], length[order], value[order], shape)
 
 
 def shapes_of_pixels(parts: Sequence[np.ndarray], shape: Sequence[int]) -> Shapes:

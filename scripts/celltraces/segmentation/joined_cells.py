@@ -1,0 +1,123 @@
+"""Part cells that the closing has joined, though a halo or a neck lies between them.
+
+`outline.refine` clears the pixels of halos, and then closes what is left: that heals what it cleared within cells, and
+joins cells that are nearer to each other than the closing reaches, as the daughters of a cell are for some frames after
+it divided. What is left is looked at here before that: where it lies in two pieces or more that look like cells of
+their own, the region is parted between them.
+"""
+
+import cv2
+import numpy as np
+
+from celltraces.labels import bit_morphology
+from celltraces.labels.shapes import shapes_of_runs
+from celltraces.segmentation.mask_objects import (
+    Components,
+    components,
+    fill_holes,
+    fill_holes_of,
+    morph,
+    painted,
+)
+
+GAP = 3  # px: width of the disk of the closing that joins what belongs together; it bridges gaps of 2 px
+OPEN = 4  # times, at most: two pieces may hang together by no more than the disk of the opening is wide
+WHOLE = 0.95  # of the ellipse with the same second moments: a region that fills more of it is one cell
+ALIKE = 0.4  # of the frame's median piece, or of its region's largest if that is smaller: a piece's area, at least
+COVER = 0.5  # of a region's granular pixels: what all these pieces cover, at least
+
+
+def part_joined(
+    mask: np.ndarray,
+    rough: np.ndarray,
+    morph_size: int,
+    min_size: int,
+    max_size: int,
+    uncovered: np.ndarray | None,
+) -> np.ndarray:
+    """`mask` with lines of 1 px between the cells that are apart in `rough`; (H, W) uint8 0/1.
+
+    rough: pixels that are as granular as cells are, and no halo. These are closed with a disk of 3 px, filled, and
+    opened with one of `morph_size` px: once, then up to four times, so that wider and wider necks part. Each time, a
+    region of `mask` that is no ellipse, or larger than `max_size`, is parted if two or more pieces lie in it that have
+    at least `min_size` pixels, and 0.4 of the largest one or of the median of all the frame's pieces of `min_size` or
+    more, and cover half of what is `rough` in it. Each of its pixels goes to the nearest of these.
+    """
+    rough = morph(rough & mask, bit_morphology.dilate, bit_morphology.erode, GAP, 1, uncovered) & mask
+    rough = fill_holes(rough) if uncovered is None else fill_holes_of(rough, uncovered)
+    rough_before = np.append(0, np.cumsum(rough, dtype=np.int32))  # of each pixel
+    regions = components(mask)
+    for times in range(1, OPEN + 1):
+        start, length, owner, area = regions
+        found = shapes_of_runs(start, length, owner, mask.shape)
+        candidate = np.zeros(area.size, bool)
+        candidate[found.label] = (found.filling < WHOLE) & (found.area >= 2 * min_size) | (found.area > max_size)
+        if not candidate.any():
+            break
+        opened = morph(rough, bit_morphology.erode, bit_morphology.dilate, morph_size, times, uncovered)
+        pieces = components(opened & mask)
+        granular = np.bincount(owner, rough_before[start + length] - rough_before[start], area.size)
+        cell, parted = _cells(pieces, regions, np.where(candidate, granular, 0), min_size)
+        if parted.any():
+            mask = mask & ~_lines(pieces, cell, regions, parted, mask.shape)
+            regions = components(mask)
+    return mask
+
+
+def _cells(
+    pieces: Components, regions: Components, granular: np.ndarray, min_size: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Which pieces look like cells of regions that are parted, bool of each piece, and which regions are, of each.
+
+    granular: number of granular pixels of each region; those with 0 are not parted.
+    """
+    of = np.zeros(pieces.area.size, np.int64)
+    of[pieces.owner] = regions.owner.take(np.searchsorted(regions.start, pieces.start, "right") - 1)
+    largest = np.zeros(granular.size, np.int64)
+    np.maximum.at(largest, of, pieces.area)
+    cell = pieces.area >= min_size
+    cell[0] = False
+    usual = np.minimum(largest, np.median(pieces.area[cell]) if cell.any() else 0)
+    cell &= (pieces.area >= ALIKE * usual.take(of)) & (granular.take(of) > 0)
+    number, covered = (np.bincount(of[cell], weights, granular.size) for weights in (None, pieces.area[cell]))
+    parted = (number > 1) & (covered >= COVER * granular)
+    return cell & parted.take(of), parted
+
+
+def _lines(
+    pieces: Components, cell: np.ndarray, regions: Components, parted: np.ndarray, shape: tuple[int, ...]
+) -> np.ndarray:
+    """Lines of 1 px where in a region the pixels that are nearest to one and to another piece meet, (H, W) uint8 0/1.
+
+    cell: bool, of each piece: whether it counts. parted: bool, of each region: whether it is looked at. Of two pieces
+    that are equally near, a pixel goes to the one with the lower number.
+    """
+    lines = np.zeros(shape, np.uint8)
+    piece, region = (
+        painted(objects, np.where(chosen, np.arange(chosen.size), 0).astype(np.int32), shape)
+        for objects, chosen in ((pieces, cell), (regions, parted))
+    )
+    runs = np.flatnonzero(parted.take(regions.owner))
+    runs = runs[np.argsort(regions.owner.take(runs), kind="stable")]
+    y, x = np.divmod(regions.start.take(runs), shape[1])
+    first = np.flatnonzero(np.diff(regions.owner.take(runs), prepend=-1))
+    left, right = np.minimum.reduceat(x, first), np.maximum.reduceat(x + regions.length.take(runs), first)
+    bounds = zip(np.flatnonzero(parted), y[first], y[np.append(first[1:], y.size) - 1] + 1, left, right, strict=True)
+    for number, y0, y1, x0, x1 in bounds:
+        box = np.s_[y0:y1, x0:x1]
+        inside = region[box] == number
+        own = np.where(inside, piece[box], 0)
+        away = [
+            cv2.distanceTransform((own != seed).view(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+            for seed in np.unique(own[own > 0]).tolist()
+        ]
+        lines[box] |= _between(np.where(inside, 1 + np.argmin(away, axis=0), 0))
+    return lines
+
+
+def _between(numbers: np.ndarray) -> np.ndarray:
+    """(H, W) uint8 0/1: pixels of which the next one, to the right or below, has another number; both are not 0."""
+    line = np.zeros(numbers.shape, bool)
+    line[:, :-1] |= (numbers[:, 1:] != numbers[:, :-1]) & (numbers[:, 1:] > 0) & (numbers[:, :-1] > 0)
+    line[:-1] |= (numbers[1:] != numbers[:-1]) & (numbers[1:] > 0) & (numbers[:-1] > 0)
+    return line.view(np.uint8)

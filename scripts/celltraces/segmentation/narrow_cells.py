@@ -1,0 +1,59 @@
+"""Keep cells that are narrower than the disk of the opening.
+
+The opening takes debris away, which is small, and every cell that is narrower than its disk. Debris in phase contrast
+is mostly fainter than cells: of what only a smaller disk would leave in the T98G frames, none of which is a cell, the
+standard deviation (STD) is half of the cells' in the median, while small simulated cells have that of the large ones.
+And where cells are large, what is small is dust.
+"""
+
+import numpy as np
+
+from celltraces.labels import bit_morphology
+from celltraces.segmentation.mask_objects import at_edge, components, morph, pixels_of, vanished
+
+FAINT = 0.6  # times the STD of what the opening left: what is fainter is debris
+SMALL = 10  # an object has at least one in so many pixels of a usual one: what is smaller is dust
+
+
+def with_narrow_cells(
+    opened: np.ndarray,
+    filled: np.ndarray,
+    spread: np.ndarray,
+    morph_size: int,
+    morph_iterations: int,
+    max_size: int,
+    uncovered: np.ndarray | None = None,
+) -> np.ndarray:
+    """`opened` with the objects of which it has no pixel, but one opening less has, where they look like its own.
+
+    opened: (H, W) uint8 0/1, `filled` after `morph_iterations` openings with a disk of `morph_size` px. spread: (H, W),
+    what `local_variance.n2_variance` gave. An object is added if its STD (root mean square) is at least 0.6 of that of
+    all pixels of `opened`, and it has a tenth of the pixels of a usual object, unless the edge of the image (or pixels
+    without data, `uncovered` (H, W) bool) cuts it. Half of the pixels are in objects of the usual size or smaller ones;
+    those above `max_size` do not count, unless there are no others. Where `opened` is empty nothing tells cells from
+    debris, and nothing is added; nor with a single opening.
+    """
+    if morph_iterations < 2 or not opened.any():
+        return opened
+    less = morph(filled, bit_morphology.erode, bit_morphology.dilate, morph_size, morph_iterations - 1, uncovered)
+    objects = components(less)
+    lost = vanished(objects, opened)
+    if not lost.any():
+        return opened
+    pixels, owner = pixels_of(objects, lost)
+    variance = np.bincount(owner, spread.ravel().take(pixels), lost.size) / np.maximum(objects.area, 1)
+    like = variance >= FAINT**2 * spread[opened > 0].mean(dtype=np.float64)
+    large = SMALL * objects.area >= _usual_area(components(opened).area[1:], max_size)
+    large[owner[at_edge(pixels, opened.shape, uncovered)]] = True
+    result = opened.copy()
+    result.ravel()[pixels[(like & large).take(owner)]] = 1
+    return result
+
+
+def _usual_area(areas: np.ndarray, max_size: int) -> int:
+    """The area up to which objects have half of all pixels, of those of at most `max_size` where there are such."""
+    areas = np.sort(areas)
+    if areas[0] <= max_size:
+        areas = areas[areas <= max_size]
+    total = np.cumsum(areas)
+    return int(areas[np.searchsorted(2 * total, total[-1])])

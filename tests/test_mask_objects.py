@@ -1,0 +1,134 @@
+"""Objects of a mask as runs of pixels, and holes, against scipy's labels; which variance a limit stands for."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from scipy import ndimage
+
+from celltraces.segmentation.local_variance import greatest_up_to, log_std
+from celltraces.segmentation.mask_objects import components, fill_holes, fill_holes_of, joined, painted, pixels_of
+
+MASKS = hnp.arrays(np.uint8, st.tuples(st.integers(1, 25), st.integers(1, 25)), elements=st.integers(0, 1))
+
+
+def spiral(size):
+    """A line 1 px wide that turns inward; between its turns is a line of background."""
+    mask = np.zeros((size, size), np.uint8)
+    y, x, dy, dx = 0, 0, 0, 1
+    mask[y, x] = 1
+    for length in [size - 1, *(length for step in range(size - 1, 0, -2) for length in (step, step))][: size - 1]:
+        for _ in range(length):
+            y, x = y + dy, x + dx
+            mask[y, x] = 1
+        dy, dx = dx, -dy
+    return mask
+
+
+def comb(size):
+    """Teeth that a row at the bottom joins: each begins as an object of its own."""
+    mask = np.zeros((size, size), np.uint8)
+    mask[:, ::2] = 1
+    mask[-1] = 1
+    return mask
+
+
+PICTURES = {
+    "spiral": spiral(41),
+    "comb": comb(40),
+    "comb upside down": comb(40)[::-1].copy(),
+    "comb on its side": comb(40).T.copy(),
+    "nothing": np.zeros((7, 9), np.uint8),
+    "everything": np.ones((7, 9), np.uint8),
+    "chessboard": (np.indices((20, 21)).sum(axis=0) % 2).astype(np.uint8),
+    "noise": (np.random.default_rng(1).random((200, 301)) < 0.6).astype(np.uint8),
+    "blobs": (ndimage.gaussian_filter(np.random.default_rng(2).standard_normal((200, 301)), 3) > 0).astype(np.uint8),
+}
+
+
+def assert_as_scipy_labels(mask):
+    labels, n = ndimage.label(mask)
+    objects = components(mask)
+    assert objects.area.tolist() == [0, *np.bincount(labels.ravel(), minlength=n + 1)[1:].tolist()]
+    np.testing.assert_array_equal(painted(objects, np.arange(n + 1), mask.shape), labels)
+    chosen = np.arange(n + 1) % 2 == 1
+    pixels, owner = pixels_of(objects, chosen)
+    np.testing.assert_array_equal(pixels, np.flatnonzero(chosen[labels]))
+    np.testing.assert_array_equal(owner, labels.ravel()[pixels])
+
+
+@settings(max_examples=100, deadline=None, derandomize=True)
+@given(MASKS)
+def test_objects_are_those_of_scipy_in_its_order(mask):
+    assert_as_scipy_labels(mask)
+
+
+@pytest.mark.parametrize("picture", PICTURES)
+def test_objects_of_shapes_that_wind_and_branch(picture):
+    assert_as_scipy_labels(PICTURES[picture])
+
+
+@settings(max_examples=100, deadline=None, derandomize=True)
+@given(MASKS)
+def test_holes_are_those_of_scipy(mask):
+    np.testing.assert_array_equal(fill_holes(mask), ndimage.binary_fill_holes(mask))
+
+
+@pytest.mark.parametrize("picture", PICTURES)
+def test_holes_in_shapes_that_wind_and_branch(picture):
+    mask = PICTURES[picture]
+    filled = fill_holes(mask)
+    np.testing.assert_array_equal(filled, ndimage.binary_fill_holes(mask))
+    assert filled.dtype == np.uint8
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(MASKS, st.integers(0, 25), st.integers(0, 25))
+def test_a_hole_with_pixels_without_data_is_open(mask, y, x):
+    uncovered = np.zeros(mask.shape, bool)
+    uncovered[y : y + 3, x : x + 3] = True
+    mask[uncovered] = 0
+    ground, n = ndimage.label(mask == 0)
+    edges = [ground[0], ground[-1], ground[:, 0], ground[:, -1], ground[uncovered]]
+    closed = np.setdiff1d(np.arange(1, n + 1), np.concatenate(edges))
+    np.testing.assert_array_equal(fill_holes_of(mask, uncovered), mask.astype(bool) | np.isin(ground, closed))
+
+
+def test_objects_of_two_masks_are_numbered_as_those_of_both_together():
+    """The two share no object; some are struck out, by area 0."""
+    labels, n = ndimage.label(PICTURES["blobs"])
+    group = np.random.default_rng(3).integers(0, 3, n + 1)  # 0: struck out
+    group[0] = 0
+    parts = []
+    for number in (1, 2):
+        objects = components(PICTURES["blobs"])
+        parts.append(objects._replace(area=np.where(group == number, objects.area, 0)))
+    both = joined(*parts)
+    expected, n = ndimage.label((group > 0)[labels])
+    np.testing.assert_array_equal(painted(both, np.arange(n + 1), labels.shape), expected)
+    np.testing.assert_array_equal(both.area[1:], np.bincount(expected.ravel())[1:])
+    assert both.area[0] == 0
+
+
+@pytest.mark.parametrize("window", [3, 5, 101])
+def test_the_greatest_variance_up_to_a_limit_is_that_of_all_tried(window):
+    highest = 3000
+    log = log_std(np.arange(highest + 1), window)
+    for limit in [
+        *log[1:50],
+        *log[-3:],
+        *(log[1:50] + 1e-16),
+        log[1] - 5,
+        log[-1] + 5,
+        *np.linspace(log[1], log[-1], 40),
+    ]:
+        assert greatest_up_to(float(limit), window, highest) == np.flatnonzero(log <= limit).max()
+
+
+def test_the_greatest_variance_up_to_a_limit_is_exact_for_large_numbers():
+    for spread in np.random.default_rng(4).integers(1, 2**52, 200).tolist():
+        limit = float(log_std(np.float64(spread), 3))
+        found = greatest_up_to(limit, 3, 2**52)
+        assert log_std(np.float64(found), 3) <= limit < log_std(np.float64(found + 1), 3)
+        assert found >= spread
