@@ -125,7 +125,7 @@ def with_param(key, value):
         (with_param("cellpose_diameter", 0), "params.cellpose_diameter: 0 is not allowed"),
         (with_param("tracking_method", "lap"), "params.tracking_method: 'lap' is none of iou, btrack,"),
         (with_param("time_mapping", {"a": 1}), "params.time_mapping"),
-        (with_param("min_object_size", 30000), "params.min_object_size: larger than max_object_size"),
+        (with_param("min_object_size", 20000), "params.min_object_size: larger than max_object_size"),
         (
             with_param("mask_margin", 6),
             "params.mask_margin: 6 px reach beyond the crops; allowed: at most crop_padding, 5",
