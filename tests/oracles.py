@@ -86,7 +86,7 @@ def logstd_labels(
     morph_size=7,
     morph_iterations=3,
     min_object_size=50,
-    max_object_size=20000,
+    max_object_size=10000,
     logstd_outline="cell",
 ):
     """Segmentation `logstd`. (H, W) integers -> (H, W) labels."""
@@ -103,7 +103,7 @@ def logstd_labels(
     if logstd_outline == "cell":
         sizes = (morph_size // 2, morph_iterations, min_object_size)
         mask = _regrown(mask, filled, image.astype(np.float64), std, limit, *sizes)
-        mask = _on_cells(mask, image.astype(np.float64), std, limit, *sizes, max_object_size // 2)
+        mask = _on_cells(mask, image.astype(np.float64), std, limit, *sizes, max_object_size)
     labels = measure.label(mask, connectivity=1)
     area = np.bincount(labels.ravel())
     kept = (area >= min_object_size) & (area <= max_object_size)

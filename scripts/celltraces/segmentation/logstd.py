@@ -43,7 +43,7 @@ def segment_frame(
     morph_size: int = 7,
     morph_iterations: int = 3,
     min_object_size: int = 50,
-    max_object_size: int = 20000,
+    max_object_size: int = 10000,
     logstd_outline: str = "cell",
     rejected: np.ndarray | None = None,
 ) -> np.ndarray:
@@ -55,9 +55,8 @@ def segment_frame(
 
     Foreground is where the log-STD exceeds `threshold`. It is closed, freed of objects smaller than `min_object_size`
     pixels, filled, and opened; closing and opening use a disk `morph_size` pixels wide, `morph_iterations` times.
-    Then outlines lie outside the halos around the cells: they are drawn in to the cells, and objects of more than half
-    of `max_object_size` are divided if they come apart (see outline.py). With `logstd_outline` "halo" they stay as they
-    are.
+    Then outlines lie outside the halos around the cells: they are drawn in to the cells, and objects that are too large
+    are divided if they come apart (see outline.py). With `logstd_outline` "halo" they stay as they are.
     Objects of `min_object_size` to `max_object_size` pixels (both inclusive) are kept. `rejected` (H, W) uint8, all 0,
     is marked where others are: TOO_LARGE, TOO_SMALL (unless the opening would remove it anyway), or TOO_NARROW for one
     of at least `min_object_size` pixels of which the opening leaves nothing.
@@ -88,14 +87,7 @@ def segment_frame(
             filled,
             image,
             spread,
-            outline.Settings(
-                logstd_window_size,
-                limit,
-                morph_size,
-                morph_iterations,
-                min_object_size,
-                max_object_size // outline.SEVERAL,
-            ),
+            outline.Settings(logstd_window_size, limit, morph_size, morph_iterations, min_object_size, max_object_size),
             uncovered,
         )
     else:

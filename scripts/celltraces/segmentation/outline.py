@@ -8,9 +8,8 @@ are not on the bright side of the edge. The core of a region is always kept, so 
 A cell that hardly stands out of the background has the opposite trouble: the opening leaves little more of it than a
 disk. It gets back what lies beside that.
 
-Regions of more than half of `max_object_size` pixels may be cells that have run together: in them the threshold is
-raised until they come apart, and the parts grow back towards each other. Those that do not come apart stay as they are,
-and are left out only where they are larger than `max_object_size`.
+Regions of more than `max_object_size` pixels are cells that have run together, and would be dropped: in them
+the threshold is raised until they come apart, and the parts grow back towards each other.
 """
 
 import math
@@ -37,12 +36,11 @@ from celltraces.segmentation.mask_objects import (
 WIDE = 1.0  # STDs of the edge: a layer so much brighter than outside, and one within so much darker: the halo is wide
 WEAK = 2.0  # STDs of the limit: a region with no higher STD hardly stands out, and what is no brighter may be of it
 NARROW = 1.5  # times the area of the opening's disk: the opening may have taken much of a region that is no larger
-SEVERAL = 2  # one in so many pixels of max_object_size: a region with more may be several cells
 CLOSE, OPEN = 2, 1  # times, where morph_iterations is not less
 SMOOTH = 1.0  # log-STD below the edge's: what is smoother is no part of a cell where cells are told apart
 PIECE = 4  # pieces of a region are kept that are at least the fourth part of the largest
 RAISE, RAISES = 0.5, 6  # log-STD, number
-PART = 20  # what comes apart is a cell if it has at least this part of max_size
+PART = 20  # what comes apart is a cell if it has at least this part of max_object_size
 COVER = 5  # all parts of a region cover at least the fifth part of it
 GROWTH = 12  # half px: by how much parts grow
 
@@ -54,8 +52,8 @@ class Settings(NamedTuple):
     limit: float  # log-STD above which a pixel was foreground
     morph_size: int  # px, odd
     morph_iterations: int
-    min_size: int  # px, inclusive
-    max_size: int  # px, inclusive, of what is not looked at for several cells
+    min_size: int  # px, both inclusive
+    max_size: int
 
 
 def on_cells(
@@ -236,7 +234,7 @@ def come_apart(mask: np.ndarray, regions: Components, spread: np.ndarray, settin
     closed, filled and opened. Parts are what then has a twentieth of `max_size` to `max_size` pixels, and in the last
     step what is still larger. They grow (see `_grown`), and lines of 2 px are left between them.
     A region comes apart if it gives two parts or more, which cover a fifth of it. One that does not is one thing, and
-    stays as it is.
+    is left to the limit of sizes.
     """
     areas = regions.area
     number = np.where(areas > settings.max_size, np.arange(areas.size, dtype=np.int32), 0)
