@@ -66,7 +66,12 @@ ELSEWHERE = {
     ),
     "ssh -L 8731:127.0.0.1:8731 you@machine": "needs another machine",
     **dict.fromkeys(
-        ("make evaluate", "make evaluate CTC=path/to/set", 'make evaluate ONLY="--method deepsea --set t98g"'),
+        (
+            "make evaluate",
+            "make evaluate CTC=path/to/set",
+            'make evaluate ONLY="--method deepsea --set t98g"',
+            'make evaluate ONLY="--set divisions:"',
+        ),
         "installs other programs, and takes long",
     ),
     "make test-peers": "installs other programs, gigabytes of them",

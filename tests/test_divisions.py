@@ -531,7 +531,7 @@ def test_what_the_page_shows_of_descent_is_what_the_tables_say(divided):
     assert descent == {}
 
 
-# --------------------------------------------------------------------------------------------------- after segmentation
+# -------------------------------------------------------------------------------------------------- after segmentation
 
 
 def phase_contrast(frames):

@@ -34,6 +34,8 @@ USUAL, LENIENCE = 1.1, 0.1  # of that area: a mother who is no larger, so no pai
 BIGGER = 1.3  # of the mother's median area: if her last sightings are larger, she is two cells that touch
 MORE = 1.3, 1.55  # of her median area and of her last sightings': daughters together, unless she was ROUNDED
 ROUNDED = 0.91  # short axis by long axis
+LONG, WAIST = 0.7, 0.97  # roundness and filling of her last sighting: one with less of both may be both daughters
+ROUND_BEFORE = 0.85  # how round she was before that
 # In the last frames, where too few are left to see whether daughters stay apart.
 ROUND = 0.85  # short axis by long axis of the mother in her last TYPICAL sightings, at least
 ROUNDER, SHRUNK = 0.1, 0.9  # by how much she became rounder, at least, or what was left of her area, at most
@@ -64,7 +66,8 @@ def find_divisions(
     - the mother was seen in `division_min_age` frames since she began, and in one of the last RECENT of these was at
       least `division_roundness` round (LENIENCE less where she is no larger than cells are) and without a waist;
     - she is not two cells that touch: neither much larger than cells of this movie are, or than she was before, nor has
-      swallowed another; and was clearly round if the daughters together have more area than she had;
+      swallowed another; and was clearly round if the daughters together have more area than she had, or if what is seen
+      of her last is long and has a waist, as both daughters in one region have;
     - the daughters are of like size (less so where the picture's edge cuts the smaller one), make up her area together,
       and lie on both sides of where she was;
     - the areas of all three change little from frame to frame;
@@ -197,6 +200,8 @@ def _cost(
     usual = float(np.median(seen.area[recent]))
     if both > MORE[0] * usual or both > MORE[1] * area:
         needed = max(needed, ROUNDED)
+    if seen.roundness[mother] < LONG and seen.filling[mother] < WAIST:
+        needed = max(needed, ROUND_BEFORE)
     one_round_cell = (seen.roundness[recent] >= needed) & (seen.filling[recent] >= FILLED)
     if area > min(LARGE * grown, BIGGER * usual) or not (one_round_cell & (seen.area[recent] >= SAME * area)).any():
         return math.inf
