@@ -125,8 +125,8 @@ def _with_narrow_cells(mask, less_opened, std, iterations, max_size):
     for label in range(1, labels.max() + 1):
         region = labels == label
         cut = np.pad(region[1:-1, 1:-1], 1).sum() < region.sum()
-        as_granular = np.mean(np.exp(std[region]) ** 2) >= 0.36 * np.mean(np.exp(std[mask]) ** 2)
-        if not mask[region].any() and as_granular and (cut or 10 * region.sum() >= usual):
+        as_granular = np.mean(np.exp(std[region]) ** 2) >= 0.5625 * np.mean(np.exp(std[mask]) ** 2)
+        if not mask[region].any() and as_granular and (cut or 4 * region.sum() >= usual):
             result |= region
     return result
 

@@ -257,7 +257,7 @@ def test_an_outline_of_another_name_is_refused():
 
 @pytest.mark.parametrize(
     ("texture", "large_radius", "found"),
-    [(1.0, 25, True), (0.3, 25, False), (1.0, 40, False)],
+    [(1.0, 15, True), (0.3, 15, False), (1.0, 30, False)],
     ids=["as the others", "fainter", "far smaller"],
 )
 def test_a_cell_narrower_than_the_opening_is_kept_where_it_looks_like_the_others(texture, large_radius, found):

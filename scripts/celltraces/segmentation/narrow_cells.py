@@ -11,8 +11,8 @@ import numpy as np
 from celltraces.labels import bit_morphology
 from celltraces.segmentation.mask_objects import at_edge, components, morph, pixels_of, vanished
 
-FAINT = 0.6  # times the STD of what the opening left: what is fainter is debris
-SMALL = 10  # an object has at least one in so many pixels of a usual one: what is smaller is dust
+FAINT = 0.75  # times the STD of what the opening left: what is fainter is debris
+SMALL = 4  # an object has at least the fourth part of a usual one's pixels: what is smaller is dust
 
 
 def with_narrow_cells(
@@ -27,8 +27,8 @@ def with_narrow_cells(
     """`opened` with the objects of which it has no pixel, but one opening less has, where they look like its own.
 
     opened: (H, W) uint8 0/1, `filled` after `morph_iterations` openings with a disk of `morph_size` px. spread: (H, W),
-    what `local_variance.n2_variance` gave. An object is added if its STD (root mean square) is at least 0.6 of that of
-    all pixels of `opened`, and it has a tenth of the pixels of a usual object, unless the edge of the image (or pixels
+    what `local_variance.n2_variance` gave. An object is added if its STD (root mean square) is at least 0.75 of that of
+    all pixels of `opened`, and it has a fourth of the pixels of a usual object, unless the edge of the image (or pixels
     without data, `uncovered` (H, W) bool) cuts it. Half of the pixels are in objects of the usual size or smaller ones;
     those above `max_size` do not count, unless there are no others. Where `opened` is empty nothing tells cells from
     debris, and nothing is added; nor with a single opening.
