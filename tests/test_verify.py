@@ -4,7 +4,6 @@ import re
 import shlex
 import shutil
 import subprocess
-import sys
 
 import pytest
 import zarr
@@ -32,8 +31,7 @@ def test_sound_results(done):
 def run_remedy(done, outcome):
     """Run the command that verify's output names: its exit status."""
     words = shlex.split(re.search(r"^This command makes new .*\n  (.*)", outcome.text, re.MULTILINE)[1])
-    assert words[:3] == ["python", "-m", "snakemake"]
-    return subprocess.run([sys.executable, *words[1:]], cwd=done.folder, check=False).returncode
+    return subprocess.run(words, cwd=done.folder, check=False).returncode
 
 
 @pytest.mark.parametrize(
