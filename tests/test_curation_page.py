@@ -111,7 +111,7 @@ def page():
     with new_page() as page:
         yield page
         # What the server refuses, or that it is gone, stands in a line of the page; the browser complains of it, too.
-        expected = ("the server responded with a status of 4", "ERR_CONNECTION")
+        expected = ("the server responded with a status of 4", "ERR_CONNECTION", "ERR_CONTENT_LENGTH_MISMATCH")
         assert [error for error in page.errors if not any(words in error for words in expected)] == []
 
 
@@ -581,6 +581,19 @@ def test_nothing_that_was_acknowledged_is_lost_by_kill_9(page, folder):
     with serving(folder, "carla") as again:
         open_at(page, again, dataset="one", fov=4)
         assert state_of(page)["state"][7] == "bad"
+
+
+def test_a_server_that_ends_within_an_answer_is_said_to_be_gone(page, server):
+    open_at(page, server, dataset="one", fov=4)
+    choose(page, 7)
+    page.evaluate(
+        """() => {
+          const half = () => new ReadableStream({ start: (to) => to.error(new TypeError("network error")) });
+          window.fetch = async () => new Response(half());
+        }"""
+    )
+    page.keyboard.press("g")
+    expect(page.locator("#trouble")).to_contain_text("does not answer")
 
 
 def test_a_rerun_is_noticed_with_the_page_open(page, server, folder):

@@ -40,14 +40,16 @@ export class Refused extends Error {
   }
 }
 
+function gone() {
+  throw new Refused("The server does not answer. Is it still running in the terminal?", 0);
+}
+
+/** What an answer holds, read as "json", "text", "blob" or "arrayBuffer". The server may end before all of it came. */
+export const bodyOf = (response, kind) => response[kind]().catch(gone);
+
 async function answer(request) {
-  let response;
-  try {
-    response = await request;
-  } catch {
-    throw new Refused("The server does not answer. Is it still running in the terminal?", 0);
-  }
-  if (!response.ok) throw new Refused((await response.text()) || response.statusText, response.status);
+  const response = await request.catch(gone);
+  if (!response.ok) throw new Refused((await bodyOf(response, "text")) || response.statusText, response.status);
   return response;
 }
 
@@ -55,11 +57,11 @@ async function answer(request) {
 export const ask = (name, query = {}, signal = undefined) =>
   answer(fetch(`/api/${name}?${new URLSearchParams(query)}`, { headers: { "x-celltraces-token": token }, signal, cache: "no-store" }));
 
-export const askJson = async (name, query) => (await ask(name, query)).json();
-export const askBytes = async (name, query) => (await ask(name, query)).arrayBuffer();
+export const askJson = async (name, query) => bodyOf(await ask(name, query), "json");
+export const askBytes = async (name, query) => bodyOf(await ask(name, query), "arrayBuffer");
 
 /** Tell the server something; its answer as data. */
 export async function tell(name, body) {
   const headers = { "x-celltraces-token": token, "content-type": "application/json" };
-  return (await answer(fetch(`/api/${name}`, { method: "POST", headers, body: JSON.stringify(body) }))).json();
+  return bodyOf(await answer(fetch(`/api/${name}`, { method: "POST", headers, body: JSON.stringify(body) })), "json");
 }

@@ -1,6 +1,6 @@
 // The datasets and FOVs on the left.
 
-import { ask } from "./ask.js";
+import { ask, bodyOf } from "./ask.js";
 import { element, make } from "/page/shared.js";
 import { on, state } from "./state.js";
 
@@ -27,7 +27,7 @@ const waitingPictures = new IntersectionObserver((entries) => {
     waitingPictures.unobserve(target);
     const { dataset, fov } = target.dataset;
     ask("thumbnail", { dataset, fov })
-      .then((response) => response.blob())
+      .then((response) => bodyOf(response, "blob"))
       .then((blob) => {
         const image = target.querySelector("img");
         image.addEventListener("load", () => URL.revokeObjectURL(image.src), { once: true });

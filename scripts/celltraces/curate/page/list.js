@@ -1,6 +1,6 @@
 // The list of all cells of the FOV, also of those that are left out, and the film strip of the chosen one.
 
-import { ask } from "./ask.js";
+import { ask, bodyOf } from "./ask.js";
 import { element, make, shown } from "/page/shared.js";
 import { on, rowOf, say, state } from "./state.js";
 
@@ -143,7 +143,7 @@ async function showFilm() {
   try {
     const response = await ask("film", { dataset: fov.dataset, fov: fov.fov, cell });
     const { frames } = JSON.parse(response.headers.get("x-film"));
-    const source = URL.createObjectURL(await response.blob());
+    const source = URL.createObjectURL(await bodyOf(response, "blob"));
     if (mine !== asked) {
       URL.revokeObjectURL(source);
       return;

@@ -1,6 +1,6 @@
 // Pixels and labels of frames as the server sends them, for a worker: asked for once, kept within a number of bytes.
 
-import { ask } from "./ask.js";
+import { ask, bodyOf } from "./ask.js";
 
 const MOST_BYTES = 48 * 2 ** 20; // so that a change of contrast asks for nothing
 const LABELS = "labels"; // beside the names of channels; no channel has this name
@@ -47,7 +47,7 @@ async function request(what, frames, names) {
   const labelled = channels.length < names.length;
   const query = { ...queryOf(what), frame: frames, ...(channels.length ? { channel: channels } : {}), ...(labelled ? { labels: 1 } : {}) };
   const response = await ask("frame", query);
-  const buffer = await response.arrayBuffer();
+  const buffer = await bodyOf(response, "arrayBuffer");
   const shapes = channels.length ? response.headers.get("x-shape").split(";") : [];
   const lengths = labelled ? response.headers.get("x-runs").split(",").map(Number) : [];
   const answer = new Map();
