@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from celltraces.errors import UserError
-from demo.dividing import Movie, TrueDivision, grouped, renew_contacts, renumbered
+from demo.dividing import Movie, TrueDivision, grouped, in_sight, renew_contacts, renumbered
 from evaluation.pictures import of_folder
 
 ANGLES = 72
@@ -160,13 +160,7 @@ def simulate(settings: Settings, outlines: np.ndarray, seed: int) -> Movie:
         image = _draw(cells, frame, settings, stage, rng)
         truth.append(image)
         labels.append(_segment(image, cells, frame, settings, rng, contacts))
-    seen = [set(np.unique(image).tolist()) for image in truth]
-    visible = [
-        division
-        for division in divisions
-        if division.mother in seen[division.frame - 1] and {*division.daughters} <= seen[division.frame]
-    ]
-    return Movie(np.stack(labels), np.stack(truth), visible)
+    return Movie(np.stack(labels), np.stack(truth), in_sight(divisions, truth))
 
 
 def _of_area_1(outline: np.ndarray) -> np.ndarray:

@@ -106,13 +106,20 @@ def simulate(settings: Settings, seed: int) -> Movie:
         image = _draw(cells, frame, settings, shift)
         truth.append(image)
         labels.append(_segment(image, cells, frame, settings, rng, contacts, halves))
+    return Movie(np.stack(labels), np.stack(truth), in_sight(divisions, truth))
+
+
+def in_sight(divisions: Sequence[TrueDivision], truth: Sequence[np.ndarray]) -> list[TrueDivision]:
+    """The divisions of which the mother is seen in the frame before, and both daughters in theirs.
+
+    truth: the true cells of each frame, (H, W).
+    """
     seen = [set(np.unique(image).tolist()) for image in truth]
-    visible = [
+    return [
         division
         for division in divisions
         if division.mother in seen[division.frame - 1] and {*division.daughters} <= seen[division.frame]
     ]
-    return Movie(np.stack(labels), np.stack(truth), visible)
 
 
 def _cell(number: int, y: float, x: float, settings: Settings, rng: np.random.Generator, frame: int = 0) -> _Cell:
