@@ -24,6 +24,7 @@ from celltraces.results.quality import (
     check_fovs,
     check_frames,
     check_left_out,
+    check_light,
     check_pixel_size,
     check_place,
     check_stacks,
@@ -68,6 +69,7 @@ def main(
     found = [Finding(fov, None, "failed") for fov in failed]
     channels: dict[str, dict[int, Frames]] = {}
     seen: dict[str, dict[bytes, int]] = {}
+    covered: dict[int, float] = {}
     for fov, arrays in frames.items():
         key = str(fov)
         found += check_times(fov, times_min[key], senseless_stamps[key], qc_interval, times_assumed[key])
@@ -93,14 +95,21 @@ def main(
         if fov in cells:
             with open_store(Path(cells[fov])) as get:
                 ids, areas = (get_array(get, f"metadata/{name}")[0] for name in ("cell_ids", "areas"))
+            height, width = opened[0].shape[1:]
+            covered[fov] = float(np.median(areas.sum(axis=0))) / (height * width)
             parents = [parent for parent, _ in lineage.read_table(Path(lineages[fov])).values()]
             found += check_cells(fov, areas, np.isin(ids, parents), **of_cells)
             table = Path(traces[fov]).read_text("utf-8")
             found += check_traces(fov, len(areas), table, qc_negative=qc_negative, qc_exposure=qc_exposure)
     if frames:
         found += check_pixel_size(min(frames), pixel_size_um)
-    for arrays_of_channel in channels.values():
+    phase_contrast = next((arrays for name, arrays in channels.items() if paths.is_phase_contrast(name)), {})
+    for name, arrays_of_channel in channels.items():
         found += check_fovs(arrays_of_channel, qc_brightness=qc_brightness)
+        if not paths.is_phase_contrast(name):
+            found += check_light(
+                arrays_of_channel, phase_contrast, covered, qc_exposure=qc_exposure, offset=camera_offset or 0.0
+            )
         found += check_stacks(arrays_of_channel)
     for name, of_fovs in backgrounds.items():
         opened = [open_frames(Path(array)) for array in of_fovs]

@@ -6,7 +6,8 @@ is shifted into their place. So are frames of one value throughout that were not
 `uncovered` names (see celltraces.frames.coverage). The attribute `frame_statistics` holds what the quality checks need,
 `stage_movement` how far each frame is displaced, `likeness` how like a frame of fluorescence is to the one before,
 `repeated` which frames repeat parts of another image and how much, `display_limits` what the display level needs,
-`z_planes` the planes of which the highest value was taken.
+`dead_lines` the columns and rows without an image of their own, `z_planes` the planes of which the highest value was
+taken.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -19,7 +20,17 @@ from typing import Any
 import numpy as np
 
 from celltraces import paths
-from celltraces.frames import blank, blank_areas, coverage, displacement, likeness, repeats, stage_movement, z_stacks
+from celltraces.frames import (
+    blank,
+    blank_areas,
+    camera_faults,
+    coverage,
+    displacement,
+    likeness,
+    repeats,
+    stage_movement,
+    z_stacks,
+)
 from celltraces.frames.coverage import Boxes
 from celltraces.frames.statistics import NO_STATISTICS, frame_statistics
 from celltraces.pyme import spool
@@ -77,6 +88,7 @@ class _Channel:
     uncovered: list[Boxes] = field(default_factory=list)
     repeated: list[tuple[int, float, float]] = field(default_factory=list)
     likeness: list[float | None] = field(default_factory=list)
+    dead_lines: camera_faults.Lines | None = None
     attributes: dict[str, Any] = field(default_factory=dict)
     """Of the array; empty until all frames are copied."""
 
@@ -180,6 +192,7 @@ def _note(channel: _Channel, frame: int, image: np.ndarray, without_data: Boxes,
         channel.of_one_value[frame] = len(counts) - 1, int(counts[-1])
     else:
         channel.counts[: len(counts)] += counts
+        channel.dead_lines = camera_faults.dead_lines(image, without_data, channel.dead_lines)
     for name, value in frame_statistics(image, counts, without_data).items():
         channel.statistics[name].append(value)
 
@@ -213,6 +226,10 @@ def _attributes(channel: _Channel, planes: Sequence[int | None]) -> dict[str, An
     spans = coverage.as_attribute(channel.uncovered)
     if spans:
         attributes[coverage.ATTRIBUTE] = spans
+    if channel.dead_lines is not None and any(map(len, channel.dead_lines)):
+        attributes[camera_faults.ATTRIBUTE] = {
+            name: lines.tolist() for name, lines in channel.dead_lines._asdict().items()
+        }
     if channel.repeated:
         attributes[repeats.ATTRIBUTE] = channel.repeated
     return attributes

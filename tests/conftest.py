@@ -37,8 +37,8 @@ LEVELS = {
         future_dates house images interrupts kinetics left_out levels lif likeness lock mask_objects merge messages
         methods missing
         movie_file nd2_internals ndtiff ome_zarr outline phantoms pictures plan preview psf quality recipe repeats
-        report segmentation shifts simulate stage_movement stage_places store terminal tiff tiff_folder torch_file
-        touching tracking userpaths versions zstacks
+        report segmentation shifts silent_faults simulate stage_movement stage_places store terminal tiff tiff_folder
+        torch_file touching tracking userpaths versions zstacks
     """,
     "slow": """
         benchmarks curation_page learned report_page

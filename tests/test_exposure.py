@@ -65,6 +65,16 @@ def test_an_exposure_that_changes_where_there_are_no_cells(level, factor):
     assert low < by < high
 
 
+@pytest.mark.parametrize("level", [60.0, 2000.0])
+@pytest.mark.parametrize("factor", [0.5, 1.5, 2.0])
+def test_an_exposure_that_differs_in_the_first_or_the_last_frame(level, factor):
+    for changed, at, expected in ((0, 1, 1 / factor), (N_FRAMES - 1, N_FRAMES - 1, factor)):
+        factors = [factor if t == changed else 1.0 for t in range(N_FRAMES)]
+        ((frame, by),) = found(movie(lambda t: 200.0, factors.__getitem__, background_level=level))
+        assert frame == at
+        assert by == pytest.approx(expected, rel=0.2)
+
+
 def test_an_exposure_that_returns():
     frames = movie(growing, lambda t: 2.0 if 6 <= t < 12 else 1.0)
     assert [frame for frame, _ in found(frames)] == [6, 12]
@@ -95,7 +105,7 @@ def test_a_camera_without_offset():
         {"light": lambda t: 400.0 if t >= STEP else 0.0},
         {"light": lambda t: 20.0 if t >= STEP else 400.0},
         # a lamp that flickers in single frames, or always
-        {"light": growing, "factor": lambda t: 2.0 if t in (0, 5, STEP, N_FRAMES - 1) else 1.0},
+        {"light": growing, "factor": lambda t: 2.0 if t in (5, STEP) else 1.0},
         {"light": growing, "factor": lambda t: 0.4 if t in (1, 5, STEP, N_FRAMES - 2) else 1.0},
         {"light": lambda t: 400.0, "factor": lambda t: np.random.default_rng(t).uniform(0.9, 1.1)},
         # a medium that shines

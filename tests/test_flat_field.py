@@ -289,6 +289,13 @@ def test_light_on_one_side_is_no_vignetting_and_the_offset_counts(tmp_path):
     assert len(found(tmp_path, dim, offset=OFFSET)) == 1
 
 
+@pytest.mark.parametrize("side", [64, 170, 255])
+def test_frames_too_small_to_tell_vignetting_from_cells(tmp_path, side):
+    """Of three tiles or fewer along an axis; a real movie of one cell, 240 x 170 px, gave 2.17."""
+    bright = 1 - np.hypot(*np.mgrid[-1 : 1 : side * 1j, -1:1:300j])
+    assert found(tmp_path, [200 + 400 * bright]) == []
+
+
 # ---------------------------------------------------------------------------------------------------- the workflow
 
 

@@ -7,13 +7,13 @@ from typing import Any
 import cv2
 import numpy as np
 
-from celltraces.frames import coverage, exposure
+from celltraces.frames import camera_faults, coverage, exposure
 from celltraces.frames.coverage import Boxes
 from celltraces.storage import display_level
 from celltraces.storage.frames import Frames
 
 FEW = 10  # pixels that may have the highest value of a frame by chance
-NAMES = ("mean", "lowest", "highest", "at_highest", "contrast", "low", "floor")
+NAMES = ("mean", "lowest", "highest", "at_highest", "contrast", "low", "floor", "wrapped")
 NO_STATISTICS = dict.fromkeys(NAMES)
 
 
@@ -25,7 +25,7 @@ def frame_statistics(image: np.ndarray, counts: np.ndarray, uncovered: Boxes = (
     below, which is above 0 only where a camera or a file format cut values off. contrast: standard deviation of the
     difference of pixels two columns apart, by the mean, which falls to a half and less when a phase-contrast image is
     out of focus. Mean and contrast are of every eighth row: they are compared, not measured with. low, floor: see
-    exposure.levels.
+    exposure.levels. wrapped: see camera_faults.wrapped_edges.
     """
     rows = image[::8].astype(np.float32)
     mask = beside = None
@@ -46,6 +46,7 @@ def frame_statistics(image: np.ndarray, counts: np.ndarray, uncovered: Boxes = (
         "contrast": round(spread / mean, 6) if mean else 0.0,
         "low": round(low, 3),
         "floor": round(floor, 3),
+        "wrapped": camera_faults.wrapped_edges(image, counts),
     }
 
 

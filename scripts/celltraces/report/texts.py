@@ -26,6 +26,17 @@ CHECKS = {
     "saturated": "values cut off at the highest: intensities are too low",
     "brightness": "a frame unlike its neighbours, or a FOV unlike the others: lamp, shutter",
     "low_contrast": "frames less sharp than their neighbours: focus",
+    "exposure_fov": "the background of this FOV is brighter or darker than in the others, by this factor (value): "
+    "exposure time, lamp, medium. Intensities of its cells cannot be compared with theirs as they are",
+    "exchanged": "this channel looks like phase contrast, and the phase contrast like fluorescence: channels are "
+    "exchanged, in the config or in the file, and all results are wrong",
+    "not_fluorescence": "this channel looks like phase contrast or bright field: its intensities are no fluorescence; "
+    "look up the channel's number in the config",
+    "no_light": "nothing but noise in any FOV (value: likeness of frames), so traces are noise: lamp, filter, shutter",
+    "dead_lines": "so many rows and columns (value) have one value, or repeat the one beside them, in all frames: dead "
+    "lines of the camera or narrow borders. Intensities of cells on them are wrong",
+    "wrapped": "values exceed the highest number and begin anew from 0, at so many places (value): the brightest cells "
+    "seem dark. Export with more bits, or expose less",
     "exposure_step": "all pixels brighter or darker by one factor (value) from here on: exposure, lamp",
     "flicker": "nearly all cells brighter or darker by a factor (value) in this frame, or out: lamp, shutter, focus",
     "other_place": "the channel shows another place from here on, or in this frame, or nothing: FOVs, filter, lamp",

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from celltraces import paths
-from celltraces.frames import coverage, exposure, likeness, repeats, stage_movement
+from celltraces.frames import camera_faults, coverage, exposure, likeness, repeats, stage_movement
 from celltraces.labels import left_out
-from celltraces.results import flicker, time_checks, vignetting
+from celltraces.results import flicker, light_checks, time_checks, vignetting
 from celltraces.storage.frames import Frames
 
 COLUMNS = ("fov", "frame", "check", "value", "limit")
@@ -63,6 +63,11 @@ def check_frames(
     yield from check_duplicates(fov, frames, np.flatnonzero(present & ~blank).tolist(), other_fovs)
     for frame in np.flatnonzero(~blank & (statistics["at_highest"] > qc_saturation)).tolist():
         yield Finding(fov, frame, f"saturated_{name}", statistics["at_highest"][frame], qc_saturation)
+    for frame in np.flatnonzero(statistics.get("wrapped", np.zeros(0)) > 0).tolist():
+        yield Finding(fov, frame, f"wrapped_{name}", statistics["wrapped"][frame], 0)
+    dead = frames.attributes.get(camera_faults.ATTRIBUTE)
+    if dead:
+        yield Finding(fov, None, f"dead_lines_{name}", sum(map(len, dead.values())), 0)
     mean = np.where(blank, np.nan, statistics["mean"])
     yield from _far_from_neighbours(fov, f"brightness_{name}", mean, qc_brightness)
     if qc_contrast is not None:
@@ -158,6 +163,35 @@ def check_fovs(arrays: Mapping[int, Frames], *, qc_brightness: float) -> Finding
     for fov, level in levels.items():
         if len(levels) > 2 and _differs(level, usual, qc_brightness):
             yield Finding(fov, None, f"brightness_{arrays[fov].path.parent.name}", level / usual, qc_brightness)
+
+
+def check_light(
+    arrays: Mapping[int, Frames],
+    phase_contrast: Mapping[int, Frames],
+    covered: Mapping[int, float],
+    *,
+    qc_exposure: float,
+    offset: float = 0.0,
+) -> Findings:
+    """A fluorescence channel that is none, or noise alone (one row, for the first FOV); FOVs exposed otherwise (value).
+
+    arrays, phase_contrast: of the channel and of phase contrast, by FOV. covered: share of the field that cells cover.
+    """
+    first, name = min(arrays), arrays[min(arrays)].path.parent.name
+    of_fovs = {fov: _statistics(frames) for fov, frames in arrays.items()}
+    with_dead_lines = any(camera_faults.ATTRIBUTE in frames.attributes for frames in arrays.values())
+    value = light_checks.not_fluorescence([*of_fovs.values()])
+    if value is not None and not with_dead_lines:  # their pixels are the darkest
+        others = [_statistics(frames) for frames in phase_contrast.values()]
+        exchanged = bool(others) and light_checks.is_like_fluorescence(others)
+        yield Finding(first, None, f"{'exchanged' if exchanged else 'not_fluorescence'}_{name}", value, None)
+        return
+    likeness_of = [frames.attributes.get(likeness.ATTRIBUTE, ()) for frames in arrays.values()]
+    alike = light_checks.noise_alone([*of_fovs.values()], likeness_of)
+    if alike is not None:
+        yield Finding(first, None, f"no_light_{name}", alike, light_checks.UNLIKE)
+    for fov, factor in light_checks.exposed_otherwise(of_fovs, covered, qc_exposure, offset):
+        yield Finding(fov, None, f"exposure_fov_{name}", factor, qc_exposure)
 
 
 def check_vignetting(

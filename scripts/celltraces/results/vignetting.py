@@ -11,6 +11,7 @@ from celltraces.frames import coverage
 from celltraces.storage.frames import Frames
 
 FRAMES = 24  # of a channel, over all FOVs, that are looked at
+LEAST_SIDE = 256  # px: the background of smaller frames is known at too few places to tell light from cells
 GRID = 48  # about as many rows and columns of a background, which is smooth
 DARK, BRIGHT = 0.2, 95.0  # percentiles: what the rim is, and the middle
 
@@ -27,6 +28,8 @@ def rim_darkness(backgrounds: Sequence[Frames], offset: float = 0.0) -> float | 
     places = [
         (at, frame) for at, frames in enumerate(alike) for frame in range(frames.shape[0]) if frames.present(frame)
     ]
+    if min(shape) < LEAST_SIDE:
+        return None
     step = max(1, min(shape) // GRID)
     grid = (slice(step // 2, None, step),) * 2
     patterns = []

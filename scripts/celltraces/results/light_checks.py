@@ -1,0 +1,91 @@
+"""Tell from the statistics of frames what a channel is not: fluorescence, light at all, or exposed as in other FOVs.
+
+The brightness of the bright half of an image against its dark half tells kinds of images apart: how far the mean lies
+above the background (the value that a tenth of the pixels do not exceed), by how far the darkest pixels lie below it.
+It is 0.7 in noise alone, more where cells shine, and less where things are darker than what is around them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+
+Statistics = Mapping[str, np.ndarray]
+"""By name (T,) float64 each, NaN where there is no frame."""
+
+DARK_STRUCTURE = 0.5  # of phase contrast 0.05 to 0.4, of noise 0.7, of fluorescence 0.75 and more
+EVENLY_BRIGHT = 0.85  # of the mean, the background of phase contrast at least
+FLUORESCENT = 0.7
+NOISE = (0.6, 0.9)
+UNLIKE = 0.05  # correlation of pictures of noise alone is lower
+FEWEST_LIKE = 4  # pairs of frames
+FEWEST_FOVS = 5
+SPREADS = 6.0  # times the usual difference of FOVs
+LEAST = 0.75  # of the factor, in logarithms: an offset hides the rest
+CONFLUENT = 0.5  # share of the field that cells cover: with more the background is not seen by a tenth of the pixels
+
+
+def balance(statistics: Statistics) -> np.ndarray:
+    """How far the mean lies above the background, by how far the darkest pixels lie below it: (T,) float64."""
+    below = statistics["low"] - statistics["floor"]
+    return (statistics["mean"] - statistics["low"]) / np.where(below > 0, below, np.nan)
+
+
+def not_fluorescence(fovs: Sequence[Statistics]) -> float | None:
+    """The balance of a channel in all frames of all FOVs that is as of phase contrast or bright field; else None."""
+    values = np.concatenate([balance(of) for of in fovs])
+    shares = np.concatenate([of["low"] / np.where(of["mean"] > 0, of["mean"], np.nan) for of in fovs])
+    known = np.isfinite(values) & np.isfinite(shares)
+    if not known.any() or (values[known] >= DARK_STRUCTURE).any() or (shares[known] < EVENLY_BRIGHT).any():
+        return None
+    return float(np.median(values[known]))
+
+
+def is_like_fluorescence(fovs: Sequence[Statistics]) -> bool:
+    """Whether the frames of all FOVs are usually bright on dark."""
+    values = np.concatenate([balance(of) for of in fovs])
+    values = values[np.isfinite(values)]
+    return bool(len(values) and np.median(values) > FLUORESCENT)
+
+
+def noise_alone(fovs: Sequence[Statistics], likeness: Sequence[Sequence[float | None]]) -> float | None:
+    """How like frames are to the ones before, if all FOVs show noise alone (median of pairs); else None.
+
+    likeness: by FOV and frame, see frames.likeness.
+    """
+    medians = []
+    for of, like in zip(fovs, likeness, strict=True):
+        known, values = [value for value in like if value is not None], balance(of)
+        values = values[np.isfinite(values)]
+        if len(known) < FEWEST_LIKE or not len(values) or not NOISE[0] <= np.median(values) <= NOISE[1]:
+            return None
+        medians.append(float(np.median(known)))
+    return max(medians) if medians and max(map(abs, medians)) < UNLIKE else None
+
+
+def exposed_otherwise(
+    fovs: Mapping[int, Statistics], covered: Mapping[int, float], factor: float, offset: float = 0.0
+) -> Iterator[tuple[int, float]]:
+    """FOVs whose background is brighter or darker than that of the others, which are alike: by how much.
+
+    covered: share of the field that cells cover, where it is known; FOVs with many are passed over. offset: the
+    camera's, in counts; where it is more than that the value is too near to 1.
+    """
+    levels = {fov: float(np.nanmedian(of["low"])) - offset for fov, of in fovs.items() if np.isfinite(of["low"]).any()}
+    levels = {fov: level for fov, level in levels.items() if level > 0 and covered.get(fov, 0.0) < CONFLUENT}
+    if len(levels) < FEWEST_FOVS:
+        return
+    logs = np.log(list(levels.values()))
+    away = logs - np.median(logs)
+    usual = 1.4826 * float(np.median(np.abs(away)))
+    least = max(LEAST * np.log(factor), SPREADS * usual)
+    struck = np.abs(away) >= least
+    if 4 * np.count_nonzero(struck) > len(away):  # several groups of FOVs, as in several media
+        return
+    noise = {fov: float(np.nanmedian(fovs[fov]["low"] - fovs[fov]["floor"])) for fov in levels}
+    usual_noise = float(np.median(list(noise.values())))
+    for fov, is_struck, change in zip(levels, struck, away, strict=True):
+        # where cells cover what seems to be the background, the darkest pixels lie far below it
+        if is_struck and noise[fov] <= 1.5 * usual_noise * max(float(np.exp(change)), 1.0):
+            yield fov, float(np.exp(change))
