@@ -183,8 +183,10 @@ def check_light(
     value = light_checks.not_fluorescence([*of_fovs.values()])
     if value is not None and not with_dead_lines:  # their pixels are the darkest
         others = [_statistics(frames) for frames in phase_contrast.values()]
-        exchanged = bool(others) and light_checks.is_like_fluorescence(others)
-        yield Finding(first, None, f"{'exchanged' if exchanged else 'not_fluorescence'}_{name}", value, None)
+        if others and light_checks.is_like_fluorescence(others):
+            yield Finding(first, None, f"exchanged_{name}", value, light_checks.DARK_STRUCTURE)
+        else:
+            yield Finding(first, None, f"not_fluorescence_{name}", value, light_checks.DARK_STRUCTURE)
         return
     likeness_of = [frames.attributes.get(likeness.ATTRIBUTE, ()) for frames in arrays.values()]
     alike = light_checks.noise_alone([*of_fovs.values()], likeness_of)
