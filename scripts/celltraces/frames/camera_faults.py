@@ -83,9 +83,12 @@ def wrapped_edges(image: np.ndarray, counts: np.ndarray) -> int:
     tenth, half = np.searchsorted(cumulated, (0.1 * cumulated[-1], 0.5 * cumulated[-1]))
     darker = tenth - 3 * max(int(half - tenth), 1)
     edges = n_darker = 0
-    for pixels in (image, image[:, ::-1]):
-        before, last, first, after = (pixels[:, at : pixels.shape[1] - 3 + at] for at in range(4))
-        falls = (last >= beyond) & (first <= low) & (before >= HIGH * full) & (after <= NEAR_LOW * full)
+    y, x = np.divmod(np.flatnonzero(image >= beyond), image.shape[1])
+    inside = (x >= 2) & (x < image.shape[1] - 2)
+    y, x = y[inside], x[inside]
+    for step in (-1, 1):
+        before, first, after = image[y, x - step], image[y, x + step], image[y, x + 2 * step]
+        falls = (first <= low) & (before >= HIGH * full) & (after <= NEAR_LOW * full)
         edges += int(np.count_nonzero(falls))
         n_darker += int(np.count_nonzero(first[falls] < darker))
     return edges if edges >= EDGES and n_darker >= DARKER_EDGES else 0
