@@ -108,6 +108,12 @@ def test_a_camera_without_offset():
         {"light": growing, "factor": lambda t: 2.0 if t in (5, STEP) else 1.0},
         {"light": growing, "factor": lambda t: 0.4 if t in (1, 5, STEP, N_FRAMES - 2) else 1.0},
         {"light": lambda t: 400.0, "factor": lambda t: np.random.default_rng(t).uniform(0.9, 1.1)},
+        # cells that all light up at once, in the first or the last frame; bleaching that is fastest at first
+        {"light": lambda t: 400.0 if t >= 1 else 40.0},
+        {"light": lambda t: 400.0 if t == N_FRAMES - 1 else 40.0},
+        {"light": lambda t: 400.0, "factor": lambda t: 0.5 + 0.5 * 0.55**t},
+        {"light": lambda t: 400.0, "added": lambda t: 80.0 if t >= 1 else 0.0},
+        {"light": lambda t: 400.0, "added": lambda t: 80.0 if t == N_FRAMES - 1 else 0.0},
         # a medium that shines
         {"light": lambda t: 400.0, "added": lambda t: 80.0 if t >= STEP else 0.0},
     ],
