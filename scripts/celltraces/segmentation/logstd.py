@@ -25,6 +25,7 @@ from celltraces.segmentation.mask_objects import (
     remove_small,
 )
 from celltraces.segmentation.narrow_cells import with_narrow_cells
+from celltraces.segmentation.white_cells import with_white_cells
 
 BINS = 200
 # A STD below this (in counts) is what rounding to whole counts makes of a background without resolvable noise:
@@ -93,6 +94,11 @@ def segment_frame(
             outline.Settings(logstd_window_size, limit, morph_size, morph_iterations, min_object_size, max_object_size),
             uncovered,
         )
+        std = math.exp(limit)
+        objects, white = with_white_cells(
+            objects, filled, image, std, morph_size, min_object_size, max_object_size, uncovered
+        )
+        mask |= white
     else:
         objects = components(mask)
     if rejected is not None:
