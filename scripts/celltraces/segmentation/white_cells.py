@@ -15,17 +15,23 @@ import numpy as np
 from celltraces.segmentation.mask_objects import Components, components, painted, pixels_of
 
 SAMPLE = 4  # of every fourth pixel of every fourth row the level and the darkness of cells are measured
-DARK = 10  # per cent of the pixels in regions are darker than what is called the darkness of the cells
-BRIGHT = 1.0  # darknesses above the level: what is so bright may be a white cell
+DARK = 3  # per cent of the pixels in regions are darker than what is called the darkness of the cells
+BRIGHT = 1.2  # darknesses above the level: what is so bright may be a white cell
+PEAK = 1.5
 NOISE = 4.0  # STDs of the background: darkness, at least
 INSIDE = 75  # per cent of the bright pixels of a white cell are darker than what is called its brightness
 MARGIN = 12  # px around the bright pixels that are looked at
-SEED = 0.6  # of the greatest depth in a bright region: what is deeper than this and apart are two cells
-USUAL = 6  # a white cell has at least the sixth part of the pixels of the median object
-HOLE = 0.4  # of its pixels may be darker than half of its brightness, at most
+EDGE = 0.35
+SEED = 0.65  # of the greatest depth in a bright region: what is deeper than this and apart are two cells
+USUAL = 10  # a white cell has at least the sixth part of the pixels of the median object
+BESIDE = 4  # px
+IN_CELL = 0.3
+HOLE = 0.3  # of its pixels may be darker than half of its brightness, at most
 SOLID = 0.85  # of its convex hull, at least
 LONG = 2.2  # length by width, at most
 RIM = 6  # px: how far from the bright body the edge is sought where it has a dark rim
+RIM_DARK = 0.0  # darknesses below the level: a rim, at least
+RIM_EDGE = 0.25
 RISE = 0.1  # of the brightness: so much brighter than the rim is the halo, at least
 REST = 0.4  # of the white cell, or of the median object: what is left beside it is a cell if it is no smaller
 
@@ -62,7 +68,7 @@ def with_white_cells(
     level = float(np.median(values if within.all() else values[~within]))
     dark = max(level - float(np.percentile(values[within], DARK)), NOISE * std)
     area = objects.area[(objects.area >= min_size) & (objects.area <= max_size)]
-    usual = float(np.median(area)) if area.size else 0.0
+    usual = _usual_area(area) if area.size else 0.0
     least = max(min_size, usual / USUAL)
     bodies = _bodies(image, level, BRIGHT * dark, least, max_size)
     if not bodies:
@@ -96,12 +102,14 @@ def _bodies(image: np.ndarray, level: float, bright: float, least: float, max_si
             own[row, left:right] = 1
         counts = cv2.blur(image[box].astype(np.float32), (3, 3)) - np.float32(level)
         brightness = float(np.percentile(counts[own > 0], INSIDE))
-        bodies += _in_box(counts, own, brightness, least, box, taken)
+        if brightness < PEAK * bright:
+            continue
+        bodies += _in_box(counts, own, brightness, bright / BRIGHT, least, box, taken)
     return bodies
 
 
-def _in_box(counts, own, brightness, least, box, taken):
-    half = (counts > brightness / 2).view(np.uint8)
+def _in_box(counts, own, brightness, dark, least, box, taken):
+    half = (counts > EDGE * brightness).view(np.uint8)
     _, number = cv2.connectedComponents(half, connectivity=4)
     touched = np.unique(number[own > 0])
     half = np.isin(number, touched[touched > 0]).view(np.uint8)
@@ -124,7 +132,10 @@ def _in_box(counts, own, brightness, least, box, taken):
         if taken[box][piece > 0].any():
             continue
         others = sum((p for p in pieces if p is not piece), np.zeros_like(piece)) > 0
-        piece = _with_rim(piece, others, counts, brightness)
+        piece = _with_rim(piece, others, counts, brightness, dark)
+        beside = cv2.dilate(piece.view(np.uint8), _disk(BESIDE)).view(bool) & ~piece & ~others
+        if (counts[beside] < -dark / 2).sum() > IN_CELL * beside.sum():
+            continue
         taken[box] |= piece
         result.append(Body(box, piece))
     return result
@@ -145,7 +156,7 @@ def _is_body(piece, half, least):
     return bool(spread[1] <= LONG**2 * spread[0])
 
 
-def _with_rim(piece, others, counts, brightness):
+def _with_rim(piece, others, counts, brightness, dark):
     away = cv2.distanceTransform(1 - piece, cv2.DIST_L2, 5)
     layer = np.ceil(away).astype(np.int64)
     layer[others] = 2 * RIM + 1
@@ -155,9 +166,9 @@ def _with_rim(piece, others, counts, brightness):
     mean = mean[: 2 * RIM + 1]
     lowest = 1 + int(np.argmin(mean[1 : RIM + 1]))
     highest = lowest + int(np.argmax(mean[lowest:]))
-    if mean[highest] - mean[lowest] < RISE * brightness:
+    if mean[lowest] > -RIM_DARK * dark or mean[highest] - mean[lowest] < RISE * brightness:
         return piece > 0
-    middle = (mean[highest] + mean[lowest]) / 2
+    middle = mean[lowest] + RIM_EDGE * (mean[highest] - mean[lowest])
     edge = lowest + int(np.argmax(mean[lowest:] > middle)) - 1
     return (away <= edge) & ~others
 
@@ -208,3 +219,9 @@ def _filled(mask: np.ndarray) -> np.ndarray:
 def _disk(radius: float) -> np.ndarray:
     size = 2 * int(radius) + 1
     return cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size))
+
+
+def _usual_area(areas: np.ndarray) -> float:
+    areas = np.sort(areas)
+    total = np.cumsum(areas)
+    return float(areas[np.searchsorted(2 * total, total[-1])])
