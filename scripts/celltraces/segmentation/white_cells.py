@@ -1,10 +1,11 @@
-"""Find white cells: round ones, as cells are that divide, are balls and therefore brighter than all around them.
+"""Find white cells: rounded ones, which are thick and therefore brighter than what is around them.
 
-`outline.refine` takes what is bright for halo. So of a white cell a middle or a crescent is left, or one region holds
-two sisters and the light between them. Halos are bright too, but they are narrow, or rings around something dark: a
-white cell is a compact body that is bright inside. It ends where its brightness falls to half.
+Cells round up when they divide. `outline.refine` takes what is bright for halo, so of a white cell it leaves a middle
+or a crescent, or one region that holds two sisters and the light between them. Halos are bright too, but narrow, or
+rings around something dark. A white cell is a compact body that is bright inside, far brighter than cells are dark. It
+ends where its brightness has fallen to a third or, if a dark rim separates it from a halo, outside this rim.
 
-Whole frames are compared once; all else is done in the boxes of what is bright.
+The whole frame is compared with one number; everything else is done in the boxes of what is bright.
 """
 
 from typing import NamedTuple
@@ -12,35 +13,34 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from celltraces.segmentation.mask_objects import Components, components, painted, pixels_of
+from celltraces.segmentation.mask_objects import Components, components, fill_holes, painted, pixels_of
 
-SAMPLE = 4  # of every fourth pixel of every fourth row the level and the darkness of cells are measured
-DARK = 3  # per cent of the pixels in regions are darker than what is called the darkness of the cells
-BRIGHT = 1.2  # darknesses above the level: what is so bright may be a white cell
-PEAK = 1.5
-NOISE = 4.0  # STDs of the background: darkness, at least
-INSIDE = 75  # per cent of the bright pixels of a white cell are darker than what is called its brightness
+SAMPLE = 4  # px: of every fourth row and column the background's level and the cells' darkness are measured
+DARK = 3  # per cent of the pixels in regions are below the level by more than the darkness
+NOISE = 4.0  # STDs of the limit: the darkness, at least
+BRIGHT = 1.2  # darknesses: pixels so much above the level may be of a white cell
+WHITE = 1.8  # darknesses: a white cell's brightness, at least. That of two halos that overlap is up to 1.5
+INSIDE = 75  # per cent of its bright pixels are no brighter than its brightness
 MARGIN = 12  # px around the bright pixels that are looked at
-EDGE = 0.35
-SEED = 0.65  # of the greatest depth in a bright region: what is deeper than this and apart are two cells
-USUAL = 10  # a white cell has at least the sixth part of the pixels of the median object
-BESIDE = 4  # px
-IN_CELL = 0.3
-HOLE = 0.3  # of its pixels may be darker than half of its brightness, at most
+EDGE = 0.35  # of the brightness: where a white cell without a rim ends
+APART = 0.6  # of the brightness: a bridge between two cells is darker
+SEED = 0.65  # of the greatest depth in a bright region: what is deeper, in two places, is two cells
+USUAL = 8  # an eighth of the pixels of a usual object, at least: what is smaller is debris
+FILLED = 0.7  # of a white cell's pixels are bright, at least: what has fewer is a ring around something dark
 SOLID = 0.85  # of its convex hull, at least
 LONG = 2.2  # length by width, at most
-RIM = 6  # px: how far from the bright body the edge is sought where it has a dark rim
-RIM_DARK = 0.0  # darknesses below the level: a rim, at least
-RIM_EDGE = 0.25
-RISE = 0.1  # of the brightness: so much brighter than the rim is the halo, at least
-REST = 0.4  # of the white cell, or of the median object: what is left beside it is a cell if it is no smaller
+RIM = 6  # px: how far from the bright pixels the darkest of the rim lie, at most
+RISE = 0.1  # of the brightness: by so much the halo is brighter than the rim, at least
+RIM_EDGE = 0.25  # of the way from the rim's brightness to the halo's: where a white cell with a rim ends
+HALO = 0.25  # darknesses: near a white cell, what is brighter is halo
+REST = 0.4  # of the white cell's area, or the usual one if that is smaller: what is left beside it is a cell
 
 
-class Body(NamedTuple):
-    """A white cell. box: rows and columns. mask: bool, of the pixels in the box."""
+class WhiteCell(NamedTuple):
+    """box: rows and columns. inside: bool, of the pixels in the box."""
 
     box: tuple[slice, slice]
-    mask: np.ndarray
+    inside: np.ndarray
 
 
 def with_white_cells(
@@ -56,172 +56,206 @@ def with_white_cells(
     """`objects` with the white cells of the frame as objects of their own, and these alone, (H, W) uint8 0/1.
 
     objects: those with area 0 are none. regions: (H, W) uint8 0/1, all that is no background. image: (H, W) integers of
-    up to 16 bits. std: of the background, counts. Returns `objects` themselves where no cell is white.
+    up to 16 bits. std: that which the limit of the log-STD stands for, counts. uncovered: (H, W) bool, pixels without
+    data. Returns `objects` themselves where no cell is white.
+
+    1. The level is the median of the background; the darkness is that of the darkest pixels in regions.
+    2. Connected pixels that are above the level by 1.2 darknesses belong to a candidate, whose brightness, the 75th
+       percentile, has to be 1.8 darknesses. It is grown to where it falls to 0.35 of that, and its holes are filled.
+    3. It is parted where it has two deep places: as it is, or if that gives more cells, as far as it exceeds 0.6.
+    4. Parts are cells that are large enough beside the other objects, mostly bright, solid and not long. Those with a
+       dark rim are grown to its outer edge.
+    5. Objects that a white cell touches lose its pixels, and those near it that are bright. Of what is left, pieces are
+       kept that look like a cell by their size.
     """
-    white = np.zeros(image.shape, np.uint8)
-    sample = np.s_[::SAMPLE, ::SAMPLE]
-    values, within = image[sample], regions[sample].view(bool)
+    nothing = np.zeros(image.shape, np.uint8)
+    values, within = image[::SAMPLE, ::SAMPLE], regions[::SAMPLE, ::SAMPLE].view(bool)
     if uncovered is not None:
-        values, within = values[~uncovered[sample]], within[~uncovered[sample]]
+        covered = ~uncovered[::SAMPLE, ::SAMPLE]
+        values, within = values[covered], within[covered]
     if not within.any():
-        return objects, white
+        return objects, nothing
     level = float(np.median(values if within.all() else values[~within]))
     dark = max(level - float(np.percentile(values[within], DARK)), NOISE * std)
-    area = objects.area[(objects.area >= min_size) & (objects.area <= max_size)]
-    usual = _usual_area(area) if area.size else 0.0
-    least = max(min_size, usual / USUAL)
-    bodies = _bodies(image, level, BRIGHT * dark, least, max_size)
-    if not bodies:
-        return objects, white
-    return _merged(objects, bodies, white, image, level + dark / 4, usual, morph_size, min_size)
-
-
-def _bodies(image: np.ndarray, level: float, bright: float, least: float, max_size: int) -> list[Body]:
-    found = components(cv2.compare(image, np.ceil(level + bright), cv2.CMP_GE) & 1)
-    large = (2 * found.area >= least) & (found.area <= max_size)
-    bodies: list[Body] = []
-    height, width = image.shape
-    runs = np.flatnonzero(large.take(found.owner))
-    runs = runs[np.argsort(found.owner.take(runs), kind="stable")]
-    owner = found.owner.take(runs)
-    y, x = np.divmod(found.start.take(runs), width)
-    end = x + found.length.take(runs)
-    first = np.flatnonzero(np.diff(owner, prepend=-1))
-    if not first.size:
-        return bodies
-    last = np.append(first[1:], owner.size) - 1
-    taken = np.zeros(image.shape, bool)
-    for y0, y1, x0, x1, a, b in zip(
-        y[first], y[last] + 1, np.minimum.reduceat(x, first), np.maximum.reduceat(end, first), first, last + 1, strict=True
-    ):
-        if min(y1 - y0, x1 - x0) ** 2 < least / LONG:
-            continue
-        box = np.s_[max(y0 - MARGIN, 0) : min(y1 + MARGIN, height), max(x0 - MARGIN, 0) : min(x1 + MARGIN, width)]
-        own = np.zeros(image[box].shape, np.uint8)
-        for row, left, right in zip(y[a:b] - box[0].start, x[a:b] - box[1].start, end[a:b] - box[1].start, strict=True):
-            own[row, left:right] = 1
-        counts = cv2.blur(image[box].astype(np.float32), (3, 3)) - np.float32(level)
-        brightness = float(np.percentile(counts[own > 0], INSIDE))
-        if brightness < PEAK * bright:
-            continue
-        bodies += _in_box(counts, own, brightness, bright / BRIGHT, least, box, taken)
-    return bodies
-
-
-def _in_box(counts, own, brightness, dark, least, box, taken):
-    half = (counts > EDGE * brightness).view(np.uint8)
-    _, number = cv2.connectedComponents(half, connectivity=4)
-    touched = np.unique(number[own > 0])
-    half = np.isin(number, touched[touched > 0]).view(np.uint8)
-    whole = _filled(half)
-    if whole.sum() < least:
-        return []
-    depth = cv2.distanceTransform(cv2.copyMakeBorder(whole, 1, 1, 1, 1, cv2.BORDER_REPLICATE), cv2.DIST_L2, 5)[1:-1, 1:-1]
-    n, number = cv2.connectedComponents((depth > SEED * depth.max()).view(np.uint8))
-    away = np.stack([cv2.distanceTransform((number != k).view(np.uint8), cv2.DIST_L2, 5) for k in range(1, n)])
-    nearest = away.argmin(axis=0)
-    pieces = []
-    for k in range(n - 1):
-        deepest = float(depth[number == k + 1].max())
-        piece = (whole > 0) & (nearest == k) & (away[k] <= deepest)
-        piece = cv2.morphologyEx(piece.view(np.uint8), cv2.MORPH_OPEN, _disk(max(deepest / 3, 1)), borderType=cv2.BORDER_REPLICATE)
-        if _is_body(piece, half, least):
-            pieces.append(piece)
-    result = []
-    for piece in pieces:
-        if taken[box][piece > 0].any():
-            continue
-        others = sum((p for p in pieces if p is not piece), np.zeros_like(piece)) > 0
-        piece = _with_rim(piece, others, counts, brightness, dark)
-        beside = cv2.dilate(piece.view(np.uint8), _disk(BESIDE)).view(bool) & ~piece & ~others
-        if (counts[beside] < -dark / 2).sum() > IN_CELL * beside.sum():
-            continue
-        taken[box] |= piece
-        result.append(Body(box, piece))
-    return result
-
-
-def _is_body(piece, half, least):
-    area = int(piece.sum())
-    if area < least or (1 - HOLE) * area > (piece & half).sum():
-        return False
-    contours, _ = cv2.findContours(piece, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-    points = np.concatenate(contours)
-    hull = np.zeros_like(piece)
-    cv2.fillConvexPoly(hull, cv2.convexHull(points), 1)
-    if area < SOLID * hull.sum():
-        return False
-    m = cv2.moments(piece, binaryImage=True)
-    spread = np.linalg.eigvalsh(np.array([[m["mu20"], m["mu11"]], [m["mu11"], m["mu02"]]]) / area + np.eye(2) / 12)
-    return bool(spread[1] <= LONG**2 * spread[0])
-
-
-def _with_rim(piece, others, counts, brightness, dark):
-    away = cv2.distanceTransform(1 - piece, cv2.DIST_L2, 5)
-    layer = np.ceil(away).astype(np.int64)
-    layer[others] = 2 * RIM + 1
-    layer = np.minimum(layer, 2 * RIM + 1)
-    n = np.bincount(layer.ravel(), minlength=2 * RIM + 2)
-    mean = np.bincount(layer.ravel(), counts.ravel(), 2 * RIM + 2) / np.maximum(n, 1)
-    mean = mean[: 2 * RIM + 1]
-    lowest = 1 + int(np.argmin(mean[1 : RIM + 1]))
-    highest = lowest + int(np.argmax(mean[lowest:]))
-    if mean[lowest] > -RIM_DARK * dark or mean[highest] - mean[lowest] < RISE * brightness:
-        return piece > 0
-    middle = mean[lowest] + RIM_EDGE * (mean[highest] - mean[lowest])
-    edge = lowest + int(np.argmax(mean[lowest:] > middle)) - 1
-    return (away <= edge) & ~others
-
-
-def _merged(objects, bodies, white, image, halo, usual, morph_size, min_size):
-    shape = image.shape
-    mask = painted(objects, (objects.area > 0).view(np.uint8), shape)
-    number = painted(objects, np.where(objects.area > 0, np.arange(objects.area.size), 0).astype(np.int32), shape)
-    cross = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
-    smallest: dict[int, float] = {}
-    near = np.zeros(shape, bool)
-    for box, body in bodies:
-        line = cv2.dilate(body.view(np.uint8), cross)
-        wide = cv2.dilate(line, np.ones((2 * MARGIN + 1,) * 2, np.uint8)) > 0
-        near[box] |= wide
-        for k in np.unique(number[box][line > 0]).tolist():
-            if k:
-                smallest[k] = min(REST * body.sum(), smallest.get(k, np.inf))
-        white[box] &= 1 - line
-        white[box] |= body.view(np.uint8)
-    chosen = np.zeros(objects.area.size, bool)
-    chosen[list(smallest)] = True
-    at, of = pixels_of(objects, chosen)
-    for k in smallest:
-        own = at[of == k]
-        y, x = np.divmod(own, shape[1])
-        b = np.s_[y.min() : y.max() + 1, x.min() : x.max() + 1]
-        rest = (number[b] == k) & ~(cv2.dilate(white, np.ones((3, 3), np.uint8))[b] > 0)
-        rest &= ~(near[b] & (cv2.blur(image[b].astype(np.float32), (3, 3)) > halo))
-        rest = _filled(rest.view(np.uint8))
-        rest = cv2.morphologyEx(rest, cv2.MORPH_OPEN, _disk(morph_size / 2))
-        rest &= cv2.dilate(white, np.ones((3, 3), np.uint8))[b] ^ 1
-        n, parts, stats, _ = cv2.connectedComponentsWithStats(rest, connectivity=4)
-        keep = stats[:, cv2.CC_STAT_AREA] >= max(min_size, min(smallest[k], REST * usual))
-        keep[0] = False
-        mask[b][number[b] == k] = keep[parts][number[b] == k]
-    mask &= 1 - cv2.dilate(white, cross)
-    mask |= white
-    return components(mask), white
-
-
-def _filled(mask: np.ndarray) -> np.ndarray:
-    wider = cv2.copyMakeBorder(mask, 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=0)
-    cv2.floodFill(wider, None, (0, 0), 2)
-    return (wider[1:-1, 1:-1] != 2).view(np.uint8)
-
-
-def _disk(radius: float) -> np.ndarray:
-    size = 2 * int(radius) + 1
-    return cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size))
+    usual = _usual_area(objects.area[(objects.area >= min_size) & (objects.area <= max_size)])
+    cells = _white_cells(image, level, dark, max(min_size, usual / USUAL), max_size, uncovered)
+    if not cells:
+        return objects, nothing
+    return _with_cells(objects, cells, image, level + HALO * dark, usual, morph_size, min_size)
 
 
 def _usual_area(areas: np.ndarray) -> float:
+    """The area up to which objects have half of all pixels; 0 where there are none."""
+    if not areas.size:
+        return 0.0
     areas = np.sort(areas)
     total = np.cumsum(areas)
     return float(areas[np.searchsorted(2 * total, total[-1])])
+
+
+def _white_cells(
+    image: np.ndarray, level: float, dark: float, min_size: float, max_size: int, uncovered: np.ndarray | None
+) -> list[WhiteCell]:
+    """Steps 2 to 4 of `with_white_cells`; none has pixels of another, or without data."""
+    bright = (image >= int(np.ceil(level + BRIGHT * dark))).view(np.uint8)
+    taken = np.zeros(image.shape, bool) if uncovered is None else uncovered.copy()
+    found: list[WhiteCell] = []
+    for box, own in _boxes(bright, min_size, max_size):
+        counts = cv2.blur(image[box].astype(np.float32), (3, 3)) - np.float32(level)
+        brightness = float(np.percentile(counts[own > 0], INSIDE))
+        if brightness < WHITE * dark:
+            continue
+        parts = _parts(counts, own, brightness, min_size)
+        for number, part in enumerate(parts):
+            others = taken[box].copy()
+            for other in parts[:number] + parts[number + 1 :]:
+                others |= other.view(bool)
+            if not (part.view(bool) & taken[box]).any():
+                inside = _with_rim(part, others, counts, brightness)
+                taken[box] |= inside
+                found.append(WhiteCell(box, inside))
+    return found
+
+
+def _boxes(bright: np.ndarray, min_size: float, max_size: int) -> list[tuple[tuple[slice, slice], np.ndarray]]:
+    """Boxes, 12 px wider where the image is, of 4-connected bright pixels, and these pixels in them, uint8 0/1.
+
+    Of those that have from half of `min_size` to `max_size` pixels, and are not much longer than such a cell.
+    """
+    found = components(bright)
+    number = (2 * found.area >= min_size) & (found.area <= max_size)
+    runs = np.flatnonzero(number.take(found.owner))
+    runs = runs[np.argsort(found.owner.take(runs), kind="stable")]
+    y, left = np.divmod(found.start.take(runs), bright.shape[1])
+    right = left + found.length.take(runs)
+    first = np.flatnonzero(np.diff(found.owner.take(runs), prepend=-1)).tolist()
+    boxes = []
+    for a, b in zip(first, [*first[1:], runs.size], strict=True):
+        top, bottom, start, end = y[a], y[b - 1] + 1, left[a:b].min(), right[a:b].max()
+        if LONG * min(bottom - top, end - start) ** 2 < min_size:
+            continue
+        top, start = max(top - MARGIN, 0), max(start - MARGIN, 0)
+        box = np.s_[top : bottom + MARGIN, start : end + MARGIN]
+        own = np.zeros(bright[box].shape, np.uint8)
+        for row, x0, x1 in zip(y[a:b] - top, left[a:b] - start, right[a:b] - start, strict=True):
+            own[row, x0:x1] = 1
+        boxes.append((box, own))
+    return boxes
+
+
+def _parts(counts: np.ndarray, own: np.ndarray, brightness: float, min_size: float) -> list[np.ndarray]:
+    """The white cells that hold bright pixels `own` (h, w) uint8 0/1, without their rims; each as `own`.
+
+    counts: (h, w) above the level.
+    """
+    bright = (counts > EDGE * brightness).view(np.uint8)
+    _, number = cv2.connectedComponents(bright, connectivity=4)
+    touched = np.zeros(int(number.max()) + 1, np.uint8)
+    touched[number[own > 0]] = 1
+    touched[0] = 0
+    bright = touched[number]
+    whole = fill_holes(bright)
+    parts = _parted(whole, whole, bright, min_size)
+    apart = _parted(fill_holes((counts > APART * brightness).view(np.uint8) & whole), whole, bright, min_size)
+    return apart if len(apart) > max(len(parts), 1) else parts
+
+
+def _parted(deep: np.ndarray, whole: np.ndarray, bright: np.ndarray, min_size: float) -> list[np.ndarray]:
+    """The parts of `whole` nearest to each of the deepest places of `deep`, where they look like white cells."""
+    # A cell goes on beyond the edge of the image.
+    depth = cv2.copyMakeBorder(deep, 1, 1, 1, 1, cv2.BORDER_REPLICATE)
+    depth = cv2.distanceTransform(depth, cv2.DIST_L2, cv2.DIST_MASK_5)[1:-1, 1:-1]
+    n, number = cv2.connectedComponents((depth > SEED * depth.max()).view(np.uint8))
+    seeds = [number == seed for seed in range(1, n)]
+    if not seeds:
+        return []
+    away = [cv2.distanceTransform((~seed).view(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_5) for seed in seeds]
+    nearest = np.argmin(away, axis=0)
+    parts = []
+    for k, seed in enumerate(seeds):
+        deepest = float(depth[seed].max())
+        part = whole & ((nearest == k) & (away[k] <= deepest)).view(np.uint8)
+        part = cv2.morphologyEx(part, cv2.MORPH_OPEN, _disk(max(deepest / 3, 1)))
+        if _looks_like_white_cell(part, bright, min_size):
+            parts.append(part)
+    return parts
+
+
+def _looks_like_white_cell(part: np.ndarray, bright: np.ndarray, min_size: float) -> bool:
+    area = int(part.sum())
+    if area < min_size or int((part & bright).sum()) < FILLED * area:
+        return False
+    hull = np.zeros_like(part)
+    cv2.fillConvexPoly(hull, cv2.convexHull(cv2.findNonZero(part)), 1)
+    if area < SOLID * int(hull.sum()):
+        return False
+    of_second_order = cv2.moments(part, binaryImage=True)
+    xx, xy, yy = (of_second_order[name] / area for name in ("mu20", "mu11", "mu02"))
+    short, long = np.linalg.eigvalsh([[xx + 1 / 12, xy], [xy, yy + 1 / 12]])  # a pixel is a square, not a point
+    return bool(long <= LONG**2 * short)
+
+
+def _with_rim(part: np.ndarray, others: np.ndarray, counts: np.ndarray, brightness: float) -> np.ndarray:
+    """`part` with its dark rim, if it has one: layers of 1 px that become darker than the level, then bright again.
+
+    part: (h, w) uint8 0/1. others: bool, pixels of other cells, which are left alone. Returns bool.
+    """
+    away = cv2.distanceTransform(1 - part, cv2.DIST_L2, cv2.DIST_MASK_5)
+    layer = np.minimum(np.ceil(away), 2 * RIM + 1).astype(np.int64)
+    layer[others] = 2 * RIM + 1
+    number = np.bincount(layer.ravel(), minlength=2 * RIM + 2)
+    mean = (np.bincount(layer.ravel(), counts.ravel(), 2 * RIM + 2) / np.maximum(number, 1))[: 2 * RIM + 1]
+    darkest = 1 + int(mean[1 : RIM + 1].argmin())
+    rise = mean[darkest:].max() - mean[darkest]
+    if mean[darkest] > 0 or rise < RISE * brightness:
+        return part > 0
+    last = darkest + int((mean[darkest:] > mean[darkest] + RIM_EDGE * rise).argmax()) - 1
+    return (away <= last) & ~others
+
+
+def _with_cells(
+    objects: Components,
+    cells: list[WhiteCell],
+    image: np.ndarray,
+    halo: float,
+    usual: float,
+    morph_size: int,
+    min_size: int,
+) -> tuple[Components, np.ndarray]:
+    """Step 5 of `with_white_cells`, and the white cells, (H, W) uint8 0/1, with lines of 1 px between them.
+
+    halo: counts; what is brighter, near a white cell, is halo.
+    """
+    white, near = np.zeros(image.shape, np.uint8), np.zeros(image.shape, np.uint8)
+    there = objects.area > 0
+    number = painted(objects, np.where(there, np.arange(there.size), 0).astype(np.int32), image.shape)
+    least: dict[int, float] = {}  # pixels of a piece, by the object that it is left of
+    for box, inside in cells:
+        cell = inside.view(np.uint8)
+        wider = cv2.dilate(cell, _disk(1))
+        white[box] = white[box] & ~wider | cell
+        near[box] |= cv2.dilate(wider, np.ones((2 * MARGIN + 1, 2 * MARGIN + 1), np.uint8))
+        for touched in np.unique(number[box][wider > 0]).tolist():
+            least[touched] = REST * min(int(cell.sum()), usual, least.get(touched, np.inf) / REST)
+    beside = cv2.dilate(white, _disk(1))
+    mask = (number > 0).view(np.uint8) & ~beside
+    for touched in least.keys() - {0}:
+        own, _ = pixels_of(objects, np.arange(there.size) == touched)
+        y, x = np.divmod(own, image.shape[1])
+        box = np.s_[y[0] : y[-1] + 1, x.min() : x.max() + 1]
+        inside = number[box] == touched
+        rest = inside & (beside[box] == 0)
+        rest &= (near[box] == 0) | (cv2.blur(image[box].astype(np.float32), (3, 3)) <= halo)
+        filled = fill_holes(rest.view(np.uint8)) & inside.view(np.uint8) & ~beside[box]
+        opened = cv2.morphologyEx(filled, cv2.MORPH_OPEN, _disk(morph_size / 2))
+        _, pieces, figures, _ = cv2.connectedComponentsWithStats(opened, connectivity=4)
+        kept = figures[:, cv2.CC_STAT_AREA] >= max(min_size, least[touched])
+        kept[0] = False
+        mask[box][inside] = kept[pieces[inside]]
+    return components(mask | white), white
+
+
+def _disk(radius: float) -> np.ndarray:
+    """A disk as cv2 wants it; of 1 px, a cross."""
+    size = 2 * int(radius) + 1
+    return cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size))
