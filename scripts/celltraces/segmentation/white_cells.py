@@ -8,6 +8,7 @@ ends where its brightness has fallen to a third or, if a dark rim separates it f
 The whole frame is compared with one number; everything else is done in the boxes of what is bright.
 """
 
+import math
 from typing import NamedTuple
 
 import cv2
@@ -29,6 +30,7 @@ USUAL = 8  # an eighth of the pixels of a usual object, at least: what is smalle
 FILLED = 0.7  # of a white cell's pixels are bright, at least: what has fewer is a ring around something dark
 SOLID = 0.85  # of its convex hull, at least
 LONG = 2.2  # length by width, at most
+THIN = 0.5  # of the area of an ellipse as deep and as long as may be: what has less is thin
 RIM = 6  # px: how far from the bright pixels the darkest of the rim lie, at most
 RISE = 0.1  # of the brightness: by so much the halo is brighter than the rim, at least
 RIM_EDGE = 0.25  # of the way from the rim's brightness to the halo's: where a white cell with a rim ends
@@ -130,7 +132,7 @@ def _boxes(bright: np.ndarray, min_size: float, max_size: int) -> list[tuple[tup
     right = left + found.length.take(runs)
     first = np.flatnonzero(np.diff(found.owner.take(runs), prepend=-1)).tolist()
     boxes = []
-    for a, b in zip(first, [*first[1:], runs.size], strict=True):
+    for a, b in zip(first, [*first, runs.size][1:], strict=True):
         top, bottom, start, end = y[a], y[b - 1] + 1, left[a:b].min(), right[a:b].max()
         if LONG * min(bottom - top, end - start) ** 2 < min_size:
             continue
@@ -165,10 +167,11 @@ def _parted(deep: np.ndarray, whole: np.ndarray, bright: np.ndarray, min_size: f
     # A cell goes on beyond the edge of the image.
     depth = cv2.copyMakeBorder(deep, 1, 1, 1, 1, cv2.BORDER_REPLICATE)
     depth = cv2.distanceTransform(depth, cv2.DIST_L2, cv2.DIST_MASK_5)[1:-1, 1:-1]
-    n, number = cv2.connectedComponents((depth > SEED * depth.max()).view(np.uint8))
-    seeds = [number == seed for seed in range(1, n)]
-    if not seeds:
+    deepest = float(depth.max(initial=0))
+    if math.pi * LONG * deepest**2 < THIN * min_size:
         return []
+    n, number = cv2.connectedComponents((depth > SEED * deepest).view(np.uint8))
+    seeds = [number == seed for seed in range(1, n)]
     away = [cv2.distanceTransform((~seed).view(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_5) for seed in seeds]
     nearest = np.argmin(away, axis=0)
     parts = []
