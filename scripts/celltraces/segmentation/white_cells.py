@@ -26,6 +26,7 @@ MARGIN = 12  # px around the bright pixels that are looked at
 EDGE = 0.35  # of the brightness: where a white cell without a rim ends
 APART = 0.6  # of the brightness: a bridge between two cells is darker
 SEED = 0.65  # of the greatest depth in a bright region: what is deeper, in two places, is two cells
+FEWEST = 50  # px: what has fewer has no shape to tell
 USUAL = 8  # an eighth of the pixels of a usual object, at least: what is smaller is debris
 FILLED = 0.7  # of a white cell's pixels are bright, at least: what has fewer is a ring around something dark
 SOLID = 0.85  # of its convex hull, at least
@@ -80,7 +81,7 @@ def with_white_cells(
     level = float(np.median(values if within.all() else values[~within]))
     dark = max(level - float(np.percentile(values[within], DARK)), NOISE * std)
     usual = _usual_area(objects.area[(objects.area >= min_size) & (objects.area <= max_size)])
-    cells = _white_cells(image, level, dark, max(min_size, usual / USUAL), max_size, uncovered)
+    cells = _white_cells(image, level, dark, max(min_size, FEWEST, usual / USUAL), max_size, uncovered)
     if not cells:
         return objects, nothing
     return _with_cells(objects, cells, image, level + HALO * dark, usual, morph_size, min_size)
