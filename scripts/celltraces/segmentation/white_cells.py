@@ -101,7 +101,9 @@ def _white_cells(
 ) -> list[WhiteCell]:
     """Steps 2 to 4 of `with_white_cells`; none has pixels of another, or without data."""
     bright = (image >= int(np.ceil(level + BRIGHT * dark))).view(np.uint8)
-    taken = np.zeros(image.shape, bool) if uncovered is None else uncovered.copy()
+    taken = np.zeros(image.shape, bool)
+    if uncovered is not None:
+        bright[uncovered] = 0
     found: list[WhiteCell] = []
     for box, own in _boxes(bright, min_size, max_size):
         counts = cv2.blur(image[box].astype(np.float32), (3, 3)) - np.float32(level)
@@ -109,11 +111,14 @@ def _white_cells(
         if brightness < WHITE * dark:
             continue
         parts = _parts(counts, own, brightness, min_size)
+        ends = np.zeros(own.shape, bool) if uncovered is None else uncovered[box]
+        for part in parts:
+            part[ends] = 0
         for number, part in enumerate(parts):
-            others = taken[box].copy()
+            others = taken[box] | ends
             for other in parts[:number] + parts[number + 1 :]:
                 others |= other.view(bool)
-            if not (part.view(bool) & taken[box]).any():
+            if part.any() and not (part.view(bool) & taken[box]).any():
                 inside = _with_rim(part, others, counts, brightness)
                 taken[box] |= inside
                 found.append(WhiteCell(box, inside))
