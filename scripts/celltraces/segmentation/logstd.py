@@ -25,6 +25,7 @@ from celltraces.segmentation.mask_objects import (
     remove_small,
 )
 from celltraces.segmentation.narrow_cells import with_narrow_cells
+from celltraces.segmentation.white_cells import with_white_cells
 
 BINS = 200
 # A STD below this (in counts) is what rounding to whole counts makes of a background without resolvable noise:
@@ -58,7 +59,8 @@ def segment_frame(
     pixels, filled, and opened; closing and opening use a disk `morph_size` pixels wide, `morph_iterations` times.
     Cells that are narrower than that disk come back (see narrow_cells.py). Then outlines lie outside the halos around
     the cells: they are drawn in to the cells, and objects that are too large are divided if they come apart (see
-    outline.py). With `logstd_outline` "halo" they stay as they are.
+    outline.py). Rounded cells, which are white, become objects of their own (see white_cells.py). With `logstd_outline`
+    "halo" all this is left out.
     Objects of `min_object_size` to `max_object_size` pixels (both inclusive) are kept. `rejected` (H, W) uint8, all 0,
     is marked where others are: TOO_LARGE, TOO_SMALL (unless the opening would remove it anyway), or TOO_NARROW for one
     of at least `min_object_size` pixels of which the opening leaves nothing.
@@ -93,6 +95,10 @@ def segment_frame(
             outline.Settings(logstd_window_size, limit, morph_size, morph_iterations, min_object_size, max_object_size),
             uncovered,
         )
+        objects, white = with_white_cells(
+            objects, filled, image, math.exp(limit), morph_size, min_object_size, max_object_size, uncovered
+        )
+        mask = mask | white
     else:
         objects = components(mask)
     if rejected is not None:

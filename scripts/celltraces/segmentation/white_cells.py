@@ -1,0 +1,270 @@
+"""Find white cells: rounded ones, which are thick and therefore brighter than what is around them.
+
+Cells round up when they divide. `outline.refine` takes what is bright for halo, so of a white cell it leaves a middle
+or a crescent, or one region that holds two sisters and the light between them. Halos are bright too, but narrow, or
+rings around something dark. A white cell is a compact body that is bright inside, far brighter than cells are dark. It
+ends where its brightness has fallen to a third or, if a dark rim separates it from a halo, outside this rim.
+
+The whole frame is compared with one number; everything else is done in the boxes of what is bright.
+"""
+
+import math
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+
+from celltraces.segmentation.mask_objects import Components, components, fill_holes, painted, pixels_of
+
+SAMPLE = 4  # px: of every fourth row and column the background's level and the cells' darkness are measured
+DARK = 3  # per cent of the pixels in regions are below the level by more than the darkness
+NOISE = 4.0  # STDs of the limit: the darkness, at least
+BRIGHT = 1.2  # darknesses: pixels so much above the level may be of a white cell
+WHITE = 1.8  # darknesses: a white cell's brightness, at least. That of two halos that overlap is up to 1.5
+INSIDE = 75  # per cent of its bright pixels are no brighter than its brightness
+MARGIN = 12  # px around the bright pixels that are looked at
+EDGE = 0.35  # of the brightness: where a white cell without a rim ends
+APART = 0.6  # of the brightness: a bridge between two cells is darker
+SEED = 0.65  # of the greatest depth in a bright region: what is deeper, in two places, is two cells
+FEWEST = 50  # px: what has fewer has no shape to tell
+USUAL = 8  # an eighth of the pixels of a usual object, at least: what is smaller is debris
+FILLED = 0.7  # of a white cell's pixels are bright, at least: what has fewer is a ring around something dark
+SOLID = 0.85  # of its convex hull, at least
+LONG = 2.2  # length by width, at most
+THIN = 0.5  # of the area of an ellipse as deep and as long as may be: what has less is thin
+RIM = 6  # px: how far from the bright pixels the darkest of the rim lie, at most
+RISE = 0.1  # of the brightness: by so much the halo is brighter than the rim, at least
+RIM_EDGE = 0.25  # of the way from the rim's brightness to the halo's: where a white cell with a rim ends
+HALO = 0.25  # darknesses: near a white cell, what is brighter is halo
+REST = 0.4  # of the white cell's area, or the usual one if that is smaller: what is left beside it is a cell
+
+
+class WhiteCell(NamedTuple):
+    """box: rows and columns. inside: bool, of the pixels in the box."""
+
+    box: tuple[slice, slice]
+    inside: np.ndarray
+
+
+def with_white_cells(
+    objects: Components,
+    regions: np.ndarray,
+    image: np.ndarray,
+    std: float,
+    morph_size: int,
+    min_size: int,
+    max_size: int,
+    uncovered: np.ndarray | None = None,
+) -> tuple[Components, np.ndarray]:
+    """`objects` with the white cells of the frame as objects of their own, and these alone, (H, W) uint8 0/1.
+
+    objects: those with area 0 are none. regions: (H, W) uint8 0/1, all that is no background. image: (H, W) integers of
+    up to 16 bits. std: that which the limit of the log-STD stands for, counts. uncovered: (H, W) bool, pixels without
+    data. Returns `objects` themselves where no cell is white.
+
+    1. The level is the median of the background; the darkness is that of the darkest pixels in regions.
+    2. Connected pixels that are above the level by 1.2 darknesses belong to a candidate, whose brightness, the 75th
+       percentile, has to be 1.8 darknesses. It is grown to where it falls to 0.35 of that, and its holes are filled.
+    3. It is parted where it has two deep places: as it is, or if that gives more cells, as far as it exceeds 0.6.
+    4. Parts are cells that are large enough beside the other objects, mostly bright, solid and not long. Those with a
+       dark rim are grown to its outer edge.
+    5. Objects that a white cell touches lose its pixels, and those near it that are bright. Of what is left, pieces are
+       kept that look like a cell by their size.
+    """
+    nothing = np.zeros(image.shape, np.uint8)
+    values, within = image[::SAMPLE, ::SAMPLE], regions[::SAMPLE, ::SAMPLE].view(bool)
+    if uncovered is not None:
+        covered = ~uncovered[::SAMPLE, ::SAMPLE]
+        values, within = values[covered], within[covered]
+    if not within.any():
+        return objects, nothing
+    level = float(np.median(values if within.all() else values[~within]))
+    dark = max(level - float(np.percentile(values[within], DARK)), NOISE * std)
+    usual = _usual_area(objects.area[(objects.area >= min_size) & (objects.area <= max_size)])
+    cells = _white_cells(image, level, dark, max(min_size, FEWEST, usual / USUAL), max_size, uncovered)
+    if not cells:
+        return objects, nothing
+    return _with_cells(objects, cells, image, level + HALO * dark, usual, morph_size, min_size)
+
+
+def _usual_area(areas: np.ndarray) -> float:
+    """The area up to which objects have half of all pixels; 0 where there are none."""
+    if not areas.size:
+        return 0.0
+    areas = np.sort(areas)
+    total = np.cumsum(areas)
+    return float(areas[np.searchsorted(2 * total, total[-1])])
+
+
+def _white_cells(
+    image: np.ndarray, level: float, dark: float, min_size: float, max_size: int, uncovered: np.ndarray | None
+) -> list[WhiteCell]:
+    """Steps 2 to 4 of `with_white_cells`; none has pixels of another, or without data."""
+    bright = (image >= int(np.ceil(level + BRIGHT * dark))).view(np.uint8)
+    taken = np.zeros(image.shape, bool)
+    if uncovered is not None:
+        bright[uncovered] = 0
+    found: list[WhiteCell] = []
+    for box, own in _boxes(bright, min_size, max_size):
+        counts = cv2.blur(image[box].astype(np.float32), (3, 3)) - np.float32(level)
+        brightness = float(np.percentile(counts[own > 0], INSIDE))
+        if brightness < WHITE * dark:
+            continue
+        parts = _parts(counts, own, brightness, min_size)
+        ends = np.zeros(own.shape, bool) if uncovered is None else uncovered[box]
+        for part in parts:
+            part[ends] = 0
+        for number, part in enumerate(parts):
+            others = taken[box] | ends
+            for other in parts[:number] + parts[number + 1 :]:
+                others |= other.view(bool)
+            if part.any() and not (part.view(bool) & taken[box]).any():
+                inside = _with_rim(part, others, counts, brightness)
+                taken[box] |= inside
+                found.append(WhiteCell(box, inside))
+    return found
+
+
+def _boxes(bright: np.ndarray, min_size: float, max_size: int) -> list[tuple[tuple[slice, slice], np.ndarray]]:
+    """Boxes, 12 px wider where the image is, of 4-connected bright pixels, and these pixels in them, uint8 0/1.
+
+    Of those that have from half of `min_size` to `max_size` pixels, and are not much longer than such a cell.
+    """
+    found = components(bright)
+    number = (2 * found.area >= min_size) & (found.area <= max_size)
+    runs = np.flatnonzero(number.take(found.owner))
+    runs = runs[np.argsort(found.owner.take(runs), kind="stable")]
+    y, left = np.divmod(found.start.take(runs), bright.shape[1])
+    right = left + found.length.take(runs)
+    first = np.flatnonzero(np.diff(found.owner.take(runs), prepend=-1)).tolist()
+    boxes = []
+    for a, b in zip(first, [*first, runs.size][1:], strict=True):
+        top, bottom, start, end = y[a], y[b - 1] + 1, left[a:b].min(), right[a:b].max()
+        if LONG * min(bottom - top, end - start) ** 2 < min_size:
+            continue
+        top, start = max(top - MARGIN, 0), max(start - MARGIN, 0)
+        box = np.s_[top : bottom + MARGIN, start : end + MARGIN]
+        own = np.zeros(bright[box].shape, np.uint8)
+        for row, x0, x1 in zip(y[a:b] - top, left[a:b] - start, right[a:b] - start, strict=True):
+            own[row, x0:x1] = 1
+        boxes.append((box, own))
+    return boxes
+
+
+def _parts(counts: np.ndarray, own: np.ndarray, brightness: float, min_size: float) -> list[np.ndarray]:
+    """The white cells that hold bright pixels `own` (h, w) uint8 0/1, without their rims; each as `own`.
+
+    counts: (h, w) above the level.
+    """
+    bright = (counts > EDGE * brightness).view(np.uint8)
+    _, number = cv2.connectedComponents(bright, connectivity=4)
+    touched = np.zeros(int(number.max()) + 1, np.uint8)
+    touched[number[own > 0]] = 1
+    touched[0] = 0
+    bright = touched[number]
+    whole = fill_holes(bright)
+    parts = _parted(whole, whole, bright, min_size)
+    apart = _parted(fill_holes((counts > APART * brightness).view(np.uint8) & whole), whole, bright, min_size)
+    return apart if len(apart) > max(len(parts), 1) else parts
+
+
+def _parted(deep: np.ndarray, whole: np.ndarray, bright: np.ndarray, min_size: float) -> list[np.ndarray]:
+    """The parts of `whole` nearest to each of the deepest places of `deep`, where they look like white cells."""
+    # A cell goes on beyond the edge of the image.
+    depth = cv2.copyMakeBorder(deep, 1, 1, 1, 1, cv2.BORDER_REPLICATE)
+    depth = cv2.distanceTransform(depth, cv2.DIST_L2, cv2.DIST_MASK_5)[1:-1, 1:-1]
+    deepest = float(depth.max(initial=0))
+    if math.pi * LONG * deepest**2 < THIN * min_size:
+        return []
+    n, number = cv2.connectedComponents((depth > SEED * deepest).view(np.uint8))
+    seeds = [number == seed for seed in range(1, n)]
+    away = [cv2.distanceTransform((~seed).view(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_5) for seed in seeds]
+    nearest = np.argmin(away, axis=0)
+    parts = []
+    for k, seed in enumerate(seeds):
+        deepest = float(depth[seed].max())
+        part = whole & ((nearest == k) & (away[k] <= deepest)).view(np.uint8)
+        part = cv2.morphologyEx(part, cv2.MORPH_OPEN, _disk(max(deepest / 3, 1)))
+        if _looks_like_white_cell(part, bright, min_size):
+            parts.append(part)
+    return parts
+
+
+def _looks_like_white_cell(part: np.ndarray, bright: np.ndarray, min_size: float) -> bool:
+    area = int(part.sum())
+    if area < min_size or int((part & bright).sum()) < FILLED * area:
+        return False
+    hull = np.zeros_like(part)
+    cv2.fillConvexPoly(hull, cv2.convexHull(cv2.findNonZero(part)), 1)
+    if area < SOLID * int(hull.sum()):
+        return False
+    of_second_order = cv2.moments(part, binaryImage=True)
+    xx, xy, yy = (of_second_order[name] / area for name in ("mu20", "mu11", "mu02"))
+    short, long = np.linalg.eigvalsh([[xx + 1 / 12, xy], [xy, yy + 1 / 12]])  # a pixel is a square, not a point
+    return bool(long <= LONG**2 * short)
+
+
+def _with_rim(part: np.ndarray, others: np.ndarray, counts: np.ndarray, brightness: float) -> np.ndarray:
+    """`part` with its dark rim, if it has one: layers of 1 px that become darker than the level, then bright again.
+
+    part: (h, w) uint8 0/1. others: bool, pixels of other cells, which are left alone. Returns bool.
+    """
+    away = cv2.distanceTransform(1 - part, cv2.DIST_L2, cv2.DIST_MASK_5)
+    layer = np.minimum(np.ceil(away), 2 * RIM + 1).astype(np.int64)
+    layer[others] = 2 * RIM + 1
+    number = np.bincount(layer.ravel(), minlength=2 * RIM + 2)
+    mean = (np.bincount(layer.ravel(), counts.ravel(), 2 * RIM + 2) / np.maximum(number, 1))[: 2 * RIM + 1]
+    darkest = 1 + int(mean[1 : RIM + 1].argmin())
+    rise = mean[darkest:].max() - mean[darkest]
+    if mean[darkest] > 0 or rise < RISE * brightness:
+        return part > 0
+    last = darkest + int((mean[darkest:] > mean[darkest] + RIM_EDGE * rise).argmax()) - 1
+    return (away <= last) & ~others
+
+
+def _with_cells(
+    objects: Components,
+    cells: list[WhiteCell],
+    image: np.ndarray,
+    halo: float,
+    usual: float,
+    morph_size: int,
+    min_size: int,
+) -> tuple[Components, np.ndarray]:
+    """Step 5 of `with_white_cells`, and the white cells, (H, W) uint8 0/1, with lines of 1 px between them.
+
+    halo: counts; what is brighter, near a white cell, is halo.
+    """
+    white, near = np.zeros(image.shape, np.uint8), np.zeros(image.shape, np.uint8)
+    there = objects.area > 0
+    number = painted(objects, np.where(there, np.arange(there.size), 0).astype(np.int32), image.shape)
+    least: dict[int, float] = {}  # pixels of a piece, by the object that it is left of
+    for box, inside in cells:
+        cell = inside.view(np.uint8)
+        wider = cv2.dilate(cell, _disk(1))
+        white[box] = white[box] & ~wider | cell
+        near[box] |= cv2.dilate(wider, np.ones((2 * MARGIN + 1, 2 * MARGIN + 1), np.uint8))
+        for touched in np.unique(number[box][wider > 0]).tolist():
+            least[touched] = REST * min(int(cell.sum()), usual, least.get(touched, np.inf) / REST)
+    beside = cv2.dilate(white, _disk(1))
+    mask = (number > 0).view(np.uint8) & ~beside
+    for touched in least.keys() - {0}:
+        own, _ = pixels_of(objects, np.arange(there.size) == touched)
+        y, x = np.divmod(own, image.shape[1])
+        box = np.s_[y[0] : y[-1] + 1, x.min() : x.max() + 1]
+        inside = number[box] == touched
+        rest = inside & (beside[box] == 0)
+        rest &= (near[box] == 0) | (cv2.blur(image[box].astype(np.float32), (3, 3)) <= halo)
+        filled = fill_holes(rest.view(np.uint8)) & inside.view(np.uint8) & ~beside[box]
+        opened = cv2.morphologyEx(filled, cv2.MORPH_OPEN, _disk(morph_size / 2))
+        _, pieces, figures, _ = cv2.connectedComponentsWithStats(opened, connectivity=4)
+        kept = figures[:, cv2.CC_STAT_AREA] >= max(min_size, least[touched])
+        kept[0] = False
+        mask[box][inside] = kept[pieces[inside]]
+    return components(mask | white), white
+
+
+def _disk(radius: float) -> np.ndarray:
+    """A disk as cv2 wants it; of 1 px, a cross."""
+    size = 2 * int(radius) + 1
+    return cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size))

@@ -1,0 +1,137 @@
+"""White cells: disks, sisters, halos and dust that are drawn, and T98G cells outlined by hand."""
+
+import cv2
+import numpy as np
+import pytest
+import tifffile
+from conftest import REAL_FILES
+from test_segmentation import disk, textured
+
+from celltraces.segmentation import logstd
+from celltraces.segmentation.mask_objects import components, painted
+from celltraces.segmentation.white_cells import with_white_cells
+
+T98G = REAL_FILES / "t98g"
+SHAPE = (240, 240)
+LEVEL, STD = 5000.0, 20.0
+FLAT = [(40, 40), (40, 120), (40, 200)]  # y, x of dark cells with a radius of 15 px
+
+
+def drawn(white, *, bridge=None, rim=False, brightness=3000.0):
+    """Dark cells, 1000 counts below the level, and `white` ones, a mask: with a dark rim of 3 px, in a halo, if so.
+
+    bridge: a mask between two white cells, half as bright.
+    """
+    image = np.full(SHAPE, LEVEL)
+    rng = np.random.default_rng(3)
+    for y, x in FLAT:
+        body = disk(SHAPE, y, x, 15)
+        image[body] += -1000 + 150 * rng.standard_normal(np.count_nonzero(body))
+    if bridge is not None:
+        image[bridge] += brightness / 2
+    if rim:
+        inner = cv2.erode(white.astype(np.uint8), np.ones((7, 7))) > 0
+        away = cv2.distanceTransform((~white).astype(np.uint8), cv2.DIST_L2, 5)
+        image += 1500 * np.exp(-away / 8) * ~white
+        image[white & ~inner] -= 800
+        image[inner] += brightness
+    else:
+        image[white] += brightness
+    image = cv2.GaussianBlur(image, (0, 0), 1) + STD * rng.standard_normal(SHAPE)
+    return np.rint(image).astype(np.uint16)
+
+
+def objects_at(labels, mask):
+    """Each object that has pixels in the mask, and its intersection over union with it."""
+    found = np.unique(labels[mask & (labels > 0)])
+    return {int(k): np.count_nonzero((labels == k) & mask) / np.count_nonzero((labels == k) | mask) for k in found}
+
+
+@pytest.mark.parametrize("rim", [False, True])
+@pytest.mark.parametrize("radius", [9, 16, 25])
+def test_a_white_disk_is_one_object_with_its_own_edge(radius, rim):
+    white = disk(SHAPE, 150, 120, radius)
+    labels = logstd.segment_frame(drawn(white, rim=rim))
+    assert labels.max() == len(FLAT) + 1
+    (share,) = objects_at(labels, white).values()
+    assert share > 0.8
+
+
+@pytest.mark.parametrize("apart", [24, 28])
+def test_two_white_sisters_joined_by_a_dimmer_bridge_are_two_objects(apart):
+    one, other = disk(SHAPE, 150, 100, 11), disk(SHAPE, 150, 100 + apart, 11)
+    bridge = np.zeros(SHAPE, bool)
+    bridge[144:157, 100 : 100 + apart] = True
+    labels = logstd.segment_frame(drawn(one | other, bridge=bridge & ~one & ~other))
+    best = [max(objects_at(labels, cell).items(), key=lambda item: item[1]) for cell in (one, other)]
+    assert best[0][0] != best[1][0]
+    assert min(share for _, share in best) > 0.7
+
+
+def white_in(image, white_regions):
+    """The mask of white cells that are found where `white_regions` and the dark cells are regions, and the objects."""
+    regions = white_regions.astype(np.uint8)
+    for y, x in FLAT:
+        regions |= disk(SHAPE, y, x, 15).view(np.uint8)
+    objects = components(regions)
+    found, white = with_white_cells(objects, regions, image, 2 * STD, 7, 50, 10000)
+    return objects, found, white
+
+
+@pytest.mark.parametrize("what", ["ring around a dark cell", "crescent", "dust", "no brighter than halos", "large"])
+def test_what_is_bright_and_no_cell_changes_nothing(what):
+    outer = disk(SHAPE, 150, 120, 21)
+    bright = {
+        "ring around a dark cell": outer & ~disk(SHAPE, 150, 120, 15),
+        "crescent": outer & ~disk(SHAPE, 150, 132, 22),
+        "dust": disk(SHAPE, 150, 120, 4),
+        "no brighter than halos": outer,
+        "large": disk(SHAPE, 150, 120, 70),
+    }[what]
+    image = drawn(bright, brightness=1100.0 if what == "no brighter than halos" else 3000.0)
+    objects, found, white = white_in(image, outer)
+    assert found is objects
+    assert not white.any()
+
+
+def test_objects_that_a_white_cell_touches_lose_it_and_keep_what_is_a_cell():
+    """A region holds a white cell, a dark one beside it, and the light between them."""
+    white, dark = disk(SHAPE, 150, 100, 14), disk(SHAPE, 150, 136, 15)
+    image = drawn(white)
+    image[dark] -= 1000
+    one = cv2.morphologyEx((white | dark).astype(np.uint8), cv2.MORPH_CLOSE, np.ones((15, 15), np.uint8)).view(bool)
+    _, found, cells = white_in(image, one)
+    labels = painted(found, np.arange(found.area.size), SHAPE)
+    assert found.area.size - 1 == len(FLAT) + 2
+    assert max(objects_at(labels, white).values()) > 0.8
+    assert max(objects_at(labels, dark).values()) > 0.8
+    assert np.count_nonzero(cells.view(bool) & white) / np.count_nonzero(cells.view(bool) | white) > 0.8
+
+
+def test_a_white_cell_has_no_pixels_without_data():
+    white = disk(SHAPE, 150, 120, 16)
+    uncovered = np.zeros(SHAPE, bool)
+    uncovered[:, 128:] = True
+    labels = logstd.segment_frame(drawn(white), uncovered)
+    assert not labels[uncovered].any()
+    (share,) = objects_at(labels, white & ~uncovered).values()
+    assert share > 0.7
+
+
+def test_texture_alone_has_no_white_cells():
+    image = textured(disk(SHAPE, 120, 120, 40))
+    regions = disk(SHAPE, 120, 120, 40).view(np.uint8)
+    objects = components(regions)
+    assert with_white_cells(objects, regions, image, 9.0, 7, 50, 10000)[0] is objects
+
+
+@pytest.mark.skipif(not T98G.exists(), reason="needs the T98G images")
+def test_white_cells_outlined_by_hand_are_objects_of_their_own():
+    """Bright round cells, chosen by eye: frame, and a pixel in them."""
+    chosen = {1: [(366, 461)], 9: [(267, 707)], 11: [(526, 523)]}
+    for frame, pixels in chosen.items():
+        image = tifffile.imread(T98G / f"{frame:02}_phase.tif")
+        cells = cv2.imread(str(T98G / f"{frame:02}_cells.png"), cv2.IMREAD_UNCHANGED)
+        labels = logstd.segment_frame(image)
+        for y, x in pixels:
+            assert max(objects_at(labels, cells == cells[y, x]).values()) > 0.75
