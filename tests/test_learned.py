@@ -6,6 +6,7 @@ import sys
 from contextlib import contextmanager
 from dataclasses import replace
 from importlib import metadata
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -21,6 +22,7 @@ from celltraces.errors import UserError
 from celltraces.labels import left_out, regions
 from celltraces.planning import resources
 from celltraces.preview import frames
+from celltraces.runs import summary
 from celltraces.segmentation import deepsea, floating, learned, onnx_model, parting
 from celltraces.segmentation.methods import attributes_of, segmenter
 from celltraces.storage.codecs import PIXELS
@@ -743,6 +745,26 @@ def test_the_scale_is_found_by_the_size_of_the_cells(t98g, network_model, resize
     assert not search(frame).any()
     found = search.scale()
     assert scale / 1.42 < found < scale * 1.42
+
+
+@pytest.mark.parametrize(("finer", "told"), [(2.0, True), (1.0, False)])
+def test_scales_that_contradict_each_other_are_told_at_the_end_of_the_run(caplog, tmp_path, finer, told):
+    """Disks that are 40 px wide in the frame as seen at scale 0.5, and 10 or 20 px as seen at a finer one."""
+    search = learned.ScaleSearch(SimpleNamespace(contract=SimpleNamespace(diameter=40.0)))
+    y, x = np.mgrid[:100, :400]
+    for scale, width in ((0.5, 20), (finer, 20 if told else 30)):
+        labels = sum((n + 1) * (np.hypot(y - 49.5, x - 29.5 - 60 * n) < width / 2) for n in range(6))
+        search.found[scale].append((labels, 0.06))
+    with caplog.at_level("WARNING", logger="celltraces"):
+        assert search.scale() == 1
+    log = tmp_path / "movie" / "find_scale.log"
+    log.parent.mkdir()
+    log.write_text("\n".join(record.getMessage() for record in caplog.records))
+    expected = (
+        "movie: segmentation_scale: cells may be 40 px wide, as it is taken, or 10 px; look at the preview, and set "
+        "params.segmentation_scale to 1 or 2"
+    )
+    assert summary.said([str(log)], 0) == [expected] * told
 
 
 def test_all_frames_together_decide_on_the_scale(t98g, network_model):
