@@ -353,7 +353,11 @@ def findings():
     }
     qualities = [LAYOUT.quality.format(dataset=name) for name in DATASETS]
     outcomes = edits.tables(LAYOUT, EXPERIMENT.edits, DATASETS)
+    scales = [
+        LAYOUT.log("find_scale", DATASET).format(dataset=name) for name in DATASETS
+    ]
     return [
+        *summary.said(scales, BEGAN),
         *summary.findings(qualities),
         *summary.decisions(tables),
         *summary.edits(outcomes),

@@ -19,7 +19,7 @@ READERS = {"nd2": ("nd2",), "czi": ("aicspylibczi", "pylibCZIrw"), "pyme": ("h5p
 READERS |= {"ome-zarr": ("zarr",), "lif": ("liffile",)}
 READERS |= dict.fromkeys(("ome-tiff", "imagej", "tiff", "tiff files", "metamorph", "micro-manager"), ("tifffile",))
 NETWORK = ("onnx", "onnxruntime", "scikit-image")
-METHODS = {"cellpose": ("cellpose",), "btrack": ("btrack",), "deepsea": ("deepsea", *NETWORK), ".onnx": NETWORK}
+METHODS = {"cellpose": ("cellpose", "torch"), "btrack": ("btrack",), "deepsea": ("deepsea", *NETWORK), ".onnx": NETWORK}
 
 
 def packages_of(record: Mapping[str, Any]) -> set[str]:

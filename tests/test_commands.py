@@ -81,7 +81,14 @@ ELSEWHERE = {
         (f".venv/dev/bin/python benchmarks/{name}" for name in ("fit.py", "libraries.py", "run.py plain")),
         "takes minutes",
     ),
-    ".venv/bin/pip install cellpose": "gigabytes, into the environment that is to hold nothing else",
+    **dict.fromkeys(
+        (
+            ".venv/bin/pip install cellpose",
+            ".venv/bin/pip install --no-deps cellpose==3.1.1.3",
+            ".venv/bin/pip install torch numba natsort fastremap roifile fill-voids tqdm",
+        ),
+        "gigabytes, into the environment that is to hold nothing else",
+    ),
     **dict.fromkeys(
         (f"pip install snakemake-executor-plugin-{name}" for name in ("lsf", "cluster-generic")),
         "for schedulers that are not here, and into the environment that is to hold nothing else",

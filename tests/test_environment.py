@@ -67,7 +67,7 @@ def test_the_environment_of_the_user_holds_what_requirements_name_and_nothing_el
 
 def test_whatever_a_script_imports_is_there_for_the_user():
     """Also what only one function imports, and no test may reach."""
-    optional = {"cellpose", "btrack", "msvcrt"}  # docs/plugins.md; Windows
+    optional = {"cellpose", "torch", "btrack", "msvcrt"}  # docs/plugins.md; Windows
     names = set()
     for source in (ROOT / "scripts").rglob("*.py"):
         for node in ast.walk(syntax_tree(source)):

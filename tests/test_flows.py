@@ -228,7 +228,7 @@ WRONG = {
         uphill(THREE, helper.make_node("Sigmoid", ["logit"], ["edges"])),
         {"flow": 3, "edges": 1},
         {},
-        "has the outputs flow, edges; allowed: mask, and with it edges, distance or flow; or flow alone",
+        r"has the output\(s\) flow, edges; allowed: mask, alone or with edges, distance or flow; or flow alone",
     ),
     "a probability for the cell": (
         uphill(helper.make_node("Sigmoid", ["logit"], ["p"]), concat("dy", "dx", "p")),

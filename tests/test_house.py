@@ -34,7 +34,7 @@ RANK = {room: rank for rank, rooms in enumerate(RANKS) for room in rooms}
 
 # Libraries that take long to import, or that only some runs need: imported inside the functions that use them.
 IMPORTED_LATE = {"PIL", "aicspylibczi", "btrack", "cellpose", "h5py", "jsonschema", "matplotlib", "nd2", "pandas"}
-IMPORTED_LATE |= {"liffile"}
+IMPORTED_LATE |= {"liffile", "torch"}
 IMPORTED_LATE |= {"onnx", "onnxruntime", "pyarrow", "pylibCZIrw", "scipy", "skimage", "snakemake", "tifffile", "zarr"}
 # Modules that may load them, since they are themselves imported late, or by one script that needs them.
 MAY_LOAD = {

@@ -6,6 +6,7 @@ import sys
 from contextlib import contextmanager
 from dataclasses import replace
 from importlib import metadata
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -21,6 +22,7 @@ from celltraces.errors import UserError
 from celltraces.labels import left_out, regions
 from celltraces.planning import resources
 from celltraces.preview import frames
+from celltraces.runs import summary
 from celltraces.segmentation import deepsea, floating, learned, onnx_model, parting
 from celltraces.segmentation.methods import attributes_of, segmenter
 from celltraces.storage.codecs import PIXELS
@@ -360,7 +362,7 @@ def stated(**written):
 
 
 WRONG = {
-    "nothing": (lambda _: b"", "cannot be run|must take one picture"),
+    "nothing": (lambda _: b"", "cannot be run|allowed: one picture"),
     "no model": (lambda _: b"\x89PNG not a model" * 50, "is not an ONNX model"),
     "a pickle": (lambda _: b"\x80\x02cos\nsystem\n", "is not an ONNX model"),
     "an operator of another maker": (
@@ -385,7 +387,7 @@ WRONG = {
             [helper.make_node("Sigmoid", ["x"], ["mask"]), helper.make_node("Neg", ["x"], ["heat"])],
             {"mask": 1, "heat": 1},
         ),
-        "has the outputs mask, heat; allowed: mask, and with it edges, distance or flow; or flow alone",
+        r"has the output\(s\) mask, heat; allowed: mask, alone or with edges, distance or flow; or flow alone",
     ),
     "four channels": (
         lambda _: model_bytes([helper.make_node("Concat", ["x"] * 4, ["out"], axis=1)], {"out": 4}),
@@ -394,6 +396,36 @@ WRONG = {
     "takes four channels": (
         lambda _: model_bytes([helper.make_node("Sigmoid", ["x"], ["out"])], {"out": 4}, shape=(1, 4, "h", "w")),
         "takes 4 channels; allowed: 1; 2, .* or 3",
+    ),
+    "channels last": (
+        lambda _: model_bytes([helper.make_node("Sigmoid", ["x"], ["out"])], {"out": 1}, shape=(1, "h", "w", 1)),
+        r"takes pictures of shape \(1, h, w, 1\), channels last; allowed: channels first",
+    ),
+    "four pictures at once": (
+        lambda _: model_bytes([helper.make_node("Sigmoid", ["x"], ["out"])], {"out": 1}, shape=(4, 1, "h", "w")),
+        "takes 4 pictures at once; allowed: 1",
+    ),
+    "a picture larger than memory": (
+        lambda _: model_bytes([helper.make_node("Sigmoid", ["x"], ["out"])], {"out": 1}, shape=(1, 1, 100000, 100000)),
+        "takes pictures of 100000 x 100000 px; allowed: sides of 16 to 2048 px",
+    ),
+    "edges without cells": (
+        lambda _: model_bytes([helper.make_node("Sigmoid", ["x"], ["edges"])], {"edges": 1}),
+        r"has the output\(s\) edges; allowed: mask, alone",
+    ),
+    "distance without cells": (
+        lambda _: model_bytes([helper.make_node("Relu", ["x"], ["distance"])], {"distance": 1}),
+        r"has the output\(s\) distance; allowed: mask, alone",
+    ),
+    "an opset of the future": (
+        lambda _: model_bytes(
+            [helper.make_node("Sigmoid", ["x"], ["out"])], {"out": 1}, opsets=[helper.make_opsetid("", 999)]
+        ),
+        "is written in opset 999; allowed: up to .* export it anew with opset_version=17",
+    ),
+    "a key misspelt": (
+        lambda _: stated(treshold="0.3"),
+        "metadata say 'treshold'; meant is perhaps 'threshold': rename or remove it",
     ),
     "another size": (
         lambda _: model_bytes(
@@ -404,7 +436,7 @@ WRONG = {
     ),
     "a vector": (
         lambda _: model_bytes([helper.make_node("Sigmoid", ["x"], ["out"])], {"out": 1}, shape=(1, 100)),
-        "must take one picture|cannot be run",
+        "allowed: one picture|cannot be run",
     ),
     "a range of one number": (
         lambda _: stated(input_range="1"),
@@ -435,6 +467,19 @@ def test_a_model_that_breaks_the_contract_is_one_line(tmp_path, case):
     line = str(caught.value)
     assert "\n" not in line
     assert line.startswith(f"params.segmentation_method: {str(file)!r}")
+
+
+def test_a_model_of_one_size_that_is_no_multiple_finds_what_one_of_any_size_finds(tmp_path):
+    frame = np.random.default_rng(0).integers(0, 5000, (75, 101)).astype(np.uint16)
+    found = []
+    for name, shape in (("any", (1, 1, "h", "w")), ("own", (1, 1, 30, 44))):
+        node = helper.make_node("Sigmoid", ["x"], ["out"])
+        (tmp_path / f"{name}.onnx").write_bytes(
+            model_bytes([node], {"out": 1}, shape=shape, metadata_props={"input_range": "-4 4"})
+        )
+        found.append(segmenter(str(tmp_path / f"{name}.onnx"), settings_with())(frame)[0])
+    assert found[0].max() > 5
+    np.testing.assert_array_equal(*found)
 
 
 def test_a_few_bright_specks_do_not_take_the_range_of_the_cells():
@@ -700,6 +745,26 @@ def test_the_scale_is_found_by_the_size_of_the_cells(t98g, network_model, resize
     assert not search(frame).any()
     found = search.scale()
     assert scale / 1.42 < found < scale * 1.42
+
+
+@pytest.mark.parametrize(("finer", "told"), [(2.0, True), (1.0, False)])
+def test_scales_that_contradict_each_other_are_told_at_the_end_of_the_run(caplog, tmp_path, finer, told):
+    """Disks that are 40 px wide in the frame as seen at scale 0.5, and 10 or 20 px as seen at a finer one."""
+    search = learned.ScaleSearch(SimpleNamespace(contract=SimpleNamespace(diameter=40.0)))
+    y, x = np.mgrid[:100, :400]
+    for scale, width in ((0.5, 20), (finer, 20 if told else 30)):
+        labels = sum((n + 1) * (np.hypot(y - 49.5, x - 29.5 - 60 * n) < width / 2) for n in range(6))
+        search.found[scale].append((labels, 0.06))
+    with caplog.at_level("WARNING", logger="celltraces"):
+        assert search.scale() == 1
+    log = tmp_path / "movie" / "find_scale.log"
+    log.parent.mkdir()
+    log.write_text("\n".join(record.getMessage() for record in caplog.records))
+    expected = (
+        "movie: segmentation_scale: cells may be 40 px wide, as it is taken, or 10 px; look at the preview, and set "
+        "params.segmentation_scale to 1 or 2"
+    )
+    assert summary.said([str(log)], 0) == [expected] * told
 
 
 def test_all_frames_together_decide_on_the_scale(t98g, network_model):

@@ -3,6 +3,7 @@
 import sys
 import types
 
+import cv2
 import numpy as np
 import pytest
 
@@ -10,6 +11,7 @@ import segment_cells
 import track_cells
 from celltraces import plugins
 from celltraces.errors import UserError
+from celltraces.segmentation import cellpose_method
 from celltraces.segmentation.methods import segmenter
 from celltraces.storage.codecs import PIXELS
 from celltraces.storage.frames import open_frames, writing
@@ -166,27 +168,81 @@ def test_a_package_that_is_not_installed_is_one_line(monkeypatch, package):
     assert "\n" not in str(caught.value)
 
 
-def test_cellpose_is_given_the_frame_and_the_smallest_size(monkeypatch):
-    """Its place is taken by a stand-in: the package and its model's weights are not part of the environment."""
-    asked = {}
+class StandInForCellpose:
+    """Of the package and of torch, what our code uses; neither, nor a model's weights, is part of the environment."""
 
-    class CellposeModel:
-        def __init__(self, **how):
-            asked.update(how)
+    def __init__(self, monkeypatch, version, layers=("diam_mean", "a", "b")):
+        self.asked, self.threads, full = {}, [], type("OutOfMemoryError", (RuntimeError,), {})
+        stand_in = self
 
-        def eval(self, image, **how):
-            asked.update(how)
-            return (image > 3).astype(np.uint16) * 2, None, None
+        class CellposeModel:
+            pretrained_model, device = "models/it", types.SimpleNamespace(type="cpu")
+            net = types.SimpleNamespace(state_dict=lambda: dict.fromkeys(("diam_mean", "diam_labels", "a", "b")))
 
-    package = types.ModuleType("cellpose")
-    package.models = types.SimpleNamespace(CellposeModel=CellposeModel)
-    monkeypatch.setitem(sys.modules, "cellpose", package)
+            def __init__(self, **how):
+                stand_in.asked.update(how)
+
+            def eval(self, image, **how):
+                if image.max() == 99:
+                    raise full("CUDA out of memory")
+                stand_in.asked.update(how)
+                return (image > 3).astype(np.uint16) * 2, None, None
+
+        cellpose, torch = types.ModuleType("cellpose"), types.ModuleType("torch")
+        cellpose.models = types.SimpleNamespace(
+            CellposeModel=CellposeModel, MODEL_NAMES=["cyto3", "nuclei"], get_user_models=lambda: ["of_the_lab"]
+        )
+        torch.set_num_threads, torch.__version__ = self.threads.append, "2.0"
+        torch.cuda = types.SimpleNamespace(OutOfMemoryError=full)
+        torch.load = lambda *_, **__: dict.fromkeys(layers)
+        monkeypatch.setitem(sys.modules, "cellpose", cellpose)
+        monkeypatch.setitem(sys.modules, "torch", torch)
+        monkeypatch.setattr(cellpose_method.metadata, "version", lambda name: version)
+
+
+@pytest.mark.parametrize(("version", "default"), [("3.1.1.2", {"pretrained_model": "cyto3"}), ("4.2.1", {})])
+def test_cellpose_is_given_the_frame_the_smallest_size_and_the_threads(monkeypatch, version, default):
+    """Version 3 would run a network without weights where no model is named."""
+    cellpose = StandInForCellpose(monkeypatch, version)
     segment = segmenter("cellpose", {"min_object_size": 15})
     assert segment(np.array([[1, 9]], np.uint16)).tolist() == [[0, 2]]
-    assert asked == {"gpu": True, "min_size": 15}
-    settings = {"min_object_size": 15, "cellpose_model": "cyto3", "cellpose_diameter": 70.0}
+    assert cellpose.asked == {"gpu": True, "min_size": 15, **default}
+    assert cellpose.threads == [cv2.getNumThreads()]
+    assert segment(np.full((2, 2), 9, np.uint16)).tolist() == [[0, 0], [0, 0]]
+    settings = {"min_object_size": 15, "cellpose_model": "of_the_lab", "cellpose_diameter": 70.0}
     segmenter("cellpose", settings)(np.array([[1, 9]], np.uint16))
-    assert asked == {"gpu": True, "min_size": 15, "pretrained_model": "cyto3", "diameter": 70.0}
+    assert cellpose.asked == {"gpu": True, "min_size": 15, "pretrained_model": "of_the_lab", "diameter": 70.0}
+
+
+@pytest.mark.parametrize(
+    ("version", "layers", "model", "line"),
+    [
+        (
+            "2.3",
+            ("a", "b"),
+            None,
+            "cellpose 2.3 is installed; allowed: versions 3 and 4; run `.venv/bin/pip install",
+        ),
+        (
+            "4.2",
+            ("a", "b"),
+            "cyto33",
+            "'cyto33' is neither a file nor a model of cellpose 4.2; allowed: .*of_the_lab, cyto3",
+        ),
+        ("3.1", ("a", "b"), "cyto33", "'cyto33' is neither a file nor a model of cellpose 3.1"),
+        ("3.1", ("a",), "cyto3", "'models/it' lacks 1 of the 2 layers of cellpose 3.1, the first b"),
+    ],
+)
+def test_a_model_that_cellpose_would_silently_replace_is_refused(monkeypatch, version, layers, model, line):
+    StandInForCellpose(monkeypatch, version, layers)
+    with pytest.raises(UserError, match=line):
+        segmenter("cellpose", {"min_object_size": 15, "cellpose_model": model})
+
+
+def test_a_gpu_without_memory_is_one_line(monkeypatch):
+    StandInForCellpose(monkeypatch, "4.2")
+    with pytest.raises(UserError, match="cellpose needs more memory than is free on the GPU; let fewer jobs use it"):
+        segmenter("cellpose", {"min_object_size": 15})(np.array([[1, 99]], np.uint16))
 
 
 def test_btrack_numbers_cells_that_move(tmp_path):

@@ -18,7 +18,7 @@ from celltraces.planning.workflow_version import version_text, workflow_version
 
 ROOT = Path(__file__).parents[1]
 SCRIPTS = ROOT / "scripts"
-OPTIONAL = {"btrack", "cellpose"}  # methods that users install themselves
+OPTIONAL = {"btrack", "cellpose", "torch"}  # methods that users install themselves
 # Needed at run time without an import of ours.
 NOT_IMPORTED = {
     "pygments": "`snakemake --report` imports it and does not ask for it",
@@ -85,7 +85,7 @@ def test_the_record_names_the_packages_of_every_run():
         ("pyme", {}, {"h5py"}, {"nd2", "aicspylibczi"}),
         ("pyama", {}, set(), {"nd2", "aicspylibczi", "h5py"}),
         ("nd2", {"tracking_method": "btrack"}, {"btrack"}, {"cellpose"}),
-        ("nd2", {"segmentation_method": "cellpose"}, {"cellpose"}, {"btrack"}),
+        ("nd2", {"segmentation_method": "cellpose"}, {"cellpose", "torch"}, {"btrack"}),
         ("nd2", {"segmentation_method": "plugins/mine.py:find"}, set(), {"btrack", "cellpose", "onnxruntime"}),
         ("nd2", {"segmentation_method": "deepsea"}, {"deepsea", "onnxruntime", "scikit-image"}, {"cellpose"}),
         ("nd2", {"segmentation_method": "models/unet.onnx"}, {"onnxruntime", "scikit-image"}, {"deepsea"}),

@@ -254,6 +254,7 @@ def cellpose(folder):
     """
     import tarfile
 
+    import cv2
     import numpy as np
     import torch
     from cellpose.resnet_torch import CPnet
@@ -261,7 +262,7 @@ def cellpose(folder):
     sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
     from celltraces.segmentation.cellpose_method import cellpose_segmenter
 
-    torch.set_num_threads(1)
+    cv2.setNumThreads(1)  # as the rule does; the network is to keep to it
     with tarfile.open(next(Path(sys.prefix).glob("scellseg-*.tar.gz"))) as archive:
         name = next(name for name in archive.getnames() if name.endswith("/pretrained_models/cellpose"))
         shipped = torch.load(archive.extractfile(name), map_location="cpu", weights_only=True)
@@ -273,16 +274,25 @@ def cellpose(folder):
         assert weights[here].shape == values.shape
         weights[here] = values
     torch.save(weights, f"{folder}/cyto")
+    torch.save(shipped, f"{folder}/other_names")
+    torch.save({name.replace("res_down_1", "down_1"): values for name, values in weights.items()}, f"{folder}/partly")
     segment = cellpose_segmenter(30, f"{folder}/cyto", 30.0)
     labels = segment(np.load(f"{folder}/image.npy"))
     np.save(f"{folder}/labels.npy", labels)
+    even = segment(np.full((40, 50), 700, np.uint16))
     refused = {}
-    for given in ("none", f"{folder}/image.npy"):
+    for given in ("none", *(f"{folder}/{name}" for name in ("image.npy", "other_names", "partly"))):
         try:
             cellpose_segmenter(30, given, 30.0)
         except Exception as error:
             refused[given] = [type(error).__name__, str(error)]
-    return {"dtype": str(labels.dtype), "refused": refused}
+    return {
+        "dtype": str(labels.dtype),
+        "even": [even.shape, int(even.max())],
+        "threads": torch.get_num_threads(),
+        "again": bool((segment(np.load(f"{folder}/image.npy")) == labels).all()),
+        "refused": refused,
+    }
 
 
 if __name__ == "__main__":

@@ -290,6 +290,8 @@ def test_cellpose_itself_finds_cells_with_weights_from_a_file(tmp_path):
         here = truth == number
         found = labels == np.bincount(labels[here]).argmax()
         assert (here & found).sum() > 0.7 * (here | found).sum()
+    assert (seen["threads"], seen["again"], seen["even"]) == (1, True, [[40, 50], 0])
+    assert len(seen["refused"]) == 4
     assert {kind for kind, _ in seen["refused"].values()} == {"UserError"}
     for given, (_, line) in seen["refused"].items():
         assert line.startswith(f"params.cellpose_model: {given!r}")

@@ -44,7 +44,7 @@ FRAMES = {
 FIXED_MB = {
     "segment_learned": 400,  # the network and the largest tile in it
     "segment_learned_large": 400,
-    "segment_cellpose": 1200,  # torch
+    "segment_cellpose": 2800,  # PyTorch, and the network of cellpose 4; 1200 for those of 3
     "crop": 400,
     "extract": 200,
     "digest": 200,
@@ -61,7 +61,7 @@ MINUTES_PER_MEGAPIXEL = {
     "segment": 0.005,
     "segment_learned": 3.5,  # one thread takes 20 s at a scale of 1, and 80 s at 2, which may yet be found
     "segment_learned_large": 7,
-    "segment_cellpose": 2,  # at a diameter of 30 px, where one thread takes 50 s; 12 s at 60 px
+    "segment_cellpose": 5,  # CPU, diameter 30 px, one thread: 50 s, cellpose 4 some 230 s; a fourth at 60
     "track": 0.003,
     "flatten": 0.007,
     "register": 0.03,

@@ -23,6 +23,7 @@ ENOUGH = 5  # cells; sizes of fewer count where no scale finds more
 MOST_UNSURE = 0.2  # probability on the wrong side of 1/2, per pixel of cells; 0.05 to 0.1 where the size is right
 LEAST = 0.1  # share of the usual area, from which an object counts where the scale is sought
 SURE_ENOUGH = 1.2  # factor to the least unsure
+UNLIKE = 2.0  # factor between diameters, from which two scales that the network is about as sure at contradict
 STEP = 2**0.5  # scales differ by this factor: so most FOVs of a dataset agree, and outlines suffer little from it
 USUAL_DIAMETER = 37.0  # px of the network's picture, where a model does not say it
 LARGEST_FILE = 1 << 30
@@ -187,8 +188,19 @@ class ScaleSearch:
         if not tried:
             return None
         limit = SURE_ENOUGH * min(unsure for _, unsure, _ in tried)
-        diameter = next(diameter for _, unsure, diameter in tried if unsure <= limit)
-        steps = round(math.log(self.model.contract.diameter / diameter, STEP))
+        likely = [diameter for _, unsure, diameter in tried if unsure <= limit]
+        for other in likely[1:]:
+            if max(other, likely[0]) >= UNLIKE * min(other, likely[0]):
+                log.warning(
+                    "%ssegmentation_scale: cells may be %.0f px wide, as it is taken, or %.0f px; look at the preview, "
+                    "and set params.segmentation_scale to %g or %g",
+                    *(job.SAID, likely[0], other, self._scale_of(likely[0]), self._scale_of(other)),
+                )
+        return self._scale_of(likely[0])
+
+    def _scale_of(self, diameter: float) -> float:
+        """The scale, one of some steps, at which cells of that diameter in the frame, px, have the network's."""
+        steps = round(math.log((self.model.contract.diameter or USUAL_DIAMETER) / diameter, STEP))
         return min(max(round(STEP**steps, 4), min(SCALES)), max(SCALES))
 
 

@@ -6,9 +6,10 @@ that overlap, so that memory does not grow with the frame; every pixel is taken 
 
 from __future__ import annotations
 
+import difflib
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import cv2
@@ -20,6 +21,8 @@ TILE = 512  # px, most; a model that takes pictures of one size only has tiles o
 WIDEST_MARGIN = TILE // 4  # px: wider ones would leave little of a tile
 STANDARD = ("", "ai.onnx")  # sets of operators that ONNX itself defines
 OUTPUTS = ({"mask"}, {"mask", "edges"}, {"mask", "distance"}, {"mask", "edges", "distance"}, {"flow"}, {"mask", "flow"})
+ALLOWED_OUTPUTS = "mask, alone or with edges, distance or flow; or flow alone"
+FIXED_SIDES = (16, 2048)  # px, of models that take pictures of one size only
 UNUSED = "style"  # Cellpose's networks give it beside the flow
 INSTALL = "params.segmentation_method: the package {} is not installed; run `make setup`, or `.venv/bin/pip install {}`"
 
@@ -70,6 +73,13 @@ def load_model(data: bytes, name: str, threads: int) -> Model:
         raise UserError(f"{key} is not an ONNX model ({type(error).__name__})") from None
     for mistake in _foreign(proto.graph):
         raise UserError(f"{key} {mistake}")
+    newest = onnx.defs.onnx_opset_version()
+    for opset in proto.opset_import:
+        if opset.domain in STANDARD and opset.version > newest:
+            raise UserError(
+                f"{key} is written in opset {opset.version}; allowed: up to {newest}; export it anew with "
+                "opset_version=17"
+            )
     contract = _contract({entry.key: entry.value for entry in proto.metadata_props}, key)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
@@ -84,18 +94,28 @@ def load_model(data: bytes, name: str, threads: int) -> Model:
     taken, given = session.get_inputs(), [output.name for output in session.get_outputs()]
     given = [name for name in given if name != UNUSED or "flow" not in given]
     if len(taken) != 1 or len(taken[0].shape) != 4 or taken[0].type != "tensor(float)":
-        raise UserError(f"{key} must take one picture, float32 of shape (1, 1, height, width)")
-    n_channels, *size = [side if isinstance(side, int) else None for side in taken[0].shape[1:]]
+        what = "; ".join(f"{one.type} of shape ({', '.join(map(str, one.shape))})" for one in taken) or "nothing"
+        raise UserError(f"{key} takes {what}; allowed: one picture, float32 of shape (1, 1, height, width)")
+    n_pictures, n_channels, *size = [side if isinstance(side, int) else None for side in taken[0].shape]
+    if n_pictures not in (None, 1):
+        raise UserError(f"{key} takes {n_pictures} pictures at once; allowed: 1, or any number")
+    if size[1] in (1, 2, 3):
+        raise UserError(
+            f"{key} takes pictures of shape ({', '.join(map(str, taken[0].shape))}), channels last; allowed: channels "
+            "first, (1, 1, height, width); tf2onnx makes it so with --inputs-as-nchw and --outputs-as-nchw"
+        )
     if n_channels not in (None, 1, 2, 3):
         raise UserError(
             f"{key} takes {n_channels} channels; allowed: 1; 2, of which the second is empty; or 3, which get the same "
             "picture"
         )
-    if len(given) > 1 and {*given} not in OUTPUTS:
-        raise UserError(
-            f"{key} has the outputs {', '.join(given)}; allowed: mask, and with it edges, distance or flow; or flow "
-            "alone"
-        )
+    low, high = FIXED_SIDES
+    if any(side is not None and not low <= side <= high for side in size):
+        raise UserError(f"{key} takes pictures of {size[0]} x {size[1]} px; allowed: sides of {low} to {high} px")
+    if not given or any(not output.type.startswith("tensor(") for output in session.get_outputs()):
+        raise UserError(f"{key} gives no arrays; allowed: {ALLOWED_OUTPUTS}")
+    if {*given} not in OUTPUTS and (len(given) > 1 or given[0] in ("edges", "distance")):
+        raise UserError(f"{key} has the output(s) {', '.join(given)}; allowed: {ALLOWED_OUTPUTS}")
 
     def run(picture: np.ndarray) -> Maps:
         channels = np.array(np.broadcast_to(picture, (1, n_channels or 1, *picture.shape)), np.float32, order="C")
@@ -108,7 +128,9 @@ def load_model(data: bytes, name: str, threads: int) -> Model:
         return _maps(given, found, picture.shape, key)
 
     widest = min((side // 4 for side in size if side), default=WIDEST_MARGIN)
-    return Model(replace(contract, margin=min(contract.margin, widest)), (size[0], size[1]), run)
+    multiple = math.gcd(contract.multiple, *(side for side in size if side))
+    contract = replace(contract, margin=min(contract.margin, widest), multiple=multiple)
+    return Model(contract, (size[0], size[1]), run)
 
 
 def _foreign(graph: Any) -> Iterator[str]:
@@ -140,6 +162,12 @@ def _contract(written: Mapping[str, str], key: str) -> Contract:
             raise UserError(f"{key}: its metadata say {name}: {written[name][:80]!r}; allowed: {n} number(s)")
         return values
 
+    known = [field.name for field in fields(Contract)]
+    for name in written:
+        if name not in known and (meant := difflib.get_close_matches(name.lower(), known, 1, 0.8)):
+            raise UserError(
+                f"{key}: its metadata say {name[:80]!r}; meant is perhaps {meant[0]!r}: rename or remove it"
+            )
     stated: dict[str, Any] = {}
     for name in ("input_range", "percentiles"):
         if name in written:
