@@ -6,10 +6,10 @@ it divided. What is left is looked at here before that: where it lies in two pie
 their own, the region is parted between them.
 """
 
-import cv2
 import numpy as np
 
 from celltraces.labels import bit_morphology
+from celltraces.labels.distances import squared_distances
 from celltraces.labels.shapes import shapes_of_runs
 from celltraces.segmentation.mask_objects import (
     Components,
@@ -107,10 +107,7 @@ def _lines(
         box = np.s_[y0:y1, x0:x1]
         inside = region[box] == number
         own = np.where(inside, piece[box], 0)
-        away = [
-            cv2.distanceTransform((own != seed).view(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
-            for seed in np.unique(own[own > 0]).tolist()
-        ]
+        away = [squared_distances(own != seed) for seed in np.unique(own[own > 0]).tolist()]
         lines[box] |= _between(np.where(inside, 1 + np.argmin(away, axis=0), 0))
     return lines
 
