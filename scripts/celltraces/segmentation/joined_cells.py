@@ -6,6 +6,7 @@ it divided. What is left is looked at here before that: where it lies in two pie
 their own, the region is parted between them.
 """
 
+import cv2
 import numpy as np
 
 from celltraces.labels import bit_morphology
@@ -17,7 +18,8 @@ from celltraces.segmentation.mask_objects import (
     fill_holes,
     fill_holes_of,
     morph,
-    painted,
+    openings,
+    pixels_of,
 )
 
 GAP = 3  # px: width of the disk of the closing that joins what belongs together; it bridges gaps of 2 px
@@ -45,23 +47,30 @@ def part_joined(
     """
     rough = morph(rough & mask, bit_morphology.dilate, bit_morphology.erode, GAP, 1, uncovered) & mask
     rough = fill_holes(rough) if uncovered is None else fill_holes_of(rough, uncovered)
-    rough_before = np.append(0, np.cumsum(rough, dtype=np.int32))  # of each pixel
+    above_left = cv2.integral(rough)  # number of granular pixels
     regions = components(mask)
-    for times in range(1, OPEN + 1):
+    opened = openings(rough, morph_size, OPEN, uncovered)
+    for _ in range(OPEN):
         start, length, owner, area = regions
         found = shapes_of_runs(start, length, owner, mask.shape)
         candidate = np.zeros(area.size, bool)
         candidate[found.label] = (found.filling < WHOLE) & (found.area >= 2 * min_size) | (found.area > max_size)
         if not candidate.any():
             break
-        opened = morph(rough, bit_morphology.erode, bit_morphology.dilate, morph_size, times, uncovered)
-        pieces = components(opened & mask)
-        granular = np.bincount(owner, rough_before[start + length] - rough_before[start], area.size)
+        pieces = components(next(opened) & mask)
+        granular = np.bincount(owner, _in_runs(above_left, start, length), area.size)
         cell, parted = _cells(pieces, regions, np.where(candidate, granular, 0), min_size)
         if parted.any():
             mask = mask & ~_lines(pieces, cell, regions, parted, mask.shape)
             regions = components(mask)
     return mask
+
+
+def _in_runs(above_left: np.ndarray, start: np.ndarray, length: np.ndarray) -> np.ndarray:
+    """How many pixels of a mask lie in each run; above_left: (H + 1, W + 1), how many lie above and left of a pixel."""
+    y, x = np.divmod(start, above_left.shape[1] - 1)
+    end = x + length
+    return above_left[y + 1, end] - above_left[y + 1, x] - above_left[y, end] + above_left[y, x]
 
 
 def _cells(
@@ -93,10 +102,10 @@ def _lines(
     that are equally near, a pixel goes to the one with the lower number.
     """
     lines = np.zeros(shape, np.uint8)
-    piece, region = (
-        painted(objects, np.where(chosen, np.arange(chosen.size), 0).astype(np.int32), shape)
-        for objects, chosen in ((pieces, cell), (regions, parted))
-    )
+    piece, region = np.zeros(shape, np.int32), np.zeros(shape, np.int32)
+    for image, objects, chosen in ((piece, pieces, cell), (region, regions, parted)):
+        pixels, owner = pixels_of(objects, chosen)
+        image.ravel()[pixels] = owner
     runs = np.flatnonzero(parted.take(regions.owner))
     runs = runs[np.argsort(regions.owner.take(runs), kind="stable")]
     y, x = np.divmod(regions.start.take(runs), shape[1])
