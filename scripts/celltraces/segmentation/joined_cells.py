@@ -14,11 +14,13 @@ from celltraces.labels.distances import squared_distances
 from celltraces.labels.shapes import shapes_of_runs
 from celltraces.segmentation.mask_objects import (
     Components,
+    between,
     components,
     fill_holes,
     fill_holes_of,
     morph,
     openings,
+    painted,
     pixels_of,
 )
 
@@ -30,25 +32,28 @@ COVER = 0.5  # of a region's granular pixels: what all these pieces cover, at le
 
 
 def part_joined(
-    mask: np.ndarray,
+    regions: Components,
     rough: np.ndarray,
     morph_size: int,
     min_size: int,
     max_size: int,
     uncovered: np.ndarray | None,
-) -> np.ndarray:
-    """`mask` with lines of 1 px between the cells that are apart in `rough`; (H, W) uint8 0/1.
+) -> Components:
+    """The regions with lines of 1 px between the cells that are apart in `rough`, (H, W) uint8 0/1.
 
     rough: pixels that are as granular as cells are, and no halo. These are closed with a disk of 3 px, filled, and
     opened with one of `morph_size` px: once, then up to four times, so that wider and wider necks part. Each time, a
-    region of `mask` that is no ellipse, or larger than `max_size`, is parted if two or more pieces lie in it that have
+    region that is no ellipse, or larger than `max_size`, is parted if two or more pieces lie in it that have
     at least `min_size` pixels, and 0.4 of the largest one or of the median of all the frame's pieces of `min_size` or
-    more, and cover half of what is `rough` in it. Each of its pixels goes to the nearest of these.
+    more, and cover half of what is `rough` in it. Each of its pixels goes to the nearest of these. Regions with area 0
+    are none.
     """
+    mask = painted(regions, (regions.area > 0).view(np.uint8), rough.shape)
+    there = regions.area.take(regions.owner) > 0
+    regions = Components(*(of_runs[there] for of_runs in regions[:3]), regions.area)
     rough = morph(rough & mask, bit_morphology.dilate, bit_morphology.erode, GAP, 1, uncovered) & mask
     rough = fill_holes(rough) if uncovered is None else fill_holes_of(rough, uncovered)
     above_left = cv2.integral(rough)  # number of granular pixels
-    regions = components(mask)
     opened = openings(rough, morph_size, OPEN, uncovered)
     for _ in range(OPEN):
         start, length, owner, area = regions
@@ -63,7 +68,7 @@ def part_joined(
         if parted.any():
             mask = mask & ~_lines(pieces, cell, regions, parted, mask.shape)
             regions = components(mask)
-    return mask
+    return regions
 
 
 def _in_runs(above_left: np.ndarray, start: np.ndarray, length: np.ndarray) -> np.ndarray:
@@ -116,14 +121,9 @@ def _lines(
         box = np.s_[y0:y1, x0:x1]
         inside = region[box] == number
         own = np.where(inside, piece[box], 0)
-        away = [squared_distances(own != seed) for seed in np.unique(own[own > 0]).tolist()]
-        lines[box] |= _between(np.where(inside, 1 + np.argmin(away, axis=0), 0))
+        free = np.flatnonzero(inside & (own == 0))
+        seeds = np.unique(own[own > 0])
+        away = [squared_distances(own != seed).ravel().take(free) for seed in seeds]
+        own.ravel()[free] = seeds[np.argmin(away, axis=0)]
+        lines[box] |= between(own)
     return lines
-
-
-def _between(numbers: np.ndarray) -> np.ndarray:
-    """(H, W) uint8 0/1: pixels of which the next one, to the right or below, has another number; both are not 0."""
-    line = np.zeros(numbers.shape, bool)
-    line[:, :-1] |= (numbers[:, 1:] != numbers[:, :-1]) & (numbers[:, 1:] > 0) & (numbers[:, :-1] > 0)
-    line[:-1] |= (numbers[1:] != numbers[:-1]) & (numbers[1:] > 0) & (numbers[:-1] > 0)
-    return line.view(np.uint8)

@@ -132,9 +132,8 @@ def threshold(spread: np.ndarray, window: int, min_pixels: int) -> float:
     if least == 0:
         if 2 * np.count_nonzero(spread) < spread.size:
             return math.log(ROUNDING_STD) + _log_distance(BACKGROUND_SIGMAS * noise)
-        least = min(
-            np.min(part, initial=spread.max(), where=part > 0) for part in map(spread.__getitem__, strips(spread))
-        )
+        most = spread.max()
+        least = min(np.min(spread[rows], initial=most, where=spread[rows] > 0) for rows in strips(spread))
     lowest, highest = log_std(np.array([least, spread.max()]), window).tolist()
     if lowest == highest:
         return highest

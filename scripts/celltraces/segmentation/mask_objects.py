@@ -85,6 +85,14 @@ def fill_holes_of(mask: np.ndarray, uncovered: np.ndarray) -> np.ndarray:
     return mask | (holes & ~np.isin(labels, open_ones))
 
 
+def between(numbers: np.ndarray) -> np.ndarray:
+    """(H, W) uint8 0/1: pixels of which the next one, to the right or below, has another number; both are not 0."""
+    line = np.zeros(numbers.shape, bool)
+    line[:, :-1] |= (numbers[:, 1:] != numbers[:, :-1]) & (numbers[:, 1:] > 0) & (numbers[:, :-1] > 0)
+    line[:-1] |= (numbers[1:] != numbers[:-1]) & (numbers[1:] > 0) & (numbers[:-1] > 0)
+    return line.view(np.uint8)
+
+
 def remove_small(mask: np.ndarray, objects: Components, min_size: int) -> np.ndarray:
     """Clear the objects of fewer than `min_size` pixels. (H, W) uint8 0/1 -> the same."""
     kept = mask.copy()
