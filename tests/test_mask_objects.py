@@ -8,7 +8,15 @@ from hypothesis.extra import numpy as hnp
 from scipy import ndimage
 
 from celltraces.segmentation.local_variance import greatest_up_to, log_std
-from celltraces.segmentation.mask_objects import components, fill_holes, fill_holes_of, joined, painted, pixels_of
+from celltraces.segmentation.mask_objects import (
+    components,
+    fill_holes,
+    fill_holes_of,
+    joined,
+    openings,
+    painted,
+    pixels_of,
+)
 
 MASKS = hnp.arrays(np.uint8, st.tuples(st.integers(1, 25), st.integers(1, 25)), elements=st.integers(0, 1))
 
@@ -81,6 +89,18 @@ def test_holes_in_shapes_that_wind_and_branch(picture):
     filled = fill_holes(mask)
     np.testing.assert_array_equal(filled, ndimage.binary_fill_holes(mask))
     assert filled.dtype == np.uint8
+
+
+@settings(max_examples=40, deadline=None, derandomize=True)
+@given(MASKS, st.sampled_from([1, 3, 7]))
+def test_openings_one_after_the_other_are_those_of_scipy(mask, size):
+    """Where the image ends, everything goes on as it is at the edge."""
+    y, x = np.ogrid[-(size // 2) : size // 2 + 1, -(size // 2) : size // 2 + 1]
+    disk = y**2 + x**2 <= (size // 2) ** 2
+    wide = np.pad(mask, 40, mode="edge")
+    for times, got in enumerate(openings(mask, size, 4), 1):
+        expected = ndimage.binary_opening(wide, disk, times)[40:-40, 40:-40]
+        np.testing.assert_array_equal(got, expected)
 
 
 @settings(max_examples=60, deadline=None, derandomize=True)

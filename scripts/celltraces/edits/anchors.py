@@ -30,13 +30,13 @@ def make_anchor(regions: Regions, row: int, image: np.ndarray) -> Anchor:
     row: of `regions`. image: its frame of base labels, (H, W). Raises ValueError where the image does not show the
     region, as one that lies under another cell.
     """
-    import cv2
+    from celltraces.labels.distances import squared_distances
 
     y0, x0, y1, x1 = regions.box[row].tolist()
     mask = np.pad((image[y0:y1, x0:x1] == regions.label[row]).astype(np.uint8), 1)
     if not mask.any():
         raise ValueError(f"frame {regions.frame[row]} does not show label {regions.label[row]}")
-    depth = cv2.distanceTransform(mask, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)[1:-1, 1:-1]
+    depth = squared_distances(mask)[1:-1, 1:-1]
     y, x = np.unravel_index(int(depth.argmax()), depth.shape)
     return anchor_at(regions, row, y0 + int(y), x0 + int(x))
 

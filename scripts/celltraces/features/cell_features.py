@@ -21,6 +21,7 @@ from numpy.typing import ArrayLike, NDArray
 from celltraces.array_types import Float, Mask
 from celltraces.errors import UserError
 from celltraces.features.particles import find_particles
+from celltraces.labels.distances import squared_distances
 
 
 @dataclass(frozen=True, eq=False)
@@ -295,11 +296,7 @@ def grow_mask(mask: Mask, margin: int) -> Mask:
     result = np.empty_like(mask)
     for frame, shape in zip(result, mask, strict=True):
         if margin > 0:
-            # Distance of every pixel from the nearest pixel of the mask; infinite where there is none.
-            away = cv2.distanceTransform((~shape).view(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
-            frame[:] = (away <= margin) & shape.any()
+            frame[:] = (squared_distances(~shape) <= margin**2) & shape.any()
         else:
-            padded = np.pad(shape, 1).view(np.uint8)
-            depth = cv2.distanceTransform(padded, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
-            frame[:] = depth[1:-1, 1:-1] > -margin
+            frame[:] = squared_distances(np.pad(shape, 1))[1:-1, 1:-1] > margin**2
     return result

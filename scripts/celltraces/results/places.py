@@ -63,7 +63,7 @@ def cell_at(get: Get, pc: int, place: Place) -> int | None:
 
 def place_of(get: Get, pc: int, cell: int) -> Place:
     """A place well inside a cell: in the middle one of its frames, the pixel farthest from the cell's edge."""
-    import cv2
+    from celltraces.labels.distances import squared_distances
 
     ids, valid, origins = (
         get_array(get, f"metadata/{name}")[0] for name in ("cell_ids", "valid_frames", "crop_origins")
@@ -72,7 +72,7 @@ def place_of(get: Get, pc: int, cell: int) -> Place:
     frames = np.flatnonzero(valid[row])
     frame = int(frames[len(frames) // 2])
     mask = np.pad(_mask(get, pc, cell, frame).astype(np.uint8), 1)
-    depth = cv2.distanceTransform(mask, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)[1:-1, 1:-1]
+    depth = squared_distances(mask)[1:-1, 1:-1]
     y, x = np.unravel_index(int(depth.argmax()), depth.shape)
     top, left = origins[row, frame].tolist()
     return Place(frame, float(left + x), float(top + y))

@@ -10,14 +10,18 @@ import cv2
 import numpy as np
 
 from celltraces.labels import bit_morphology
+from celltraces.labels.distances import squared_distances
 from celltraces.labels.shapes import shapes_of_runs
 from celltraces.segmentation.mask_objects import (
     Components,
+    between,
     components,
     fill_holes,
     fill_holes_of,
     morph,
+    openings,
     painted,
+    pixels_of,
 )
 
 GAP = 3  # px: width of the disk of the closing that joins what belongs together; it bridges gaps of 2 px
@@ -28,40 +32,50 @@ COVER = 0.5  # of a region's granular pixels: what all these pieces cover, at le
 
 
 def part_joined(
-    mask: np.ndarray,
+    regions: Components,
     rough: np.ndarray,
     morph_size: int,
     min_size: int,
     max_size: int,
     uncovered: np.ndarray | None,
-) -> np.ndarray:
-    """`mask` with lines of 1 px between the cells that are apart in `rough`; (H, W) uint8 0/1.
+) -> Components:
+    """The regions with lines of 1 px between the cells that are apart in `rough`, (H, W) uint8 0/1.
 
     rough: pixels that are as granular as cells are, and no halo. These are closed with a disk of 3 px, filled, and
     opened with one of `morph_size` px: once, then up to four times, so that wider and wider necks part. Each time, a
-    region of `mask` that is no ellipse, or larger than `max_size`, is parted if two or more pieces lie in it that have
+    region that is no ellipse, or larger than `max_size`, is parted if two or more pieces lie in it that have
     at least `min_size` pixels, and 0.4 of the largest one or of the median of all the frame's pieces of `min_size` or
-    more, and cover half of what is `rough` in it. Each of its pixels goes to the nearest of these.
+    more, and cover half of what is `rough` in it. Each of its pixels goes to the nearest of these. Regions with area 0
+    are none.
     """
+    mask = painted(regions, (regions.area > 0).view(np.uint8), rough.shape)
+    there = regions.area.take(regions.owner) > 0
+    regions = Components(*(of_runs[there] for of_runs in regions[:3]), regions.area)
     rough = morph(rough & mask, bit_morphology.dilate, bit_morphology.erode, GAP, 1, uncovered) & mask
     rough = fill_holes(rough) if uncovered is None else fill_holes_of(rough, uncovered)
-    rough_before = np.append(0, np.cumsum(rough, dtype=np.int32))  # of each pixel
-    regions = components(mask)
-    for times in range(1, OPEN + 1):
+    above_left = cv2.integral(rough)  # number of granular pixels
+    opened = openings(rough, morph_size, OPEN, uncovered)
+    for _ in range(OPEN):
         start, length, owner, area = regions
         found = shapes_of_runs(start, length, owner, mask.shape)
         candidate = np.zeros(area.size, bool)
         candidate[found.label] = (found.filling < WHOLE) & (found.area >= 2 * min_size) | (found.area > max_size)
         if not candidate.any():
             break
-        opened = morph(rough, bit_morphology.erode, bit_morphology.dilate, morph_size, times, uncovered)
-        pieces = components(opened & mask)
-        granular = np.bincount(owner, rough_before[start + length] - rough_before[start], area.size)
+        pieces = components(next(opened) & mask)
+        granular = np.bincount(owner, _in_runs(above_left, start, length), area.size)
         cell, parted = _cells(pieces, regions, np.where(candidate, granular, 0), min_size)
         if parted.any():
             mask = mask & ~_lines(pieces, cell, regions, parted, mask.shape)
             regions = components(mask)
-    return mask
+    return regions
+
+
+def _in_runs(above_left: np.ndarray, start: np.ndarray, length: np.ndarray) -> np.ndarray:
+    """How many pixels of a mask lie in each run; above_left: (H + 1, W + 1), how many lie above and left of a pixel."""
+    y, x = np.divmod(start, above_left.shape[1] - 1)
+    end = x + length
+    return above_left[y + 1, end] - above_left[y + 1, x] - above_left[y, end] + above_left[y, x]
 
 
 def _cells(
@@ -93,10 +107,10 @@ def _lines(
     that are equally near, a pixel goes to the one with the lower number.
     """
     lines = np.zeros(shape, np.uint8)
-    piece, region = (
-        painted(objects, np.where(chosen, np.arange(chosen.size), 0).astype(np.int32), shape)
-        for objects, chosen in ((pieces, cell), (regions, parted))
-    )
+    piece, region = np.zeros(shape, np.int32), np.zeros(shape, np.int32)
+    for image, objects, chosen in ((piece, pieces, cell), (region, regions, parted)):
+        pixels, owner = pixels_of(objects, chosen)
+        image.ravel()[pixels] = owner
     runs = np.flatnonzero(parted.take(regions.owner))
     runs = runs[np.argsort(regions.owner.take(runs), kind="stable")]
     y, x = np.divmod(regions.start.take(runs), shape[1])
@@ -107,17 +121,9 @@ def _lines(
         box = np.s_[y0:y1, x0:x1]
         inside = region[box] == number
         own = np.where(inside, piece[box], 0)
-        away = [
-            cv2.distanceTransform((own != seed).view(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
-            for seed in np.unique(own[own > 0]).tolist()
-        ]
-        lines[box] |= _between(np.where(inside, 1 + np.argmin(away, axis=0), 0))
+        free = np.flatnonzero(inside & (own == 0))
+        seeds = np.unique(own[own > 0])
+        away = [squared_distances(own != seed).ravel().take(free) for seed in seeds]
+        own.ravel()[free] = seeds[np.argmin(away, axis=0)]
+        lines[box] |= between(own)
     return lines
-
-
-def _between(numbers: np.ndarray) -> np.ndarray:
-    """(H, W) uint8 0/1: pixels of which the next one, to the right or below, has another number; both are not 0."""
-    line = np.zeros(numbers.shape, bool)
-    line[:, :-1] |= (numbers[:, 1:] != numbers[:, :-1]) & (numbers[:, 1:] > 0) & (numbers[:, :-1] > 0)
-    line[:-1] |= (numbers[1:] != numbers[:-1]) & (numbers[1:] > 0) & (numbers[:-1] > 0)
-    return line.view(np.uint8)

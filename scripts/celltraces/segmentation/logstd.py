@@ -136,10 +136,10 @@ def threshold(spread: np.ndarray, window: int, min_pixels: int) -> float:
     noise = math.sqrt(2 / (9 * (n - 1)))
     least = spread.min()
     if least == 0:
-        finite = spread[spread > 0]
-        if 2 * finite.size < spread.size:
+        if 2 * np.count_nonzero(spread) < spread.size:
             return math.log(ROUNDING_STD) + _log_distance(BACKGROUND_SIGMAS * noise)
-        least = finite.min()
+        most = spread.max()
+        least = min(np.min(spread[rows], initial=most, where=spread[rows] > 0) for rows in strips(spread))
     lowest, highest = log_std(np.array([least, spread.max()]), window).tolist()
     if lowest == highest:
         return highest

@@ -1,7 +1,7 @@
 """Close, open, fill and number the 4-connected objects of a mask."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import cv2
@@ -54,6 +54,22 @@ def morph(
     return mask
 
 
+def openings(mask: np.ndarray, size: int, most: int, uncovered: np.ndarray | None = None) -> Iterator[np.ndarray]:
+    """What `morph` gives for an opening once, twice, ... up to `most` times; each erosion goes on from the last one."""
+    once = bit_morphology.disk(size // 2)
+    if size > 1 and uncovered is not None:
+        mask = coverage.continued(mask, uncovered, mirrored=False)
+    reach = 2 * (len(bit_morphology.disk(size // 2, most)) - 1)
+    eroded = bit_morphology.pack(cv2.copyMakeBorder(mask, reach, reach, reach, reach, cv2.BORDER_REPLICATE))
+    for times in range(1, most + 1):
+        eroded = bit_morphology.erode(eroded, once)
+        opened = bit_morphology.dilate(eroded, bit_morphology.disk(size // 2, times))
+        opened = bit_morphology.unpack(opened, reach + mask.shape[1])[reach : reach + mask.shape[0], reach:]
+        if uncovered is not None and size > 1:
+            opened = np.where(uncovered, np.uint8(0), opened)
+        yield opened
+
+
 def fill_holes(mask: np.ndarray) -> np.ndarray:
     """Fill background that is not 4-connected to the image border. (H, W) uint8 0/1 -> the same."""
     wider = cv2.copyMakeBorder(mask, 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=0)
@@ -67,6 +83,14 @@ def fill_holes_of(mask: np.ndarray, uncovered: np.ndarray) -> np.ndarray:
     _, labels = cv2.connectedComponents(holes, connectivity=4, ltype=cv2.CV_32S)
     open_ones = np.unique(labels[uncovered])
     return mask | (holes & ~np.isin(labels, open_ones))
+
+
+def between(numbers: np.ndarray) -> np.ndarray:
+    """(H, W) uint8 0/1: pixels of which the next one, to the right or below, has another number; both are not 0."""
+    line = np.zeros(numbers.shape, bool)
+    line[:, :-1] |= (numbers[:, 1:] != numbers[:, :-1]) & (numbers[:, 1:] > 0) & (numbers[:, :-1] > 0)
+    line[:-1] |= (numbers[1:] != numbers[:-1]) & (numbers[1:] > 0) & (numbers[:-1] > 0)
+    return line.view(np.uint8)
 
 
 def remove_small(mask: np.ndarray, objects: Components, min_size: int) -> np.ndarray:

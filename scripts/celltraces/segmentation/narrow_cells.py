@@ -42,7 +42,9 @@ def with_narrow_cells(
         return opened
     pixels, owner = pixels_of(objects, lost)
     variance = np.bincount(owner, spread.ravel().take(pixels), lost.size) / np.maximum(objects.area, 1)
-    like = variance >= FAINT**2 * spread[opened > 0].mean(dtype=np.float64)
+    like = variance >= FAINT**2 * spread[opened.view(bool)].mean(dtype=np.float64)
+    if not (like & lost).any():
+        return opened
     large = SMALL * objects.area >= _usual_area(components(opened).area[1:], max_size)
     large[owner[at_edge(pixels, opened.shape, uncovered)]] = True
     result = opened.copy()

@@ -25,6 +25,7 @@ from celltraces.segmentation.local_variance import greatest_up_to
 from celltraces.segmentation.mask_objects import (
     Components,
     at_edge,
+    between,
     components,
     fill_holes,
     fill_holes_of,
@@ -184,9 +185,7 @@ def refine(
     refined = fill_holes(refined) if uncovered is None else fill_holes_of(refined, uncovered)
     refined = morph(refined, bit_morphology.erode, bit_morphology.dilate, morph_size, open_, uncovered) & mask
     objects = _without_crumbs(refined, regions, settings.min_size, uncovered)
-    whole = painted(objects, (objects.area > 0).view(np.uint8), mask.shape)
-    parted = part_joined(whole, rough, morph_size, settings.min_size, settings.max_size, uncovered)
-    return objects if parted is whole else components(parted)
+    return part_joined(objects, rough, morph_size, settings.min_size, settings.max_size, uncovered)
 
 
 def granular(regions: Components, std: np.ndarray, spread: np.ndarray, window: int) -> np.ndarray:
@@ -272,7 +271,8 @@ def _parts(
         large = 4 * area > max_size
         part = (4 * area >= min_size) & (4 * PART * area >= max_size) & (~large | (step == RAISES))
         number = np.cumsum(part) + of_steps[-1]
-        part_of += painted(objects, np.where(part, number, 0).astype(np.float32), strict.shape)
+        if part.any():
+            part_of += painted(objects, np.where(part, number, 0).astype(np.float32), strict.shape)
         origin = np.zeros(area.size, np.int64)
         origin[objects.owner] = region.ravel().take(objects.start + objects.length - 1)  # that of the last pixel
         n_parts += np.bincount(origin[part], minlength=n)
@@ -307,10 +307,7 @@ def _grown(part_of: np.ndarray, highest: np.ndarray, max_size: int) -> np.ndarra
     too_large[0] = False
     if too_large.any():
         part_of = np.where(too_large.take(part_of.astype(np.int64)), seeds, part_of)
-    grown = part_of > 0
-    grown[:, :-1] &= (part_of[:, 1:] == part_of[:, :-1]) | (part_of[:, 1:] == 0)
-    grown[:-1] &= (part_of[1:] == part_of[:-1]) | (part_of[1:] == 0)
-    return grown.view(np.uint8)
+    return (part_of > 0).view(np.uint8) & ~between(part_of)
 
 
 def _box(mask: np.ndarray, margin: int) -> tuple[slice, slice]:

@@ -8,10 +8,10 @@ from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-import cv2
 import numpy as np
 
 from celltraces.errors import UserError
+from celltraces.labels.distances import squared_distances
 from celltraces.labels.regions import (
     FrameTracks,
     PixelRuns,
@@ -214,7 +214,7 @@ def _divide(region: np.ndarray, before: Sequence[np.ndarray], shape: tuple[int, 
     for part_y, part_x in zip(y_before, x_before, strict=True):
         outside = np.ones(size, np.uint8)
         outside[part_y - top, part_x - left] = 0
-        distance.append(cv2.distanceTransform(outside, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)[y - top, x - left])
+        distance.append(squared_distances(outside)[y - top, x - left])
     owner = np.argmin(distance, axis=0)
     for track, own in enumerate(distance):
         if not (owner == track).any():
