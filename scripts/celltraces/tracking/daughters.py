@@ -11,7 +11,8 @@ from celltraces.tracking.sightings import FLICKER, Movie
 
 AHEAD = 10  # frames after a division in which daughters are looked at, at least
 TYPICAL = 3  # sightings of which the median counts as a cell's area
-STEADY = 0.2  # median change of the logarithm of an area from one sighting to the next, at most: debris flickers more
+FLICKERS = 0.2  # change of an area (`change`), at most: debris flickers more
+STEADY, LESS_STEADY = 0.1, 0.3  # the same, of a mother who is no debris, and of her daughters, at most
 APART = 1.0  # of the sum of the daughters' radii: what their distance reaches
 WHOLE = 0.75  # of both daughters' area: where one is missing, a region as large is both
 MOMENT = 2  # frames, at most, in which daughters are one region again before they are apart for good
@@ -31,10 +32,9 @@ def first_areas(movie: Movie, one: int, two: int) -> list[float]:
     return [float(np.median(seen.area[positions[:TYPICAL]])) for positions in first]
 
 
-def flickers(areas: np.ndarray) -> bool:
-    """Whether a cell's area changes much from most sightings to the next."""
-    steps = np.abs(np.diff(np.log(areas)))
-    return bool(steps.size and np.median(steps) > STEADY)
+def change(areas: np.ndarray) -> float:
+    """Median change of the logarithm of a cell's area from one sighting to the next; 0 of a single sighting."""
+    return float(np.median(np.abs(np.diff(np.log(areas))))) if areas.size > 1 else 0.0
 
 
 def stay_apart(movie: Movie, one: int, two: int, areas: Sequence[float], least: int) -> bool:

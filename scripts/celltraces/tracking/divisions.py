@@ -15,7 +15,19 @@ import numpy as np
 
 from celltraces.labels.lineage import Division
 from celltraces.labels.regions import FrameTracks, tracks_of
-from celltraces.tracking.daughters import AHEAD, TYPICAL, first_areas, flickers, has_third, spread, stay_apart, vanish
+from celltraces.tracking.daughters import (
+    AHEAD,
+    FLICKERS,
+    LESS_STEADY,
+    STEADY,
+    TYPICAL,
+    change,
+    first_areas,
+    has_third,
+    spread,
+    stay_apart,
+    vanish,
+)
 from celltraces.tracking.sightings import Movie, Sightings, first_of, look_up
 
 RECENT = 8  # sightings of the mother before she divides, in which her area and shape are looked at
@@ -221,7 +233,8 @@ def _cost(
     if math.hypot(seen.y[larger] - seen.y[mother], seen.x[larger] - seen.x[mother]) < LEFT * diameter:
         return math.inf
     after = [slice(at, min(at + AHEAD, int(movie.ends[at]))) for at in (one, two)]
-    if any(flickers(seen.area[part][~seen.edge[part]]) for part in (recent, *after)):
+    of_mother, *of_daughters = (change(seen.area[part][~seen.edge[part]]) for part in (recent, *after))
+    if max(of_daughters) > (LESS_STEADY if of_mother <= STEADY else FLICKERS) or of_mother > FLICKERS:
         return math.inf
     left = movie.n_frames - later
     if left < division_frames and not _rounded_up(movie, start, mother, one, two):
