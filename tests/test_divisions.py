@@ -213,6 +213,13 @@ LOOK_ALIKE = {
     "a cell becomes smaller beside a new one": lambda f: (
         [ellipse(60, 80, 14)] if f < 10 else [ellipse(60, 80, 14), ellipse(60, 104, 14)]
     ),
+    "a cell becomes smaller in its place beside a new one": lambda f: (
+        [ellipse(60, 80, 14)] if f < 10 else [ellipse(60, 80, 11.5), ellipse(60, 103, 9.5)]
+    ),
+    "a cell rounds up and leaves two unlike pieces that stay": lambda f: rounding_up(f, 10, share=0.36, leaving=0.3),
+    "a cell rounds up and leaves two pieces of less area that stay": lambda f: (
+        rounding_up(f, 10, leaving=0.3) if f < 10 else dividing(f, 10, radius=12.5, leaving=0.3)
+    ),
     "the end of the movie": lambda f: dividing(f, at=22),
 }
 
@@ -338,7 +345,7 @@ def dying(frame, pieces, until=99):
     """A cell that comes into pieces in frame 10, which are gone from frame `until` on."""
     if frame < 10:
         return [ellipse(60, 80, 14)]
-    places = [(52, 66), (52, 94), (76, 80)][:pieces] if pieces > 2 else [(60, 68), (60, 92)]
+    places = [(55, 66), (55, 94), (76, 80)][:pieces] if pieces > 2 else [(60, 68), (60, 92)]
     return [ellipse(y, x, 9.5 if pieces == 2 else 7.5) for y, x in places] if frame < until else []
 
 
@@ -348,6 +355,30 @@ def test_a_dead_cell_does_not_divide(track):
     assert found_in(movie(lambda frame: dying(frame, 2, until=17)), track)[1] == []
     assert found_in(movie(lambda frame: dying(frame, 3)), track)[1] == []
     assert len(found_in(movie(lambda frame: dying(frame, 3)[:2]), track)[1]) == 1
+
+
+def spreading(frame, at=10, share=0.36, until=99):
+    """A cell that rounds up and divides; its daughters grow from then on, and one is missed from frame `until` on."""
+    if frame < at:
+        return rounding_up(frame, at)
+    since = frame - at
+    daughters = dividing(frame, at, radius=14 * (1 + 0.025 * min(since, 8)), share=share)
+    return daughters if frame < until else daughters[:1]
+
+
+@pytest.mark.parametrize("track", [overlap.track, touching])
+def test_daughters_that_spread_may_be_unlike(track):
+    """Pieces of a dead cell may be so as well, but stay as they are: LOOK_ALIKE has them."""
+    _, divisions = found_in(movie(spreading), track)
+    assert [(parent, frame) for parent, _, frame in divisions] == [(1, 10)]
+
+
+def test_a_daughter_that_grew_may_be_missed_later():
+    """A piece that dissolves does not grow before: `test_a_dead_cell_does_not_divide`."""
+    _, divisions = found_in(movie(lambda frame: spreading(frame, share=0.45, until=18)))
+    assert [(parent, frame) for parent, _, frame in divisions] == [(1, 10)]
+    not_grown = movie(lambda frame: rounding_up(frame, 10)[: 1 if frame >= 18 else 2])
+    assert found_in(not_grown)[1] == []
 
 
 def test_empty_movies():

@@ -11,11 +11,14 @@ from celltraces.tracking.sightings import FLICKER, Movie
 
 AHEAD = 10  # frames after a division in which daughters are looked at, at least
 TYPICAL = 3  # sightings of which the median counts as a cell's area
-STEADY = 0.2  # median change of the logarithm of an area from one sighting to the next, at most: debris flickers more
+FLICKERS = 0.2  # change of an area (`change`), at most: debris flickers more
+STEADY, LESS_STEADY = 0.1, 0.3  # the same, of a mother who is no debris, and of her daughters, at most
 APART = 1.0  # of the sum of the daughters' radii: what their distance reaches
 WHOLE = 0.75  # of both daughters' area: where one is missing, a region as large is both
 MOMENT = 2  # frames, at most, in which daughters are one region again before they are apart for good
 GREW = 0.5  # of a daughter's area: by how much a neighbour grows, at least, that she runs together with
+GROWTH = 1.1  # of a daughter's first areas: what her last ones have, at least, if she spreads
+AGE = 4  # sightings in which growth is told, at least
 PIECES = 1.3  # of the mother's area: three pieces that are no larger are what is left of a dead cell
 
 
@@ -29,10 +32,9 @@ def first_areas(movie: Movie, one: int, two: int) -> list[float]:
     return [float(np.median(seen.area[positions[:TYPICAL]])) for positions in first]
 
 
-def flickers(areas: np.ndarray) -> bool:
-    """Whether a cell's area changes much from most sightings to the next."""
-    steps = np.abs(np.diff(np.log(areas)))
-    return bool(steps.size and np.median(steps) > STEADY)
+def change(areas: np.ndarray) -> float:
+    """Median change of the logarithm of a cell's area from one sighting to the next; 0 of a single sighting."""
+    return float(np.median(np.abs(np.diff(np.log(areas))))) if areas.size > 1 else 0.0
 
 
 def stay_apart(movie: Movie, one: int, two: int, areas: Sequence[float], least: int) -> bool:
@@ -68,12 +70,17 @@ def stay_apart(movie: Movie, one: int, two: int, areas: Sequence[float], least: 
 
 
 def vanish(movie: Movie, one: int, two: int, max_gap: int) -> bool:
-    """Whether one of two daughters is nowhere soon: pieces of a dead cell dissolve, cells do not."""
+    """Whether one of two daughters is nowhere soon: pieces of a dead cell dissolve, cells do not.
+
+    One that grew until then is no piece: segmentation missed her from then on.
+    """
     seen = movie.seen
     for first, sister in ((one, two), (two, one)):
         last = int(movie.ends[first]) - 1
         frame = int(seen.frame[last])
         if frame - seen.frame[first] >= AHEAD or frame + 1 + max_gap >= movie.n_frames:
+            continue
+        if growth(seen.area[first : last + 1]) >= GROWTH:
             continue
         after = movie.in_frames(frame + 1, frame + 2 + max_gap)
         near = np.hypot(seen.y[after] - seen.y[last], seen.x[after] - seen.x[last])
@@ -81,6 +88,23 @@ def vanish(movie: Movie, one: int, two: int, max_gap: int) -> bool:
         if not covered and math.isinf(_gone_elsewhere(movie, first, sister)):
             return True
     return False
+
+
+def growth(areas: np.ndarray) -> float:
+    """Areas of a cell (N,) in the end by those in the beginning, NaN where AGE sightings are not there."""
+    few = min(TYPICAL, areas.size // 2)
+    return float(np.median(areas[-few:]) / np.median(areas[:few])) if areas.size >= AGE else math.nan
+
+
+def spread(movie: Movie, one: int, two: int) -> bool:
+    """Whether one of two daughters spreads, so grows, after a mother who rounded up; pieces of a dead cell do not.
+
+    One is enough: the other may run together with a neighbour, or leave the picture. True where neither is seen for
+    long enough to tell.
+    """
+    parts = [movie.seen.area[first : min(first + AHEAD, int(movie.ends[first]))] for first in (one, two)]
+    grown = [growth(areas) for areas in parts if areas.size >= AGE + TYPICAL]
+    return not grown or max(grown) >= GROWTH
 
 
 def has_third(movie: Movie, mother: int, one: int, two: int, areas: Sequence[float], area: float) -> bool:

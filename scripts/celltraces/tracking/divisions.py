@@ -15,7 +15,19 @@ import numpy as np
 
 from celltraces.labels.lineage import Division
 from celltraces.labels.regions import FrameTracks, tracks_of
-from celltraces.tracking.daughters import AHEAD, TYPICAL, first_areas, flickers, has_third, stay_apart, vanish
+from celltraces.tracking.daughters import (
+    AHEAD,
+    FLICKERS,
+    LESS_STEADY,
+    STEADY,
+    TYPICAL,
+    change,
+    first_areas,
+    has_third,
+    spread,
+    stay_apart,
+    vanish,
+)
 from celltraces.tracking.sightings import Movie, Sightings, first_of, look_up
 
 RECENT = 8  # sightings of the mother before she divides, in which her area and shape are looked at
@@ -25,7 +37,9 @@ CUT_SUM, CUT_EQUAL = 0.4, 0.15  # the same where the smaller daughter is cut by 
 LARGEST = 0.85  # of the mother's area: a daughter, at most
 SAME = 0.7  # of the mother's area: her last one, and that when she was round, at least
 FILLED = 0.92  # of the ellipse with the same second moments: a single cell, at least
-OFF_CENTRE = 0.55  # of the mother's diameter: from her centre to that of both daughters, at most
+OFF_CENTRE = 0.25  # of the mother's diameter: from her centre to that of both daughters, at most
+MISSED = 0.1  # of her diameter: by how much more for each frame in which one of the three was missed
+LEFT = 0.1  # of the mother's diameter: from her centre to that of the larger daughter, at least; a neighbour stays
 NEAR = 1.9  # of the mother's diameter: from one daughter to the other in the beginning, at most
 BEFORE = 1.3  # of a daughter's area: what it may have been before the other daughter was seen; more is still the mother
 GROWN = 75  # percentile of the areas of all cells up to now: many are daughters, who are smaller
@@ -34,6 +48,9 @@ USUAL, LENIENCE = 1.1, 0.1  # of that area: a mother who is no larger, so no pai
 BIGGER = 1.3  # of the mother's median area: if her last sightings are larger, she is two cells that touch
 MORE = 1.3, 1.55  # of her median area and of her last sightings': daughters together, unless she was ROUNDED
 ROUNDED = 0.91  # short axis by long axis
+SHRINKING = 1.02  # of her area before her end: a mother whose median area is larger has rounded up, or dies
+# Daughters that do not spread again after that are taken for what a dead cell leaves, unless they are like this.
+HALVES = 0.95, 0.75, 0.1  # of her area, together, and the smaller by the larger, at least; off centre, at most
 LONG, WAIST = 0.7, 0.97  # roundness and filling of her last sighting: one with less of both may be both daughters
 ROUND_BEFORE = 0.85  # how round she was before that
 # In the last frames, where too few are left to see whether daughters stay apart.
@@ -69,11 +86,12 @@ def find_divisions(
       swallowed another; and was clearly round if the daughters together have more area than she had, or if what is seen
       of her last is long and has a waist, as both daughters in one region have;
     - the daughters are of like size (less so where the picture's edge cuts the smaller one), make up her area together,
-      and lie on both sides of where she was;
+      and lie on both sides of where she was: a larger one that stays in her place is a neighbour of a new cell;
     - the areas of all three change little from frame to frame;
     - they are seen apart in `division_frames` frames, and move apart, before they are one region again, if ever; where
       fewer frames are left, she rounded up before, and they are round, of her area together and of like size;
-    - neither is gone soon, and no third piece of her is there: these are what is left of a dead cell;
+    - neither is gone soon unless she grew before, no third piece of the mother is there, and where she became smaller
+      before, the daughters spread again or are two halves of her: otherwise they are what is left of a dead cell;
     - most cells of the frame go on: it is not the stage that moved.
     """
     if not seen.track.size:
@@ -209,15 +227,22 @@ def _cost(
     centre = [sum(size * axis[at] for size, at in zip(daughters, (one, two), strict=True)) / both for axis in seen[3:5]]
     off = math.hypot(centre[0] - seen.y[mother], centre[1] - seen.x[mother]) / diameter
     distance = math.hypot(seen.y[one] - seen.y[two], seen.x[one] - seen.x[two])
-    if off > OFF_CENTRE or distance > NEAR * diameter:
+    if off > OFF_CENTRE + MISSED * (int(frames[1:].max()) - int(frames[0]) - 1) or distance > NEAR * diameter:
+        return math.inf
+    larger = (one, two)[int(np.argmax(daughters))]
+    if math.hypot(seen.y[larger] - seen.y[mother], seen.x[larger] - seen.x[mother]) < LEFT * diameter:
         return math.inf
     after = [slice(at, min(at + AHEAD, int(movie.ends[at]))) for at in (one, two)]
-    if any(flickers(seen.area[part][~seen.edge[part]]) for part in (recent, *after)):
+    of_mother, *of_daughters = (change(seen.area[part][~seen.edge[part]]) for part in (recent, *after))
+    if max(of_daughters) > (LESS_STEADY if of_mother <= STEADY else FLICKERS) or of_mother > FLICKERS:
         return math.inf
     left = movie.n_frames - later
     if left < division_frames and not _rounded_up(movie, start, mother, one, two):
         return math.inf
     if not stay_apart(movie, one, two, daughters, min(division_frames, left)) or vanish(movie, one, two, max_gap):
+        return math.inf
+    halves = both >= HALVES[0] * area and ratio >= HALVES[1] and off <= HALVES[2]
+    if usual > SHRINKING * area and not halves and not spread(movie, one, two):
         return math.inf
     if has_third(movie, mother, one, two, daughters, area) or _swallowed(movie, start, mother, area, max_gap):
         return math.inf
