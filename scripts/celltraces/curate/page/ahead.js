@@ -10,7 +10,7 @@ const AHEAD = 3; // frames fetched before they are wanted
 const MOST_PENDING = 4; // answers of workers to wait for, above which no more is asked for
 const ANSWER_BYTES = 2 ** 20; // of pixels, about: so many frames of one worker come in an answer
 const MOST_TOGETHER = 4; // frames in an answer
-const IDLE_MS = 400; // so long after the last frame was painted, nobody does anything
+const IDLE_MS = 150; // so long after the last frame was painted, nobody does anything
 const IDLE_BYTES = 32 * 2 ** 20; // that both workers get meanwhile, of pixels and labels; each keeps 48 MiB
 const IDLE_PAINTED = 4; // frames that are painted meanwhile as they will be played
 
