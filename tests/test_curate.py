@@ -1,5 +1,6 @@
 """The server of the curation page: who is answered, what is sent, what is saved; without a browser."""
 
+import asyncio
 import errno
 import fcntl
 import json
@@ -25,6 +26,7 @@ from starlette.testclient import TestClient
 from celltraces.curate import app, browse, pixels, scan, security
 from celltraces.curate import cells as cell_lists
 from celltraces.curate.decide import Author, Refused
+from celltraces.curate.memory import Budget
 from celltraces.curate.pixels import Reader
 from celltraces.curate.views import Results
 from celltraces.edits import records
@@ -392,9 +394,96 @@ def test_channels_and_labels_of_frames_come_in_one_answer(shared, monkeypatch):
     assert int(answer.headers["content-length"]) == len(answer.content)
     for wrong in ("fl_ch_1;pc_ch_0", "fl_ch_1,../pc_ch_0"):
         assert shared.get("/api/frame", params={**asked, "channel": wrong}).status_code == 404
-    monkeypatch.setattr(app, "MOST_BYTES", len(expected) - 1)  # what one answer may hold is bounded
+    held = len(expected) - sum(map(int, lengths))
+    monkeypatch.setattr(app, "MOST_BYTES", held)
+    assert shared.get("/api/frame", params=asked).status_code == 200
+    monkeypatch.setattr(app, "MOST_BYTES", held - 1)  # what one answer may hold is bounded
     assert shared.get("/api/frame", params=asked).status_code == 400
     assert shared.get("/api/frame", params={**asked, "frame": "3"}).status_code == 200
+    monkeypatch.setattr(app, "MOST_BYTES", 1)  # also of several channels of one frame; one is always sent
+    assert shared.get("/api/frame", params={**asked, "frame": "3"}).status_code == 400
+    assert shared.get("/api/frame", params={**asked, "frame": "3", "channel": "pc_ch_0"}).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"channel": "pc_ch_0"},
+        {"channel": "pc_ch_0,fl_ch_1", "level": 1},
+        {"channel": "pc_ch_0", "level": 3, "deep": 1},
+        {"channel": "pc_ch_0", "y0": 3, "x0": 5, "y1": 50, "x1": 10_000},
+        {"channel": "pc_ch_0", "level": 1, "y0": 0, "x0": 0, "y1": 40, "x1": 60},
+    ],
+)
+def test_what_an_answer_will_hold_is_known_before(shared, results, more):
+    asked = {"dataset": "one", "fov": "0", "frame": "2", **{name: str(value) for name, value in more.items()}}
+    question = app.Question(asked.items(), asked)
+    assert app.pixel_bytes(results, question) == len(shared.get("/api/frame", params=asked).content)
+
+
+def test_answers_hold_no_more_than_the_budget_together():
+    async def ask():
+        budget, held, most = Budget(100), 0, []
+
+        async def answer(size, fails=False):
+            nonlocal held
+            async with budget.holding(size):
+                held += min(size, 100)
+                most.append(held)
+                await asyncio.sleep(0)
+                held -= min(size, 100)
+                if fails:
+                    raise ValueError
+
+        sizes = [(60, False), (30, True), (500, False), (0, False), (40, False), (70, True)] * 3
+        answers = [answer(*size) for size in sizes]
+        await asyncio.wait_for(asyncio.gather(*answers, return_exceptions=True), 20)
+        return most
+
+    most = asyncio.run(ask())
+    assert (len(most), max(most)) == (18, 100)
+
+
+def test_what_is_not_sent_yet_counts_and_holds_up_no_small_question(results):
+    """Six pages that take nothing of what they asked for: one answer is made, not six."""
+    asked = []
+    read = results.reader.read
+    results.reader.read = lambda *what: asked.append(what) or read(*what)
+
+    async def ask():
+        application = app.make_app(results, TOKEN)
+        taken, told = asyncio.Event(), []
+
+        async def one(path, query, wait):
+            headers = [(b"host", b"127.0.0.1"), (b"x-celltraces-token", TOKEN.encode())]
+            scope = {"type": "http", "method": "GET", "path": path, "query_string": query.encode(), "headers": headers}
+
+            async def receive():
+                await asyncio.Event().wait()
+
+            async def send(message):
+                if wait and message["type"] == "http.response.body":
+                    await taken.wait()
+                told.append((path, message["type"], message.get("status")))
+
+            await application({**scope, "raw_path": path.encode(), "root_path": ""}, receive, send)
+
+        place = "dataset=one&fov=0"
+        slow = [
+            asyncio.create_task(one("/api/frame", f"{place}&frame={frame}&channel=pc_ch_0", True)) for frame in range(6)
+        ]
+        while not any(kind == "http.response.start" for _, kind, _ in told):
+            await asyncio.sleep(0.01)
+        await one("/api/state", place, False)
+        assert len(asked) == 1
+        taken.set()
+        await asyncio.wait_for(asyncio.gather(*slow), 20)
+        assert [status for path, kind, status in told if kind == "http.response.start"] == [200] * 7
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(app, "BUDGET_BYTES", 2 * SIZE * SIZE)  # of one frame
+        asyncio.run(ask())
+    assert len(asked) == 6
 
 
 def test_a_part_of_a_frame(shared):

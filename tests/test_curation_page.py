@@ -464,10 +464,17 @@ def test_tracks_are_split_joined_swapped_divided_deleted_and_all_taken_back(page
     split = state_of(page)
     new = max(split["n"])
     assert (split["frames"][7], split["first"][new]) == (4, 4)
+    # What is in sight stays chosen: the new part, and without the split the old cell.
+    chosen = page.locator("#cells [aria-selected=true] b")
+    expect(chosen).to_have_text(str(new))
+    for count, (key, cell) in enumerate((("z", 7), ("Shift+Z", new)), 3):
+        page.keyboard.press(key)
+        saved(page, count)
+        expect(chosen).to_have_text(str(cell))
     choose(page, 10)
     page.keyboard.press("w")
     click_cell(page, 11)
-    saved(page, 3)
+    saved(page, 5)
     swapped = state_of(page)["moved"]
     assert {swapped[f"{frame} 10"] for frame in range(4, FRAMES)} == {11}
     assert {swapped[f"{frame} 11"] for frame in range(4, FRAMES)} == {10}
@@ -484,11 +491,11 @@ def test_tracks_are_split_joined_swapped_divided_deleted_and_all_taken_back(page
     click_cell(page, new)
     expect(page.locator("#asking")).to_contain_text(f"First daughter: {new}")
     page.keyboard.press("Enter")
-    saved(page, 4)
+    saved(page, 6)
     assert state_of(page)["edits"][-1] == ["anna", "cell 7 divides in frame 4", "applied"]
     choose(page, 12)
     page.keyboard.press("Delete")
-    saved(page, 5)
+    saved(page, 7)
     assert 12 not in state_of(page)["n"]
     # A refusal says why and changes nothing.
     choose(page, 10)
@@ -496,7 +503,7 @@ def test_tracks_are_split_joined_swapped_divided_deleted_and_all_taken_back(page
     click_cell(page, 11)
     expect(page.locator("#trouble")).to_contain_text("both cells are in frame")
     page.keyboard.press("Escape")
-    for count in range(6, 11):
+    for count in range(8, 13):
         page.keyboard.press("z")
         saved(page, count)
     after = state_of(page)
@@ -729,7 +736,7 @@ def test_what_the_page_shows_is_what_the_tables_say(page, movies, tmp_path):
                 drawn(page, 6)
             page.keyboard.press(key)
             saved(page, count)
-        page.keyboard.press("w")  # what is left of the split cell, with another
+        page.keyboard.press("w")  # the new part of the split cell, with another
         page.locator(f"#cell-{kept[3]}").click()
         saved(page, 5)
         promised = shown_table(page)

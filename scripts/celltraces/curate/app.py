@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import functools
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +14,10 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 
 from celltraces.curate import browse, pixels, scan, security
+from celltraces.curate.memory import Budget
 from celltraces.curate.questions import CORNERS, BadQuestion, Question
 from celltraces.curate.scan import Fov
 from celltraces.curate.views import Results, label_array
@@ -30,13 +31,16 @@ KINDS = {
     ".js": "text/javascript; charset=utf-8",
     ".svg": "image/svg+xml",
 }
-AT_ONCE = 4  # questions that are answered at the same time: each may hold a frame in memory
+AT_ONCE = 4  # questions that are worked on at the same time
 PIECE = 1 << 20  # bytes
-MOST_BYTES = 8 << 20  # of more than one frame in an answer
+MOST_BYTES = 8 << 20  # of pixels in an answer that holds more than one image
+BUDGET_BYTES = 32 << 20  # of pixels in all answers that are made or sent at the same time
 BYTES = "application/octet-stream"
 
 
 Answer = Callable[[Results, Question], Response]
+Sent = Callable[[Scope, Receive, Send], Awaitable[None]]
+"""An answer to be sent, as ASGI has it."""
 
 
 def make_app(results: Results, token: str) -> security.App:
@@ -63,8 +67,8 @@ def make_app(results: Results, token: str) -> security.App:
         "thumbnail": (thumbnail, place),
         "film": (film, {*place, "cell"}),
     }
-    at_once = asyncio.Semaphore(AT_ONCE)
-    routes += [Route(f"/api/{name}", _answer(results, *answer, at_once)) for name, answer in answers.items()]
+    at_once, budget = asyncio.Semaphore(AT_ONCE), Budget(BUDGET_BYTES)
+    routes += [Route(f"/api/{name}", _answer(results, *answer, at_once, budget)) for name, answer in answers.items()]
     routes.append(Route("/api/edit", _edit(results), methods=["POST"]))
     return security.guarded(Starlette(routes=routes), token)
 
@@ -75,15 +79,31 @@ def page_files() -> dict[str, tuple[bytes, str]]:
     return {file.name: (file.read_bytes(), KINDS[file.suffix]) for file in files if file.suffix in KINDS}
 
 
-def _answer(results: Results, make: Answer, allowed: set[str], at_once: asyncio.Semaphore) -> Callable[[Request], Any]:
-    """A route's function. A mistake or damaged file is one line, with status 404; a question of a wrong form 400."""
+def _answer(
+    results: Results, make: Answer, allowed: set[str], at_once: asyncio.Semaphore, budget: Budget
+) -> Callable[[Request], Awaitable[Sent]]:
+    """A route's function. A mistake or damaged file is one line, with status 404; a question of a wrong form 400.
 
-    def answer(request: Request) -> Response:
-        return make(results, Question(request.query_params.multi_items(), allowed))
+    What an answer holds of the budget is free again when it is sent: a slow line does not fill the memory.
+    """
 
-    async def endpoint(request: Request) -> Response:
-        async with at_once:
-            return await run_in_threadpool(in_one_line, functools.partial(answer, request))
+    def question(request: Request) -> Question:
+        return Question(request.query_params.multi_items(), allowed)
+
+    def size(request: Request) -> int:
+        try:
+            return pixel_bytes(results, question(request)) if make is frames else 0
+        except UserError:
+            return 0  # `make` says what is wrong with it
+
+    async def endpoint(request: Request) -> Sent:
+        async def send_answer(scope: Scope, receive: Receive, send: Send) -> None:
+            async with budget.holding(await run_in_threadpool(size, request)):
+                async with at_once:
+                    response = await run_in_threadpool(in_one_line, lambda: make(results, question(request)))
+                await response(scope, receive, send)
+
+        return send_answer
 
     return endpoint
 
@@ -150,26 +170,44 @@ def frames(results: Results, asked: Question) -> Response:
     names, labelled = asked.channels(scan.channels(fov)), asked.flag("labels")
     if not names and not labelled:
         raise BadQuestion("channel or labels is to be given")
+    if len(numbers) * len(names) > 1 and pixel_bytes(results, asked) > MOST_BYTES:
+        raise BadQuestion(f"these pixels are more than {MOST_BYTES} bytes; ask for one channel of one frame at a time")
     parts: list[memoryview] = []
-    shapes, runs_bytes, total = "", [], 0
+    shapes, runs_bytes = "", []
     for number in numbers:
         images = [_pixels(results, fov, name, number, asked) for name in names]
         shapes = ";".join(f"{image.shape[0]},{image.shape[1]},{image.itemsize}" for image in images)
-        found = [memoryview(np.ascontiguousarray(image, image.dtype.newbyteorder("<"))).cast("B") for image in images]
+        parts += [memoryview(np.ascontiguousarray(image, image.dtype.newbyteorder("<"))).cast("B") for image in images]
         if labelled:
-            found.append(memoryview(_runs(results, fov, number).tobytes()))
-            runs_bytes.append(len(found[-1]))
-        total += sum(map(len, found))
-        if total > MOST_BYTES and len(numbers) > 1:
-            raise BadQuestion(f"frame: these frames are more than {MOST_BYTES} bytes; ask for one at a time")
-        parts += found
-    headers = {"x-shape": shapes, "x-runs": ",".join(map(str, runs_bytes)), "content-length": str(total)}
+            parts.append(memoryview(_runs(results, fov, number).tobytes()))
+            runs_bytes.append(len(parts[-1]))
+    headers = {"x-shape": shapes, "x-runs": ",".join(map(str, runs_bytes))}
+    headers["content-length"] = str(sum(map(len, parts)))
     return StreamingResponse(in_pieces(parts), media_type=BYTES, headers=headers)
 
 
+def pixel_bytes(results: Results, asked: Question) -> int:
+    """How many bytes of pixels the answer of `frames` holds; reads none of them. Raises UserError as it does."""
+    fov, part, total = results.fov(*asked.place()), asked.part(), 0
+    for name in asked.channels(scan.channels(fov)):
+        stored = _stored_level(asked)
+        stack = results.reader.frames(fov.array(name, stored))
+        _, height, width = stack.shape
+        if part:
+            y0, x0, y1, x1 = (edge >> stored for edge in part)
+            height, width = max(min(y1, height) - y0, 0), max(min(x1, width) - x0, 0)
+        times = asked.level() - stored
+        total += (height >> times) * (width >> times) * (1 if stack.dtype == np.uint8 else 2)
+    return total * len(asked.frames())
+
+
+def _stored_level(asked: Question) -> int:
+    """The level that is read from the disk: the first one that has all that is asked for."""
+    return 0 if asked.flag("deep") else min(asked.level(), 1)
+
+
 def _pixels(results: Results, fov: Fov, channel: str, number: int, asked: Question) -> np.ndarray:
-    level, part = asked.level(), asked.part()
-    stored = 0 if asked.flag("deep") else min(level, 1)
+    level, part, stored = asked.level(), asked.part(), _stored_level(asked)
     with results.reader.reading(fov.array(channel, stored), number) as image:
         if part:
             y0, x0, y1, x1 = (edge >> stored for edge in part)
@@ -185,9 +223,11 @@ def _runs(results: Results, fov: Fov, number: int) -> np.ndarray:
         return pixels.label_runs(image)
 
 
-def in_pieces(parts: Sequence[memoryview]) -> Iterator[bytes]:
-    """Data piece by piece: of what is sent whole, the server would keep two more copies until all is sent."""
-    for data in parts:
+def in_pieces(parts: list[memoryview]) -> Iterator[bytes]:
+    """Data piece by piece: of what is sent whole, the server would keep two more copies until all is sent. Each part is
+    forgotten when it is sent."""
+    while parts:
+        data = parts.pop(0)
         for start in range(0, len(data), PIECE):
             yield bytes(data[start : start + PIECE])
 

@@ -252,7 +252,8 @@ def pending(results: Results, dataset: str) -> int:
 
 def save(results: Results, request: Mapping[str, Any], make: Callable[..., Edit] = decide.edit_of) -> dict[str, Any]:
     """Save the decision that the page asks for. Returns the cells as they are then, the decision's id and words
-    (`said`), and the cell that it, or what it takes back, is about."""
+    (`said`), the cell that it, or what it takes back, is about; `split_off`: it is a new one, made by
+    a split."""
     dataset, number = request.get("dataset"), request.get("fov")
     if not isinstance(dataset, str) or not isinstance(number, int) or isinstance(number, bool):
         raise decide.Refused("dataset and fov are to be named")
@@ -271,7 +272,10 @@ def save(results: Results, request: Mapping[str, Any], make: Callable[..., Edit]
     done = "" if not times else "taken back: " if times % 2 else "restored: "
     said = done + decide.words(about, result, shown.base.regions)
     cell = result.outcomes[about.id].cell
-    return {**cells_now(results, dataset, number), "said": said, "id": edit.id, "cell": cell}
+    if cell is None and about.cell:  # as one that is taken back
+        cell = decide.number_now(about.cell, result, shown.base.regions)
+    split_off = about.op == "split" and times % 2 == 0
+    return {**cells_now(results, dataset, number), "said": said, "id": edit.id, "cell": cell, "split_off": split_off}
 
 
 # ---------------------------------------------------------------------------------------------------------- pictures

@@ -215,7 +215,7 @@ _WORDS = {
 def words(edit: Edit, result: Result, regions: Regions) -> str:
     """An edit in a few words, with the present numbers of its cells; those that it had where they are gone."""
     number = result.outcomes[edit.id].cell or (edit.cell.n if edit.cell else None)
-    other = _number_now(edit.other, result, regions) if edit.other else None
+    other = number_now(edit.other, result, regions) if edit.other else None
     if edit.op == "swap" and number and other:
         number, other = sorted((number, other))  # after it, each is where the other one was chosen
     frames = ""
@@ -227,7 +227,7 @@ def words(edit: Edit, result: Result, regions: Regions) -> str:
     return _WORDS[edit.op].format(cell=number, other=other, frame=frame, frames=frames, cells=cells)
 
 
-def _number_now(anchor: Anchor, result: Result, regions: Regions) -> int:
+def number_now(anchor: Anchor, result: Result, regions: Regions) -> int:
     """The cell that holds a region now; the number that it had where the labels of its frame are others by now."""
     same = anchor.frame < regions.n_frames and anchor.labels == regions.fingerprint(anchor.frame)
     row = regions.row(anchor.frame, anchor.n) if same else None

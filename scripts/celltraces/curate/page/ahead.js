@@ -2,6 +2,7 @@
 // from there on would ask for.
 
 import * as frames from "./frames.js";
+import { pixelBytes } from "./raw.js";
 import { fetchScene, ready, scene } from "./scene.js";
 import { state } from "./state.js";
 
@@ -9,7 +10,7 @@ const AHEAD = 3; // frames fetched before they are wanted
 const MOST_PENDING = 4; // answers of workers to wait for, above which no more is asked for
 const ANSWER_BYTES = 2 ** 20; // of pixels, about: so many frames of one worker come in an answer
 const MOST_TOGETHER = 4; // frames in an answer
-const IDLE_MS = 400; // so long after the last frame was painted, nobody does anything
+const IDLE_MS = 150; // so long after the last frame was painted, nobody does anything
 const IDLE_BYTES = 32 * 2 ** 20; // that both workers get meanwhile, of pixels and labels; each keeps 48 MiB
 const IDLE_PAINTED = 4; // frames that are painted meanwhile as they will be played
 
@@ -20,9 +21,8 @@ const fromOn = (first) => Array.from({ length: state.fov.frames }, (_, step) => 
 const isDear = ({ part, level, deep }) => part && (level === 0 || deep);
 
 /** How many frames come in one answer. */
-function atOnce({ layers, level, deep, part, height, width }) {
-  const pixels = (part ? (part.y1 - part.y0) * (part.x1 - part.x0) : height * width) / 4 ** level;
-  const bytes = layers.length * pixels * (deep || level === 0 ? 2 : 1);
+function atOnce(what) {
+  const bytes = what.layers.length * pixelBytes(what);
   return Math.min(Math.max(Math.floor(ANSWER_BYTES / Math.max(bytes, 1)), 1), MOST_TOGETHER);
 }
 

@@ -6,7 +6,7 @@ import { element, make } from "/page/shared.js";
 import { boxOf, on, rowOf, say, state, trouble } from "./state.js";
 
 const SHOWN = 12;
-let take = null; // called with what the server says of the FOV after a decision
+let take = null; // called with what the server says of the FOV after a decision, and the cell that was chosen before it
 let busy = Promise.resolve();
 
 /** Whether nothing can be saved; then a line says why. */
@@ -20,12 +20,12 @@ export function isClosed() {
 export function decide(op, more = {}) {
   if (!state.fov) return Promise.resolve(false);
   if (isClosed()) return Promise.resolve(false);
-  const { dataset, fov } = state.fov;
+  const { cell: chosen, fov: { dataset, fov } } = state;
   const body = { dataset, fov, op, ...more };
   busy = busy.then(async () => {
     try {
       const answer = await tell("edit", body);
-      await take(answer);
+      await take(answer, chosen);
       trouble();
       say(`Saved: ${answer.said}`);
       document.body.dataset.saved = Number(document.body.dataset.saved ?? 0) + 1;

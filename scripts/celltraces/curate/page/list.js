@@ -207,6 +207,9 @@ export function connect({ choose, goTo }) {
   });
   on("cell fov cells", () => {
     const row = state.cell === null ? -1 : rowOf(state.cell);
-    element("chosen").textContent = row < 0 ? "no cell is chosen" : `cell ${state.cell}: ${state.fov.cells.state[row]}${state.fov.cells.reason[row] ? ` (${state.fov.cells.reason[row]})` : ""}, brightness ${shown(state.fov.cells.light[row])}${descent(row)}`;
+    const { state: is, reason, light } = state.fov?.cells ?? {};
+    const why = row >= 0 && reason[row] ? ` (${reason[row]})` : "";
+    const bright = row >= 0 && light[row] !== null ? `, brightness ${shown(light[row])}` : "";
+    element("chosen").textContent = row < 0 ? "no cell is chosen" : `cell ${state.cell}: ${is[row]}${why}${bright}${descent(row)}`;
   });
 }

@@ -79,15 +79,20 @@ async function open({ dataset, fov, cell = null, frame = null, again = false }) 
   }
 }
 
-/** What the server says after a decision: cells, and where regions changed their cells also boxes. */
-async function taken(answer) {
+/**
+ * What the server says after a decision: cells, and where regions changed their cells also boxes. chosen: the cell that was
+ * chosen when it was made.
+ */
+async function taken(answer, chosen = null) {
   if (!state.fov || answer.dataset !== state.fov.dataset || answer.fov !== state.fov.fov) return;
   const tracks = answer.tracks !== state.fov.tracks;
   if (tracks) {
     state.boxes = new Int32Array(await askBytes("boxes", { dataset: answer.dataset, fov: answer.fov }));
   }
   state.fov = withCells({ ...state.fov, ...answer });
-  if (state.cell === null || rowOf(state.cell) < 0) state.cell = answer.cell && rowOf(answer.cell) >= 0 ? answer.cell : null;
+  const { cell, split_off: splitOff } = answer;
+  if (splitOff && state.cell === chosen) state.cell = cell; // the part that is in sight
+  if (state.cell === null || rowOf(state.cell) < 0) state.cell = cell && rowOf(cell) >= 0 ? cell : null;
   changed("cells", "cell", ...(tracks ? ["tracks"] : []));
 }
 

@@ -3,6 +3,7 @@
 import { ask, bodyOf } from "./ask.js";
 
 const MOST_BYTES = 48 * 2 ** 20; // so that a change of contrast asks for nothing
+const MOST_IN_ANSWER = 8 * 2 ** 20; // of pixels, that the server sends of more than one channel
 const LABELS = "labels"; // beside the names of channels; no channel has this name
 const kept = new Map(); // name of a thing -> { bytes, and either values, height, width or runs }
 const coming = new Map(); // name of a frame -> what its answer will hold
@@ -41,8 +42,27 @@ const lackingIn = (what, frame) => namesOf(what).filter((name) => !kept.has(keyO
 
 const frameKey = (what, frame) => JSON.stringify([queryOf(what), what.version, namesOf(what), frame]);
 
-/** Ask for the same things of some frames in one answer: things by name, by frame. */
+/** Bytes of the pixels of a channel in a frame. */
+export function pixelBytes({ part, level, deep, height, width }) {
+  const pixels = (part ? (part.y1 - part.y0) * (part.x1 - part.x0) : height * width) / 4 ** level;
+  return pixels * (deep || level === 0 ? 2 : 1);
+}
+
+/** Ask for things of some frames: things by name, by frame. All in one answer, unless they are more than that holds. */
 async function request(what, frames, names) {
+  const channels = names.filter((name) => name !== LABELS);
+  if (frames.length === 1 && channels.length > 1 && channels.length * pixelBytes(what) > MOST_IN_ANSWER) {
+    const things = new Map();
+    for (const name of names) {
+      const answer = await requestTogether(what, frames, [name]);
+      things.set(name, answer.get(frames[0]).get(name));
+    }
+    return new Map([[frames[0], things]]);
+  }
+  return requestTogether(what, frames, names);
+}
+
+async function requestTogether(what, frames, names) {
   const channels = names.filter((name) => name !== LABELS);
   const labelled = channels.length < names.length;
   const query = { ...queryOf(what), frame: frames, ...(channels.length ? { channel: channels } : {}), ...(labelled ? { labels: 1 } : {}) };

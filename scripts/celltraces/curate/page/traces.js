@@ -155,8 +155,10 @@ function moveCursor() {
   if (!axes) return;
   element("cursor").style.transform = `translateX(${axes.x(state.frame)}px)`;
   const row = state.cell === null ? -1 : rowOf(state.cell);
-  const value = row >= 0 ? values[row * state.fov.frames + state.frame] : NaN;
-  element("value").textContent = row >= 0 ? `cell ${state.cell}: ${shown(value)}` : "";
+  const start = row * state.fov.frames;
+  const traced = row >= 0 && values.subarray(start, start + state.fov.frames).some((value) => !Number.isNaN(value));
+  const words = traced ? shown(values[start + state.frame]) : "no trace in the tables";
+  element("value").textContent = row >= 0 ? `cell ${state.cell}: ${words}` : "";
 }
 
 /** The point of a line next to a place: cell, frame, distance in px. */
