@@ -61,7 +61,7 @@ def test_a_white_disk_is_one_object_with_its_own_edge(radius, rim):
 def test_two_white_sisters_joined_by_a_dimmer_bridge_are_two_objects(apart):
     one, other = disk(SHAPE, 150, 100, 11), disk(SHAPE, 150, 100 + apart, 11)
     bridge = np.zeros(SHAPE, bool)
-    bridge[144:157, 100 : 100 + apart] = True
+    bridge[141:160, 100 : 100 + apart] = True
     labels = logstd.segment_frame(drawn(one | other, bridge=bridge & ~one & ~other))
     best = [max(objects_at(labels, cell).items(), key=lambda item: item[1]) for cell in (one, other)]
     assert best[0][0] != best[1][0]
@@ -88,7 +88,7 @@ def test_what_is_bright_and_no_cell_changes_nothing(what):
         "no brighter than halos": outer,
         "large": disk(SHAPE, 150, 120, 70),
     }[what]
-    image = drawn(bright, brightness=1100.0 if what == "no brighter than halos" else 3000.0)
+    image = drawn(bright, brightness=1900.0 if what == "no brighter than halos" else 3000.0)
     objects, found, white = white_in(image, outer)
     assert found is objects
     assert not white.any()
