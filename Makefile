@@ -4,7 +4,7 @@
 # make curate RESULTS=results    a page to browse results and correct cells
 #
 # make test        all tests
-# make test-fast   those that run no workflow and are quick, in less than a minute
+# make test-fast   those that run no workflow and are quick, in a minute or two
 # make lint        formatters and linters
 # make torture     kills runs 200 times and compares; 50,000 damaged files; new values for properties
 # make test-peers  reads what is exported with other programs, in environments of their own
