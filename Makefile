@@ -1,17 +1,25 @@
-# make setup   the environment, in .venv
-# make demo    a small simulated experiment through the whole workflow
-# make check CONFIG=my.yaml says what is in the files, what would run and why, and what is wrong in the config; runs nothing
-# make test    all tests            make lint    formatters and linters
-# make test-fast  those that run no workflow and are quick, in less than a minute
-# make curate RESULTS=results  a page to browse results and correct cells
-# make evaluate  what each method of segmentation and tracking is worth; CTC=path: on a folder of the Cell Tracking Challenge;
-#              ONLY="--method deepsea --set t98g": these rows anew, the others stay
-# make docs    a site of README.md and docs/, in site/; nothing in it is loaded from elsewhere
-# make bench   what each stage costs    make torture kills runs 200 times and compares; 50,000 damaged files; new values for properties
-# make test-peers reads what is exported with other programs, make test-evaluate the measures of make evaluate: in environments of their own
-# make container  an image of the workflow and its environment, where Docker, Podman or Apptainer is
-# make slurm   the environment with the Slurm plugin                 make test-slurm starts a real Slurm here and tests with it
-# make lock    new pins (maintainers)
+# make setup       the environment, in .venv
+# make demo        a small simulated experiment through the whole workflow
+# make check CONFIG=my.yaml      says what is in the files, what would run and why, and what is wrong in the config; runs nothing
+# make curate RESULTS=results    a page to browse results and correct cells
+#
+# make test        all tests
+# make test-fast   those that run no workflow and are quick, in a minute or two
+# make lint        formatters and linters
+# make torture     kills runs 200 times and compares; 50,000 damaged files; new values for properties
+# make test-peers  reads what is exported with other programs, in environments of their own
+# make test-evaluate   the measures of make evaluate, in an environment of their own
+# make test-slurm  starts a real Slurm here and tests with it
+#
+# make evaluate    what each method of segmentation and tracking is worth; CTC=path: on a folder of the Cell Tracking
+#                  Challenge; ONLY="--method deepsea --set t98g": these rows anew, the others stay
+# make bench       what each stage costs
+# make docs        a site of README.md and docs/, in site/; nothing in it is loaded from elsewhere
+#
+# make slurm       the environment with the Slurm plugin
+# make container   an image of the workflow and its environment, where Docker, Podman or Apptainer is
+# make lock        new pins (maintainers)
+# make clean       removes .venv, demo and site
 .PHONY: setup slurm demo check curate container test test-fast test-peers test-evaluate test-slurm torture lint bench evaluate lock clean
 .DELETE_ON_ERROR:
 

@@ -57,9 +57,8 @@ if shlex.quote(sys.executable) != sys.executable:
 
 try:
     refuse_repeated_keys(workflow.configfiles)
-    WITHOUT = (
-        partial_run.without_fovs()
-    )  # FOVs that failed, in the second run that does without them
+    # FOVs that failed, in the second run, which does without them
+    WITHOUT = partial_run.without_fovs()
     EXPERIMENT = plan_experiment(
         as_in_a_file(config, internals.config_of_command(workflow)),
         WITHOUT,
@@ -177,6 +176,20 @@ def digest_of(*sources):
 def code_of(*sources):
     """The code of a script and of all it imports, by content. Read where a job needs it: most runs export nothing."""
     return lambda wildcards: digest_of(*sources)
+
+
+# What the report of a dataset is put together from, besides Python.
+REPORT_PAGE = (
+    "celltraces/pictures/shared.css",
+    "celltraces/pictures/shared.js",
+    "celltraces/report/head.html",
+    "celltraces/report/page.html",
+    "celltraces/report/page.css",
+    "celltraces/report/data.js",
+    "celltraces/report/charts.js",
+    "celltraces/report/cell_list.js",
+    "celltraces/report/page.js",
+)
 
 
 # ---------------------------------------------------------------------- inputs that more than the rule decides about

@@ -1,5 +1,5 @@
-# The microscope's file is among the settings, with the identity of its content: as an input, one whose date lies in the future (a microscope's
-# clock that is ahead) would make Snakemake refuse what was copied from it.
+# The microscope's file is among the settings, with the identity of its content. It is no input: where its date lies in the
+# future (a clock that is ahead), Snakemake would refuse what was copied from it.
 rule copy:
     """Copy the frames of one FOV from the microscope's file into images.zarr."""
     output:

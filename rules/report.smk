@@ -57,18 +57,7 @@ rule write_report:
         runtime=30,
     params:
         settings=settings_of("write_report"),
-        code=code_of(
-            "write_report.py",
-            "celltraces/pictures/shared.css",
-            "celltraces/pictures/shared.js",
-            "celltraces/report/head.html",
-            "celltraces/report/page.html",
-            "celltraces/report/page.css",
-            "celltraces/report/data.js",
-            "celltraces/report/charts.js",
-            "celltraces/report/cell_list.js",
-            "celltraces/report/page.js",
-        ),
+        code=code_of("write_report.py", *REPORT_PAGE),
     message:
         "Writing the report of {wildcards.dataset}: {output.report}"
     script:

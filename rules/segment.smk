@@ -3,7 +3,7 @@ FINDS_SCALE = tried_segmentation.finds_scale(CONFIG)
 
 if FINDS_SCALE:
 
-    # Reads the frames from the microscope's file, which is among the settings with the identity of its content.
+    # Reads frames from the microscope's file, which is among the settings, with the identity of its content.
     rule find_scale:
         """Find the scale at which a network is to see all frames of a dataset, by the size of the cells on a few."""
         output:

@@ -1,8 +1,7 @@
 """Move fluorescence frames onto the phase contrast by their channel's shift field, between copying and background.
 
-What moved in from beyond the edge holds no data: it is 0, and the attribute `uncovered` says so.
-Frames that the file did not hold stay blank and
-listed in `missing_frames`.
+What moved in from beyond the edge holds no data: it is 0, and the attribute `uncovered` says so. Frames that the file
+did not hold stay blank, and are listed in `missing_frames`.
 """
 
 from collections.abc import Mapping, Sequence

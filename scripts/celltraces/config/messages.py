@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from decimal import Decimal
 from typing import Any
 
 from celltraces.config.schema import resolve_reference
@@ -14,7 +15,8 @@ FEW = 15  # names, of which a message holds all
 DECIMAL_COMMA = re.compile(r"\s*[+-]?[0-9]+,[0-9]+\s*")
 CONTROL = re.compile(r"[\x01-\x1f\x7f]")
 PLAIN = re.compile(r"[\w./ ]+")  # text that needs no quotes in YAML
-NUMBER = re.compile(r"\s*[+-]?[0-9.]+([eE][+-]?[0-9]+)?\s*")
+NUMBER = re.compile(r"\s*[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?\s*")
+DIGITS = 15  # before or after the point, up to which a number is written out
 
 KINDS = {
     "string": "text",
@@ -165,7 +167,10 @@ def _hint(value: Any, kinds: Sequence[str]) -> str:
     if isinstance(value, str) and DECIMAL_COMMA.fullmatch(value):
         return f"; a decimal comma? write {value.strip().replace(',', '.')}"
     if isinstance(value, str) and numeric and NUMBER.fullmatch(value):
-        return "; write it without quotes"
+        if "e" not in value.lower():
+            return "; write it without quotes"
+        number = Decimal(value.strip())  # 1e3 is text to YAML, also without quotes
+        return f"; YAML takes it for text: write {number:f}" if abs(number.adjusted()) <= DIGITS else ""
     if isinstance(value, str) and "boolean" in kinds:
         return "; write it without quotes, true or false"
     if isinstance(value, str) and CONTROL.search(value):

@@ -21,7 +21,7 @@ from celltraces.config.messages import allowed_at, describe_violations, raise_mi
 from celltraces.config.schema import load_schema, resolve_reference
 from celltraces.config.user_paths import expand_all
 
-SCIENTIFIC = re.compile(r"[+-]?[0-9.]+[eE][+-]?[0-9]+")  # 1e-5, which YAML takes for text
+SCIENTIFIC = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)[eE][+-]?[0-9]+")  # 1e-5, which YAML takes for text
 MANY_VALUES = 1_000_000  # in one config; aliases of aliases (YAML's & and *) make any number from a few lines
 DEEP = 20  # levels; the deepest key of ours is on the sixth
 LARGE = 2**53  # whole numbers beyond are not the same as floating-point numbers

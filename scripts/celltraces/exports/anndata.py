@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 
 def export(fov: Fov, outputs: Sequence[Path]) -> None:
+    """Write the traces of the FOV as one .h5ad."""
     import pandas as pd
 
     assert fov.traces is not None

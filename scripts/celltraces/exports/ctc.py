@@ -31,6 +31,7 @@ class Track(NamedTuple):
 
 
 def export(fov: Fov, outputs: Sequence[Path]) -> None:
+    """Write the folders of one sequence, `01` and `01_RES`, into the folder `outputs[0]`."""
     assert fov.labels is not None
     images = next(iter(fov.channels.values()))  # phase contrast, in which the cells were found
     write_folder(outputs[0], images, fov.labels, fov.divisions)

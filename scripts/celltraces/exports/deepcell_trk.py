@@ -30,6 +30,7 @@ from celltraces.storage import archives
 
 
 def export(fov: Fov, outputs: Sequence[Path]) -> None:
+    """Write raw channels, labels and divisions as one .trk."""
     assert fov.labels is not None
     write_trk(outputs[0], fov.channels, fov.labels, fov.divisions)
 

@@ -21,6 +21,7 @@ VERSION = "1.3"
 
 
 def export(fov: Fov, outputs: Sequence[Path]) -> None:
+    """Write cells and divisions as one graph, into the folder `outputs[0]`."""
     assert fov.labels is not None
     from celltraces.files import whole
 

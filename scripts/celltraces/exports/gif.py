@@ -20,6 +20,7 @@ WHITE, CYAN = (255, 255, 255), (0, 255, 255)
 
 
 def export(fov: Fov, outputs: Sequence[Path]) -> None:
+    """Write one GIF for each raw channel."""
     for path, (name, image) in zip(outputs, fov.channels.items(), strict=True):
         write_gif(path, image, fov.labels if fov.settings["gif_outlines"] else None, name, **fov.settings)
 

@@ -13,6 +13,7 @@ from celltraces.files import whole
 
 
 def export(fov: Fov, outputs: Sequence[Path]) -> None:
+    """Write all raw channels, in the order of their numbers, as one OME-TIFF."""
     frames = list(fov.channels.values())
     n_frames, height, width = frames[0].shape
     named = fov.settings["channels"]

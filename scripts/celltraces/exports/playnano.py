@@ -62,6 +62,7 @@ class Bundle(NamedTuple):
 
 
 def export(fov: Fov, outputs: Sequence[Path]) -> None:
+    """Write one file for each raw channel, in the format that its ending names."""
     for path, (name, image) in zip(outputs, fov.channels.items(), strict=True):
         content = bundle(fov, name, image)
         write = {".npz": write_npz, ".h5": write_h5, ".tif": write_tif}[path.suffix]

@@ -28,6 +28,7 @@ Box = tuple[int, int, int, int, int]  # frame, y0, x0, y1, x1
 
 
 def export(fov: Fov, outputs: Sequence[Path]) -> None:
+    """Write each array as .npy, and the crops of all cells as one HDF5 file."""
     assert fov.labels is not None
     arrays = {**fov.channels, **fov.earlier, paths.cropped_as(fov.labels.path.parent.name): fov.labels}
     for path in outputs:

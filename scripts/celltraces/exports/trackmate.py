@@ -41,6 +41,7 @@ TRACK_FEATURES = (
 
 
 def export(fov: Fov, outputs: Sequence[Path]) -> None:
+    """Write the cells as spots and tracks of TrackMate."""
     assert fov.labels is not None
     text = document(fov.base, list(spots(fov.labels)), fov.divisions, fov.labels.shape, **fov.settings)
     write_text(outputs[0], text)

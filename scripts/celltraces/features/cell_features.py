@@ -10,7 +10,7 @@ being one region; here they come from sums over whole stacks of masks.
 Features of a user's own come from a plugin file: see `celltraces.features.user_features`.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -127,7 +127,7 @@ _STEPS[0, 2] = _STEPS[1, 3] = 2
 _STEPS[1, 1:3] = 3
 
 
-def _beside(padded, combine):
+def _beside(padded: NDArray, combine: Callable[[NDArray, NDArray], NDArray]) -> NDArray:
     """Combine each pixel's 4 neighbours: (T, h + 2, w + 2) -> (T, h, w)."""
     vertical = combine(padded[:, :-2, 1:-1], padded[:, 2:, 1:-1])
     return combine(vertical, combine(padded[:, 1:-1, :-2], padded[:, 1:-1, 2:]))
@@ -274,7 +274,10 @@ def fluorescence_features(
     return _compute(FLUORESCENCE_FEATURES, names, cell)
 
 
-def _compute(registry, names, cell):
+def _compute(
+    registry: Mapping[str, Callable[[Cell], ArrayLike]], names: Iterable[str], cell: Cell
+) -> dict[str, NDArray]:
+    """Each of these features in all frames, (T,), NaN where the mask is empty. Raises UserError for unknown names."""
     empty = cell.area == 0
     result = {}
     for name in names:

@@ -83,5 +83,6 @@ def _gaussian(sigma: float, order: int) -> NDArray[np.float32]:
     return bell.astype(np.float32)
 
 
-def _filter(image, vertical, horizontal):
+def _filter(image: NDArray, vertical: NDArray[np.float32], horizontal: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The image (h, w) filtered with one kernel along y and one along x; beyond its edge it is 0."""
     return cv2.sepFilter2D(image, cv2.CV_32F, horizontal, vertical, borderType=cv2.BORDER_CONSTANT)

@@ -23,7 +23,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from celltraces.array_types import Mask
+from celltraces.array_types import Float, Mask
 from celltraces.fluorescence.surface import evaluate_surface, fit_surface
 from celltraces.fluorescence.tiles import tile_quantiles
 from celltraces.labels import bit_morphology
@@ -80,7 +80,7 @@ def dark_level(image: NDArray[np.uint16], hidden: Mask | None) -> NDArray[np.flo
     return np.full(image.shape, np.quantile(values, 0.25) if values.size else 0, np.float32)
 
 
-def means_of_squares(image, covered, factor):
+def means_of_squares(image: NDArray[np.integer], covered: Mask, factor: int) -> tuple[NDArray[np.float32], Mask]:
     """Means of squares of factor x factor pixels, float32, and whether any pixel of a square is covered, bool; the
     last rows and columns are left out where they do not fill a square."""
     if factor == 1:
@@ -105,7 +105,9 @@ def dilate_mask(mask: Mask, radius: int) -> Mask:
     ).view(bool)
 
 
-def _surface_through_means(means, hidden, half, factor, shape):
+def _surface_through_means(
+    means: NDArray[np.float32], hidden: Mask, half: int, factor: int, shape: tuple[int, int]
+) -> NDArray[np.float32] | None:
     """The background of `shape` = (H, W) pixels from what `means_of_squares` gave.
 
     None if no tile has background enough.
@@ -127,7 +129,9 @@ def _surface_through_means(means, hidden, half, factor, shape):
     return evaluate_surface([surface, fit_surface(*sites, extent, 2 * half, _FINE_STIFFNESS)], shape)
 
 
-def _coarse_surface(means, hidden, block, extent):
+def _coarse_surface(
+    means: NDArray[np.float32], hidden: Mask, block: int, extent: tuple[float, float]
+) -> tuple[Float, NDArray[np.float32], Mask] | None:
     """First surface (coefficients) through means (h, w) float32, what they are above it, and where in them is light.
 
     None if no tile of `block` means has background enough.
@@ -160,7 +164,9 @@ def _coarse_surface(means, hidden, block, extent):
     return surface, residual, light
 
 
-def _usable(sites, area, image_area):
+def _usable(
+    sites: tuple[NDArray, NDArray, NDArray, NDArray], area: int, image_area: int
+) -> tuple[NDArray, NDArray, NDArray, NDArray] | None:
     """The tiles with background enough, flat: quantile, y, x, weight (1 for a whole tile of background); or None.
 
     sites: what `tile_quantiles` gave. area: values of a tile, image_area: of the image.

@@ -23,7 +23,17 @@ _CUTS = (20, 6, 6)
 _PAIRS = np.tril_indices(16)  # of the 16 splines that are not 0 at a site
 
 
-def fit_surface(z, y, x, weight, extent, knot, stiffness, *, reject_light=False) -> Float:
+def fit_surface(
+    z: Float,
+    y: Float,
+    x: Float,
+    weight: Float,
+    extent: Sequence[float],
+    knot: float,
+    stiffness: float,
+    *,
+    reject_light: bool = False,
+) -> Float:
     """Coefficients (my, mx) of the smooth surface through the sites.
 
     z, y, x, weight: (n,) float64, y and x in pixels from the centre of the first. extent: height and width of the
@@ -71,7 +81,9 @@ def fit_surface(z, y, x, weight, extent, knot, stiffness, *, reject_light=False)
     return solve(trusted).reshape(my, mx) + centre
 
 
-def evaluate_surface(surfaces: Sequence[Float], extent, shape=None) -> NDArray[np.float32]:
+def evaluate_surface(
+    surfaces: Sequence[Float], extent: Sequence[float], shape: Sequence[int] | None = None
+) -> NDArray[np.float32]:
     """The sum of surfaces at the centres of shape = (H, W) pixels (default: extent) -> (H, W) float32."""
     pixels_y, pixels_x = shape or extent
     # Around one value of each: flat surfaces then come out without any rounding.
@@ -92,7 +104,7 @@ def _pixel_basis(pixels: int, extent: float, intervals: int) -> NDArray[np.float
     return _basis((np.arange(pixels) + 0.5) * (intervals / extent), intervals).astype(np.float32)
 
 
-def _weights(u, intervals, derivative=0):
+def _weights(u: Float, intervals: int, derivative: int = 0) -> tuple[NDArray[np.intp], Float]:
     """Index (n,) of the first, and values (4, n) of the four uniform cubic B-splines that are not 0 at u (n,),
     measured in knot intervals."""
     index = np.clip(u.astype(np.intp), 0, intervals - 1)
@@ -106,7 +118,8 @@ def _weights(u, intervals, derivative=0):
     return index, np.array([1 - t, 3 * t - 2, -3 * t + 1, t])
 
 
-def _basis(u, intervals, derivative=0) -> Float:
+def _basis(u: Float, intervals: int, derivative: int = 0) -> Float:
+    """All B-splines (or their derivatives) at u (n,), measured in knot intervals: (n, intervals + 3)."""
     index, weights = _weights(u, intervals, derivative)
     basis = np.zeros((len(u), intervals + 3))
     np.put_along_axis(basis, index[:, None] + np.arange(4), weights.T, axis=1)

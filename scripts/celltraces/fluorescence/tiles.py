@@ -48,7 +48,7 @@ def tile_quantiles(
         return known, sum_y / count, sum_x / count, count
 
 
-def _sum_2x2(values):
+def _sum_2x2(values: NDArray) -> NDArray:
     """Sums of every 2 x 2 entries, nothing lying outside."""
     padded = np.zeros([n + 2 for n in values.shape], values.dtype)
     padded[1:-1, 1:-1] = values
@@ -56,7 +56,7 @@ def _sum_2x2(values):
     return pairs[:, :-1] + pairs[:, 1:]
 
 
-def _whole_blocks(image, block, value):
+def _whole_blocks(image: NDArray, block: int, value: float) -> NDArray:
     """The image, filled up to whole blocks."""
     bottom, right = (-size % block for size in image.shape)
     if bottom or right:

@@ -113,7 +113,9 @@ def _series(z: Float, coefficients: list[float]) -> Float:
 # ------------------------------------------------------------------------------------------------------ the models
 
 
-def maturation(t, t0, ktl, km, delta, beta, offset, scale):
+def maturation(
+    t: Float, t0: Float, ktl: Float, km: Float, delta: Float, beta: Float, offset: Float, scale: Float
+) -> Float:
     """Matured protein: all protein less the part that has not matured yet, which goes with rate beta + km.
 
     y = scale (ktl (F(delta, beta) - F(delta, beta + km)) + offset), F = two_steps at t - t0. Solves m' = -delta m,
@@ -123,7 +125,10 @@ def maturation(t, t0, ktl, km, delta, beta, offset, scale):
     return scale * (ktl * (two_steps(after, delta, beta) - two_steps(after, delta, beta + km)) + offset)
 
 
-def _maturation_slopes(t, t0, ktl, km, delta, beta, offset, scale):
+def _maturation_slopes(
+    t: Float, t0: Float, ktl: Float, km: Float, delta: Float, beta: Float, offset: Float, scale: Float
+) -> tuple[Float, dict[str, Float]]:
+    """The curve, and its derivative by each parameter."""
     after = t - t0
     whole, whole_t, whole_delta, whole_beta = two_steps_slopes(after, delta, beta)
     young, young_t, young_delta, young_gone = two_steps_slopes(after, delta, beta + km)
@@ -140,12 +145,15 @@ def _maturation_slopes(t, t0, ktl, km, delta, beta, offset, scale):
     }
 
 
-def trivial(t, t0, ktl, delta, beta, offset):
+def trivial(t: Float, t0: Float, ktl: Float, delta: Float, beta: Float, offset: Float) -> Float:
     """Protein that shines at once: y = offset + ktl F(delta, beta), F = two_steps at t - t0."""
     return offset + ktl * two_steps(t - t0, delta, beta)
 
 
-def _trivial_slopes(t, t0, ktl, delta, beta, offset):
+def _trivial_slopes(
+    t: Float, t0: Float, ktl: Float, delta: Float, beta: Float, offset: Float
+) -> tuple[Float, dict[str, Float]]:
+    """The curve, and its derivative by each parameter."""
     amount, by_t, by_delta, by_beta = two_steps_slopes(t - t0, delta, beta)
     return offset + ktl * amount, {
         "t0": -ktl * by_t,
@@ -156,12 +164,15 @@ def _trivial_slopes(t, t0, ktl, delta, beta, offset):
     }
 
 
-def exponential_decay(t, t0, amplitude, decay_rate, offset):
+def exponential_decay(t: Float, t0: Float, amplitude: Float, decay_rate: Float, offset: Float) -> Float:
     """Light that is constant until t0 and decays from there: y = offset + amplitude exp(-decay_rate (t - t0))."""
     return offset + amplitude * np.exp(-decay_rate * np.maximum(t - t0, 0.0))
 
 
-def _exponential_decay_slopes(t, t0, amplitude, decay_rate, offset):
+def _exponential_decay_slopes(
+    t: Float, t0: Float, amplitude: Float, decay_rate: Float, offset: Float
+) -> tuple[Float, dict[str, Float]]:
+    """The curve, and its derivative by each parameter."""
     after = np.maximum(t - t0, 0.0)
     left = np.exp(-decay_rate * after)
     return offset + amplitude * left, {

@@ -20,6 +20,9 @@ WORDS = {
     "code": "the code of the workflow changed",
     "record": "processing_config.yaml says something else",
     "times_min": "the times of the frames changed",
+    "times_assumed": "the times of the frames changed",
+    "senseless_stamps": "the times of the frames changed",
+    "failed": "other FOVs failed than before",
     "no record of what it was made from": "made by a release that did not record what from",
 }
 SPELLED = {"None": "null", "True": "true", "False": "false", "-": "not there"}

@@ -26,6 +26,7 @@ AS_TEXT = {".json": to_json, ".md": to_md, ".xml": to_xml}
 
 
 def export(fov: Fov, outputs: Sequence[Path]) -> None:
+    """Write raw channels and metadata, each file in the form that its ending names."""
     for path in outputs:
         if path.suffix in AS_TEXT:
             write_text(path, AS_TEXT[path.suffix](described(fov)))
@@ -63,6 +64,7 @@ def frames_of(fov: Fov) -> Iterator[tuple[int, np.ndarray, bool]]:
 
 
 def write_spool(path: Path, fov: Fov) -> None:
+    """Write all raw frames that the file held as one HDF5 spool."""
     metadata = described(fov)
     width, height = (metadata[f"Camera.ROI{side}"] for side in ("Width", "Height"))
     count = metadata["SizeT"] * metadata["SizeC"]
@@ -80,6 +82,7 @@ def write_spool(path: Path, fov: Fov) -> None:
 
 
 def write_tif(path: Path, fov: Fov) -> None:
+    """Write all raw frames as one TIFF, (T, C, Y, X) uint16."""
     metadata = described(fov)
     sizes = (metadata["SizeT"], metadata["SizeC"], metadata["Camera.ROIHeight"], metadata["Camera.ROIWidth"])
     ome.write(

@@ -69,15 +69,18 @@ def _checked_value(name: str, value: Any, depth: int = 0) -> Value:
 
 
 def to_json(metadata: Metadata) -> str:
+    """Write metadata as PYME's .json, sorted by name."""
     return json.dumps(checked_metadata(metadata), indent=2, sort_keys=True)
 
 
 def to_md(metadata: Metadata) -> str:
+    """Write metadata as PYME's .md: a line `md['name'] = literal` each."""
     lines = [f"md[{name!r}] = {value!r}" for name, value in checked_metadata(metadata).items()]
     return "\n".join([FIRST_LINE, *lines, ""])
 
 
 def to_xml(metadata: Metadata) -> str:
+    """Write metadata as PYME's .xml."""
     root = ElementTree.Element("PYMEImageData")
     top = ElementTree.SubElement(root, "MetaData")
     for name, value in checked_metadata(metadata).items():
@@ -95,6 +98,7 @@ def to_xml(metadata: Metadata) -> str:
 
 
 def from_json(text: str) -> dict[str, Value]:
+    """Read PYME's .json. Raises ValueError where it is no object."""
     found = json.loads(text)
     if not isinstance(found, dict):
         raise ValueError("it is no object")
@@ -116,6 +120,7 @@ def from_md(text: str) -> dict[str, Value]:
 
 
 def from_xml(text: str) -> dict[str, Value]:
+    """Read PYME's .xml. Raises ValueError where it declares a document type or entities."""
     if re.search(r"<!(?!--)", text):  # before anything parses it: entities may stand for gigabytes, or for other files
         raise ValueError("it declares a document type or entities")
     top = ElementTree.fromstring(text).find("MetaData")
@@ -174,6 +179,7 @@ def write_groups(file: h5py.File, metadata: Metadata) -> None:
 
 
 def write_attribute(node: h5py.Group | h5py.Dataset, name: str, value: Value) -> None:
+    """Write one value as PYME does: lists as a pickle, which PYME reads."""
     import h5py
 
     if isinstance(value, bool):

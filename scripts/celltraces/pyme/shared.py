@@ -38,5 +38,6 @@ def events_of(settings: Mapping[str, Any], frames_each: int) -> list[Event]:
 
 
 def write_events(file: h5py.File, events: Sequence[Event]) -> None:
+    """Write the table `Events`: text, name and time of each."""
     table = np.array([(text, name, time) for name, text, time in events], EVENT)
     file.create_dataset("Events", data=table, maxshape=(None,), chunks=(1024,), track_times=False)

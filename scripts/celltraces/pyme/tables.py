@@ -32,6 +32,7 @@ SPOT = np.dtype(
 
 
 def export(fov: Fov, outputs: Sequence[Path]) -> None:
+    """Write the traces (.hdf), or the spots of each fluorescence channel (.h5r)."""
     import pandas as pd
 
     assert fov.traces is not None

@@ -117,6 +117,7 @@ def _answer(function: str, path: str, options: Mapping[str, Any]) -> dict[str, A
 
 
 def main(function: str, path: str, megabytes: int, options: Mapping[str, Any]) -> None:
+    """What the child runs: print the answer as JSON, in at most so many MB of memory."""
     bound_memory(megabytes)
     print("\n" + json.dumps(_answer(function, path, options)))
 

@@ -72,6 +72,7 @@ def read_traces(path: Path, n_frames: int) -> Traces:
 
 
 def no_traces() -> Traces:
+    """Traces without a row."""
     nothing = np.zeros(0, np.int64)
     return Traces(Path(), *[nothing] * 5, 0)
 

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
 
 
 def new_file(path: Path) -> h5py.File:
+    """Open a new file, in the format of HDF5 1.10, that notes no times of its objects."""
     import h5py
 
     creation = h5py.h5p.create(h5py.h5p.FILE_CREATE)
@@ -20,6 +21,7 @@ def new_file(path: Path) -> h5py.File:
 
 
 def new_group(parent: h5py.Group, name: str) -> h5py.Group:
+    """Make a group below `parent` that notes no times."""
     import h5py
 
     creation = h5py.h5p.create(h5py.h5p.GROUP_CREATE)
