@@ -10,6 +10,7 @@ from celltraces.errors import UserError
 from celltraces.paths import Layout
 from celltraces.planning import datasets, identity
 from celltraces.planning.channels import planes
+from celltraces.planning.corrections import find_corrections
 from celltraces.planning.dataset import Dataset
 from celltraces.planning.frame_times import frame_times
 from celltraces.readers.movie import Movie
@@ -199,3 +200,19 @@ def test_channels_without_phase_contrast_and_of_copies(planned):
     assert (light.pc, light.fl, light.fovs, light.movie.n_frames) == (None, (1,), (0, 1), 5)
     copied = planned(params={"copy_only": True})["a"]
     assert (copied.pc, copied.fl, copied.fovs, copied.movie.n_frames) == (0, (), (0, 1), 5)
+
+
+def test_a_folder_of_corrections_that_the_config_names_has_to_be_there(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    config = {"channels": {"pc": 0}, "params": {"copy_only": False}}
+    assert find_corrections({**config, "corrections": "corrections"}, {"a": DATASET}) == {}
+    with pytest.raises(UserError, match="corrections: mended is no folder; make it, correct the path"):
+        find_corrections({**config, "corrections": "mended"}, {"a": DATASET})
+    (tmp_path / "mended").mkdir()
+    (tmp_path / "mended/a_fov_001.zip").touch()
+    assert find_corrections({**config, "corrections": "mended"}, {"a": DATASET}) == {
+        ("a", "001"): "mended/a_fov_001.zip"
+    }
+    (tmp_path / "corrections").touch()
+    with pytest.raises(UserError, match="corrections: corrections is no folder"):
+        find_corrections({**config, "corrections": "corrections"}, {"a": DATASET})

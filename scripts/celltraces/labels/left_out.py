@@ -16,7 +16,11 @@ from celltraces.storage.frames import Frames
 
 TOO_SMALL, TOO_LARGE, TOO_NARROW = 1, 2, 3  # in an image of what was left out; 0: not left out
 REASONS = {TOO_LARGE: "too_large", TOO_SMALL: "too_small", TOO_NARROW: "too_narrow"}
-LIMITS = {"too_large": "max_object_size", "too_small": "min_object_size", "too_narrow": "morph_size x morph_iterations"}
+LIMITS = {
+    "too_large": "max_object_size",
+    "too_small": "min_object_size; networks: segmentation_debris",
+    "too_narrow": "morph_size x morph_iterations",
+}
 DETAILS = [name for reason in REASONS.values() for name in (reason, f"{reason}_regions")]
 COLOURS = {TOO_LARGE: (70, 110, 255), TOO_SMALL: (255, 255, 255), TOO_NARROW: (190, 120, 255)}
 ATTRIBUTE, SHOWN = "left_out", "left_out_shown"  # of the array of labels

@@ -12,6 +12,7 @@ from celltraces.files import remove
 from celltraces.paths import Layout, corrected, fov_text
 from celltraces.planning.dataset import Dataset
 
+USUAL = "corrections"  # the folder where the config names none; it need not be there
 SUFFIXES = (".zip", ".trk")
 STAGES = ("apply_corrections", "cache_corrected", "index_corrected")
 
@@ -23,9 +24,17 @@ def find_corrections(config: Mapping[str, Any], datasets: Mapping[str, Dataset])
     """The files in the folder `corrections` that belong to a FOV that is processed.
 
     A file that belongs to none (a download named "... (1).zip") is named on the terminal, since its work would be lost.
+    For the same reason a folder that the config names has to be there: raises UserError.
     """
     folder = Path(config["corrections"])
-    if not folder.is_dir() or config["channels"]["pc"] is None or config["params"]["copy_only"]:
+    if config["channels"]["pc"] is None or config["params"]["copy_only"]:
+        return {}
+    if not folder.is_dir():
+        if folder.exists() or config["corrections"] != USUAL:
+            raise UserError(
+                f"corrections: {folder} is no folder; make it, correct the path, or take the key out of the config: "
+                f"then the folder {USUAL} is used if there is one"
+            )
         return {}
     files = {path.name: path for path in sorted(folder.iterdir()) if path.suffix in SUFFIXES}
     found: dict[tuple[str, str], str] = {}
