@@ -136,10 +136,12 @@ def threshold(spread: np.ndarray, window: int, min_pixels: int) -> float:
     noise = math.sqrt(2 / (9 * (n - 1)))
     least = spread.min()
     if least == 0:
-        if 2 * np.count_nonzero(spread) < spread.size:
+        if 2 * np.count_nonzero(spread > 0) < spread.size:
             return math.log(ROUNDING_STD) + _log_distance(BACKGROUND_SIGMAS * noise)
-        most = spread.max()
-        least = min(np.min(spread[rows], initial=most, where=spread[rows] > 0) for rows in strips(spread))
+        # The bits of numbers from 0, read as a whole number without a sign, sort as the numbers do; 0 less 1 is the
+        # greatest of all. (numpy's minimum `where` something holds takes five times as long.)
+        bits = spread.view(f"u{spread.itemsize}")
+        least = (min((bits[rows] - 1).min() for rows in strips(bits)) + 1).view(spread.dtype)
     lowest, highest = log_std(np.array([least, spread.max()]), window).tolist()
     if lowest == highest:
         return highest

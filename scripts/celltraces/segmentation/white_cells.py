@@ -14,6 +14,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
+from celltraces.labels.regions import positions_in_runs
 from celltraces.segmentation.mask_objects import Components, components, fill_holes, painted, pixels_of
 
 SAMPLE = 4  # px: of every fourth row and column the background's level and the cells' darkness are measured
@@ -145,8 +146,8 @@ def _boxes(bright: np.ndarray, min_size: float, max_size: int) -> list[tuple[tup
         top, start = max(top - MARGIN, 0), max(start - MARGIN, 0)
         box = np.s_[top : bottom + MARGIN, start : end + MARGIN]
         own = np.zeros(bright[box].shape, np.uint8)
-        for row, x0, x1 in zip(y[a:b] - top, left[a:b] - start, right[a:b] - start, strict=True):
-            own[row, x0:x1] = 1
+        first_pixel = (y[a:b] - top) * own.shape[1] + left[a:b] - start
+        own.ravel()[positions_in_runs(first_pixel, right[a:b] - left[a:b])] = 1
         boxes.append((box, own))
     return boxes
 
@@ -163,19 +164,29 @@ def _parts(counts: np.ndarray, own: np.ndarray, brightness: float, min_size: flo
     touched[0] = 0
     bright = touched[number]
     whole = fill_holes(bright)
-    parts = _parted(whole, whole, bright, min_size)
-    apart = _parted(fill_holes((counts > APART * brightness).view(np.uint8) & whole), whole, bright, min_size)
+    depth = _depths(whole)
+    if _is_thin(depth, min_size):
+        return []  # and what lies within `whole` is no deeper
+    parts = _parted(depth, whole, bright, min_size)
+    apart = _parted(_depths(fill_holes((counts > APART * brightness).view(np.uint8) & whole)), whole, bright, min_size)
     return apart if len(apart) > max(len(parts), 1) else parts
 
 
-def _parted(deep: np.ndarray, whole: np.ndarray, bright: np.ndarray, min_size: float) -> list[np.ndarray]:
-    """The parts of `whole` nearest to each of the deepest places of `deep`, where they look like white cells."""
-    # A cell goes on beyond the edge of the image.
-    depth = cv2.copyMakeBorder(deep, 1, 1, 1, 1, cv2.BORDER_REPLICATE)
-    depth = cv2.distanceTransform(depth, cv2.DIST_L2, cv2.DIST_MASK_5)[1:-1, 1:-1]
-    deepest = float(depth.max(initial=0))
-    if math.pi * LONG * deepest**2 < THIN * min_size:
+def _depths(inside: np.ndarray) -> np.ndarray:
+    """Distance of each pixel to the nearest one that is 0; a cell goes on beyond the edge of the image."""
+    wider = cv2.copyMakeBorder(inside, 1, 1, 1, 1, cv2.BORDER_REPLICATE)
+    return cv2.distanceTransform(wider, cv2.DIST_L2, cv2.DIST_MASK_5)[1:-1, 1:-1]
+
+
+def _is_thin(depth: np.ndarray, min_size: float) -> bool:
+    return math.pi * LONG * float(depth.max(initial=0)) ** 2 < THIN * min_size
+
+
+def _parted(depth: np.ndarray, whole: np.ndarray, bright: np.ndarray, min_size: float) -> list[np.ndarray]:
+    """The parts of `whole` nearest to each of the places of greatest `depth`, where they look like white cells."""
+    if _is_thin(depth, min_size):
         return []
+    deepest = float(depth.max())
     n, number = cv2.connectedComponents((depth > SEED * deepest).view(np.uint8))
     seeds = [number == seed for seed in range(1, n)]
     away = [cv2.distanceTransform((~seed).view(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_5) for seed in seeds]
