@@ -54,7 +54,7 @@ def part_joined(
     rough = morph(rough & mask, bit_morphology.dilate, bit_morphology.erode, GAP, 1, uncovered) & mask
     rough = fill_holes(rough) if uncovered is None else fill_holes_of(rough, uncovered)
     above_left = cv2.integral(rough)  # number of granular pixels
-    opened = openings(rough, morph_size, OPEN, uncovered)
+    opened = openings(rough, morph_size, range(1, OPEN + 1), uncovered)
     for _ in range(OPEN):
         start, length, owner, area = regions
         found = shapes_of_runs(start, length, owner, mask.shape)

@@ -22,6 +22,7 @@ from celltraces.segmentation.mask_objects import (
     mark_vanished,
     morph,
     number_objects,
+    openings,
     remove_small,
 )
 from celltraces.segmentation.narrow_cells import with_narrow_cells
@@ -84,11 +85,20 @@ def segment_frame(
     found = components(mask)
     mask = remove_small(mask, found, min_object_size)
     filled = fill_holes(mask) if uncovered is None else fill_holes_of(mask, uncovered)
-    mask = morph(filled, bit_morphology.erode, bit_morphology.dilate, morph_size, morph_iterations, uncovered)
+    if logstd_outline == "cell" and morph_iterations > 1:
+        times = (morph_iterations - 1, morph_iterations)
+        less, mask = (np.ascontiguousarray(opened) for opened in openings(filled, morph_size, times, uncovered))
+        regions = components(mask)
+        wider = with_narrow_cells(mask, regions, less, spread, max_object_size, uncovered)
+        regions = regions if wider is mask else components(wider)
+        mask = wider
+    else:
+        mask = morph(filled, bit_morphology.erode, bit_morphology.dilate, morph_size, morph_iterations, uncovered)
+        regions = components(mask)
     if logstd_outline == "cell":
-        mask = with_narrow_cells(mask, filled, spread, morph_size, morph_iterations, max_object_size, uncovered)
         objects = outline.on_cells(
             mask,
+            regions,
             filled,
             image,
             spread,
@@ -100,7 +110,7 @@ def segment_frame(
         )
         mask = mask | white
     else:
-        objects = components(mask)
+        objects = regions
     if rejected is not None:
         mark_vanished(
             found, mask, rejected, min_object_size, bit_morphology.disk_area(morph_size // 2, morph_iterations)
