@@ -86,12 +86,12 @@ def segment_frame(
     mask = remove_small(mask, found, min_object_size)
     filled = fill_holes(mask) if uncovered is None else fill_holes_of(mask, uncovered)
     if logstd_outline == "cell" and morph_iterations > 1:
+        # Narrow cells are in what one opening less leaves: the last erosion goes on from there.
         times = (morph_iterations - 1, morph_iterations)
-        less, mask = (np.ascontiguousarray(opened) for opened in openings(filled, morph_size, times, uncovered))
-        regions = components(mask)
-        wider = with_narrow_cells(mask, regions, less, spread, max_object_size, uncovered)
-        regions = regions if wider is mask else components(wider)
-        mask = wider
+        less, opened = (np.ascontiguousarray(mask) for mask in openings(filled, morph_size, times, uncovered))
+        regions = components(opened)
+        mask = with_narrow_cells(opened, regions, less, spread, max_object_size, uncovered)
+        regions = regions if mask is opened else components(mask)
     else:
         mask = morph(filled, bit_morphology.erode, bit_morphology.dilate, morph_size, morph_iterations, uncovered)
         regions = components(mask)
