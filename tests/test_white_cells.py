@@ -5,11 +5,14 @@ import numpy as np
 import pytest
 import tifffile
 from conftest import REAL_FILES
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 from test_segmentation import disk, textured
 
 from celltraces.segmentation import logstd
 from celltraces.segmentation.mask_objects import components, painted
-from celltraces.segmentation.white_cells import with_white_cells
+from celltraces.segmentation.white_cells import _percentile, with_white_cells
 
 T98G = REAL_FILES / "t98g"
 SHAPE = (240, 240)
@@ -135,3 +138,9 @@ def test_white_cells_outlined_by_hand_are_objects_of_their_own():
         labels = logstd.segment_frame(image)
         for y, x in pixels:
             assert max(objects_at(labels, cells == cells[y, x]).values()) > 0.75
+
+
+@settings(max_examples=200, deadline=None, derandomize=True)
+@given(arrays(np.float32, st.integers(1, 60), elements=st.floats(-1000, 60000, width=32)), st.integers(0, 100))
+def test_percentiles_are_those_of_numpy_to_the_last_digit(values, percent):
+    assert _percentile(values, percent) == float(np.percentile(values, percent))

@@ -54,7 +54,7 @@ def part_joined(
     rough = morph(rough & mask, bit_morphology.dilate, bit_morphology.erode, GAP, 1, uncovered) & mask
     rough = fill_holes(rough) if uncovered is None else fill_holes_of(rough, uncovered)
     above_left = cv2.integral(rough)  # number of granular pixels
-    opened = openings(rough, morph_size, OPEN, uncovered)
+    opened = openings(rough, morph_size, range(1, OPEN + 1), uncovered)
     for _ in range(OPEN):
         start, length, owner, area = regions
         found = shapes_of_runs(start, length, owner, mask.shape)
@@ -63,25 +63,25 @@ def part_joined(
         if not candidate.any():
             break
         pieces = components(next(opened) & mask)
-        granular = np.bincount(owner, _in_runs(above_left, start, length), area.size)
-        cell, parted = _cells(pieces, regions, np.where(candidate, granular, 0), min_size)
-        if parted.any():
-            mask = mask & ~_lines(pieces, cell, regions, parted, mask.shape)
+        runs = np.flatnonzero(candidate.take(owner))
+        granular = np.bincount(owner.take(runs), _in_runs(above_left, start.take(runs), length.take(runs)), area.size)
+        cell_of = _cells(pieces, regions, granular, min_size)
+        if cell_of.any():
+            mask = mask & ~_lines(pieces, cell_of, regions, mask.shape)
             regions = components(mask)
     return regions
 
 
 def _in_runs(above_left: np.ndarray, start: np.ndarray, length: np.ndarray) -> np.ndarray:
     """How many pixels of a mask lie in each run; above_left: (H + 1, W + 1), how many lie above and left of a pixel."""
-    y, x = np.divmod(start, above_left.shape[1] - 1)
-    end = x + length
-    return above_left[y + 1, end] - above_left[y + 1, x] - above_left[y, end] + above_left[y, x]
+    width = above_left.shape[1]
+    above = start + start // (width - 1)  # position in `above_left`, which has one more column
+    below, flat = above + width, above_left.ravel()
+    return flat.take(below + length) - flat.take(below) - flat.take(above + length) + flat.take(above)
 
 
-def _cells(
-    pieces: Components, regions: Components, granular: np.ndarray, min_size: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Which pieces look like cells of regions that are parted, bool of each piece, and which regions are, of each.
+def _cells(pieces: Components, regions: Components, granular: np.ndarray, min_size: int) -> np.ndarray:
+    """The region of each piece that looks like a cell, if the region is to be parted; 0 for all other pieces.
 
     granular: number of granular pixels of each region; those with 0 are not parted.
     """
@@ -95,35 +95,39 @@ def _cells(
     cell &= (pieces.area >= ALIKE * usual.take(of)) & (granular.take(of) > 0)
     number, covered = (np.bincount(of[cell], weights, granular.size) for weights in (None, pieces.area[cell]))
     parted = (number > 1) & (covered >= COVER * granular)
-    return cell & parted.take(of), parted
+    return np.where(cell & parted.take(of), of, 0)
 
 
-def _lines(
-    pieces: Components, cell: np.ndarray, regions: Components, parted: np.ndarray, shape: tuple[int, ...]
-) -> np.ndarray:
+def _lines(pieces: Components, cell_of: np.ndarray, regions: Components, shape: tuple[int, ...]) -> np.ndarray:
     """Lines of 1 px where in a region the pixels that are nearest to one and to another piece meet, (H, W) uint8 0/1.
 
-    cell: bool, of each piece: whether it counts. parted: bool, of each region: whether it is looked at. Of two pieces
-    that are equally near, a pixel goes to the one with the lower number.
+    cell_of: of each piece, the region that is parted between it and others; 0 for a piece that does not count. Of two
+    pieces that are equally near, a pixel goes to the one with the lower number.
     """
     lines = np.zeros(shape, np.uint8)
-    piece, region = np.zeros(shape, np.int32), np.zeros(shape, np.int32)
-    for image, objects, chosen in ((piece, pieces, cell), (region, regions, parted)):
+    parted = np.bincount(cell_of, minlength=regions.area.size) > 0
+    parted[0] = False
+    number = np.zeros(shape, np.int32)  # of pieces; and of regions, with a minus, where no piece is
+    for sign, objects, chosen in ((-1, regions, parted), (1, pieces, cell_of > 0)):
         pixels, owner = pixels_of(objects, chosen)
-        image.ravel()[pixels] = owner
+        number.ravel()[pixels] = sign * owner
     runs = np.flatnonzero(parted.take(regions.owner))
     runs = runs[np.argsort(regions.owner.take(runs), kind="stable")]
     y, x = np.divmod(regions.start.take(runs), shape[1])
     first = np.flatnonzero(np.diff(regions.owner.take(runs), prepend=-1))
     left, right = np.minimum.reduceat(x, first), np.maximum.reduceat(x + regions.length.take(runs), first)
     bounds = zip(np.flatnonzero(parted), y[first], y[np.append(first[1:], y.size) - 1] + 1, left, right, strict=True)
-    for number, y0, y1, x0, x1 in bounds:
+    for region, y0, y1, x0, x1 in bounds:
         box = np.s_[y0:y1, x0:x1]
-        inside = region[box] == number
-        own = np.where(inside, piece[box], 0)
-        free = np.flatnonzero(inside & (own == 0))
-        seeds = np.unique(own[own > 0])
-        away = [squared_distances(own != seed).ravel().take(free) for seed in seeds]
-        own.ravel()[free] = seeds[np.argmin(away, axis=0)]
+        here = number[box]
+        free = np.flatnonzero(here == -region)
+        seeds = np.flatnonzero(cell_of == region)
+        own = np.zeros(here.shape, np.int32)
+        away = []
+        for seed in seeds:
+            outside = here != seed
+            away.append(squared_distances(outside).ravel().take(free))
+            own[~outside] = seed
+        own.ravel()[free] = seeds.take(np.argmin(away, axis=0))
         lines[box] |= between(own)
     return lines

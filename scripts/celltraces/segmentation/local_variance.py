@@ -2,7 +2,7 @@
 
 import math
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import cv2
 import numpy as np
@@ -27,23 +27,30 @@ def n2_variance(image: np.ndarray, window: int) -> np.ndarray:
     low, high = int(image.min()), int(image.max())
     middle = (low + high) // 2  # counted from here, numbers are smallest
     highest = (n * (high - middle)) ** 2
-    dtype = np.int32 if highest < 2**31 else np.float64
-    # int64 for windows from 55; the sums themselves are exact
-    result = np.empty(image.shape, np.int64 if highest >= 2**53 else dtype)
+    result = np.empty(image.shape, np.int32 if highest < 2**31 else np.float64 if highest < 2**53 else np.int64)
+    # Counted from 0, both sums are exact, and n*S2 and S1**2 are in float64 while they are below 2**53.
+    exact = np.float64 if (n * max(high, -low)) ** 2 < 2**53 else np.int64
+    if image.dtype == np.int8:
+        image = image.astype(np.int16)  # OpenCV has no filters of int8
     padded = cv2.copyMakeBorder(image, half, half, 0, 0, cv2.BORDER_REFLECT)
     for rows in strips(image):
-        counts = np.subtract(padded[rows.start : rows.stop + 2 * half], middle, dtype=dtype, casting="unsafe")
-        s1 = _window_sums(counts, window).astype(result.dtype, copy=False)
-        np.multiply(counts, counts, out=counts)
-        spread = np.multiply(_window_sums(counts, window), n, dtype=result.dtype, casting="unsafe")
-        np.subtract(spread, np.square(s1), out=result[rows])
+        counts = padded[rows.start : rows.stop + 2 * half]
+        if result.dtype == np.int32:  # the fastest, where numbers are so small
+            counts = np.subtract(counts, middle, dtype=np.int32, casting="unsafe")
+            s1 = _window_sums(cv2.boxFilter, counts, cv2.CV_32S, window)
+            s2 = _window_sums(cv2.boxFilter, np.square(counts, out=counts), cv2.CV_32S, window)
+        else:
+            s1 = _window_sums(cv2.boxFilter, counts, cv2.CV_32S, window).astype(exact)
+            s2 = _window_sums(cv2.sqrBoxFilter, counts, cv2.CV_64F, window).astype(exact, copy=False)
+        np.multiply(s2, n, out=s2)
+        np.subtract(s2, np.square(s1, out=s1), out=result[rows], casting="unsafe")
     return result
 
 
-def _window_sums(image: np.ndarray, window: int) -> np.ndarray:
+def _window_sums(sums: Callable, image: np.ndarray, depth: int, window: int) -> np.ndarray:
     """Sums of the windows that lie in the image from top to bottom; at its sides it is reflected."""
-    sums = cv2.boxFilter(image, -1, (window, window), normalize=False, borderType=cv2.BORDER_REFLECT)
-    return sums[window // 2 : -(window // 2)]
+    result = sums(image, depth, (window, window), normalize=False, borderType=cv2.BORDER_REFLECT)
+    return result[window // 2 : -(window // 2)]
 
 
 def strips(image: np.ndarray) -> Iterator[slice]:

@@ -22,6 +22,7 @@ from celltraces.segmentation.mask_objects import (
     mark_vanished,
     morph,
     number_objects,
+    openings,
     remove_small,
 )
 from celltraces.segmentation.narrow_cells import with_narrow_cells
@@ -84,11 +85,20 @@ def segment_frame(
     found = components(mask)
     mask = remove_small(mask, found, min_object_size)
     filled = fill_holes(mask) if uncovered is None else fill_holes_of(mask, uncovered)
-    mask = morph(filled, bit_morphology.erode, bit_morphology.dilate, morph_size, morph_iterations, uncovered)
+    if logstd_outline == "cell" and morph_iterations > 1:
+        # Narrow cells are in what one opening less leaves: the last erosion goes on from there.
+        times = (morph_iterations - 1, morph_iterations)
+        less, opened = (np.ascontiguousarray(mask) for mask in openings(filled, morph_size, times, uncovered))
+        regions = components(opened)
+        mask = with_narrow_cells(opened, regions, less, spread, max_object_size, uncovered)
+        regions = regions if mask is opened else components(mask)
+    else:
+        mask = morph(filled, bit_morphology.erode, bit_morphology.dilate, morph_size, morph_iterations, uncovered)
+        regions = components(mask)
     if logstd_outline == "cell":
-        mask = with_narrow_cells(mask, filled, spread, morph_size, morph_iterations, max_object_size, uncovered)
         objects = outline.on_cells(
             mask,
+            regions,
             filled,
             image,
             spread,
@@ -100,7 +110,7 @@ def segment_frame(
         )
         mask = mask | white
     else:
-        objects = components(mask)
+        objects = regions
     if rejected is not None:
         mark_vanished(
             found, mask, rejected, min_object_size, bit_morphology.disk_area(morph_size // 2, morph_iterations)
@@ -136,10 +146,12 @@ def threshold(spread: np.ndarray, window: int, min_pixels: int) -> float:
     noise = math.sqrt(2 / (9 * (n - 1)))
     least = spread.min()
     if least == 0:
-        if 2 * np.count_nonzero(spread) < spread.size:
+        if 2 * np.count_nonzero(spread > 0) < spread.size:
             return math.log(ROUNDING_STD) + _log_distance(BACKGROUND_SIGMAS * noise)
-        most = spread.max()
-        least = min(np.min(spread[rows], initial=most, where=spread[rows] > 0) for rows in strips(spread))
+        # The bits of numbers from 0, read as a whole number without a sign, sort as the numbers do; 0 less 1 is the
+        # greatest of all. (numpy's minimum `where` something holds takes five times as long.)
+        bits = spread.view(f"u{spread.itemsize}")
+        least = (min((bits[rows] - 1).min() for rows in strips(bits)) + 1).view(spread.dtype)
     lowest, highest = log_std(np.array([least, spread.max()]), window).tolist()
     if lowest == highest:
         return highest

@@ -1,7 +1,8 @@
 """Close, open, fill and number the 4-connected objects of a mask."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 import cv2
@@ -54,16 +55,17 @@ def morph(
     return mask
 
 
-def openings(mask: np.ndarray, size: int, most: int, uncovered: np.ndarray | None = None) -> Iterator[np.ndarray]:
-    """What `morph` gives for an opening once, twice, ... up to `most` times; each erosion goes on from the last one."""
-    once = bit_morphology.disk(size // 2)
+def openings(
+    mask: np.ndarray, size: int, times: Sequence[int], uncovered: np.ndarray | None = None
+) -> Iterator[np.ndarray]:
+    """What `morph` gives for so many openings, in rising order; each erosion goes on from the last one."""
     if size > 1 and uncovered is not None:
         mask = coverage.continued(mask, uncovered, mirrored=False)
-    reach = 2 * (len(bit_morphology.disk(size // 2, most)) - 1)
+    reach = 2 * (len(bit_morphology.disk(size // 2, times[-1])) - 1)
     eroded = bit_morphology.pack(cv2.copyMakeBorder(mask, reach, reach, reach, reach, cv2.BORDER_REPLICATE))
-    for times in range(1, most + 1):
-        eroded = bit_morphology.erode(eroded, once)
-        opened = bit_morphology.dilate(eroded, bit_morphology.disk(size // 2, times))
+    for before, number in pairwise((0, *times)):
+        eroded = bit_morphology.erode(eroded, bit_morphology.disk(size // 2, number - before))
+        opened = bit_morphology.dilate(eroded, bit_morphology.disk(size // 2, number))
         opened = bit_morphology.unpack(opened, reach + mask.shape[1])[reach : reach + mask.shape[0], reach:]
         if uncovered is not None and size > 1:
             opened = np.where(uncovered, np.uint8(0), opened)

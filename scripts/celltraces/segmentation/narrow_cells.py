@@ -8,8 +8,7 @@ And where cells are large, what is small is dust.
 
 import numpy as np
 
-from celltraces.labels import bit_morphology
-from celltraces.segmentation.mask_objects import at_edge, components, morph, pixels_of, vanished
+from celltraces.segmentation.mask_objects import Components, at_edge, components, pixels_of, vanished
 
 FAINT = 0.75  # times the STD of what the opening left: what is fainter is debris
 SMALL = 4  # an object has at least the fourth part of a usual one's pixels: what is smaller is dust
@@ -17,25 +16,23 @@ SMALL = 4  # an object has at least the fourth part of a usual one's pixels: wha
 
 def with_narrow_cells(
     opened: np.ndarray,
-    filled: np.ndarray,
+    regions: Components,
+    less: np.ndarray,
     spread: np.ndarray,
-    morph_size: int,
-    morph_iterations: int,
     max_size: int,
     uncovered: np.ndarray | None = None,
 ) -> np.ndarray:
     """`opened` with the objects of which it has no pixel, but one opening less has, where they look like its own.
 
-    opened: (H, W) uint8 0/1, `filled` after `morph_iterations` openings with a disk of `morph_size` px. spread: (H, W),
-    what `local_variance.n2_variance` gave. An object is added if its STD (root mean square) is at least 0.75 of that of
-    all pixels of `opened`, and it has a fourth of the pixels of a usual object, unless the edge of the image (or pixels
-    without data, `uncovered` (H, W) bool) cuts it. Half of the pixels are in objects of the usual size or smaller ones;
-    those above `max_size` do not count, unless there are no others. Where `opened` is empty nothing tells cells from
-    debris, and nothing is added; nor with a single opening.
+    opened: (H, W) uint8 0/1, after two openings or more, with objects `regions`. less: the same after one opening less.
+    spread: (H, W), what `local_variance.n2_variance` gave. An object is added if its STD (root mean square) is at least
+    0.75 of that of all pixels of `opened`, and it has a fourth of the pixels of a usual object, unless the edge of the
+    image (or pixels without data, `uncovered` (H, W) bool) cuts it. Half of the pixels are in objects of the usual size
+    or smaller ones; those above `max_size` do not count, unless there are no others. Returns `opened` itself where
+    nothing is added: where it is empty nothing tells cells from debris.
     """
-    if morph_iterations < 2 or not opened.any():
+    if not regions.start.size:
         return opened
-    less = morph(filled, bit_morphology.erode, bit_morphology.dilate, morph_size, morph_iterations - 1, uncovered)
     objects = components(less)
     lost = vanished(objects, opened)
     if not lost.any():
@@ -45,7 +42,7 @@ def with_narrow_cells(
     like = variance >= FAINT**2 * spread[opened.view(bool)].mean(dtype=np.float64)
     if not (like & lost).any():
         return opened
-    large = SMALL * objects.area >= _usual_area(components(opened).area[1:], max_size)
+    large = SMALL * objects.area >= _usual_area(regions.area[1:], max_size)
     large[owner[at_edge(pixels, opened.shape, uncovered)]] = True
     result = opened.copy()
     result.ravel()[pixels[(like & large).take(owner)]] = 1

@@ -60,6 +60,7 @@ class Settings(NamedTuple):
 
 def on_cells(
     mask: np.ndarray,
+    regions: Components,
     filled: np.ndarray,
     image: np.ndarray,
     spread: np.ndarray,
@@ -68,11 +69,11 @@ def on_cells(
 ) -> Components:
     """The regions of `mask` drawn in to the cells; those larger than `max_size` are divided if they come apart.
 
-    mask: (H, W) uint8 0/1, 4-connected regions. filled: the same before it was opened. image: (H, W) integers of up to
-    16 bits. spread: what `local_variance.n2_variance` gave for it. settings: those with which `mask` was found. Returns
-    the objects, all within `filled`; those with area 0 are none.
+    mask: (H, W) uint8 0/1, with 4-connected `regions`. filled: the same before it was opened. image: (H, W) integers of
+    up to 16 bits. spread: what `local_variance.n2_variance` gave for it. settings: those with which `mask` was found.
+    Returns the objects, all within `filled`; those with area 0 are none.
     """
-    opened, regions = mask, components(mask)
+    opened = mask
     mask = regrown(mask, regions, filled, image, spread, settings)
     if regions.area.max() > settings.max_size:
         mask = come_apart(mask, regions, spread, settings)
