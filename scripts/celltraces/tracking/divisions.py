@@ -62,10 +62,10 @@ LATE_SUM, LATE_EQUAL = (0.75, 1.25), 0.6  # as SUM and EQUAL
 # Of a mother who shrank at once, and was so small and round when seen last: in phase contrast, a white cell.
 AT_ONCE = 0.75  # of her area before: what is left, at most
 STILL = 0.1  # by how much the logarithms of her last two areas differ, at most
-BALL = 0.7  # short axis by long axis of her and of her daughters, at least
+BALL, BALL_DAUGHTER = 0.7, 0.65  # short axis by long axis, of her and of her daughters, at least
 BALLS, BALLS_EQUAL = (1.0, 1.45), 0.55  # as SUM and EQUAL, of her last area; pieces of a dead cell have less together
 BALLS_OFF = 0.2  # as OFF_CENTRE
-BALLS_APART = 0.6  # of her last diameter: from one daughter to the other, at least; halves of a disk have 0.42
+BALLS_APART = 0.6  # of her last diameter: from one daughter to the other, at least; halves of an oval have 0.5
 
 
 class Split(NamedTuple):
@@ -314,12 +314,12 @@ def _shrank_at_once(movie: Movie, start: int, mother: int, one: int, two: int, d
         seen.area[last].max() <= AT_ONCE * np.percentile(seen.area[before], GROWN)
         and change(seen.area[last]) <= STILL
         and seen.roundness[last].min() >= max(BALL, division_roundness)
-        and seen.roundness[new].min() >= BALL
+        and seen.roundness[new].min() >= BALL_DAUGHTER
         and seen.filling[last + new].min() >= FILLED
         and BALLS[0] <= both / area <= BALLS[1]
         and seen.area[new].min() >= BALLS_EQUAL * seen.area[new].max()
         and math.hypot(centre[0] - seen.y[mother], centre[1] - seen.x[mother]) <= BALLS_OFF * diameter
-        and BALLS_APART <= distance / diameter <= NEAR
+        and distance >= BALLS_APART * diameter
     )
 
 
