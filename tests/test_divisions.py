@@ -381,6 +381,58 @@ def test_a_daughter_that_grew_may_be_missed_later():
     assert found_in(not_grown)[1] == []
 
 
+def white(frame, radius=11.5, of_daughter=8.5, length=1.0, distance=19.0, off=0.0, apart=(10, 11)):
+    """A flat cell that becomes a small ball in frame 7, two balls in frames `apart`, and is one flat region later."""
+    if frame < 7:
+        return [ellipse(60, 80, 16, 1.7, 0.3)]
+    if frame < 10:
+        return [ellipse(60, 80, radius)]
+    if frame not in apart:
+        return [ellipse(60, 80, 17, 1.6)]
+    return [ellipse(60, 80 + off + at, of_daughter, length, np.pi / 2) for at in (-distance / 2, distance / 2)]
+
+
+def oval(frame, until=10):
+    return [ellipse(60, 80, 11.5, 1.38)] if 7 <= frame < until else white(frame)
+
+
+@pytest.mark.parametrize("track", [overlap.track, touching])
+def test_a_mother_who_shrank_at_once_divides_though_her_daughters_are_one_region_again(track):
+    assert [(parent, frame) for parent, _, frame in found_in(movie(white), track)[1]] == [(1, 10)]
+
+
+def growing_smaller(frame):
+    return [ellipse(60, 80, 14.5 - 1.5 * (frame - 7))] if 7 <= frame < 10 else white(frame, of_daughter=9.3)
+
+
+def halves_of_an_oval(frame):
+    (cell,) = oval(frame, 12) if frame < 12 else white(frame)
+    return [cell & (X < 80), cell & (X >= 80)] if frame in (10, 11) else [cell]
+
+
+@pytest.mark.parametrize(
+    "cells",
+    [
+        lambda frame: white(frame, radius=15, of_daughter=11, distance=24),  # she did not shrink
+        growing_smaller,
+        lambda frame: white(frame, of_daughter=7.5),  # pieces that are less than she was
+        lambda frame: white(frame, of_daughter=11, distance=24),  # more than she was
+        lambda frame: white(frame, length=1.9),  # long pieces
+        lambda frame: white(frame, apart=(10,)),
+        lambda frame: white(frame, apart=(10, 12)),
+        lambda frame: white(frame, off=6),  # not where she was
+        halves_of_an_oval,
+    ],
+)
+def test_what_is_apart_for_two_frames_is_no_division_unless_a_mother_shrank_at_once(cells):
+    assert found_in(movie(cells))[1] == []
+
+
+def test_a_mother_who_shrank_at_once_has_to_be_as_round_as_the_parameter_says():
+    assert len(found_in(movie(oval), division_roundness=0.7)[1]) == 1
+    assert found_in(movie(oval), division_roundness=0.8)[1] == []
+
+
 def test_empty_movies():
     for frames in ([np.zeros(SHAPE, np.uint16)] * 3, [frame_of(OTHERS)]):
         assert found_in(frames)[1] == []

@@ -19,6 +19,7 @@ from celltraces.tracking.daughters import (
     AHEAD,
     FLICKERS,
     LESS_STEADY,
+    MOMENT,
     STEADY,
     TYPICAL,
     change,
@@ -58,6 +59,13 @@ ROUND = 0.85  # short axis by long axis of the mother in her last TYPICAL sighti
 ROUNDER, SHRUNK = 0.1, 0.9  # by how much she became rounder, at least, or what was left of her area, at most
 ROUND_DAUGHTER = 0.7  # short axis by long axis of a daughter, at least; half a disk has 0.5
 LATE_SUM, LATE_EQUAL = (0.75, 1.25), 0.6  # as SUM and EQUAL
+# Of a mother who shrank at once, and was so small and round when seen last: in phase contrast, a white cell.
+AT_ONCE = 0.75  # of her area before: what is left, at most
+STILL = 0.1  # by how much the logarithms of her last two areas differ, at most
+BALL, BALL_DAUGHTER = 0.7, 0.65  # short axis by long axis, of her and of her daughters, at least
+BALLS, BALLS_EQUAL = (1.0, 1.45), 0.55  # as SUM and EQUAL, of her last area; pieces of a dead cell have less together
+BALLS_OFF = 0.2  # as OFF_CENTRE
+BALLS_APART = 0.6  # of her last diameter: from one daughter to the other, at least; halves of an oval have 0.5
 
 
 class Split(NamedTuple):
@@ -93,6 +101,9 @@ def find_divisions(
     - neither is gone soon unless she grew before, no third piece of the mother is there, and where she became smaller
       before, the daughters spread again or are two halves of her: otherwise they are what is left of a dead cell;
     - most cells of the frame go on: it is not the stage that moved.
+
+    A mother who shrank at once, stayed so small and round, and left two round daughters that together are no smaller
+    (`_shrank_at_once`) needs no more of what is said of areas and roundness, and daughters seen apart in MOMENT frames.
     """
     if not seen.track.size:
         return []
@@ -197,6 +208,8 @@ def _cost(
     frames = seen.frame[[mother, one, two]]
     if frames[1:].max() - frames[0] > max_gap + 1 or movie.moved[frames[0] + 1 : frames[1:].max() + 1].any():
         return math.inf
+    if _shrank_at_once(movie, start, mother, one, two, division_roundness):
+        return _cost_of_balls(movie, start, mother, one, two, max_gap)
     later = int(frames[1:].max())
     recent = slice(max(start, mother + 1 - RECENT), mother + 1)
     area = float(np.median(seen.area[max(start, mother + 1 - TYPICAL) : mother + 1]))
@@ -273,6 +286,53 @@ def _rounded_up(movie: Movie, start: int, mother: int, one: int, two: int) -> bo
         and LATE_SUM[0] <= both <= LATE_SUM[1]
         and seen.area[new].min() >= LATE_EQUAL * seen.area[new].max()
     )
+
+
+def _shrank_at_once(movie: Movie, start: int, mother: int, one: int, two: int, division_roundness: float) -> bool:
+    """Whether a mother became small and round at once and so remained, and left two such daughters around her centre.
+
+    A mitotic cell is thick, so white in phase contrast, and smaller than when it was flat. So are its daughters, and
+    then they become flat, and often one region. What is cut in two for a moment leaves halves, which are neither round
+    nor so far from each other, and what dies shrinks more slowly, or leaves less.
+    """
+    seen = movie.seen
+    last, before = [mother - 1, mother], slice(max(start, mother - RECENT), mother - 1)
+    new, frame = [one, two], int(seen.frame[mother]) + 1
+    if before.stop - before.start < MOMENT or (seen.frame[[mother - 1, one, two]] != (frame - 2, frame, frame)).any():
+        return False
+    later = [at + MOMENT - 1 for at in new]
+    if any(at >= movie.ends[first] for at, first in zip(later, new, strict=True)):
+        return False
+    if (seen.frame[later] != frame + MOMENT - 1).any() or seen.part[new + later].any() or seen.edge[last + new].any():
+        return False
+    area = float(np.median(seen.area[last]))
+    diameter = 2 * math.sqrt(area / math.pi)
+    both = float(seen.area[new].sum())
+    centre = [float((seen.area[new] * axis[new]).sum()) / both for axis in (seen.y, seen.x)]
+    distance = math.hypot(seen.y[one] - seen.y[two], seen.x[one] - seen.x[two])
+    return bool(
+        seen.area[last].max() <= AT_ONCE * np.percentile(seen.area[before], GROWN)
+        and change(seen.area[last]) <= STILL
+        and seen.roundness[last].min() >= max(BALL, division_roundness)
+        and seen.roundness[new].min() >= BALL_DAUGHTER
+        and seen.filling[last + new].min() >= FILLED
+        and BALLS[0] <= both / area <= BALLS[1]
+        and seen.area[new].min() >= BALLS_EQUAL * seen.area[new].max()
+        and math.hypot(centre[0] - seen.y[mother], centre[1] - seen.x[mother]) <= BALLS_OFF * diameter
+        and distance >= BALLS_APART * diameter
+    )
+
+
+def _cost_of_balls(movie: Movie, start: int, mother: int, one: int, two: int, max_gap: int) -> float:
+    """As `_cost`, of a mother who shrank at once."""
+    seen = movie.seen
+    area = float(seen.area[mother])
+    daughters = [float(seen.area[at]) for at in (one, two)]
+    if vanish(movie, one, two, max_gap) or not spread(movie, one, two):
+        return math.inf
+    if has_third(movie, mother, one, two, daughters, area) or _swallowed(movie, start, mother, area, max_gap):
+        return math.inf
+    return abs(math.log(sum(daughters) / area)) - math.log(min(daughters) / max(daughters))
 
 
 def _swallowed(movie: Movie, start: int, mother: int, area: float, max_gap: int) -> bool:
