@@ -37,6 +37,7 @@ THEN = {
     ".venv/bin/snakemake --cores 4 preview --configfile my.yaml": "preview/preview.png",
     "snakemake --cores 4 preview": "preview/preview.png",
     ".venv/bin/snakemake --cores 4 pictures --configfile my.yaml": "fov_000/small_fov_000_overlay.gif",
+    "snakemake --cores 4 pictures --configfile my.yaml": "fov_000/small_fov_000_overlay.gif",
     "snakemake --cores 4 pictures": "fov_000/small_fov_000_overlay.gif",
     "snakemake --cores 4 ome_tiff --configfile my.yaml": "fov_000/exports/small_fov_000.ome.tif",
     "snakemake --cores 4 ome_tiff": "fov_000/exports/small_fov_000.ome.tif",
