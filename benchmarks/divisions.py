@@ -2,8 +2,8 @@
 
 Usage: python benchmarks/divisions.py [SEEDS] [--kind TEXT] [--outlines FOLDER] [--method NAME]
 
-SEEDS movies of each kind (3 if not given), of kinds that have TEXT in their name. The kinds of labels were not looked at
-when the constants of celltraces.tracking.divisions were chosen, but "segmented, plain" was, with these seeds.
+SEEDS movies of each kind (3 if not given), of kinds that have TEXT in their name. The kinds of labels were not looked
+at when the constants of celltraces.tracking.divisions were chosen, but "segmented, plain" was, with these seeds.
 
 - Kinds of labels start from what a segmentation would have found.
 - "real outlines" are those of a second simulator, with the outlines of cells in pictures NN_cells.png of FOLDER (with
