@@ -15,6 +15,7 @@ from celltraces.labels.shapes import shapes_of_runs
 from celltraces.segmentation.mask_objects import (
     Components,
     between,
+    bounds_of,
     components,
     fill_holes,
     fill_holes_of,
@@ -111,13 +112,8 @@ def _lines(pieces: Components, cell_of: np.ndarray, regions: Components, shape: 
     for sign, objects, chosen in ((-1, regions, parted), (1, pieces, cell_of > 0)):
         pixels, owner = pixels_of(objects, chosen)
         number.ravel()[pixels] = sign * owner
-    runs = np.flatnonzero(parted.take(regions.owner))
-    runs = runs[np.argsort(regions.owner.take(runs), kind="stable")]
-    y, x = np.divmod(regions.start.take(runs), shape[1])
-    first = np.flatnonzero(np.diff(regions.owner.take(runs), prepend=-1))
-    left, right = np.minimum.reduceat(x, first), np.maximum.reduceat(x + regions.length.take(runs), first)
-    bounds = zip(np.flatnonzero(parted), y[first], y[np.append(first[1:], y.size) - 1] + 1, left, right, strict=True)
-    for region, y0, y1, x0, x1 in bounds:
+    numbers, bbox = bounds_of(regions, parted, shape[1])
+    for region, (y0, x0, y1, x1) in zip(numbers.tolist(), bbox.tolist(), strict=True):
         box = np.s_[y0:y1, x0:x1]
         here = number[box]
         free = np.flatnonzero(here == -region)

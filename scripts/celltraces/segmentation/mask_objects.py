@@ -11,7 +11,7 @@ import numpy as np
 from celltraces.frames import coverage
 from celltraces.labels import bit_morphology
 from celltraces.labels.left_out import TOO_LARGE, TOO_NARROW, TOO_SMALL
-from celltraces.labels.regions import positions_in_runs
+from celltraces.labels.regions import PixelRuns, positions_in_runs, region_table
 
 
 class Components(NamedTuple):
@@ -210,6 +210,25 @@ def _runs(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     changes = np.flatnonzero(flat[1:] != flat[:-1])
     start, end = changes[::2], changes[1::2]
     return start - start // width, end - start
+
+
+def usual_area(areas: np.ndarray) -> int:
+    """The area (n,) up to which objects have half of all pixels; 0 where there are none."""
+    if not areas.size:
+        return 0
+    areas = np.sort(areas)
+    total = np.cumsum(areas)
+    return int(areas[np.searchsorted(2 * total, total[-1])])
+
+
+def bounds_of(objects: Components, chosen: np.ndarray, width: int) -> tuple[np.ndarray, np.ndarray]:
+    """Numbers of chosen objects, (n,) rising, and where they lie: (n, 4) int32 half-open [y0, x0, y1, x1].
+
+    chosen: bool, of each object, False for number 0. width: of the image.
+    """
+    value = np.where(chosen, np.arange(chosen.size), 0).take(objects.owner)
+    numbers, _, bbox = region_table(PixelRuns(objects.start, objects.length, value), width)
+    return numbers, bbox
 
 
 def pixels_of(objects: Components, chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

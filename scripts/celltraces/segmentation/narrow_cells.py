@@ -8,7 +8,7 @@ And where cells are large, what is small is dust.
 
 import numpy as np
 
-from celltraces.segmentation.mask_objects import Components, at_edge, components, pixels_of, vanished
+from celltraces.segmentation.mask_objects import Components, at_edge, components, pixels_of, usual_area, vanished
 
 FAINT = 0.75  # times the STD of what the opening left: what is fainter is debris
 SMALL = 4  # an object has at least the fourth part of a usual one's pixels: what is smaller is dust
@@ -42,17 +42,10 @@ def with_narrow_cells(
     like = variance >= FAINT**2 * spread[opened.view(bool)].mean(dtype=np.float64)
     if not (like & lost).any():
         return opened
-    large = SMALL * objects.area >= _usual_area(regions.area[1:], max_size)
+    areas = regions.area[1:]
+    within = areas[areas <= max_size]
+    large = SMALL * objects.area >= usual_area(within if within.size else areas)
     large[owner[at_edge(pixels, opened.shape, uncovered)]] = True
     result = opened.copy()
     result.ravel()[pixels[(like & large).take(owner)]] = 1
     return result
-
-
-def _usual_area(areas: np.ndarray, max_size: int) -> int:
-    """The area up to which objects have half of all pixels, of those of at most `max_size` where there are such."""
-    areas = np.sort(areas)
-    if areas[0] <= max_size:
-        areas = areas[areas <= max_size]
-    total = np.cumsum(areas)
-    return int(areas[np.searchsorted(2 * total, total[-1])])

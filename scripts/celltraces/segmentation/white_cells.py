@@ -14,8 +14,15 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from celltraces.labels.regions import positions_in_runs
-from celltraces.segmentation.mask_objects import Components, components, fill_holes, painted, pixels_of
+from celltraces.segmentation.mask_objects import (
+    Components,
+    bounds_of,
+    components,
+    fill_holes,
+    painted,
+    pixels_of,
+    usual_area,
+)
 
 SAMPLE = 4  # px: of every fourth row and column the background's level and the cells' darkness are measured
 DARK = 3  # per cent of the pixels in regions are below the level by more than the darkness
@@ -81,20 +88,11 @@ def with_white_cells(
         return objects, nothing
     level = float(np.median(values if within.all() else values[~within]))
     dark = max(level - float(np.percentile(values[within], DARK)), NOISE * std)
-    usual = _usual_area(objects.area[(objects.area >= min_size) & (objects.area <= max_size)])
+    usual = usual_area(objects.area[(objects.area >= min_size) & (objects.area <= max_size)])
     cells = _white_cells(image, level, dark, max(min_size, FEWEST, usual / USUAL), max_size, uncovered)
     if not cells:
         return objects, nothing
     return _with_cells(objects, cells, image, level + HALO * dark, usual, morph_size, min_size)
-
-
-def _usual_area(areas: np.ndarray) -> float:
-    """The area up to which objects have half of all pixels; 0 where there are none."""
-    if not areas.size:
-        return 0.0
-    areas = np.sort(areas)
-    total = np.cumsum(areas)
-    return float(areas[np.searchsorted(2 * total, total[-1])])
 
 
 def _white_cells(
@@ -142,23 +140,17 @@ def _boxes(bright: np.ndarray, min_size: float, max_size: int) -> list[tuple[tup
     Of those that have from half of `min_size` to `max_size` pixels, and are not much longer than such a cell.
     """
     found = components(bright)
-    number = (2 * found.area >= min_size) & (found.area <= max_size)
-    runs = np.flatnonzero(number.take(found.owner))
-    runs = runs[np.argsort(found.owner.take(runs), kind="stable")]
-    y, left = np.divmod(found.start.take(runs), bright.shape[1])
-    right = left + found.length.take(runs)
-    first = np.flatnonzero(np.diff(found.owner.take(runs), prepend=-1)).tolist()
+    chosen = (2 * found.area >= min_size) & (found.area <= max_size)
+    numbers, bbox = bounds_of(found, chosen, bright.shape[1])
+    y0, x0, y1, x1 = bbox.T
+    wide = LONG * np.minimum(y1 - y0, x1 - x0) ** 2 >= min_size
+    if not wide.any():
+        return []
+    number = painted(found, np.where(chosen, np.arange(chosen.size), 0).astype(np.int32), bright.shape)
     boxes = []
-    for a, b in zip(first, [*first, runs.size][1:], strict=True):
-        top, bottom, start, end = y[a], y[b - 1] + 1, left[a:b].min(), right[a:b].max()
-        if LONG * min(bottom - top, end - start) ** 2 < min_size:
-            continue
-        top, start = max(top - MARGIN, 0), max(start - MARGIN, 0)
-        box = np.s_[top : bottom + MARGIN, start : end + MARGIN]
-        own = np.zeros(bright[box].shape, np.uint8)
-        first_pixel = (y[a:b] - top) * own.shape[1] + left[a:b] - start
-        own.ravel()[positions_in_runs(first_pixel, right[a:b] - left[a:b])] = 1
-        boxes.append((box, own))
+    for one, (y0, x0, y1, x1) in zip(numbers[wide].tolist(), bbox[wide].tolist(), strict=True):
+        box = np.s_[max(y0 - MARGIN, 0) : y1 + MARGIN, max(x0 - MARGIN, 0) : x1 + MARGIN]
+        boxes.append((box, (number[box] == one).view(np.uint8)))
     return boxes
 
 
