@@ -368,13 +368,12 @@ def results_in(folder, *, by_size=None, fovs=(0,), cells=2, columns=("area_ch_0"
     ("rules", "html", "scripts"),
     [
         ("report.smk", "page.html", page.SCRIPTS),
-        ("report_images.smk", "page.html", page.SCRIPTS),
         ("compare.smk", comparison.HTML, comparison.SCRIPTS),
     ],
 )
 def test_every_file_of_the_page_is_a_reason_to_write_it_anew(rules, html, scripts):
-    shared = re.search(r"^REPORT_PAGE = \((.*?)^\)", (ROOT / "rules/common.smk").read_text(), re.DOTALL | re.MULTILINE)
-    text = (ROOT / "rules" / rules).read_text().replace("*REPORT_PAGE", shared[1])
+    shared = re.search(r"^EVERY_PAGE = \((.*?)^\)", (ROOT / "rules/common.smk").read_text(), re.DOTALL | re.MULTILINE)
+    text = (ROOT / "rules" / rules).read_text().replace("*EVERY_PAGE", shared[1])
     named = set(re.findall(r'"(celltraces/[^"]+\.(?:html|css|js))"', text))
     folder = Path(page.__file__).parent
     files = [*(folder / name for name in ("head.html", html, "page.css", *scripts)), *web.FILES]

@@ -22,7 +22,7 @@ from celltraces.errors import UserError
 from celltraces.paths import LAST_RUN
 from celltraces.planning import snakemake_internals as internals
 from celltraces.planning import snakemake_messages as messages
-from celltraces.planning.code_digest import command, with_target
+from celltraces.planning.command_line import command, with_target
 from celltraces.planning.end_of_run import curate_command, target_lines
 from celltraces.planning.experiment import plan_experiment
 from celltraces.planning.input_summary import input_lines

@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import ast
 import hashlib
-import shlex
-import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
@@ -32,19 +30,6 @@ def text_digest(*files: str) -> str:
     for file in files:
         digest.update(file.encode() + b"\0" + (SCRIPTS / file).read_text(encoding="utf-8").encode() + b"\0")
     return digest.hexdigest()[:16]
-
-
-def command() -> list[str]:
-    """The command line of this process, argument by argument, as its user typed it."""
-    called = Path(sys.argv[0])
-    name = [sys.orig_argv[0], "-m", called.parent.name] if called.name == "__main__.py" else [sys.argv[0]]
-    return [*name, *sys.argv[1:]]
-
-
-def with_target(command: Sequence[str], target: str) -> str:
-    """The user's own command with one target more, first: an option before it might take it for a value."""
-    at = command.index("snakemake") + 1 if "snakemake" in command else 1
-    return shlex.join([*command[:at], target, *command[at:]])
 
 
 def import_closure(script: str) -> list[Path]:

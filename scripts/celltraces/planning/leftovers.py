@@ -15,7 +15,7 @@ from typing import Any
 
 from celltraces.exports.registry import CELLS, FORMATS, LABELS, TRACES
 from celltraces.paths import ALL, BENCHMARKS, CHECKSUMS, LOGS, PLACES, Layout, fov_text
-from celltraces.planning.code_digest import with_target
+from celltraces.planning.command_line import with_target
 from celltraces.planning.dataset import Dataset
 from celltraces.planning.experiment import Experiment
 from celltraces.planning.joined import COMPARED

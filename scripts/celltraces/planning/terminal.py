@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TextIO
 
-from celltraces.planning.code_digest import command
+from celltraces.planning.command_line import command
 from celltraces.planning.end_of_run import NEXT, result_lines, target_lines
 from celltraces.planning.experiment import Experiment
 from celltraces.planning.input_summary import input_lines
