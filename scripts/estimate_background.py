@@ -1,4 +1,4 @@
-"""Stage 4, background: estimate the background of every fluorescence frame."""
+"""Estimate the background of every fluorescence frame."""
 
 from collections.abc import Sequence
 from contextlib import ExitStack

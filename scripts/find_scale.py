@@ -1,4 +1,4 @@
-"""Before segmentation by a network: find the scale at which it is to see all frames of a dataset."""
+"""Find the scale at which a network is to see all frames of a dataset, before it segments them."""
 
 import json
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""Preview: compare what methods and sets of segmentation parameters make of the same frames, as a picture and tables.
+"""Compare what methods and sets of segmentation parameters make of the same frames, as a picture and tables.
 
 The first set is the present one. Cells of the others are drawn by how they differ from it, or, where its method cannot
 be had, from the first one that can. The numbers take none of them for the truth. Nothing is judged: the user looks.

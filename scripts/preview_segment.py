@@ -1,4 +1,4 @@
-"""Preview: segment a few frames of the input file with one set of parameters.
+"""Segment a few frames of the input file with one set of parameters, for a preview.
 
 A method that cannot be had, or that fails, does not stop the other sets: its store says why, in one line.
 """

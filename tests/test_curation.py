@@ -21,6 +21,7 @@ from celltraces.edits.anchors import make_anchor
 from celltraces.edits.records import to_json
 from celltraces.edits.regions import of_labels
 from celltraces.errors import UserError
+from celltraces.labels.regions import box_iou
 from celltraces.results import places
 from celltraces.results.curation import Flag, frames_of_text, frames_text, good_traces, read_curation, taken_in
 from celltraces.runs import summary
@@ -355,7 +356,7 @@ def test_overlap_of_boxes_is_that_of_their_pixels(ends):
         images.append(image)
     boxes = [[min(x0, x1), min(y0, y1), max(x0, x1) + 1, max(y0, y1) + 1] for x0, y0, x1, y1 in (ends[:4], ends[4:])]
     expected = (images[0] & images[1]).sum() / (images[0] | images[1]).sum()
-    assert apply_curation.box_iou(np.array(boxes[0]), np.array(boxes[1:]))[0] == pytest.approx(expected)
+    assert box_iou(np.array(boxes[0]), np.array(boxes[1:]))[0] == pytest.approx(expected)
 
 
 def test_the_line_at_the_end_names_what_is_not_as_it_was_written(tmp_path):

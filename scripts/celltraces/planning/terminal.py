@@ -43,9 +43,8 @@ class Terminal:
         self.progress = Progress(sys.stderr)
         self.logs: Mapping[int, str] = {}
         self.told_to_stop = False
-        self._unsure: dict[
-            int, str
-        ] = {}  # jobs that ended from outside, and what to say of them if no stop explains it
+        # Jobs that ended from outside, and what to say of them if no stop explains it.
+        self._unsure: dict[int, str] = {}
         self._faults: set[Path] = set()  # logs of jobs that failed for sure
 
     def inputs(self) -> None:
