@@ -17,6 +17,11 @@ for name in FORMATS:
                 if exports.needs_lineage(EXPERIMENT, name)
                 else {}
             ),
+            **(
+                {"decisions": decisions_of}
+                if exports.needs_decisions(EXPERIMENT, name)
+                else {}
+            ),
         output:
             files=(
                 list(map(directory, exports.export_paths(EXPERIMENT, name)))

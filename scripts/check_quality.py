@@ -32,6 +32,7 @@ from celltraces.results.quality import (
     check_times,
     check_traces,
     check_vignetting,
+    check_visits,
 )
 from celltraces.runs import job
 from celltraces.storage.cells import get_array, open_store
@@ -103,6 +104,7 @@ def main(
             found += check_traces(fov, len(areas), table, qc_negative=qc_negative, qc_exposure=qc_exposure)
     if frames:
         found += check_pixel_size(min(frames), pixel_size_um)
+        found += check_visits({fov: times_min[str(fov)] for fov in frames})
     phase_contrast = next((arrays for name, arrays in channels.items() if paths.is_phase_contrast(name)), {})
     for name, arrays_of_channel in channels.items():
         found += check_fovs(arrays_of_channel, qc_brightness=qc_brightness)

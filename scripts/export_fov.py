@@ -12,7 +12,7 @@ from celltraces.labels import lineage
 from celltraces.runs import job
 from celltraces.storage.frames import Frames, open_frames
 
-GIVEN = ("channels", "labels", "lineage_table", "earlier", "cells", "traces")
+GIVEN = ("channels", "labels", "lineage_table", "earlier", "cells", "traces", "decisions")
 
 
 def gather(
@@ -25,6 +25,7 @@ def gather(
     earlier: Sequence[str] = (),
     cells: str | None = None,
     traces: str | None = None,
+    decisions: Sequence[str] = (),
 ) -> Fov:
     """Open what a format is made of."""
 
@@ -39,6 +40,7 @@ def gather(
         lineage.read_table(Path(lineage_table)) if lineage_table else {},
         Path(cells) if cells else None,
         Path(traces) if traces else None,
+        decisions,
         settings,
     )
 

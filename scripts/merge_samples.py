@@ -27,6 +27,16 @@ def merge_traces(tables: Sequence[pd.DataFrame], column: str) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True).sort_values(["time", "fov", "cell"], kind="stable", ignore_index=True)
 
 
+def as_csv(merged: pd.DataFrame) -> str:
+    """The table's text: six decimals, as PyAMA writes them, and nine digits of a small value that they would round."""
+    value = merged["value"]
+    fits = (value.abs() >= 1) | (value.round(6) == value)
+    if not (fits | value.isna()).all():
+        texts = [f"{number:.6f}" if six else f"{number:.9g}" for number, six in zip(value, fits, strict=True)]
+        merged = merged.assign(value=pd.Series(texts, value.index, dtype=object).where(value.notna()))
+    return merged.to_csv(index=False, float_format="%.6f", na_rep="NaN", lineterminator="\n")
+
+
 def header(missing: Mapping[str, str]) -> str:
     """The comment lines above a table: the unit, and the FOVs that are missing with the reason."""
     lines = ["# Time units: min\n"]
@@ -49,7 +59,7 @@ def main(
     tables = list(good_traces(traces, times_min, decisions))
     for column, output in zip(columns, outputs, strict=True):
         merged = merge_traces(tables, column)
-        text = merged.to_csv(index=False, float_format="%.6f", na_rep="NaN", lineterminator="\n")
+        text = as_csv(merged)
         write_text(Path(output), header(missing) + text)
     cells = sum(table["cell"].nunique() for table in tables)
     job.log.info("%d cells of %d FOVs; tables: %s", cells, len(tables), ", ".join(columns))

@@ -32,8 +32,8 @@ PYTHON = ROOT / ".venv/bin/python"
 LEVELS = {
     "unit": """
         background bit_morphology cell_list child_process code_digest comparison config config_fuzz coverage
-        crop curate curation distances divisions docs edits environment evaluation exposure features fitting flat_field
-        flows foreign_arrays formats_deepcell formats_playnano formats_pyama formats_pyme formats_tracks
+        crop curate curation distances divisions docs doubts edits environment evaluation exposure features fitting
+        flat_field flows foreign_arrays formats_deepcell formats_playnano formats_pyama formats_pyme formats_tracks
         future_dates house images interrupts kinetics left_out levels lif likeness lock mask_objects merge messages
         methods missing
         movie_file nd2_internals ndtiff ome_zarr outline phantoms pictures plan preview psf quality recipe repeats

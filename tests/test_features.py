@@ -11,7 +11,7 @@ from scipy import ndimage
 from skimage import measure, morphology
 
 from celltraces.errors import UserError
-from celltraces.features import cell_features
+from celltraces.features import cell_features, trace_table
 from celltraces.features.cell_features import FLUORESCENCE_FEATURES, PHASE_FEATURES
 from celltraces.features.particles import find_particles
 from celltraces.features.user_features import load_plugin, plugin_of
@@ -384,3 +384,12 @@ def test_light_margin_is_for_the_total_alone():
     assert np.isnan(within["intensity_total"][1])
     for name in set(names) - {"intensity_total"}:
         np.testing.assert_array_equal(within[name], without[name])
+
+
+def test_a_feature_of_the_user_keeps_its_digits(plugin):
+    """It may be a concentration of 1e-7; built-in ones have three decimals."""
+    load_plugin(plugin(GOOD))
+    own, built_in = trace_table._writer("lost", False), trace_table._writer("intensity_mean", False)
+    assert [own(1.23456789123e-7), own(-2.5), own(np.nan), own(np.inf)] == ["1.23456789e-07", "-2.5", "NaN", "NaN"]
+    assert [built_in(1.2345678), built_in(np.nan)] == ["1.235", "NaN"]
+    assert trace_table._writer("lost", True)(0.12345) == "0.123"  # of phase contrast there is no such feature

@@ -28,6 +28,7 @@ from celltraces.config.schema import load_schema
 from celltraces.errors import UserError
 from celltraces.exports import anndata, ctc, fov, geff, ome, ome_tiff, registry, trackmate
 from celltraces.labels.lineage import Division
+from celltraces.pyme import tables
 
 TIMES = [0.0, 10.0, 20.5, 40.0]
 
@@ -243,3 +244,36 @@ def test_anndata_holds_the_traces(tmp_path, rows):
             *("fov", "cell", "frame", "time_min", "good", "position_x", "parent")
         ]
         np.testing.assert_array_equal(file["obs/time_min"][:], np.array(TIMES)[frames])
+
+
+def test_tables_of_other_programs_follow_the_decisions_of_a_person(tmp_path):
+    """The rows of the tidy table, also without cells that were refused, and with those that were taken in."""
+    columns = "fov,cell,frame,good,position_x,position_y,bbox_x0,bbox_y0,bbox_x1,bbox_y1,area_ch_0"
+
+    def rows(cell):
+        return "".join(f"0,{cell},{frame},True,{cell},2,0,0,5,5,{10 * cell + frame}\n" for frame in range(3))
+
+    traces, decisions, taken_in = (
+        tmp_path / f"d_fov_000{end}.csv" for end in ("_traces", "_decisions", "_traces_taken_in")
+    )
+    traces.write_text(f"{columns}\n{rows(1)}{rows(2)}{rows(4)}")
+    taken_in.write_text(f"{columns}\n{rows(3)}")
+    head = "fov,source,cell,good,frame,x,y,cell_now,frames,status,reason\n"
+    no, part = "0,curation.csv,1,False,,,,1,,applied,\n", "0,t_inspected.csv,2,False,,,,2,1,applied,\n"
+    decisions.write_text(f"{head}{no}{part}0,curation.csv,3,True,,,,3,,applied,\n")
+    expected = [20, 22, 30, 31, 32, 40, 41, 42]
+
+    settings = {"times_min": TIMES, "pixel_size_um": 0.5, "channels": {}, "name": "d", "times_from": ""}
+    given = export_fov.gather("d", settings, traces=str(traces), decisions=[str(decisions), str(taken_in)])
+    anndata.export(given, [tmp_path / "a.h5ad"])
+    tables.export(given, [tmp_path / "a.hdf"])
+    with h5py.File(tmp_path / "a.h5ad") as file:
+        assert file["X"][:, 0].tolist() == expected
+        assert file["obs/cell"][:].tolist() == [value // 10 for value in expected]
+        assert file["obs/good"][:].all()
+    with h5py.File(tmp_path / "a.hdf") as file:
+        assert file["Traces"]["area_ch_0"].tolist() == expected
+    alone = export_fov.gather("d", settings, traces=str(traces))
+    anndata.export(alone, [tmp_path / "b.h5ad"])
+    with h5py.File(tmp_path / "b.h5ad") as file:
+        assert len(file["X"]) == 9

@@ -47,6 +47,18 @@ def test_good_rows_with_the_times_of_their_own_fov(traces):
     ]
 
 
+def test_values_keep_their_digits(tmp_path):
+    """Six decimals, as ever, and what they would round has nine digits: a user's feature may be small."""
+    values = [0.853, 12.5, -1.25e-7, 3.3333333333e-5, 123456789.123, 0.0, np.nan]
+    frame = pd.DataFrame({"time": 1 / 3, "fov": 0, "cell": 1, "value": values})
+    (tmp_path / "t.csv").write_text(merge_samples.as_csv(frame))
+    read = pd.read_csv(tmp_path / "t.csv")
+    np.testing.assert_allclose(read["value"], values, rtol=1e-8)
+    plain = frame[frame["value"].isna() | (frame["value"].abs() >= 1e-3) | (frame["value"] == 0)]
+    assert merge_samples.as_csv(plain) == plain.to_csv(index=False, float_format="%.6f", na_rep="NaN")
+    assert merge_samples.as_csv(frame[:0]) == "time,fov,cell,value\n"
+
+
 def test_fovs_without_cells(tmp_path):
     path = tmp_path / "d_fov_000_traces.csv"
     path.write_text("fov,cell,frame,good,x\n")

@@ -16,6 +16,7 @@ from celltraces.results.quality import (
     check_pixel_size,
     check_times,
     check_traces,
+    check_visits,
 )
 from celltraces.storage.codecs import PIXELS
 from celltraces.storage.frames import open_frames, writing
@@ -141,11 +142,39 @@ def of_steps(*steps):
     return [frame for frame, _ in time_checks.gaps(np.cumsum([0.0, *steps]).tolist(), 3.0)]
 
 
-@pytest.mark.parametrize(("minutes", "rows"), [(0.001, 0), (10, 0), (24 * 60, 0), (10_000, 1)])
+@pytest.mark.parametrize(("minutes", "rows"), [(5e-6, 1), (0.001, 0), (10, 0), (24 * 60, 0), (10_000, 1)])
 def test_an_interval_in_another_unit(minutes, rows):
     found = list(check_times(1, [at * minutes for at in range(9)], [], 3.0))
-    assert [(row.frame, row.check, row.value) for row in found] == [(None, "time_interval", minutes)] * rows
+    assert [(row.frame, row.check, row.value) for row in found] == [
+        (None, "time_interval", pytest.approx(minutes))
+    ] * rows
     assert not list(check_times(1, [0.0], [], 3.0))
+
+
+@pytest.mark.parametrize(("period_s", "told"), [(600, False), (400, False), (1300, True), (0.6, True), (10, True)])
+def test_stamps_that_the_declared_period_contradicts(period_s, told):
+    """Frames every 10 min. A camera may be slower than planned, never faster; a file may say 1 ms for `no delay`."""
+
+    def rows(times, period_min):
+        place = {"times_min": times, "senseless_stamps": []}
+        return [row[0] for row in time_checks.assumed(times, "file time stamps", place, False, period_min)]
+
+    times = [10.0 * at for at in range(6)]
+    assert rows(times, period_s / 60) == ["time_units"] * told
+    assert rows([at / 60 for at in range(6)], 1e-3 / 60) == rows(times, None) == rows(times, 0.0) == []
+
+
+@pytest.mark.parametrize("n_fovs", [4, 5, 40])
+@pytest.mark.parametrize(("interval_min", "told"), [(10, False), (10e-3, True), (10e-3 / 60, True)])
+def test_fovs_that_are_visited_faster_than_a_stage_moves(n_fovs, interval_min, told):
+    def rows(starts):
+        times = {fov: (start + interval_min * np.arange(6)).tolist() for fov, start in enumerate(starts)}
+        return [(row.fov, row.frame, row.check) for row in check_visits(times)]
+
+    in_turn = interval_min * 0.9 * np.arange(n_fovs) / n_fovs
+    found = [(0, None, "time_interval")] if told and 0.1 * n_fovs > 60 * interval_min and n_fovs >= 5 else []
+    assert rows(in_turn) == found
+    assert rows(np.zeros(n_fovs)) == rows(in_turn[::-1]) == rows(10 * interval_min * np.arange(n_fovs)) == []
 
 
 @pytest.mark.parametrize(("um", "limit"), [(0.65e-6, 0.01), (0.65e-3, 0.01), (650.0, 50.0), (1e9, 50.0)])

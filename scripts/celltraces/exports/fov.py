@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from celltraces.labels import shared_pixels
 from celltraces.labels.lineage import Division, divisions_of
+from celltraces.results import curation
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @dataclass(frozen=True)
@@ -25,12 +29,23 @@ class Fov:
     origins: Mapping[int, tuple[int, int]] = field(default_factory=dict)  # cell -> parent and frame of the division
     cells: Path | None = None  # cells.zarr
     traces: Path | None = None
+    decisions: Sequence[str] = ()  # tables of a person's decisions, and of cells that were taken in by hand
     settings: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def divisions(self) -> list[Division]:
         """The divisions in `origins`, sorted by parent."""
         return divisions_of(self.origins)
+
+
+def good_traces(fov: Fov) -> pd.DataFrame:
+    """The traces of those cells and frames that the tidy table of the dataset has: a person's decisions are applied.
+
+    The settings have `times_min`, a time for each frame.
+    """
+    assert fov.traces is not None
+    (table,) = curation.good_traces([str(fov.traces)], [fov.settings["times_min"]], fov.decisions)
+    return table.drop(columns="time_min").reset_index(drop=True)
 
 
 class Spot(NamedTuple):

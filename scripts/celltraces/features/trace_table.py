@@ -1,7 +1,7 @@
 """Make the table of traces of one FOV: a row per kept cell and frame, a column per feature."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +10,7 @@ import numpy as np
 from celltraces import paths
 from celltraces.features import cell_features
 from celltraces.features.filters import near_edge, too_short
-from celltraces.features.user_features import load_plugin
+from celltraces.features.user_features import load_plugin, plugin_of
 from celltraces.frames import coverage
 from celltraces.labels import lineage
 from celltraces.runs import job
@@ -22,6 +22,7 @@ BASE_COLUMNS = (
     *("bbox_x0", "bbox_y0", "bbox_x1", "bbox_y1"),
 )
 POSITION_DECIMALS, FEATURE_DECIMALS = 6, 3
+SIGNIFICANT = 9  # digits of a user's own feature, whose unit and size nobody knows
 
 
 @dataclass(frozen=True)
@@ -152,6 +153,7 @@ def lines_of_cells(
         cells.get_array(get, f"metadata/{name}")[0] for name in ("cell_ids", "valid_frames", "bboxes", "crop_origins")
     )
     traced = origins_of is not None
+    texts = [_writer(name, channel == chosen.pc) for channel, names in chosen.by_channel for name in names]
     for row in np.searchsorted(ids, numbers).tolist():
         frames = np.flatnonzero(valid[row])
         born = origins_of.get(int(ids[row]), (lineage.NONE,) * 2) if traced else ()
@@ -159,11 +161,16 @@ def lines_of_cells(
         for at, frame in enumerate(frames.tolist()):
             y0, x0, y1, x1 = bboxes[row, frame].tolist()
             position = (_number((x0 + x1) / 2, POSITION_DECIMALS), _number((y0 + y1) / 2, POSITION_DECIMALS))
-            values = (
-                _number(column[at], POSITION_DECIMALS if name.startswith("centroid_") else FEATURE_DECIMALS)
-                for name, column in zip(chosen.columns, columns, strict=True)
-            )
+            values = (text(column[at]) for text, column in zip(texts, columns, strict=True))
             yield ",".join(map(str, (fov, ids[row], frame, True, *position, x0, y0, x1, y1, *values, *born)))
+
+
+def _writer(name: str, of_phase: bool) -> Callable[[float], str]:
+    """How the values of a feature are written: a user's may be far smaller than a thousandth."""
+    if ("PHASE_FEATURES" if of_phase else "FLUORESCENCE_FEATURES", name) in plugin_of:
+        return lambda value: repr(float(f"{value:.{SIGNIFICANT}g}")) if math.isfinite(value) else "NaN"
+    decimals = POSITION_DECIMALS if name.startswith("centroid_") else FEATURE_DECIMALS
+    return lambda value: _number(value, decimals)
 
 
 def _number(value: float, decimals: int) -> str:

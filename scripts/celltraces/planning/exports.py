@@ -23,8 +23,13 @@ def needs_lineage(experiment: Experiment, name: str) -> bool:
     return experiment.tracing and bool({LABELS, LABELS_IF_ANY, TRACES} & {*FORMATS[name].needs})
 
 
+def needs_decisions(experiment: Experiment, name: str) -> bool:
+    """Whether the job gets a person's decisions on cells: where it gets traces."""
+    return experiment.tracing and TRACES in FORMATS[name].needs
+
+
 def export_inputs(experiment: Experiment, name: str) -> dict[str, Any]:
-    """Inputs of a format's job by their names, as templates, but for the labels: see needs_labels."""
+    """Inputs of a format's job by their names, as templates, but for labels, lineage, decisions: see above."""
     layout, arrays, needs = experiment.layout, experiment.arrays, FORMATS[name].needs
     inputs: dict[str, Any] = {"channels": [layout.frames(array) for array in arrays.raw]}
     if EARLIER in needs:

@@ -266,7 +266,9 @@ def quality_settings(config: Mapping[str, Any], dataset: Dataset) -> dict[str, A
     return {
         "times_min": {str(fov): times[fov][0] for fov in dataset.fovs},
         "times_assumed": {
-            str(fov): list(time_checks.assumed(*times[fov], places[fov], bool(with_stamps - {fov})))
+            str(fov): list(
+                time_checks.assumed(*times[fov], places[fov], bool(with_stamps - {fov}), dataset.movie.period_min)
+            )
             for fov in dataset.fovs
         },
         "senseless_stamps": {str(fov): dataset.movie.fovs[fov]["senseless_stamps"] for fov in dataset.fovs},

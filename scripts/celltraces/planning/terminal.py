@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TextIO
 
+from celltraces.planning import doubts
 from celltraces.planning.command_line import command
 from celltraces.planning.end_of_run import NEXT, result_lines, target_lines
 from celltraces.planning.experiment import Experiment
@@ -53,6 +54,8 @@ class Terminal:
         if not self.shows_plan:
             return
         for line in input_lines(self.experiment.config, self.experiment.datasets):
+            print(folded(line, sys.stdout))
+        for line in doubts.lines(self.experiment):
             print(folded(line, sys.stdout))
         print(flush=True)
 
@@ -174,10 +177,10 @@ class Terminal:
         return any(Path(layout.report.format(dataset=name)).exists() for name in self.experiment.datasets)
 
     def results(self) -> list[str]:
-        """Where the results of the targets are that were asked for."""
+        """Where the results of the targets are that were asked for, and what is doubtful in them."""
         targets = dict(self.targets())
         lines = list(result_lines(self.experiment, command())) if targets.pop("all", None) else []
-        return [*lines, *target_lines(targets)]
+        return [*lines, *target_lines(targets), *doubts.lines(self.experiment)]
 
     def _print(self, lines: Iterable[str]) -> None:
         for line in lines:

@@ -46,7 +46,10 @@ CHECKS = {
     "time_order": "time stamps of the file that are missing or go backwards",
     "time_gap": "a pause between two frames",
     "time_assumed": "times are guessed from an interval in minutes (value): the file has none that can be used",
-    "time_interval": "from frame to frame pass more than three days (value: minutes): is the unit of time right?",
+    "time_interval": "from frame to frame pass more than three days, less than a camera needs, or less than a stage "
+    "needs to visit all FOVs (value: minutes): is the unit of time right?",
+    "time_units": "stamps follow each other at one interval (value: minutes), and the file declares another (limit): "
+    "the unit of one of them is wrong",
     "pixel_size": "a pixel is as large or small as in no light microscope (value: um): is its unit right?",
     "time_mapping": "time_mapping gives all FOVs the same times, but this one began later (value: minutes)",
     "stage_shift": "the whole picture jumps by so many pixels (no value: too far to tell, tracks end or mix)",

@@ -19,6 +19,7 @@ MIN_CELLS = 3  # fewer cells than this that come, go or change are no finding
 SHARP = 0.7  # of the usual contrast and brightness: a frame with less is out of focus, or dark
 PIXELS_UM = (0.01, 50.0)  # um: pixels of light microscopes
 LONGEST_MIN = 3 * 24 * 60.0  # minutes from frame to frame: nobody films slower
+SHORTEST_MIN = 5e-3 / 60  # minutes from frame to frame: no camera gives whole frames of cells faster
 MIN_SAMPLE = 5  # fewer cells than this say nothing on average
 
 
@@ -243,10 +244,17 @@ def check_times(
     for check, value, limit in assumed:
         yield Finding(fov, None, check, value, limit)
     interval = float(np.median(np.diff(times_min))) if len(times_min) > 1 else 0.0
-    if interval > LONGEST_MIN:
-        yield Finding(fov, None, "time_interval", interval, LONGEST_MIN)
+    if len(times_min) > 1 and not SHORTEST_MIN <= interval <= LONGEST_MIN:
+        yield Finding(fov, None, "time_interval", interval, (SHORTEST_MIN, LONGEST_MIN)[interval > LONGEST_MIN])
     for frame, value in time_checks.gaps(times_min, qc_interval):
         yield Finding(fov, frame, "time_gap", value, qc_interval)
+
+
+def check_visits(times_min: Mapping[int, Sequence[float]]) -> Findings:
+    """FOVs that follow each other faster than a stage moves, as where milliseconds are taken for less; times by FOV."""
+    fast = time_checks.too_fast(times_min)
+    if fast:
+        yield Finding(min(times_min), None, "time_interval", *fast)
 
 
 def check_pixel_size(fov: int, pixel_size_um: float | None) -> Findings:

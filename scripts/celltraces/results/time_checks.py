@@ -9,6 +9,11 @@ import numpy as np
 
 PLANNED = 3  # as many intervals of the same length, one after the other, were planned
 ALIKE = 1.5  # factor within which intervals are of the same length
+FASTER = 0.5  # of the period that a file declares: stamps that follow each other faster than that contradict it
+UNITS, SAME_FACTOR = (60.0, 1000.0, 60_000.0), 0.02  # factors between units of time, and how exactly they are met
+NO_DELAY_MIN = 1e-2 / 60  # a shorter period says: as fast as it goes
+VISIT_MIN = 0.1 / 60  # minutes that a stage and a camera need for a FOV at least
+FEWEST_VISITS = 5  # FOVs
 
 
 def gaps(times_min: Sequence[float], factor: float) -> Iterator[tuple[int, float]]:
@@ -50,7 +55,11 @@ def _runs(steps: np.ndarray) -> Iterator[tuple[int, int]]:
 
 
 def assumed(
-    times_min: Sequence[float], source: str, place: Mapping[str, Any], others_have_stamps: bool
+    times_min: Sequence[float],
+    source: str,
+    place: Mapping[str, Any],
+    others_have_stamps: bool,
+    period_min: float | None = None,
 ) -> Iterator[tuple[str, float, float | None]]:
     """Return what is guessed about the times of a FOV: name of the check, value, limit; both in minutes.
 
@@ -58,7 +67,8 @@ def assumed(
     `time_assumed`: frames are taken to follow each other at one interval (value), which the file does not say, or says
     although it has stamps that cannot be used; then the FOV is taken to begin with the first frame of the file as well.
     `time_mapping`: it gives all FOVs the same times, although this one began later (value) than the file's first frame,
-    by more than an interval (limit).
+    by more than an interval (limit). `time_units`: stamps follow each other at an interval (value) that the period of
+    the file (limit, `period_min`) contradicts: one of them is in another unit.
     """
     if len(times_min) < 2:
         return
@@ -66,6 +76,28 @@ def assumed(
     stamps_unused = bool(place["senseless_stamps"]) or others_have_stamps
     if source == "frame_interval" or (source == "file period" and stamps_unused):
         yield "time_assumed", interval, None
+    if source == "file time stamps" and period_min and _contradict(interval, period_min):
+        yield "time_units", interval, period_min
     later = place["times_min"][0] if place["times_min"] else 0.0
     if source == "time_mapping" and later > interval:
         yield "time_mapping", later, interval
+
+
+def _contradict(interval: float, period: float) -> bool:
+    """Whether frames follow each other faster than planned, or slower by the factor between two units."""
+    slower = interval / period
+    in_other_unit = any(abs(slower / unit - 1) < SAME_FACTOR for unit in UNITS)
+    return slower < FASTER or (period > NO_DELAY_MIN and in_other_unit)
+
+
+def too_fast(times_min: Mapping[int, Sequence[float]]) -> tuple[float, float] | None:
+    """The interval of a file, and the least that a microscope needs to visit so many FOVs, if that is longer.
+
+    times_min: by FOV. Both in minutes. Only where all FOVs were visited one after the other in each frame.
+    """
+    starts = np.array([times[0] for times in times_min.values() if len(times) > 1])
+    if len(starts) < FEWEST_VISITS or (np.diff(starts) <= 0).any():
+        return None
+    interval = float(np.median(np.concatenate([np.diff(times) for times in times_min.values()])))
+    least = VISIT_MIN * len(starts)
+    return (interval, least) if starts[-1] - starts[0] < interval < least else None

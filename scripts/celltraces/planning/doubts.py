@@ -1,0 +1,103 @@
+"""Tell what a run does not use, or should not compare, though nothing in it is wrong: a line each, at its end."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Mapping
+from itertools import combinations
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from celltraces.config.selection import spell_fovs
+from celltraces.paths import CURATION, Layout, fov_text
+from celltraces.planning.channels import known_pixel_size_um
+from celltraces.planning.dataset import Dataset
+from celltraces.planning.experiment import Experiment
+from celltraces.planning.frame_times import frame_times
+
+TABLE = r"\.(csv|tsv|txt|xlsx?|xlsm|ods|numbers)(\.\w+)?"  # what spreadsheets save, and copies of it
+DECISIONS = re.compile(rf"curation[^/]*{TABLE}|[^/]*inspected[^/]*{TABLE}", re.IGNORECASE)
+SAME_PIXELS = 0.01  # by which pixels may differ
+UNITS = (60.0, 1000.0, 60_000.0)  # factors between units of time
+SAME_FACTOR = 0.02
+
+
+def lines(experiment: Experiment) -> Iterator[str]:
+    """What a person should know of the datasets together, and of tables that look like decisions and are not read."""
+    if experiment.tracing:
+        yield from _unused_decisions(experiment.layout, experiment.datasets)
+    if len(experiment.datasets) > 1:
+        yield from _twice(experiment.datasets)
+        if experiment.tracing:
+            yield from _pixel_sizes(experiment.config, experiment.datasets)
+            yield from _intervals(experiment.config, experiment.datasets)
+
+
+def _unused_decisions(layout: Layout, datasets: Mapping[str, Dataset]) -> Iterator[str]:
+    """Tables of decisions under a name, or in a place, where they are not looked for."""
+    results = Path(layout.results)
+    for path in _tables(results):
+        if path.name != CURATION:
+            yield f"{path} is not read: decisions on cells are those of {layout.curation}, a CSV of this name"
+    for dataset in datasets.values():
+        folder = Path(layout.dataset.format(dataset=dataset.name))
+        fovs = range(len(dataset.movie.fovs))
+        expected = {layout.inspected.format(dataset=dataset.name, fov=fov_text(fov)) for fov in fovs}
+        folders = [folder, *(Path(layout.fov.format(dataset=dataset.name, fov=fov_text(fov))) for fov in fovs)]
+        for path in (table for place in folders for table in _tables(place)):
+            if path.as_posix() not in expected:
+                like = layout.inspected.format(dataset=dataset.name, fov="000")
+                yield f"{path} is not read: decisions on cells are those of {layout.curation} and of tables like {like}"
+
+
+def _tables(folder: Path) -> Iterator[Path]:
+    """Files in a folder whose name is that of a table of decisions, or nearly."""
+    try:
+        names = sorted(os.listdir(folder))
+    except OSError:
+        return
+    yield from (folder / name for name in names if DECISIONS.fullmatch(name) and (folder / name).is_file())
+
+
+def _twice(datasets: Mapping[str, Dataset]) -> Iterator[str]:
+    """Datasets that have FOVs of the same file."""
+    for one, other in combinations(datasets.values(), 2):
+        both = sorted({*one.fovs} & {*other.fovs})
+        if both and one.identity == other.identity:
+            which = f"FOV {spell_fovs(both)}" if len(both) == 1 else f"FOVs {spell_fovs(both)}"
+            yield (
+                f"datasets {one.name} and {other.name} are the same file: cells of {which} count twice in what is made "
+                "of both; take one of them out of the config, or give them different `fovs`"
+            )
+
+
+def _pixel_sizes(config: Mapping[str, Any], datasets: Mapping[str, Dataset]) -> Iterator[str]:
+    """Datasets whose pixels differ, or of which some do not say."""
+    sizes = {name: known_pixel_size_um(config, dataset) for name, dataset in datasets.items()}
+    known = [size for size in sizes.values() if size]
+    if known and (len(known) < len(sizes) or max(known) > (1 + SAME_PIXELS) * min(known)):
+        told = ", ".join(f"{f'{size:.4g} um' if size else 'unknown'} in {name}" for name, size in sizes.items())
+        yield (
+            f"pixels differ: {told}; areas, lengths and total intensities in tables over these datasets are in pixels "
+            "and cannot be compared as they are"
+        )
+
+
+def _intervals(config: Mapping[str, Any], datasets: Mapping[str, Dataset]) -> Iterator[str]:
+    """Datasets whose intervals differ by the factor between two units of time, as where one file's unit is wrong."""
+    intervals: dict[str, float] = {}
+    for name, dataset in datasets.items():
+        times = frame_times(dataset, (dataset.fovs or (0,))[0], config["params"])[0]
+        if len(times) > 1:
+            intervals[name] = median(later - earlier for earlier, later in zip(times, times[1:], strict=False))
+    for one, other in combinations(intervals, 2):
+        short, long = sorted((one, other), key=intervals.__getitem__)
+        factor = intervals[long] / intervals[short] if intervals[short] > 0 else 0.0
+        if any(abs(factor / unit - 1) < SAME_FACTOR for unit in UNITS[1:]):
+            yield (
+                f"frames follow each other every {intervals[short]:.4g} min in {short}, {intervals[long]:.4g} min in "
+                f"{long}: is the unit of time of one of the files wrong? `frame_interval` does not override a file, "
+                "`time_mapping` does"
+            )

@@ -1,0 +1,83 @@
+"""What a run does not read, or should not compare, is told: datasets beside each other, misnamed decisions."""
+
+from dataclasses import replace
+from types import SimpleNamespace
+
+import pytest
+from conftest import small_config
+
+from celltraces.paths import Layout
+from celltraces.planning import doubts
+from celltraces.planning.experiment import plan_experiment
+
+
+@pytest.fixture
+def two(movies, tmp_path, monkeypatch):
+    """Lines for two datasets of the small file: `two(first={...}, second={...})` changes what is known of each."""
+    monkeypatch.chdir(tmp_path)
+    experiment = plan_experiment(small_config(movies))
+    known = replace(experiment.datasets["small"], identity="")
+
+    def lines(params=None, **changes):
+        datasets = {}
+        for name, change in changes.items():
+            of_movie = {key: change.pop(key) for key in ("pixel_size_um", "fovs_of_movie") if key in change}
+            if "fovs_of_movie" in of_movie:
+                of_movie["fovs"] = of_movie.pop("fovs_of_movie")
+            movie = replace(known.movie, **of_movie)
+            datasets[name] = replace(known, name=name, identity=change.pop("identity", name), movie=movie, **change)
+        config = {**experiment.config, "params": {**experiment.config["params"], **(params or {})}}
+        planned = SimpleNamespace(tracing=True, layout=Layout("results"), datasets=datasets, config=config)
+        return list(doubts.lines(planned))
+
+    lines.places = known.movie.fovs
+    return lines
+
+
+def test_datasets_that_go_together(two):
+    assert two(a={}) == two(a={}, b={}) == []
+
+
+def test_the_same_file_under_two_names(two):
+    (line,) = two(a={"identity": "x"}, b={"identity": "x"})
+    assert line.startswith("datasets a and b are the same file: cells of FOVs 0-1 count twice")
+    assert two(a={"identity": "x", "fovs": (0,)}, b={"identity": "x", "fovs": (1,)}) == []  # wells of one file
+    (line,) = two(a={"identity": "x", "fovs": (0, 1)}, b={"identity": "x", "fovs": (1,)})
+    assert "cells of FOV 1 count twice" in line
+
+
+@pytest.mark.parametrize("size", [0.325, None])
+def test_datasets_with_other_pixels(two, size):
+    (line,) = two(a={}, b={"pixel_size_um": size})
+    assert line.startswith(f"pixels differ: 0.65 um in a, {size or 'unknown'}{' um' if size else ''} in b;")
+    assert two(a={}, b={"pixel_size_um": 0.652}) == []
+    assert two({"pixel_size_um": 0.65}, a={}, b={"pixel_size_um": None}) == []
+
+
+@pytest.mark.parametrize(("factor", "told"), [(1e-3, True), (1000, True), (1 / 60_000, True), (0.1, False), (6, False)])
+def test_datasets_with_times_in_other_units(two, factor, told):
+    places = [{**place, "times_min": [time * factor for time in place["times_min"]]} for place in two.places]
+    lines = two(a={}, b={"fovs_of_movie": places})
+    assert len(lines) == told
+    assert all(line.startswith("frames follow each other every") for line in lines)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("results/curation.xlsx", "results/Curation.csv", "results/curation (1).csv", "results/curation.csv.txt"),
+        *("results/a/curation.csv", "results/a/fov_001/curation.csv", "results/a/a_fov_000_traces_inspected.csv"),
+        *("results/a/fov_000/a_fov_000_traces_inspected.xlsx", "results/a/fov_001/a_fov_000_traces_inspected.csv"),
+    ],
+)
+def test_tables_of_decisions_that_are_not_read(two, tmp_path, name):
+    for good in ("results/curation.csv", "results/a/fov_001/a_fov_001_traces_inspected.csv"):
+        (tmp_path / good).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / good).touch()
+    (tmp_path / "results/curation_places").mkdir()
+    (tmp_path / "results/a/a_traces.csv").touch()
+    assert two(a={}) == []
+    (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / name).touch()
+    (line,) = two(a={})
+    assert line.startswith(f"{name} is not read: decisions on cells are those of results/curation.csv")
