@@ -14,9 +14,9 @@ from test_segmentation import assert_like_oracle, disk, overlap, textured
 
 from celltraces.errors import UserError
 from celltraces.features import cell_features
+from celltraces.labels.objects import components
 from celltraces.segmentation import logstd, outline
 from celltraces.segmentation.local_variance import n2_variance
-from celltraces.segmentation.mask_objects import components
 from demo.simulate import COUNTS_PER_ELECTRON, simulate
 
 T98G = REAL_FILES / "t98g"

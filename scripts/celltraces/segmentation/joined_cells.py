@@ -11,19 +11,9 @@ import numpy as np
 
 from celltraces.labels import bit_morphology
 from celltraces.labels.distances import squared_distances
+from celltraces.labels.objects import Components, bounds_of, components, painted, pixels_of
 from celltraces.labels.shapes import shapes_of_runs
-from celltraces.segmentation.mask_objects import (
-    Components,
-    between,
-    bounds_of,
-    components,
-    fill_holes,
-    fill_holes_of,
-    morph,
-    openings,
-    painted,
-    pixels_of,
-)
+from celltraces.segmentation.mask_objects import between, fill_holes, fill_holes_of, morph, openings
 
 GAP = 3  # px: width of the disk of the closing that joins what belongs together; it bridges gaps of 2 px
 OPEN = 4  # times, at most: two pieces may hang together by no more than the disk of the opening is wide

@@ -19,21 +19,11 @@ import cv2
 import numpy as np
 
 from celltraces.labels import bit_morphology
+from celltraces.labels.objects import Components, components, joined, painted, pixels_of
 from celltraces.segmentation.edges import AROUND, CORE, LAYERS, WIDE_LAYERS, Frame, box_sums, depths, find_edges, means
 from celltraces.segmentation.joined_cells import part_joined
 from celltraces.segmentation.local_variance import greatest_up_to
-from celltraces.segmentation.mask_objects import (
-    Components,
-    at_edge,
-    between,
-    components,
-    fill_holes,
-    fill_holes_of,
-    joined,
-    morph,
-    painted,
-    pixels_of,
-)
+from celltraces.segmentation.mask_objects import at_edge, between, fill_holes, fill_holes_of, morph
 
 WIDE = 1.0  # STDs of the edge: a layer so much brighter than outside, and one within so much darker: the halo is wide
 WEAK = 2.0  # STDs of the limit: a region with no higher STD hardly stands out, and what is no brighter may be of it
