@@ -220,7 +220,7 @@ def test_the_picture_is_that_of_the_arrays(page, server, folder):
 BOTH_WAYS = """
 async ({ view, outlines, width, height, part, level, deep }) => {
   const frames = await import("/page/frames.js");
-  const { paint } = await import("/page/paint.js");
+  const { paint, put } = await import("/page/paint.js");
   const { looksIn, state, wanted } = await import("/page/state.js");
   const what = wanted({ level, deep }, part);
   const looks = { ...looksIn(state.frame), outlines };
@@ -231,7 +231,7 @@ async ({ view, outlines, width, height, part, level, deep }) => {
   const [one, other] = [0, 1].map(() => new OffscreenCanvas(width, height).getContext("2d", { alpha: false }));
   paint(one, bitmap, found, scene);
   const staged = await frames.stage({ ...scene, labelled: true }, state.frame);
-  other.drawImage(staged.bitmap, 0, 0);
+  put(other, staged.painted);
   const letters = (row) => String.fromCharCode(...row); // an array of numbers would take a minute on its way
   return [one, other].map((pen) => {
     const { data } = pen.getImageData(0, 0, width, height);

@@ -2,7 +2,7 @@
 
 import { isReady, untilReady } from "./ahead.js";
 import { element } from "/page/shared.js";
-import { boxOf, changed, on, state } from "./state.js";
+import { boxOf, calmly, changed, on, state } from "./state.js";
 
 const slider = element("frame");
 const marks = element("marks");
@@ -114,6 +114,7 @@ export function connect() {
   slider.addEventListener("input", () => goTo(Number(slider.value)));
   element("play").addEventListener("click", () => play());
   new ResizeObserver(drawMarks).observe(marks);
-  on("frame fov", show);
+  on("frame", calmly(show));
+  on("fov", show);
   on("fov cell cells", drawMarks);
 }

@@ -2,7 +2,7 @@
 
 import { askBytes } from "./ask.js";
 import { element, make, shown } from "/page/shared.js";
-import { on, rowOf, state, trouble } from "./state.js";
+import { calmly, on, rowOf, state, trouble } from "./state.js";
 
 const canvas = element("traces");
 const chooser = element("feature");
@@ -204,5 +204,5 @@ export function connect({ choose, goTo }) {
   });
   on("tracks", load);
   on("cell cells", draw);
-  on("frame", moveCursor);
+  on("frame", calmly(moveCursor));
 }
