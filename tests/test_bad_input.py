@@ -156,11 +156,11 @@ def test_a_config_that_is_no_config(checkout, text):
     assert "Traceback" not in outcome.text
 
 
-def test_a_plugin_and_what_it_gives(movies, tmp_path):
+def test_a_plugin_and_what_it_gives(movies, finished_fov, tmp_path):
     import pandas as pd
     import zarr
 
-    checkout = Checkout(tmp_path)
+    checkout = Checkout(tmp_path, finished_fov)
     (tmp_path / "mine.py").write_text(PLUGIN + "FLUORESCENCE_FEATURES = {'span': span}\n")
     config = small_config(movies, plugins=["mine.py"], fovs="0")
     config["channels"] = {"pc": {"channel": 0}, "fl": [{"channel": 1, "features": ["span"]}]}

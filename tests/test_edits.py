@@ -742,8 +742,8 @@ TRACKS = {"apply_edits", "cache_edited", "index_edited", "crop", "extract", "dig
 
 
 @pytest.mark.workflow
-def test_edits_reach_the_tables_and_taking_them_away_restores_the_results(movies, tmp_path):
-    checkout = Checkout(tmp_path)
+def test_edits_reach_the_tables_and_taking_them_away_restores_the_results(movies, finished_run, tmp_path):
+    checkout = Checkout(tmp_path, finished_run)
     config = small_config(movies, samples=[{"name": "a", "fovs": "0-1"}])
     assert checkout.run(config).code == 0
     results = tmp_path / "results"

@@ -30,8 +30,8 @@ AFTER_EXTRACTION = {"extract", "merge", "tidy", "qc", "fit", "digest", "write_re
 
 
 @pytest.fixture(scope="module")
-def finished(movies, tmp_path_factory):
-    checkout = Checkout(tmp_path_factory.mktemp("run"))
+def finished(movies, finished_fov, tmp_path_factory):
+    checkout = Checkout(tmp_path_factory.mktemp("run"), finished_fov)
     (checkout.folder / "mine.py").write_text(LINE)
     checkout.base = small_config(movies, fovs="0", samples=[{"name": "one", "fovs": "0"}], fits=FITS)
     outcome = checkout.run(checkout.base)

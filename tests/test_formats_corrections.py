@@ -27,9 +27,9 @@ TRK = "corrections/small_fov_000.trk"
 
 
 @pytest.fixture(scope="module")
-def done(movies, tmp_path_factory):
+def done(movies, finished_run, tmp_path_factory):
     """A finished run of two FOVs."""
-    checkout = Checkout(tmp_path_factory.mktemp("run"))
+    checkout = Checkout(tmp_path_factory.mktemp("run"), finished_run)
     checkout.base = small_config(movies)
     del checkout.base["channels"]["fl"][1]
     outcome = checkout.run(checkout.base)
