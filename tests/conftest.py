@@ -285,7 +285,7 @@ def _finished_results(tmp_path_factory, name, config):
 
 @pytest.fixture(scope="session")
 def finished_run(movies, tmp_path_factory):
-    """Results of `small_config(movies)`, made once for all tests. To be read, or copied: `Checkout(folder, results)`."""
+    """Results of `small_config(movies)`, made once for all tests: to be read, or copied by `Checkout`."""
     return _finished_results(tmp_path_factory, "finished_run", small_config(movies))
 
 

@@ -6,7 +6,7 @@ import subprocess
 import pytest
 import yaml
 from conftest import PYTHON, ROOT, Checkout, Outcome, small_config
-from test_crash import assert_same, results_of
+from results_tools import assert_same, results_of
 
 # Besides what docs/cluster.md tells the author of another workflow to write.
 OTHER = """

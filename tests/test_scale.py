@@ -5,7 +5,7 @@ import os
 import pytest
 import scale
 from conftest import Checkout, small_config
-from test_crash import assert_same, results_of
+from results_tools import assert_same, results_of
 
 from demo.make_demo import write_experiment
 from demo.simulate import simulate
