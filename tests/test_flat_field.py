@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import tifffile
 from conftest import Checkout, small_config
+from stages import BACKGROUND, RECORD
 
 import estimate_flat_field
 import flatten_channels
@@ -308,19 +309,7 @@ def test_a_flat_field_reruns_from_the_background_on_and_mistakes_are_a_line(movi
     np.save(tmp_path / "flat.npy", 100 + 900 * gain)
     np.save(tmp_path / "small.npy", np.ones((5, 6)))
     config = small_config(movies, fovs="0")
-    later = {
-        "background",
-        "cache",
-        "index",
-        "crop",
-        "extract",
-        "merge",
-        "tidy",
-        "qc",
-        "digest",
-        "write_report",
-        "record",
-    }
+    later = BACKGROUND | RECORD
     flat = {**config, "flat_field": {"1": "estimate", "2": "flat.npy"}, "camera_offset": 100}
     for source, says in (("absent.tif", "does not exist"), ("small.npy", "is of 5 x 6 px")):
         outcome = checkout.run({**config, "flat_field": {"1": source}}, "-n")

@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 from conftest import Checkout, small_config
+from stages import BACKGROUND, RECORD
 
 from celltraces.pyme import shift_field
 from celltraces.storage.frames import open_frames
@@ -20,22 +21,10 @@ def test_shift_fields_rerun_from_the_background_on(movies, finished_fov, tmp_pat
     before = traces.read_bytes()
 
     aligned = {**config, "chroma": {"2": "a.sf"}}
-    later = {
-        "register",
-        "background",
-        "cache",
-        "index",
-        "crop",
-        "extract",
-        "merge",
-        "tidy",
-        "qc",
-        "digest",
-        "write_report",
-    }
+    later = {"register"} | BACKGROUND
     outcome = checkout.run(aligned)
     assert outcome.code == 0, outcome.text
-    assert set(outcome.jobs) == later | {"record"}
+    assert set(outcome.jobs) == later | RECORD
     raw, moved = (open_frames(images / name / "0").read(3) for name in ("fl_ch_2", "fl_registered_ch_2"))
     np.testing.assert_array_equal(moved[:-1, 2:], raw[1:, :-2])  # 2 px to the right, 1 px up
     level = open_frames(images / "fl_registered_ch_2/1")
@@ -48,4 +37,4 @@ def test_shift_fields_rerun_from_the_background_on(movies, finished_fov, tmp_pat
     content["Chan02.X"]["x0"] += 1
     (tmp_path / "a.sf").write_text(json.dumps(content))
     assert set(checkout.planned(aligned)) == later
-    assert set(checkout.planned(config)) == later - {"register"} | {"record"}
+    assert set(checkout.planned(config)) == BACKGROUND | RECORD

@@ -12,18 +12,8 @@ import pandas as pd
 import pytest
 import yaml
 from conftest import PYTHON, Checkout, small_config
+from stages import BACKGROUND, CROP, EVERYTHING, EXTRACT, JOINED, RECORD, REPORT, SEGMENT, TABLES, TRACK
 from test_psf import spot
-
-REPORT = {"write_report"}
-TABLES = {"merge", "tidy", "qc"} | REPORT
-EXTRACT = {"extract", "digest"} | TABLES
-CROP = {"crop"} | EXTRACT
-TRACK = {"track", "cache", "index"} | CROP
-SEGMENT = {"segment", "background"} | TRACK
-BACKGROUND = {"background", "cache", "index"} | CROP
-EVERYTHING = {"copy"} | SEGMENT
-JOINED = {"join_traces", "join_tables", "compare_samples"}
-RECORD = {"record"} | REPORT  # both say what was run, so that they follow every change of the config
 
 
 @pytest.fixture(scope="module")
