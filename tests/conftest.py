@@ -1,11 +1,12 @@
 """What the tests share: the real files, a small simulated experiment, and the workflow run in a copy of itself."""
 
 import ast
+import fcntl
 import os
 import re
 import shutil
-import subprocess
 from collections import Counter
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -13,6 +14,7 @@ from pathlib import Path
 import pytest
 import yaml
 from hypothesis import HealthCheck, settings
+from snakemake_server import run_snakemake
 
 ROOT = Path(__file__).parents[1]
 REAL_FILES = Path(os.environ.get("CELLTRACES_TEST_DATA", ROOT.parent / "shared" / "data"))
@@ -201,20 +203,26 @@ class Outcome:
 
 
 class Checkout:
-    """A copy of the workflow in a folder of its own, with its own results and Snakemake state."""
+    """A copy of the workflow in a folder of its own, with its own results and Snakemake state.
+
+    results: a folder of finished results to begin with, which is copied (`finished_run`).
+    """
 
     allowed = True
 
-    def __init__(self, folder):
+    def __init__(self, folder, results=None):
         assert self.allowed, "a test that runs the workflow takes seconds: mark it `workflow`, not `unit`"
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
         for part in PARTS:
             source = ROOT / part
             if source.is_dir():
-                shutil.copytree(source, folder / part, ignore=shutil.ignore_patterns("__pycache__"))
+                # With what Python has compiled, as by `make setup`; not what it writes just now, in another process.
+                shutil.copytree(source, folder / part, ignore=shutil.ignore_patterns("*.pyc.*"))
             else:
                 shutil.copy(source, folder / part)
+        if results:
+            shutil.copytree(results, folder / "results")
 
     def configure(self, config, name="my.yaml"):
         (self.folder / name).write_text(config if isinstance(config, str) else yaml.safe_dump(config))
@@ -224,8 +232,7 @@ class Checkout:
         """Run `snakemake --cores N --configfile FILE`; `config` None leaves the file as it is."""
         if config is not None:
             self.configure(config, name)
-        command = [python, "-m", "snakemake", "--cores", str(cores), *arguments, "--configfile", name]
-        done = subprocess.run(command, cwd=self.folder, capture_output=True, text=True, check=False)
+        done = run_snakemake(python, ["--cores", str(cores), *arguments, "--configfile", name], self.folder)
         return Outcome(done.returncode, done.stdout + done.stderr)
 
     def planned(self, config):
@@ -233,6 +240,19 @@ class Checkout:
         outcome = self.run(config, "-n")
         assert outcome.code == 0, outcome.text
         return outcome.jobs
+
+
+@contextmanager
+def made_once(tmp_path_factory, name):
+    """A folder that all processes of the tests have in common, and whether it is still to be filled, by this one."""
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent
+    folder /= name
+    with open(f"{folder}.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield folder, not folder.with_suffix(".done").exists()
+        folder.with_suffix(".done").touch()
 
 
 @pytest.fixture(scope="session")
@@ -248,9 +268,31 @@ def movies(experiment, tmp_path_factory):
     """Folder with the experiment as small.nd2 and small.czi."""
     from demo.make_demo import write_experiment
 
-    folder = tmp_path_factory.mktemp("movies")
-    write_experiment(folder, experiment, "small")
+    with made_once(tmp_path_factory, "movies") as (folder, to_fill):
+        if to_fill:
+            folder.mkdir()
+            write_experiment(folder, experiment, "small")
     return folder
+
+
+def _finished_results(tmp_path_factory, name, config):
+    with made_once(tmp_path_factory, name) as (folder, to_fill):
+        if to_fill:
+            outcome = Checkout(folder).run(config)
+            assert outcome.code == 0, outcome.text
+    return folder / "results"
+
+
+@pytest.fixture(scope="session")
+def finished_run(movies, tmp_path_factory):
+    """Results of `small_config(movies)`, made once for all tests: to be read, or copied by `Checkout`."""
+    return _finished_results(tmp_path_factory, "finished_run", small_config(movies))
+
+
+@pytest.fixture(scope="session")
+def finished_fov(movies, tmp_path_factory):
+    """As `finished_run`, of FOV 0 alone."""
+    return _finished_results(tmp_path_factory, "finished_fov", small_config(movies, fovs="0"))
 
 
 def small_config(movies, **changes):

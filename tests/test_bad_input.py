@@ -156,11 +156,11 @@ def test_a_config_that_is_no_config(checkout, text):
     assert "Traceback" not in outcome.text
 
 
-def test_a_plugin_and_what_it_gives(movies, tmp_path):
+def test_a_plugin_and_what_it_gives(movies, finished_fov, tmp_path):
     import pandas as pd
     import zarr
 
-    checkout = Checkout(tmp_path)
+    checkout = Checkout(tmp_path, finished_fov)
     (tmp_path / "mine.py").write_text(PLUGIN + "FLUORESCENCE_FEATURES = {'span': span}\n")
     config = small_config(movies, plugins=["mine.py"], fovs="0")
     config["channels"] = {"pc": {"channel": 0}, "fl": [{"channel": 1, "features": ["span"]}]}
@@ -176,22 +176,28 @@ def test_a_plugin_and_what_it_gives(movies, tmp_path):
         assert row.span_ch_1 == pytest.approx(light.max() - light.min() + row.frame, abs=2e-3)
 
 
-def test_one_fov_that_fails_costs_the_others_nothing(movies, tmp_path):
-    checkout = Checkout(tmp_path)
-    (tmp_path / "mine.py").write_text(
-        "def fail(image, mask, context):\n    raise ValueError('no')\n\nPHASE_FEATURES = {'f': fail}\n"
-    )
+FAILS = "def fail(image, mask, context):\n    raise ValueError('no')\n\nPHASE_FEATURES = {'f': fail}\n"
+
+
+def test_a_feature_that_is_never_called_fails_nothing(movies, finished_fov, tmp_path):
+    """Where no cell is found: tables with a header."""
+    checkout = Checkout(tmp_path, finished_fov)
+    (tmp_path / "mine.py").write_text(FAILS)
     (tmp_path / "empty.py").write_text("def segment(image):\n    return image * 0\n")
-    config = small_config(movies, plugins=["mine.py"], params={"segmentation_method": "empty.py:segment"})
+    config = small_config(movies, fovs="0", plugins=["mine.py"], params={"segmentation_method": "empty.py:segment"})
     config["channels"]["pc"]["features"] = ["f"]
-    # Nothing is found, so that the feature is never called: tables with a header, and no failure.
     outcome = checkout.run(config)
     assert outcome.code == 0, outcome.text
-    for fov in ("000", "001"):
-        table = (tmp_path / f"results/small/fov_{fov}/small_fov_{fov}_traces.csv").read_text()
-        assert table.startswith("fov,cell,frame,good")
-        assert table.count("\n") == 1
-    config["params"]["segmentation_method"] = "logstd"
+    table = (tmp_path / "results/small/fov_000/small_fov_000_traces.csv").read_text()
+    assert table.startswith("fov,cell,frame,good")
+    assert table.count("\n") == 1
+
+
+def test_a_feature_that_fails_is_named_for_each_fov(movies, finished_run, tmp_path):
+    checkout = Checkout(tmp_path, finished_run)
+    (tmp_path / "mine.py").write_text(FAILS)
+    config = small_config(movies, plugins=["mine.py"])
+    config["channels"]["pc"]["features"] = ["f"]
     outcome = checkout.run(config)
     assert outcome.code != 0
     named = [line for line in outcome.text.splitlines() if "plugins: the feature 'f' in 'mine.py', at cell" in line]
@@ -201,4 +207,3 @@ def test_one_fov_that_fails_costs_the_others_nothing(movies, tmp_path):
         "extract: dataset small, fov 001",
     ]
     assert "Traceback" not in outcome.text
-    assert (tmp_path / "results/small/fov_001/images.zarr/zarr.json").exists()

@@ -708,9 +708,9 @@ def rows_of(checkout):
     return {(cell, frame): area for cell, frame, area in table[["cell", "frame", "area_ch_0"]].itertuples(index=False)}
 
 
-def test_what_the_page_shows_is_what_the_tables_say(page, movies, tmp_path):
+def test_what_the_page_shows_is_what_the_tables_say(page, movies, finished_fov, tmp_path):
     """Marks, frames and edits of tracks, the workflow run with the page open, and once more when all is taken back."""
-    checkout = Checkout(tmp_path / "checkout")
+    checkout = Checkout(tmp_path / "checkout", finished_fov)
     config = small_config(movies, fovs={"small": "0"}, params={"min_frames": 5, "border_margin": 12})
     first = checkout.run(config)
     assert first.code == 0, first.text

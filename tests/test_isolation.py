@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from conftest import Checkout, small_config
-from test_crash import results_of
+from results_tools import results_of
 
 from celltraces.runs.partial_run import to_leave_out
 from demo.nd2_writer import Channel, write_nd2

@@ -614,9 +614,9 @@ def test_a_defect_of_the_report_fails_no_run(tmp_path, caplog):
 
 
 @pytest.fixture(scope="module")
-def finished(movies, tmp_path_factory):
+def finished(movies, finished_run, tmp_path_factory):
     """A run with two samples, a fit, and a cell that a person refused."""
-    checkout = Checkout(tmp_path_factory.mktemp("run"))
+    checkout = Checkout(tmp_path_factory.mktemp("run"), finished_run)
     samples = [{"name": "a", "fovs": "0"}, {"name": "b", "fovs": "1"}]
     (checkout.folder / "mine.py").write_text(LINE)
     fits = [
@@ -624,7 +624,6 @@ def finished(movies, tmp_path_factory):
         {"channel": 1, "feature": "intensity_total", "model": "maturation"},
     ]
     checkout.base = small_config(movies, samples=samples, fits=fits)
-    (checkout.folder / "results").mkdir()
     (checkout.folder / "results/curation.csv").write_text("dataset,fov,cell,good\nsmall,1,2,no\n")
     outcome = checkout.run(checkout.base)
     assert outcome.code == 0, outcome.text
