@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 
 from celltraces.frames import coverage
+from celltraces.labels.distances import squared_distances
 from celltraces.labels.objects import Components, bounds_of, components, painted
 from celltraces.labels.shapes import Shapes, shapes, shapes_of_runs
 from celltraces.segmentation.mask_objects import between, fill_holes, fill_holes_of
@@ -161,7 +162,7 @@ def _lines(inside: np.ndarray, piece: np.ndarray, cells: np.ndarray) -> np.ndarr
     own = np.ones(inside.shape, np.int32)
     least = None
     for number, cell in enumerate(cells.tolist(), 1):
-        away = cv2.distanceTransform((piece != cell).view(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_5)
+        away = squared_distances(piece != cell)
         if least is None:
             least = away
         else:
