@@ -198,50 +198,29 @@ def _refine(mask, image, std, limit, radius, iterations, min_size, max_size):
 def part_joined(mask, rough, radius, min_size, max_size):
     """The rules in the docstring of `celltraces.segmentation.joined_cells.part_joined`."""
     dilate, erode = [ndimage.binary_dilation], [ndimage.binary_erosion]
-    now = []
-    for inside in _several(mask, min_size, max_size):
-        closed = _continued(rough & inside, dilate + erode, morphology.disk(1)) & inside
-        now.append((inside, ndimage.binary_fill_holes(closed)))
+    rough = ndimage.binary_fill_holes(_continued(rough & mask, dilate + erode, morphology.disk(1)) & mask)
     for times in range(1, 5):
-        looked_at, then = [], []
-        for inside, granular in now:
-            eroded = ndimage.binary_erosion(np.pad(granular, 40, mode="edge"), morphology.disk(radius), times)
-            n_cores = measure.label(eroded, connectivity=1).max()
-            opened = _continued(granular, erode * times + dilate * times, morphology.disk(radius)) & inside
-            pieces = measure.label(opened if n_cores > 1 else granular & inside, connectivity=1)
-            sizes = np.bincount(pieces.ravel())[1:] if n_cores > 1 else np.array([(granular & inside).sum()])
-            if n_cores:
-                looked_at.append((inside, granular, pieces, sizes))
-        areas = np.concatenate([sizes for *_, sizes in looked_at]) if looked_at else np.zeros(0)
+        pieces = _continued(rough, erode * times + dilate * times, morphology.disk(radius)) & mask
+        pieces, regions = (measure.label(part, connectivity=1) for part in (pieces, mask))
+        areas = np.bincount(pieces.ravel())[1:]
         usual = np.median(areas[areas >= min_size]) if (areas >= min_size).any() else math.inf
-        for inside, granular, pieces, sizes in looked_at:
-            alike = np.flatnonzero((sizes >= min_size) & (sizes >= 0.4 * min(sizes.max(initial=0), usual)))
-            if len(alike) < 2 or sizes[alike].sum() < 0.5 * (granular & inside).sum():
-                then.append((inside, granular))
+        for region in measure.regionprops(regions):
+            inside = regions == region.label
+            axes = region.inertia_tensor_eigvals
+            filling = region.area / (4 * math.pi * math.sqrt((axes[0] + 1 / 12) * (axes[1] + 1 / 12)))
+            if region.area <= max_size and (filling >= 0.95 or region.area < 2 * min_size):
                 continue
-            away = [ndimage.distance_transform_edt(pieces != number + 1) for number in alike]
+            numbers, sizes = np.unique(pieces[inside & (pieces > 0)], return_counts=True)
+            alike = (sizes >= min_size) & (sizes >= 0.4 * min(sizes.max(initial=0), usual))
+            if alike.sum() < 2 or sizes[alike].sum() < 0.5 * (rough & inside).sum():
+                continue
+            away = [ndimage.distance_transform_edt(pieces != number) for number in numbers[alike]]
             owner = np.where(inside, np.argmin(away, axis=0), -1)
-            line = np.zeros(mask.shape, bool)
             for step in ((0, 1), (1, 0)):
                 after = np.full(owner.shape, -1)
                 after[: owner.shape[0] - step[0], : owner.shape[1] - step[1]] = owner[step[0] :, step[1] :]
-                line |= (owner >= 0) & (after >= 0) & (after != owner)
-            mask = mask & ~line
-            then += [(part, granular) for part in _several(inside & ~line, min_size, max_size)]
-        now = then
+                mask = mask & ~((owner >= 0) & (after >= 0) & (after != owner))
     return mask
-
-
-def _several(mask, min_size, max_size):
-    """The regions that may be several cells, (H, W) bool each."""
-    regions = measure.label(mask, connectivity=1)
-    found = []
-    for region in measure.regionprops(regions):
-        axes = region.inertia_tensor_eigvals
-        filling = region.area / (4 * math.pi * math.sqrt((axes[0] + 1 / 12) * (axes[1] + 1 / 12)))
-        if region.area > max_size or (filling < 0.92 and region.area >= 2 * min_size):
-            found.append(regions == region.label)
-    return found
 
 
 def _edge(region, mask, layers, image, std, limit):
