@@ -163,3 +163,9 @@ def usual_area(areas: np.ndarray) -> int:
     areas = np.sort(areas)
     total = np.cumsum(areas)
     return int(areas[np.searchsorted(2 * total, total[-1])])
+
+
+def box_of(mask: np.ndarray, margin: int) -> tuple[slice, slice]:
+    """Rows and columns that hold all of a mask, and a margin where the image has one; none for an empty mask."""
+    held = [np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0)]
+    return tuple(slice(max(at[0] - margin, 0), at[-1] + margin + 1) if at.size else slice(0) for at in held)
