@@ -6,8 +6,8 @@ is shifted into their place. So are frames of one value throughout that were not
 `uncovered` names (see celltraces.frames.coverage). The attribute `frame_statistics` holds what the quality checks need,
 `stage_movement` how far each frame is displaced, `likeness` how like a frame of fluorescence is to the one before,
 `repeated` which frames repeat parts of another image and how much, `display_limits` what the display level needs,
-`dead_lines` the columns and rows without an image of their own, `z_planes` the planes of which the highest value was
-taken.
+`dead_lines` the columns and rows without an image of their own, `cut_off` where fluorescence has its highest value,
+`z_planes` the planes of which the highest value was taken.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -25,6 +25,7 @@ from celltraces.frames import (
     blank_areas,
     camera_faults,
     coverage,
+    cut_off,
     displacement,
     likeness,
     repeats,
@@ -89,6 +90,7 @@ class _Channel:
     repeated: list[tuple[int, float, float]] = field(default_factory=list)
     likeness: list[float | None] = field(default_factory=list)
     dead_lines: camera_faults.Lines | None = None
+    cut_off: list[tuple[int, int, int, int]] = field(default_factory=list)
     attributes: dict[str, Any] = field(default_factory=dict)
     """Of the array; empty until all frames are copied."""
 
@@ -193,6 +195,8 @@ def _note(channel: _Channel, frame: int, image: np.ndarray, without_data: Boxes,
     else:
         channel.counts[: len(counts)] += counts
         channel.dead_lines = camera_faults.dead_lines(image, without_data, channel.dead_lines)
+        if channel.liken is not None:
+            channel.cut_off += ((frame, *piece) for piece in cut_off.pieces(image, counts))
     for name, value in frame_statistics(image, counts, without_data).items():
         channel.statistics[name].append(value)
 
@@ -230,6 +234,8 @@ def _attributes(channel: _Channel, planes: Sequence[int | None]) -> dict[str, An
         attributes[camera_faults.ATTRIBUTE] = {
             name: lines.tolist() for name, lines in channel.dead_lines._asdict().items()
         }
+    if channel.cut_off:
+        attributes[cut_off.ATTRIBUTE] = channel.cut_off
     if channel.repeated:
         attributes[repeats.ATTRIBUTE] = channel.repeated
     return attributes
