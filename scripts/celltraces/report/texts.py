@@ -29,8 +29,8 @@ CHECKS = {
     "low_contrast": "frames less sharp than their neighbours: focus",
     "exposure_fov": "the background of this FOV is brighter or darker than in the others, by this factor (value): "
     "exposure time, lamp, medium. Intensities of its cells cannot be compared with theirs as they are",
-    "exchanged_fov": "two fluorescence channels of this FOV are exchanged: each has the background that the other has in "
-    "all other FOVs (value: by what factor it differs from its own). Its traces are those of the other channel",
+    "exchanged_fov": "two fluorescence channels of this FOV are exchanged: each has the background that the other has "
+    "in all other FOVs (value: by what factor it differs from its own). Its traces are those of the other channel",
     "exchanged": "this channel looks like phase contrast, and the phase contrast like fluorescence: channels are "
     "exchanged, in the config or in the file, and all results are wrong",
     "not_fluorescence": "this channel looks like phase contrast or bright field: its intensities are no fluorescence; "

@@ -163,4 +163,6 @@ def beside(found: Sequence[Shift], limit: float) -> Shift | None:
         return None
     if not _nearly_all_cells(far):
         return None
-    return far[0]._replace(frame=-1 if {*same, *since} == {*ordered} else far[0].frame, y=y, x=x)
+    if {*same, *since} == {*ordered}:
+        return far[0]._replace(fov=min(one.fov for one in ordered), frame=-1, y=y, x=x)
+    return far[0]._replace(y=y, x=x)
