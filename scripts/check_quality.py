@@ -15,7 +15,7 @@ import numpy as np
 from celltraces import paths
 from celltraces.files import write_text
 from celltraces.labels import lineage
-from celltraces.results.cell_checks import check_channel_shift, check_cut_cells, check_order
+from celltraces.results.cell_checks import check_channel_shift, check_cut_cells, check_hot_pixels, check_order
 from celltraces.results.quality import (
     Finding,
     as_csv,
@@ -70,6 +70,7 @@ def main(
     qc_flat_field: float,
     qc_channel_shift: float,
     qc_cell_saturation: float,
+    qc_hot_pixel: float,
     camera_offset: float | None,
     **of_cells: Any,
 ) -> None:
@@ -105,6 +106,7 @@ def main(
                 ids, areas, bboxes = (get_array(get, f"metadata/{name}")[0] for name in ("cell_ids", "areas", "bboxes"))
                 table = Path(traces[fov]).read_text("utf-8")
                 wanted = {int(line.split(",", 2)[1]) for line in table.splitlines()[1:]}
+                kept = bboxes[np.isin(ids, list(wanted))]
                 for array in opened:
                     if not paths.is_phase_contrast(array.path.parent.name):
                         found += check_cut_cells(
@@ -116,6 +118,7 @@ def main(
                             qc_saturation=qc_saturation,
                             qc_cell_saturation=qc_cell_saturation,
                         )
+                        found += check_hot_pixels(fov, array, kept, table, qc_hot_pixel=qc_hot_pixel)
             found += check_order(fov, bboxes, areas > 0)
             height, width = opened[0].shape[1:]
             covered[fov] = float(np.median(areas.sum(axis=0))) / (height * width)

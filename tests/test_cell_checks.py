@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from celltraces.frames import cut_off
+from celltraces.frames import cut_off, hot_pixels
 from celltraces.frames.statistics import NAMES, frame_statistics
 from celltraces.results import cell_checks, channel_shift, frame_order
 from celltraces.results.quality import check_exchanged_fovs
@@ -236,3 +236,56 @@ def test_channels_that_are_exchanged_in_a_fov(tmp_path, ratio):
     assert rows(channels("many", exchanged=[1, 3, 5])) == set()  # nobody knows which FOVs are right
     assert rows(channels("alike", exchanged=[5], ratio=1.1)) == set()
     assert rows({"fl_ch_1": struck["fl_ch_1"]}) == set()
+
+
+# ----------------------------------------------------------------------------------------------------------- hot pixels
+
+
+def followed(frames):
+    known = None
+    for image in frames:
+        known = hot_pixels.look(image, np.bincount(image.ravel()), known)
+    return known
+
+
+@pytest.mark.parametrize("counts", [400, 3000, 60_000])
+def test_hot_pixels_of_the_camera(counts):
+    frames = np.random.default_rng(0).poisson(np.stack([light_of(disks(12))] * 4) + 300.0).astype(np.uint16)
+    assert len(followed(frames)) == 0
+    places = [(20, 30), (133, 77), (250, 285)]
+    for y, x in places:
+        frames[:, y, x] = counts + 300
+    frames[0, 60, 60] = frames[:3, 100, 200] = counts + 300  # in some frames alone
+    frames[:, 0, 9] = counts + 300  # at the edge
+    found = followed(frames)
+    assert [(y, x) for y, x, _ in found.astype(int).tolist()] == places
+    np.testing.assert_allclose(found[:, 2], counts, atol=110)
+
+
+def test_what_is_no_hot_pixel():
+    """Beads as sharp as optics show them, grainy images, images of one value, small ones."""
+    rng = np.random.default_rng(0)
+    beads = 200.0 + sum(
+        5000 * np.exp(-((ROWS - y) ** 2 + (COLUMNS - x) ** 2) / (2 * 0.7**2)) for y, x in rng.uniform(5, 250, (30, 2))
+    )
+    assert len(followed(rng.poisson(np.stack([beads] * 3)).astype(np.uint16))) == 0
+    grainy = (rng.uniform(size=SHAPE) < 0.02) * 500 + rng.poisson(100, SHAPE)
+    assert len(followed([grainy.astype(np.uint16)])) == 0
+    for image in (np.full(SHAPE, 7, np.uint16), np.full((2, 2), 7, np.uint16), np.full(SHAPE, 65535, np.uint16)):
+        assert len(followed([image, image])) == 0
+
+
+def test_hot_pixels_in_cells(tmp_path):
+    boxes = np.array([[[40, 40, 50, 50], [0, 0, 0, 0]], [[42, 44, 52, 54]] * 2])
+    table = "fov,cell,frame,intensity_total_ch_1\n0,1,0,9000.0\n0,2,0,10000.0\n0,2,1,NaN\n0,2,1,11000.0\n"
+
+    def rows(hot, limit=0.05, table=table):
+        with writing(tmp_path / "fl_ch_1/0", (1, 8, 8), np.uint16, PIXELS, attributes={"hot_pixels": hot}) as append:
+            append(np.zeros((8, 8), np.uint16))
+        array = open_frames(tmp_path / "fl_ch_1/0")
+        found = cell_checks.check_hot_pixels(4, array, boxes, table, qc_hot_pixel=limit)
+        return [(row.fov, row.frame, row.check, row.value) for row in found]
+
+    inside, outside = [51, 53, 2000], [52, 53, 9000]
+    assert rows([inside, outside]) == [(4, None, "hot_pixels_fl_ch_1", 0.2)]
+    assert rows([outside]) == rows([inside], limit=0.2) == rows([]) == rows([inside], table="fov,cell,frame\n") == []

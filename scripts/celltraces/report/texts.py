@@ -36,6 +36,8 @@ CHECKS = {
     "not_fluorescence": "this channel looks like phase contrast or bright field: its intensities are no fluorescence; "
     "look up the channel's number in the config",
     "no_light": "nothing but noise in any FOV (value: likeness of frames), so traces are noise: lamp, filter, shutter",
+    "hot_pixels": "a pixel of the camera that is bright in all frames lies in a cell and adds this share (value) of "
+    "the usual light of a cell",
     "dead_lines": "so many rows and columns (value) have one value, or repeat the one beside them, in all frames: dead "
     "lines of the camera or narrow borders. Intensities of cells on them are wrong",
     "wrapped": "values exceed the highest number and begin anew from 0, at so many places (value): the brightest cells "

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import csv
+import io
 from collections.abc import Collection, Mapping
 
 import numpy as np
 
-from celltraces.frames import cut_off
+from celltraces.frames import cut_off, hot_pixels
 from celltraces.results import channel_shift, cut_cells, frame_order
 from celltraces.results.quality import Finding, Findings
 from celltraces.storage.cells import Get
@@ -41,6 +43,29 @@ def check_cut_cells(
     for frame, share in sorted(cut_cells.shares(get, pc, pieces, wanted).items()):
         if share > qc_cell_saturation:
             yield Finding(fov, frame, f"saturated_cell_{frames.path.parent.name}", share, qc_cell_saturation)
+
+
+def check_hot_pixels(fov: int, frames: Frames, bboxes: np.ndarray, table: str, *, qc_hot_pixel: float) -> Findings:
+    """Hot pixels in cells; value: what the brightest of them adds to the usual light of a cell, as a share of that.
+
+    bboxes: (N, T, 4) of the cells in the tables, 0 where absent. table: the traces as CSV, with a total of the channel.
+    """
+    hot = frames.attributes.get(hot_pixels.ATTRIBUTE, ())
+    if not hot or not bboxes.size:
+        return
+    name = frames.path.parent.name
+    column = f"intensity_total_{name.removeprefix('fl_')}"
+    totals = [abs(float(row[column])) for row in csv.DictReader(io.StringIO(table)) if row.get(column, "NaN") != "NaN"]
+    usual = float(np.median(totals)) if totals else 0.0
+    if usual <= 0:
+        return
+    y0, x0, y1, x1 = (bboxes[..., at] for at in range(4))
+    for y, x, above in sorted(hot, key=lambda one: -one[2]):
+        if above <= qc_hot_pixel * usual:
+            return
+        if ((y0 <= y) & (y < y1) & (x0 <= x) & (x < x1)).any():
+            yield Finding(fov, None, f"hot_pixels_{name}", above / usual, qc_hot_pixel)
+            return
 
 
 def check_channel_shift(
