@@ -7,6 +7,8 @@ rule qc:
                 "traces": of_all_fovs(LAYOUT.traces),
                 "labeled": of_all_fovs(LAYOUT.frames(labeled(PC))),
                 "lineages": lineage_tables,
+                "light": of_all_fovs(*map(LAYOUT.frames, ARRAYS.aligned)),
+                "under_light": of_all_fovs(*map(LAYOUT.frames, ARRAYS.backgrounds)),
             }
             if EXPERIMENT.tracing
             else {}

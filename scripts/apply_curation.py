@@ -99,6 +99,12 @@ def read_inspected(path: Path, fov: int) -> pd.DataFrame:
             raise ValueError(f"its columns are separated by {separated[0]}; save it with commas between columns")
         if absent:
             raise ValueError(f"the column {absent[0]!r} is missing")
+        if not isinstance(table.index, pd.RangeIndex):  # so pandas takes rows that are longer than the header
+            raise ValueError("rows have more cells than there are columns; is there a decimal comma?")
+        table = table.dropna(how="all")  # spreadsheets leave rows of commas
+        twice = next((name for name in needed if f"{name}.1" in table), None)  # so pandas names the second
+        if twice:
+            raise ValueError(f"the column {twice!r} is there twice; keep one of them")
         words = table["good"].str.strip().str.lower()
         unknown = table["good"][~words.isin(WORDS)]
         if len(unknown):
@@ -107,6 +113,11 @@ def read_inspected(path: Path, fov: int) -> pd.DataFrame:
         parts = numbers[(numbers.abs() >= LARGEST).any(axis=1) | (numbers % 1 != 0).any(axis=1)]
         if len(parts):
             raise ValueError("cell, frame and box are to be whole numbers")
+        judged = numbers[["cell", "frame"]].assign(good=words.map(WORDS)).drop_duplicates()
+        both = judged[judged.duplicated(["cell", "frame"])]
+        if len(both):
+            cell, frame = both.iloc[0, :2].astype(int)
+            raise ValueError(f"cell {cell} is good and is not good in frame {frame}, in two rows; keep one of them")
         if "fov" in table and len(others := table["fov"][table["fov"] != fov]):
             raise ValueError(f"it is of FOV {others.iloc[0]}, and stands in the place of that of FOV {fov}")
     except (OSError, ValueError) as error:

@@ -6,7 +6,7 @@ they cost no second look at the pixels.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +15,12 @@ import numpy as np
 from celltraces import paths
 from celltraces.files import write_text
 from celltraces.labels import lineage
+from celltraces.results.cell_checks import check_channel_shift, check_cut_cells, check_hot_pixels, check_order
 from celltraces.results.quality import (
     Finding,
     as_csv,
     check_cells,
+    check_exchanged_fovs,
     check_exposure,
     check_flat_field,
     check_fovs,
@@ -48,6 +50,8 @@ def main(
     lineages: Mapping[int, str],
     backgrounds: Mapping[str, Sequence[str]],
     flat_fields: str | None = None,
+    light: Mapping[str, Sequence[str]] | None = None,
+    under_light: Mapping[str, Sequence[str]] | None = None,
     *,
     times_min: Mapping[str, Sequence[float]],
     times_assumed: Mapping[str, Sequence[tuple[str, float, float | None]]],
@@ -64,9 +68,13 @@ def main(
     qc_stage_shift: float,
     qc_vignetting: float,
     qc_flat_field: float,
+    qc_channel_shift: float,
+    qc_cell_saturation: float,
+    qc_hot_pixel: float,
     camera_offset: float | None,
     **of_cells: Any,
 ) -> None:
+    """light, under_light: by channel, as it is measured in cells and its background, where there are cells."""
     found = [Finding(fov, None, "failed") for fov in failed]
     channels: dict[str, dict[int, Frames]] = {}
     seen: dict[str, dict[bytes, int]] = {}
@@ -95,12 +103,27 @@ def main(
             found += check_left_out(fov, open_frames(Path(labeled[fov])), qc_dropped=qc_dropped)
         if fov in cells:
             with open_store(Path(cells[fov])) as get:
-                ids, areas = (get_array(get, f"metadata/{name}")[0] for name in ("cell_ids", "areas"))
+                ids, areas, bboxes = (get_array(get, f"metadata/{name}")[0] for name in ("cell_ids", "areas", "bboxes"))
+                table = Path(traces[fov]).read_text("utf-8")
+                wanted = {int(line.split(",", 2)[1]) for line in table.splitlines()[1:]}
+                kept = bboxes[np.isin(ids, list(wanted))]
+                for array in opened:
+                    if not paths.is_phase_contrast(array.path.parent.name):
+                        found += check_cut_cells(
+                            fov,
+                            array,
+                            get,
+                            _channel_of(opened),
+                            wanted,
+                            qc_saturation=qc_saturation,
+                            qc_cell_saturation=qc_cell_saturation,
+                        )
+                        found += check_hot_pixels(fov, array, kept, table, qc_hot_pixel=qc_hot_pixel)
+            found += check_order(fov, bboxes, areas > 0)
             height, width = opened[0].shape[1:]
             covered[fov] = float(np.median(areas.sum(axis=0))) / (height * width)
             parents = [parent for parent, _ in lineage.read_table(Path(lineages[fov])).values()]
             found += check_cells(fov, areas, np.isin(ids, parents), **of_cells)
-            table = Path(traces[fov]).read_text("utf-8")
             found += check_traces(fov, len(areas), table, qc_negative=qc_negative, qc_exposure=qc_exposure)
     if frames:
         found += check_pixel_size(min(frames), pixel_size_um)
@@ -113,6 +136,18 @@ def main(
                 arrays_of_channel, phase_contrast, covered, qc_exposure=qc_exposure, offset=camera_offset or 0.0
             )
         found += check_stacks(arrays_of_channel)
+    fluorescence = {name: arrays for name, arrays in channels.items() if not paths.is_phase_contrast(name)}
+    exchanged = list(check_exchanged_fovs(fluorescence, qc_exposure=qc_exposure, offset=camera_offset or 0.0))
+    named = {(row.fov, row.check.replace("exchanged_fov", "exposure_fov")) for row in exchanged}
+    found = [row for row in found if (row.fov, row.check) not in named] + exchanged
+    for name, of_fovs in (light or {}).items():
+        found += check_channel_shift(
+            name,
+            {fov: open_frames(Path(array)) for fov, array in labeled.items()},
+            _opened(labeled, of_fovs),
+            _opened(labeled, (under_light or {})[name]),
+            qc_channel_shift=qc_channel_shift,
+        )
     for name, of_fovs in backgrounds.items():
         opened = [open_frames(Path(array)) for array in of_fovs]
         found += check_vignetting(min(frames), name, opened, qc_vignetting=qc_vignetting, offset=camera_offset or 0.0)
@@ -124,11 +159,23 @@ def main(
     job.log.info("%d findings in %d FOVs", len(found), len(frames) + len(failed))
 
 
-def _by_channel(backgrounds: Sequence[str]) -> dict[str, list[str]]:
-    """Arrays of backgrounds by the name of their channel."""
+def _channel_of(arrays: Sequence[Frames]) -> int:
+    """The number of the phase-contrast channel, one of these."""
+    names = (array.path.parent.name for array in arrays)
+    return next(int(name.rpartition("_")[2]) for name in names if paths.is_phase_contrast(name))
+
+
+def _opened(fovs: Iterable[int], arrays: Sequence[str]) -> dict[int, Frames]:
+    """The arrays of a channel by FOV."""
+    return {fov: open_frames(Path(array)) for fov, array in zip(fovs, arrays, strict=True)}
+
+
+def _by_channel(arrays: Sequence[str]) -> dict[str, list[str]]:
+    """Arrays of light, whatever was done to it, or of its background, by the name of the channel."""
     found: dict[str, list[str]] = {}
-    for array in backgrounds:
-        found.setdefault(Path(array).parent.name.replace("_background", ""), []).append(array)
+    for array in arrays:
+        name = paths.cropped_as(Path(array).parent.name)
+        found.setdefault(name.replace("_background", ""), []).append(array)
     return found
 
 
@@ -144,5 +191,7 @@ if __name__ == "__main__":
             dict(zip(fovs, snakemake.input.get("lineages", []), strict=False)),
             _by_channel(snakemake.input.get("backgrounds", [])),
             snakemake.input.get("flat_fields"),
+            _by_channel(snakemake.input.get("light", [])),
+            _by_channel(snakemake.input.get("under_light", [])),
             **settings,
         )

@@ -6,8 +6,9 @@ is shifted into their place. So are frames of one value throughout that were not
 `uncovered` names (see celltraces.frames.coverage). The attribute `frame_statistics` holds what the quality checks need,
 `stage_movement` how far each frame is displaced, `likeness` how like a frame of fluorescence is to the one before,
 `repeated` which frames repeat parts of another image and how much, `display_limits` what the display level needs,
-`dead_lines` the columns and rows without an image of their own, `z_planes` the planes of which the highest value was
-taken.
+`dead_lines` the columns and rows without an image of their own, `cut_off` where fluorescence has its highest value,
+`hot_pixels` its pixels that are bright in all frames,
+`z_planes` the planes of which the highest value was taken.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -25,7 +26,9 @@ from celltraces.frames import (
     blank_areas,
     camera_faults,
     coverage,
+    cut_off,
     displacement,
+    hot_pixels,
     likeness,
     repeats,
     stage_movement,
@@ -89,6 +92,8 @@ class _Channel:
     repeated: list[tuple[int, float, float]] = field(default_factory=list)
     likeness: list[float | None] = field(default_factory=list)
     dead_lines: camera_faults.Lines | None = None
+    cut_off: list[tuple[int, int, int, int]] = field(default_factory=list)
+    hot_pixels: np.ndarray | None = None
     attributes: dict[str, Any] = field(default_factory=dict)
     """Of the array; empty until all frames are copied."""
 
@@ -193,6 +198,9 @@ def _note(channel: _Channel, frame: int, image: np.ndarray, without_data: Boxes,
     else:
         channel.counts[: len(counts)] += counts
         channel.dead_lines = camera_faults.dead_lines(image, without_data, channel.dead_lines)
+        if channel.liken is not None:
+            channel.hot_pixels = hot_pixels.look(image, counts, channel.hot_pixels)
+            channel.cut_off += ((frame, *piece) for piece in cut_off.pieces(image, counts))
     for name, value in frame_statistics(image, counts, without_data).items():
         channel.statistics[name].append(value)
 
@@ -230,6 +238,10 @@ def _attributes(channel: _Channel, planes: Sequence[int | None]) -> dict[str, An
         attributes[camera_faults.ATTRIBUTE] = {
             name: lines.tolist() for name, lines in channel.dead_lines._asdict().items()
         }
+    if channel.hot_pixels is not None and len(channel.hot_pixels):
+        attributes[hot_pixels.ATTRIBUTE] = channel.hot_pixels.astype(int).tolist()
+    if channel.cut_off:
+        attributes[cut_off.ATTRIBUTE] = channel.cut_off
     if channel.repeated:
         attributes[repeats.ATTRIBUTE] = channel.repeated
     return attributes

@@ -322,6 +322,9 @@ def test_curation_counts_over_inspected(tmp_path):
     assert decided(tmp_path / "a", BEFORE, inspected=inspected, flags=flags)[1] == whole(1, 2, 3)
 
 
+BOXES = "cell,frame,good,bbox_x0,bbox_y0,bbox_x1,bbox_y1"
+
+
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
@@ -336,6 +339,9 @@ def test_curation_counts_over_inspected(tmp_path):
         ("cell,frame,good,bbox_x0,bbox_y0,bbox_x1,bbox_y1\n1e30,0,True,1,1,2,2\n", "are to be whole numbers"),
         ("cell,frame,good,bbox_x0,bbox_y0,bbox_x1,bbox_y1\n,0,True,1,1,2,2\n", "are to be whole numbers"),
         ("fov,cell,frame,good,bbox_x0,bbox_y0,bbox_x1,bbox_y1\n2,7,0,True,1,1,2,2\n", "it is of FOV 2, and stands in"),
+        (f"{BOXES},area\n7,0,True,1,1,2,2,1,5\n", "more cells than there are columns; is there a decimal comma"),
+        (f"{BOXES},good\n7,0,True,1,1,2,2,False\n", "the column 'good' is there twice"),
+        (f"{BOXES}\n7,0,True,1,1,2,2\n7,0,False,1,1,2,2\n", "cell 7 is good and is not good in frame 0, in two rows"),
     ],
 )
 def test_an_inspected_table_that_is_none(tmp_path, content, reason):
@@ -345,6 +351,17 @@ def test_an_inspected_table_that_is_none(tmp_path, content, reason):
         apply_curation.read_inspected(path, 3)
     assert "d_fov_003_traces_inspected.csv" in str(error.value)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_an_inspected_table_that_a_spreadsheet_saved(tmp_path, encoding, end):
+    """Numbers in quotes, words in capitals, empty columns and rows, the same row twice."""
+    path = tmp_path / "d_fov_003_traces_inspected.csv"
+    rows = [f"{BOXES},,", '"7","0",TRUE,1,1,2,2,,', '"7","0",TRUE,1,1,2,2,,', "8.0,0,FALSE,1,1,2,2,,", ",,,,,,,,"]
+    path.write_bytes((end.join(rows) + end).encode(encoding))
+    read = apply_curation.read_inspected(path, 3)
+    assert read[["cell", "good"]].drop_duplicates().to_numpy().tolist() == [[7, True], [8, False]]
 
 
 @given(st.lists(st.integers(0, 30), min_size=8, max_size=8))

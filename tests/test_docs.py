@@ -185,7 +185,10 @@ def test_rules_in_the_table_of_parameters_are_rules():
 def checks():
     """The names of all checks, from the code that makes rows of qc.csv; without the channel behind them."""
     names = set()
-    for file in (PACKAGE / "results/quality.py", PACKAGE / "results/time_checks.py", ROOT / "scripts/check_quality.py"):
+    for file in (
+        *(PACKAGE / f"results/{name}.py" for name in ("quality", "cell_checks", "time_checks")),
+        ROOT / "scripts/check_quality.py",
+    ):
         for node in ast.walk(syntax_tree(file)):
             value = None
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):

@@ -21,7 +21,9 @@ def two(movies, tmp_path, monkeypatch):
     def lines(params=None, **changes):
         datasets = {}
         for name, change in changes.items():
-            of_movie = {key: change.pop(key) for key in ("pixel_size_um", "fovs_of_movie") if key in change}
+            of_movie = {
+                key: change.pop(key) for key in ("pixel_size_um", "fovs_of_movie", "period_min") if key in change
+            }
             if "fovs_of_movie" in of_movie:
                 of_movie["fovs"] = of_movie.pop("fovs_of_movie")
             movie = replace(known.movie, **of_movie)
@@ -52,6 +54,18 @@ def test_datasets_with_other_pixels(two, size):
     assert line.startswith(f"pixels differ: 0.65 um in a, {size or 'unknown'}{' um' if size else ''} in b;")
     assert two(a={}, b={"pixel_size_um": 0.652}) == []
     assert two({"pixel_size_um": 0.65}, a={}, b={"pixel_size_um": None}) == []
+
+
+@pytest.mark.parametrize("name", ["pixel_size_um", "frame_interval"])
+def test_a_scale_in_the_config_that_the_file_overrides(two, name):
+    own = {"pixel_size_um": 0.65, "frame_interval": 10.0}[name]
+    assert two({name: own * 1.01}, a={}) == two({name: own}, a={}) == []
+    (line,) = two({name: own / 2}, a={})
+    assert line.startswith(f"params.{name}: {own / 2:g} is not used for a, since ")
+    assert f"says {own:g} " in line
+    of_config = {"fovs_of_movie": [{**place, "times_min": None} for place in two.places]}
+    unknown = {"pixel_size_um": {"pixel_size_um": None}, "frame_interval": {**of_config, "period_min": None}}[name]
+    assert two({name: own / 2}, a=unknown) == []
 
 
 @pytest.mark.parametrize(("factor", "told"), [(1e-3, True), (1000, True), (1 / 60_000, True), (0.1, False), (6, False)])

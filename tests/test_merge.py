@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
@@ -83,10 +84,16 @@ def test_what_is_missing_stands_above_the_table(traces, tmp_path):
 @pytest.mark.workflow
 def test_the_tidy_table_says_the_same_as_csv_and_parquet(movies, finished_run, tmp_path):
     checkout = Checkout(tmp_path, finished_run)
-    config = small_config(movies, samples=[{"name": "b", "fovs": "0-1"}])
+    config = small_config(movies, samples=[{"name": "b", "fovs": "0-1"}], exports=["anndata"])
     outcome = checkout.run(config)
     assert outcome.code == 0, outcome.text
     folder = tmp_path / "results/small"
+
+    def exported(fov):
+        """The cells of a FOV in the table for another program."""
+        with h5py.File(folder / f"fov_{fov:03d}/exports/small_fov_{fov:03d}.h5ad") as file:
+            return set(file["obs/cell"][:].tolist())
+
     table = pd.read_csv(folder / "small_traces.csv")
     pd.testing.assert_frame_equal(
         table, pq.read_table(folder / "small_traces.parquet").to_pandas(), check_dtype=False, rtol=1e-15
@@ -106,7 +113,9 @@ def test_the_tidy_table_says_the_same_as_csv_and_parquet(movies, finished_run, t
     curation = tmp_path / "results/curation.csv"
     curation.write_text(f"dataset,fov,cell,good,note\nsmall,0,{cell},no,dead\n")
     outcome = checkout.run(None)
-    assert set(outcome.jobs) == {"apply_curation", "digest", "merge", "tidy", "write_report"}
+    again = {"digest", "merge", "tidy", "write_report", "export_anndata"}
+    assert set(outcome.jobs) == {"apply_curation", *again}
+    assert exported(0) == set(table.cell[table.fov == 0]) - {cell}
     for name, value in (("small_traces.csv", "frame"), ("b_area_ch_0.csv", "value")):
         left = pd.read_csv(folder / name, comment="#")
         assert not ((left.fov == 0) & (left.cell == cell)).any()
@@ -115,10 +124,12 @@ def test_the_tidy_table_says_the_same_as_csv_and_parquet(movies, finished_run, t
     inspected = folder / "fov_001/small_fov_001_traces_inspected.csv"
     pd.read_csv(folder / "fov_001/small_fov_001_traces.csv").assign(good=False).to_csv(inspected, index=False)
     outcome = checkout.run(None)
-    assert set(outcome.jobs) == {"apply_curation", "digest", "merge", "tidy", "write_report"}
+    assert set(outcome.jobs) == {"apply_curation", *again}
+    assert exported(1) == set()
     assert set(pd.read_csv(folder / "small_traces.csv").fov) == {0}
     inspected.unlink()
-    assert set(checkout.run(None).jobs) == {"digest", "merge", "tidy", "write_report"}
+    assert set(checkout.run(None).jobs) == again
+    assert exported(1) == set(table.cell[table.fov == 1])
     assert (folder / "b_area_ch_0.csv").read_bytes() == before
 
 

@@ -164,6 +164,15 @@ def test_stamps_that_the_declared_period_contradicts(period_s, told):
     assert rows([at / 60 for at in range(6)], 1e-3 / 60) == rows(times, None) == rows(times, 0.0) == []
 
 
+@pytest.mark.parametrize(("factor", "told"), [(60, True), (1 / 60, True), (1000, True), (1, False), (2, False)])
+def test_a_time_mapping_in_another_unit_than_the_stamps(factor, told):
+    stamps = [10.0 * at for at in range(6)]
+    place = {"times_min": stamps, "senseless_stamps": []}
+    mapped = [factor * time for time in stamps]
+    found = list(time_checks.assumed(mapped, "time_mapping", place, False, 10.0))
+    assert [row for row in found if row[0] == "time_units"] == [("time_units", pytest.approx(10 * factor), 10.0)] * told
+
+
 @pytest.mark.parametrize("n_fovs", [4, 5, 40])
 @pytest.mark.parametrize(("interval_min", "told"), [(10, False), (10e-3, True), (10e-3 / 60, True)])
 def test_fovs_that_are_visited_faster_than_a_stage_moves(n_fovs, interval_min, told):

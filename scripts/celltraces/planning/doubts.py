@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping
-from itertools import combinations
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import combinations, pairwise
 from pathlib import Path
 from statistics import median
 from typing import Any
 
+from celltraces.config.schema import load_schema
 from celltraces.config.selection import spell_fovs
 from celltraces.paths import CURATION, Layout, fov_text
 from celltraces.planning.channels import known_pixel_size_um
@@ -19,8 +20,8 @@ from celltraces.planning.frame_times import frame_times
 
 TABLE = r"\.(csv|tsv|txt|xlsx?|xlsm|ods|numbers)(\.\w+)?"  # what spreadsheets save, and copies of it
 DECISIONS = re.compile(rf"curation[^/]*{TABLE}|[^/]*inspected[^/]*{TABLE}", re.IGNORECASE)
-SAME_PIXELS = 0.01  # by which pixels may differ
-UNITS = (60.0, 1000.0, 60_000.0)  # factors between units of time
+SAME_SCALE = 0.02  # by which pixels and intervals may differ
+UNITS = (1000.0, 60_000.0)  # factors between units of time; intervals of 1 min and 1 h are both usual
 SAME_FACTOR = 0.02
 
 
@@ -28,6 +29,8 @@ def lines(experiment: Experiment) -> Iterator[str]:
     """What a person should know of the datasets together, and of tables that look like decisions and are not read."""
     if experiment.tracing:
         yield from _unused_decisions(experiment.layout, experiment.datasets)
+    for dataset in experiment.datasets.values():
+        yield from _unused_scales(experiment.config["params"], dataset)
     if len(experiment.datasets) > 1:
         yield from _twice(experiment.datasets)
         if experiment.tracing:
@@ -61,6 +64,33 @@ def _tables(folder: Path) -> Iterator[Path]:
     yield from (folder / name for name in names if DECISIONS.fullmatch(name) and (folder / name).is_file())
 
 
+def _unused_scales(params: Mapping[str, Any], dataset: Dataset) -> Iterator[str]:
+    """A pixel size or an interval of the config that is another than the file's, which counts."""
+    given, own = params["pixel_size_um"], dataset.movie.pixel_size_um
+    if given and own and not _alike(given, own):
+        yield (
+            f"params.pixel_size_um: {given:g} is not used for {dataset.name}, since {dataset.path} says {own:.4g} um, "
+            "which counts; correct it in the file if it is wrong"
+        )
+    given, default = params["frame_interval"], load_schema()["properties"]["params"]["properties"]["frame_interval"]
+    times, source = frame_times(dataset, (dataset.fovs or (0,))[0], params)
+    if len(times) > 1 and source.startswith("file") and given != default["default"]:
+        own = _interval(times)
+        if not _alike(given, own):
+            yield (
+                f"params.frame_interval: {given:g} is not used for {dataset.name}, since {dataset.path} says "
+                f"{own:.4g} min, which counts; `time_mapping` overrides a file"
+            )
+
+
+def _alike(one: float, other: float) -> bool:
+    return max(one, other) <= (1 + SAME_SCALE) * min(one, other)
+
+
+def _interval(times: Sequence[float]) -> float:
+    return median(later - earlier for earlier, later in pairwise(times))
+
+
 def _twice(datasets: Mapping[str, Dataset]) -> Iterator[str]:
     """Datasets that have FOVs of the same file."""
     for one, other in combinations(datasets.values(), 2):
@@ -77,7 +107,7 @@ def _pixel_sizes(config: Mapping[str, Any], datasets: Mapping[str, Dataset]) -> 
     """Datasets whose pixels differ, or of which some do not say."""
     sizes = {name: known_pixel_size_um(config, dataset) for name, dataset in datasets.items()}
     known = [size for size in sizes.values() if size]
-    if known and (len(known) < len(sizes) or max(known) > (1 + SAME_PIXELS) * min(known)):
+    if known and (len(known) < len(sizes) or not _alike(max(known), min(known))):
         told = ", ".join(f"{f'{size:.4g} um' if size else 'unknown'} in {name}" for name, size in sizes.items())
         yield (
             f"pixels differ: {told}; areas, lengths and total intensities in tables over these datasets are in pixels "
@@ -91,11 +121,11 @@ def _intervals(config: Mapping[str, Any], datasets: Mapping[str, Dataset]) -> It
     for name, dataset in datasets.items():
         times = frame_times(dataset, (dataset.fovs or (0,))[0], config["params"])[0]
         if len(times) > 1:
-            intervals[name] = median(later - earlier for earlier, later in zip(times, times[1:], strict=False))
+            intervals[name] = _interval(times)
     for one, other in combinations(intervals, 2):
         short, long = sorted((one, other), key=intervals.__getitem__)
         factor = intervals[long] / intervals[short] if intervals[short] > 0 else 0.0
-        if any(abs(factor / unit - 1) < SAME_FACTOR for unit in UNITS[1:]):
+        if any(abs(factor / unit - 1) < SAME_FACTOR for unit in UNITS):
             yield (
                 f"frames follow each other every {intervals[short]:.4g} min in {short}, {intervals[long]:.4g} min in "
                 f"{long}: is the unit of time of one of the files wrong? `frame_interval` does not override a file, "

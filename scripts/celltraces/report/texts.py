@@ -23,20 +23,28 @@ CHECKS = {
     "duplicate": "frames that are the same as another (value: which)",
     "repeated": "this share of a frame (value) is the same as in the frame before, or in another channel",
     "uncovered": "share of the pixels that hold no data (value): no tile of a mosaic, blank borders",
+    "saturated_cell": "this share of a cell's pixels (value) is cut off at the highest value: its light is too low",
     "saturated": "values cut off at the highest: intensities are too low",
     "brightness": "a frame unlike its neighbours, or a FOV unlike the others: lamp, shutter",
     "low_contrast": "frames less sharp than their neighbours: focus",
     "exposure_fov": "the background of this FOV is brighter or darker than in the others, by this factor (value): "
     "exposure time, lamp, medium. Intensities of its cells cannot be compared with theirs as they are",
+    "exchanged_fov": "two fluorescence channels of this FOV are exchanged: each has the background that the other has "
+    "in all other FOVs (value: by what factor it differs from its own). Its traces are those of the other channel",
     "exchanged": "this channel looks like phase contrast, and the phase contrast like fluorescence: channels are "
     "exchanged, in the config or in the file, and all results are wrong",
     "not_fluorescence": "this channel looks like phase contrast or bright field: its intensities are no fluorescence; "
     "look up the channel's number in the config",
     "no_light": "nothing but noise in any FOV (value: likeness of frames), so traces are noise: lamp, filter, shutter",
+    "hot_pixels": "a pixel of the camera that is bright in all frames lies in a cell and adds this share (value) of "
+    "the usual light of a cell",
     "dead_lines": "so many rows and columns (value) have one value, or repeat the one beside them, in all frames: dead "
     "lines of the camera or narrow borders. Intensities of cells on them are wrong",
     "wrapped": "values exceed the highest number and begin anew from 0, at so many places (value): the brightest cells "
     "seem dark. Export with more bits, or expose less",
+    "channel_shift": "the light of nearly all cells lies beside them, by so many pixels (value), in all frames or from "
+    "this one on: filter cube, camera, drift. Intensities are too low; move the channel with chroma",
+    "frame_order": "this frame and another one (value: which) stand in each other's place: cells go back and forth",
     "exposure_step": "all pixels brighter or darker by one factor (value) from here on: exposure, lamp",
     "flicker": "nearly all cells brighter or darker by a factor (value) in this frame, or out: lamp, shutter, focus",
     "other_place": "the channel shows another place from here on, or in this frame, or nothing: FOVs, filter, lamp",

@@ -8,6 +8,7 @@ It is 0.7 in noise alone, more where cells shine, and less where things are dark
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import combinations
 
 import numpy as np
 
@@ -23,6 +24,7 @@ FEWEST_LIKE = 4  # pairs of frames
 FEWEST_FOVS = 5
 SPREADS = 6.0  # times the usual difference of FOVs
 LEAST = 0.75  # of the factor, in logarithms: an offset hides the rest
+AS_OTHER = 0.25  # of the distance of two channels' backgrounds, in logarithms: one is as the other
 CONFLUENT = 0.5  # share of the field that cells cover: with more the background is not seen by a tenth of the pixels
 
 
@@ -89,3 +91,31 @@ def exposed_otherwise(
         # where cells cover what seems to be the background, the darkest pixels lie far below it
         if is_struck and noise[fov] <= 1.5 * usual_noise * max(float(np.exp(change)), 1.0):
             yield fov, float(np.exp(change))
+
+
+def exchanged_between(
+    channels: Mapping[str, Mapping[int, Statistics]], factor: float, offset: float = 0.0
+) -> Iterator[tuple[int, str, float]]:
+    """FOVs of which two channels are exchanged: the background of each is that of the other in all other FOVs.
+
+    channels: of fluorescence, by name and FOV. Yields FOV, channel and by what factor it differs from its own level in
+    the others, for both channels. The two have to differ by `factor`, and far more than FOVs differ from each other.
+    """
+    levels = {
+        name: {fov: float(np.nanmedian(of["low"])) - offset for fov, of in fovs.items() if np.isfinite(of["low"]).any()}
+        for name, fovs in channels.items()
+    }
+    for one, other in combinations(levels, 2):
+        both = [fov for fov in levels[one] if levels[one][fov] > 0 and levels[other].get(fov, 0) > 0]
+        if len(both) < FEWEST_FOVS:
+            continue
+        logs = np.log([[levels[name][fov] for fov in both] for name in (one, other)])
+        usual = np.median(logs, axis=1)
+        spread = 1.4826 * float(np.median(np.abs(logs - usual[:, None]), axis=1).sum())
+        apart = abs(float(usual[0] - usual[1]))
+        struck = (np.abs(logs - usual[::-1, None]) < AS_OTHER * apart).all(axis=0)
+        if apart < max(np.log(factor), SPREADS * spread) or 4 * np.count_nonzero(struck) > len(both):
+            continue
+        for at in np.flatnonzero(struck).tolist():
+            for row, name in enumerate((one, other)):
+                yield both[at], name, float(np.exp(logs[row, at] - usual[row]))

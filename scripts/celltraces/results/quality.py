@@ -286,6 +286,15 @@ def check_cells(
             yield Finding(fov, frame, "cells_vanish", gone / counts[frame - 1], qc_vanish)
 
 
+def check_exchanged_fovs(
+    channels: Mapping[str, Mapping[int, Frames]], *, qc_exposure: float, offset: float = 0.0
+) -> Findings:
+    """FOVs of which two fluorescence channels are exchanged; channels: by name and FOV."""
+    known = {name: {fov: _statistics(frames) for fov, frames in of.items()} for name, of in channels.items()}
+    for fov, name, factor in light_checks.exchanged_between(known, qc_exposure, offset):
+        yield Finding(fov, None, f"exchanged_fov_{name}", factor, qc_exposure)
+
+
 def check_left_out(fov: int, labeled: Frames, *, qc_dropped: float) -> Findings:
     """Frames, or a FOV, of whose foreground much was left out as too large or too small to be a cell."""
     for frame, share in left_out.large_shares(labeled.attributes[left_out.ATTRIBUTE], qc_dropped):

@@ -68,7 +68,8 @@ def assumed(
     although it has stamps that cannot be used; then the FOV is taken to begin with the first frame of the file as well.
     `time_mapping`: it gives all FOVs the same times, although this one began later (value) than the file's first frame,
     by more than an interval (limit). `time_units`: stamps follow each other at an interval (value) that the period of
-    the file (limit, `period_min`) contradicts: one of them is in another unit.
+    the file (limit, `period_min`) contradicts, or `time_mapping` at one of which the stamps' (limit) is a unit of time
+    away: one of them is in another unit.
     """
     if len(times_min) < 2:
         return
@@ -78,6 +79,11 @@ def assumed(
         yield "time_assumed", interval, None
     if source == "file time stamps" and period_min and _contradict(interval, period_min):
         yield "time_units", interval, period_min
+    stamps = place["times_min"] or ()
+    if source == "time_mapping" and len(stamps) > 1:
+        by_stamps = float(np.median(np.diff(stamps)))
+        if _in_other_unit(interval, by_stamps) or _in_other_unit(by_stamps, interval):
+            yield "time_units", interval, by_stamps
     later = place["times_min"][0] if place["times_min"] else 0.0
     if source == "time_mapping" and later > interval:
         yield "time_mapping", later, interval
@@ -85,9 +91,12 @@ def assumed(
 
 def _contradict(interval: float, period: float) -> bool:
     """Whether frames follow each other faster than planned, or slower by the factor between two units."""
-    slower = interval / period
-    in_other_unit = any(abs(slower / unit - 1) < SAME_FACTOR for unit in UNITS)
-    return slower < FASTER or (period > NO_DELAY_MIN and in_other_unit)
+    return interval < FASTER * period or (period > NO_DELAY_MIN and _in_other_unit(interval, period))
+
+
+def _in_other_unit(long: float, short: float) -> bool:
+    """Whether one interval is so many times the other as one unit of time is of another."""
+    return any(abs(long - unit * short) < SAME_FACTOR * unit * short for unit in UNITS)
 
 
 def too_fast(times_min: Mapping[int, Sequence[float]]) -> tuple[float, float] | None:

@@ -1,0 +1,83 @@
+"""Check cells against frames: the order of frames, light beside the cells, light that is cut off."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Collection, Mapping
+
+import numpy as np
+
+from celltraces.frames import cut_off, hot_pixels
+from celltraces.results import channel_shift, cut_cells, frame_order
+from celltraces.results.quality import Finding, Findings
+from celltraces.storage.cells import Get
+from celltraces.storage.frames import Frames
+
+
+def check_order(fov: int, bboxes: np.ndarray, present: np.ndarray) -> Findings:
+    """Frames that stand in each other's place (value: the other one); boxes and presence of cells by frame."""
+    for first, second, _ in frame_order.exchanged(bboxes, present):
+        yield Finding(fov, first, "frame_order", second)
+
+
+def check_cut_cells(
+    fov: int,
+    frames: Frames,
+    get: Get,
+    pc: int,
+    wanted: Collection[int],
+    *,
+    qc_saturation: float,
+    qc_cell_saturation: float,
+) -> Findings:
+    """Frames in which light of a cell is cut off, though it is too small a share of the frame to be told by that.
+
+    get: reads cells.zarr; wanted: the cells that are in the tables. Value: the largest share of a cell's pixels.
+    """
+    pieces = frames.attributes.get(cut_off.ATTRIBUTE, ())
+    if not pieces:
+        return
+    of_frames = frames.attributes["frame_statistics"]["at_highest"]
+    pieces = [piece for piece in pieces if of_frames[piece[0]] <= qc_saturation]
+    for frame, share in sorted(cut_cells.shares(get, pc, pieces, wanted).items()):
+        if share > qc_cell_saturation:
+            yield Finding(fov, frame, f"saturated_cell_{frames.path.parent.name}", share, qc_cell_saturation)
+
+
+def check_hot_pixels(fov: int, frames: Frames, bboxes: np.ndarray, table: str, *, qc_hot_pixel: float) -> Findings:
+    """Hot pixels in cells; value: what the brightest of them adds to the usual light of a cell, as a share of that.
+
+    bboxes: (N, T, 4) of the cells in the tables, 0 where absent. table: the traces as CSV, with a total of the channel.
+    """
+    hot = frames.attributes.get(hot_pixels.ATTRIBUTE, ())
+    if not hot or not bboxes.size:
+        return
+    name = frames.path.parent.name
+    column = f"intensity_total_{name.removeprefix('fl_')}"
+    totals = [abs(float(row[column])) for row in csv.DictReader(io.StringIO(table)) if row.get(column, "NaN") != "NaN"]
+    usual = float(np.median(totals)) if totals else 0.0
+    if usual <= 0:
+        return
+    y0, x0, y1, x1 = (bboxes[..., at] for at in range(4))
+    for y, x, above in sorted(hot, key=lambda one: -one[2]):
+        if above <= qc_hot_pixel * usual:
+            return
+        if ((y0 <= y) & (y < y1) & (x0 <= x) & (x < x1)).any():
+            yield Finding(fov, None, f"hot_pixels_{name}", above / usual, qc_hot_pixel)
+            return
+
+
+def check_channel_shift(
+    name: str,
+    labeled: Mapping[int, Frames],
+    light: Mapping[int, Frames],
+    backgrounds: Mapping[int, Frames],
+    *,
+    qc_channel_shift: float,
+) -> Findings:
+    """A channel whose light lies beside the cells, from a frame on or in all of them (one row, for the first FOV)."""
+    found = channel_shift.beside(channel_shift.shifts(labeled, light, backgrounds), qc_channel_shift)
+    if found is not None:
+        frame = None if found.frame < 0 else found.frame
+        yield Finding(found.fov, frame, f"channel_shift_{name}", found.size, qc_channel_shift)
