@@ -37,7 +37,7 @@ LEVELS = {
         crop curate curation distances divisions docs edits environment evaluation exposure features fitting flat_field
         flows foreign_arrays formats_deepcell formats_playnano formats_pyama formats_pyme formats_tracks
         future_dates house images interrupts kinetics left_out levels lif likeness lock mask_objects merge messages
-        methods missing
+        methods missing movie_czi movie_nd2
         movie_file nd2_internals ndtiff ome_zarr outline phantoms pictures plan preview psf quality recipe repeats
         report segmentation shifts silent_faults simulate stage_movement stage_places store terminal tiff tiff_folder
         torch_file touching tracking userpaths versions white_cells zstacks
@@ -91,7 +91,8 @@ SLOW = {
     "images": "metadata_is_valid_ome_ngff",
     "kinetics": "the_kernel_keeps_ten_digits_whatever_the_rates",
     "left_out": "dense_real_cells_are_told",
-    "movie_file": "czi_pixels_come_from_aicspylibczi_and_what_it_cannot_from_pylibczirw pixels_come_back",
+    "movie_czi": "czi_pixels_come_from_aicspylibczi_and_what_it_cannot_from_pylibczirw",
+    "movie_file": "pixels_come_back",
     "outline": "crowded_cells_outlined_by_hand_are_found",
     "pictures": "tables_without_rows_are_drawn traces_with_mean_and_spread distributions_are_of_means_over_time",
     "preview": """
