@@ -16,13 +16,14 @@ import tempfile
 from functools import cache
 from pathlib import Path
 
+READ_AT_START = ("PYTHON", "HOME", "XDG_", "LANG", "LC_", "TZ", "OMP_", "OPENBLAS_")
+
 
 def _read_at_start():
     """The variables that count while Python starts and imports, where a copy is past that."""
     return {name: value for name, value in os.environ.items() if name.startswith(READ_AT_START)}
 
 
-READ_AT_START = ("PYTHON", "HOME", "XDG_", "LANG", "LC_", "TZ", "OMP_", "OPENBLAS_")
 USUAL = _read_at_start()
 # What a run of any workflow imports and ours besides, as far as it is not ours: 0.9 s.
 IMPORTED = (
