@@ -35,6 +35,7 @@ LEVELS = {
     "unit": """
         background bit_morphology cell_list child_process code_digest comparison config config_fuzz coverage
         crop curate curation distances divisions docs edits environment evaluation exposure features fitting flat_field
+        edits_replay edits_results
         flows foreign_arrays formats_deepcell formats_playnano formats_pyama formats_pyme formats_tracks
         future_dates house images interrupts kinetics left_out levels lif likeness lock mask_objects merge messages
         methods missing movie_czi movie_nd2
@@ -69,9 +70,9 @@ SLOW = {
     "curate": "mistakes_are_one_line the_command_prints_its_address_and_the_way_there_over_ssh",
     "curation": "the_cell_at_a_place_is_the_nearest_within_three_pixels",
     "divisions": "simulated_movies what_is_no_division",
-    "edits": """
-        no_line_of_json_is_a_traceback replay_does_what_a_dictionary_does
-        the_order_of_the_lines_does_not_matter_and_undo_gives_the_state_before
+    "edits": "no_line_of_json_is_a_traceback",
+    "edits_replay": """
+        replay_does_what_a_dictionary_does the_order_of_the_lines_does_not_matter_and_undo_gives_the_state_before
     """,
     "environment": "whatever_a_script_imports_is_there_for_the_user",
     "evaluation": "simulated_sets_hold_their_truth",
