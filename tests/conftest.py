@@ -34,10 +34,11 @@ PYTHON = ROOT / ".venv/bin/python"
 LEVELS = {
     "unit": """
         background bit_morphology cell_checks cell_list child_process code_digest comparison config config_fuzz coverage
-        crop curate curation distances divisions docs doubts edits environment evaluation exposure features fitting
-        flat_field flows foreign_arrays formats_deepcell formats_playnano formats_pyama formats_pyme formats_tracks
+        crop curate curation distances divisions docs doubts edits edits_replay edits_results environment evaluation
+        exposure features fitting flat_field flows foreign_arrays formats_deepcell formats_playnano formats_pyama
+        formats_pyme formats_tracks
         future_dates house images interrupts kinetics left_out levels lif likeness lock mask_objects merge messages
-        methods missing
+        methods missing movie_czi movie_nd2
         movie_file nd2_internals ndtiff ome_zarr outline phantoms pictures plan preview psf quality recipe repeats
         report segmentation shifts silent_faults simulate stage_movement stage_places store terminal tiff tiff_folder
         torch_file touching tracking userpaths versions white_cells zstacks
@@ -69,9 +70,9 @@ SLOW = {
     "curate": "mistakes_are_one_line the_command_prints_its_address_and_the_way_there_over_ssh",
     "curation": "the_cell_at_a_place_is_the_nearest_within_three_pixels",
     "divisions": "simulated_movies what_is_no_division",
-    "edits": """
-        no_line_of_json_is_a_traceback replay_does_what_a_dictionary_does
-        the_order_of_the_lines_does_not_matter_and_undo_gives_the_state_before
+    "edits": "no_line_of_json_is_a_traceback",
+    "edits_replay": """
+        replay_does_what_a_dictionary_does the_order_of_the_lines_does_not_matter_and_undo_gives_the_state_before
     """,
     "environment": "whatever_a_script_imports_is_there_for_the_user",
     "evaluation": "simulated_sets_hold_their_truth",
@@ -91,7 +92,8 @@ SLOW = {
     "images": "metadata_is_valid_ome_ngff",
     "kinetics": "the_kernel_keeps_ten_digits_whatever_the_rates",
     "left_out": "dense_real_cells_are_told",
-    "movie_file": "czi_pixels_come_from_aicspylibczi_and_what_it_cannot_from_pylibczirw pixels_come_back",
+    "movie_czi": "czi_pixels_come_from_aicspylibczi_and_what_it_cannot_from_pylibczirw",
+    "movie_file": "pixels_come_back",
     "outline": "crowded_cells_outlined_by_hand_are_found",
     "pictures": "tables_without_rows_are_drawn traces_with_mean_and_spread distributions_are_of_means_over_time",
     "preview": """

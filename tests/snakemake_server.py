@@ -16,13 +16,15 @@ import tempfile
 from functools import cache
 from pathlib import Path
 
-
-def _environment():
-    """What a process that is started now is told, but for the name of the test."""
-    return {name: value for name, value in os.environ.items() if name != "PYTEST_CURRENT_TEST"}
+READ_AT_START = ("PYTHON", "HOME", "XDG_", "LANG", "LC_", "TZ", "OMP_", "OPENBLAS_")
 
 
-USUAL = _environment()
+def _read_at_start():
+    """The variables that count while Python starts and imports, where a copy is past that."""
+    return {name: value for name, value in os.environ.items() if name.startswith(READ_AT_START)}
+
+
+USUAL = _read_at_start()
 # What a run of any workflow imports and ours besides, as far as it is not ours: 0.9 s.
 IMPORTED = (
     *("snakemake.cli", "snakemake.report.html_reporter", "snakemake.storage", "smart_open", "pandas"),
@@ -40,8 +42,7 @@ def _server(python):
 
 def run_snakemake(python, arguments, folder):
     """What `python -m snakemake ARGUMENTS`, run in a folder, wrote, and its exit status, as subprocess.run gives it."""
-    # Other systems do not copy a process that has imported numpy. What a test sets may count while Python starts.
-    if sys.platform != "linux" or _environment() != USUAL:
+    if sys.platform != "linux" or _read_at_start() != USUAL:  # others do not copy a process that has imported numpy
         command = [python, "-m", "snakemake", *arguments]
         return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     umask = os.umask(0)
@@ -50,15 +51,18 @@ def run_snakemake(python, arguments, folder):
     with tempfile.TemporaryDirectory() as aside:
         outputs = [Path(aside, name) for name in ("stdout", "stderr")]
         request = {"arguments": [*map(str, arguments)], "folder": str(folder), "umask": umask}
+        request["environment"] = dict(os.environ)
         print(json.dumps({**request, "outputs": [*map(str, outputs)]}), file=server.stdin, flush=True)
         code = int(server.stdout.readline())
         return subprocess.CompletedProcess(arguments, code, *(path.read_text(encoding="utf-8") for path in outputs))
 
 
-def _become_snakemake(arguments, folder, umask, outputs):
+def _become_snakemake(arguments, folder, umask, environment, outputs):
     """Run Snakemake in this process, as `python -m snakemake` does, and end it."""
     os.chdir(folder)
     os.umask(umask)
+    os.environ.clear()
+    os.environ.update(environment)
     for number, path in enumerate([os.devnull, *outputs]):
         file = os.open(path, os.O_RDONLY if number == 0 else os.O_WRONLY | os.O_CREAT, 0o600)
         os.dup2(file, number)

@@ -1,9 +1,12 @@
 """Digests of code: the named sources are what a script really imports, and only real changes change them."""
 
+import ast
 import importlib.util
+import json
 import os
 import re
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -112,3 +115,32 @@ def test_a_new_import_changes_the_digest(tree):
     before = digest()
     (folder / "lib/b.py").write_text("import lib.c\nX = 1\n")
     assert digest() != before
+
+
+def test_what_was_found_before_is_looked_up_and_found_anew_after_any_change(tree, monkeypatch):
+    """Whether kept, changed since, of an edited digest module, or damaged: the digest is that of the sources."""
+    folder, digest = tree
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    sound = digest()
+    assert not (folder / "__pycache__").exists()
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
+    assert digest() == sound
+    (kept,) = (folder / "__pycache__").iterdir()
+    with monkeypatch.context() as context:
+        context.setattr(ast, "parse", None)
+        assert digest() == sound
+    found = json.loads(kept.read_text())
+    for damaged in (b"", b"[]", b"{}", b"\xff", json.dumps({**found, "modules": {"s.py": 1}}).encode()):
+        kept.write_bytes(damaged)
+        assert digest() == sound
+    assert json.loads(kept.read_text()) == found
+    of_another = {name: [state, names, "other"] for name, (state, names, _) in found["modules"].items()}
+    kept.write_text(json.dumps({"by": "0 0", "modules": of_another}))
+    assert digest() == sound
+    (folder / "lib/b.py").write_text("X = 2\n")  # of the same size
+    os.utime(folder / "lib/b.py", ns=(1, 1))
+    changed = digest()
+    assert changed != sound
+    assert digest() == changed
+    (folder / "lib/b.py").write_text("X = 1\n")
+    assert digest() == sound

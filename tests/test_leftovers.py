@@ -49,6 +49,7 @@ USERS = (
 def test_what_is_left_over_is_what_a_run_alone_would_not_have_written(movies, finished_run, tmp_path):
     first = small_config(movies, exports=["ome_tiff", "gif", "pyama_files"])
     first["datasets"]["old"] = str(movies / "small.czi")
+    first["fovs"] = {"small": "0-1", "old": "0"}
     first["fits"] = [{"channel": 1, "feature": "intensity_total", "model": "trivial"}]
     second = small_config(movies, fovs="0", samples=[{"name": "named", "fovs": "0"}], params={"cells_store": "zip"})
     del second["channels"]["fl"][1]
