@@ -113,7 +113,7 @@ def _entries(folder: Path) -> Iterator[Path]:
 
 
 def _judge(experiment: Experiment, name: str, wanted: Collection[str]) -> Ours:
-    """Judges the paths below one dataset's folder, which the configuration may not have."""
+    """A function that judges paths below the folder of a dataset, which the configuration may not have."""
     layout = experiment.layout
     dataset: Dataset | None = experiment.datasets.get(name)
     traced = dataset is not None and experiment.tracing
