@@ -45,6 +45,8 @@ function drawFull(target, points, begin, end, { scale, x, y }, pen) {
   }
 }
 
+const NOTHING = 1e-6; // px of a dash: less of it is left by rounding alone, and could be too little to get on by
+
 function drawDashed(target, points, begin, end, view, pen) {
   const { dash } = pen;
   const reach = reachOf(pen);
@@ -66,7 +68,7 @@ function drawDashed(target, points, begin, end, view, pen) {
       }
       left -= then - walked;
       walked = then;
-      if (left <= 0) {
+      if (left < NOTHING) {
         part = (part + 1) % dash.length;
         left = dash[part];
       }

@@ -53,7 +53,7 @@ function drawMarks() {
   const style = getComputedStyle(document.documentElement);
   const colour = (name) => style.getPropertyValue(name).trim();
   const rim = 8 * ratio; // half of the slider's thumb
-  const step = (marks.width - 2 * rim) / Math.max(fov.frames - 1, 1);
+  const step = fov.frames > 1 ? (marks.width - 2 * rim) / (fov.frames - 1) : 2 * rim;
   const place = (frame) => rim + frame * step;
   const bar = (frame, top, height, of) => {
     pen.fillStyle = of;
