@@ -31,8 +31,9 @@ PYTHON = ROOT / ".venv/bin/python"
 # The level of the tests in tests/test_NAME.py, unless a mark on one says otherwise; pyproject.toml says what each is.
 LEVELS = {
     "unit": """
-        background bit_morphology cell_list child_process code_digest comparison config config_fuzz coverage
-        crop curate curation distances divisions docs edits environment evaluation exposure features fitting flat_field
+        background bit_morphology byte_network cell_list child_process code_digest comparison config config_fuzz
+        coverage crop curate curation distances divisions docs edits environment evaluation exposure features fitting
+        flat_field
         flows foreign_arrays formats_deepcell formats_playnano formats_pyama formats_pyme formats_tracks
         future_dates house images interrupts kinetics left_out levels lif likeness lock mask_objects merge messages
         methods missing
