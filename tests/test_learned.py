@@ -777,7 +777,7 @@ def test_the_scale_is_found_by_the_size_of_the_cells(t98g, network_model, resize
 @pytest.mark.parametrize(("finer", "told"), [(2.0, True), (1.0, False)])
 def test_scales_that_contradict_each_other_are_told_at_the_end_of_the_run(caplog, tmp_path, finer, told):
     """Disks that are 40 px wide in the frame as seen at scale 0.5, and 10 or 20 px as seen at a finer one."""
-    search = learned.ScaleSearch(SimpleNamespace(contract=SimpleNamespace(diameter=40.0)))
+    search = learned.ScaleSearch(SimpleNamespace(contract=onnx_model.Contract(diameter=40.0)))
     y, x = np.mgrid[:100, :400]
     for scale, width in ((0.5, 20), (finer, 20 if told else 30)):
         labels = sum((n + 1) * (np.hypot(y - 49.5, x - 29.5 - 60 * n) < width / 2) for n in range(6))
@@ -792,6 +792,43 @@ def test_scales_that_contradict_each_other_are_told_at_the_end_of_the_run(caplog
         "params.segmentation_scale to 1 or 2"
     )
     assert summary.said([str(log)], 0) == [expected] * told
+
+
+@pytest.mark.parametrize(
+    ("pixel_size", "width", "scale", "told"),
+    [
+        (None, 40, 0.5, False),
+        (0.65, 40, 0.5, False),
+        (0.65, 56, 0.5, False),  # 0.3536 by the cells, a step beside
+        (0.65, 29, 0.5, False),
+        (0.325, 40, 0.5, False),  # 0.25 by pixels: cells decide
+        (0.1, 40, 0.5, True),
+        (6.5, 40, 0.5, True),
+        (0.65, 160, 0.125, False),
+        (0.65, 5, 2.0, False),
+        (2.6, 160, 0.125, True),
+        (0.65, None, 0.5, False),  # no cells
+        (None, None, None, False),
+    ],
+)
+def test_the_pixel_size_is_a_first_guess_that_the_size_of_cells_corrects(caplog, pixel_size, width, scale, told):
+    """Cells so wide in a frame, px, by a network that knows those of 20 px, and best sees pixels of 1.3 um."""
+    model = SimpleNamespace(contract=onnx_model.Contract(diameter=20.0, pixel_size=1.3))
+    search = learned.ScaleSearch(model, pixel_size)
+    if width:
+        y, x = np.mgrid[: width + 20, : 6 * (width + 20)]
+        middle = width / 2 + 10
+        labels = sum((n + 1) * (np.hypot(y - middle, x - middle - n * (width + 20)) < width / 2) for n in range(6))
+        search.found[1.0].append((labels, 0.06))
+    with caplog.at_level("WARNING", logger="celltraces"):
+        assert search.scale() == scale
+    assert ("by pixels of" in caplog.text) == told
+
+
+def test_a_network_that_knows_pixels_alone_is_scaled_by_them():
+    model = SimpleNamespace(contract=onnx_model.Contract(pixel_size=0.5))
+    assert learned.ScaleSearch(model, 0.25).scale() == 0.5
+    assert learned.ScaleSearch(model).scale() == 1
 
 
 def test_all_frames_together_decide_on_the_scale(t98g, network_model):
