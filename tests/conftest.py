@@ -33,10 +33,10 @@ PYTHON = ROOT / ".venv/bin/python"
 # The level of the tests in tests/test_NAME.py, unless a mark on one says otherwise; pyproject.toml says what each is.
 LEVELS = {
     "unit": """
-        background bit_morphology cell_checks cell_list child_process code_digest comparison config config_fuzz coverage
-        crop curate curation distances divisions docs doubts edits edits_replay edits_results environment evaluation
-        exposure features fitting flat_field flows foreign_arrays formats_deepcell formats_playnano formats_pyama
-        formats_pyme formats_tracks
+        background bit_morphology byte_network cell_checks cell_list child_process code_digest comparison config
+        config_fuzz coverage crop curate curation distances divisions docs doubts edits edits_replay edits_results
+        environment evaluation exposure features fitting flat_field flows foreign_arrays formats_deepcell
+        formats_playnano formats_pyama formats_pyme formats_tracks
         future_dates house images interrupts kinetics left_out levels lif likeness lock mask_objects merge messages
         methods missing movie_czi movie_nd2
         movie_file nd2_internals ndtiff ome_zarr outline phantoms pictures plan preview psf quality recipe repeats

@@ -9,7 +9,7 @@ from typing import Any
 from celltraces.config.stage_settings import digests, is_model, is_network, stage_settings
 from celltraces.errors import UserError
 from celltraces.planning import resources
-from celltraces.planning.channels import planes
+from celltraces.planning.channels import known_pixel_size_um, planes
 from celltraces.planning.dataset import Dataset
 from celltraces.planning.frame_times import frame_times
 from celltraces.preview import frame_choice, sets
@@ -42,6 +42,7 @@ def preview_segmentation(config: Mapping[str, Any], dataset: Dataset, parameters
         **preview_frames(config, dataset),
         "raw": dataset.path,
         "scale_frames": frame_choice.frames_for_scale(dataset) if searching else [],
+        "pixel_size_um": known_pixel_size_um(config, dataset) if searching else None,
         "megapixels": sum(resources.megapixels(dataset.movie, fov) for fov in dataset.fovs) * dataset.movie.n_frames,
         "files": {**segment.get("files", {}), **needs, dataset.path: dataset.identity},
     }
@@ -75,6 +76,7 @@ def scale_search(config: Mapping[str, Any], dataset: Dataset) -> dict[str, Any]:
         "recipe": segment["recipe"],
         **preview_frames(config, dataset),
         "frames": frame_choice.frames_for_scale(dataset),
+        "pixel_size_um": known_pixel_size_um(config, dataset),
         "raw": dataset.path,
         "files": {**segment.get("files", {}), dataset.path: dataset.identity},
     }
