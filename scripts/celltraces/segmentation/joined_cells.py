@@ -34,6 +34,7 @@ class Joined(NamedTuple):
     granular: np.ndarray
     eroded: np.ndarray  # `granular`, eroded so far; it goes on beyond the edge of the frame by `margins`
     margins: tuple[int, int, int, int]  # px above, below, left and right
+    cut: bool  # by the edge of the frame, by pixels without data, or by a line: one core may be of two pieces
 
 
 def part_joined(
@@ -87,7 +88,7 @@ def part_joined(
                 line = _lines(region.inside, piece, number[alike])
                 lines[region.box] |= line
                 parts = _parts(region.inside & ~line, min_size, max_size)
-                now += [region._replace(inside=part) for part in parts]
+                now += [region._replace(inside=part, cut=True) for part in parts]
             else:
                 now.append(region)
         mask = mask & ~lines
@@ -106,14 +107,16 @@ def _in_boxes(
     height, width = granular.shape
     reach = 2 * radius  # beyond an edge, or in pixels without data, everything goes on as it is there
     beside = 0 if uncovered is None else reach
-    number = painted(regions, np.where(chosen, np.arange(chosen.size), 0).astype(np.int32), granular.shape)
+    number = painted(regions, np.where(regions.area > 0, np.arange(chosen.size), 0).astype(np.int32), granular.shape)
     for one, (y0, x0, y1, x1) in zip(*(found.tolist() for found in bounds_of(regions, chosen, width)), strict=True):
         y0, x0, y1, x1 = max(y0 - beside, 0), max(x0 - beside, 0), min(y1 + beside, height), min(x1 + beside, width)
         box = np.s_[y0:y1, x0:x1]
         margins = tuple(reach * ends for ends in (y0 == 0, y1 == height, x0 == 0, x1 == width))
-        wide = granular[box] if uncovered is None else coverage.continued(granular[box], uncovered[box], mirrored=False)
+        inside = (number[box] == one).view(np.uint8)
+        own = granular[box] & (inside | (number[box] == 0).view(np.uint8))
+        wide = own if uncovered is None else coverage.continued(own, uncovered[box], mirrored=False)
         wide = cv2.copyMakeBorder(wide, *margins, cv2.BORDER_REPLICATE)
-        yield Joined(box, (number[box] == one).view(np.uint8), granular[box], wide, margins)
+        yield Joined(box, inside, own, wide, margins, uncovered is not None or any(margins))
 
 
 def _disk(radius: int) -> np.ndarray:
@@ -123,11 +126,15 @@ def _disk(radius: int) -> np.ndarray:
 
 
 def _pieces(region: Joined, disk: np.ndarray, times: int, min_size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """What so many openings leave of a region: numbers of its 4-connected pieces, (h, w) int32; which of them have
+    """What so many openings leave of a region: numbers of its 4-connected pieces, (h, w) uint16; which of them have
     `min_size` pixels or more, and their areas. The latter two are empty where these are not enough to part it."""
+    if not region.cut:
+        n_cores, core = cv2.connectedComponents(region.eroded, connectivity=4, ltype=cv2.CV_16U)
+        if n_cores == 2:
+            return core, np.zeros(0, np.int64), np.zeros(0, np.int64)
     (height, width), (top, _, left, _) = region.inside.shape, region.margins
     opened = cv2.dilate(region.eroded, disk, iterations=times)[top : top + height, left : left + width]
-    n, piece = cv2.connectedComponents(opened & region.inside, connectivity=4)
+    n, piece = cv2.connectedComponents(opened & region.inside, connectivity=4, ltype=cv2.CV_16U)
     area = np.bincount(piece.ravel()) if n > 2 else np.zeros(1, np.int64)
     number = 1 + np.flatnonzero(area[1:] >= min_size)
     if not _covered(region, area[number]):
