@@ -96,7 +96,7 @@ class Fits:
 
 
 def fit(model: Model, times: Float, values: Float) -> Fits:
-    """Fit a model to traces: times (h) and values (N, T), NaN where there is none."""
+    """Fit a model to traces: times (h) and values, (N, T) float64 each; values are NaN where there is none."""
     batches = [slice(first, first + BATCH) for first in range(0, len(values), BATCH)] or [slice(0, 0)]
     parts = [_fit_batch(model, times[rows], values[rows]) for rows in batches]
 
