@@ -958,6 +958,10 @@ def test_the_command_is_that_of_the_last_run(client, results, tmp_path):
         check=True,
     )
     assert said.stdout.splitlines() == [str(here), *arguments[1:]]
+    copy = shutil.copytree(results.folder, tmp_path / "copy")  # that command would make the tables of the first folder
+    assert browse.command(Results(copy, results.author, "snakemake --cores 2")) == "snakemake --cores 2"
+    (tmp_path / "link").symlink_to(results.folder)
+    assert browse.command(Results(tmp_path / "link", results.author, "")) == shown
     config.unlink()  # the results were brought here from another machine
     assert fov_of(client)["command"] == "snakemake --cores 2"
     (results.folder / ".last_run.json").write_text('{"config_files": 3}')

@@ -433,6 +433,7 @@ def test_marks_stay_after_reload_and_restart(page, folder):
         assert state_of(page)["state"][1] == "left out"
         page.keyboard.press("g")
         saved(page, 5)
+        expect(page.locator("#chosen")).to_contain_text("cell 1: kept (although in 2 frames, fewer than min_frames")
         page.keyboard.press("n")
         page.locator("#note-text").fill("dust, not a <b>cell</b>")
         page.get_by_role("button", name="Save").click()
@@ -831,8 +832,9 @@ def test_nothing_lies_over_the_list_and_a_fov_without_cells_says_so(folder, page
         page.locator("#fovs button").last.click()
         expect(page.locator("body")).to_have_attribute("data-fov", "two 0")
         expect(page.locator("#no-traces")).to_be_visible()
-        expect(page.locator("#no-cells")).to_have_text("There are no cells in this field of view.")
+        expect(page.locator("#no-cells")).to_have_text("There are no cells to show here.")
         expect(page.locator("#value")).to_be_empty()
+        expect(page.locator("#fovs [aria-current] .seen")).to_have_text("no cells")
         page.keyboard.press("PageUp")
         expect(page.locator("body")).to_have_attribute("data-fov", "one 1")
         expect(page.locator("#trouble")).to_contain_text("images of FOV 1 are not there at present")

@@ -231,11 +231,13 @@ def not_applied(folder: Path, dataset: str) -> dict[int, int]:
 
 
 def command(results: Results) -> str:
-    """What a person types to take the decisions into the tables: that of the last run, if its files are there."""
+    """What a person types to take the decisions into the tables: that of the last run, if its files are there, and the
+    results still where it made them."""
     known = last_run.read(results.folder)
-    if known and Path(known.folder).is_dir() and all(Path(file).is_file() for file in known.config_files):
-        return known.line()
-    return results.command
+    if known is None or Path(known.results) != results.folder.resolve():
+        return results.command
+    there = Path(known.folder).is_dir() and all(Path(file).is_file() for file in known.config_files)
+    return known.line() if there else results.command
 
 
 def pending(results: Results, dataset: str) -> int:

@@ -24,6 +24,8 @@ class LastRun(NamedTuple):
     command: tuple[str, ...]
     """The command line, argument by argument, as it was typed in `folder`."""
     folder: str
+    results: str
+    """Where the results were then, without links: a copy, or results that were moved, are made by another command."""
 
     def line(self) -> str:
         """What to type in a shell, wherever one is, to run it again."""
@@ -35,13 +37,15 @@ def write(results: Path, config_files: Iterable[str | Path], command: Sequence[s
     files = dict.fromkeys(str(Path(folder, file).absolute()) for file in config_files)
     note = {"config_files": list(files), "command": list(command), "folder": str(folder.absolute())}
     with suppress(OSError, ValueError):
+        note["results"] = str(results.resolve())
         write_text(results / LAST_RUN, json.dumps(note, indent=1) + "\n")
 
 
 def read(results: Path) -> LastRun | None:
-    """The note in a folder of results; None where there is none, as in results of 0.1.0."""
+    """The note in a folder of results; None where there is none that says all."""
     try:
         note = json.loads((results / LAST_RUN).read_text(encoding="utf-8"))
-        return LastRun(tuple(map(str, note["config_files"])), tuple(map(str, note["command"])), str(note["folder"]))
+        files, command = (tuple(map(str, note[name])) for name in ("config_files", "command"))
+        return LastRun(files, command, str(note["folder"]), str(note["results"]))
     except (OSError, ValueError, KeyError, TypeError):
         return None

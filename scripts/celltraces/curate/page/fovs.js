@@ -6,6 +6,8 @@ import { on, state } from "./state.js";
 
 const list = element("fovs");
 
+const seenOf = (seen, all) => (all ? `${seen} of ${all} cells seen` : "no cells");
+
 function button(dataset, fov) {
   const made = make("button", "", { type: "button", class: `fov${fov.findings ? " flagged" : ""}`, "data-dataset": dataset, "data-fov": fov.fov });
   const picture = make("img", "", { alt: "", width: 84, height: 84, hidden: "" });
@@ -13,7 +15,7 @@ function button(dataset, fov) {
   title.append(make("b", `FOV ${fov.fov}`), make("span", ` ${fov.name}`, { class: "soft", title: fov.name }));
   const words = make("span", "", { class: "words" });
   words.append(title);
-  words.append(make("span", fov.tracked === null ? "" : `${fov.seen} of ${fov.tracked} cells seen`, { class: "seen" }));
+  words.append(make("span", fov.tracked === null ? "" : seenOf(fov.seen, fov.tracked), { class: "seen" }));
   if (fov.findings) words.append(make("span", `⚠ ${fov.findings} finding${fov.findings === 1 ? "" : "s"}`, { class: "badge" }));
   if (fov.problems) words.append(make("span", `${fov.problems} not applied`, { class: "badge bad" }));
   made.append(picture, words);
@@ -58,13 +60,12 @@ function mark() {
     ({ dataset: { dataset, fov } }) => dataset === state.fov.dataset && Number(fov) === state.fov.fov,
   );
   chosen?.setAttribute("aria-current", "true");
-  chosen?.scrollIntoView({ block: "nearest", inline: "nearest" });
 }
 
 /** How many cells of the shown FOV are reviewed. */
 function count() {
   const chosen = list.querySelector("[aria-current] .seen");
-  if (chosen) chosen.textContent = `${state.fov.cells.seen.filter(Boolean).length} of ${state.fov.cells.n.length} cells seen`;
+  if (chosen) chosen.textContent = seenOf(state.fov.cells.seen.filter(Boolean).length, state.fov.cells.n.length);
 }
 
 /** The FOV so many places after the shown one in the list; null beyond its ends. */
@@ -83,6 +84,7 @@ export function connect({ open }) {
   on("fov", () => {
     mark();
     count();
+    list.querySelector("[aria-current]")?.scrollIntoView({ block: "nearest", inline: "nearest" });
   });
   on("cells", count);
 }

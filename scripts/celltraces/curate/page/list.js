@@ -2,7 +2,7 @@
 
 import { ask, bodyOf } from "./ask.js";
 import { element, make, shown } from "/page/shared.js";
-import { on, rowOf, say, state } from "./state.js";
+import { on, reasonOf, rowOf, say, state } from "./state.js";
 
 const list = element("cells");
 const SIGNS = { kept: "●", bad: "✕", "left out": "○" };
@@ -32,7 +32,8 @@ function sorted() {
 /** What is said of a cell beside its number. */
 function told(row) {
   const { cells } = state.fov;
-  const words = cells.reason[row] ? [cells.reason[row]] : [];
+  const reason = reasonOf(row);
+  const words = reason ? [reason] : [];
   if (cells.notes[row]) words.push(`“${cells.notes[row]}”`);
   words.push(...cells.why[row].map(({ what, frame }) => `${what} (${frame})`));
   return words.join(", ");
@@ -71,7 +72,7 @@ function fill() {
     inSight = null;
   }
   element("no-cells").hidden = order.length > 0;
-  element("no-cells").textContent = cells.n.length ? "No cell is as wanted above." : "There are no cells in this field of view.";
+  element("no-cells").textContent = cells.n.length ? "No cell is as wanted above." : "There are no cells to show here.";
   const reviewed = cells.seen.filter(Boolean).length;
   element("count").textContent = `${order.length === cells.n.length ? "" : `${order.length} of `}${cells.n.length} cells, ${reviewed} seen`;
   select();
@@ -209,8 +210,8 @@ export function connect({ choose, goTo }) {
   });
   on("cell fov cells", () => {
     const row = state.cell === null ? -1 : rowOf(state.cell);
-    const { state: is, reason, light } = state.fov?.cells ?? {};
-    const why = row >= 0 && reason[row] ? ` (${reason[row]})` : "";
+    const { state: is, light } = state.fov?.cells ?? {};
+    const why = row >= 0 && reasonOf(row) ? ` (${reasonOf(row)})` : "";
     const bright = row >= 0 && light[row] !== null ? `, brightness ${shown(light[row])}` : "";
     element("chosen").textContent = row < 0 ? "no cell is chosen" : `cell ${state.cell}: ${is[row]}${why}${bright}${descent(row)}`;
   });

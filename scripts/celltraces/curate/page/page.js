@@ -9,7 +9,7 @@ import * as image from "./image.js";
 import * as keys from "./keys.js";
 import * as list from "./list.js";
 import { element } from "/page/shared.js";
-import { boxOf, changed, on, rowOf, say, state, trouble } from "./state.js";
+import { boxOf, changed, on, reasonOf, rowOf, say, state, trouble } from "./state.js";
 import * as timeline from "./timeline.js";
 import * as traces from "./traces.js";
 
@@ -116,7 +116,7 @@ function choose(cell) {
   }
   changed("cell");
   const row = rowOf(cell);
-  say(`cell ${cell}, ${state.fov.cells.state[row]}${state.fov.cells.reason[row] ? `: ${state.fov.cells.reason[row]}` : ""}`);
+  say(`cell ${cell}, ${state.fov.cells.state[row]}${reasonOf(row) ? `: ${reasonOf(row)}` : ""}`);
 }
 
 /** The next cell of the list; while a second cell is asked for, the next one that Enter would take. */

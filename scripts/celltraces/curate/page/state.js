@@ -52,6 +52,12 @@ export function calmly(then) {
 /** The place in the list of the cell with this number; -1 where there is none. */
 export const rowOf = (cell) => state.fov?.rows.get(cell) ?? -1;
 
+/** Why a filter leaves the cell in a row out; also where a person took it in all the same. */
+export function reasonOf(row) {
+  const { reason, state: is } = state.fov.cells;
+  return reason[row] && is[row] === "kept" ? `although ${reason[row]}` : reason[row];
+}
+
 /** The box [y0, x0, y1, x1] of a cell in a frame; null where it is absent. */
 export function boxOf(cell, frame) {
   const row = rowOf(cell);
