@@ -26,6 +26,7 @@ if "datasets" not in config:
 
 
 include: "rules/common.smk"
+include: "rules/run.smk"
 
 
 rule all:
@@ -37,24 +38,6 @@ rule all:
         "What does not need the failed FOVs"
         if WITHOUT
         else f"All results: {LAYOUT.results}"
-
-
-onsuccess:
-    interrupts.ignore()
-    if internals.is_main_process(workflow) and not WITHOUT and SHOWS_END:
-        TERMINAL.done([*findings(), *previewed(), *left_over()])
-
-
-onerror:
-    if internals.is_main_process(workflow):
-        TERMINAL.end()
-        failed = failures()
-        finish_rest(failed)
-        # Where verify found something, nothing failed: it has named what there is to do.
-        undone = [failure for _, failure in failed if failure.place != "verify"]
-        if undone or not failed:
-            # The findings are said once, by the run that failed.
-            TERMINAL.failures(undone, [] if WITHOUT else findings())
 
 
 # ---------------------------------------------------------------------------------- before a run, where asked for
@@ -153,12 +136,19 @@ if joined.is_compared(EXPERIMENT):
 
 if EXPERIMENT.tracing:
 
-    include: "rules/report.smk"
-    include: "rules/pictures.smk"
+    include: "rules/digest.smk"
 
 else:
 
-    include: "rules/report_images.smk"
+    include: "rules/digest_images.smk"
+
+
+include: "rules/report.smk"
+
+
+if EXPERIMENT.tracing:
+
+    include: "rules/pictures.smk"
 
 
 include: "rules/export.smk"

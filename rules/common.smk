@@ -1,5 +1,5 @@
-# What all rules share: the config, read and checked; and look-ups that turn a job's wildcards into arguments of what
-# decides, which is plain Python in scripts/celltraces/planning/.
+# What all rules share: the config, read and checked, and look-ups, which turn a job's wildcards into inputs, params and
+# resources. What is decided in them is plain Python in scripts/celltraces/planning/.
 import atexit
 import gc
 import os
@@ -27,7 +27,8 @@ from celltraces.exports.registry import FORMATS, GROUPS, TITLES, formats_of
 from celltraces.exports.registry import module_file
 from celltraces.paths import ALL, DATASET, background, corrected, fl, fov_text
 from celltraces.paths import edited, labeled, pc, registered, tracked
-from celltraces.planning import code_digest, corrections, decisions, edits, exports
+from celltraces.planning import code_digest, command_line, corrections, decisions
+from celltraces.planning import edits, exports
 from celltraces.planning import job_settings, joined, leftovers, resources, samples
 from celltraces.planning import tried_segmentation
 from celltraces.planning import snakemake_internals as internals
@@ -36,6 +37,7 @@ from celltraces.planning import targets as planned
 from celltraces.planning.datasets import filters_that_leave_nothing, write_notes
 from celltraces.planning.experiment import plan_experiment
 from celltraces.planning.terminal import Terminal
+from celltraces.preview import frame_choice
 from celltraces.preview import sets as preview
 from celltraces.runs import future_dates, last_run, lock, partial_run, summary
 
@@ -94,57 +96,6 @@ if OWNS_TERMINAL:
     messages.leave_out_assumptions(workflow)
 
 
-def refuse_no_cells():
-    """Raise UserError where filters leave no cell of a file, unless all that the command names needs no cells."""
-    mistakes = list(filters_that_leave_nothing(CONFIG, DATASETS))
-    named = internals.named_targets(workflow)
-    if mistakes and not (named and named <= {"preview", "shift_field"}):
-        raise UserError("\n".join(mistakes))
-
-
-def begin():
-    """What a run does before it plans its jobs, and a command that only reads does not."""
-    global BEGAN
-    try:
-        refuse_no_cells()
-        if not WITHOUT:  # else the run that failed holds the lock and waits
-            BEGAN = lock.hold(Path(LAYOUT.results))
-            last_run.write(
-                Path(LAYOUT.results),
-                workflow.configfiles,
-                code_digest.command(),
-                internals.started_in(workflow),
-            )
-            future_dates.bring_back(map(Path, planned.all_targets(EXPERIMENT)), BEGAN)
-        write_notes(LAYOUT, DATASETS.values())
-        decisions.remember(EXPERIMENT)  # before anything of the results is removed
-        decisions.forget(EXPERIMENT)
-        corrections.forget(LAYOUT, DATASETS, EXPERIMENT.corrections)
-        edits.forget(LAYOUT, DATASETS, EXPERIMENT.edits)
-        edits.keep_for_jobs(LAYOUT, EXPERIMENT.edits)
-    except UserError as error:
-        sys.exit(str(error))
-    messages.when_told_to_stop(TERMINAL.stop)
-    if OWNS_TERMINAL:
-        internals.hold_interrupts_until_jobs_listen()
-        messages.show_on(workflow, TERMINAL)
-
-
-def rehearse():
-    """What a dry run does instead: it tells of the mistakes that the run would stop at, and changes nothing."""
-    try:
-        refuse_no_cells()
-        if OWNS_TERMINAL:
-            TERMINAL.inputs()
-            messages.show_on(workflow, TERMINAL)
-        decisions.refuse_absent(EXPERIMENT)
-    except UserError as error:
-        sys.exit(str(error))
-
-
-internals.before_execution(workflow, begin, rehearse, TERMINAL.stopped)
-
-
 wildcard_constraints:
     dataset="|".join(map(re.escape, DATASETS)),
     sample="|".join(map(re.escape, EXPERIMENT.samples)),
@@ -163,6 +114,7 @@ def settings_of(job):
 
 @cache
 def digest_of(*sources):
+    """Digests of the code of these files below scripts/, with commas between: of Python with all that it imports."""
     return ",".join(
         (
             code_digest.code_digest(source)
@@ -178,17 +130,14 @@ def code_of(*sources):
     return lambda wildcards: digest_of(*sources)
 
 
-# What the report of a dataset is put together from, besides Python.
-REPORT_PAGE = (
+# Files besides Python that each of our pages is put together from.
+EVERY_PAGE = (
     "celltraces/pictures/shared.css",
     "celltraces/pictures/shared.js",
     "celltraces/report/head.html",
-    "celltraces/report/page.html",
     "celltraces/report/page.css",
     "celltraces/report/data.js",
     "celltraces/report/charts.js",
-    "celltraces/report/cell_list.js",
-    "celltraces/report/page.js",
 )
 
 
@@ -205,6 +154,7 @@ def of_all_fovs(*templates):
 
 
 def is_corrected(wildcards):
+    """Whether a person put corrected labels of the job's FOV into the folder `corrections`."""
     return (wildcards.dataset, wildcards.fov) in EXPERIMENT.corrections
 
 
@@ -219,6 +169,7 @@ def base_lineage(wildcards):
 
 
 def edits_of(wildcards):
+    """A person's edits of the job's FOV."""
     return EXPERIMENT.edits.get((wildcards.dataset, wildcards.fov), edits.NONE)
 
 
@@ -235,7 +186,7 @@ def lineage_table(wildcards):
 
 
 def lineage_tables(wildcards):
-    """That of each FOV of the job's dataset."""
+    """The `lineage_table` of each FOV of the job's dataset."""
     dataset = DATASETS[wildcards.dataset]
     return [
         lineage_table(SimpleNamespace(dataset=dataset.name, fov=fov_text(fov))).format(
@@ -261,6 +212,7 @@ def of_fovs_with_edits(path, tracks=False):
 
 
 def traces_of_sample(wildcards):
+    """The traces of each processed FOV of the job's sample in the job's dataset."""
     dataset = DATASETS[wildcards.dataset]
     fovs, _ = samples.sample_fovs(CONFIG, dataset, wildcards.sample)
     return [
@@ -274,10 +226,12 @@ def decisions_of(wildcards):
 
 
 def fitted_tables(wildcards):
+    """The tables of all fits of the job's dataset."""
     return planned.fitted_tables(EXPERIMENT, DATASETS[wildcards.dataset])
 
 
 def segmentations_to_compare(wildcards):
+    """What each set of parameters of a preview makes of the job's dataset."""
     return [
         LAYOUT.preview_labels.format(
             dataset=wildcards.dataset, parameters=preview.spelled(tried)
@@ -290,14 +244,17 @@ def segmentations_to_compare(wildcards):
 
 
 def targets(_):
+    """Every result that the config asks for."""
     return planned.all_targets(EXPERIMENT)
 
 
 def pictures(_):
+    """Every movie and plot."""
     return planned.pictures(EXPERIMENT)
 
 
 def exports_to(*names):
+    """The files of these formats, of every FOV."""
     return lambda _: exports.export_targets(EXPERIMENT, *names)
 
 
@@ -333,7 +290,7 @@ def trying_memory(wildcards, attempt):
 def trying_time(wildcards, attempt):
     """Minutes for a set of parameters of a preview."""
     dataset = DATASETS[wildcards.dataset]
-    fovs = [fov for fov, _ in preview.frames_to_try(CONFIG, dataset)]
+    fovs = [fov for fov, _ in frame_choice.frames_to_try(CONFIG, dataset)]
     return attempt * resources.trying_min(method_tried(wildcards), dataset.movie, fovs)
 
 
@@ -353,73 +310,6 @@ def merging(resource):
         return attempt * resources.merging(dataset.movie, fovs)[resource]
 
     return look_up
-
-
-# ---------------------------------------------------------------------------------------------- the end of a run
-
-
-def findings():
-    """What the checks of quality found, and what became of a person's decisions: a line for each dataset."""
-    tables = {
-        name: decisions.tables(EXPERIMENT, dataset, dataset.fovs)
-        for name, dataset in DATASETS.items()
-    }
-    qualities = [LAYOUT.quality.format(dataset=name) for name in DATASETS]
-    outcomes = edits.tables(LAYOUT, EXPERIMENT.edits, DATASETS)
-    scales = [
-        LAYOUT.log("find_scale", DATASET).format(dataset=name) for name in DATASETS
-    ]
-    return [
-        *summary.said(scales, BEGAN),
-        *summary.findings(qualities),
-        *summary.decisions(tables),
-        *summary.edits(outcomes),
-    ]
-
-
-def previewed():
-    """What the methods tried by a preview cost, and why some could not be tried."""
-    logs = [
-        LAYOUT.log("preview_segment_{parameters}", DATASET).format(
-            dataset=name, parameters=preview.spelled(tried)
-        )
-        for name in DATASETS
-        for tried in preview.parameter_sets(CONFIG)
-    ]
-    return summary.said(logs, BEGAN)
-
-
-def left_over():
-    """What lies in the results and does not belong to this configuration: a line, where there is something."""
-    found = leftovers.find_leftovers(EXPERIMENT)
-    return leftovers.line(found, LAYOUT.results, code_digest.command())
-
-
-def failures():
-    """What failed in this run: the wildcards of each job that did by itself, and how."""
-    jobs = sorted(
-        (job for job in internals.jobs_to_do(workflow) if job.log),
-        key=lambda job: job.log[0],
-    )
-    found = [(job.wildcards_dict, summary.failure(job.log[0], BEGAN)) for job in jobs]
-    return [
-        (wildcards, failure)
-        for wildcards, failure in found
-        if failure and TERMINAL.has_failed(failure)
-    ]
-
-
-def finish_rest(failed):
-    """Merge and check what is complete, where nothing but failed FOVs keeps that from being done."""
-    jobs = internals.jobs_to_do(workflow)
-    fovs = partial_run.to_leave_out(
-        waiting=[job.wildcards_dict for job in jobs],
-        failed=[wildcards for wildcards, _ in failed],
-    )
-    everything = any(job.rule.name == "all" for job in jobs)
-    is_wanted = not TERMINAL.told_to_stop and not internals.is_forced(workflow)
-    if fovs and everything and is_wanted:
-        partial_run.finish_without(fovs)
 
 
 def for_report(plot):

@@ -25,12 +25,7 @@ rule compare_samples:
         settings=settings_of("compare_samples"),
         code=code_of(
             "compare_samples.py",
-            "celltraces/pictures/shared.css",
-            "celltraces/pictures/shared.js",
-            "celltraces/report/data.js",
-            "celltraces/report/charts.js",
-            "celltraces/report/page.css",
-            "celltraces/report/head.html",
+            *EVERY_PAGE,
             "celltraces/report/comparison.html",
             "celltraces/report/comparison.js",
         ),

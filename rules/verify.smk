@@ -14,7 +14,7 @@ rule verify:
         code=code_of("verify_results.py"),
         results=LAYOUT.results,
         targets=targets,
-        command=code_digest.command(),
+        command=command_line.command(),
     message:
         "Reading all results in {LAYOUT.results}"
     script:

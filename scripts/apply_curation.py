@@ -20,6 +20,7 @@ from celltraces.edits.records import from_json
 from celltraces.edits.replay import Result, replay
 from celltraces.errors import UserError
 from celltraces.files import write_text
+from celltraces.labels.regions import box_iou
 from celltraces.paths import CURATION, PLACES
 from celltraces.results import places
 from celltraces.results.curation import APPLIED, EDITS, SEPARATORS, WORDS, Flag, frames_text
@@ -164,14 +165,6 @@ def _of_cell(
     # A cell that was refused as a whole stays so, also in frames that it did not have.
     frames = "" if not rows["good"].any() else frames_text(bad["frame"])
     return Decision(source, *place, now, frames, APPLIED, _renumbered(cell, now))
-
-
-def box_iou(box: np.ndarray, boxes: np.ndarray) -> np.ndarray:
-    """Intersection over union of a half-open box [x0, y0, x1, y1] with each of (n, 4): (n,) float64."""
-    sides = np.minimum(box[2:], boxes[:, 2:]) - np.maximum(box[:2], boxes[:, :2])
-    common = np.prod(np.maximum(sides, 0), axis=1)
-    areas = np.prod(boxes[:, 2:] - boxes[:, :2], axis=1) + np.prod(box[2:] - box[:2])
-    return common / np.maximum(areas - common, 1)
 
 
 # --------------------------------------------------------------------------------------------------------------- edits

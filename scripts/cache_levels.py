@@ -1,4 +1,4 @@
-"""Stage 7, caching: make level 1 (8 bit, half resolution) of every array of images.zarr, for viewers.
+"""Make level 1 (8 bit, half resolution) of every array of images.zarr, for viewers.
 
 Intensities: the 1st to 99th percentile of the whole stack become black to white. Labels: in proportion to the
 highest label. Both stand in the array's attributes, so that one pass over the frames is enough.

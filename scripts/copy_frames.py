@@ -1,4 +1,4 @@
-"""Stage 1, copying: copy the frames of one FOV from the input file into images.zarr, one array per channel.
+"""Copy the frames of one FOV from the input file into images.zarr, one array per channel.
 
 Planes that are not in the file are written as zeros and listed in the array's attribute `missing_frames`; nothing
 is shifted into their place. So are frames of one value throughout that were not taken, with the pixels that they have

@@ -1,4 +1,4 @@
-"""Stage 5, cropping: cut every tracked cell's own small movie out of every channel, into cells.zarr.
+"""Cut every tracked cell's own small movie out of every channel, into cells.zarr.
 
 A cell's window is as large as its largest padded box and follows the cell. Crops are neither masked nor corrected
 for background; the mask and the background are channels of their own. Pixel values are stored as float32 / 65535

@@ -1,7 +1,8 @@
-"""Stage 4, background: estimate the background of every fluorescence frame."""
+"""Estimate the background of every fluorescence frame."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,66 @@ from celltraces.storage.codecs import SMOOTH
 from celltraces.storage.frames import Frames, open_frames, writing
 
 
+@dataclass
+class Channel:
+    """One fluorescence channel and its backgrounds, which are written as frames come.
+
+    A frame without any background to see (or that the file did not hold) takes the estimate of the frame before, or of
+    the first one after it that has any.
+    """
+
+    frames: Frames
+    append: Callable[[np.ndarray], None]  # writes the next background, (H, W) float32
+    attributes: dict[str, Any]  # of the array that is written
+    tile_size: int  # px
+    borrowed: list[int] = field(default_factory=list)  # frames that took another one's estimate
+    latest: np.ndarray | None = None
+    waiting: int = 0  # frames at the start that have no estimate yet
+    written: int = 0
+    counts: np.ndarray = field(  # of values, in steps of `display_level`
+        default_factory=lambda: np.zeros(display_level.STEPS * display_level.COUNTS, np.int64)
+    )
+
+    def estimate(self, frame: int, covered: np.ndarray | None) -> np.ndarray | None:
+        """The background (H, W) float32 of a frame, None where nothing shows it. covered: (H, W) bool, the cells."""
+        image, hidden = self.frames.read(frame), _with_uncovered(covered, self.frames, frame)
+        return background.estimate_background(image, hidden, tile_size=self.tile_size, background_dilation=0)
+
+    def write(self, estimate: np.ndarray) -> None:
+        """Write the background of the next frame: 0 where the frame is uncovered."""
+        np.add.at(self.counts, display_level.sample_smooth(estimate), 1)
+        self.append(coverage.blanked(estimate, coverage.of_frame(self.attributes, self.written)))
+        self.written += 1
+
+    def add(self, frame: int, covered: np.ndarray | None) -> None:
+        """Estimate the background of the next frame, and write it and those that waited for one."""
+        estimate = self.estimate(frame, covered) if self.frames.present(frame) else None
+        if estimate is None:
+            self.borrowed.append(frame)
+        else:
+            self.latest = estimate
+        if self.latest is None:
+            self.waiting += 1
+            return
+        for _ in range(self.waiting + 1):
+            self.write(self.latest)
+        self.waiting = 0
+
+    def finish(self) -> None:
+        """Write the frames of a movie in which none shows background, and the limits of display."""
+        if self.waiting:
+            # Cells everywhere in all frames: the darkest parts are the best guess, and the log says so.
+            name = self.frames.path.parent.name
+            job.log.warning("%s: no frame shows background; taken from the darkest parts", name)
+        for frame in range(self.waiting):
+            estimate = self.estimate(frame, None)
+            if estimate is None:
+                hidden = _with_uncovered(None, self.frames, frame)
+                estimate = background.dark_level(self.frames.read(frame), hidden)
+            self.write(estimate)
+        self.attributes["display_limits"] = display_level.limits_of_smooth(self.counts)
+
+
 def estimate_movie(
     sources: Sequence[Path],
     labeled: Path | None,
@@ -25,59 +86,24 @@ def estimate_movie(
 ) -> list[list[int]]:
     """Estimate the background of every frame of the channels, (T, H, W) float32 each, one frame in memory at a time.
 
-    `labeled` holds the cells to leave out, None where there is no phase-contrast channel. A frame without any
-    background to see (or that the file did not hold) takes the estimate of the frame before, or of the first one
-    after it that has any; returns these frames of each channel. Where a frame is uncovered its background is 0.
+    `labeled` holds the cells to leave out, None where there is no phase-contrast channel. Returns for each channel the
+    frames that took another one's estimate.
     """
-    channels = [open_frames(source) for source in sources]
     labels = open_frames(labeled) if labeled else None
-    shape = channels[0].shape
-    borrowed: list[list[int]] = [[] for _ in channels]
-    latest: list[np.ndarray | None] = [None for _ in channels]
-    waiting = [0 for _ in channels]  # frames at the start that have no estimate yet
-    attributes: list[dict[str, Any]] = [coverage.same(channel.attributes) for channel in channels]
-    written = [0 for _ in channels]
-    counts = [np.zeros(display_level.STEPS * display_level.COUNTS, np.int64) for _ in channels]
     with ExitStack() as stack:
-        appends = [
-            stack.enter_context(writing(output, shape, np.float32, SMOOTH, attributes=attributes[at]))
-            for at, output in enumerate(outputs)
-        ]
-
-        def put(at: int, estimate: np.ndarray) -> None:
-            np.add.at(counts[at], display_level.sample_smooth(estimate), 1)
-            appends[at](coverage.blanked(estimate, coverage.of_frame(attributes[at], written[at])))
-            written[at] += 1
-
-        for frame in range(shape[0]):
+        channels = []
+        for source, output in zip(sources, outputs, strict=True):
+            frames = open_frames(source)
+            attributes = coverage.same(frames.attributes)
+            append = stack.enter_context(writing(output, frames.shape, np.float32, SMOOTH, attributes=attributes))
+            channels.append(Channel(frames, append, attributes, tile_size))
+        for frame in range(channels[0].frames.shape[0]):
             covered = background.dilate_mask(labels.read(frame) > 0, background_dilation) if labels else None
-            for at, channel in enumerate(channels):
-                estimate = None
-                if channel.present(frame):
-                    image = channel.read(frame)
-                    hidden = _with_uncovered(covered, channel, frame)
-                    estimate = background.estimate_background(image, hidden, tile_size=tile_size, background_dilation=0)
-                if estimate is None:
-                    borrowed[at].append(frame)
-                    if latest[at] is None:
-                        waiting[at] += 1
-                        continue
-                else:
-                    for _ in range(waiting[at]):
-                        put(at, estimate)
-                    waiting[at], latest[at] = 0, estimate
-                put(at, latest[at])
-        for at, channel in enumerate(channels):
-            if waiting[at]:
-                # Cells everywhere in all frames: the darkest parts are the best guess, and the log says so.
-                name = channel.path.parent.name
-                job.log.warning("%s: no frame shows background; taken from the darkest parts", name)
-            for frame in range(waiting[at]):
-                image, hidden = channel.read(frame), _with_uncovered(None, channel, frame)
-                estimate = background.estimate_background(image, hidden, tile_size=tile_size, background_dilation=0)
-                put(at, background.dark_level(image, hidden) if estimate is None else estimate)
-            attributes[at]["display_limits"] = display_level.limits_of_smooth(counts[at])
-    return borrowed
+            for channel in channels:
+                channel.add(frame, covered)
+        for channel in channels:
+            channel.finish()
+    return [channel.borrowed for channel in channels]
 
 
 def _with_uncovered(mask: np.ndarray | None, frames: Frames, frame: int) -> np.ndarray | None:

@@ -1,4 +1,4 @@
-"""Before backgrounds: how evenly the field of each channel is lit, from a reference image or from the movie itself."""
+"""Find how evenly the field of each channel is lit, from a reference image or from the movie itself."""
 
 import json
 from collections.abc import Mapping, Sequence

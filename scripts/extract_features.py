@@ -1,4 +1,4 @@
-"""Stage 6, extraction: measure the features of every cell in every frame and write the traces.
+"""Measure the features of every cell in every frame and write the traces.
 
 Reads cells.zarr and the lineage table. Cells seen in too few frames or too near to the image's edge are left out first;
 how many each filter removed stands in the log. The table always exists with its header, even without a cell in it.

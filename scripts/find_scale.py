@@ -1,4 +1,4 @@
-"""Before segmentation by a network: find the scale at which it is to see all frames of a dataset."""
+"""Find the scale at which a network is to see all frames of a dataset, before it segments them."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -20,14 +20,16 @@ def main(
     channel: int,
     planes: Sequence[int | None],
     pyme: Mapping[str, Any],
+    pixel_size_um: float | None = None,
 ) -> None:
     """Write {"segmentation_scale": number}, or null where the frames that were looked at hold no cells."""
-    scale = find_scale(Path(raw), segmentation_method, recipe, frames=frames, channel=channel, planes=planes, pyme=pyme)
+    reading = {"channel": channel, "planes": planes, "pyme": pyme}
+    scale = find_scale(Path(raw), segmentation_method, recipe, frames=frames, pixel_size_um=pixel_size_um, **reading)
     write_text(Path(output), json.dumps({"segmentation_scale": scale}) + "\n")
     if scale is None:
         job.log.warning("no cells in FOV, frame %s: each FOV finds a scale of its own", frames)
     else:
-        job.log.info("segmentation_scale: %g, by the size of the cells", scale)
+        job.log.info("segmentation_scale: %g", scale)
 
 
 if __name__ == "__main__":

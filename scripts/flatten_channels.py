@@ -36,8 +36,7 @@ def flatten_movie(source: Path, output: Path, gain: np.ndarray, details: Mapping
             if frames.present(frame):
                 boxes = coverage.of_frame(frames.attributes, frame)
                 image = coverage.blanked(flat_field.corrected(image, gain, details["camera_offset"]), boxes)
-                counts_of_frame = display_level.count_pixels(image)
-                counts_of_frame[0] -= coverage.area_of(boxes)
+                counts_of_frame = display_level.count_pixels(image, coverage.area_of(boxes))
                 counts[: len(counts_of_frame)] += counts_of_frame
             append(image)
         attributes["display_limits"] = display_level.limits_of_counts(counts)

@@ -1,4 +1,4 @@
-"""Preview: segment a few frames of the input file with one set of parameters.
+"""Segment a few frames of the input file with one set of parameters, for a preview.
 
 A method that cannot be had, or that fails, does not stop the other sets: its store says why, in one line.
 """
@@ -101,14 +101,16 @@ def main(
     pyme: Mapping[str, Any] = spool.DEFAULTS,
     scale_frames: Sequence[tuple[int, int]] = (),
     megapixels: float = 0,
+    pixel_size_um: float | None = None,
     **settings: Any,
 ) -> None:
     reading = {"channel": channel, "planes": planes, "pyme": pyme}
 
     def load() -> Segment:
         if scale_frames:
-            scale = find_scale(Path(raw), segmentation_method, recipe, frames=scale_frames, **reading)
-            settings["segmentation_scale"] = scale
+            settings["segmentation_scale"] = find_scale(
+                Path(raw), segmentation_method, recipe, frames=scale_frames, pixel_size_um=pixel_size_um, **reading
+            )
         return segmenter(segmentation_method, settings, recipe)
 
     counts, seconds, failed = segment_frames(

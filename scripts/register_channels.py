@@ -43,8 +43,7 @@ def register_movie(source: Path, output: Path, shift: shift_field.Shift, pixel_n
                     mask = coverage.mask_of_boxes(boxes, shape).astype(np.uint16) * 65535
                     latest = boxes, coverage.boxes_of((shift_field.shifted(mask, places) > 0) | beyond)
                 image = coverage.blanked(shift_field.shifted(image, places), latest[1])
-                counts_of_frame = display_level.count_pixels(image)
-                counts_of_frame[0] -= coverage.area_of(latest[1])
+                counts_of_frame = display_level.count_pixels(image, coverage.area_of(latest[1]))
                 counts[: len(counts_of_frame)] += counts_of_frame
             append(image)
             uncovered.append(latest[1] if frames.present(frame) else ())

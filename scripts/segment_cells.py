@@ -1,4 +1,4 @@
-"""Stage 2, segmentation: label the cells 1..N in each phase-contrast frame."""
+"""Label the cells 1..N in each phase-contrast frame."""
 
 import json
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Stage 3, tracking: give the same label to the same cell in all frames, and find cells that divide."""
+"""Give the same label to the same cell in all frames, and find cells that divide."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path

@@ -1,11 +1,12 @@
 """What the tests share: the real files, a small simulated experiment, and the workflow run in a copy of itself."""
 
 import ast
+import fcntl
 import os
 import re
 import shutil
-import subprocess
 from collections import Counter
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -13,6 +14,7 @@ from pathlib import Path
 import pytest
 import yaml
 from hypothesis import HealthCheck, settings
+from snakemake_server import run_snakemake
 
 ROOT = Path(__file__).parents[1]
 REAL_FILES = Path(os.environ.get("CELLTRACES_TEST_DATA", ROOT.parent / "shared" / "data"))
@@ -31,11 +33,12 @@ PYTHON = ROOT / ".venv/bin/python"
 # The level of the tests in tests/test_NAME.py, unless a mark on one says otherwise; pyproject.toml says what each is.
 LEVELS = {
     "unit": """
-        background bit_morphology cell_checks cell_list child_process code_digest comparison config config_fuzz coverage
-        crop curate curation distances divisions docs doubts edits environment evaluation exposure features fitting
-        flat_field flows foreign_arrays formats_deepcell formats_playnano formats_pyama formats_pyme formats_tracks
+        background bit_morphology byte_network cell_checks cell_list child_process code_digest comparison config
+        config_fuzz coverage crop curate curation distances divisions docs doubts edits edits_replay edits_results
+        environment evaluation exposure features fitting flat_field flows foreign_arrays formats_deepcell
+        formats_playnano formats_pyama formats_pyme formats_tracks
         future_dates house images interrupts kinetics left_out levels lif likeness lock mask_objects merge messages
-        methods missing
+        methods missing movie_czi movie_nd2
         movie_file nd2_internals ndtiff ome_zarr outline phantoms pictures plan preview psf quality recipe repeats
         report segmentation shifts silent_faults simulate stage_movement stage_places store terminal tiff tiff_folder
         torch_file touching tracking userpaths versions white_cells zstacks
@@ -67,9 +70,9 @@ SLOW = {
     "curate": "mistakes_are_one_line the_command_prints_its_address_and_the_way_there_over_ssh",
     "curation": "the_cell_at_a_place_is_the_nearest_within_three_pixels",
     "divisions": "simulated_movies what_is_no_division",
-    "edits": """
-        no_line_of_json_is_a_traceback replay_does_what_a_dictionary_does
-        the_order_of_the_lines_does_not_matter_and_undo_gives_the_state_before
+    "edits": "no_line_of_json_is_a_traceback",
+    "edits_replay": """
+        replay_does_what_a_dictionary_does the_order_of_the_lines_does_not_matter_and_undo_gives_the_state_before
     """,
     "environment": "whatever_a_script_imports_is_there_for_the_user",
     "evaluation": "simulated_sets_hold_their_truth",
@@ -89,7 +92,8 @@ SLOW = {
     "images": "metadata_is_valid_ome_ngff",
     "kinetics": "the_kernel_keeps_ten_digits_whatever_the_rates",
     "left_out": "dense_real_cells_are_told",
-    "movie_file": "czi_pixels_come_from_aicspylibczi_and_what_it_cannot_from_pylibczirw pixels_come_back",
+    "movie_czi": "czi_pixels_come_from_aicspylibczi_and_what_it_cannot_from_pylibczirw",
+    "movie_file": "pixels_come_back",
     "outline": "crowded_cells_outlined_by_hand_are_found",
     "pictures": "tables_without_rows_are_drawn traces_with_mean_and_spread distributions_are_of_means_over_time",
     "preview": """
@@ -201,20 +205,26 @@ class Outcome:
 
 
 class Checkout:
-    """A copy of the workflow in a folder of its own, with its own results and Snakemake state."""
+    """A copy of the workflow in a folder of its own, with its own results and Snakemake state.
+
+    results: a folder of finished results to begin with, which is copied (`finished_run`).
+    """
 
     allowed = True
 
-    def __init__(self, folder):
+    def __init__(self, folder, results=None):
         assert self.allowed, "a test that runs the workflow takes seconds: mark it `workflow`, not `unit`"
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
         for part in PARTS:
             source = ROOT / part
             if source.is_dir():
-                shutil.copytree(source, folder / part, ignore=shutil.ignore_patterns("__pycache__"))
+                # With what Python has compiled, as by `make setup`; not what it writes just now, in another process.
+                shutil.copytree(source, folder / part, ignore=shutil.ignore_patterns("*.pyc.*"))
             else:
                 shutil.copy(source, folder / part)
+        if results:
+            shutil.copytree(results, folder / "results")
 
     def configure(self, config, name="my.yaml"):
         (self.folder / name).write_text(config if isinstance(config, str) else yaml.safe_dump(config))
@@ -224,8 +234,7 @@ class Checkout:
         """Run `snakemake --cores N --configfile FILE`; `config` None leaves the file as it is."""
         if config is not None:
             self.configure(config, name)
-        command = [python, "-m", "snakemake", "--cores", str(cores), *arguments, "--configfile", name]
-        done = subprocess.run(command, cwd=self.folder, capture_output=True, text=True, check=False)
+        done = run_snakemake(python, ["--cores", str(cores), *arguments, "--configfile", name], self.folder)
         return Outcome(done.returncode, done.stdout + done.stderr)
 
     def planned(self, config):
@@ -233,6 +242,19 @@ class Checkout:
         outcome = self.run(config, "-n")
         assert outcome.code == 0, outcome.text
         return outcome.jobs
+
+
+@contextmanager
+def made_once(tmp_path_factory, name):
+    """A folder that all processes of the tests have in common, and whether it is still to be filled, by this one."""
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent
+    folder /= name
+    with open(f"{folder}.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield folder, not folder.with_suffix(".done").exists()
+        folder.with_suffix(".done").touch()
 
 
 @pytest.fixture(scope="session")
@@ -248,9 +270,31 @@ def movies(experiment, tmp_path_factory):
     """Folder with the experiment as small.nd2 and small.czi."""
     from demo.make_demo import write_experiment
 
-    folder = tmp_path_factory.mktemp("movies")
-    write_experiment(folder, experiment, "small")
+    with made_once(tmp_path_factory, "movies") as (folder, to_fill):
+        if to_fill:
+            folder.mkdir()
+            write_experiment(folder, experiment, "small")
     return folder
+
+
+def _finished_results(tmp_path_factory, name, config):
+    with made_once(tmp_path_factory, name) as (folder, to_fill):
+        if to_fill:
+            outcome = Checkout(folder).run(config)
+            assert outcome.code == 0, outcome.text
+    return folder / "results"
+
+
+@pytest.fixture(scope="session")
+def finished_run(movies, tmp_path_factory):
+    """Results of `small_config(movies)`, made once for all tests: to be read, or copied by `Checkout`."""
+    return _finished_results(tmp_path_factory, "finished_run", small_config(movies))
+
+
+@pytest.fixture(scope="session")
+def finished_fov(movies, tmp_path_factory):
+    """As `finished_run`, of FOV 0 alone."""
+    return _finished_results(tmp_path_factory, "finished_fov", small_config(movies, fovs="0"))
 
 
 def small_config(movies, **changes):

@@ -6,6 +6,7 @@ import os
 from dataclasses import dataclass, field
 from xml.etree import ElementTree
 
+import h5py
 import numpy as np
 import tifffile
 import zarr
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 
 import apply_corrections
 from celltraces.labels import shared_pixels
+from celltraces.pyme import metadata
 
 
 @dataclass
@@ -170,3 +172,20 @@ def read_playnano(path):
     parts = {name: name.partition("__") for name in arrays}
     layers = {key: arrays[name] for name, (group, _, key) in parts.items() if group in ("processed", "masks")}
     return arrays, provenance, metadata, layers
+
+
+def read_groups(file):
+    """All of /MetaData of a spool of PYME by name; {} where there is none."""
+    found = {}
+
+    def look(name, node):
+        if isinstance(node, h5py.Group):
+            for key in node.attrs:
+                if key not in metadata.TAKEN:
+                    found[f"{name}.{key}".replace("/", ".").lstrip(".")] = metadata.read_attribute(node, key)
+
+    top = metadata.hard(file, "MetaData", h5py.Group)
+    if top is not None:
+        look("", top)
+        top.visititems(look)
+    return metadata.checked_metadata(found)

@@ -192,10 +192,10 @@ def _refine(mask, image, std, limit, radius, iterations, min_size, max_size):
             result |= region
         else:
             result |= region & np.isin(pieces, numbers[4 * sizes >= sizes.max(initial=0)]) & refined
-    return _part_joined(result, kept & granular, radius, min_size, max_size)
+    return part_joined(result, kept & granular, radius, min_size, max_size)
 
 
-def _part_joined(mask, rough, radius, min_size, max_size):
+def part_joined(mask, rough, radius, min_size, max_size):
     """The rules in the docstring of `celltraces.segmentation.joined_cells.part_joined`."""
     dilate, erode = [ndimage.binary_dilation], [ndimage.binary_erosion]
     rough = ndimage.binary_fill_holes(_continued(rough & mask, dilate + erode, morphology.disk(1)) & mask)

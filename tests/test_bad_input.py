@@ -18,35 +18,47 @@ def lines_of(outcome):
 
 
 @pytest.mark.parametrize(
-    ("changes", "start"),
+    ("changes", "starts"),
     [
-        ({"params": {"min_frame": 3}}, "params.min_frame: unknown key; did you mean min_frames?"),
-        ({"params": {"min_frames": 9}}, "params.min_frames: 9 is more than the 8 frames of"),
-        ({"params": {"min_iou": 2}}, "params.min_iou: 2 is not allowed; allowed: at least 0, at most 1"),
         (
-            {"params": {"morph_size": "7"}},
-            "params.morph_size: '7' is text; allowed: a whole number, at least 1, at most 101, odd px",
+            {"params": {"min_frame": 3, "min_iou": 2, "morph_size": "7"}, "datasets": {"../a": "nothing.nd2"}},
+            [
+                "params.min_frame: unknown key; did you mean min_frames?",
+                "params.min_iou: 2 is not allowed; allowed: at least 0, at most 1",
+                "params.morph_size: '7' is text; allowed: a whole number, at least 1, at most 101, odd px",
+                "datasets: the name '../a' is not allowed",
+            ],
         ),
-        ({"channels": {"pc": {"channel": 7}}}, "channels.pc: channel 7 is not in"),
-        ({"channels": {"pc": {"channel": "DIC"}}}, "channels.pc: no channel of"),
-        ({"fovs": "0-9"}, "fovs: FOV 2 is not in the file, which has FOVs 0 to 1"),
-        ({"samples": [{"name": "a", "fovs": "0"}, {"name": "a", "fovs": "1"}]}, "samples: the name 'a' occurs twice"),
-        ({"datasets": {"a": "nothing.nd2"}}, "datasets.a: the file 'nothing.nd2' does not exist"),
-        ({"datasets": {"../a": "nothing.nd2"}}, "datasets: the name '../a' is not allowed"),
-        ({"plugins": ["broken.py"]}, "plugins: importing 'broken.py' failed: SyntaxError"),
-        ({"plugins": ["leaves.py"]}, "plugins: importing 'leaves.py' failed: SystemExit: 0"),
-        ({"params": {"segmentation_method": "broken.py:f"}}, "params.segmentation_method: 'broken.py' is no Python: "),
-        ({"params": {"tracking_method": "leaves.py:f"}}, "params.tracking_method: there is no function 'f' in"),
-        ({"output_dir": "a\0b"}, "output_dir: 'a\\x00b' is not allowed"),
+        ({"output_dir": "a\0b"}, ["output_dir: 'a\\x00b' is not allowed"]),
+        (
+            {"samples": [{"name": "a", "fovs": "0"}, {"name": "a", "fovs": "1"}]},
+            ["samples: the name 'a' occurs twice"],
+        ),
+        ({"datasets": {"a": "nothing.nd2"}}, ["datasets.a: the file 'nothing.nd2' does not exist"]),
+        ({"params": {"min_frames": 9}}, ["params.min_frames: 9 is more than the 8 frames of"]),
+        ({"channels": {"pc": {"channel": 7}}}, ["channels.pc: channel 7 is not in"]),
+        ({"fovs": "0-9"}, ["fovs: FOV 2 is not in the file, which has FOVs 0 to 1"]),
+        ({"channels": {"pc": {"channel": "DIC"}}}, ["channels.pc: no channel of"]),
+        ({"plugins": ["broken.py"]}, ["plugins: importing 'broken.py' failed: SyntaxError"]),
+        ({"plugins": ["leaves.py"]}, ["plugins: importing 'leaves.py' failed: SystemExit: 0"]),
+        (
+            {"params": {"segmentation_method": "broken.py:f", "tracking_method": "leaves.py:f"}},
+            [
+                "params.segmentation_method: 'broken.py' is no Python: ",
+                "params.tracking_method: there is no function 'f' in",
+            ],
+        ),
     ],
 )
-def test_one_line_and_nothing_touched(movies, checkout, changes, start):
+def test_one_line_for_each_mistake_and_nothing_touched(movies, checkout, changes, starts):
     (checkout.folder / "broken.py").write_text("def f(:\n")
     (checkout.folder / "leaves.py").write_text("import sys\nsys.exit(0)\n")
     outcome = checkout.run(small_config(movies, **changes))
     assert outcome.code != 0
-    (line,) = lines_of(outcome)
-    assert line.startswith(start)
+    lines = lines_of(outcome)
+    assert len(lines) == len(starts)
+    for start in starts:
+        assert sum(line.startswith(start) for line in lines) == 1, start
     results = checkout.folder / "results"
     assert [path.name for path in results.rglob("*") if path.is_file() and not path.name.startswith(".")] == []
 
@@ -126,24 +138,22 @@ def test_a_damaged_frame_costs_the_other_fovs_nothing(movies, tmp_path):
     assert not (tmp_path / "results/a/fov_001/images.zarr/pc_ch_0/0").exists()
 
 
-@pytest.mark.parametrize("name", ["small.nd2", "small.czi"])
-@pytest.mark.parametrize("damage", ["empty", "cut off", "something else", "unreadable"])
-def test_damaged_files(movies, checkout, name, damage):
-    content = (movies / name).read_bytes()
-    content = {"empty": b"", "cut off": content[: len(content) // 3], "something else": b"GIF89a" * 99}.get(
-        damage, content
-    )
-    path = checkout.folder / f"damaged {name}"
-    path.unlink(missing_ok=True)
-    if damage == "unreadable":
-        path.symlink_to(checkout.folder / "nowhere.nd2")
-    else:
-        path.write_bytes(content)
-    outcome = checkout.run({**small_config(movies), "datasets": {"a": path.name}})
+def test_a_line_for_each_damaged_file(movies, tmp_path):
+    checkout = Checkout(tmp_path)
+    datasets = {}
+    for name in ("small.nd2", "small.czi"):
+        content = (movies / name).read_bytes()
+        for damage, left in (("empty", b""), ("cut_off", content[: len(content) // 3]), ("else", b"GIF89a" * 99)):
+            datasets[f"{damage}_{name[-3:]}"] = f"{damage} {name}"
+            (tmp_path / f"{damage} {name}").write_bytes(left)
+        datasets[f"unreadable_{name[-3:]}"] = f"unreadable {name}"
+        (tmp_path / f"unreadable {name}").symlink_to(tmp_path / "nowhere.nd2")
+    outcome = checkout.run({**small_config(movies), "datasets": datasets})
     assert outcome.code != 0
-    (line,) = lines_of(outcome)
-    assert line.startswith("datasets.a: ")
-    assert path.name in line
+    lines = lines_of(outcome)
+    assert sorted(line.partition(": ")[0] for line in lines) == sorted(f"datasets.{name}" for name in datasets)
+    for line in lines:
+        assert datasets[line.partition(": ")[0].removeprefix("datasets.")] in line
 
 
 @pytest.mark.parametrize(
@@ -156,11 +166,11 @@ def test_a_config_that_is_no_config(checkout, text):
     assert "Traceback" not in outcome.text
 
 
-def test_a_plugin_and_what_it_gives(movies, tmp_path):
+def test_a_plugin_and_what_it_gives(movies, finished_fov, tmp_path):
     import pandas as pd
     import zarr
 
-    checkout = Checkout(tmp_path)
+    checkout = Checkout(tmp_path, finished_fov)
     (tmp_path / "mine.py").write_text(PLUGIN + "FLUORESCENCE_FEATURES = {'span': span}\n")
     config = small_config(movies, plugins=["mine.py"], fovs="0")
     config["channels"] = {"pc": {"channel": 0}, "fl": [{"channel": 1, "features": ["span"]}]}
@@ -176,22 +186,28 @@ def test_a_plugin_and_what_it_gives(movies, tmp_path):
         assert row.span_ch_1 == pytest.approx(light.max() - light.min() + row.frame, abs=2e-3)
 
 
-def test_one_fov_that_fails_costs_the_others_nothing(movies, tmp_path):
-    checkout = Checkout(tmp_path)
-    (tmp_path / "mine.py").write_text(
-        "def fail(image, mask, context):\n    raise ValueError('no')\n\nPHASE_FEATURES = {'f': fail}\n"
-    )
+FAILS = "def fail(image, mask, context):\n    raise ValueError('no')\n\nPHASE_FEATURES = {'f': fail}\n"
+
+
+def test_a_feature_that_is_never_called_fails_nothing(movies, finished_fov, tmp_path):
+    """Where no cell is found: tables with a header."""
+    checkout = Checkout(tmp_path, finished_fov)
+    (tmp_path / "mine.py").write_text(FAILS)
     (tmp_path / "empty.py").write_text("def segment(image):\n    return image * 0\n")
-    config = small_config(movies, plugins=["mine.py"], params={"segmentation_method": "empty.py:segment"})
+    config = small_config(movies, fovs="0", plugins=["mine.py"], params={"segmentation_method": "empty.py:segment"})
     config["channels"]["pc"]["features"] = ["f"]
-    # Nothing is found, so that the feature is never called: tables with a header, and no failure.
     outcome = checkout.run(config)
     assert outcome.code == 0, outcome.text
-    for fov in ("000", "001"):
-        table = (tmp_path / f"results/small/fov_{fov}/small_fov_{fov}_traces.csv").read_text()
-        assert table.startswith("fov,cell,frame,good")
-        assert table.count("\n") == 1
-    config["params"]["segmentation_method"] = "logstd"
+    table = (tmp_path / "results/small/fov_000/small_fov_000_traces.csv").read_text()
+    assert table.startswith("fov,cell,frame,good")
+    assert table.count("\n") == 1
+
+
+def test_a_feature_that_fails_is_named_for_each_fov(movies, finished_run, tmp_path):
+    checkout = Checkout(tmp_path, finished_run)
+    (tmp_path / "mine.py").write_text(FAILS)
+    config = small_config(movies, plugins=["mine.py"])
+    config["channels"]["pc"]["features"] = ["f"]
     outcome = checkout.run(config)
     assert outcome.code != 0
     named = [line for line in outcome.text.splitlines() if "plugins: the feature 'f' in 'mine.py', at cell" in line]
@@ -201,4 +217,3 @@ def test_one_fov_that_fails_costs_the_others_nothing(movies, tmp_path):
         "extract: dataset small, fov 001",
     ]
     assert "Traceback" not in outcome.text
-    assert (tmp_path / "results/small/fov_001/images.zarr/zarr.json").exists()

@@ -10,7 +10,7 @@ from demo.simulate import simulate
 
 
 def test_pyamas_work_in_the_benchmark():
-    experiment = simulate(n_fovs=1, n_frames=2, height=1024, width=1024, n_cells=40)
+    experiment = simulate(n_fovs=1, n_frames=2, height=512, width=512, n_cells=24)
     phase, light = ([experiment.plane(0, frame, channel) for frame in range(2)] for channel in (0, 1))
     masks = [as_pyama.segment(image) for image in phase]
     for mask, image in zip(masks, phase, strict=True):

@@ -1,8 +1,12 @@
 """Digests of code: the named sources are what a script really imports, and only real changes change them."""
 
+import ast
 import importlib.util
+import json
+import os
 import re
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -13,29 +17,48 @@ from celltraces.planning import code_digest
 SCRIPTS = Path(__file__).parents[1] / "scripts"
 STAGES = sorted(path.name for path in SCRIPTS.glob("*.py"))
 
+# Each script in a process of its own, which has what most of them import and is not ours.
 IMPORT_AND_LIST = """
-import sys, pathlib, runpy
+import os, pathlib, runpy, sys
+import numpy, pandas, zarr
+
 scripts = pathlib.Path(sys.argv[1])
 sys.path.insert(0, str(scripts))
-runpy.run_path(str(scripts / sys.argv[2]), run_name="imported")
-for module in list(sys.modules.values()):
-    file = getattr(module, "__file__", None)
-    if file and scripts in pathlib.Path(file).parents:
-        print(pathlib.Path(file).relative_to(scripts).as_posix())
+for script in sys.argv[2:]:
+    process = os.fork()
+    if process:
+        if os.waitpid(process, 0)[1]:
+            sys.exit(script)
+        continue
+    runpy.run_path(str(scripts / script), run_name="imported")
+    for module in list(sys.modules.values()):
+        file = getattr(module, "__file__", None)
+        if file and scripts in pathlib.Path(file).parents:
+            print(script, pathlib.Path(file).relative_to(scripts).as_posix(), flush=True)
+    os._exit(0)
 """
+
+
+@pytest.fixture(scope="module")
+def imported():
+    """What each script imports of ours when it is started: pairs of script and module."""
+    command = [PYTHON, "-c", IMPORT_AND_LIST, SCRIPTS, *STAGES]
+    alone = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}  # a copy of a process has none of its threads
+    listed = subprocess.run(command, capture_output=True, text=True, env=alone, check=False)
+    assert listed.returncode == 0, listed.stderr
+    return [line.split() for line in listed.stdout.splitlines()]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("script", STAGES)
-def test_closure_holds_every_module_that_python_imports(script):
-    listed = subprocess.run(
-        [PYTHON, "-c", IMPORT_AND_LIST, SCRIPTS, script], capture_output=True, text=True, check=True
-    ).stdout.split()
+def test_closure_holds_every_module_that_python_imports(script, imported):
+    listed = {module for importing, module in imported if importing == script}
+    assert listed
     closure = {path.as_posix() for path in code_digest.import_closure(script)}
-    assert set(listed) <= closure
+    assert listed <= closure
     # What is in the closure beyond that is imported lazily, inside a function: it must be named in some source.
     sources = "".join((SCRIPTS / name).read_text() for name in closure)
-    for name in closure - set(listed) - {script}:
+    for name in closure - listed - {script}:
         assert Path(name).stem in sources
 
 
@@ -92,3 +115,32 @@ def test_a_new_import_changes_the_digest(tree):
     before = digest()
     (folder / "lib/b.py").write_text("import lib.c\nX = 1\n")
     assert digest() != before
+
+
+def test_what_was_found_before_is_looked_up_and_found_anew_after_any_change(tree, monkeypatch):
+    """Whether kept, changed since, of an edited digest module, or damaged: the digest is that of the sources."""
+    folder, digest = tree
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    sound = digest()
+    assert not (folder / "__pycache__").exists()
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
+    assert digest() == sound
+    (kept,) = (folder / "__pycache__").iterdir()
+    with monkeypatch.context() as context:
+        context.setattr(ast, "parse", None)
+        assert digest() == sound
+    found = json.loads(kept.read_text())
+    for damaged in (b"", b"[]", b"{}", b"\xff", json.dumps({**found, "modules": {"s.py": 1}}).encode()):
+        kept.write_bytes(damaged)
+        assert digest() == sound
+    assert json.loads(kept.read_text()) == found
+    of_another = {name: [state, names, "other"] for name, (state, names, _) in found["modules"].items()}
+    kept.write_text(json.dumps({"by": "0 0", "modules": of_another}))
+    assert digest() == sound
+    (folder / "lib/b.py").write_text("X = 2\n")  # of the same size
+    os.utime(folder / "lib/b.py", ns=(1, 1))
+    changed = digest()
+    assert changed != sound
+    assert digest() == changed
+    (folder / "lib/b.py").write_text("X = 1\n")
+    assert digest() == sound

@@ -209,7 +209,10 @@ def folder(movies, tmp_path_factory):
     tifffile.imwrite(
         checkout.folder / "beads.tif", np.array(beads, np.uint16), photometric="minisblack", metadata={"axes": "CYX"}
     )
-    config = small_config(movies, fovs="0", shift_field={"beads": "beads.tif"}, params={"pixel_size_um": 0.65})
+    tried = {"n_frames": 1, "vary": {"morph_size": [5]}}
+    config = small_config(
+        movies, fovs="0", shift_field={"beads": "beads.tif"}, preview=tried, params={"pixel_size_um": 0.65}
+    )
     checkout.configure(config)
     checkout.configure(config, "config/config.yaml")
     for command, made in FIRST.items():

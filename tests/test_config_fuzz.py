@@ -137,7 +137,7 @@ def check(raw):
 
 
 @pytest.mark.torture
-@settings(max_examples=1500, deadline=None, derandomize=True)
+@settings(max_examples=800, deadline=None, derandomize=True)
 @given(damaged())
 def test_a_damaged_config_is_completed_or_refused_in_lines(raw):
     check(raw)

@@ -96,7 +96,7 @@ def test_every_rule_names_a_script_an_environment_and_its_costs():
     rules = list((ROOT / "rules").glob("*.smk"))
     assert len(rules) > 5
     for rule in rules:
-        if rule.name == "common.smk":
+        if rule.name in ("common.smk", "run.smk"):
             continue
         text = rule.read_text()
         for word in ("log:", "benchmark:", "mem_mb=", "runtime=", "conda:", "message:", "script:"):

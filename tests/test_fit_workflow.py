@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 import yaml
 from conftest import Checkout, small_config
+from stages import EXTRACT, RECORD
 
 from celltraces.config.read_config import complete
 from celltraces.errors import UserError
@@ -26,12 +27,11 @@ FITS = [
     {"channel": 1, "feature": "intensity_total", "model": "maturation", "parameters": {"beta": {"fixed": "5e-3"}}},
     {"channel": "mCherry", "feature": "intensity_total", "model": "mine.py:line"},
 ]
-AFTER_EXTRACTION = {"extract", "merge", "tidy", "qc", "fit", "digest", "write_report"}
 
 
 @pytest.fixture(scope="module")
-def finished(movies, tmp_path_factory):
-    checkout = Checkout(tmp_path_factory.mktemp("run"))
+def finished(movies, finished_fov, tmp_path_factory):
+    checkout = Checkout(tmp_path_factory.mktemp("run"), finished_fov)
     (checkout.folder / "mine.py").write_text(LINE)
     checkout.base = small_config(movies, fovs="0", samples=[{"name": "one", "fovs": "0"}], fits=FITS)
     outcome = checkout.run(checkout.base)
@@ -101,7 +101,7 @@ def test_a_change_of_a_fit_reruns_this_fit_only(finished, change, rules):
 
 def test_what_is_fitted_reruns_the_fits(finished):
     config = {**finished.base, "params": {**finished.base["params"], "background_weight": 0.5}}
-    assert set(finished.planned(config)) == AFTER_EXTRACTION | {"record"}
+    assert set(finished.planned(config)) == EXTRACT | {"fit"} | RECORD
 
 
 @pytest.mark.parametrize(

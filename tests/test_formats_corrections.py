@@ -13,6 +13,7 @@ from conftest import Checkout, small_config
 from curation_tools import check_tables, decide, open_results, shown
 from formats_tools import Stack, masks_read, same_masks
 from scipy import ndimage
+from stages import CROP
 
 from celltraces.curate import browse
 from celltraces.exports import deepcell_label, deepcell_trk
@@ -20,16 +21,16 @@ from celltraces.labels import shared_pixels
 from celltraces.labels.lineage import Division
 from celltraces.storage.frames import open_frames
 
-AFTER = {"crop": 1, "extract": 1, "merge": 1, "tidy": 1, "qc": 1, "digest": 1, "write_report": 1}
+AFTER = dict.fromkeys(CROP, 1)
 APPLIED = {"apply_corrections": 1, "cache_corrected": 1, "index_corrected": 1}
 ZIP = "corrections/small_fov_000.zip"
 TRK = "corrections/small_fov_000.trk"
 
 
 @pytest.fixture(scope="module")
-def done(movies, tmp_path_factory):
+def done(movies, finished_run, tmp_path_factory):
     """A finished run of two FOVs."""
-    checkout = Checkout(tmp_path_factory.mktemp("run"))
+    checkout = Checkout(tmp_path_factory.mktemp("run"), finished_run)
     checkout.base = small_config(movies)
     del checkout.base["channels"]["fl"][1]
     outcome = checkout.run(checkout.base)

@@ -17,9 +17,9 @@ from celltraces.readers.movie_file import inspect_movie, open_movie
 
 
 @pytest.fixture(scope="module")
-def exported(movies, tmp_path_factory):
+def exported(movies, finished_run, tmp_path_factory):
     """A run with `pyama_files`: results/small is then a folder as PyAMA leaves it."""
-    checkout = Checkout(tmp_path_factory.mktemp("run"))
+    checkout = Checkout(tmp_path_factory.mktemp("run"), finished_run)
     checkout.base = small_config(movies)
     outcome = checkout.run(checkout.base, "all", "pyama_files")
     assert outcome.code == 0, outcome.text

@@ -1,6 +1,6 @@
 """Damaged ND2 and CZI files: never a crash, a hang, or memory without bound, and never other planes without a word.
 
-CELLTRACES_FUZZ is the number of damaged copies of each file (250 where it is not set); the same number means the same
+CELLTRACES_FUZZ is the number of damaged copies of each file (150 where it is not set); the same number means the same
 copies.
 To see one again: PYTHONPATH=scripts python tests/fuzz_worker.py FOLDER NAME SEED SEED+1
 """
@@ -27,7 +27,7 @@ from celltraces.errors import UserError
 from celltraces.readers.movie_file import inspect_movie, open_movie
 from demo.nd2_writer import Channel, write_nd2
 
-N = int(os.environ.get("CELLTRACES_FUZZ", "250"))
+N = int(os.environ.get("CELLTRACES_FUZZ", "150"))
 WORKER = Path(fuzz_worker.__file__)
 SCRIPTS = WORKER.parents[1] / "scripts"
 

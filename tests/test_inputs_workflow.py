@@ -20,24 +20,24 @@ def write_ome_tiff(path, experiment):
             writer.write(np.array(planes), photometric="minisblack", metadata=metadata)
 
 
-def test_other_formats_give_the_same_traces(experiment, movies, tmp_path):
-    checkout = Checkout(tmp_path)
+def test_other_formats_give_the_same_traces(experiment, movies, finished_fov, tmp_path):
+    checkout = Checkout(tmp_path, finished_fov)
     write_ome_tiff(tmp_path / "a.ome.tif", experiment)
     (tmp_path / "Pos1").mkdir()
     for frame, channel in np.ndindex(experiment.n_frames, 3):
         tifffile.imwrite(tmp_path / f"Pos1/{channel}_{frame:03d}.tif", experiment.plane(0, frame, channel))
     files = {"files": str(tmp_path / "Pos{fov}/{channel}_{frame}.tif")}
     config = small_config(
-        movies, fovs="0", datasets={"nd2": str(movies / "small.nd2"), "ome": "a.ome.tif", "files": files}
+        movies, fovs="0", datasets={"small": str(movies / "small.nd2"), "ome": "a.ome.tif", "files": files}
     )
     config["params"] |= {"pixel_size_um": 0.65}
     outcome = checkout.run(config)
     assert outcome.code == 0, outcome.text
     tables = {name: tmp_path / f"results/{name}/fov_000/{name}_fov_000_traces.csv" for name in config["datasets"]}
     texts = {name: table.read_text() for name, table in tables.items()}
-    assert len(texts["nd2"].splitlines()) > 8
-    assert texts["ome"] == texts["nd2"]
-    without_times = [[line.split(",") for line in texts[name].splitlines()] for name in ("files", "nd2")]
+    assert len(texts["small"].splitlines()) > 8
+    assert texts["ome"] == texts["small"]
+    without_times = [[line.split(",") for line in texts[name].splitlines()] for name in ("files", "small")]
     column = without_times[0][0].index("time_min") if "time_min" in without_times[0][0] else None
     for ours, theirs in zip(*without_times, strict=True):
         assert [v for at, v in enumerate(ours) if at != column] == [v for at, v in enumerate(theirs) if at != column]

@@ -28,6 +28,7 @@ from celltraces.segmentation.methods import attributes_of, segmenter
 from celltraces.storage.codecs import PIXELS
 from celltraces.storage.frames import open_frames, writing
 from celltraces.storage.torch_file import read_weights
+from demo.simulate import simulate
 
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime", reason="onnxruntime has no wheel for Macs with Intel processors")
@@ -107,10 +108,12 @@ def textured(height, width, seed=0):
     return np.clip(picture / picture.std() / 3, -1, 1)
 
 
-def test_the_graph_computes_what_the_network_is(weights, network_model):
+def test_the_graph_computes_what_the_network_is(weights):
     picture = textured(36, 44)
     expected = network(picture[None].astype(np.float64), {name: w.astype(np.float64) for name, w in weights.items()})
-    found = network_model.run(picture)
+    model = deepsea.build_model(weights)
+    onnx.checker.check_model(model)
+    found = onnx_model.load_model(model.SerializeToString(), "deepsea", 1).run(picture)
     assert set(found) == {"mask", "edges"}
     for name, values in expected.items():
         assert values.std() > 0.01  # it sees something
@@ -118,11 +121,32 @@ def test_the_graph_computes_what_the_network_is(weights, network_model):
 
 
 def test_all_weights_are_used(weights):
-    graph = onnx.load_model_from_string(deepsea.build_model(weights)).graph
-    onnx.checker.check_model(onnx.load_model_from_string(deepsea.build_model(weights)))
-    assert {tensor.name for tensor in graph.initializer} - {"twice"} == {
-        name for name in weights if not name.endswith("num_batches_tracked")
-    }
+    asked = set()
+
+    class Asked(dict):
+        def __getitem__(self, name):
+            asked.add(name)
+            return super().__getitem__(name)
+
+    deepsea.build_model(Asked(weights))
+    assert asked == {name for name in weights if not name.endswith("num_batches_tracked")}
+
+
+@pytest.mark.parametrize("of", ["simulated", "real"])
+def test_the_network_in_bytes_sees_what_it_sees_in_floats(weights, network_model, request, of):
+    if of == "real":
+        (frame, _), scale = request.getfixturevalue("t98g")(1), 0.5
+    else:
+        frame, scale = simulate(n_fovs=1, n_frames=8, height=288, width=288, n_cells=12).plane(0, 0, 0), 1.4142
+    contract = network_model.contract
+    picture = onnx_model.resized(onnx_model.stretched(frame, contract), scale, contract)[100:292, 100:292]
+    floats = onnx_model.load_model(deepsea.build_model(weights).SerializeToString(), "deepsea", 1).run(picture)
+    found = network_model.run(picture)
+    for name, values in floats.items():
+        assert np.ptp(values) > 0.2
+        difference = np.abs(found[name] - values)
+        assert 0 < difference.mean() < 0.005
+        assert np.mean((found[name] > 0.35) != (values > 0.35)) < 0.005
 
 
 @pytest.mark.parametrize("shape", [(201, 149), (96, 300)])
@@ -168,17 +192,20 @@ def test_threads_change_no_byte():
 
 @pytest.mark.parametrize(
     ("side", "scale", "used_mb", "s_per_megapixel"),
-    [(512, 0.5, 273, 12), (2048, 0.35, 453, 6), (4096, 0.25, 906, 4), (1024, 2, 595, 81)],
+    [(512, 0.5, 376, 3.4), (2048, 0.35, 655, 2.4), (4096, 0.25, 1112, 1.1), (1024, 2, 778, 29)],
 )
 def test_a_job_asks_for_the_memory_and_time_that_the_network_was_seen_to_take(side, scale, used_mb, s_per_megapixel):
-    """As measured on one thread; without a scale, one up to 1 is assumed. Slow machines take three times as long."""
+    """As measured on one thread; without a scale, one up to 1 is assumed.
+
+    Slow machines take three times as long, those whose processors have no instructions for bytes thrice that.
+    """
     fov = {"height": side, "width": side}
     movie = replace(MOVIE, channels=["Phase"], fovs=[fov], n_frames=100)
     for given in (scale, None) if scale <= 1 else (scale,):
         stage = resources.segmenting({"segmentation_method": "deepsea", "segmentation_scale": given})
         assert used_mb < resources.memory_mb(stage, movie, 0) < 4 * used_mb + 800
         needed = 100 * side**2 / 1e6 * s_per_megapixel / 60
-        assert resources.runtime_min(stage, movie, 0) > 3 * needed
+        assert resources.runtime_min(stage, movie, 0) > 3 * 3 * needed
     assert resources.segmenting({"segmentation_method": "logstd"}) == "segment"
 
 
@@ -750,7 +777,7 @@ def test_the_scale_is_found_by_the_size_of_the_cells(t98g, network_model, resize
 @pytest.mark.parametrize(("finer", "told"), [(2.0, True), (1.0, False)])
 def test_scales_that_contradict_each_other_are_told_at_the_end_of_the_run(caplog, tmp_path, finer, told):
     """Disks that are 40 px wide in the frame as seen at scale 0.5, and 10 or 20 px as seen at a finer one."""
-    search = learned.ScaleSearch(SimpleNamespace(contract=SimpleNamespace(diameter=40.0)))
+    search = learned.ScaleSearch(SimpleNamespace(contract=onnx_model.Contract(diameter=40.0)))
     y, x = np.mgrid[:100, :400]
     for scale, width in ((0.5, 20), (finer, 20 if told else 30)):
         labels = sum((n + 1) * (np.hypot(y - 49.5, x - 29.5 - 60 * n) < width / 2) for n in range(6))
@@ -765,6 +792,43 @@ def test_scales_that_contradict_each_other_are_told_at_the_end_of_the_run(caplog
         "params.segmentation_scale to 1 or 2"
     )
     assert summary.said([str(log)], 0) == [expected] * told
+
+
+@pytest.mark.parametrize(
+    ("pixel_size", "width", "scale", "told"),
+    [
+        (None, 40, 0.5, False),
+        (0.65, 40, 0.5, False),
+        (0.65, 56, 0.5, False),  # 0.3536 by the cells, a step beside
+        (0.65, 29, 0.5, False),
+        (0.325, 40, 0.5, False),  # 0.25 by pixels: cells decide
+        (0.1, 40, 0.5, True),
+        (6.5, 40, 0.5, True),
+        (0.65, 160, 0.125, False),
+        (0.65, 5, 2.0, False),
+        (2.6, 160, 0.125, True),
+        (0.65, None, 0.5, False),  # no cells
+        (None, None, None, False),
+    ],
+)
+def test_the_pixel_size_is_a_first_guess_that_the_size_of_cells_corrects(caplog, pixel_size, width, scale, told):
+    """Cells so wide in a frame, px, by a network that knows those of 20 px, and best sees pixels of 1.3 um."""
+    model = SimpleNamespace(contract=onnx_model.Contract(diameter=20.0, pixel_size=1.3))
+    search = learned.ScaleSearch(model, pixel_size)
+    if width:
+        y, x = np.mgrid[: width + 20, : 6 * (width + 20)]
+        middle = width / 2 + 10
+        labels = sum((n + 1) * (np.hypot(y - middle, x - middle - n * (width + 20)) < width / 2) for n in range(6))
+        search.found[1.0].append((labels, 0.06))
+    with caplog.at_level("WARNING", logger="celltraces"):
+        assert search.scale() == scale
+    assert ("by pixels of" in caplog.text) == told
+
+
+def test_a_network_that_knows_pixels_alone_is_scaled_by_them():
+    model = SimpleNamespace(contract=onnx_model.Contract(pixel_size=0.5))
+    assert learned.ScaleSearch(model, 0.25).scale() == 0.5
+    assert learned.ScaleSearch(model).scale() == 1
 
 
 def test_all_frames_together_decide_on_the_scale(t98g, network_model):

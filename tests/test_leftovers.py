@@ -46,13 +46,14 @@ USERS = (
 )
 
 
-def test_what_is_left_over_is_what_a_run_alone_would_not_have_written(movies, tmp_path):
+def test_what_is_left_over_is_what_a_run_alone_would_not_have_written(movies, finished_run, tmp_path):
     first = small_config(movies, exports=["ome_tiff", "gif", "pyama_files"])
     first["datasets"]["old"] = str(movies / "small.czi")
+    first["fovs"] = {"small": "0-1", "old": "0"}
     first["fits"] = [{"channel": 1, "feature": "intensity_total", "model": "trivial"}]
     second = small_config(movies, fovs="0", samples=[{"name": "named", "fovs": "0"}], params={"cells_store": "zip"})
     del second["channels"]["fl"][1]
-    both, alone = Checkout(tmp_path / "both"), Checkout(tmp_path / "alone")
+    both, alone = Checkout(tmp_path / "both", finished_run), Checkout(tmp_path / "alone")
     outcome = both.run(first, "all", "pictures")
     assert outcome.code == 0, outcome.text
     assert listed(outcome) == ([], [])
@@ -86,10 +87,9 @@ def test_what_is_left_over_is_what_a_run_alone_would_not_have_written(movies, tm
     assert "All results belong to the configuration." in both.run(None, "set_aside").text
 
 
-def test_results_without_cells(movies, tmp_path):
+def test_results_without_cells(movies, finished_fov, tmp_path):
     """Copying alone: cells, traces and all that was made of them belong to nothing any more."""
-    both, alone = Checkout(tmp_path / "both"), Checkout(tmp_path / "alone")
-    assert both.run(small_config(movies, fovs="0")).code == 0
+    both, alone = Checkout(tmp_path / "both", finished_fov), Checkout(tmp_path / "alone")
     copying = small_config(movies, fovs="0", params={"copy_only": True})
     outcome = both.run(copying)
     assert outcome.code == 0, outcome.text

@@ -7,16 +7,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy import ndimage
 
+from celltraces.labels.objects import components, joined, painted, pixels_of
 from celltraces.segmentation.local_variance import greatest_up_to, log_std
-from celltraces.segmentation.mask_objects import (
-    components,
-    fill_holes,
-    fill_holes_of,
-    joined,
-    openings,
-    painted,
-    pixels_of,
-)
+from celltraces.segmentation.mask_objects import fill_holes, fill_holes_of, openings
 
 MASKS = hnp.arrays(np.uint8, st.tuples(st.integers(1, 25), st.integers(1, 25)), elements=st.integers(0, 1))
 

@@ -82,8 +82,8 @@ def test_what_is_missing_stands_above_the_table(traces, tmp_path):
 
 
 @pytest.mark.workflow
-def test_the_tidy_table_says_the_same_as_csv_and_parquet(movies, tmp_path):
-    checkout = Checkout(tmp_path)
+def test_the_tidy_table_says_the_same_as_csv_and_parquet(movies, finished_run, tmp_path):
+    checkout = Checkout(tmp_path, finished_run)
     config = small_config(movies, samples=[{"name": "b", "fovs": "0-1"}], exports=["anndata"])
     outcome = checkout.run(config)
     assert outcome.code == 0, outcome.text

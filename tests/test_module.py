@@ -6,7 +6,7 @@ import subprocess
 import pytest
 import yaml
 from conftest import PYTHON, ROOT, Checkout, Outcome, small_config
-from test_crash import assert_same, results_of
+from results_tools import assert_same, results_of
 
 # Besides what docs/cluster.md tells the author of another workflow to write.
 OTHER = """
@@ -49,16 +49,13 @@ def snakemake(folder, *arguments):
 
 @pytest.fixture(scope="module")
 def config(movies):
-    return small_config(movies, fovs="0", samples=[{"name": "first", "fovs": "0"}])
+    return small_config(movies, fovs="0")
 
 
 @pytest.fixture(scope="module")
-def workflow(config, tmp_path_factory):
-    """The workflow after a run of its own."""
-    checkout = Checkout(tmp_path_factory.mktemp("workflow"))
-    outcome = checkout.run(config)
-    assert outcome.code == 0, outcome.text
-    return checkout
+def workflow(finished_fov, tmp_path_factory):
+    """The workflow with the results of a run of its own."""
+    return Checkout(tmp_path_factory.mktemp("workflow"), finished_fov)
 
 
 def test_as_a_module_of_another_workflow(workflow, config, tmp_path):

@@ -14,9 +14,9 @@ from test_segmentation import assert_like_oracle, disk, overlap, textured
 
 from celltraces.errors import UserError
 from celltraces.features import cell_features
-from celltraces.segmentation import logstd, outline
+from celltraces.labels.objects import components, painted
+from celltraces.segmentation import joined_cells, logstd, outline
 from celltraces.segmentation.local_variance import n2_variance
-from celltraces.segmentation.mask_objects import components
 from demo.simulate import COUNTS_PER_ELECTRON, simulate
 
 T98G = REAL_FILES / "t98g"
@@ -248,6 +248,21 @@ def test_small_dim_regions_get_back_what_the_opening_took_but_do_not_run_togethe
     assert not grown[~filled].any()
     assert measure.label(grown, connectivity=1).max() == measure.label(mask, connectivity=1).max()
     assert grown.sum() > mask.sum()
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_joined_cells_are_parted_as_the_plain_way_parts_them(seed):
+    """Blobs that hang together by necks, some cut by the edge of the frame; granular pixels have gaps."""
+    rng = np.random.default_rng(seed)
+    smooth = cv2.GaussianBlur(rng.standard_normal((150, 180)), (0, 0), 7)
+    mask = smooth > np.percentile(smooth, 40)
+    gaps = cv2.GaussianBlur(rng.standard_normal(mask.shape), (0, 0), 1.5)
+    rough = mask & (smooth > np.percentile(smooth, 52)) & (gaps < np.percentile(gaps, 92))
+    wanted = oracles.part_joined(mask, rough, 2, 60, 2000)
+    regions = components(mask.view(np.uint8))
+    found = joined_cells.part_joined(regions, rough.view(np.uint8), 5, 60, 2000, None)
+    np.testing.assert_array_equal(painted(found, found.area > 0, mask.shape), wanted)
+    assert measure.label(wanted, connectivity=1).max() > regions.area.size  # some were parted
 
 
 def test_an_outline_of_another_name_is_refused():

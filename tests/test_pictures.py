@@ -213,8 +213,8 @@ def test_a_build_of_opencv_without_an_encoder_is_one_line(tmp_path, monkeypatch)
 
 
 @pytest.fixture(scope="module")
-def finished(movies, tmp_path_factory):
-    checkout = Checkout(tmp_path_factory.mktemp("run"))
+def finished(movies, finished_run, tmp_path_factory):
+    checkout = Checkout(tmp_path_factory.mktemp("run"), finished_run)
     samples = [{"name": "one", "fovs": "0"}, {"name": "two", "fovs": "1"}]
     checkout.config = small_config(movies, samples=samples, pictures={"movie_width": 320, "fl": 1})
     checkout.outcome = checkout.run(checkout.config, "all", "pictures")

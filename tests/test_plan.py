@@ -147,13 +147,21 @@ def test_a_damaged_note_of_the_last_look_is_no_harm(planned, tmp_path):
         ({"channels": {"pc": {"channel": 0}, "fl": [{"channel": "Phase"}]}}, "channels: channel 0 is named twice"),
         ({"fovs": "2"}, "fovs: FOV 2 is not in the file, which has FOVs 0 to 1"),
         ({"fovs": {"a": [5]}}, "fovs.a: FOV 5 is not in the file"),
-        ({"z": 1}, "z: plane 1 is not in 'a.nd2', which has planes 0 to 0"),
+        ({"z": 1}, "z: plane 1 is not in 'a.nd2', which has no z planes; leave z out"),
         ({"samples": [{"name": "s", "fovs": "1-2"}]}, "samples.s.fovs: FOV 2 is not in the file"),
         ({"samples": [{"name": "s", "fovs": "1"}], "fovs": 0}, "samples.s.fovs: none of them is processed; add them"),
-        ({"datasets": {"a": "b.nd2"}}, "datasets.a: the file 'b.nd2' does not exist"),
+        ({"datasets": {"a": "b.nd2"}}, "datasets.a: the file 'b.nd2' does not exist; check the path in the config"),
+        ({"datasets": {"a": "*.nd2"}}, "datasets.a: the file '*.nd2' does not exist; * and ? stand for nothing here"),
+        (
+            {"datasets": {"a": "C:\\Daten\\b.nd2"}},
+            r"datasets.a: the file 'C:\Daten\b.nd2' does not exist; Windows' drive C: is /mnt/c/Daten/b.nd2 below WSL",
+        ),
         ({"datasets": {"a": "."}}, "datasets.a: the file '.' is a folder"),
         ({"channels": {"pc": {"channel": 0, "features": ["size"]}}}, "channels.pc.features: 'size' is unknown"),
-        ({"channels": {"fl": [{"channel": 1, "features": ["area"]}]}}, "channels.fl.0.features: 'area' is unknown"),
+        (
+            {"channels": {"fl": [{"channel": 1, "features": ["area"]}]}},
+            "channels.fl.0.features: 'area' is measured in phase contrast alone; there are intensity_total",
+        ),
     ],
 )
 def test_what_the_file_cannot_give_is_one_line(planned, config, line):

@@ -36,8 +36,9 @@ from celltraces.preview.comparison import (
     rows_as_csv,
     summarise,
 )
+from celltraces.preview.frame_choice import frames_to_try
 from celltraces.preview.picture import BOTTOM, FATES, GAP, LEFT, LOST_COLOUR, TILE, TOP, detail, draw_detail
-from celltraces.preview.sets import PARAMETERS, frames_to_try, mistakes, parameter_sets, set_named, spelled
+from celltraces.preview.sets import PARAMETERS, mistakes, parameter_sets, set_named, spelled
 from celltraces.readers.movie_file import read_frame
 from celltraces.segmentation import logstd
 from celltraces.storage import cells

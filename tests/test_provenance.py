@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from conftest import PYTHON, Checkout, small_config
-from test_reruns import EVERYTHING, EXTRACT, RECORD, TABLES
+from stages import EVERYTHING, EXTRACT, RECORD, TABLES
 
 from celltraces.config.stage_settings import as_json
 from celltraces.storage import checksums, provenance

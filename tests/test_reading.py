@@ -45,7 +45,7 @@ def tree(folder):
 def finished(movies, tmp_path_factory):
     """A finished run of FOV 0, with a FOV that is planned and not done."""
     checkout = Checkout(tmp_path_factory.mktemp("run"))
-    outcome = checkout.run(small_config(movies, fovs="0"))
+    outcome = checkout.run(small_config(movies, fovs="0"))  # with what Snakemake notes of a run
     assert outcome.code == 0, outcome.text
     checkout.configure(small_config(movies), "both.yaml")
     return checkout

@@ -368,13 +368,12 @@ def results_in(folder, *, by_size=None, fovs=(0,), cells=2, columns=("area_ch_0"
     ("rules", "html", "scripts"),
     [
         ("report.smk", "page.html", page.SCRIPTS),
-        ("report_images.smk", "page.html", page.SCRIPTS),
         ("compare.smk", comparison.HTML, comparison.SCRIPTS),
     ],
 )
 def test_every_file_of_the_page_is_a_reason_to_write_it_anew(rules, html, scripts):
-    shared = re.search(r"^REPORT_PAGE = \((.*?)^\)", (ROOT / "rules/common.smk").read_text(), re.DOTALL | re.MULTILINE)
-    text = (ROOT / "rules" / rules).read_text().replace("*REPORT_PAGE", shared[1])
+    shared = re.search(r"^EVERY_PAGE = \((.*?)^\)", (ROOT / "rules/common.smk").read_text(), re.DOTALL | re.MULTILINE)
+    text = (ROOT / "rules" / rules).read_text().replace("*EVERY_PAGE", shared[1])
     named = set(re.findall(r'"(celltraces/[^"]+\.(?:html|css|js))"', text))
     folder = Path(page.__file__).parent
     files = [*(folder / name for name in ("head.html", html, "page.css", *scripts)), *web.FILES]
@@ -615,9 +614,9 @@ def test_a_defect_of_the_report_fails_no_run(tmp_path, caplog):
 
 
 @pytest.fixture(scope="module")
-def finished(movies, tmp_path_factory):
+def finished(movies, finished_run, tmp_path_factory):
     """A run with two samples, a fit, and a cell that a person refused."""
-    checkout = Checkout(tmp_path_factory.mktemp("run"))
+    checkout = Checkout(tmp_path_factory.mktemp("run"), finished_run)
     samples = [{"name": "a", "fovs": "0"}, {"name": "b", "fovs": "1"}]
     (checkout.folder / "mine.py").write_text(LINE)
     fits = [
@@ -625,7 +624,6 @@ def finished(movies, tmp_path_factory):
         {"channel": 1, "feature": "intensity_total", "model": "maturation"},
     ]
     checkout.base = small_config(movies, samples=samples, fits=fits)
-    (checkout.folder / "results").mkdir()
     (checkout.folder / "results/curation.csv").write_text("dataset,fov,cell,good\nsmall,1,2,no\n")
     outcome = checkout.run(checkout.base)
     assert outcome.code == 0, outcome.text

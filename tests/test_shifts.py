@@ -217,7 +217,12 @@ def test_fields_that_make_no_sense():
         ({"0": "a.sf"}, LIN2, "chroma.0: channel 0 is not among channels.fl"),
         ({"GFP": "a.sf", "1": "a.sf"}, LIN2, "chroma.GFP: channel 1 is named twice"),
         ({"X": "a.sf"}, LIN2, "chroma.X: no channel of"),
-        ({"2": "a.sf"}, b"pickle", "chroma.2: 'a.sf' is a pickle, which can run programs"),
+        *(
+            ({"2": "a.sf"}, pickle.dumps((1, "a")[::step], protocol), "chroma.2: 'a.sf' is a pickle, which can run")
+            for step, protocol in ((1, 0), (-1, 2), (1, 5))
+        ),
+        ({"2": "a.sf"}, b"# From microscopy to traces\n", "chroma.2: 'a.sf' is no shift field: it is neither JSON"),
+        ({"2": "a.sf"}, b"", "chroma.2: 'a.sf' is no shift field: it is neither JSON"),
     ],
 )
 def test_what_a_config_may_say_wrong(movies, tmp_path, monkeypatch, chroma, content, said):

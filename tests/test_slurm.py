@@ -12,7 +12,7 @@ import time
 
 import pytest
 from conftest import PYTHON, ROOT, Checkout, small_config
-from test_crash import assert_same, results_of
+from results_tools import assert_same, results_of
 
 pytestmark = pytest.mark.skipif(
     "CELLTRACES_SLURM" not in os.environ, reason="`make test-slurm` starts a Slurm for these"
@@ -112,22 +112,15 @@ def cluster(tmp_path):
         subprocess.run(["scancel", str(number)], check=False, capture_output=True)
 
 
-def local_results(folder, config):
-    checkout = Checkout(folder)
-    outcome = checkout.run(config)
-    assert outcome.code == 0, outcome.text
-    return results_of(folder / "results")
-
-
-@pytest.fixture(scope="module")
+@pytest.fixture
 def config(movies):
-    return small_config(movies, samples=[{"name": "both", "fovs": "0-1"}])
+    return small_config(movies)
 
 
-@pytest.fixture(scope="module")
-def expected(config, tmp_path_factory):
+@pytest.fixture
+def expected(finished_run):
     """Results of the same experiment on a workstation."""
-    return local_results(tmp_path_factory.mktemp("local"), config)
+    return results_of(finished_run)
 
 
 def test_the_page_word_by_word(cluster, config, expected):
@@ -170,7 +163,9 @@ def test_what_runs_out_of_memory_gets_more(cluster, movies, tmp_path):
     (tmp_path / "hungry.py").write_text(HUNGRY)
     config = small_config(movies, fovs="0", plugins=[str(tmp_path / "hungry.py")])
     config["channels"]["pc"]["features"] = ["area", "hungry"]
-    expected = local_results(tmp_path / "local", config)
+    local = Checkout(tmp_path / "local")
+    outcome = local.run(config)
+    assert outcome.code == 0, outcome.text
     run = cluster.start(config)
     text, _ = run.communicate(timeout=600)
     assert run.returncode == 0, text
@@ -178,10 +173,11 @@ def test_what_runs_out_of_memory_gets_more(cluster, movies, tmp_path):
     assert (first["JobState"], second["JobState"]) == ("FAILED", "COMPLETED")
     memory = [int(job["MinMemoryNode"].removesuffix("M")) for job in (first, second)]
     assert memory[1] == 2 * memory[0]
-    assert_same(cluster.results(), expected)
+    assert_same(cluster.results(), results_of(local.folder / "results"))
 
 
-def test_stopped_then_a_job_cancelled_then_finished(cluster, config, expected):
+def test_stopped_then_a_job_cancelled_then_finished(cluster, movies, finished_fov):
+    config = small_config(movies, fovs="0")
     run = cluster.start(config)
     wait_until(lambda: cluster.log("copy").exists())
     for _ in range(3):  # a signal can fall where Python swallows it: a person presses the key again
@@ -201,4 +197,4 @@ def test_stopped_then_a_job_cancelled_then_finished(cluster, config, expected):
     text, _ = run.communicate(timeout=600)
     assert run.returncode == 0, text
     assert cluster.jobs()[again]["JobState"] == "CANCELLED"
-    assert_same(cluster.results(), expected)
+    assert_same(cluster.results(), results_of(finished_fov))

@@ -15,14 +15,14 @@ from types import SimpleNamespace
 import pytest
 from conftest import ROOT, small_config
 
-from celltraces.config.check_file import read_config_file
+from celltraces.config.check_file import read_config_file, refuse_no_cache
 from celltraces.config.read_config import as_in_a_file, complete
 from celltraces.config.selection import expand_fovs, spell_fovs
 from celltraces.errors import UserError
 from celltraces.paths import LAST_RUN
 from celltraces.planning import snakemake_internals as internals
 from celltraces.planning import snakemake_messages as messages
-from celltraces.planning.code_digest import command, with_target
+from celltraces.planning.command_line import command, with_target
 from celltraces.planning.end_of_run import curate_command, target_lines
 from celltraces.planning.experiment import plan_experiment
 from celltraces.planning.input_summary import input_lines
@@ -486,6 +486,16 @@ def test_a_config_that_is_not_there(tmp_path):
         read_config_file(tmp_path / "my.yaml")
     with pytest.raises(UserError, match="is a folder"):
         read_config_file(tmp_path)
+
+
+def test_a_cache_that_cannot_be_written(tmp_path, monkeypatch):
+    """Before it reads the workflow Snakemake makes a folder there, and ends with a traceback where it cannot."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "a/b"))
+    refuse_no_cache()
+    assert list(tmp_path.iterdir()) == []
+    monkeypatch.setattr(os, "access", lambda folder, _: Path(folder) != tmp_path)
+    with pytest.raises(UserError, match=r"a/b cannot be written, .*; set XDG_CACHE_HOME to a folder"):
+        refuse_no_cache()
 
 
 def test_what_the_command_gives_in_braces_means_what_it_means_in_a_file():

@@ -15,10 +15,9 @@ from celltraces.storage import checksums
 
 
 @pytest.fixture(scope="module")
-def done(movies, tmp_path_factory):
-    checkout = Checkout(tmp_path_factory.mktemp("run"))
-    outcome = checkout.run(small_config(movies, fovs="0"))
-    assert outcome.code == 0, outcome.text
+def done(movies, finished_fov, tmp_path_factory):
+    checkout = Checkout(tmp_path_factory.mktemp("run"), finished_fov)
+    checkout.configure(small_config(movies, fovs="0"))
     return checkout
 
 

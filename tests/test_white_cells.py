@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from test_segmentation import disk, textured
 
+from celltraces.labels.objects import components, painted
 from celltraces.segmentation import logstd
-from celltraces.segmentation.mask_objects import components, painted
 from celltraces.segmentation.white_cells import _percentile, with_white_cells
 
 T98G = REAL_FILES / "t98g"

@@ -263,8 +263,8 @@ def test_results_follow_from_the_channels(movies, tmp_path, changes, arrays, oth
         assert pd.read_csv(table).columns[-1] == "bbox_y1"
 
 
-def test_cells_in_a_zip(movies, tmp_path):
-    checkout = Checkout(tmp_path)
+def test_cells_in_a_zip(movies, finished_fov, tmp_path):
+    checkout = Checkout(tmp_path, finished_fov)
     outcome = checkout.run(small_config(movies, fovs="0", params={"cells_store": "zip"}))
     assert outcome.code == 0, outcome.text
     path = tmp_path / "results/small/fov_000/cells.zarr.zip"

@@ -23,7 +23,7 @@ ERRORS = (Exception, SystemExit)  # a file that calls sys.exit() must not end a 
 
 def load_file(file: str, key: str) -> ModuleType:
     """Import a Python file from its path. `key` names the setting it was given in."""
-    specification = importlib.util.spec_from_file_location(f"pyama_user_{Path(file).stem}", file)
+    specification = importlib.util.spec_from_file_location(f"celltraces_user_{Path(file).stem}", file)
     if specification is None or specification.loader is None:
         raise UserError(f"{key}: {file!r} is not a Python file (.py)")
     module = importlib.util.module_from_spec(specification)

@@ -14,7 +14,7 @@ import yaml
 from scipy import ndimage
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from formats_tools import Stack, images_for, stack_of
+from formats_tools import Stack, images_for, read_groups, stack_of
 from test_formats_pyme import fov_of, spotted
 from test_recipe import chain, scene
 
@@ -224,7 +224,7 @@ def test_files_of_pyme_itself(tmp_path, name):
         for t in range(3):
             np.testing.assert_array_equal(read(0, t, [0, 1], None), frames[2 * t : 2 * t + 2].transpose(0, 2, 1))
     with h5py.File(tmp_path / name) as file:
-        known = metadata.read_groups(file)
+        known = read_groups(file)
     assert (known["Empty"], known["On"], known["Word"]) == ("", True, "grün")
     for name, expected in (("raw", frames[0]), ("huffman", frames[0]), ("rounded", told["rounded"])):
         frame = pzf.decode((tmp_path / f"{name}.pzf").read_bytes())

@@ -1,14 +1,16 @@
 """Read a config file before Snakemake does, and say where its YAML is wrong: `make check CONFIG=my.yaml`.
 
-Snakemake refuses such a file before it asks the workflow, with a traceback or in the words of its parser.
+Snakemake refuses such a file before it asks the workflow, with a traceback or in the words of its parser, and so it
+does where it cannot write its cache.
 """
 
 from __future__ import annotations
 
 import codecs
+import os
 import re
 import sys
-from collections.abc import Iterator
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -113,14 +115,21 @@ def _neighbours(path: Path) -> str:
     return f"; there are {', '.join(found[:5])}" if found else ""
 
 
-def mistakes(path: Path) -> Iterator[str]:
-    """What is wrong with a file before the workflow can read it."""
+def refuse_no_cache() -> None:
+    """Raise UserError where Snakemake could not make the folders that it needs before it reads the workflow."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
+    there = next(folder for folder in (cache / "snakemake", *(cache / "snakemake").parents) if folder.exists())
+    if sys.platform == "linux" and not os.access(there, os.W_OK):
+        raise UserError(f"{cache} cannot be written, where Snakemake keeps its cache; set XDG_CACHE_HOME to a folder")
     try:
-        read_config_file(path)
-    except UserError as error:
-        yield str(error)
+        tempfile.gettempdir()
+    except FileNotFoundError:
+        raise UserError("no folder for temporary files can be written; set TMPDIR to one") from None
 
 
 if __name__ == "__main__":
-    for mistake in mistakes(Path(sys.argv[1])):
-        sys.exit(mistake)
+    try:
+        refuse_no_cache()
+        read_config_file(Path(sys.argv[1]))
+    except UserError as error:
+        sys.exit(str(error))

@@ -87,20 +87,20 @@ def _answer(
     What an answer holds of the budget is free again when it is sent: a slow line does not fill the memory.
     """
 
-    def question(request: Request) -> Question:
-        return Question(request.query_params.multi_items(), allowed)
-
-    def size(request: Request) -> int:
-        try:
-            return pixel_bytes(results, question(request)) if make is frames else 0
-        except UserError:
-            return 0  # `make` says what is wrong with it
+    def look(request: Request) -> tuple[Question, int]:
+        asked = Question(request.query_params.multi_items(), allowed)
+        return asked, pixel_bytes(results, asked) if make is frames else 0
 
     async def endpoint(request: Request) -> Sent:
         async def send_answer(scope: Scope, receive: Receive, send: Send) -> None:
-            async with budget.holding(await run_in_threadpool(size, request)):
+            try:
+                asked, size = await run_in_threadpool(look, request)
+            except UserError as error:
+                await one_line(error)(scope, receive, send)
+                return
+            async with budget.holding(size):
                 async with at_once:
-                    response = await run_in_threadpool(in_one_line, lambda: make(results, question(request)))
+                    response = await run_in_threadpool(in_one_line, lambda: make(results, asked))
                 await response(scope, receive, send)
 
         return send_answer
@@ -133,7 +133,12 @@ def in_one_line(make: Callable[[], Response], status: int = 404) -> Response:
     try:
         return make()
     except UserError as error:
-        return PlainTextResponse(" ".join(str(error).split()), 400 if isinstance(error, BadQuestion) else status)
+        return one_line(error, status)
+
+
+def one_line(error: UserError, status: int = 404) -> Response:
+    """What the user or a file is to blame for as one line of text; a question of a wrong form has status 400."""
+    return PlainTextResponse(" ".join(str(error).split()), 400 if isinstance(error, BadQuestion) else status)
 
 
 def as_json(data: Any) -> Response:
@@ -170,8 +175,6 @@ def frames(results: Results, asked: Question) -> Response:
     names, labelled = asked.channels(scan.channels(fov)), asked.flag("labels")
     if not names and not labelled:
         raise BadQuestion("channel or labels is to be given")
-    if len(numbers) * len(names) > 1 and pixel_bytes(results, asked) > MOST_BYTES:
-        raise BadQuestion(f"these pixels are more than {MOST_BYTES} bytes; ask for one channel of one frame at a time")
     parts: list[memoryview] = []
     shapes, runs_bytes = "", []
     for number in numbers:
@@ -187,9 +190,11 @@ def frames(results: Results, asked: Question) -> Response:
 
 
 def pixel_bytes(results: Results, asked: Question) -> int:
-    """How many bytes of pixels the answer of `frames` holds; reads none of them. Raises UserError as it does."""
+    """How many bytes of pixels the answer of `frames` holds; reads none of them. Raises UserError as it does, and where
+    they are too many for one answer."""
     fov, part, total = results.fov(*asked.place()), asked.part(), 0
-    for name in asked.channels(scan.channels(fov)):
+    names, numbers = asked.channels(scan.channels(fov)), asked.frames()
+    for name in names:
         stored = _stored_level(asked)
         stack = results.reader.frames(fov.array(name, stored))
         _, height, width = stack.shape
@@ -198,7 +203,10 @@ def pixel_bytes(results: Results, asked: Question) -> int:
             height, width = max(min(y1, height) - y0, 0), max(min(x1, width) - x0, 0)
         times = asked.level() - stored
         total += (height >> times) * (width >> times) * (1 if stack.dtype == np.uint8 else 2)
-    return total * len(asked.frames())
+    total *= len(numbers)
+    if len(numbers) * len(names) > 1 and total > MOST_BYTES:
+        raise BadQuestion(f"these pixels are more than {MOST_BYTES} bytes; ask for one channel of one frame at a time")
+    return total
 
 
 def _stored_level(asked: Question) -> int:

@@ -8,6 +8,7 @@ import numpy as np
 
 from celltraces.edits.records import DOUBTFUL, LOST, Anchor
 from celltraces.edits.regions import Regions
+from celltraces.labels.regions import box_iou
 
 SAME_AREA = 2.0  # factor up to which two regions at the same place may differ in area and be the same cell
 SAME_BOX = 0.5  # intersection over union of their boxes from which they may be
@@ -68,7 +69,8 @@ def find_region(regions: Regions, anchor: Anchor, label_at: LabelAt) -> int:
     if row is None:
         raise NotThere(LOST, f"no cell is at x {anchor.x}, y {anchor.y} of frame {anchor.frame} any more")
     if not unchanged:
-        area, iou = int(regions.area[row]), box_iou(anchor.box, regions.box[row].tolist())
+        area = int(regions.area[row])
+        iou = float(box_iou(np.array(anchor.box), regions.box[row : row + 1])[0])
         if not (area <= SAME_AREA * anchor.area and anchor.area <= SAME_AREA * area and iou >= SAME_BOX):
             raise NotThere(
                 DOUBTFUL,
@@ -76,12 +78,3 @@ def find_region(regions: Regions, anchor: Anchor, label_at: LabelAt) -> int:
                 f"{anchor.area}, and {iou:.0%} of the boxes is common",
             )
     return row
-
-
-def box_iou(one: tuple[int, ...] | list[int], other: tuple[int, ...] | list[int]) -> float:
-    """Intersection over union of two half-open boxes [y0, x0, y1, x1]."""
-    height = min(one[2], other[2]) - max(one[0], other[0])
-    width = min(one[3], other[3]) - max(one[1], other[1])
-    common = max(height, 0) * max(width, 0)
-    areas = sum((box[2] - box[0]) * (box[3] - box[1]) for box in (one, other))
-    return common / (areas - common)

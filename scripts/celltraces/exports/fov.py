@@ -24,9 +24,8 @@ class Fov:
     base: str  # {dataset}_fov_{fov}
     channels: Mapping[str, shared_pixels.FrameStack] = field(default_factory=dict)
     labels: shared_pixels.FrameStack | None = None  # the labels that cells are cropped by
-    earlier: Mapping[str, shared_pixels.FrameStack] = field(
-        default_factory=dict
-    )  # labels of single frames, and backgrounds
+    earlier: Mapping[str, shared_pixels.FrameStack] = field(default_factory=dict)
+    """Labels of single frames, and backgrounds."""
     origins: Mapping[int, tuple[int, int]] = field(default_factory=dict)  # cell -> parent and frame of the division
     cells: Path | None = None  # cells.zarr
     traces: Path | None = None
@@ -35,6 +34,7 @@ class Fov:
 
     @property
     def divisions(self) -> list[Division]:
+        """The divisions in `origins`, sorted by parent."""
         return divisions_of(self.origins)
 
 
@@ -73,6 +73,11 @@ def spots(labels: shared_pixels.FrameStack) -> Iterator[Spot]:
         centre = [np.bincount(where, weights=axis) / area for axis in (y, x)]
         for row in zip(numbers.tolist(), *(column.tolist() for column in (*centre, area)), strict=True):
             yield Spot(row[0], frame, *row[1:])
+
+
+def mean_step_min(times_min: Sequence[float]) -> float | None:
+    """Mean time from frame to frame in minutes; None for a single frame."""
+    return (times_min[-1] - times_min[0]) / (len(times_min) - 1) if len(times_min) > 1 else None
 
 
 def links(found: list[Spot], divisions: list[Division]) -> list[tuple[int, int]]:

@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from celltraces.exports.fov import Fov, Spot, families, links, spots
+from celltraces.exports.fov import Fov, Spot, families, links, mean_step_min, spots
+from celltraces.files import whole
 from celltraces.labels.lineage import Division
 from celltraces.storage.cells import new_store, put_array, put_group
 from celltraces.storage.codecs import LABELS
@@ -23,8 +24,6 @@ VERSION = "1.3"
 def export(fov: Fov, outputs: Sequence[Path]) -> None:
     """Write cells and divisions as one graph, into the folder `outputs[0]`."""
     assert fov.labels is not None
-    from celltraces.files import whole
-
     with whole(outputs[0]) as partial:
         write_graph(partial / f"{fov.base}.geff", list(spots(fov.labels)), fov.divisions, **fov.settings)
 
@@ -52,7 +51,7 @@ def write_graph(
         "tracklet": ([_tracklet(cell, single) for cell in cells], np.int64),
         "lineage": ([family.get(cell, cell) for cell in cells], np.int64),
     }
-    step = (times_min[-1] - times_min[0]) / (len(times_min) - 1) if len(times_min) > 1 else None
+    step = mean_step_min(times_min)
     space = {"type": "space", "unit": "pixel"}
     if pixel_size_um:
         space |= {"scale": pixel_size_um, "scaled_unit": "micrometer"}

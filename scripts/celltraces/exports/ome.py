@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-import re
 import uuid
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -21,6 +20,8 @@ from xml.etree import ElementTree
 import numpy as np
 
 from celltraces.errors import UserError
+from celltraces.exports.fov import mean_step_min
+from celltraces.metadata import refuse_declarations
 
 if TYPE_CHECKING:
     import tifffile
@@ -66,8 +67,7 @@ def write(
             "DeltaT": [60 * float(times_min[index["T"]]) for index in order],
             "DeltaTUnit": ["s"] * len(order),
         }
-        if len(times_min) > 1:
-            step = (times_min[-1] - times_min[0]) / (len(times_min) - 1)
+        if (step := mean_step_min(times_min)) is not None:
             metadata |= {"TimeIncrement": 60 * step, "TimeIncrementUnit": "s"}
     size = dtype.itemsize * int(np.prod(shape))
     with tifffile.TiffWriter(path, bigtiff=size > CLASSIC_LIMIT, ome=True) as file:
@@ -122,8 +122,7 @@ def reading(path: Path, where: str, expected: tuple[int, int, int], time_axis: s
 def _stack(file: tifffile.TiffFile, where: str, expected: tuple[int, int, int], time_axis: str) -> Stack:
     if not file.is_ome:
         raise UserError(f"{where}: it is a TIFF without OME metadata; keep the names and the axes of the export")
-    if re.search(r"<!(?!--)", file.ome_metadata or ""):  # before anything parses it
-        raise UserError(f"{where}: its OME-XML declares entities; do not use this file")
+    refuse_declarations(file.ome_metadata or "")  # before anything parses it
     if len(file.series) != 1:
         raise UserError(f"{where}: it holds {len(file.series)} images; it must hold one")
     series = file.series[0]

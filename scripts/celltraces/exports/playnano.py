@@ -57,6 +57,7 @@ class Bundle(NamedTuple):
 
     @property
     def frame_metadata(self) -> list[dict[str, Any]]:
+        """What playNano keeps of each frame; None for what a microscope of light does not have."""
         unknown = dict.fromkeys(("frame_duration_s", "start_epoch_ms", "scan_direction", "line_rate"))
         return [{"timestamp": time, "frame_pixel_size_nm": self.pixel_size_nm, **unknown} for time in self.times_s]
 

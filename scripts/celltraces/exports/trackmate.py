@@ -12,7 +12,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element, SubElement
 
-from celltraces.exports.fov import Fov, Spot, families, links, spots
+from celltraces.exports.fov import Fov, Spot, families, links, mean_step_min, spots
 from celltraces.files import write_text
 from celltraces.labels.lineage import Division
 
@@ -73,7 +73,8 @@ def document(
         for feature, label, short, dimension, is_int in features:
             names = {"feature": feature, "name": label, "shortname": short, "dimension": dimension}
             SubElement(parent, "Feature", names, isint=str(is_int).lower())
-    step = (times_min[-1] - times_min[0]) / (len(times_min) - 1) if len(times_min) > 1 else 1.0
+    step = mean_step_min(times_min)
+    step = 1.0 if step is None else step
     _add_spots(model, found, shape[0], pixel, step)
     _add_tracks(model, found, divisions)
     settings = SubElement(root, "Settings")

@@ -35,6 +35,7 @@ class Chosen:
 
     @property
     def columns(self) -> list[str]:
+        """The names of the columns of features: {feature}_ch_{channel}."""
         return [f"{name}_ch_{channel}" for channel, names in self.by_channel for name in names]
 
 

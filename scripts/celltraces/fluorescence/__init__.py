@@ -1,1 +1,1 @@
-"""Estimate the background of fluorescence frames."""
+"""Estimate the background of fluorescence frames, and how evenly the field is lit."""

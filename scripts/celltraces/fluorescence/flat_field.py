@@ -71,13 +71,14 @@ def refine(field: Field, frames: Sequence[NDArray[np.float32]], fovs: Sequence[i
         return field
     if len(patterns) < _FEWEST_FOVS:
         return field._replace(unexplained=_darker(np.median(np.concatenate([*by_fov.values()]), axis=0)))
+    common = _in_common(patterns)
     width = _best_width(patterns)
     if width is None:
-        return field._replace(unexplained=_darker(_in_common(patterns)))
-    pattern = _smoothed(_in_common(patterns), width)
+        return field._replace(unexplained=_darker(common))
+    pattern = _smoothed(common, width)
     pixels = cv2.resize(pattern, field.gain.shape[::-1], interpolation=cv2.INTER_LINEAR)
     gain = field.gain * pixels
-    return Field(gain / gain.max(), field.offset, _darker(_in_common(patterns) / pattern))
+    return Field(gain / gain.max(), field.offset, _darker(common / pattern))
 
 
 def _best_width(patterns: NDArray[np.float32]) -> float | None:

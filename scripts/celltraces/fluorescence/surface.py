@@ -64,7 +64,8 @@ def fit_surface(
     centre = float(z[0])  # numbers are then small
     level = z - centre
 
-    def solve(weight):
+    def solve(weight: Float) -> Float:
+        """Coefficients (my * mx,) of the least squares with these weights (n,)."""
         matrix = np.bincount(place, (weight * product).ravel(), penalty.size).reshape(penalty.shape)
         matrix += penalty
         vector = np.bincount(cells.ravel(), (weight * level * design).ravel(), size)

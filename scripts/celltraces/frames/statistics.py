@@ -58,8 +58,7 @@ def statistics_of(frames: Frames) -> dict[str, list[Any]]:
         if frames.present(frame):
             image = frames.read(frame)
             boxes = coverage.of_frame(frames.attributes, frame)
-            counts = display_level.count_pixels(image)
-            counts[0] -= coverage.area_of(boxes)
+            counts = display_level.count_pixels(image, coverage.area_of(boxes))
             of_frame = frame_statistics(image, counts, boxes)
         for name, value in of_frame.items():
             found[name].append(value)

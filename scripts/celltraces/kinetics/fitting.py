@@ -18,6 +18,7 @@ The references are in docs/methods.md.
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -90,6 +91,7 @@ class Fits:
 
     @property
     def success(self) -> Bool:
+        """(N,): whether there is a fit."""
         return np.isin(self.flag, ["ok", "unidentifiable"])
 
 
@@ -98,7 +100,7 @@ def fit(model: Model, times: Float, values: Float) -> Fits:
     batches = [slice(first, first + BATCH) for first in range(0, len(values), BATCH)] or [slice(0, 0)]
     parts = [_fit_batch(model, times[rows], values[rows]) for rows in batches]
 
-    def joined(field: str):
+    def joined(field: str) -> Any:
         columns = [getattr(part, field) for part in parts]
         if isinstance(columns[0], dict):
             return {name: np.concatenate([column[name] for column in columns]) for name in columns[0]}

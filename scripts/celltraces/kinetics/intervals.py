@@ -89,6 +89,30 @@ def _compressed(change: Float) -> Float:
     return np.where(size < 1, change, np.sign(change) * (1 + np.log(np.maximum(size, 1))))
 
 
+def _next_places(
+    near: tuple[Float, Float],
+    far: tuple[Float, Float],
+    bracketed: Bool,
+    target: Float,
+    side: Float,
+    walked: Float,
+) -> tuple[Float, Float]:
+    """Where profiles meet their targets by the line through two points, and where to try them next; (n,) each, as u.
+
+    near, far: u and the root of the rise of the sum of squares, at the two ends of a bracket, or at the last two points
+    on the way outwards. side: 1 outwards is up, -1 it is down. walked: from the optimum to the last point.
+    """
+    (x0, y0), (x1, y1) = near, far
+    # A flat profile says nothing of how far it is; then as far as `reach` allows.
+    flat = y1 - y0 <= 1e-6 * target
+    step = np.where(flat, np.inf, (target - y0) / np.where(flat, 1.0, y1 - y0) * np.abs(x1 - x0))
+    reach = np.where(bracketed, np.abs(x1 - x0), np.abs(x1 - x0) + 4 * walked)
+    crossing = x0 + side * np.minimum(step, reach)
+    # Within a bracket not too near to its ends, where a bent profile would make it creep.
+    step = np.where(bracketed, np.clip(step, 0.1 * reach, 0.9 * reach), np.minimum(step, reach))
+    return crossing, x0 + side * step
+
+
 def intervals(batch: Batch, best: Optimum, of: Statistics) -> tuple[Float, Float, dict[int, Float]]:
     """Lower and upper ends (N, k) of the intervals as u, -inf and inf where there is none within the bounds.
 
@@ -137,19 +161,15 @@ def intervals(batch: Batch, best: Optimum, of: Statistics) -> tuple[Float, Float
         inner[new_in], inner_root[new_in] = place[new_in], root[inside]
         outer[new_out], outer_root[new_out] = place[new_out], root[~inside]
         known[at] = tried.u
-        # The next place: on the line through the two ends of the bracket, or through the last two points.
         bracketed = np.isfinite(outer_root[at])
-        x0 = np.where(bracketed, inner[at], previous)
-        y0 = np.where(bracketed, inner_root[at], previous_root)
-        x1, y1 = np.where(bracketed, outer[at], inner[at]), np.where(bracketed, outer_root[at], inner_root[at])
-        # A flat profile says nothing of how far it is; then as far as `reach` allows.
-        flat = y1 - y0 <= 1e-6 * target[at]
-        step = np.where(flat, np.inf, (target[at] - y0) / np.where(flat, 1.0, y1 - y0) * np.abs(x1 - x0))
-        reach = np.where(bracketed, np.abs(x1 - x0), np.abs(x1 - x0) + 4 * np.abs(inner[at] - centre[at]))
-        crossing = x0 + side[at] * np.minimum(step, reach)
-        # Within a bracket not too near to its ends, where a bent profile would make it creep.
-        step = np.where(bracketed, np.clip(step, 0.1 * reach, 0.9 * reach), np.minimum(step, reach))
-        following = x0 + side[at] * step
+        crossing, following = _next_places(
+            (np.where(bracketed, inner[at], previous), np.where(bracketed, inner_root[at], previous_root)),
+            (np.where(bracketed, outer[at], inner[at]), np.where(bracketed, outer_root[at], inner_root[at])),
+            bracketed,
+            target[at],
+            side[at],
+            np.abs(inner[at] - centre[at]),
+        )
         found = near | (bracketed & (np.abs(outer[at] - inner[at]) <= 1e-9 + 1e-3 * np.abs(outer[at] - centre[at])))
         ends[at[found]] = crossing[found]
         limit = bound[at]

@@ -31,10 +31,12 @@ class Batch:
 
     @property
     def logarithmic(self) -> Bool:
+        """(k,): which of the fitted parameters are positive, and taken as logarithms."""
         return np.array([self.model.parameters[name].bounds[0] > 0 for name in self.model.fitted])
 
     @property
     def bounds(self) -> tuple[Float, Float]:
+        """(k,) each: the lowest and highest u."""
         low, high = np.array([self.model.parameters[name].bounds for name in self.model.fitted]).T
         return self.inner(low), self.inner(high)
 

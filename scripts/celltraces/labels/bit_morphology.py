@@ -11,9 +11,8 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
-Rows = NDArray[
-    np.uint64
-]  # (H, ceil(W / 64)); column 0 is the lowest bit of the first word, padding bits beyond W are 0
+Rows = NDArray[np.uint64]
+"""(H, ceil(W / 64)); column 0 is the lowest bit of the first word, padding bits beyond W are 0."""
 WORD = 64
 
 

@@ -1,4 +1,4 @@
-"""Tabulate the regions of a label image (label, area, box), say how wide they are, and relabel them by track."""
+"""Tabulate the regions of a label image (label, area, box), compare boxes, and relabel regions by track."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -104,6 +104,17 @@ def boxes_near_edge(boxes: np.ndarray, shape: Sequence[int], margin: int) -> np.
     """Which half-open boxes [y0, x0, y1, x1], (..., 4), have a pixel within `margin` of the edge of an image of this
     shape; (...,) bool. A margin of 1 is the edge itself."""
     return ((boxes[..., :2] < margin) | (boxes[..., 2:] > np.array(shape) - margin)).any(axis=-1)
+
+
+def box_iou(box: np.ndarray, boxes: np.ndarray) -> np.ndarray:
+    """Intersection over union of a half-open box (4,) with each of some (n, 4): (n,) float64.
+
+    All in one order of axes: [y0, x0, y1, x1] or [x0, y0, x1, y1].
+    """
+    sides = np.minimum(box[2:], boxes[:, 2:]) - np.maximum(box[:2], boxes[:, :2])
+    common = np.prod(np.maximum(sides, 0), axis=1)
+    areas = np.prod(boxes[:, 2:] - boxes[:, :2], axis=1) + np.prod(box[2:] - box[:2])
+    return common / np.maximum(areas - common, 1)
 
 
 def typical_diameter(*pictures: np.ndarray) -> float:

@@ -9,20 +9,27 @@ from __future__ import annotations
 
 import ast
 import hashlib
-import shlex
+import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
+from typing import NamedTuple
+
+from celltraces import files
 
 SCRIPTS = Path(__file__).parents[2]
 
 
 def code_digest(script: str) -> str:
     """Digest of scripts/`script` and all modules below scripts/ that it imports, directly or through others."""
+    before = dict(_kept())
     digest = hashlib.sha256()
     for source in import_closure(script):
-        digest.update(source.as_posix().encode() + b"\0" + _code(source).encode() + b"\0")
+        digest.update(f"{source.as_posix()}\0{_source(source).code}\0".encode())
+    if _kept() != before:
+        _keep()
     return digest.hexdigest()[:16]
 
 
@@ -34,19 +41,6 @@ def text_digest(*files: str) -> str:
     return digest.hexdigest()[:16]
 
 
-def command() -> list[str]:
-    """The command line of this process, argument by argument, as its user typed it."""
-    called = Path(sys.argv[0])
-    name = [sys.orig_argv[0], "-m", called.parent.name] if called.name == "__main__.py" else [sys.argv[0]]
-    return [*name, *sys.argv[1:]]
-
-
-def with_target(command: Sequence[str], target: str) -> str:
-    """The user's own command with one target more, first: an option before it might take it for a value."""
-    at = command.index("snakemake") + 1 if "snakemake" in command else 1
-    return shlex.join([*command[:at], target, *command[at:]])
-
-
 def import_closure(script: str) -> list[Path]:
     """The script and every module of ours that it can import, lazily or not; paths relative to scripts/, sorted."""
     found: set[Path] = set()
@@ -55,13 +49,58 @@ def import_closure(script: str) -> list[Path]:
         source = waiting.pop()
         if source not in found:
             found.add(source)
-            waiting.extend(_imports(source))
+            waiting.extend(path for name in _source(source).names for path in _modules(name))
     return sorted(found)
 
 
+class Source(NamedTuple):
+    """What is to be known of a module: its date and size, the dotted names that it imports, a digest of its code."""
+
+    state: str
+    names: list[str]
+    code: str
+
+
+def _state(file: Path) -> str:
+    status = file.stat()
+    return f"{status.st_mtime_ns} {status.st_size}"
+
+
 @cache
-def _parse(source: Path) -> ast.Module:
-    return ast.parse((SCRIPTS / source).read_text(encoding="utf-8"))
+def _source(source: Path) -> Source:
+    state = _state(SCRIPTS / source)
+    known = _kept().get(source.as_posix())
+    if known and known.state == state:
+        return known
+    tree = ast.parse((SCRIPTS / source).read_text(encoding="utf-8"))
+    names = _names(tree)
+    found = Source(state, names, hashlib.sha256(_code(tree).encode()).hexdigest())
+    _kept()[source.as_posix()] = found
+    return found
+
+
+def _file_of_kept() -> Path:
+    return SCRIPTS / "__pycache__" / f"code_digest.{sys.implementation.cache_tag}.json"
+
+
+@cache
+def _kept() -> dict[str, Source]:
+    """What was found of each module before by this module, as it is now: kept beside Python's bytecode, and like it.
+
+    To parse all modules takes half a second of each command. One of the same date and size is not read again.
+    """
+    with suppress(OSError, ValueError, TypeError, LookupError):
+        kept = json.loads(_file_of_kept().read_bytes())
+        if kept["by"] == _state(Path(__file__)):
+            return {name: Source(*found) for name, found in kept["modules"].items()}
+    return {}
+
+
+def _keep() -> None:
+    """Write what was found, where Python may write its bytecode; elsewhere it is found again."""
+    if not sys.dont_write_bytecode and not sys.pycache_prefix:
+        with suppress(OSError):
+            files.write_text(_file_of_kept(), json.dumps({"by": _state(Path(__file__)), "modules": _kept()}))
 
 
 def _statements(block: ast.AST) -> Iterator[ast.AST]:
@@ -72,30 +111,29 @@ def _statements(block: ast.AST) -> Iterator[ast.AST]:
             yield from _statements(statement)
 
 
-@cache
-def _imports(source: Path) -> tuple[Path, ...]:
+def _names(tree: ast.Module) -> list[str]:
+    """The dotted names that a module imports, and names of what it takes from them, which may be modules."""
     names: set[str] = set()
-    for node in _statements(_parse(source)):
+    for node in _statements(tree):
         if isinstance(node, ast.Import):
             names.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module:
             names.add(node.module)
             names.update(f"{node.module}.{alias.name}" for alias in node.names)
-    modules: set[Path] = set()
-    for name in names:
-        parts = name.split(".")
-        for depth in range(1, len(parts) + 1):
-            stem = Path(*parts[:depth])
-            for candidate in (stem.with_suffix(".py"), stem / "__init__.py"):
-                if (SCRIPTS / candidate).is_file():
-                    modules.add(candidate)
-    return tuple(modules)
+    return sorted(names)
 
 
 @cache
-def _code(source: Path) -> str:
+def _modules(name: str) -> frozenset[Path]:
+    """The modules of ours that importing a dotted name reads."""
+    parts = name.split(".")
+    stems = [Path(*parts[:depth]) for depth in range(1, len(parts) + 1)]
+    candidates = (path for stem in stems for path in (stem.with_suffix(".py"), stem / "__init__.py"))
+    return frozenset(path for path in candidates if (SCRIPTS / path).is_file())
+
+
+def _code(tree: ast.Module) -> str:
     """The source without comments, docstrings and formatting."""
-    tree = _parse(source)
     for node in _statements(tree):
         if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)):
             body = node.body

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -24,6 +25,8 @@ from celltraces.preview import sets
 from celltraces.readers.child_process import call
 from celltraces.readers.input_files import is_input
 from celltraces.readers.movie import Movie
+
+DRIVE = re.compile(r"([A-Za-z]):[\\/]")  # how a path of Windows begins
 
 
 def inspect_in_child_process(path: Path, pyme: Mapping[str, Any]) -> Movie:
@@ -64,15 +67,7 @@ def _without(dataset: Dataset, failed: set[int]) -> Dataset:
 def _plan_dataset(config: Mapping[str, Any], name: str, path: str) -> Dataset:
     key = f"datasets.{name}"
     if not is_input(Path(path)):
-        what = (
-            "is a folder"
-            if os.path.isdir(path)
-            else "is a pipe or device"
-            if os.path.exists(path)
-            else "does not exist"
-        )
-        hint = "; `make demo` writes it" if path.startswith("demo/") else "; check the path in the config"
-        raise UserError(f"{key}: the file {path!r} {what}{hint}")
+        raise UserError(f"{key}: the file '{path}' {_why_no_input(path)}")
     own = Path(config["output_dir"], name)
     if Path(path).is_dir() and own.exists() and own.samefile(path):
         raise UserError(f"{key}: {path!r} is where its results go; choose another name or output_dir")
@@ -98,8 +93,25 @@ def _plan_dataset(config: Mapping[str, Any], name: str, path: str) -> Dataset:
         frames = "; if they are time points, set the axes right in Fiji and save anew" if movie.n_frames == 1 else ""
         raise UserError(f"{key}: {path!r} has {movie.n_z} z planes; choose one with `z: 0` ... or `z: max`{frames}")
     if isinstance(config["z"], int) and config["z"] >= movie.n_z:
-        raise UserError(f"z: plane {config['z']} is not in {path!r}, which has planes 0 to {movie.n_z - 1}")
+        planes = f"planes 0 to {movie.n_z - 1}" if movie.n_z > 1 else "no z planes; leave z out"
+        raise UserError(f"z: plane {config['z']} is not in {path!r}, which has {planes}")
     return Dataset(name, path, movie, identity, fovs, pc_index, fl_indices, note=note)
+
+
+def _why_no_input(path: str) -> str:
+    """What is at a path that is no input, and what to do, as the end of a message."""
+    if os.path.isdir(path):
+        return "is a folder; name a file in it, or a folder of OME-Zarr, NDTiff, PyAMA or of results (docs/inputs.md)"
+    if os.path.exists(path):
+        return "is a pipe or device; name a file"
+    if path.startswith("demo/"):
+        return "does not exist; `make demo` writes it"
+    if {"*", "?"} & {*path}:
+        return "does not exist; * and ? stand for nothing here: name each file, or TIFFs by {files: img_{frame}.tif}"
+    if (drive := DRIVE.match(path)) and os.name != "nt":
+        below = path[drive.end() :].replace("\\", "/")
+        return f"does not exist; Windows' drive {drive[1]}: is /mnt/{drive[1].lower()}/{below} below WSL"
+    return "does not exist; check the path in the config"
 
 
 def _look_at(name: str, path: str, layout: Layout, pyme: Mapping[str, Any]) -> tuple[Movie, str, str]:
@@ -157,11 +169,14 @@ def _unknown_features(config: Mapping[str, Any]) -> list[str]:
     for plugin in config["plugins"]:
         load_plugin(plugin)
     channels = config["channels"]
-    asked = [("pc", channels["pc"]["features"], cell_features.PHASE_FEATURES)] if channels["pc"] else []
-    asked += [(f"fl.{at}", fl["features"], cell_features.FLUORESCENCE_FEATURES) for at, fl in enumerate(channels["fl"])]
+    of_pc, of_fl = cell_features.PHASE_FEATURES, cell_features.FLUORESCENCE_FEATURES
+    asked = [("pc", channels["pc"]["features"], of_pc, of_fl, "fluorescence")] if channels["pc"] else []
+    asked += [(f"fl.{at}", fl["features"], of_fl, of_pc, "phase contrast") for at, fl in enumerate(channels["fl"])]
     return [
-        f"channels.{key}.features: {name!r} is unknown{did_you_mean(name, known)}; there are {', '.join(known)}"
-        for key, names, known in asked
+        f"channels.{key}.features: {name!r} is "
+        + (f"measured in {kind} alone" if name in others else f"unknown{did_you_mean(name, known)}")
+        + f"; there are {', '.join(known)}"
+        for key, names, known, others, kind in asked
         for name in names
         if name not in known
     ]

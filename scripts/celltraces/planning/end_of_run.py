@@ -13,10 +13,9 @@ from pathlib import Path
 from celltraces.errors import UserError
 from celltraces.paths import fov_text
 from celltraces.planning import joined
-from celltraces.planning.code_digest import with_target
+from celltraces.planning.command_line import with_target
 from celltraces.planning.dataset import Dataset
 from celltraces.planning.experiment import Experiment
-from celltraces.planning.samples import samples_of
 from celltraces.planning.workflow_version import ROOT
 from celltraces.report.digest import read_digest
 
@@ -111,11 +110,7 @@ def _failed(quality: Path) -> set[int]:
 def _fits(experiment: Experiment, datasets: Sequence[Dataset]) -> Iterator[str]:
     """For each fit in how many cells all parameters could be determined."""
     for column, model in experiment.fits:
-        tables = [
-            experiment.layout.fitted.format(dataset=dataset.name, sample=sample, column=column, model=model)
-            for dataset in datasets
-            for sample in samples_of(experiment.config, dataset)
-        ]
+        tables = [table for dataset in datasets for table in joined.tables_of_fit(experiment, dataset, column, model)]
         flags: list[str] = []
         for table in tables:
             try:

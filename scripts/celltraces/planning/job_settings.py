@@ -23,7 +23,7 @@ from celltraces.planning.frame_times import frame_times
 from celltraces.planning.identity import content_identity
 from celltraces.planning.processing_record import named_files, processing_record
 from celltraces.planning.samples import datasets_of, sample_fovs, samples_by_fov, samples_of
-from celltraces.preview import sets
+from celltraces.preview import frame_choice
 from celltraces.pyme import shift_field
 from celltraces.results import time_checks
 
@@ -37,7 +37,7 @@ def settings_of(experiment: Experiment, job: str, wildcards: Wildcards) -> str:
     """
     if job.startswith("export_"):
         dataset, fov = _place(experiment, wildcards)
-        placed = scales(dataset, fov, experiment.config["params"])
+        placed = scales(experiment.config, dataset, fov)
         return as_json(export_settings(experiment, dataset, fov, job.removeprefix("export_"), placed))
     if job not in OF_JOB:
         return _of_stage_alone(experiment, job)
@@ -54,7 +54,7 @@ def _place(experiment: Experiment, wildcards: Wildcards) -> tuple[Dataset, int]:
 
 
 def _scales(experiment: Experiment, wildcards: Wildcards) -> dict[str, Any]:
-    return {"scales": scales(*_place(experiment, wildcards), experiment.config["params"])}
+    return {"scales": scales(experiment.config, *_place(experiment, wildcards))}
 
 
 def _copy(experiment: Experiment, wildcards: Wildcards) -> dict[str, Any]:
@@ -113,7 +113,7 @@ def _flat_field(experiment: Experiment, wildcards: Wildcards) -> dict[str, Any]:
             str(channel): None if source == ESTIMATE else source for channel, source in experiment.flat.items()
         },
         "shape": [height, width],
-        "frames": sets.frames_for_flat_field(dataset, (height, width)),
+        "frames": frame_choice.frames_for_flat_field(dataset, (height, width)),
         "planes": planes(dataset, experiment.config["z"]),
         "pyme": experiment.config["pyme"],
         "raw": dataset.path,
@@ -213,9 +213,8 @@ def _compare_samples(experiment: Experiment, _: Wildcards) -> dict[str, Any]:
 def _missing(experiment: Experiment, dataset: Dataset) -> dict[str, str]:
     """Why FOVs of samples are not in the results of a dataset."""
     places = (sample_fovs(experiment.config, dataset, sample)[1] for sample in experiment.samples)
-    return merge_settings(experiment.config, dataset, [], sorted(fov for missing in places for fov in missing))[
-        "missing"
-    ]
+    absent = sorted(fov for missing in places for fov in missing)
+    return merge_settings(experiment.config, dataset, [], absent)["missing"]
 
 
 def _fits_in_settings(experiment: Experiment) -> tuple[list[dict[str, Any]], dict[str, str]]:
@@ -285,14 +284,14 @@ def register_settings(
     return {"fields": dict(fields), "pixel_size_um": pixel_size_um(config, dataset)}
 
 
-def scales(dataset: Dataset, fov: int, params: Mapping[str, Any]) -> dict[str, Any]:
-    """What a viewer needs to place the frames of one FOV: names, pixel size and times."""
-    times, source = frame_times(dataset, fov, params)
+def scales(config: Mapping[str, Any], dataset: Dataset, fov: int) -> dict[str, Any]:
+    """What a viewer needs to place the frames of one FOV: names, pixel size (um) and times (minutes)."""
+    times, source = frame_times(dataset, fov, config["params"])
     channels = [index for index in (dataset.pc, *dataset.fl) if index is not None]
     return {
         "name": dataset.movie.fovs[fov]["name"],
         "channels": {str(index): dataset.movie.channels[index] for index in channels},
-        "pixel_size_um": dataset.movie.pixel_size_um or params["pixel_size_um"],
+        "pixel_size_um": known_pixel_size_um(config, dataset),
         "times_min": times,
         "times_from": source,
     }

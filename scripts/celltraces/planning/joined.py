@@ -1,4 +1,4 @@
-"""List the tables that are joined over all datasets, and what the comparison of samples is made from."""
+"""List the tables that are joined over all datasets, those of fits, and what samples are compared by."""
 
 from __future__ import annotations
 
@@ -72,8 +72,16 @@ def fitted_tables(experiment: Experiment, sample: str) -> list[str]:
 def fits_to_compare(experiment: Experiment) -> list[str]:
     """The tables of all fits: for each dataset, for each fit, of each sample that the dataset has."""
     return [
-        experiment.layout.fitted.format(dataset=dataset.name, sample=sample, column=column, model=model)
+        table
         for dataset in with_fovs(experiment)
         for column, model in experiment.fits
+        for table in tables_of_fit(experiment, dataset, column, model)
+    ]
+
+
+def tables_of_fit(experiment: Experiment, dataset: Dataset, column: str, model: str) -> list[str]:
+    """The table of one fit of each sample that a dataset has."""
+    return [
+        experiment.layout.fitted.format(dataset=dataset.name, sample=sample, column=column, model=model)
         for sample in samples_of(experiment.config, dataset)
     ]

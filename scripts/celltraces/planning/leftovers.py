@@ -15,7 +15,7 @@ from typing import Any
 
 from celltraces.exports.registry import CELLS, FORMATS, LABELS, TRACES
 from celltraces.paths import ALL, BENCHMARKS, CHECKSUMS, LOGS, PLACES, Layout, fov_text
-from celltraces.planning.code_digest import with_target
+from celltraces.planning.command_line import with_target
 from celltraces.planning.dataset import Dataset
 from celltraces.planning.experiment import Experiment
 from celltraces.planning.joined import COMPARED
@@ -113,7 +113,7 @@ def _entries(folder: Path) -> Iterator[Path]:
 
 
 def _judge(experiment: Experiment, name: str, wanted: Collection[str]) -> Ours:
-    """Judges the paths below one dataset's folder, which the configuration may not have."""
+    """A function that judges paths below the folder of a dataset, which the configuration may not have."""
     layout = experiment.layout
     dataset: Dataset | None = experiment.datasets.get(name)
     traced = dataset is not None and experiment.tracing

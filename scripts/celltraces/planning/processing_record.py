@@ -8,6 +8,7 @@ from typing import Any
 
 from celltraces.config.stage_settings import digests
 from celltraces.planning.calibration import ESTIMATE
+from celltraces.planning.channels import known_pixel_size_um
 from celltraces.planning.dataset import Dataset
 from celltraces.planning.fits import fits_of
 from celltraces.planning.frame_times import frame_times
@@ -57,7 +58,7 @@ def processing_record(config: Mapping[str, Any], dataset: Dataset) -> dict[str, 
             "channel_names": movie.channels,
             "fov_names": [fov["name"] for fov in movie.fovs],
             "fovs_processed": fovs,
-            "pixel_size_um": movie.pixel_size_um or config["params"]["pixel_size_um"],
+            "pixel_size_um": known_pixel_size_um(config, dataset),
             "time": {"from": source, "unit": "min", "first_fov": times},
             "missing_planes": {str(fov): movie.fovs[fov]["missing"] for fov in fovs if movie.fovs[fov]["missing"]},
         },

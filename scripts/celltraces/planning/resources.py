@@ -59,7 +59,8 @@ ROW_BYTES = {"crop": 200, "extract": 400, "merge": 400}  # a row is one cell in 
 MINUTES_PER_MEGAPIXEL = {
     "copy": 0.003,
     "segment": 0.005,
-    "segment_learned": 3.5,  # one thread takes 20 s at a scale of 1, and 80 s at 2, which may yet be found
+    # One thread takes 5 s at a scale of 1, and 28 s at 2, which may yet be found; without instructions for bytes more.
+    "segment_learned": 3.5,
     "segment_learned_large": 7,
     "segment_cellpose": 5,  # CPU, diameter 30 px, one thread: 50 s, cellpose 4 some 230 s; a fourth at 60
     "track": 0.003,

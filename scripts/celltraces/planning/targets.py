@@ -81,20 +81,13 @@ def _of_dataset(experiment: Experiment, dataset: Dataset) -> list[str]:
                 layout.merged.format(dataset=dataset.name, sample=sample, column=column)
                 for column in experiment.columns
             ]
-        found += [
-            layout.fitted.format(dataset=dataset.name, sample=sample, column=column, model=model)
-            for column, model in experiment.fits
-        ]
-    return found
+    return found + fitted_tables(experiment, dataset)
 
 
 def fitted_tables(experiment: Experiment, dataset: Dataset) -> list[str]:
     """For each fit the table of each sample of a dataset."""
-    samples = samples_of(experiment.config, dataset)
     return [
-        experiment.layout.fitted.format(dataset=dataset.name, sample=sample, column=column, model=model)
-        for column, model in experiment.fits
-        for sample in samples
+        table for column, model in experiment.fits for table in joined.tables_of_fit(experiment, dataset, column, model)
     ]
 
 

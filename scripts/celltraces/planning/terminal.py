@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TextIO
 
 from celltraces.planning import doubts
-from celltraces.planning.code_digest import command
+from celltraces.planning.command_line import command
 from celltraces.planning.end_of_run import NEXT, result_lines, target_lines
 from celltraces.planning.experiment import Experiment
 from celltraces.planning.input_summary import input_lines
@@ -44,9 +44,8 @@ class Terminal:
         self.progress = Progress(sys.stderr)
         self.logs: Mapping[int, str] = {}
         self.told_to_stop = False
-        self._unsure: dict[
-            int, str
-        ] = {}  # jobs that ended from outside, and what to say of them if no stop explains it
+        # Jobs that ended from outside, and what to say of them if no stop explains it.
+        self._unsure: dict[int, str] = {}
         self._faults: set[Path] = set()  # logs of jobs that failed for sure
 
     def inputs(self) -> None:

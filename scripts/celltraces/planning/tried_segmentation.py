@@ -9,10 +9,10 @@ from typing import Any
 from celltraces.config.stage_settings import digests, is_model, is_network, stage_settings
 from celltraces.errors import UserError
 from celltraces.planning import resources
-from celltraces.planning.channels import planes
+from celltraces.planning.channels import known_pixel_size_um, planes
 from celltraces.planning.dataset import Dataset
 from celltraces.planning.frame_times import frame_times
-from celltraces.preview import sets
+from celltraces.preview import frame_choice, sets
 from celltraces.pyme.recipe import labels_cells
 
 # What segmentation methods need that may not be installed.
@@ -23,7 +23,7 @@ ABSENT = "absent"
 def preview_frames(config: Mapping[str, Any], dataset: Dataset) -> dict[str, Any]:
     """What a preview reads of one dataset."""
     return {
-        "frames": sets.frames_to_try(config, dataset),
+        "frames": frame_choice.frames_to_try(config, dataset),
         "channel": dataset.pc,
         "planes": planes(dataset, config["z"]),
         "pyme": config["pyme"],
@@ -41,7 +41,8 @@ def preview_segmentation(config: Mapping[str, Any], dataset: Dataset, parameters
         **tried,
         **preview_frames(config, dataset),
         "raw": dataset.path,
-        "scale_frames": sets.frames_for_scale(dataset) if searching else [],
+        "scale_frames": frame_choice.frames_for_scale(dataset) if searching else [],
+        "pixel_size_um": known_pixel_size_um(config, dataset) if searching else None,
         "megapixels": sum(resources.megapixels(dataset.movie, fov) for fov in dataset.fovs) * dataset.movie.n_frames,
         "files": {**segment.get("files", {}), **needs, dataset.path: dataset.identity},
     }
@@ -74,7 +75,8 @@ def scale_search(config: Mapping[str, Any], dataset: Dataset) -> dict[str, Any]:
         "segmentation_method": segment["segmentation_method"],
         "recipe": segment["recipe"],
         **preview_frames(config, dataset),
-        "frames": sets.frames_for_scale(dataset),
+        "frames": frame_choice.frames_for_scale(dataset),
+        "pixel_size_um": known_pixel_size_um(config, dataset),
         "raw": dataset.path,
         "files": {**segment.get("files", {}), dataset.path: dataset.identity},
     }

@@ -44,12 +44,14 @@ def find_scale(
     channel: int,
     planes: Sequence[int | None],
     pyme: Mapping[str, Any] = spool.DEFAULTS,
+    pixel_size_um: float | None = None,
 ) -> float | None:
-    """The scale for all frames of a file, by the size of the cells on some of them (FOV, frame); None: none has cells.
+    """The scale for all frames of a file, by the size of the cells on some of them (FOV, frame) and by that of pixels.
 
-    Frames that cannot be read are passed over. Raises UserError where the network cannot be had.
+    None: none has cells, and how large pixels are is not known to the file or to the network. Frames that cannot be
+    read are passed over. Raises UserError where the network cannot be had.
     """
-    look, scale = scale_searcher(method, recipe)
+    look, scale = scale_searcher(method, recipe, pixel_size_um)
     with open_movie(raw, pyme) as read:
         for fov, frame in frames:
             try:

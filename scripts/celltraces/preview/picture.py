@@ -153,6 +153,25 @@ def draw_reason(reason: str) -> np.ndarray:
     return picture
 
 
+def _canvas(
+    rows: Sequence[tuple[str, Sequence[np.ndarray]]], width: int, height: int
+) -> tuple[np.ndarray, list[tuple[float, float, str]]]:
+    """The tiles and the legend's samples on white, (height, width, 3) uint8; x, y and text of the legend's names."""
+    canvas = np.full((height, width, 3), 255, np.uint8)
+    for row, (_, tiles) in enumerate(rows):
+        for column, tile in enumerate(tiles):
+            y, x = TOP + row * (TILE + GAP), LEFT + column * (TILE + GAP)
+            canvas[y : y + tile.shape[0], x : x + tile.shape[1]] = tile
+    names = []
+    for line, entries in enumerate(legend_entries()):
+        y, x = height - BOTTOM + 20 + 40 * line, LEFT
+        for sample, name in entries:
+            canvas[y : y + sample.shape[0], x : x + sample.shape[1]] = sample
+            names.append((x + sample.shape[1] + 10, y + sample.shape[0] / 2, name))
+            x += 62 + round(10.4 * len(name))
+    return canvas, names
+
+
 def assemble(
     rows: Sequence[tuple[str, Sequence[np.ndarray]]],
     sets: Sequence[Set],
@@ -171,18 +190,7 @@ def assemble(
 
     dpi, step = 100, TILE + GAP
     width, height = max(LEFT + step * (len(sets) + 1) + GAP, LEGEND), TOP + step * len(rows) + BOTTOM
-    canvas = np.full((height, width, 3), 255, np.uint8)
-    for row, (_, tiles) in enumerate(rows):
-        for column, tile in enumerate(tiles):
-            y, x = TOP + row * step, LEFT + column * step
-            canvas[y : y + tile.shape[0], x : x + tile.shape[1]] = tile
-    legend = []
-    for line, entries in enumerate(legend_entries()):
-        y, x = height - BOTTOM + 20 + 40 * line, LEFT
-        for sample, name in entries:
-            canvas[y : y + sample.shape[0], x : x + sample.shape[1]] = sample
-            legend.append((x + sample.shape[1] + 10, y + sample.shape[0] / 2, name))
-            x += 62 + round(10.4 * len(name))
+    canvas, legend = _canvas(rows, width, height)
     figure = Figure(figsize=(width / dpi, height / dpi), dpi=dpi)
     FigureCanvasAgg(figure)
     figure.figimage(canvas)
@@ -200,11 +208,9 @@ def assemble(
     write(LEFT + TILE / 2, 75, "square: what is shown beside it", 11, ha="center", color="0.3")
     for column, (values, total) in enumerate(zip(sets, totals, strict=True)):
         x = LEFT + step * (column + 1)
-        different = changed(values, sets[0])
-        heading = [_heading(key, value) for key, value in different.items()] or [f"config: {_short(sets[0][METHOD])}"]
-        note = ", ".join(f"now {_short(sets[0][key])}" for key in different)
-        write(x + TILE / 2, 50, heading[0], ha="center", weight="bold")
-        write(x + TILE / 2, 75, note or "as it is now", 12, ha="center", color="0.3")
+        heading, note = _above(values, sets[0])
+        write(x + TILE / 2, 50, heading, ha="center", weight="bold")
+        write(x + TILE / 2, 75, note, 12, ha="center", color="0.3")
         for at, (_, show) in enumerate(STATISTICS if total else ()):
             write(x + TILE / 2, 106 + 25 * at, show(total), ha="center")
     box(
@@ -218,8 +224,14 @@ def assemble(
         figure.savefig(partial, format="png", dpi=dpi, metadata={"Software": None})
 
 
-def _heading(key: str, value: Any) -> str:
-    return _short(value) if key == METHOD else f"{key} {value}"
+def _above(values: Set, present: Set) -> tuple[str, str]:
+    """What stands above the column of a set: what it changes, and what that is at present."""
+    different = changed(values, present)
+    if not different:
+        return f"config: {_short(present[METHOD])}", "as it is now"
+    key, value = next(iter(different.items()))
+    heading = _short(value) if key == METHOD else f"{key} {value}"
+    return heading, ", ".join(f"now {_short(present[key])}" for key in different)
 
 
 def _short(value: Any) -> str:

@@ -21,6 +21,7 @@ from xml.etree import ElementTree
 import numpy as np
 
 from celltraces.errors import UserError
+from celltraces.metadata import refuse_declarations
 from celltraces.storage import safe_unpickling
 from celltraces.storage.hdf5 import new_group
 
@@ -121,8 +122,7 @@ def from_md(text: str) -> dict[str, Value]:
 
 def from_xml(text: str) -> dict[str, Value]:
     """Read PYME's .xml. Raises ValueError where it declares a document type or entities."""
-    if re.search(r"<!(?!--)", text):  # before anything parses it: entities may stand for gigabytes, or for other files
-        raise ValueError("it declares a document type or entities")
+    refuse_declarations(text)
     top = ElementTree.fromstring(text).find("MetaData")
     if top is None:
         raise ValueError("it has no MetaData")
@@ -197,25 +197,6 @@ def write_attribute(node: h5py.Group | h5py.Dataset, name: str, value: Value) ->
         node.attrs.create(name, np.bytes_(pickle.dumps(value, 0)))
     else:
         node.attrs.create(name, np.float64(value) if isinstance(value, float) else np.int64(value))
-
-
-def read_groups(file: h5py.File) -> dict[str, Value]:
-    """All of /MetaData; {} where there is none."""
-    import h5py
-
-    found: dict[str, Value] = {}
-
-    def look(name: str, node: Any) -> None:
-        if isinstance(node, h5py.Group):
-            for key in node.attrs:
-                if key not in TAKEN:
-                    found[f"{name}.{key}".replace("/", ".").lstrip(".")] = read_attribute(node, key)
-
-    top = hard(file, "MetaData", h5py.Group)
-    if top is not None:
-        look("", top)
-        top.visititems(look)
-    return checked_metadata(found)
 
 
 def read_attribute(node: Any, name: str) -> Value:

@@ -34,6 +34,8 @@ class Spread:
 def read_spread(path: Path) -> Spread:
     """Measure the point spread function in a file. Raises UserError for one that cannot be used."""
     path = Path(path)
+    if path.suffix.lower() not in (*tiff.ENDINGS, ".psf"):
+        raise UserError(f"'{path}' ends neither with .psf nor with {' or '.join(tiff.ENDINGS)}; name such a file")
     pixels, size_um = _read_tif(path) if path.suffix.lower() in tiff.ENDINGS else _read_psf(path)
     if pixels.dtype.kind != "f" or not np.isfinite(pixels).all() or pixels.ndim not in (2, 3) or min(pixels.shape) < 1:
         raise UserError(f"'{path}' holds {pixels.dtype} of shape {pixels.shape}; a PSF is an image of floats, 2D or 3D")

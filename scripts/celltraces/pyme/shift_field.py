@@ -9,6 +9,7 @@ only, and then by an unpickler that knows these models and numpy arrays and noth
 from __future__ import annotations
 
 import json
+import pickletools
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -63,6 +64,11 @@ def read_fields(path: Path, allow_pickle: bool = False) -> Fields:
             return Fields(_from_hdf5(path))
         if data.lstrip().startswith(b"{"):
             return Fields(_from_json(data))
+        if not allow_pickle and not _is_pickle(data):
+            raise UserError(
+                f"'{path}' is no shift field: it is neither JSON nor HDF5 nor a pickle; name an .sf file, or make one "
+                "from beads with `snakemake --cores 1 shift_field`"
+            )
         if not allow_pickle:
             raise UserError(
                 f"'{path}' is a pickle, which can run programs: save the field as JSON, or set allow_pickle_sf: true "
@@ -183,6 +189,14 @@ ALLOWED = {
         for kind in ("Smooth", "LSQ", "Rect", "")
     },
 }
+
+
+def _is_pickle(data: bytes) -> bool:
+    """Whether these bytes are the operations of a pickle from the first to the last; none of them is run."""
+    try:
+        return any(operation.name == "STOP" for operation, *_ in pickletools.genops(data))
+    except Exception:  # what is no pickle ends in errors of every kind
+        return False
 
 
 def _from_pickle(data: bytes) -> Shift:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, NamedTuple
 
@@ -31,9 +32,34 @@ def czi_layout(path: Path) -> CziLayout:
         return _sorted_layout(path, file, read_tiles(file))
 
 
+def _size_of_planes(place: str, dims: Mapping[str, np.ndarray], rows: np.ndarray) -> tuple[int, int]:
+    """Height and width of the planes of a FOV, which are single tiles. Raises UserError where they differ in size."""
+    size = np.unique(np.column_stack([dims["Ysize"][rows], dims["Xsize"][rows]]), axis=0)
+    if len(size) > 1:
+        raise UserError(
+            f"{place}: planes of different size ({size[0][1]} x {size[0][0]} and {size[1][1]} x {size[1][0]} pixels); "
+            f"use the same binning for all channels"
+        )
+    return int(size[0][0]), int(size[0][1])
+
+
+def _box_of_mosaic(file: IO[bytes], tiles: Tiles, rows: np.ndarray) -> tuple[int, int, int, int]:
+    """x, y, width and height of what the tiles of a FOV span, px. Raises ValueError where a header contradicts it."""
+    x, y, width, height = (tiles.columns[name][rows] for name in ("Xstart", "Ystart", "Xsize", "Ysize"))
+    right, bottom = x + width, y + height
+    # the outermost tiles decide how large all planes are
+    outermost = {int(rows[at]) for at in (x.argmin(), y.argmin(), right.argmax(), bottom.argmax())}
+    refuse_contradictions(file, [(tiles, row) for row in outermost])
+    left, top = int(x.min()), int(y.min())
+    return left, top, int(right.max()) - left, int(bottom.max()) - top
+
+
 def _sorted_layout(path: Path, file: IO[bytes], tiles: Tiles) -> CziLayout:
+    """What lies where in a CZI: rows of its tiles by FOV, frame, channel and z.
+
+    Raises UserError where planes have more dimensions than that, or no common size; ValueError where it is damaged.
+    """
     dims = tiles.columns
-    x, y, tile_width, tile_height = (dims[name] for name in ("Xstart", "Ystart", "Xsize", "Ysize"))
     for letter, name in zip("BVHIR", ("blocks", "views", "phases", "illuminations", "rotations"), strict=True):
         if len(np.unique(dims[letter])) > 1:
             raise UserError(
@@ -55,29 +81,18 @@ def _sorted_layout(path: Path, file: IO[bytes], tiles: Tiles) -> CziLayout:
     sizes: list[tuple[int, int]] = []
     order = np.argsort(fov, kind="stable")
     for i, mine in enumerate(np.split(order, np.searchsorted(fov[order], np.arange(1, len(scenes))))):
-        n_tiles = int(count[i].max())
+        place, n_tiles = f"'{path}', FOV {i}", int(count[i].max())
         if n_tiles == 1:
-            size = np.unique(np.column_stack([tile_height[mine], tile_width[mine]]), axis=0)
-            if len(size) > 1:
-                raise UserError(
-                    f"'{path}', FOV {i}: planes of different size ({size[0][1]} x {size[0][0]} and {size[1][1]} x "
-                    f"{size[1][0]} pixels); use the same binning for all channels"
-                )
             boxes.append(None)
-            sizes.append((int(size[0][0]), int(size[0][1])))
+            sizes.append(_size_of_planes(place, dims, mine))
             continue
-        # the outermost tiles decide how large all planes are
-        right, bottom = x[mine] + tile_width[mine], y[mine] + tile_height[mine]
-        outermost = {int(mine[at]) for at in (x[mine].argmin(), y[mine].argmin(), right.argmax(), bottom.argmax())}
-        refuse_contradictions(file, [(tiles, row) for row in outermost])
-        left, top = int(x[mine].min()), int(y[mine].min())
-        width, height = int(right.max()) - left, int(bottom.max()) - top
+        left, top, width, height = _box_of_mosaic(file, tiles, mine)
         covered = np.zeros(shape[1:], dtype=np.int64)
-        np.add.at(covered, (frame[mine], channel[mine], z[mine]), tile_width[mine] * tile_height[mine])
+        np.add.at(covered, (frame[mine], channel[mine], z[mine]), dims["Xsize"][mine] * dims["Ysize"][mine])
         if width * height > 4 * int(covered.max()):
             raise UserError(
-                f"'{path}', FOV {i}: its {n_tiles} tiles lie far apart on {width} x {height} pixels; split the scenes "
-                f"in ZEN so that each position is one"
+                f"{place}: its {n_tiles} tiles lie far apart on {width} x {height} pixels; split the scenes in ZEN so "
+                f"that each position is one"
             )
         boxes.append((left, top, width, height))
         sizes.append((height, width))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import IO, TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -128,21 +128,14 @@ def _columns_of_one(head: bytes, n_dims: int) -> dict[str, int]:
     return found
 
 
-def read_tiles(file: IO[bytes]) -> Tiles:
-    """Read the directory of subblocks, and keep those of full resolution.
+def _runs_of_entries(raw: bytes) -> Iterator[np.ndarray]:
+    """Yield the entries of a directory of subblocks, those that follow each other with as many dimensions at once.
 
-    Entries have a different length for a different number of dimensions; runs of equal length are read at once
-    (a movie of 1,000 FOVs, 500 frames and 3 channels has 1.5 million entries).
+    (A movie of 1,000 FOVs, 500 frames and 3 channels has 1.5 million entries.) Raises ValueError where it is damaged.
     """
-    start, _, _ = czi_positions(file)
-    raw = file.read(segment(file, start, b"ZISRAWDIRECTORY"))
     if len(raw) < 128:
         raise ValueError("its directory of subblocks is cut off")
     left, offset = struct.unpack_from("<i", raw)[0], 128
-    parts: list[dict[str, np.ndarray]] = []
-    has_scenes = False
-    ever: set[str] = set()
-    always = {*CZI_LETTERS, *"XYM"}
     while left > 0:
         if offset + 32 > len(raw):
             raise ValueError("its directory of subblocks is cut off")
@@ -156,6 +149,19 @@ def read_tiles(file: IO[bytes]) -> Tiles:
         if not len(run):
             raise ValueError("its directory of subblocks is damaged")
         left, offset = left - len(run), offset + len(run) * entry.itemsize
+        yield run
+    # what is left is padding: entries there would be planes lost
+    if offset > 128 and raw.find(b"DV", offset) >= 0:
+        raise ValueError("its directory of subblocks holds more than it says")
+
+
+def _all_subblocks(raw: bytes) -> Tiles:
+    """All subblocks of a directory, also those of pyramids. Raises ValueError where it is damaged, or has none."""
+    parts: list[dict[str, np.ndarray]] = []
+    has_scenes = False
+    ever: set[str] = set()
+    always = {*CZI_LETTERS, *"XYM"}
+    for run in _runs_of_entries(raw):
         part, scenes = _columns(run)
         parts.append(part)
         has_scenes |= scenes
@@ -169,15 +175,22 @@ def read_tiles(file: IO[bytes]) -> Tiles:
                 always.discard(letter)
     if not parts:
         raise ValueError("it holds no images")
-    # what is left is padding: entries there would be planes lost
-    if raw.find(b"DV", offset) >= 0:
-        raise ValueError("its directory of subblocks holds more than it says")
     columns = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    return Tiles(columns, has_scenes, frozenset(ever - always))
+
+
+def read_tiles(file: IO[bytes]) -> Tiles:
+    """Read the directory of subblocks, and keep those of full resolution.
+
+    Raises ValueError where the directory is damaged or cut off, or a subblock that decides of what the file holds says
+    other than it.
+    """
+    start, _, _ = czi_positions(file)
+    everything = _all_subblocks(file.read(segment(file, start, b"ZISRAWDIRECTORY")))
+    columns = everything.columns
     # subblocks of a pyramid store fewer pixels than they cover
     full = (columns["Xstored"] == columns["Xsize"]) & (columns["Ystored"] == columns["Ysize"])
-    sometimes = frozenset(ever - always)
-    everything = Tiles(columns, has_scenes, sometimes)
-    tiles = Tiles({name: column[full] for name, column in columns.items()}, has_scenes, sometimes)
+    tiles = everything._replace(columns={name: column[full] for name, column in columns.items()})
     if not full.any() or (tiles.columns["Xsize"] < 1).any() or (tiles.columns["Ysize"] < 1).any():
         raise ValueError("it holds no images")
     if (tiles.columns["Xsize"] * tiles.columns["Ysize"] > CZI_MANY_PIXELS).any():

@@ -1,9 +1,12 @@
-"""Say in one line why a file cannot be read."""
+"""Say in one line why a file cannot be read, and refuse texts that stand for files."""
 
 from __future__ import annotations
 
 import struct
 import zlib
+from pathlib import Path
+
+from celltraces.errors import UserError
 
 # Small texts that Git keeps in the place of large files: first bytes -> what it is, and the command that fetches them.
 POINTERS = {
@@ -19,6 +22,13 @@ def pointer(head: bytes) -> tuple[str, str] | None:
         if head.startswith(magic):
             return what, f"fetch the file itself with `{command}`"
     return None
+
+
+def refuse_pointer(path: Path) -> None:
+    """Raise UserError for a file that is a text in the place of one that was not downloaded."""
+    with open(path, "rb") as file:
+        if found := pointer(file.read(64)):
+            raise UserError(f"'{path}' is {found[0]}; {found[1]}")
 
 
 def begins_with(head: bytes) -> str:

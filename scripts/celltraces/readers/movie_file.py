@@ -103,7 +103,7 @@ def open_movie(path: Path, pyme: Mapping[str, Any] = spool.DEFAULTS) -> Iterator
             opened = OpenedMovie(*spool.opened(path, pyme))
         else:
             opened = OPEN[kind](path)
-        read_raw, shape, close, uncovered = OpenedMovie(*opened)
+        read_raw, shape, close, uncovered = opened
     n_fovs, n_frames, n_channels, n_z = shape
 
     def read(fov: int, frame: int, channels: Sequence[int], z: int | None) -> list[np.ndarray | None]:

@@ -111,9 +111,7 @@ def open_stacks(path: Path) -> OpenedMovie:
 
 
 def _open(file: Path) -> np.ndarray:
-    with open(file, "rb") as opened:
-        if pointer := damage.pointer(opened.read(64)):
-            raise UserError(f"'{file}' is {pointer[0]}; {pointer[1]}")
+    damage.refuse_pointer(file)
     try:
         stack = np.load(file, mmap_mode="r", allow_pickle=False)
     except (ValueError, EOFError, SyntaxError) as error:

@@ -47,7 +47,7 @@ def inspect_planes(planes: PlaneMap) -> Movie:
         for file in np.unique(used[:, 0]).tolist():
             own = used[used[:, 0] == file, 1]
             try:
-                _refuse_pointer(planes.files[file])
+                damage.refuse_pointer(planes.files[file])
                 pages.count(file)
                 for number in {int(own.min()), int(own.max())}:
                     page = pages.page(file, number)
@@ -90,12 +90,6 @@ def _looked_at(fov: FovMap, planes: PlaneMap, pages: Pages, known: bool) -> FovM
             break  # a program that tells no time of one frame tells none at all
         stamps[frame] = facts.stamp_s
     return fov._replace(size=size or fov.size, stamps_s=stamps, name=name)
-
-
-def _refuse_pointer(path: Path) -> None:
-    with open(path, "rb") as file:
-        if pointer := damage.pointer(file.read(64)):
-            raise UserError(f"'{path}' is {pointer[0]}; {pointer[1]}")
 
 
 def open_planes(planes: PlaneMap) -> OpenedMovie:

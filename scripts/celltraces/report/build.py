@@ -134,6 +134,35 @@ def lines_with_room(lines: Sequence[str], room: float) -> tuple[str, int]:
         n = min(n - 1, int(n * room / len(text)))
 
 
+def _samples(
+    groups: Mapping[str, Sequence[int]], members: Sequence[np.ndarray], digests: Mapping[int, Mapping[str, Any]]
+) -> list[dict[str, Any]]:
+    """Of each sample: its name, FOVs, cells in the tables, tracked cells, colour.
+
+    members: for each sample (N,) bool, which of the traces are of it.
+    """
+    return [
+        {
+            "name": name,
+            "fovs": list(fovs),
+            "cells": int(of_sample.sum()),
+            "tracked": sum(digests.get(fov, {}).get("tracked", 0) for fov in fovs),
+            "colour": colour,
+        }
+        for (name, fovs), of_sample, colour in zip(groups.items(), members, legend.colours(len(groups)), strict=True)
+    ]
+
+
+def _counts(digests: Mapping[int, Mapping[str, Any]], times: Sequence[float]) -> dict[str, list[float]]:
+    """By frame: its time, and the cells of all FOVs, tracked and in the tables; [] where no digest tells."""
+    counted = [known for known in digests.values() if "tracked_by_frame" in known]
+    return {
+        "times": [figures.number(time) for time in times],
+        "tracked": np.sum([known["tracked_by_frame"] for known in counted], axis=0).tolist() if counted else [],
+        "kept": np.sum([known["kept_by_frame"] for known in counted], axis=0).tolist() if counted else [],
+    }
+
+
 def data_of(
     found: Results,
     chosen: Sequence[tuple[int, Mapping[str, Any]]],
@@ -176,21 +205,9 @@ def data_of(
     for fov, of_cell in chosen:
         with cells.open_store(found.digest_files[fov]) as get:
             strips.append(block.add(get(digest.strip_file(of_cell["cell"]))))
-    counted = [known for known in found.digests.values() if "tracked_by_frame" in known]
     return {
         "unit": unit,
-        "samples": [
-            {
-                "name": name,
-                "fovs": list(fovs),
-                "cells": int(of_sample.sum()),
-                "tracked": sum(found.digests.get(fov, {}).get("tracked", 0) for fov in fovs),
-                "colour": colour,
-            }
-            for (name, fovs), of_sample, colour in zip(
-                groups.items(), members, legend.colours(len(groups)), strict=True
-            )
-        ],
+        "samples": _samples(groups, members, found.digests),
         "frames": frames.tolist(),
         "sample_times": block.add_rows(of_samples[:, frames] / minutes),
         "fovs": fovs,
@@ -206,11 +223,7 @@ def data_of(
             {"fov": fov, "strip": strip, **{key: value for key, value in of_cell.items() if key != "bytes"}}
             for (fov, of_cell), strip in zip(chosen, strips, strict=True)
         ],
-        "counts": {
-            "times": [figures.number(time / minutes) for time in times_min],
-            "tracked": np.sum([known["tracked_by_frame"] for known in counted], axis=0).tolist() if counted else [],
-            "kept": np.sum([known["kept_by_frame"] for known in counted], axis=0).tolist() if counted else [],
-        },
+        "counts": _counts(found.digests, [time / minutes for time in times_min]),
     }, block
 
 

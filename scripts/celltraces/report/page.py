@@ -55,6 +55,7 @@ class Block:
         return [start, *values.shape]
 
     def content(self) -> bytes:
+        """All that was added."""
         return b"".join(self._parts)
 
 

@@ -24,6 +24,7 @@ MOST_UNSURE = 0.2  # probability on the wrong side of 1/2, per pixel of cells; 0
 LEAST = 0.1  # share of the usual area, from which an object counts where the scale is sought
 SURE_ENOUGH = 1.2  # factor to the least unsure
 UNLIKE = 2.0  # factor between diameters, from which two scales that the network is about as sure at contradict
+FAR = 4.01  # factor between the scales by cells and by pixels, from which one of both sizes is likely to be wrong
 STEP = 2**0.5  # scales differ by this factor: so most FOVs of a dataset agree, and outlines suffer little from it
 USUAL_DIAMETER = 37.0  # px of the network's picture, where a model does not say it
 LARGEST_FILE = 1 << 30
@@ -142,13 +143,15 @@ def _labels(
 class ScaleSearch:
     """segment(frame): (H, W) -> (H, W) without labels; looks at the frames to find their `scale`.
 
+    pixel_size_um: None where it is not known.
+
     The network looks at the busiest part of each frame at each of SCALES. The size of the cells is taken from the
     smallest scale at which it is about as sure of its cells as it ever is: at smaller ones it misses them, at larger
     ones it finds their parts. All frames together decide.
     """
 
-    def __init__(self, model: Model) -> None:
-        self.model = model
+    def __init__(self, model: Model, pixel_size_um: float | None = None) -> None:
+        self.model, self.pixel_size_um = model, pixel_size_um
         self.found: dict[float, list[tuple[np.ndarray, float]]] = {scale: [] for scale in SCALES}
 
     def __call__(self, frame: np.ndarray) -> np.ndarray:
@@ -170,12 +173,29 @@ class ScaleSearch:
                 found.append((labels, float(unsure / max(1, np.count_nonzero(mask > 0.5)))))
 
     def scale(self) -> float | None:
-        """The scale at which the cells have the diameter that the network knows; None: no cells were seen.
+        """The scale by the size of the cells; by that of pixels where this is a STEP from it, or no cells were seen.
 
-        1 where the model does not say which diameter it knows.
+        None where that is not known either. 1 where the model says neither which diameter it knows nor which pixels.
         """
+        known = self.model.contract.pixel_size
+        by_pixels = _step(self.pixel_size_um / known) if self.pixel_size_um and known else None
         if self.model.contract.diameter is None:
-            return 1.0
+            return by_pixels or 1.0
+        by_cells = self._by_cells()
+        if by_cells is None or by_pixels is None:
+            return by_cells or by_pixels
+        log.info("scale %g by the size of the cells, %g by that of pixels", by_cells, by_pixels)
+        apart = abs(math.log(by_cells / (self.pixel_size_um / known)))
+        if apart > math.log(FAR):
+            log.warning(
+                "%ssegmentation_scale: %g by the size of the cells, as it is taken, and %.3g by pixels of %g um; look "
+                "at the preview, and set params.segmentation_scale, or params.pixel_size_um where the file lacks it",
+                *(job.SAID, by_cells, self.pixel_size_um / known, self.pixel_size_um),
+            )
+        return by_pixels if abs(math.log(by_cells / by_pixels)) < 1.01 * math.log(STEP) else by_cells
+
+    def _by_cells(self) -> float | None:
+        """The scale at which the cells have the diameter that the network knows; None: no cells were seen."""
         tried = []
         for scale, found in self.found.items():
             n_cells = sum(int(labels.max()) for labels, _ in found)
@@ -200,8 +220,12 @@ class ScaleSearch:
 
     def _scale_of(self, diameter: float) -> float:
         """The scale, one of some steps, at which cells of that diameter in the frame, px, have the network's."""
-        steps = round(math.log((self.model.contract.diameter or USUAL_DIAMETER) / diameter, STEP))
-        return min(max(round(STEP**steps, 4), min(SCALES)), max(SCALES))
+        return _step((self.model.contract.diameter or USUAL_DIAMETER) / diameter)
+
+
+def _step(scale: float) -> float:
+    """The nearest of the steps that scales are found in."""
+    return min(max(round(STEP ** round(math.log(scale, STEP)), 4), min(SCALES)), max(SCALES))
 
 
 def _busiest_part(picture: np.ndarray, width: int) -> np.ndarray:

@@ -13,10 +13,10 @@ import numpy as np
 from celltraces.errors import UserError
 from celltraces.frames import coverage
 from celltraces.labels import bit_morphology
+from celltraces.labels.objects import components, positions_of
 from celltraces.segmentation import outline
 from celltraces.segmentation.local_variance import greatest_up_to, log_std, n2_variance, strips
 from celltraces.segmentation.mask_objects import (
-    components,
     fill_holes,
     fill_holes_of,
     mark_vanished,
@@ -36,6 +36,7 @@ ROUNDING_STD = math.sqrt(1 / 4 + 1 / 12)
 # is 4 to 7 sigma from the mode; minima further out belong to debris and hot pixels.
 BACKGROUND_SIGMAS = 3
 VALLEY_SIGMAS = 8
+ONE = int(np.float32(1).view(np.uint32)) >> 13  # its sign, exponent and first ten digits
 
 
 def segment_frame(
@@ -144,18 +145,17 @@ def threshold(spread: np.ndarray, window: int, min_pixels: int) -> float:
     """
     n = window * window
     noise = math.sqrt(2 / (9 * (n - 1)))
-    least = spread.min()
-    if least == 0:
-        if 2 * np.count_nonzero(spread > 0) < spread.size:
-            return math.log(ROUNDING_STD) + _log_distance(BACKGROUND_SIGMAS * noise)
-        # The bits of numbers from 0, read as a whole number without a sign, sort as the numbers do; 0 less 1 is the
-        # greatest of all. (numpy's minimum `where` something holds takes five times as long.)
-        bits = spread.view(f"u{spread.itemsize}")
-        least = (min((bits[rows] - 1).min() for rows in strips(bits)) + 1).view(spread.dtype)
-    lowest, highest = log_std(np.array([least, spread.max()]), window).tolist()
+    key = _coarse_logarithms(spread)
+    pixels = cv2.calcHist([key], [0], None, [1 << 16], [0, 1 << 16]).ravel().astype(np.int64)
+    pixels[0] = 0  # variance 0; the least other one is 1
+    if 2 * pixels.sum() < spread.size:
+        return math.log(ROUNDING_STD) + _log_distance(BACKGROUND_SIGMAS * noise)
+    keys = np.flatnonzero(pixels)
+    least, most = (spread.ravel().take(positions_of((key == k).ravel())) for k in (keys[0], keys[-1]))
+    lowest, highest = log_std(np.array([least.min(), most.max()]), window).tolist()
     if lowest == highest:
         return highest
-    counts = _histogram(spread, window, np.linspace(lowest, highest, BINS + 1))
+    counts = _histogram(spread, window, np.linspace(lowest, highest, BINS + 1), key, pixels)
     width = (highest - lowest) / BINS
     centres = lowest + (np.arange(BINS) + 0.5) * width
 
@@ -190,23 +190,26 @@ def threshold(spread: np.ndarray, window: int, min_pixels: int) -> float:
     return limit
 
 
-def _histogram(spread: np.ndarray, window: int, edges: np.ndarray) -> np.ndarray:
-    """How many pixels' log-STD lies in each bin, (len(edges) - 1,) int64; none is outside, or its variance is 0.
-
-    Logarithms of all pixels would cost more than everything else here. A float's sign, exponent and first ten digits
-    as one number are a logarithm too, a coarse one: pixels are counted by that, and only in the few of its steps that
-    hold an edge they are looked at one by one.
-    """
-    one = int(np.float32(1).view(np.uint32)) >> 13
+def _coarse_logarithms(spread: np.ndarray) -> np.ndarray:
+    """(H, W) uint16 that rise with `spread`, 0 where that is 0: a float's sign, exponent and first ten digits as one
+    number are a logarithm, a coarse one."""
     key = np.empty(spread.shape, np.uint16)
     for rows in strips(spread):
         digits = (spread[rows].astype(np.float32) + np.float32(1)).view(np.uint32)
         digits >>= 13
-        np.subtract(digits, one, out=key[rows], casting="unsafe")
-    pixels = cv2.calcHist([key], [0], None, [1 << 16], [0, 1 << 16]).ravel().astype(np.int64)
-    pixels[0] = 0  # variance 0; the least other one is 1
+        np.subtract(digits, ONE, out=key[rows], casting="unsafe")
+    return key
+
+
+def _histogram(spread: np.ndarray, window: int, edges: np.ndarray, key: np.ndarray, pixels: np.ndarray) -> np.ndarray:
+    """How many pixels' log-STD lies in each bin, (len(edges) - 1,) int64; none is outside, or its variance is 0.
+
+    key: the `_coarse_logarithms`; pixels: how many pixels have each of these, none for 0. Logarithms of all pixels
+    would cost more than everything else here: only those in the few steps of `key` that hold an edge are looked at one
+    by one.
+    """
     keys = np.flatnonzero(pixels)
-    steps = (np.stack([keys, keys + 1]).astype(np.uint32) + np.uint32(one) << 13).view(np.float32).astype(np.float64)
+    steps = (np.stack([keys, keys + 1]).astype(np.uint32) + np.uint32(ONE) << 13).view(np.float32).astype(np.float64)
     # Of what a step holds, with a margin for rounding to float32.
     bounds = log_std(np.maximum(steps * [[1 - 1e-6], [1 + 1e-6]] - 1, 0.5), window)
     first, last = np.clip(np.searchsorted(edges, bounds, "right") - 1, 0, len(edges) - 2)
@@ -214,7 +217,8 @@ def _histogram(spread: np.ndarray, window: int, edges: np.ndarray) -> np.ndarray
     unclear = np.zeros(1 << 16, np.uint8)
     unclear[keys[~clear]] = 1
     counts = np.bincount(first[clear], pixels[keys[clear]], len(edges) - 1).astype(np.int64)
-    return counts + np.histogram(log_std(spread[cv2.LUT(key, unclear).view(bool)], window), edges)[0]
+    unclear = positions_of(cv2.LUT(key, unclear).view(bool).ravel())
+    return counts + np.histogram(log_std(spread.ravel().take(unclear), window), edges)[0]
 
 
 def _log_distance(distance: float) -> float:

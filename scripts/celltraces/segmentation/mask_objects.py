@@ -1,9 +1,7 @@
-"""Close, open, fill and number the 4-connected objects of a mask."""
+"""Close, open and fill a mask, and number its 4-connected objects."""
 
-import math
 from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
-from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -11,19 +9,7 @@ import numpy as np
 from celltraces.frames import coverage
 from celltraces.labels import bit_morphology
 from celltraces.labels.left_out import TOO_LARGE, TOO_NARROW, TOO_SMALL
-from celltraces.labels.regions import PixelRuns, positions_in_runs, region_table
-
-
-class Components(NamedTuple):
-    """The 4-connected objects of a mask, numbered from 1 in raster order, as runs of pixels within rows.
-
-    There are a hundred times fewer runs than pixels.
-    """
-
-    start: np.ndarray  # position of the first pixel of each run in the flat image, in raster order
-    length: np.ndarray  # px
-    owner: np.ndarray  # the object of each run
-    area: np.ndarray  # of each object, px; 0 for number 0
+from celltraces.labels.objects import Components, components, painted, pixels_of
 
 
 def morph(
@@ -170,48 +156,6 @@ def number_objects(
     return labels
 
 
-def components(mask: np.ndarray) -> Components:
-    """The 4-connected objects of (H, W) uint8 0/1.
-
-    Runs in neighbouring rows that have a column in common are joined: the greater of their first runs gets the
-    lesser one for its own, until no two that touch differ.
-    """
-    width = mask.shape[1]
-    start, length = _runs(mask)
-    end = start + length
-    # The runs that touch a run from below are some that follow each other.
-    first = np.searchsorted(end, start + width, "right")
-    touching = np.maximum(np.searchsorted(start, end + width) - first, 0)
-    above = np.repeat(np.arange(start.size), touching)
-    below = positions_in_runs(first, touching)
-    root = np.arange(start.size)
-    while above.size:
-        one, other = root.take(above), root.take(below)
-        np.minimum.at(root, np.maximum(one, other), np.minimum(one, other))
-        nearer = root.take(root)
-        while (nearer != root).any():
-            root, nearer = nearer, nearer.take(nearer)
-        apart = root.take(above) != root.take(below)
-        above, below = above[apart], below[apart]
-    owner = np.cumsum(root == np.arange(start.size)).take(root)
-    return Components(start, length, owner, _areas(owner, length))
-
-
-def _areas(owner: np.ndarray, length: np.ndarray) -> np.ndarray:
-    """Pixels of each object, int64, from its runs; of number 0 too."""
-    return np.bincount(owner, length, owner.max(initial=0) + 1).astype(np.int64)
-
-
-def _runs(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Start and length of the runs of 1 in the rows of a mask (H, W) uint8 0/1."""
-    width = mask.shape[1] + 1
-    # With a 0 before the first row and after each, a run begins and ends with a change.
-    flat = cv2.copyMakeBorder(mask, 1, 0, 0, 1, cv2.BORDER_CONSTANT, value=0).ravel()[width - 1 :]
-    changes = np.flatnonzero(flat[1:] != flat[:-1])
-    start, end = changes[::2], changes[1::2]
-    return start - start // width, end - start
-
-
 def usual_area(areas: np.ndarray) -> int:
     """The area (n,) up to which objects have half of all pixels; 0 where there are none."""
     if not areas.size:
@@ -221,46 +165,7 @@ def usual_area(areas: np.ndarray) -> int:
     return int(areas[np.searchsorted(2 * total, total[-1])])
 
 
-def bounds_of(objects: Components, chosen: np.ndarray, width: int) -> tuple[np.ndarray, np.ndarray]:
-    """Numbers of chosen objects, (n,) rising, and where they lie: (n, 4) int32 half-open [y0, x0, y1, x1].
-
-    chosen: bool, of each object, False for number 0. width: of the image.
-    """
-    value = np.where(chosen, np.arange(chosen.size), 0).take(objects.owner)
-    numbers, _, bbox = region_table(PixelRuns(objects.start, objects.length, value), width)
-    return numbers, bbox
-
-
-def pixels_of(objects: Components, chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Positions in the flat image of the pixels of chosen objects, in raster order, and the object of each.
-
-    chosen: (n,) bool, of each object.
-    """
-    runs = np.flatnonzero(chosen.take(objects.owner))
-    length = objects.length.take(runs)
-    return positions_in_runs(objects.start.take(runs), length), np.repeat(objects.owner.take(runs), length)
-
-
-def painted(objects: Components, values: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """An image of this shape in which the pixels of each object have its value, (n,), and all others 0."""
-    value = np.zeros(2 * objects.start.size + 1, values.dtype)
-    value[1::2] = values.take(objects.owner)
-    bounds = np.stack([objects.start, objects.start + objects.length], axis=1).ravel()
-    return np.repeat(value, np.diff(bounds, prepend=0, append=math.prod(shape))).reshape(shape)
-
-
-def joined(one: Components, other: Components) -> Components:
-    """The objects of both, which do not touch, numbered anew. Those of area 0 are not in it."""
-    parts = [
-        (objects.start[there], objects.length[there], objects.owner[there] + before)
-        for objects, before in ((one, 0), (other, one.area.size))
-        for there in [objects.area.take(objects.owner) > 0]
-    ]
-    start, length, owner = (np.concatenate(part) for part in zip(*parts, strict=True))
-    order = np.argsort(start, kind="stable")
-    start, length, owner = start.take(order), length.take(order), owner.take(order)
-    _, first, which = np.unique(owner, return_index=True, return_inverse=True)
-    number = np.empty(first.size, np.int64)
-    number[np.argsort(first)] = np.arange(1, first.size + 1)
-    owner = number.take(which)
-    return Components(start, length, owner, _areas(owner, length))
+def box_of(mask: np.ndarray, margin: int) -> tuple[slice, slice]:
+    """Rows and columns that hold all of a mask, and a margin where the image has one; none for an empty mask."""
+    held = [np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0)]
+    return tuple(slice(max(at[0] - margin, 0), at[-1] + margin + 1) if at.size else slice(0) for at in held)

@@ -48,14 +48,16 @@ def segmenter(method: str, settings: Mapping[str, Any], recipe: str | None = Non
     return _covered_part(plugins.load_function(method, "segmentation_method"))
 
 
-def scale_searcher(method: str, recipe: str | None = None) -> tuple[Segment, Callable[[], float | None]]:
+def scale_searcher(
+    method: str, recipe: str | None = None, pixel_size_um: float | None = None
+) -> tuple[Segment, Callable[[], float | None]]:
     """A function to be given frames like a segmenter, and one that then says at which scale a network is to see them.
 
     method: deepsea or path/to/model.onnx.
     """
     from celltraces.segmentation.learned import ScaleSearch, load_network
 
-    search = ScaleSearch(load_network(method))
+    search = ScaleSearch(load_network(method), pixel_size_um)
     segment = _covered_part(search)
     return (_prepared(read_recipe(recipe), segment) if recipe else segment), search.scale
 

@@ -8,7 +8,8 @@ And where cells are large, what is small is dust.
 
 import numpy as np
 
-from celltraces.segmentation.mask_objects import Components, at_edge, components, pixels_of, usual_area, vanished
+from celltraces.labels.objects import Components, components, pixels_of
+from celltraces.segmentation.mask_objects import at_edge, usual_area, vanished
 
 FAINT = 0.75  # times the STD of what the opening left: what is fainter is debris
 SMALL = 4  # an object has at least the fourth part of a usual one's pixels: what is smaller is dust

@@ -19,21 +19,11 @@ import cv2
 import numpy as np
 
 from celltraces.labels import bit_morphology
+from celltraces.labels.objects import Components, components, joined, painted, pixels_of
 from celltraces.segmentation.edges import AROUND, CORE, LAYERS, WIDE_LAYERS, Frame, box_sums, depths, find_edges, means
 from celltraces.segmentation.joined_cells import part_joined
 from celltraces.segmentation.local_variance import greatest_up_to
-from celltraces.segmentation.mask_objects import (
-    Components,
-    at_edge,
-    between,
-    components,
-    fill_holes,
-    fill_holes_of,
-    joined,
-    morph,
-    painted,
-    pixels_of,
-)
+from celltraces.segmentation.mask_objects import at_edge, between, box_of, fill_holes, fill_holes_of, morph
 
 WIDE = 1.0  # STDs of the edge: a layer so much brighter than outside, and one within so much darker: the halo is wide
 WEAK = 2.0  # STDs of the limit: a region with no higher STD hardly stands out, and what is no brighter may be of it
@@ -232,7 +222,7 @@ def come_apart(mask: np.ndarray, regions: Components, spread: np.ndarray, settin
     number = np.where(areas > settings.max_size, np.arange(areas.size, dtype=np.int32), 0)
     half = painted(regions, number, mask.shape)[::2, ::2]
     reach = settings.morph_size // 2 * min(CLOSE, settings.morph_iterations) // 2  # half of that of the disks, here
-    box = _box(half > 0, 2 * reach + 1)
+    box = box_of(half > 0, 2 * reach + 1)
     region = np.ascontiguousarray(half[box])
     within = np.ascontiguousarray(spread[::2, ::2][box])
     part_of, highest, n_parts = _parts(region, within, areas.size, reach, settings)
@@ -281,7 +271,7 @@ def _parts(
         if step == RAISES or not large.any():
             break
         rest = painted(objects, large.view(np.uint8), strict.shape)
-        box = _box(rest, 2 * reach + 1)
+        box = box_of(rest, 2 * reach + 1)
         rest, region, spread, level, part_of = (of_all[box] for of_all in (rest, region, spread, level, part_of))
     most = of_steps[-1]
     dtype = np.uint8 if most < 1 << 8 else np.uint16 if most < 1 << 16 else np.float32  # small ones grow faster
@@ -309,9 +299,3 @@ def _grown(part_of: np.ndarray, highest: np.ndarray, max_size: int) -> np.ndarra
     if too_large.any():
         part_of = np.where(too_large.take(part_of.astype(np.int64)), seeds, part_of)
     return (part_of > 0).view(np.uint8) & ~between(part_of)
-
-
-def _box(mask: np.ndarray, margin: int) -> tuple[slice, slice]:
-    """Rows and columns that hold all of a mask, and a margin where the image has one; none for an empty mask."""
-    held = [np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0)]
-    return tuple(slice(max(at[0] - margin, 0), at[-1] + margin + 1) if at.size else slice(0) for at in held)

@@ -14,15 +14,8 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from celltraces.segmentation.mask_objects import (
-    Components,
-    bounds_of,
-    components,
-    fill_holes,
-    painted,
-    pixels_of,
-    usual_area,
-)
+from celltraces.labels.objects import Components, bounds_of, components, painted, pixels_of
+from celltraces.segmentation.mask_objects import fill_holes, usual_area
 
 SAMPLE = 4  # px: of every fourth row and column the background's level and the cells' darkness are measured
 DARK = 3  # per cent of the pixels in regions are below the level by more than the darkness

@@ -18,11 +18,13 @@ STEPS = 16  # per count, in which backgrounds are binned
 SAMPLES = 256  # about as many rows and columns of a background, which is smooth, are looked at for the percentiles
 
 
-def count_pixels(image: np.ndarray) -> np.ndarray:
+def count_pixels(image: np.ndarray, n_uncovered: int = 0) -> np.ndarray:
     """Number of pixels of each value of a (H, W) uint16 image, from 0 to the highest there is: (n,) int64, exact up to
-    16 million of one value."""
+    16 million of one value. n_uncovered: pixels that hold no data, which are 0 in the image, and are not counted."""
     n = int(image.max()) + 1
-    return cv2.calcHist([image], [0], None, [n], [0, n]).ravel().astype(np.int64)
+    counts = cv2.calcHist([image], [0], None, [n], [0, n]).ravel().astype(np.int64)
+    counts[0] -= n_uncovered
+    return counts
 
 
 def limits_of_counts(counts: np.ndarray, low: float = LOW, high: float = HIGH) -> tuple[int, int]:

@@ -95,6 +95,7 @@ class Frames:
     fingerprint: Callable[[int], bytes]
 
     def present(self, frame: int) -> bool:
+        """Whether the microscope's file had this frame."""
         return frame not in self.attributes.get("missing_frames", ())
 
 

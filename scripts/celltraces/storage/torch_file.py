@@ -1,7 +1,7 @@
 """Read the arrays of a PyTorch weights file (.pth) without PyTorch and without running anything that the file names.
 
 A .pth file is a zip: `data.pkl`, a pickle of names and array descriptions, and one raw file per array. The pickle goes
-through `unpickling.load`, which is given the few names that such a file needs and refuses all others.
+through `safe_unpickling.load`, which is given the few names that such a file needs and refuses all others.
 """
 
 from __future__ import annotations

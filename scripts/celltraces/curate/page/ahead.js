@@ -26,17 +26,31 @@ function atOnce(what) {
   return Math.min(Math.max(Math.floor(ANSWER_BYTES / Math.max(bytes, 1)), 1), MOST_TOGETHER);
 }
 
-/** The frames after one that the same worker paints next. */
+/** The frames after one that the same worker paints next. Those that are wanted at once come alone, and so the sooner. */
 function together(what, frame) {
+  const { frame: now, fov } = state;
+  if ((frame - now + fov.frames) % fov.frames <= 2) return [];
   return frames.ofSameWorker(frame, fromOn(frame).slice(1, 3 * MOST_TOGETHER)).slice(0, atOnce(what) - 1);
+}
+
+let shown = null; // the frame that was on the screen before
+
+/** How far the frames that are likely wanted next are from the one on the screen. */
+function stepsAhead(most) {
+  const { frame: now, playing } = state;
+  const step = shown === null ? 0 : now - shown;
+  shown = now;
+  if (playing) return Array.from({ length: 2 * most }, (_, at) => at + 1);
+  // Who has just come here may go either way, or play, for which more than the next frames would be in the way.
+  if (Math.abs(step) !== 1) return [1, -1];
+  return Array.from({ length: most }, (_, at) => step * (at + 1));
 }
 
 /** Fetch the frames that are likely wanted next, after this one is on the screen. */
 export function fetchAhead() {
   if (frames.pending() > MOST_PENDING) return;
   const { frame: now, fov, playing } = state;
-  const ahead = Array.from({ length: (isDear(scene(now)) ? 1 : AHEAD) * (playing ? 2 : 1) }, (_, at) => at + 1);
-  const steps = playing ? ahead : ahead.flatMap((step) => [step, -step]);
+  const steps = stepsAhead(isDear(scene(now)) ? 1 : AHEAD);
   const inside = (frame) => frame >= 0 && frame < fov.frames;
   const coming = playing ? steps.map((step) => (now + step) % fov.frames) : steps.map((step) => now + step).filter(inside);
   // A damaged frame is told of when it is looked at.

@@ -4,7 +4,7 @@ const MOST_BYTES = 192 * 2 ** 20;
 const WORKERS = 2;
 const workers = [];
 const waiting = new Map();
-const kept = new Map(); // key -> { value, bytes } or { promise }
+const kept = new Map(); // key -> { value, bytes, worker } or { promise }
 let bytes = 0;
 let last = 0;
 
@@ -26,16 +26,19 @@ export function start(token) {
 /** Those of some frames that the same worker works on as on a frame. */
 export const ofSameWorker = (frame, others) => others.filter((other) => other % WORKERS === frame % WORKERS);
 
+const workerOf = (frame) => workers[frame % WORKERS];
+
 function assign(frame, message) {
   last += 1;
   const id = last;
-  workers[frame % WORKERS].postMessage({ id, ...message });
+  workerOf(frame).postMessage({ id, ...message });
   return new Promise((resolve, reject) => waiting.set(id, { resolve, reject }));
 }
 
 function forget(key) {
-  const { value, bytes: freed } = kept.get(key);
+  const { value, bytes: freed, worker } = kept.get(key);
   value.bitmap?.close();
+  if (value.painted) worker.postMessage({ spare: value.painted.pixels }, [value.painted.pixels]);
   kept.delete(key);
   bytes -= freed;
 }
@@ -56,7 +59,7 @@ function get(key, frame, message) {
   if (known) return known.promise;
   const promise = assign(frame, message).then(
     (value) => {
-      kept.set(key, { value, bytes: value.bytes });
+      kept.set(key, { value, bytes: value.bytes, worker: workerOf(frame) });
       bytes += value.bytes;
       for (const [old, { value: there }] of kept) {
         if (bytes <= MOST_BYTES) break;
@@ -89,7 +92,7 @@ export const labels = (what, frame) =>
 export const stageKey = ({ place, version, level, deep, part, layers, view, unit, canvas, looks: { outlines, chosen, told } }, frame) =>
   JSON.stringify(["stage", place, version, level, deep, part, layers, frame, view, unit, canvas, outlines, chosen, told]);
 
-/** A frame painted as it will be shown: { bitmap, labels }. what: as for `picture`, and what `paint` takes. */
+/** A frame painted as it will be shown: { painted: { pixels, width, height }, labels }. what: as for `picture`, and what `paint` takes. */
 export const stage = (what, frame) => get(stageKey(what, frame), frame, { task: "stage", ...what, frame });
 
 /** Fetch frames of one worker, so that it has them when they are to be painted: { bytes }. what: as for `stage`. */

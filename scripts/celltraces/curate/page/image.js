@@ -2,7 +2,7 @@
 
 import { fetchAhead, prepareToPlay } from "./ahead.js";
 import { labelNear } from "./outline.js";
-import { EMPTY, drawNumber, paint } from "./paint.js";
+import { EMPTY, drawNumber, paint, put } from "./paint.js";
 import { canvas, density, fetchScene, ready, scene, view, viewIn, viewMoved } from "./scene.js";
 import { element } from "/page/shared.js";
 import { boxOf, cellOf, on, state, trouble } from "./state.js";
@@ -71,7 +71,7 @@ export function paintNow() {
     fetchNow(what, frame);
     return; // the last picture stays until this one is there: no flicker
   }
-  if (there.staged) pen.drawImage(there.bitmap, 0, 0);
+  if (there.painted) put(pen, there.painted);
   else paint(pen, there.bitmap, there.labels, what);
   drawNumber(pen, what);
   drawn = { frame, labels: there.labels };

@@ -70,6 +70,8 @@ function fill() {
     list.replaceChildren(...wanted);
     inSight = null;
   }
+  element("no-cells").hidden = order.length > 0;
+  element("no-cells").textContent = cells.n.length ? "No cell is as wanted above." : "There are no cells in this field of view.";
   const reviewed = cells.seen.filter(Boolean).length;
   element("count").textContent = `${order.length === cells.n.length ? "" : `${order.length} of `}${cells.n.length} cells, ${reviewed} seen`;
   select();

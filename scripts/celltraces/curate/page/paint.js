@@ -47,6 +47,11 @@ export function paint(pen, bitmap, found, { view, unit, part, level, size, looks
   }
 }
 
+/** Put a frame that a worker painted on the canvas. painted: { pixels: ArrayBuffer, width, height }. */
+export function put(pen, { pixels, width, height }) {
+  pen.putImageData(new ImageData(new Uint8ClampedArray(pixels), width, height), 0, 0);
+}
+
 /** Draw outlines on pixels. target: { words: Uint32Array, width, height }; the others as for `paint`. */
 export function drawOutlines(target, { points, starts, labels }, { view, unit, looks }) {
   const { chosen, states, moved, excluded, all, colours } = looks;

@@ -70,16 +70,13 @@ export function scene(frame, playing = state.playing) {
   return { ...what, staged, view: whole, unit: density(), canvas: { width, height }, size: image, looks: looksIn(frame) };
 }
 
-/** What there is of a frame at once: { bitmap, labels, staged }; null where something of it is to be fetched. */
+/** What there is of a frame at once: { painted, labels } or { bitmap, labels }; null where something of it is to be fetched. */
 export function ready(what, frame) {
-  if (what.staged) {
-    const stage = frames.ready(frames.stageKey(what, frame));
-    return stage ? { ...stage, staged: true } : null;
-  }
+  if (what.staged) return frames.ready(frames.stageKey(what, frame)) ?? null;
   const picture = what.layers.length ? frames.ready(frames.pictureKey(what, frame)) : null;
   const labels = state.fov.labels ? frames.ready(frames.labelsKey(what, frame)) : null;
   const late = (what.layers.length && !picture) || (state.fov.labels && !labels);
-  return late ? null : { bitmap: picture?.bitmap, labels, staged: false };
+  return late ? null : { bitmap: picture?.bitmap, labels };
 }
 
 /** Fetch what is to be painted in a frame. together: frames that are wanted next, which may come in the same answer. */

@@ -29,6 +29,26 @@ export function changed(...names) {
   called.forEach((then) => then());
 }
 
+const TOLD_MS = 100;
+
+/**
+ * A function that calls `then`, at most each 100 ms while frames are played: for what tells of the frame beside its image.
+ * Nobody reads faster, and words and lines that change take as much time as the image. The last frame is always told of.
+ */
+export function calmly(then) {
+  let [last, timer] = [-Infinity, 0];
+  const tell = () => {
+    clearTimeout(timer);
+    [last, timer] = [performance.now(), 0];
+    then();
+  };
+  return () => {
+    const wait = state.playing ? last + TOLD_MS - performance.now() : 0;
+    if (wait <= 0) tell();
+    else if (!timer) timer = setTimeout(tell, wait);
+  };
+}
+
 /** The place in the list of the cell with this number; -1 where there is none. */
 export const rowOf = (cell) => state.fov?.rows.get(cell) ?? -1;
 

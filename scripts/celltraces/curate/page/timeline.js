@@ -2,7 +2,7 @@
 
 import { isReady, untilReady } from "./ahead.js";
 import { element } from "/page/shared.js";
-import { boxOf, changed, on, state } from "./state.js";
+import { boxOf, calmly, changed, on, state } from "./state.js";
 
 const slider = element("frame");
 const marks = element("marks");
@@ -53,7 +53,7 @@ function drawMarks() {
   const style = getComputedStyle(document.documentElement);
   const colour = (name) => style.getPropertyValue(name).trim();
   const rim = 8 * ratio; // half of the slider's thumb
-  const step = (marks.width - 2 * rim) / Math.max(fov.frames - 1, 1);
+  const step = fov.frames > 1 ? (marks.width - 2 * rim) / (fov.frames - 1) : 2 * rim;
   const place = (frame) => rim + frame * step;
   const bar = (frame, top, height, of) => {
     pen.fillStyle = of;
@@ -114,6 +114,7 @@ export function connect() {
   slider.addEventListener("input", () => goTo(Number(slider.value)));
   element("play").addEventListener("click", () => play());
   new ResizeObserver(drawMarks).observe(marks);
-  on("frame fov", show);
+  on("frame", calmly(show));
+  on("fov", show);
   on("fov cell cells", drawMarks);
 }

@@ -2,7 +2,7 @@
 
 import { askBytes } from "./ask.js";
 import { element, make, shown } from "/page/shared.js";
-import { on, rowOf, state, trouble } from "./state.js";
+import { calmly, on, rowOf, state, trouble } from "./state.js";
 
 const canvas = element("traces");
 const chooser = element("feature");
@@ -124,7 +124,7 @@ function draw() {
   [["kept", [], "--kept-line"], ["bad", [5, 4], "--bad"]].forEach(([name, dash, of]) => {
     pen.setLineDash(dash);
     pen.strokeStyle = colour(of);
-    pen.globalAlpha = Math.min(0.8, Math.max(0.25, 6 / Math.sqrt(fov.cells.n.length)));
+    pen.globalAlpha = Math.min(0.8, Math.max(0.1, 6 / Math.sqrt(fov.cells.n.length)));
     fov.cells.state.forEach((cellState, row) => {
       if (cellState !== name) return;
       pen.beginPath(); // one for each cell: a path of all takes many times as long to stroke
@@ -204,5 +204,5 @@ export function connect({ choose, goTo }) {
   });
   on("tracks", load);
   on("cell cells", draw);
-  on("frame", moveCursor);
+  on("frame", calmly(moveCursor));
 }

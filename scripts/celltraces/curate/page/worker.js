@@ -26,6 +26,8 @@ const AS_IS = { premultiplyAlpha: "none", colorSpaceConversion: "none" }; // all
  */
 function brighten({ values, width, height }, layer) {
   const stride = (width + 3) & ~3;
+  const asStored = values instanceof Uint8Array && layer.low === layer.limits[0] && layer.high === layer.limits[1];
+  if (asStored && stride === width) return { levels: values, stride, width, height };
   const table = brightnesses(layer, values instanceof Uint8Array);
   const levels = new Uint8Array(stride * height);
   for (let row = 0; row < height; row++) {
@@ -96,14 +98,15 @@ function places(begin, end, start, scale, length) {
  *
  * Rows are mixed first, four pixels in a word at a time, of which two share a multiplication; then columns.
  */
-function putScaled({ words: out, width: across }, { levels, stride, width, height }, { left, right, top, bottom }, { x, y, scale }, words, first) {
+function putScaled({ words: out, width: pitch }, { levels, stride, width, height }, { left, right, top, bottom }, { x, y, scale }, words, first) {
   const { at: froms, part: parts } = places(left, right, x, scale, width);
   const rows = places(top, bottom, y, scale, height);
   const packed = new Uint32Array(levels.buffer);
   const count = stride / 4;
   const mixed = new Uint32Array(count + 1); // one more, which a single column has as its next
   const line = new Uint8Array(mixed.buffer);
-  const seen = new Uint8Array(right - left);
+  const across = right - left;
+  const seen = new Uint8Array(first ? 0 : across);
   for (let row = 0; row < bottom - top; row++) {
     const upper = rows.at[row] * count;
     const lower = height > 1 ? upper + count : upper;
@@ -116,12 +119,15 @@ function putScaled({ words: out, width: across }, { levels, stride, width, heigh
       const odd = (((a >>> 8) & 0xff00ff) * up + ((b >>> 8) & 0xff00ff) * down) & 0xff00ff00;
       mixed[at] = even | odd;
     }
-    for (let column = 0; column < seen.length; column++) {
+    const place = (row + top) * pitch + left;
+    for (let column = 0; column < across; column++) {
       const from = froms[column];
       const level = line[from];
-      seen[column] = level + (((line[from + 1] - level) * parts[column]) >> 8);
+      const between = level + (((line[from + 1] - level) * parts[column]) >> 8);
+      if (first) out[place + column] = words[between];
+      else seen[column] = between;
     }
-    putRow(out, (row + top) * across + left, seen, 0, seen.length, words, first);
+    if (!first) putRow(out, place, seen, 0, across, words, false);
   }
 }
 
@@ -134,14 +140,20 @@ function withOutlines(runs, height, width) {
   return [{ ...found, bytes: sum(buffers.map(({ byteLength }) => byteLength)) }, buffers];
 }
 
-let sheet = null; // what frames are painted on, as large as the canvas
+const MOST_SPARE = 2;
+const spare = []; // memory of pictures that the page keeps no longer, which is used again
 
-/** A frame as the canvas shows it, all but the number of the chosen cell: on `sheet`, until the next one. */
+/** A picture as large as the canvas. Its pixels are to be set, all of them. */
+function newPicture(width, height) {
+  const length = 4 * width * height;
+  const buffer = spare.pop();
+  return { pixels: buffer?.byteLength === length ? buffer : new ArrayBuffer(length), width, height };
+}
+
+/** A frame as the canvas shows it, all but the number of the chosen cell. */
 function stage(images, layers, labels, { canvas: { width, height }, view, unit, part, level, size, looks }) {
-  if (sheet?.width !== width || sheet.height !== height) {
-    const image = new ImageData(width, height);
-    sheet = { width, height, image, words: new Uint32Array(image.data.buffer) };
-  }
+  const picture = newPicture(width, height);
+  const sheet = { width, height, words: new Uint32Array(picture.pixels) };
   sheet.words.fill(word(EMPTY));
   const inside = (value, most) => Math.min(Math.max(Math.round(value), 0), most);
   const covered = placeOf(images[0] ?? size, { part, level, size, view });
@@ -156,15 +168,15 @@ function stage(images, layers, labels, { canvas: { width, height }, view, unit, 
     images.forEach((image, of) => putScaled(sheet, brighten(image, layers[of]), area, at, wordsOf(layers[of].colour), of === 0));
   }
   if (labels && looks.outlines) drawOutlines(sheet, labels, { view, unit, looks });
-  return sheet.image;
+  return picture;
 }
 
 const tasks = {
   async stage(what) {
     const { images, layers, runs } = await rawFrame(what);
     const [labels, buffers] = runs ? withOutlines(runs, what.height, what.width) : [null, []];
-    const bitmap = await createImageBitmap(stage(images, layers, labels, what), AS_IS);
-    return [{ bitmap, labels, bytes: 4 * bitmap.width * bitmap.height + (labels?.bytes ?? 0) }, [bitmap, ...buffers]];
+    const painted = stage(images, layers, labels, what);
+    return [{ painted, labels, bytes: painted.pixels.byteLength + (labels?.bytes ?? 0) }, [painted.pixels, ...buffers]];
   },
   async picture(what) {
     const { images, layers } = await rawFrame(what);
@@ -184,6 +196,10 @@ const tasks = {
 self.addEventListener("message", async ({ data }) => {
   if (data.token !== undefined) {
     useToken(data.token);
+    return;
+  }
+  if (data.spare !== undefined) {
+    if (spare.length < MOST_SPARE) spare.push(data.spare);
     return;
   }
   try {

@@ -1,0 +1,101 @@
+"""Snakemake for the tests' many short runs: each is a copy of a process that has imported Snakemake already.
+
+A plan of the small experiment costs two seconds of a processor, one of them for imports of packages that are not ours.
+Nothing of the workflow is imported before the copy is made: each run reads the Snakefile, rules and modules of its own
+folder. What a user types is run as it stands by tests/test_commands.py and others.
+"""
+
+import gc
+import importlib
+import json
+import os
+import runpy
+import subprocess
+import sys
+import tempfile
+from functools import cache
+from pathlib import Path
+
+READ_AT_START = ("PYTHON", "HOME", "XDG_", "LANG", "LC_", "TZ", "OMP_", "OPENBLAS_")
+
+
+def _read_at_start():
+    """The variables that count while Python starts and imports, where a copy is past that."""
+    return {name: value for name, value in os.environ.items() if name.startswith(READ_AT_START)}
+
+
+USUAL = _read_at_start()
+# What a run of any workflow imports and ours besides, as far as it is not ours: 0.9 s.
+IMPORTED = (
+    *("snakemake.cli", "snakemake.report.html_reporter", "snakemake.storage", "smart_open", "pandas"),
+    *("cv2", "jsonschema", "numcodecs"),
+)
+
+
+@cache
+def _server(python):
+    """The process that is copied. It ends with the one that started it, when its standard input is closed."""
+    process = subprocess.Popen([python, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert process.stdout.readline() == "ready\n"
+    return process
+
+
+def run_snakemake(python, arguments, folder):
+    """What `python -m snakemake ARGUMENTS`, run in a folder, wrote, and its exit status, as subprocess.run gives it."""
+    if sys.platform != "linux" or _read_at_start() != USUAL:  # others do not copy a process that has imported numpy
+        command = [python, "-m", "snakemake", *arguments]
+        return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    umask = os.umask(0)
+    os.umask(umask)
+    server = _server(str(python))
+    with tempfile.TemporaryDirectory() as aside:
+        outputs = [Path(aside, name) for name in ("stdout", "stderr")]
+        request = {"arguments": [*map(str, arguments)], "folder": str(folder), "umask": umask}
+        request["environment"] = dict(os.environ)
+        print(json.dumps({**request, "outputs": [*map(str, outputs)]}), file=server.stdin, flush=True)
+        code = int(server.stdout.readline())
+        return subprocess.CompletedProcess(arguments, code, *(path.read_text(encoding="utf-8") for path in outputs))
+
+
+def _become_snakemake(arguments, folder, umask, environment, outputs):
+    """Run Snakemake in this process, as `python -m snakemake` does, and end it."""
+    os.chdir(folder)
+    os.umask(umask)
+    os.environ.clear()
+    os.environ.update(environment)
+    for number, path in enumerate([os.devnull, *outputs]):
+        file = os.open(path, os.O_RDONLY if number == 0 else os.O_WRONLY | os.O_CREAT, 0o600)
+        os.dup2(file, number)
+        os.close(file)
+    sys.path[0] = os.getcwd()
+    sys.argv = ["", *arguments]
+    sys.orig_argv = [sys.executable, "-m", "snakemake", *arguments]
+    runpy.run_module("snakemake", run_name="__main__", alter_sys=True)
+
+
+def _serve():
+    """Make a copy of this process for each line of standard input, and tell its exit status."""
+    # As the Snakefile has it before Snakemake imports pandas. A copy has none of the threads.
+    told = os.environ.get("OPENBLAS_NUM_THREADS")
+    os.environ["OPENBLAS_NUM_THREADS"] = "1"
+    for module in IMPORTED:
+        importlib.import_module(module)
+    if told is None:
+        del os.environ["OPENBLAS_NUM_THREADS"]
+    threads = [Path(f"/proc/self/task/{thread}/comm").read_text() for thread in os.listdir("/proc/self/task")]
+    assert {*threads} <= {"python\n", "jemalloc_bg_thd\n"}, threads  # of pyarrow's memory, which minds copies itself
+    assert len(threads) <= 2
+    gc.freeze()  # no copy looks for garbage in what was imported
+    answers = os.fdopen(os.dup(1), "w")
+    print("ready", file=answers, flush=True)
+    for line in sys.stdin:
+        child = os.fork()
+        if child == 0:
+            answers.close()
+            _become_snakemake(**json.loads(line))
+            return
+        print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), file=answers, flush=True)
+
+
+if __name__ == "__main__":
+    _serve()
