@@ -31,7 +31,7 @@ def moved_runs(runs: PixelRuns, step: np.ndarray, window: np.ndarray, width: int
 
 
 def shared_pixels(a: PixelRuns, b: PixelRuns, n_b: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Pairs of regions of two frames that share pixels, (P,) each: values of both, how many pixels. n_b: above those of b."""
+    """Pairs of regions of two frames that share pixels, (P,) each: values of both, how many. n_b: above those of b."""
     end_a, end_b = a.start + a.length, b.start + b.length
     i, j = expand(np.searchsorted(end_a, b.start, "right"), np.searchsorted(a.start, end_b, "left"))
     shared = np.minimum(end_a[i], end_b[j]) - np.maximum(a.start[i], b.start[j])
