@@ -15,7 +15,7 @@ from celltraces.labels.shapes import Shapes, shapes
 from celltraces.runs import job
 from celltraces.storage.codecs import LABELS
 from celltraces.storage.frames import open_frames, writing
-from celltraces.tracking import stage_places
+from celltraces.tracking import shared_regions, stage_places
 from celltraces.tracking.divisions import find_divisions, numbered
 from celltraces.tracking.methods import Track, checked_tracks, tracker
 from celltraces.tracking.sightings import sightings_of
@@ -27,25 +27,31 @@ def track_movie(
     track: Track,
     movement: Mapping[str, Sequence[Any]] | None = None,
     dividing: Mapping[str, Any] | None = None,
+    max_touching: int = 0,
 ) -> tuple[list[FrameTracks], list[lineage.Division]]:
     """Write the (T, H, W) array of tracked labels and return which label is which cell in each frame, and divisions.
 
     uint16, or uint32 when there are more than 65,535 cells. Frames are read twice and held one at a time. movement: of
     the stage, as measured; the attribute `stage_places` says what linking made of it, where there was any. dividing:
-    the settings of `find_divisions`; None where divisions are not to be found.
+    the settings of `find_divisions`; None where divisions are not to be found. max_touching: see `part_regions`; with 0
+    regions are taken as they are.
     """
     labeled = open_frames(source)
     n_frames = labeled.shape[0]
     found: list[Shapes] = []
+    parted: list[shared_regions.Parts] = []
 
     def frames() -> Iterator[np.ndarray]:
-        for frame in range(n_frames):
-            labels = labeled.read(frame)
+        for labels, parts in shared_regions.part_regions(map(labeled.read, range(n_frames)), max_touching, movement):
+            parted.append(parts)
             if dividing is not None:
                 found.append(shapes(labels))
             yield labels
 
-    mappings = [checked_tracks(entry, frame) for frame, entry in enumerate(track(frames()))]
+    images = frames()
+    mappings = [checked_tracks(entry, frame) for frame, entry in enumerate(track(images))]
+    for _ in images:  # a method of the user's may not ask for all of them
+        pass
     if len(mappings) != n_frames:
         raise UserError(f"tracking_method: {n_frames} frames were given and {len(mappings)} came back")
     places = stage_places.as_attribute([mapping.place for mapping in mappings], movement, labeled.shape[1:])
@@ -59,7 +65,10 @@ def track_movie(
     attributes = {"display_limits": [0, n_cells], **places}
     with writing(output, labeled.shape, dtype, LABELS, attributes=attributes) as append:
         for frame, mapping in enumerate(mappings):
-            append(relabel(labeled.read(frame), mapping, dtype))
+            append(relabel(shared_regions.with_parts(labeled.read(frame), parted[frame]), mapping, dtype))
+    counts = {frame: len(parts) for frame, parts in enumerate(parted) if parts}
+    if counts:
+        job.log.info("cells that share a region with others for a while and were parted, by frame: %s", counts)
     return mappings, divisions
 
 
@@ -74,6 +83,7 @@ def main(
     division_roundness: float,
     division_frames: int,
     division_min_age: int,
+    max_touching: int,
     phase_contrast: str | None = None,
     **settings: Any,
 ) -> None:
@@ -87,7 +97,9 @@ def main(
     movement = images.attributes.get(stage_movement.ATTRIBUTE) if images else None
     with plugins.blamed(tracking_method, "tracking_method"):
         track = tracker(tracking_method, settings, movement)
-        mappings, found = track_movie(Path(source), Path(output), track, movement, dividing if divisions else None)
+        mappings, found = track_movie(
+            Path(source), Path(output), track, movement, dividing if divisions else None, max_touching
+        )
     lineage.write_lineage(Path(table), fov, lineage.seen_in(map(tracks_of, mappings)), found)
     lengths = np.bincount(np.concatenate([tracks_of(mapping) for mapping in mappings]))[1:]
     job.log.info("%d cells; frames per cell: %s", len(lengths), np.sort(lengths)[::-1].tolist())

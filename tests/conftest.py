@@ -41,7 +41,7 @@ LEVELS = {
         methods missing movie_czi movie_nd2
         movie_file nd2_internals ndtiff ome_zarr outline phantoms pictures plan preview psf quality recipe repeats
         report segmentation shifts silent_faults simulate stage_movement stage_places store terminal tiff tiff_folder
-        torch_file touching tracking userpaths versions white_cells zstacks
+        shared_regions torch_file touching tracking userpaths versions white_cells zstacks
     """,
     "slow": """
         benchmarks curation_page learned report_page

@@ -447,7 +447,7 @@ def run_stage(tmp_path, frames, method="iou", **changes):
             append(frame)
     linking = {"min_iou": 0.1, "iou": "box", "max_gap": 3, "min_size": None, "max_size": None, "split_touching": True}
     outputs = str(tmp_path / "tracked/0"), str(tmp_path / "lineage.csv")
-    told = {**linking, **SETTINGS, "divisions": True, "fov": 7, **changes}
+    told = {**linking, **SETTINGS, "divisions": True, "max_touching": 10, "fov": 7, **changes}
     track_cells.main(str(tmp_path / "labeled/0"), *outputs, method, **told)
     array = open_frames(tmp_path / "tracked/0")
     return np.stack([array.read(frame) for frame in range(len(frames))]), pd.read_csv(tmp_path / "lineage.csv")

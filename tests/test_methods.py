@@ -17,7 +17,13 @@ from celltraces.storage.codecs import PIXELS
 from celltraces.storage.frames import open_frames, writing
 from celltraces.tracking.methods import tracker
 
-DIVISIONS = {"divisions": True, "division_roundness": 0.65, "division_frames": 3, "division_min_age": 4}
+DIVISIONS = {
+    "divisions": True,
+    "max_touching": 10,
+    "division_roundness": 0.65,
+    "division_frames": 3,
+    "division_min_age": 4,
+}
 TRACKING = {"min_iou": 0.1, "iou": "box", "max_gap": 3, "min_size": None, "max_size": None, "split_touching": True}
 
 

@@ -291,7 +291,13 @@ def written(folder, labels, movement):
         for frame in labels:
             append(frame)
     settings = {"min_iou": 0.1, "iou": "box", "max_gap": 3, "split_touching": True, "min_size": None, "max_size": None}
-    settings |= {"divisions": True, "division_roundness": 0.65, "division_frames": 3, "division_min_age": 4}
+    settings |= {
+        "divisions": True,
+        "max_touching": 10,
+        "division_roundness": 0.65,
+        "division_frames": 3,
+        "division_min_age": 4,
+    }
     track_cells.main(
         *(folder / name for name in ("labeled/0", "tracked/0", "lineage.csv")),
         "iou",

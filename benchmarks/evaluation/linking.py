@@ -10,7 +10,7 @@ from celltraces.frames import displacement, stage_movement
 from celltraces.labels.lineage import Division
 from celltraces.labels.regions import FrameTracks, relabel
 from celltraces.labels.shapes import shapes
-from celltraces.tracking import overlap
+from celltraces.tracking import overlap, shared_regions
 from celltraces.tracking.divisions import find_divisions, numbered
 from celltraces.tracking.sightings import sightings_of
 
@@ -25,6 +25,7 @@ def defaults() -> dict[str, Any]:
 def link(labels: Sequence[np.ndarray], movement: Mapping[str, Sequence[Any]] | None = None) -> Linked:
     """labels: T images (H, W). movement: of the stage, as measured in the pictures."""
     params = defaults()
+    labels = [image for image, _ in shared_regions.part_regions(labels, params["max_touching"], movement)]
     linking = ("min_iou", "min_size", "max_size", "max_gap", "iou", "max_distance", "split_touching")
     mappings = overlap.track(labels, movement=movement, **{key: params[key] for key in linking})
     places = np.array([mapping.place or (0, 0) for mapping in mappings])

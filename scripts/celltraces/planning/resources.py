@@ -23,7 +23,7 @@ FRAMES = {
     "segment_learned": 190,  # 45, and 65 for each pixel of the network's picture; also where 1.4 is yet to be found
     "segment_learned_large": 340,
     "segment_cellpose": 400,
-    "track": 40,
+    "track": 60,  # 20 of them for the runs of equal pixels of 17 frames that hold 2,000 cells on 2048 x 2048
     "flat_field": 80,
     "flatten": 60,
     "register": 80,

@@ -11,19 +11,18 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from celltraces.errors import UserError
-from celltraces.labels.distances import squared_distances
 from celltraces.labels.regions import (
     FrameTracks,
     PixelRuns,
     find_sorted,
     pixel_runs,
-    positions_in_runs,
     region_table,
     select_runs,
 )
 from celltraces.tracking import phantoms
-from celltraces.tracking.box_pairs import box_sizes, expand, in_window, shared_boxes, shared_window
+from celltraces.tracking.box_pairs import box_sizes, in_window, shared_boxes, shared_window
 from celltraces.tracking.nearest import nearest_pairs
+from celltraces.tracking.region_pixels import divide, moved_runs, pixels_of, runs_of, shared_pixels
 from celltraces.tracking.stage_places import place_finder
 
 SETTLED = 3  # frames
@@ -73,7 +72,7 @@ def track(
     With `max_distance` above 0, tracks of the previous frame and regions that are left after that are matched by the
     distance of their centres, in widths of a cell, where nothing else is near and areas are alike (see `nearest`).
 
-    With `split_touching`, tracks that run together into one region are kept apart (see `_merged` and `_divide`), except
+    With `split_touching`, tracks that run together into one region are kept apart (see `_merged` and `divide`), except
     for those that turn out to have ended (see `phantoms`). Without, one of them ends and the other takes the whole
     region.
 
@@ -120,8 +119,8 @@ def track(
             past, _ = _in_common(recent[0], frame, image.shape)
             past = past._replace(area=recent[0].area)  # a cell that is mostly out of the picture is not covered
             for region, members in _merged(past, frame):
-                before = [_pixels(past.runs, member) for member in members]
-                parts = _divide(_pixels(frame.runs, region), before, image.shape)
+                before = [pixels_of(past.runs, member) for member in members]
+                parts = divide(pixels_of(frame.runs, region), before, image.shape)
                 tracks = recent[0].ids[members].tolist()
                 mapping_parts += zip(parts, tracks, strict=True)
                 sizes = [part.size for part in parts]
@@ -185,7 +184,7 @@ def _merged(past: _Frame, frame: _Frame) -> list[tuple[int, np.ndarray]]:
     lost = settled & past.unclaimed
     if not lost.any():
         return []
-    i, j, shared = _shared_pixels(past.runs, frame.runs, frame.area.size)
+    i, j, shared = shared_pixels(past.runs, frame.runs, frame.area.size)
     most = 2 * shared > past.area[i]
     i, j = i[most], j[most]
     candidate = settled[i] & (past.unclaimed[i] | (past.ids[i] == frame.ids[j]))
@@ -195,31 +194,6 @@ def _merged(past: _Frame, frame: _Frame) -> list[tuple[int, np.ndarray]]:
         if members.size > 1:
             merged.append((region, members))
     return merged
-
-
-def _divide(region: np.ndarray, before: Sequence[np.ndarray], shape: tuple[int, ...]) -> list[np.ndarray]:
-    """The pixels of a region, each given to the track whose pixels before were nearest; all as flat positions.
-
-    The earlier pixels are first moved along with the region as a whole. Each track gets at least one pixel.
-    """
-    width = shape[1]
-    y, x = np.divmod(region, width)
-    y_before, x_before = (list(axis) for axis in zip(*(np.divmod(part, width) for part in before), strict=True))
-    step_y = round(float(y.mean() - np.concatenate(y_before).mean()))
-    step_x = round(float(x.mean() - np.concatenate(x_before).mean()))
-    y_before, x_before = [part + step_y for part in y_before], [part + step_x for part in x_before]
-    top, left = min(map(np.min, [y, *y_before])), min(map(np.min, [x, *x_before]))
-    size = (max(map(np.max, [y, *y_before])) - top + 1, max(map(np.max, [x, *x_before])) - left + 1)
-    distance = []
-    for part_y, part_x in zip(y_before, x_before, strict=True):
-        outside = np.ones(size, np.uint8)
-        outside[part_y - top, part_x - left] = 0
-        distance.append(squared_distances(outside)[y - top, x - left])
-    owner = np.argmin(distance, axis=0)
-    for track, own in enumerate(distance):
-        if not (owner == track).any():
-            owner[np.argmin(own)] = track
-    return [region[owner == track] for track in range(len(before))]
 
 
 def _take_apart(
@@ -238,11 +212,10 @@ def _take_apart(
     for at, part in enumerate(parts):
         y, x = np.divmod(part, width)
         boxes.append([y[0], x.min(), y[-1] + 1, x.max() + 1])
-        first = np.flatnonzero(np.diff(part, prepend=-2) != 1)
-        first = np.union1d(first, np.flatnonzero(np.diff(y, prepend=-1)))
-        start.append(part[first])
-        length.append(np.diff(first, append=part.size))
-        value.append(np.full(first.size, label.size + at))
+        of_part = runs_of(part, width)
+        start.append(of_part[0])
+        length.append(of_part[1])
+        value.append(np.full(of_part[0].size, label.size + at))
     start, length, value = map(np.concatenate, (start, length, value))
     order = np.argsort(start[value >= 0], kind="stable")
     n = len(parts)
@@ -261,12 +234,6 @@ def _take_apart(
     label = np.concatenate([label, np.zeros(n, label.dtype)])
     label[region] = 0
     return label, divided
-
-
-def _pixels(runs: PixelRuns, entry: int) -> np.ndarray:
-    """Positions of an entry's pixels in the flat frame, ascending."""
-    mine = runs.value == entry
-    return positions_in_runs(runs.start[mine], runs.length[mine])
 
 
 def _permitted(
@@ -298,10 +265,7 @@ def _cut(frame: _Frame, step: np.ndarray, window: np.ndarray, width: int) -> _Fr
     moved = frame._replace(bbox=in_window(frame.bbox, step, window))
     if frame.runs is None:
         return moved
-    y, x = np.divmod(frame.runs.start, width) + step[:, None]
-    begin, end = np.maximum(x, window[1]), np.minimum(x + frame.runs.length, window[3])
-    seen = (y >= window[0]) & (y < window[2]) & (begin < end)
-    runs = PixelRuns((y * width + begin)[seen], (end - begin)[seen], frame.runs.value[seen])
+    runs = moved_runs(frame.runs, step, window, width)
     area = np.bincount(runs.value, runs.length, minlength=frame.area.size).astype(np.int64)
     return moved._replace(area=area, runs=runs)
 
@@ -310,7 +274,7 @@ def _overlaps(past: _Frame, frame: _Frame, by_mask: bool) -> tuple[np.ndarray, n
     """Pairs of an unclaimed region of `past` and one of `frame` that overlap: their indices and IoU."""
     if by_mask:
         runs = select_runs(past.runs, past.unclaimed[past.runs.value])
-        i, j, shared = _shared_pixels(runs, frame.runs, frame.area.size)
+        i, j, shared = shared_pixels(runs, frame.runs, frame.area.size)
         size_i, size_j = past.area, frame.area
     else:
         unclaimed = np.flatnonzero(past.unclaimed)
@@ -318,16 +282,6 @@ def _overlaps(past: _Frame, frame: _Frame, by_mask: bool) -> tuple[np.ndarray, n
         i = unclaimed[i]
         size_i, size_j = box_sizes(past.bbox), box_sizes(frame.bbox)
     return i, j, shared / (size_i[i] + size_j[j] - shared)
-
-
-def _shared_pixels(a: PixelRuns, b: PixelRuns, n_b: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    end_a, end_b = a.start + a.length, b.start + b.length
-    i, j = expand(np.searchsorted(end_a, b.start, "right"), np.searchsorted(a.start, end_b, "left"))
-    shared = np.minimum(end_a[i], end_b[j]) - np.maximum(a.start[i], b.start[j])
-    pair, inverse = np.unique(a.value[i] * n_b + b.value[j], return_inverse=True)
-    total = np.zeros(pair.size, np.int64)
-    np.add.at(total, inverse, shared)
-    return *np.divmod(pair, max(n_b, 1)), total
 
 
 def assign(i: np.ndarray, j: np.ndarray, gain: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -1,0 +1,324 @@
+"""Part regions in which several cells lie for some frames, by the frames before and after, in which they lie apart.
+
+Segmentation knows one frame. Where cells touch it often finds one region for a few frames, then two again. Linking can
+keep them apart while it goes (`split_touching`), but only cells that it has seen for a while, since it does not know
+what comes; daughters that run together with a neighbour soon after they begin are lost. Here both sides of the time are
+known: a region that comes apart is followed back to where it had come together. What was one region from the beginning
+on is left alone, since it may as well be a cell that divides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from celltraces.labels.regions import PixelRuns, find_sorted, pixel_runs, region_table, select_runs
+from celltraces.tracking.box_pairs import shared_window
+from celltraces.tracking.region_pixels import divide, moved_runs, pixels_of, runs_of, shared_pixels
+from celltraces.tracking.stage_places import place_finder
+
+APART = 3  # frames in which the cells lie apart, without a break, on one of the two sides
+LIKE = 1.6  # times as large: what a cell may become while it shares a region
+SUM = 1.5  # times as large: what a region may be against the cells that it holds
+STEADY = 1.3  # times as large: what a region may become from one frame to the next while it holds the same cells
+TINY = 0.2  # of the largest cell in the region: what is smaller is debris
+LESS = 0.85  # of a cell's area: what is left of a cell that divides, outside of the region, at most
+NEW = 0.5  # of a cell that begins in the region: by how much of its area, at least, the region is larger than before
+
+Parts = list[tuple[np.ndarray, int]]  # the pixels of a part, as positions in the flat frame, and its new label
+
+
+@dataclass
+class _Frame:
+    """A frame in which regions may still be parted; entries are positions in the columns label and area."""
+
+    whole: PixelRuns  # as segmentation found it, background too; values: labels
+    runs: PixelRuns  # values: entries
+    label: np.ndarray
+    area: np.ndarray
+    place: np.ndarray  # (y, x) of the first frame's contents in this frame, whole pixels
+    parts: Parts
+    refused: set[tuple[int, ...]]  # an entry and those that it came apart into, which are not to be tried again
+
+
+class _Links(NamedTuple):
+    """Two frames, one after the other: the entry in the other one that holds most of each entry's pixels; -1: none."""
+
+    after: np.ndarray  # of each entry of the first
+    before: np.ndarray  # of each entry of the second
+
+
+def part_regions(
+    frames: Iterable[np.ndarray], max_touching: int, movement: Mapping[str, Sequence[Any]] | None = None
+) -> Iterator[tuple[np.ndarray, Parts]]:
+    """The frames with regions parted that hold several cells for up to max_touching frames, and the parts.
+
+    frames: (H, W) label images in the order of time. One part keeps the label of the region, others get labels above
+    all others of the frame, in the image's dtype, or in uint32 where it has no room. `with_parts` does the same to a
+    frame that is read again. Of max_touching + 2 * APART frames, runs of equal pixels are kept in memory. movement: of
+    the stage, as measured in the pictures (see `stage_places`).
+
+    A region comes apart where it covers most of two regions or more of the next frame that together are about as large.
+    It is parted from there back to where it came together, if that was up to max_touching frames earlier: there its
+    parts lie in the place of several regions of the frame before, each of the area of its parts. One of them may begin
+    there, where another cell was that divides, or if the region becomes larger by it. After that the parts are apart in
+    APART frames or more, or, if none of them begins, before it.
+    """
+    if max_touching == 0:
+        for image in frames:
+            yield image, []
+        return
+    window: list[_Frame] = []
+    links: list[_Links] = []
+    place_of = place_finder(movement)
+    shape = (0, 0)
+    for image in frames:
+        shape = image.shape
+        window.append(_frame(image, place_of))
+        if len(window) > 1:
+            links.append(_links(*window[-2:], shape))
+        _part(window, links, len(links) - APART, max_touching, shape, newest=True)
+        if len(window) > max_touching + 2 * APART:
+            links.pop(0)
+            yield _image(window.pop(0), shape)
+    _part(window, links, len(links) - 1, max_touching, shape, newest=False)
+    for frame in window:
+        yield _image(frame, shape)
+
+
+def with_parts(labels: np.ndarray, parts: Parts) -> np.ndarray:
+    """A label image (H, W) with the parts of its regions that `part_regions` found."""
+    highest = max((label for _, label in parts), default=0)
+    if not parts:
+        return labels
+    out = labels.astype(labels.dtype if highest <= np.iinfo(labels.dtype).max else np.uint32)
+    for pixels, label in parts:
+        out.ravel()[pixels] = label
+    return out
+
+
+def _frame(image: np.ndarray, place_of: Any) -> _Frame:
+    runs = pixel_runs(image)
+    label, area, bbox = region_table(runs, image.shape[1])
+    entry, known = find_sorted(label, runs.value)
+    of_regions = select_runs(runs._replace(value=entry), known)
+    return _Frame(runs, of_regions, label.astype(np.int64), area, place_of(bbox, image.shape), [], set())
+
+
+def _image(frame: _Frame, shape: tuple[int, ...]) -> tuple[np.ndarray, Parts]:
+    labels = np.repeat(frame.whole.value, frame.whole.length).reshape(shape)
+    return with_parts(labels, frame.parts), frame.parts
+
+
+def _links(one: _Frame, two: _Frame, shape: tuple[int, ...]) -> _Links:
+    step = two.place - one.place
+    runs = one.runs if not step.any() else moved_runs(one.runs, step, shared_window(step, shape), shape[1])
+    i, j, shared = shared_pixels(runs, two.runs, two.area.size)
+    links = _Links(np.full(one.area.size, -1), np.full(two.area.size, -1))
+    most = 2 * shared > one.area[i]
+    links.after[i[most]] = j[most]
+    most = 2 * shared > two.area[j]
+    links.before[j[most]] = i[most]
+    return links
+
+
+def _part(
+    window: list[_Frame], links: list[_Links], last: int, max_touching: int, shape: tuple[int, ...], newest: bool
+) -> None:
+    """Part regions of the window that come apart after frame `last` (if newest) or earlier; in place.
+
+    Whatever is parted may be what an earlier one lacked: cells that lie apart before or after.
+    """
+    steps = range(last, max(-1, last - 1) if newest else -1, -1)
+    parted = True
+    while parted:
+        parted = False
+        for step in steps:
+            for entry in _coming_apart(links[step]):
+                parted |= _part_back(window, links, step, entry, max_touching, shape)
+            if parted:
+                break
+        steps = range(last, -1, -1)
+
+
+def _coming_apart(links: _Links) -> list[int]:
+    """The entries of the first frame that cover most of two or more of the second."""
+    held = links.before[links.before >= 0]
+    return np.flatnonzero(np.bincount(held, minlength=1) > 1).tolist()
+
+
+def _part_back(
+    window: list[_Frame], links: list[_Links], step: int, entry: int, max_touching: int, shape: tuple[int, ...]
+) -> bool:
+    """Part a region that comes apart after frame `step` of the window, back to where it came together; in place.
+
+    Returns whether it was parted.
+    """
+    after = np.flatnonzero(links[step].before == entry)
+    key = (entry, *after.tolist())
+    if key in window[step].refused:
+        return False
+    areas = window[step + 1].area[after]
+    if areas.min() < TINY * areas.max() or not _alike(areas.sum(), window[step].area[entry], SUM):
+        window[step].refused.add(key)
+        return False
+    parts = [pixels_of(window[step + 1].runs, part) for part in after.tolist()]
+    chain: list[tuple[int, list[np.ndarray]]] = []  # entry and parts, backwards in time from frame `step` on
+    for at in range(step, max(0, step - max_touching), -1):
+        parts = divide(pixels_of(window[at].runs, entry), parts, shape)
+        chain.append((entry, parts))
+        sources = [_source(window[at - 1], pixels, window[at].place, shape) for pixels in parts]
+        if _goes_back(window, links[at - 1], at, entry, sources):
+            entry = sources[0]
+            continue
+        groups = _groups(window, links, at, entry, parts, sources)
+        if groups is None:
+            break
+        earlier = [source for source, _ in groups if source >= 0]
+        if not _lie_apart(links, step, after.tolist(), at, earlier, any(source < 0 for source, _ in groups)):
+            return False
+        chain = [
+            (region, [np.sort(np.concatenate([own[at] for at in group])) for _, group in groups])
+            for region, own in chain
+        ]
+        window[step].refused.add(key)
+        if len(earlier) == len(groups):
+            chain = _from_both_sides(window, at, earlier, chain, shape)
+        for frame, (region, pixels) in zip(range(step, at - 1, -1), chain, strict=True):
+            _take_apart(window[frame], region, pixels, shape[1])
+        for changed in range(max(at - 1, 0), step + 1):
+            links[changed] = _links(window[changed], window[changed + 1], shape)
+        return True
+    window[step].refused.add(key)
+    return False
+
+
+def _goes_back(window: list[_Frame], here: _Links, at: int, entry: int, sources: list[int]) -> bool:
+    """Whether a region of frame `at` is one region of the frame before, with the same cells, and nothing else."""
+    alone = sources[0]
+    if len(set(sources)) > 1 or alone < 0 or here.after[alone] != entry:
+        return False
+    others = np.count_nonzero(here.before == alone) > 1 or np.count_nonzero(here.after == entry) > 1
+    return not others and 1 / SUM <= window[at].area[entry] / window[at - 1].area[alone] <= STEADY
+
+
+def _alike(one: float, other: float, factor: float) -> bool:
+    return bool(max(one, other) <= factor * min(one, other))
+
+
+def _source(before: _Frame, pixels: np.ndarray, place: np.ndarray, shape: tuple[int, ...]) -> int:
+    """The entry of the frame before that holds most of these pixels of a frame at this place; -1 if none does."""
+    row, column = np.divmod(pixels, shape[1])
+    row, column = row - (place - before.place)[0], column - (place - before.place)[1]
+    inside = (row >= 0) & (row < shape[0]) & (column >= 0) & (column < shape[1])
+    at = (row * shape[1] + column)[inside]
+    runs = before.runs
+    run = np.searchsorted(runs.start, at, "right") - 1
+    held = (run >= 0) & (at < (runs.start + runs.length)[run])
+    count = np.bincount(runs.value[run[held]], minlength=1)
+    return int(np.argmax(count)) if 2 * count.max() > pixels.size else -1
+
+
+def _groups(
+    window: list[_Frame],
+    links: list[_Links],
+    at: int,
+    entry: int,
+    parts: list[np.ndarray],
+    sources: list[int],
+) -> list[tuple[int, list[int]]] | None:
+    """Which parts of a region of frame `at` are which of the regions of frame `at` - 1 that came together in it.
+
+    sources: of each part, the entry of the frame before in whose place it lies. Returns entries and their parts, which
+    are several where the cell divides later; -1 for a cell that begins here. None where it is not clear: a region is
+    not of the size of its parts, or a part comes neither from one, nor from a cell that divides here, nor makes the
+    region larger.
+    """
+    before, here = window[at - 1], links[at - 1]
+    sizes = np.array([part.size for part in parts])
+    came = set(np.flatnonzero(here.after == entry).tolist())
+    groups: list[tuple[int, list[int]]] = []
+    old = 0  # pixels of the region that were no background before
+    for source in sorted({*sources} - {-1}):
+        group = [part for part, of in enumerate(sources) if of == source]
+        goes_on = int(here.after[source])
+        elsewhere = [other for other in np.flatnonzero(here.before == source).tolist() if other != entry]
+        if goes_on == entry and not elsewhere and _alike(sizes[group].sum(), before.area[source], LIKE):
+            groups.append((source, group))
+            old += before.area[source]
+        elif elsewhere or (
+            goes_on != entry and (goes_on < 0 or window[at].area[goes_on] <= LESS * before.area[source])
+        ):
+            groups += [(-1, [part]) for part in group]
+            old += sizes[group].sum()
+        else:
+            return None
+        came -= {source}
+    new = [part for part, of in enumerate(sources) if of < 0]
+    groups += [(-1, [part]) for part in new]
+    if came or len(groups) < 2 or all(source < 0 for source, _ in groups):
+        return None
+    if new and sizes.sum() < old + NEW * sizes[new].sum():
+        return None
+    return groups
+
+
+def _lie_apart(links: list[_Links], step: int, after: list[int], at: int, earlier: list[int], begin: bool) -> bool:
+    """Whether the cells lie apart for long enough after frame `step`, or before frame `at` unless some begin there."""
+    later = range(step + 1, step + APART)
+    if later[-1] < len(links) and all(_goes_on(links, later, entry, True) for entry in after):
+        return True
+    former = range(at - 2, at - 1 - APART, -1)
+    return not begin and former[-1] >= 0 and all(_goes_on(links, former, entry, False) for entry in earlier)
+
+
+def _goes_on(links: list[_Links], steps: Iterable[int], entry: int, forward: bool) -> bool:
+    """Whether a region goes on as one other, and that as one more, through these steps."""
+    for step in steps:
+        there, back = (links[step].after, links[step].before)[:: 1 if forward else -1]
+        if there[entry] < 0 or back[there[entry]] != entry:
+            return False
+        entry = int(there[entry])
+    return True
+
+
+def _from_both_sides(
+    window: list[_Frame],
+    at: int,
+    earlier: list[int],
+    chain: list[tuple[int, list[np.ndarray]]],
+    shape: tuple[int, ...],
+) -> list[tuple[int, list[np.ndarray]]]:
+    """The chain with the earlier half of the frames parted by the regions before, in the order of the parts."""
+    parts = [pixels_of(window[at - 1].runs, entry) for entry in earlier]
+    chain = list(chain)
+    for back in range(len(chain) - 1, len(chain) - 1 - len(chain) // 2, -1):
+        entry = chain[back][0]
+        parts = divide(pixels_of(window[at + len(chain) - 1 - back].runs, entry), parts, shape)
+        chain[back] = entry, parts
+    return chain
+
+
+def _take_apart(frame: _Frame, entry: int, parts: Sequence[np.ndarray], width: int) -> None:
+    """Make the first part the region, and regions of the others, in place."""
+    rest = select_runs(frame.runs, frame.runs.value != entry)
+    start, length, value = [rest.start], [rest.length], [rest.value]
+    highest = int(frame.label.max())
+    for at, part in enumerate(parts):
+        own = entry if at == 0 else frame.area.size + at - 1
+        of_part = runs_of(part, width)
+        start.append(of_part[0])
+        length.append(of_part[1])
+        value.append(np.full(of_part[0].size, own))
+        if at:
+            frame.parts.append((part, highest + at))
+    start, length, value = map(np.concatenate, (start, length, value))
+    order = np.argsort(start, kind="stable")
+    frame.runs = PixelRuns(start[order], length[order], value[order])
+    sizes = np.array([part.size for part in parts])
+    frame.area = np.concatenate([frame.area, sizes[1:]])
+    frame.area[entry] = sizes[0]
+    frame.label = np.concatenate([frame.label, highest + np.arange(1, len(parts))])
