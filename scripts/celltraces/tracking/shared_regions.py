@@ -21,6 +21,7 @@ from celltraces.tracking.region_pixels import divide, moved_runs, pixels_of, run
 from celltraces.tracking.stage_places import place_finder
 
 APART = 3  # frames in which the cells lie apart, without a break, on one of the two sides
+MOMENT = 2  # the same before, at least, unless a cell begins in the region
 LIKE = 1.6  # times as large: what a cell may become while it shares a region
 SUM = 1.5  # times as large: what a region may be against the cells that it holds
 STEADY = 1.3  # times as large: what a region may become from one frame to the next while it holds the same cells
@@ -65,7 +66,8 @@ def part_regions(
     It is parted from there back to where it came together, if that was up to max_touching frames earlier: there its
     parts lie in the place of several regions of the frame before, each of the area of its parts. One of them may begin
     there, where another cell was that divides, or if the region becomes larger by it. After that the parts are apart in
-    APART frames or more, or, if none of them begins, before it.
+    APART frames or more. If none of them begins, they are apart for a MOMENT at least before it, and either there or
+    after it in APART frames or more.
     """
     if max_touching == 0:
         for image in frames:
@@ -267,21 +269,26 @@ def _groups(
 
 
 def _lie_apart(links: list[_Links], step: int, after: list[int], at: int, earlier: list[int], begin: bool) -> bool:
-    """Whether the cells lie apart for long enough after frame `step`, or before frame `at` unless some begin there."""
-    later = range(step + 1, step + APART)
-    if later[-1] < len(links) and all(_goes_on(links, later, entry, True) for entry in after):
-        return True
-    former = range(at - 2, at - 1 - APART, -1)
-    return not begin and former[-1] >= 0 and all(_goes_on(links, former, entry, False) for entry in earlier)
+    """Whether the cells lie apart for long enough after frame `step`, or before frame `at` unless some begin there.
+
+    Before it, for a MOMENT at least: halves of a cell that is cut in two for one frame are no cells.
+    """
+    later, former = range(step + 1, step + APART), range(at - 2, at - 1 - APART, -1)
+    if begin:
+        return _go_on(links, later, after, True)
+    moment = _go_on(links, former[: MOMENT - 1], earlier, False)
+    return moment and (_go_on(links, later, after, True) or _go_on(links, former, earlier, False))
 
 
-def _goes_on(links: list[_Links], steps: Iterable[int], entry: int, forward: bool) -> bool:
-    """Whether a region goes on as one other, and that as one more, through these steps."""
+def _go_on(links: list[_Links], steps: Sequence[int], entries: list[int], forward: bool) -> bool:
+    """Whether each of these regions goes on as one other, and that as one more, through these steps."""
+    if not 0 <= steps[-1] < len(links):
+        return False
     for step in steps:
         there, back = (links[step].after, links[step].before)[:: 1 if forward else -1]
-        if there[entry] < 0 or back[there[entry]] != entry:
+        if any(there[entry] < 0 or back[there[entry]] != entry for entry in entries):
             return False
-        entry = int(there[entry])
+        entries = [int(there[entry]) for entry in entries]
     return True
 
 
