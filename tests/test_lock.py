@@ -58,6 +58,28 @@ def test_jobs_share_and_a_new_run_waits_for_them(tmp_path):
     assert run.communicate("")[0] == "holding\n"
 
 
+def test_a_job_holds_its_share_of_the_results_it_writes(tmp_path):
+    code = """import sys
+from types import SimpleNamespace
+from celltraces.runs import job
+params = SimpleNamespace(settings="{}")
+with job.running(SimpleNamespace(
+    log=["logs/small/copy.log"], wildcards={}, params=params, rule="copy", threads=1, output={}, input=[]
+)):
+    print("holding", flush=True)
+    sys.stdin.read()
+"""
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "scripts")}
+    at_work = subprocess.Popen([PYTHON, "-c", code], cwd=tmp_path, env=environment, **pipes)
+    assert at_work.stdout.readline() == "holding\n"
+    run = elsewhere("hold", tmp_path)
+    run.stdin.close()  # it ends as soon as it has the lock
+    assert "waiting for the last jobs" in run.stderr.readline()
+    at_work.communicate("")
+    assert run.stdout.read() == "holding\n"
+
+
 @pytest.mark.parametrize("answer", ["no locks", "none"])
 def test_a_file_system_without_locks_keeps_nothing_from_running(tmp_path, monkeypatch, answer):
     def flock(file, how):
