@@ -162,6 +162,11 @@ def test_stamps_that_the_declared_period_contradicts(period_s, told):
     times = [10.0 * at for at in range(6)]
     assert rows(times, period_s / 60) == ["time_units"] * told
     assert rows([at / 60 for at in range(6)], 1e-3 / 60) == rows(times, None) == rows(times, 0.0) == []
+    paused = [time + 300.0 * (time > 20) for time in times]
+    assert rows(paused, period_s / 60) == ["time_units"] * told
+    # Every 10 min, then every 100: planned, and the period says one of the two, or their mean.
+    changed = [*times[:5], *(40.0 + 100 * at for at in range(1, 4))]
+    assert rows(changed, 10.0) == rows(changed, 50.0) == rows(changed, 100.0) == []
 
 
 @pytest.mark.parametrize(("factor", "told"), [(60, True), (1 / 60, True), (1000, True), (1, False), (2, False)])

@@ -9,6 +9,7 @@ import numpy as np
 
 PLANNED = 3  # as many intervals of the same length, one after the other, were planned
 ALIKE = 1.5  # factor within which intervals are of the same length
+STEADY = 0.8  # of the intervals of a movie without planned changes are alike, at least; others may be pauses
 FASTER = 0.5  # of the period that a file declares: stamps that follow each other faster than that contradict it
 UNITS, SAME_FACTOR = (60.0, 1000.0, 60_000.0), 0.02  # factors between units of time, and how exactly they are met
 NO_DELAY_MIN = 1e-2 / 60  # a shorter period says: as fast as it goes
@@ -73,11 +74,12 @@ def assumed(
     """
     if len(times_min) < 2:
         return
-    interval = float(np.median(np.diff(times_min)))
+    steps = np.diff(times_min)
+    interval = float(np.median(steps))
     stamps_unused = bool(place["senseless_stamps"]) or others_have_stamps
     if source == "frame_interval" or (source == "file period" and stamps_unused):
         yield "time_assumed", interval, None
-    if source == "file time stamps" and period_min and _contradict(interval, period_min):
+    if source == "file time stamps" and period_min and _steady(steps) and _contradict(interval, period_min):
         yield "time_units", interval, period_min
     stamps = place["times_min"] or ()
     if source == "time_mapping" and len(stamps) > 1:
@@ -87,6 +89,12 @@ def assumed(
     later = place["times_min"][0] if place["times_min"] else 0.0
     if source == "time_mapping" and later > interval:
         yield "time_mapping", later, interval
+
+
+def _steady(steps: np.ndarray) -> bool:
+    """Whether frames follow each other at one interval. Where it was to change, a declared period is that of a part."""
+    usual = np.median(steps)
+    return bool(np.mean((steps <= ALIKE * usual) & (usual <= ALIKE * steps)) >= STEADY)
 
 
 def _contradict(interval: float, period: float) -> bool:
