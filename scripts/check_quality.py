@@ -140,10 +140,11 @@ def main(
     exchanged = list(check_exchanged_fovs(fluorescence, qc_exposure=qc_exposure, offset=camera_offset or 0.0))
     named = {(row.fov, row.check.replace("exchanged_fov", "exposure_fov")) for row in exchanged}
     found = [row for row in found if (row.fov, row.check) not in named] + exchanged
+    labels = {fov: open_frames(Path(array)) for fov, array in labeled.items()} if light else {}
     for name, of_fovs in (light or {}).items():
         found += check_channel_shift(
             name,
-            {fov: open_frames(Path(array)) for fov, array in labeled.items()},
+            labels,
             _opened(labeled, of_fovs),
             _opened(labeled, (under_light or {})[name]),
             qc_channel_shift=qc_channel_shift,

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_touching import SHAPE, disk, labels_of, write_labels
+from test_touching import disk, labels_of, walking, write_labels
 
 import track_cells
 from celltraces.storage.frames import open_frames
@@ -121,12 +121,7 @@ def test_the_stage_may_jump_in_between():
 @settings(max_examples=25, deadline=None)
 @given(seed=st.integers(0, 10_000), n_cells=st.integers(0, 8))
 def test_a_part_is_part_of_one_region_and_all_else_stays(seed, n_cells):
-    rng = np.random.default_rng(seed)
-    position = rng.uniform(0, SHAPE, (n_cells, 2))
-    frames = []
-    for _ in range(14):
-        position += rng.normal(0, 3, position.shape)
-        frames.append(labels_of([np.zeros(SHAPE, bool), *(disk(y, x, 7) for y, x in position if rng.random() < 0.95)]))
+    frames = walking(n_cells, 14, seed)
     for labels, (result, parts) in zip(frames, part_regions(frames, 5), strict=True):
         np.testing.assert_array_equal(result, with_parts(labels, parts))
         np.testing.assert_array_equal(result > 0, labels > 0)

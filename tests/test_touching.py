@@ -21,6 +21,17 @@ def disk(y, x, radius):
     return (rows - y) ** 2 + (columns - x) ** 2 <= radius**2
 
 
+def walking(n_cells, n_frames, seed):
+    """Label images of disks that walk at random, run together and part, each of them missed in some frames."""
+    rng = np.random.default_rng(seed)
+    position = rng.uniform(0, SHAPE, (n_cells, 2))
+    frames = []
+    for _ in range(n_frames):
+        position += rng.normal(0, 3, position.shape)
+        frames.append(labels_of([np.zeros(SHAPE, bool), *(disk(y, x, 7) for y, x in position if rng.random() < 0.95)]))
+    return frames
+
+
 def labels_of(masks):
     return ndimage.label(np.any(masks, axis=0))[0].astype(np.uint16)
 
@@ -87,12 +98,7 @@ def test_a_cell_beside_which_another_vanishes_is_not_divided():
 @settings(max_examples=40, deadline=None)
 @given(seed=st.integers(0, 10_000), n_cells=st.integers(0, 8), compare=st.sampled_from(["box", "mask"]))
 def test_every_pixel_keeps_a_cell_and_no_cell_is_in_two_regions(seed, n_cells, compare):
-    rng = np.random.default_rng(seed)
-    position = rng.uniform(0, SHAPE, (n_cells, 2))
-    frames = []
-    for _ in range(10):
-        position += rng.normal(0, 3, position.shape)
-        frames.append(labels_of([np.zeros(SHAPE, bool), *(disk(y, x, 7) for y, x in position if rng.random() < 0.95)]))
+    frames = walking(n_cells, 10, seed)
     before = overlap.track(frames, split_touching=True, iou=compare)
     assert [len(np.unique(tracks_of(mapping))) for mapping in before] == [len(tracks_of(m)) for m in before]
     for labels, mapping in zip(frames, before, strict=True):

@@ -17,12 +17,12 @@ from celltraces.planning.channels import known_pixel_size_um
 from celltraces.planning.dataset import Dataset
 from celltraces.planning.experiment import Experiment
 from celltraces.planning.frame_times import frame_times
+from celltraces.results import time_checks
 
 TABLE = r"\.(csv|tsv|txt|xlsx?|xlsm|ods|numbers)(\.\w+)?"  # what spreadsheets save, and copies of it
 DECISIONS = re.compile(rf"curation[^/]*{TABLE}|[^/]*inspected[^/]*{TABLE}", re.IGNORECASE)
 SAME_SCALE = 0.02  # by which pixels and intervals may differ
 UNITS = (1000.0, 60_000.0)  # factors between units of time; intervals of 1 min and 1 h are both usual
-SAME_FACTOR = 0.02
 
 
 def lines(experiment: Experiment) -> Iterator[str]:
@@ -124,8 +124,7 @@ def _intervals(config: Mapping[str, Any], datasets: Mapping[str, Dataset]) -> It
             intervals[name] = _interval(times)
     for one, other in combinations(intervals, 2):
         short, long = sorted((one, other), key=intervals.__getitem__)
-        factor = intervals[long] / intervals[short] if intervals[short] > 0 else 0.0
-        if any(abs(factor / unit - 1) < SAME_FACTOR for unit in UNITS):
+        if time_checks.in_other_unit(intervals[long], intervals[short], UNITS):
             yield (
                 f"frames follow each other every {intervals[short]:.4g} min in {short}, {intervals[long]:.4g} min in "
                 f"{long}: is the unit of time of one of the files wrong? `frame_interval` does not override a file, "

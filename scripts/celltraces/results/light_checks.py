@@ -66,6 +66,12 @@ def noise_alone(fovs: Sequence[Statistics], likeness: Sequence[Sequence[float | 
     return max(medians) if medians and max(map(abs, medians)) < UNLIKE else None
 
 
+def _levels(fovs: Mapping[int, Statistics], offset: float) -> dict[int, float]:
+    """The usual background of each FOV above the camera's offset, in counts; only FOVs where it is above 0."""
+    levels = {fov: float(np.nanmedian(of["low"])) - offset for fov, of in fovs.items() if np.isfinite(of["low"]).any()}
+    return {fov: level for fov, level in levels.items() if level > 0}
+
+
 def exposed_otherwise(
     fovs: Mapping[int, Statistics], covered: Mapping[int, float], factor: float, offset: float = 0.0
 ) -> Iterator[tuple[int, float]]:
@@ -74,8 +80,7 @@ def exposed_otherwise(
     covered: share of the field that cells cover, where it is known; FOVs with many are passed over. offset: the
     camera's, in counts; where it is more than that the value is too near to 1.
     """
-    levels = {fov: float(np.nanmedian(of["low"])) - offset for fov, of in fovs.items() if np.isfinite(of["low"]).any()}
-    levels = {fov: level for fov, level in levels.items() if level > 0 and covered.get(fov, 0.0) < CONFLUENT}
+    levels = {fov: level for fov, level in _levels(fovs, offset).items() if covered.get(fov, 0.0) < CONFLUENT}
     if len(levels) < FEWEST_FOVS:
         return
     logs = np.log(list(levels.values()))
@@ -101,12 +106,9 @@ def exchanged_between(
     channels: of fluorescence, by name and FOV. Yields FOV, channel and by what factor it differs from its own level in
     the others, for both channels. The two have to differ by `factor`, and far more than FOVs differ from each other.
     """
-    levels = {
-        name: {fov: float(np.nanmedian(of["low"])) - offset for fov, of in fovs.items() if np.isfinite(of["low"]).any()}
-        for name, fovs in channels.items()
-    }
+    levels = {name: _levels(fovs, offset) for name, fovs in channels.items()}
     for one, other in combinations(levels, 2):
-        both = [fov for fov in levels[one] if levels[one][fov] > 0 and levels[other].get(fov, 0) > 0]
+        both = [fov for fov in levels[one] if fov in levels[other]]
         if len(both) < FEWEST_FOVS:
             continue
         logs = np.log([[levels[name][fov] for fov in both] for name in (one, other)])

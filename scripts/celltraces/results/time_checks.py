@@ -84,7 +84,7 @@ def assumed(
     stamps = place["times_min"] or ()
     if source == "time_mapping" and len(stamps) > 1:
         by_stamps = float(np.median(np.diff(stamps)))
-        if _in_other_unit(interval, by_stamps) or _in_other_unit(by_stamps, interval):
+        if in_other_unit(interval, by_stamps) or in_other_unit(by_stamps, interval):
             yield "time_units", interval, by_stamps
     later = place["times_min"][0] if place["times_min"] else 0.0
     if source == "time_mapping" and later > interval:
@@ -99,12 +99,12 @@ def _steady(steps: np.ndarray) -> bool:
 
 def _contradict(interval: float, period: float) -> bool:
     """Whether frames follow each other faster than planned, or slower by the factor between two units."""
-    return interval < FASTER * period or (period > NO_DELAY_MIN and _in_other_unit(interval, period))
+    return interval < FASTER * period or (period > NO_DELAY_MIN and in_other_unit(interval, period))
 
 
-def _in_other_unit(long: float, short: float) -> bool:
-    """Whether one interval is so many times the other as one unit of time is of another."""
-    return any(abs(long - unit * short) < SAME_FACTOR * unit * short for unit in UNITS)
+def in_other_unit(long: float, short: float, units: Sequence[float] = UNITS) -> bool:
+    """Whether one interval is so many times the other as one unit of time is of another (`units`)."""
+    return any(abs(long - unit * short) < SAME_FACTOR * unit * short for unit in units)
 
 
 def too_fast(times_min: Mapping[int, Sequence[float]]) -> tuple[float, float] | None:

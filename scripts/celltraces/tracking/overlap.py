@@ -22,7 +22,7 @@ from celltraces.labels.regions import (
 from celltraces.tracking import phantoms
 from celltraces.tracking.box_pairs import box_sizes, in_window, shared_boxes, shared_window
 from celltraces.tracking.nearest import nearest_pairs
-from celltraces.tracking.region_pixels import divide, moved_runs, pixels_of, runs_of, shared_pixels
+from celltraces.tracking.region_pixels import divide, moved_runs, pixels_of, shared_pixels, with_parts_of
 from celltraces.tracking.stage_places import place_finder
 
 SETTLED = 3  # frames
@@ -206,23 +206,15 @@ def _take_apart(
     width: int,
 ) -> tuple[np.ndarray, _Frame]:
     """The frame with entry `region` emptied and one entry more for each part; their label is 0."""
-    runs = frame.runs
-    start, length, value = [runs.start], [runs.length], [np.where(runs.value == region, -1, runs.value)]
     boxes = []
-    for at, part in enumerate(parts):
+    for part in parts:
         y, x = np.divmod(part, width)
         boxes.append([y[0], x.min(), y[-1] + 1, x.max() + 1])
-        of_part = runs_of(part, width)
-        start.append(of_part[0])
-        length.append(of_part[1])
-        value.append(np.full(of_part[0].size, label.size + at))
-    start, length, value = map(np.concatenate, (start, length, value))
-    order = np.argsort(start[value >= 0], kind="stable")
     n = len(parts)
     divided = _Frame(
         area=np.concatenate([frame.area, [part.size for part in parts]]),
         bbox=np.concatenate([frame.bbox, np.array(boxes, np.int32)]),
-        runs=PixelRuns(*(column[value >= 0][order] for column in (start, length, value))),
+        runs=with_parts_of(frame.runs, region, parts, range(label.size, label.size + n), width),
         ids=np.concatenate([frame.ids, past.ids[members]]),
         age=np.concatenate([frame.age, past.age[members] + 1]),
         unclaimed=np.ones(label.size + n, bool),

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from celltraces.labels.distances import squared_distances
-from celltraces.labels.regions import PixelRuns, positions_in_runs
+from celltraces.labels.regions import PixelRuns, positions_in_runs, select_runs
 from celltraces.tracking.box_pairs import expand
 
 
@@ -20,6 +20,22 @@ def runs_of(pixels: np.ndarray, width: int) -> tuple[np.ndarray, np.ndarray]:
     first = np.flatnonzero(np.diff(pixels, prepend=-2) != 1)
     first = np.union1d(first, np.flatnonzero(np.diff(pixels // width, prepend=-1)))
     return pixels[first], np.diff(first, append=pixels.size)
+
+
+def with_parts_of(
+    runs: PixelRuns, entry: int, parts: Sequence[np.ndarray], values: Sequence[int], width: int
+) -> PixelRuns:
+    """The runs of a frame of this width in which parts, ascending positions with a value each, stand for an entry."""
+    rest = select_runs(runs, runs.value != entry)
+    start, length, value = [rest.start], [rest.length], [rest.value]
+    for part, own in zip(parts, values, strict=True):
+        first, count = runs_of(part, width)
+        start.append(first)
+        length.append(count)
+        value.append(np.full(first.size, own))
+    columns = [np.concatenate(column) for column in (start, length, value)]
+    order = np.argsort(columns[0], kind="stable")
+    return PixelRuns(*(column[order] for column in columns))
 
 
 def moved_runs(runs: PixelRuns, step: np.ndarray, window: np.ndarray, width: int) -> PixelRuns:

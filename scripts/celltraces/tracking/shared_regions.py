@@ -17,7 +17,7 @@ import numpy as np
 
 from celltraces.labels.regions import PixelRuns, find_sorted, pixel_runs, region_table, select_runs
 from celltraces.tracking.box_pairs import shared_window
-from celltraces.tracking.region_pixels import divide, moved_runs, pixels_of, runs_of, shared_pixels
+from celltraces.tracking.region_pixels import divide, moved_runs, pixels_of, shared_pixels, with_parts_of
 from celltraces.tracking.stage_places import place_finder
 
 APART = 3  # frames in which the cells lie apart, without a break, on one of the two sides
@@ -311,21 +311,11 @@ def _from_both_sides(
 
 def _take_apart(frame: _Frame, entry: int, parts: Sequence[np.ndarray], width: int) -> None:
     """Make the first part the region, and regions of the others, in place."""
-    rest = select_runs(frame.runs, frame.runs.value != entry)
-    start, length, value = [rest.start], [rest.length], [rest.value]
-    highest = int(frame.label.max())
-    for at, part in enumerate(parts):
-        own = entry if at == 0 else frame.area.size + at - 1
-        of_part = runs_of(part, width)
-        start.append(of_part[0])
-        length.append(of_part[1])
-        value.append(np.full(of_part[0].size, own))
-        if at:
-            frame.parts.append((part, highest + at))
-    start, length, value = map(np.concatenate, (start, length, value))
-    order = np.argsort(start, kind="stable")
-    frame.runs = PixelRuns(start[order], length[order], value[order])
-    sizes = np.array([part.size for part in parts])
-    frame.area = np.concatenate([frame.area, sizes[1:]])
-    frame.area[entry] = sizes[0]
-    frame.label = np.concatenate([frame.label, highest + np.arange(1, len(parts))])
+    first, *others = parts
+    labels = int(frame.label.max()) + np.arange(1, len(parts))
+    entries = range(frame.area.size, frame.area.size + len(others))
+    frame.runs = with_parts_of(frame.runs, entry, parts, [entry, *entries], width)
+    frame.parts += zip(others, labels.tolist(), strict=True)
+    frame.area = np.concatenate([frame.area, np.array([part.size for part in others])])
+    frame.area[entry] = first.size
+    frame.label = np.concatenate([frame.label, labels])
