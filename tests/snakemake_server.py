@@ -5,6 +5,7 @@ Nothing of the workflow is imported before the copy is made: each run reads the 
 folder. What a user types is run as it stands by tests/test_commands.py and others.
 """
 
+import faulthandler
 import gc
 import importlib
 import json
@@ -16,6 +17,7 @@ import tempfile
 from functools import cache
 from pathlib import Path
 
+PATIENCE_S = 900  # a run that takes longer hangs: it says where, and ends, before pytest ends the test's process
 READ_AT_START = ("PYTHON", "HOME", "XDG_", "LANG", "LC_", "TZ", "OMP_", "OPENBLAS_")
 
 
@@ -67,6 +69,7 @@ def _become_snakemake(arguments, folder, umask, environment, outputs):
         file = os.open(path, os.O_RDONLY if number == 0 else os.O_WRONLY | os.O_CREAT, 0o600)
         os.dup2(file, number)
         os.close(file)
+    faulthandler.dump_traceback_later(PATIENCE_S, exit=True)
     sys.path[0] = os.getcwd()
     sys.argv = ["", *arguments]
     sys.orig_argv = [sys.executable, "-m", "snakemake", *arguments]
