@@ -26,6 +26,7 @@ ANY_PACE = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
 settings.register_profile("same values", derandomize=True, **ANY_PACE)
 settings.register_profile("new values", derandomize=False, print_blob=True, **ANY_PACE)
 settings.load_profile("new values" if "CELLTRACES_FUZZ" in os.environ else "same values")
+pytest_plugins = ["time_limit"]
 # What `make setup` installs, and nothing else. The tests run in .venv/dev, which adds pytest and the peers' libraries;
 # whatever a user would start runs with this one, so that a package that only the tests have hides no failure.
 PYTHON = ROOT / ".venv/bin/python"
@@ -41,7 +42,7 @@ LEVELS = {
         methods missing movie_czi movie_nd2
         movie_file nd2_internals ndtiff ome_zarr outline phantoms pictures plan preview psf quality recipe repeats
         report segmentation shifts silent_faults simulate stage_movement stage_places store terminal tiff tiff_folder
-        shared_regions torch_file touching tracking userpaths versions white_cells zstacks
+        shared_regions torch_file time_limit touching tracking userpaths versions white_cells zstacks
     """,
     "slow": """
         benchmarks curation_page learned report_page
