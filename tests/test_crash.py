@@ -16,6 +16,7 @@ import time
 import psutil
 import pytest
 from conftest import PYTHON, Checkout, Outcome, small_config
+from process_tools import hearing_ctrl_c
 from results_tools import assert_same, results_of
 
 KILLS = int(os.environ.get("CELLTRACES_KILLS", "4"))
@@ -24,16 +25,15 @@ KILLS = int(os.environ.get("CELLTRACES_KILLS", "4"))
 def start(checkout, config, *arguments):
     """Begin a run; with --verbose it prints a line for each job, for `wait_for`."""
     command = [PYTHON, "-m", "snakemake", "--cores", "2", *arguments, "--configfile", checkout.configure(config)]
-    return subprocess.Popen(
-        command,
-        cwd=checkout.folder,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-        # A shell that runs the tests in the background makes them, and what they start, deaf to Ctrl-C.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    )
+    with hearing_ctrl_c():
+        return subprocess.Popen(
+            command,
+            cwd=checkout.folder,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
 
 
 def wait_for(process, text):
@@ -227,22 +227,17 @@ def test_a_disk_that_becomes_read_only(undisturbed, tmp_path, small_disk):
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no such limits")
 def test_too_little_memory_then_enough(undisturbed, tmp_path):
-    import resource
-
     expected, config = undisturbed
     checkout = Checkout(tmp_path)
-    limit = 400 << 20  # bytes of address space: not enough for the libraries of some stages
-    starved = subprocess.Popen(
-        [PYTHON, "-m", "snakemake", "--cores", "2", "--configfile", checkout.configure(config)],
+    limit = 400 << 10  # kB of address space: not enough for the libraries of some stages
+    command = [PYTHON, "-m", "snakemake", "--cores", "2", "--configfile", checkout.configure(config)]
+    starved = subprocess.run(
+        ["sh", "-c", f'ulimit -v {limit}; exec "$@"', "sh", *command],
         cwd=checkout.folder,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (limit, limit)),
+        capture_output=True,
+        text=True,
+        check=False,
     )
-    try:
-        starved.wait(timeout=300)
-    except subprocess.TimeoutExpired:  # libraries can wait for ever for a thread that could not begin: a person ends it
-        kill_tree(starved)
     assert starved.returncode != 0
     outcome = checkout.run(config)
     assert outcome.code == 0, outcome.text

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 from conftest import ROOT
+from process_tools import hearing_ctrl_c
 
 from celltraces.planning import snakemake_messages as messages
 from celltraces.planning.terminal import Terminal
@@ -48,15 +49,15 @@ SWALLOWED = """try:
 
 def run_job(folder, name, body, before=""):
     """The exit status of a job, the end of its log, and what it printed."""
-    done = subprocess.run(
-        [sys.executable, "-c", JOB.format(name=name, body=body, before=before)],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**os.environ, "PYTHONPATH": str(ROOT / "scripts")},
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    )
+    with hearing_ctrl_c():
+        done = subprocess.run(
+            [sys.executable, "-c", JOB.format(name=name, body=body, before=before)],
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            check=False,
+            env={**os.environ, "PYTHONPATH": str(ROOT / "scripts")},
+        )
     return done.returncode, (folder / "logs/copy.log").read_text().splitlines()[-1], done.stderr
 
 

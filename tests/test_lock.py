@@ -3,6 +3,7 @@
 import errno
 import os
 import subprocess
+import sys
 import time
 
 import pytest
@@ -51,11 +52,31 @@ def test_jobs_share_and_a_new_run_waits_for_them(tmp_path):
     jobs = [elsewhere("join", tmp_path) for _ in range(2)]
     assert [job.stdout.readline() for job in jobs] == ["holding\n"] * 2
     run = elsewhere("hold", tmp_path)
-    assert "waiting for the last jobs" in run.stderr.readline()
+    said = run.stderr.readline()
+    assert "waiting for the last jobs" in said
+    if sys.platform == "linux":
+        numbers = ", ".join(map(str, sorted(job.pid for job in jobs)))
+        assert f"of a run that was killed (process {numbers}); on a cluster" in said
     for job in jobs:
         assert run.poll() is None
         job.communicate("")
-    assert run.communicate("")[0] == "holding\n"
+    assert run.communicate("") == ("holding\n", "")
+
+
+def test_jobs_that_do_not_end_are_not_waited_for_without_end(tmp_path, monkeypatch, capsys):
+    job = elsewhere("join", tmp_path)
+    assert job.stdout.readline() == "holding\n"
+    for name, value in (("JOBS_H", 1 / 3600), ("SAY_S", 0.3), ("LOOK_S", 0.01)):
+        monkeypatch.setattr(lock, name, value)
+    with pytest.raises(UserError, match=r"^output_dir: jobs of a run that was killed still work on '") as error:
+        lock.hold(tmp_path)
+    assert f"or remove the file '{tmp_path}/.jobs'" in str(error.value)
+    said = capsys.readouterr().err.splitlines()
+    assert 1 < len(said) < 6
+    assert len({*said}) == 1
+    job.communicate("")
+    lock._held.pop().close()
+    lock.hold(tmp_path)
 
 
 def test_a_job_holds_its_share_of_the_results_it_writes(tmp_path):

@@ -12,6 +12,7 @@ import time
 
 import pytest
 from conftest import PYTHON, ROOT, Checkout, small_config
+from process_tools import hearing_ctrl_c
 from results_tools import assert_same, results_of
 
 pytestmark = pytest.mark.skipif(
@@ -77,14 +78,14 @@ class Cluster(Checkout):
     def start(self, config):
         """Start the workflow on the cluster."""
         command = [PYTHON, "-m", "snakemake", "--profile", "profiles/slurm", "--configfile"]
-        self.run_now = subprocess.Popen(
-            [*command, self.configure(config)],
-            cwd=self.folder,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-        )
+        with hearing_ctrl_c():
+            self.run_now = subprocess.Popen(
+                [*command, self.configure(config)],
+                cwd=self.folder,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+            )
         return self.run_now
 
     def jobs(self):

@@ -14,6 +14,7 @@ from types import SimpleNamespace
 
 import pytest
 from conftest import ROOT, small_config
+from process_tools import hearing_ctrl_c
 
 from celltraces.config.check_file import read_config_file, refuse_no_cache
 from celltraces.config.read_config import as_in_a_file, complete
@@ -380,14 +381,14 @@ def test_ctrl_c_before_jobs_and_after():
             "import os, signal, sys; from celltraces.runs import interrupts; sys.argv[0] = '.venv/bin/snakemake'; "
         )
         program += f"interrupts.{step}(); os.kill(os.getpid(), signal.SIGINT)"
-        done = subprocess.run(
-            [sys.executable, "-c", program],
-            capture_output=True,
-            text=True,
-            check=False,
-            env={**os.environ, "PYTHONPATH": str(ROOT / "scripts")},
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-        )
+        with hearing_ctrl_c():
+            done = subprocess.run(
+                [sys.executable, "-c", program],
+                capture_output=True,
+                text=True,
+                check=False,
+                env={**os.environ, "PYTHONPATH": str(ROOT / "scripts")},
+            )
         assert done.returncode == code
         assert done.stderr.splitlines()[-1:] == ([said] if said else [])
 

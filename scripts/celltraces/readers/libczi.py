@@ -14,7 +14,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -58,17 +58,20 @@ class LibCzi:
         late = threading.Event()
         timer = threading.Timer(SECONDS, lambda: (late.set(), child.kill()))
         timer.start()
+        answer, whole = None, False
         try:
-            child.stdin.write(json.dumps({"roi": box, **where}).encode() + b"\n")
-            child.stdin.flush()
-            answer = json.loads(child.stdout.readline() or "null")
-            whole = answer is None or "error" in answer or child.stdout.readinto(pixels.data.cast("B")) == pixels.nbytes
-        except OSError:
-            answer = None
+            with suppress(OSError):
+                child.stdin.write(json.dumps({"roi": box, **where}).encode() + b"\n")
+                child.stdin.flush()
+                answer = json.loads(child.stdout.readline() or "null")
+                whole = answer is not None and (
+                    "error" in answer or child.stdout.readinto(pixels.data.cast("B")) == pixels.nbytes
+                )
+            if not whole:
+                child.wait()  # the timer ends a child that cannot end
         finally:
             timer.cancel()
-        if answer is None or not whole:
-            child.wait()
+        if not whole:
             self._errors.seek(0)
             errors = self._errors.read().decode(errors="replace")
             self.close()
