@@ -7,8 +7,9 @@ they cost no second look at the pixels.
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 
@@ -18,6 +19,7 @@ from celltraces.labels import lineage
 from celltraces.results.cell_checks import check_channel_shift, check_cut_cells, check_hot_pixels, check_order
 from celltraces.results.quality import (
     Finding,
+    Findings,
     as_csv,
     check_cells,
     check_exchanged_fovs,
@@ -37,8 +39,44 @@ from celltraces.results.quality import (
     check_visits,
 )
 from celltraces.runs import job
-from celltraces.storage.cells import get_array, open_store
+from celltraces.storage.cells import Get, get_array, open_store
 from celltraces.storage.frames import Frames, open_frames
+
+
+@dataclass(frozen=True)
+class Limits:
+    """The parameters of the config that say from when on something is a finding."""
+
+    qc_saturation: float
+    qc_brightness: float
+    qc_contrast: float
+    qc_interval: float
+    qc_count: float
+    qc_size: float
+    qc_vanish: float
+    qc_negative: float
+    qc_exposure: float
+    qc_dropped: float
+    qc_stage_shift: float
+    qc_vignetting: float
+    qc_flat_field: float
+    qc_channel_shift: float
+    qc_cell_saturation: float
+    qc_hot_pixel: float
+
+
+class Cells(NamedTuple):
+    """The N cells of a FOV in T frames: numbers (N,), pixels (N, T), 0 where absent, boxes (N, T, 4); their traces as
+    CSV."""
+
+    ids: np.ndarray
+    areas: np.ndarray
+    bboxes: np.ndarray
+    traces: str
+
+    def in_traces(self) -> set[int]:
+        """The numbers of the cells that the filters keep."""
+        return {int(line.split(",", 2)[1]) for line in self.traces.splitlines()[1:]}
 
 
 def main(
@@ -58,111 +96,164 @@ def main(
     senseless_stamps: Mapping[str, Sequence[int]],
     failed: Sequence[int],
     pixel_size_um: float | None,
-    qc_saturation: float,
-    qc_brightness: float,
-    qc_contrast: float,
-    qc_interval: float,
-    qc_negative: float,
-    qc_exposure: float,
-    qc_dropped: float,
-    qc_stage_shift: float,
-    qc_vignetting: float,
-    qc_flat_field: float,
-    qc_channel_shift: float,
-    qc_cell_saturation: float,
-    qc_hot_pixel: float,
     camera_offset: float | None,
-    **of_cells: Any,
+    **of_config: float,
 ) -> None:
     """light, under_light: by channel, as it is measured in cells and its background, where there are cells."""
+    limits = Limits(**of_config)
+    offset = camera_offset or 0.0
     found = [Finding(fov, None, "failed") for fov in failed]
-    channels: dict[str, dict[int, Frames]] = {}
+    opened = {fov: [open_frames(Path(array)) for array in arrays] for fov, arrays in frames.items()}
     seen: dict[str, dict[bytes, int]] = {}
     covered: dict[int, float] = {}
-    for fov, arrays in frames.items():
+    for fov, channels in opened.items():
         key = str(fov)
-        found += check_times(fov, times_min[key], senseless_stamps[key], qc_interval, times_assumed[key])
-        opened = [open_frames(Path(array)) for array in arrays]
-        moved = list(check_stage(fov, opened, qc_stage_shift=qc_stage_shift))
-        found += moved
-        for array in opened:
-            name = array.path.parent.name
-            channels.setdefault(name, {})[fov] = array
-            found += check_frames(
-                fov,
-                array,
-                seen.setdefault(name, {}),
-                qc_saturation=qc_saturation,
-                qc_brightness=qc_brightness,
-                qc_contrast=qc_contrast if paths.is_phase_contrast(name) else None,
-            )
-            if not paths.is_phase_contrast(name):
-                found += check_exposure(fov, array, qc_exposure)
-                found += check_place(fov, array, {row.frame for row in moved})
+        found += check_times(fov, times_min[key], senseless_stamps[key], limits.qc_interval, times_assumed[key])
+        found += _of_images(fov, channels, seen, limits)
         if fov in labeled:
-            found += check_left_out(fov, open_frames(Path(labeled[fov])), qc_dropped=qc_dropped)
+            found += check_left_out(fov, open_frames(Path(labeled[fov])), qc_dropped=limits.qc_dropped)
         if fov in cells:
             with open_store(Path(cells[fov])) as get:
-                ids, areas, bboxes = (get_array(get, f"metadata/{name}")[0] for name in ("cell_ids", "areas", "bboxes"))
-                table = Path(traces[fov]).read_text("utf-8")
-                wanted = {int(line.split(",", 2)[1]) for line in table.splitlines()[1:]}
-                kept = bboxes[np.isin(ids, list(wanted))]
-                for array in opened:
-                    if not paths.is_phase_contrast(array.path.parent.name):
-                        found += check_cut_cells(
-                            fov,
-                            array,
-                            get,
-                            _channel_of(opened),
-                            wanted,
-                            qc_saturation=qc_saturation,
-                            qc_cell_saturation=qc_cell_saturation,
-                        )
-                        found += check_hot_pixels(fov, array, kept, table, qc_hot_pixel=qc_hot_pixel)
-            found += check_order(fov, bboxes, areas > 0)
-            height, width = opened[0].shape[1:]
-            covered[fov] = float(np.median(areas.sum(axis=0))) / (height * width)
+                arrays = (get_array(get, f"metadata/{name}")[0] for name in ("cell_ids", "areas", "bboxes"))
+                of_fov = Cells(*arrays, Path(traces[fov]).read_text("utf-8"))
+                found += _of_light_in_cells(fov, channels, get, of_fov, limits)
             parents = [parent for parent, _ in lineage.read_table(Path(lineages[fov])).values()]
-            found += check_cells(fov, areas, np.isin(ids, parents), **of_cells)
-            found += check_traces(fov, len(areas), table, qc_negative=qc_negative, qc_exposure=qc_exposure)
+            found += _of_cells(fov, of_fov, parents, limits)
+            height, width = channels[0].shape[1:]
+            covered[fov] = float(np.median(of_fov.areas.sum(axis=0))) / (height * width)
     if frames:
         found += check_pixel_size(min(frames), pixel_size_um)
         found += check_visits({fov: times_min[str(fov)] for fov in frames})
-    phase_contrast = next((arrays for name, arrays in channels.items() if paths.is_phase_contrast(name)), {})
-    for name, arrays_of_channel in channels.items():
-        found += check_fovs(arrays_of_channel, qc_brightness=qc_brightness)
-        if not paths.is_phase_contrast(name):
-            found += check_light(
-                arrays_of_channel, phase_contrast, covered, qc_exposure=qc_exposure, offset=camera_offset or 0.0
-            )
-        found += check_stacks(arrays_of_channel)
-    fluorescence = {name: arrays for name, arrays in channels.items() if not paths.is_phase_contrast(name)}
-    exchanged = list(check_exchanged_fovs(fluorescence, qc_exposure=qc_exposure, offset=camera_offset or 0.0))
-    named = {(row.fov, row.check.replace("exchanged_fov", "exposure_fov")) for row in exchanged}
-    found = [row for row in found if (row.fov, row.check) not in named] + exchanged
-    labels = {fov: open_frames(Path(array)) for fov, array in labeled.items()} if light else {}
-    for name, of_fovs in (light or {}).items():
-        found += check_channel_shift(
-            name,
-            labels,
-            _opened(labeled, of_fovs),
-            _opened(labeled, (under_light or {})[name]),
-            qc_channel_shift=qc_channel_shift,
-        )
-    for name, of_fovs in backgrounds.items():
-        opened = [open_frames(Path(array)) for array in of_fovs]
-        found += check_vignetting(min(frames), name, opened, qc_vignetting=qc_vignetting, offset=camera_offset or 0.0)
-    described = json.loads(Path(flat_fields).read_text("utf-8")) if flat_fields and frames else {}
-    for channel, details in described.items():
-        unexplained = details["unexplained"]
-        found += check_flat_field(min(frames), paths.fl(int(channel)), unexplained, qc_flat_field=qc_flat_field)
+    found = _of_channels(found, opened, covered, offset, limits)
+    if light:
+        found += _beside_cells(labeled, light, under_light or {}, limits)
+    if frames:
+        found += _of_uneven_light(min(frames), backgrounds, flat_fields, offset, limits)
     write_text(Path(output), as_csv(found))
     job.log.info("%d findings in %d FOVs", len(found), len(frames) + len(failed))
 
 
+def _of_images(fov: int, channels: Sequence[Frames], seen: dict[str, dict[bytes, int]], limits: Limits) -> Findings:
+    """What the images of a FOV tell by themselves. seen: by channel the frames of earlier FOVs, see check_frames."""
+    moved = list(check_stage(fov, channels, qc_stage_shift=limits.qc_stage_shift))
+    yield from moved
+    for array in channels:
+        is_phase_contrast = paths.is_phase_contrast(_name(array))
+        yield from check_frames(
+            fov,
+            array,
+            seen.setdefault(_name(array), {}),
+            qc_saturation=limits.qc_saturation,
+            qc_brightness=limits.qc_brightness,
+            qc_contrast=limits.qc_contrast if is_phase_contrast else None,
+        )
+        if not is_phase_contrast:
+            yield from check_exposure(fov, array, limits.qc_exposure)
+            yield from check_place(fov, array, {row.frame for row in moved})
+
+
+def _of_light_in_cells(fov: int, channels: Sequence[Frames], get: Get, cells: Cells, limits: Limits) -> Findings:
+    """Light that is cut off in cells, and hot pixels in them; get: reads cells.zarr."""
+    in_traces = cells.in_traces()
+    bboxes = cells.bboxes[np.isin(cells.ids, list(in_traces))]
+    for array in channels:
+        if not paths.is_phase_contrast(_name(array)):
+            yield from check_cut_cells(
+                fov,
+                array,
+                get,
+                _channel_of(channels),
+                in_traces,
+                qc_saturation=limits.qc_saturation,
+                qc_cell_saturation=limits.qc_cell_saturation,
+            )
+            yield from check_hot_pixels(fov, array, bboxes, cells.traces, qc_hot_pixel=limits.qc_hot_pixel)
+
+
+def _of_cells(fov: int, cells: Cells, parents: Sequence[int], limits: Limits) -> Findings:
+    """What the cells of a FOV and their traces tell; parents: cells that end since they divide."""
+    yield from check_order(fov, cells.bboxes, cells.areas > 0)
+    yield from check_cells(
+        fov,
+        cells.areas,
+        np.isin(cells.ids, parents),
+        qc_count=limits.qc_count,
+        qc_size=limits.qc_size,
+        qc_vanish=limits.qc_vanish,
+    )
+    yield from check_traces(
+        fov, len(cells.ids), cells.traces, qc_negative=limits.qc_negative, qc_exposure=limits.qc_exposure
+    )
+
+
+def _of_channels(
+    found: Sequence[Finding],
+    opened: Mapping[int, Sequence[Frames]],
+    covered: Mapping[int, float],
+    offset: float,
+    limits: Limits,
+) -> list[Finding]:
+    """What was found, and what the FOVs of each channel tell beside each other.
+
+    covered: share of the field that cells cover, by FOV. offset: the camera's, in counts. A FOV whose channels are
+    exchanged is not called exposed otherwise as well.
+    """
+    by_channel: dict[str, dict[int, Frames]] = {}
+    for fov, channels in opened.items():
+        for array in channels:
+            by_channel.setdefault(_name(array), {})[fov] = array
+    phase_contrast = next((arrays for name, arrays in by_channel.items() if paths.is_phase_contrast(name)), {})
+    fluorescence = {name: arrays for name, arrays in by_channel.items() if not paths.is_phase_contrast(name)}
+    rows = list(found)
+    for name, arrays in by_channel.items():
+        rows += check_fovs(arrays, qc_brightness=limits.qc_brightness)
+        if name in fluorescence:
+            rows += check_light(arrays, phase_contrast, covered, qc_exposure=limits.qc_exposure, offset=offset)
+        rows += check_stacks(arrays)
+    exchanged = list(check_exchanged_fovs(fluorescence, qc_exposure=limits.qc_exposure, offset=offset))
+    named = {(row.fov, row.check.replace("exchanged_fov", "exposure_fov")) for row in exchanged}
+    return [row for row in rows if (row.fov, row.check) not in named] + exchanged
+
+
+def _beside_cells(
+    labeled: Mapping[int, str],
+    light: Mapping[str, Sequence[str]],
+    under_light: Mapping[str, Sequence[str]],
+    limits: Limits,
+) -> Findings:
+    """Channels whose light lies beside the segmented cells."""
+    labels = {fov: open_frames(Path(array)) for fov, array in labeled.items()}
+    for name, of_fovs in light.items():
+        yield from check_channel_shift(
+            name,
+            labels,
+            _opened(labeled, of_fovs),
+            _opened(labeled, under_light[name]),
+            qc_channel_shift=limits.qc_channel_shift,
+        )
+
+
+def _of_uneven_light(
+    fov: int, backgrounds: Mapping[str, Sequence[str]], flat_fields: str | None, offset: float, limits: Limits
+) -> Findings:
+    """Vignetting of channels without a flat field, and what flat fields leave; fov: the first one, which is named."""
+    for name, of_fovs in backgrounds.items():
+        opened = [open_frames(Path(array)) for array in of_fovs]
+        yield from check_vignetting(fov, name, opened, qc_vignetting=limits.qc_vignetting, offset=offset)
+    described = json.loads(Path(flat_fields).read_text("utf-8")) if flat_fields else {}
+    for channel, details in described.items():
+        name = paths.fl(int(channel))
+        yield from check_flat_field(fov, name, details["unexplained"], qc_flat_field=limits.qc_flat_field)
+
+
+def _name(array: Frames) -> str:
+    """The name of an array in images.zarr, such as fl_ch_1."""
+    return array.path.parent.name
+
+
 def _channel_of(arrays: Sequence[Frames]) -> int:
     """The number of the phase-contrast channel, one of these."""
-    names = (array.path.parent.name for array in arrays)
+    names = map(_name, arrays)
     return next(int(name.rpartition("_")[2]) for name in names if paths.is_phase_contrast(name))
 
 
