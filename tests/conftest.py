@@ -33,23 +33,23 @@ PYTHON = ROOT / ".venv/bin/python"
 # The level of the tests in tests/test_NAME.py, unless a mark on one says otherwise; pyproject.toml says what each is.
 LEVELS = {
     "unit": """
-        background bit_morphology byte_network cell_checks cell_list child_process code_digest comparison config
-        config_fuzz coverage crop curate curation distances divisions docs doubts edits edits_replay edits_results
-        environment evaluation exposure features fitting flat_field flows foreign_arrays formats_deepcell
-        formats_playnano formats_pyama formats_pyme formats_tracks
-        future_dates house images interrupts kinetics left_out levels lif likeness lock mask_objects merge messages
-        methods missing movie_czi movie_nd2
-        movie_file nd2_internals ndtiff ome_zarr outline phantoms pictures plan preview psf quality recipe repeats
-        report segmentation shifts silent_faults simulate stage_movement stage_places store terminal tiff tiff_folder
-        shared_regions torch_file touching tracking userpaths versions white_cells zstacks
+        background bad_corrections bit_morphology blank_areas byte_network cell_checks cell_list child_process
+        code_digest comparison config config_fuzz coverage crop curate curation distances divisions docs doubts
+        edits edits_replay edits_results environment evaluation exposure features fitting flat_field flows
+        foreign_arrays formats_deepcell formats_playnano formats_pyama formats_pyme formats_tracks future_dates
+        house images interrupts kinetics left_out levels lif likeness lock mask_objects merge messages methods
+        missing movie_czi movie_file movie_nd2 nd2_internals ndtiff ome_tiff ome_zarr outline phantoms pictures
+        plan preview preview_workflow psf quality recipe repeats report report_digest segmentation
+        shared_regions shifts silent_faults simulate stage_movement stage_places store terminal tiff tiff_folder
+        torch_file touching tracking uncovered userpaths versions white_cells zstacks
     """,
     "slow": """
         benchmarks curation_page learned report_page
     """,
     "workflow": """
         bad_input commands crash fit_workflow formats_corrections inputs_workflow isolation leftovers module
-        peers provenance pyme_workflow reading register reruns run_terminal scale slurm times_workflow verify
-        workflow
+        peers provenance pyme_workflow reading register report_workflow reruns run_terminal scale slurm
+        times_workflow verify workflow
     """,
     "torture": """
         fuzz
@@ -62,11 +62,11 @@ SLOW = {
         backgrounds_are_found_to_a_count_over_the_whole_frame cells_get_no_light_from_the_skew_of_the_noise
         dim_cells_without_any_mask quantiles_and_centroids_of_tiles_are_exact
     """,
+    "blank_areas": "tiles_are_seen_by_their_edges",
     "child_process": "the_answer_is_that_of_the_function a_hang_ends",
     "comparison": "intervals_by_fovs_cover_what_is_true_and_those_by_cells_do_not",
     "config": "any_parameter_value_is_accepted_or_one_line_each",
     "config_fuzz": "every_value_at_every_parameter",
-    "coverage": "which_cells_lack_light_and_which_are_near_the_edge tiles_are_seen_by_their_edges",
     "curate": "mistakes_are_one_line the_command_prints_its_address_and_the_way_there_over_ssh",
     "curation": "the_cell_at_a_place_is_the_nearest_within_three_pixels",
     "divisions": "simulated_movies what_is_no_division",
@@ -96,10 +96,8 @@ SLOW = {
     "movie_file": "pixels_come_back",
     "outline": "crowded_cells_outlined_by_hand_are_found",
     "pictures": "tables_without_rows_are_drawn traces_with_mean_and_spread distributions_are_of_means_over_time",
-    "preview": """
-        real_files a_frame_that_turns_out_to_be_missing_is_left_out
-        cells_in_common_do_not_depend_on_which_is_compared_with_which
-    """,
+    "preview": "cells_in_common_do_not_depend_on_which_is_compared_with_which",
+    "preview_workflow": "real_files a_frame_that_turns_out_to_be_missing_is_left_out",
     "report": """
         what_is_not_there_is_shown_and_not_raised the_page_keeps_its_size_and_says_of_how_many_it_shows_how_many
         regions_that_were_left_out_are_said_even_where_no_check_strikes
@@ -128,6 +126,7 @@ SLOW = {
         each_cell_is_one_track_between_gaps_longer_than_allowed tracks_are_those_of_the_double_loop
         what_always_holds
     """,
+    "uncovered": "which_cells_lack_light_and_which_are_near_the_edge",
     "versions": "the_record_names_the_packages_of_every_run requirements_list_what_run_time_imports_and_nothing_else",
     "zstacks": "a_plane_that_is_missing",
 }

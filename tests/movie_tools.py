@@ -1,12 +1,16 @@
-"""Small ND2 and CZI files for the tests of the readers, and what is read of them."""
+"""Small ND2 and CZI files for the tests of the readers, and what is read of files of any kind."""
 
 from __future__ import annotations
 
+import json
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from celltraces.errors import UserError
+from celltraces.readers.movie import Movie
 from celltraces.readers.movie_file import inspect_movie, open_movie
 from demo.czi_writer import write_czi
 from demo.nd2_writer import Channel, write_nd2
@@ -78,3 +82,26 @@ def assert_planes(path: Path, images: np.ndarray, gone: set[tuple[int, ...]] = f
             np.testing.assert_array_equal(planes[index], images[index], err_msg=str(index))
     for fov, place in enumerate(movie.fovs):
         assert place["missing"] == [list(pair) for pair in sorted({(t, c) for f, t, c, _ in gone if f == fov})]
+
+
+def check(path: Path, expected: np.ndarray) -> Movie:
+    """The file holds `expected` (P, T, C, Z, H, W), and says so before it is read; the movie survives JSON."""
+    movie = inspect_movie(path)
+    planes = read_all(path)
+    assert planes.shape == expected.shape[:4]
+    for at in np.ndindex(planes.shape):
+        np.testing.assert_array_equal(planes[at], expected[at])
+    assert all(fov["missing"] == [] for fov in movie.fovs)
+    assert {(fov["height"], fov["width"]) for fov in movie.fovs} == {expected.shape[4:]}
+    assert Movie(**json.loads(json.dumps(asdict(movie)))) == movie
+    return movie
+
+
+def refusal(path: Path) -> str:
+    """The one line with which a file is refused when it is inspected."""
+    with pytest.raises(UserError) as caught:
+        inspect_movie(path)
+    line = str(caught.value)
+    assert "\n" not in line
+    assert path.name in line
+    return line

@@ -8,9 +8,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from browser import CHROMIUM, new_page
+from report_tools import HOSTILE, carried
 from scipy import stats
 from test_config import MINIMAL
-from test_report import HOSTILE, carried
 
 import compare_samples
 import join_tables

@@ -8,7 +8,7 @@ from pathlib import Path
 import liffile
 import numpy as np
 import pytest
-from test_tiff import check, read_all, refusal
+from movie_tools import check, read_all, refusal
 from tiff_tools import HEIGHT, WIDTH, pixels
 
 from celltraces.readers.movie_file import inspect_movie
@@ -129,7 +129,7 @@ def test_what_is_left_out_and_what_is_missing(tmp_path):
     assert movie.channels == ["Phase", "GFP"]
     assert [fov["name"] for fov in movie.fovs] == ["A", "A (2)"]
     assert [fov["missing"] for fov in movie.fovs] == [[], [[0, 0], [1, 0], [1, 1]]]
-    found = read_all(path, movie)
+    found = read_all(path)
     np.testing.assert_array_equal(found[0, 1, 1, 0], images[0, 1, 1, 0])
     np.testing.assert_array_equal(found[1, 0, 1, 0], images[1, 0, 1, 0])
 

@@ -7,7 +7,7 @@ import struct
 from pathlib import Path
 
 import numpy as np
-from test_tiff import check, read_all, refusal
+from movie_tools import check, read_all, refusal
 from tiff_tools import HEIGHT, WIDTH, pixels
 
 from celltraces.readers.movie_file import inspect_movie
@@ -79,7 +79,7 @@ def test_an_acquisition_that_was_stopped(tmp_path):
     index.write_bytes(index.read_bytes() + bytes(50))  # space that was never written
     movie = inspect_movie(path)
     assert movie.fovs[0]["missing"] == [[2, 1]]
-    assert read_all(path, movie)[0, 2, 1, 0] is None
+    assert read_all(path)[0, 2, 1, 0] is None
     (path / "NDTiffStack_1.tif").unlink()
     assert inspect_movie(path).n_frames == 2
 

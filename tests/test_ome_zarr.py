@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import zarr
-from test_tiff import check, read_all, refusal
+from movie_tools import check, read_all, refusal
 from tiff_tools import HEIGHT, WIDTH, image, ome, pixels
 
 from celltraces.planning.identity import content_identity
@@ -113,7 +113,7 @@ def test_the_independent_library_reads_the_same(tmp_path):
     expected = array.transpose([names.index(axis) for axis in "tczyx"])
     movie = inspect_movie(path)
     assert movie.pixel_size_um == scales.datasets[0].coordinateTransformations[0].scale[-1]
-    for at, plane in np.ndenumerate(read_all(path, movie)):
+    for at, plane in np.ndenumerate(read_all(path)):
         np.testing.assert_array_equal(plane, expected[at[1:]])
 
 
@@ -179,11 +179,11 @@ def test_planes_that_were_never_written(tmp_path):
     shutil.rmtree(path / "0/c/1/1")
     movie = inspect_movie(path)
     assert movie.fovs[0]["missing"] == [[1, 1]]
-    found = read_all(path, movie)
+    found = read_all(path)
     assert found[0, 1, 1, 0] is None
     np.testing.assert_array_equal(found[0, 2, 1, 0], images[0, 2, 1, 0])
     path = write_image(tmp_path / "b.zarr", images[0], "0.5", written=3, shards=True)
-    assert read_all(path, inspect_movie(path))[0, 3, 1, 0] is None
+    assert read_all(path)[0, 3, 1, 0] is None
 
 
 def edit(path: Path, **changes) -> None:
@@ -282,7 +282,7 @@ def test_own_results(tmp_path):
     assert [fov["name"] for fov in movie.fovs] == ["Pos0", "FOV 1", "Pos2"]
     assert [fov["times_min"] for fov in movie.fovs][::2] == [[0.0, 10.0, 20.0], [1.0, 10.0, 20.0]]
     assert movie.fovs[2]["missing"] == [[0, 1], [1, 1], [1, 2], [2, 1]]
-    found = read_all(path, movie)
+    found = read_all(path)
     for fov in (0, 2):
         for at, channel in enumerate((0, 2)):
             for frame in range(3):

@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from browser import CHROMIUM, new_page
-from test_report import open_page, results_in
+from report_tools import open_page, results_in
 
 from celltraces.report.build import build
 

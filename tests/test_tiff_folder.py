@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
-from test_tiff import check, read_all, refusal
+from movie_tools import check, read_all, refusal
 from tiff_tools import HEIGHT, WIDTH, image, micro_manager_tag, ome, pixels, write_pages
 
 from celltraces.config.read_config import complete
@@ -77,8 +77,8 @@ def test_files_that_are_not_there_are_missing_and_count(tmp_path):
     (tmp_path / "1_0_02.tif").unlink()
     movie = inspect_movie(path)
     assert [fov["missing"] for fov in movie.fovs] == [[], [[2, 0]]]
-    assert read_all(path, movie)[1, 2, 0, 0] is None
-    np.testing.assert_array_equal(read_all(path, movie)[1, 3, 0, 0], images[1, 3, 0, 0])
+    assert read_all(path)[1, 2, 0, 0] is None
+    np.testing.assert_array_equal(read_all(path)[1, 3, 0, 0], images[1, 3, 0, 0])
     identities = {whole, content_identity(str(path), movie)}
     # the same files under names that put the gap elsewhere are another movie
     (tmp_path / "1_0_03.tif").rename(tmp_path / "1_0_02.tif")
@@ -114,7 +114,7 @@ def test_files_with_axes_of_their_own(tmp_path):
     movie = inspect_movie(path)
     assert (movie.n_frames, movie.n_z, movie.pixel_size_um, movie.period_min) == (3, 2, 0.5, 1.0)
     assert movie.fovs[1]["missing"] == [[2, 0], [2, 1]]
-    found = read_all(path, movie)
+    found = read_all(path)
     for at in np.ndindex(found.shape):
         expected = None if at[:2] == (1, 2) else images[at]
         np.testing.assert_array_equal(found[at], expected)
@@ -251,7 +251,7 @@ def test_z_planes_of_metamorph(tmp_path):
     write_pages(tmp_path / "e_w2491.tif", list(images[0, 0, 1, :2]))
     movie = inspect_movie(path)
     assert movie.fovs[0]["missing"] == [[0, 1]]
-    assert read_all(path, movie)[0, 0, 1, 2] is None
+    assert read_all(path)[0, 0, 1, 2] is None
     write_pages(tmp_path / "e_w2491.tif", list(pixels(4)))
     assert "has 4 planes where 3 are announced" in refusal(path)
 
@@ -318,7 +318,7 @@ def test_channels_that_files_list_in_another_order(tmp_path):
     path = tmp_path / "p{fov}.ome.tif"
     movie = inspect_movie(path)
     assert movie.channels == ["Phase", "GFP"]
-    found = read_all(path, movie)
+    found = read_all(path)
     for fov, frame, channel in np.ndindex(3, 2, 2):
         if (fov, channel) == (2, 0):
             assert found[fov, frame, channel, 0] is None
@@ -339,7 +339,7 @@ def test_files_of_one_frame_and_of_several(tmp_path, single):
     path = tmp_path / "p{fov}.tif"
     movie = inspect_movie(path)
     assert [len(fov["missing"]) for fov in movie.fovs] == [3 - length for length in lengths]
-    found = read_all(path, movie)
+    found = read_all(path)
     for fov, length in enumerate(lengths):
         for frame in range(length):
             np.testing.assert_array_equal(found[fov, frame, 0, 0], images[fov, frame, 0, 0])
