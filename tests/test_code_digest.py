@@ -134,11 +134,12 @@ def test_what_was_found_before_is_looked_up_and_found_anew_after_any_change(tree
         kept.write_bytes(damaged)
         assert digest() == sound
     assert json.loads(kept.read_text()) == found
-    of_another = {name: [state, names, "other"] for name, (state, names, _) in found["modules"].items()}
-    kept.write_text(json.dumps({"by": "0 0", "modules": of_another}))
+    of_another = {name: [content, names, "other"] for name, (content, names, _) in found["modules"].items()}
+    kept.write_text(json.dumps({"by": "another", "modules": of_another}))
     assert digest() == sound
-    (folder / "lib/b.py").write_text("X = 2\n")  # of the same size
-    os.utime(folder / "lib/b.py", ns=(1, 1))
+    date = (folder / "lib/b.py").stat()
+    (folder / "lib/b.py").write_text("X = 2\n")  # of the same size and, as from an archive, the same date
+    os.utime(folder / "lib/b.py", ns=(date.st_atime_ns, date.st_mtime_ns))
     changed = digest()
     assert changed != sound
     assert digest() == changed

@@ -7,12 +7,12 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from celltraces.config.schema import load_schema
 from celltraces.errors import UserError
 from celltraces.files import remove
 from celltraces.paths import Layout, corrected, fov_text
 from celltraces.planning.dataset import Dataset
 
-USUAL = "corrections"  # the folder where the config names none; it need not be there
 SUFFIXES = (".zip", ".trk")
 STAGES = ("apply_corrections", "cache_corrected", "index_corrected")
 
@@ -30,10 +30,11 @@ def find_corrections(config: Mapping[str, Any], datasets: Mapping[str, Dataset])
     if config["channels"]["pc"] is None or config["params"]["copy_only"]:
         return {}
     if not folder.is_dir():
-        if folder.exists() or config["corrections"] != USUAL:
+        usual = load_schema()["properties"]["corrections"]["default"]  # it need not be there
+        if folder.exists() or config["corrections"] != usual:
             raise UserError(
                 f"corrections: {folder} is no folder; make it, correct the path, or take the key out of the config: "
-                f"then the folder {USUAL} is used if there is one"
+                f"then the folder {usual} is used if there is one"
             )
         return {}
     files = {path.name: path for path in sorted(folder.iterdir()) if path.suffix in SUFFIXES}

@@ -107,68 +107,82 @@ def czi_library(layout: CziLayout) -> str:
     return "aicspylibczi" if ordinary else "pylibCZIrw"
 
 
-def open_czi(path: Path) -> OpenedMovie:
-    """Open a CZI. Uncompressed single tiles are read directly, all else by a library in a child process (libczi)."""
-    from celltraces.readers.libczi import LibCzi
+class _OpenCzi:
+    """A CZI that is open: uncompressed single tiles are read directly, all else by a library in a child process."""
 
-    layout = czi_layout(path)
-    columns = layout.tiles.columns
-    file = open(path, "rb")  # noqa: SIM115
-    libczi = LibCzi(path, czi_library(layout))
-    dims = [columns[letter] for letter in "STCZ"]
-    # To both libraries a subblock that does not name a dimension is one of every index in it.
-    vague = [letter for letter in "STCZ" if letter in layout.tiles.sometimes and len(np.unique(columns[letter])) > 1]
+    def __init__(self, path: Path) -> None:
+        from celltraces.readers.libczi import LibCzi
 
-    def tiles_of(row: int) -> np.ndarray:
-        """The rows of all tiles of the plane that this one belongs to."""
-        return np.flatnonzero(np.logical_and.reduce([column == column[row] for column in dims]))
+        self.path = path
+        self.layout = czi_layout(path)
+        self.columns = self.layout.tiles.columns
+        self.file = open(path, "rb")  # noqa: SIM115
+        self.libczi = LibCzi(path, czi_library(self.layout))
+        # To both libraries a subblock that does not name a dimension is one of every index in it.
+        sometimes = self.layout.tiles.sometimes
+        self.vague = [letter for letter in "STCZ" if letter in sometimes and len(np.unique(self.columns[letter])) > 1]
 
-    def uncovered(fov: int, frame: int, channel: int, z: int) -> Boxes:
-        row = int(layout.row[fov, frame, channel, z])
-        if layout.boxes[fov] is None or row < 0:
+    def close(self) -> None:
+        self.libczi.close()
+        self.file.close()
+
+    def read(self, fov: int, frame: int, channels: Sequence[int], z: int) -> list[np.ndarray | None]:
+        """The planes (H, W) of some channels, None where the file does not hold one."""
+        return [self._read_plane(fov, frame, channel, z) for channel in channels]
+
+    def uncovered(self, fov: int, frame: int, channel: int, z: int) -> Boxes:
+        """Where no tile lies in a plane that is put together from tiles."""
+        row = int(self.layout.row[fov, frame, channel, z])
+        box = self.layout.boxes[fov]
+        if box is None or row < 0:
             return ()
-        left, top, width, height = layout.boxes[fov]
-        boxes = (layout.tiles.box(int(tile)) for tile in tiles_of(row))
+        left, top, width, height = box
+        boxes = (self.layout.tiles.box(int(tile)) for tile in self._tiles_of(row))
         tiles = tuple((y - top, x - left, y - top + h, x - left + w) for x, y, w, h in boxes)
         return outside_tiles(tiles, (height, width))
 
-    def read_plane(fov: int, frame: int, channel: int, z: int) -> np.ndarray | None:
-        row = int(layout.row[fov, frame, channel, z])
+    def _tiles_of(self, row: int) -> np.ndarray:
+        """The rows of all tiles of the plane that this one belongs to."""
+        dims = [self.columns[letter] for letter in "STCZ"]
+        return np.flatnonzero(np.logical_and.reduce([column == column[row] for column in dims]))
+
+    def _read_plane(self, fov: int, frame: int, channel: int, z: int) -> np.ndarray | None:
+        tiles, row = self.layout.tiles, int(self.layout.row[fov, frame, channel, z])
         if row < 0:
             return None
-        kind = int(columns["pixel_type"][row])
+        kind = int(self.columns["pixel_type"][row])
         if kind not in CZI_PIXELS:
-            place, pixels = place_of_plane(path, fov, frame, channel), CZI_UNUSABLE_PIXELS.get(kind, "unknown")
+            place, pixels = place_of_plane(self.path, fov, frame, channel), CZI_UNUSABLE_PIXELS.get(kind, "unknown")
             raise UserError(
                 f"{place}: {pixels} pixels cannot be used; export the movie in grey levels with 16-bit integers"
             )
-        box = layout.boxes[fov]
+        box = self.layout.boxes[fov]
         if box is None:
-            plane = read_czi_plane(file, layout.tiles, row)
+            plane = read_czi_plane(self.file, tiles, row)
             if plane is not None:
                 return plane
         else:
-            for tile in tiles_of(row):
-                read_subblock(file, layout.tiles, int(tile))
-        if vague:
+            for tile in self._tiles_of(row):  # refuses one that is damaged
+                read_subblock(self.file, tiles, int(tile))
+        return self._read_by_library(row, box or tiles.box(row), *CZI_PIXELS[kind])
+
+    def _read_by_library(self, row: int, box: tuple[int, int, int, int], pixel_type: str, dtype: str) -> np.ndarray:
+        """The plane of a subblock, as a library reads it; box: x, y, width and height."""
+        if self.vague:
             raise ValueError(
-                f"some of its compressed planes do not name dimension {vague[0]}: no library tells them apart"
+                f"some of its compressed planes do not name dimension {self.vague[0]}: no library tells them apart"
             )
-        name, dtype = CZI_PIXELS[kind]
-        return libczi.read(
-            box or layout.tiles.box(row),
+        return self.libczi.read(
+            box,
             np.dtype(dtype),
-            plane={letter: int(columns[letter][row]) for letter in "TCZ"},
-            scene=int(columns["S"][row]) if layout.tiles.has_scenes else None,
-            pixel_type=name,
+            plane={letter: int(self.columns[letter][row]) for letter in "TCZ"},
+            scene=int(self.columns["S"][row]) if self.layout.tiles.has_scenes else None,
+            pixel_type=pixel_type,
         )
 
-    def read(fov: int, frame: int, channels: Sequence[int], z: int) -> list[np.ndarray | None]:
-        return [read_plane(fov, frame, channel, z) for channel in channels]
 
-    def close() -> None:
-        libczi.close()
-        file.close()
-
-    n_fovs, n_frames, n_channels, n_z = layout.row.shape
-    return OpenedMovie(read, (n_fovs, n_frames, n_channels, n_z), close, uncovered)
+def open_czi(path: Path) -> OpenedMovie:
+    """Open a CZI."""
+    opened = _OpenCzi(path)
+    n_fovs, n_frames, n_channels, n_z = opened.layout.row.shape
+    return OpenedMovie(opened.read, (n_fovs, n_frames, n_channels, n_z), opened.close, opened.uncovered)

@@ -163,6 +163,50 @@ def _counts(digests: Mapping[int, Mapping[str, Any]], times: Sequence[float]) ->
     }
 
 
+def _features(
+    found: Results,
+    block: page.Block,
+    labels: Mapping[str, str],
+    members: Sequence[np.ndarray],
+    shown: np.ndarray,
+    frames: np.ndarray,
+    pixel_size_um: float | None,
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Of each column its traces, in these frames, and its distribution over cells, as the page draws them.
+
+    members: for each sample (N,) bool, which of the traces are of it. shown: (n,) rows of the traces of shown cells.
+    """
+    traced, distributions = [], []
+    for column, label in labels.items():
+        with tolerant(found.problems, label):
+            of_column = found.traces.values(column)
+            traces, distribution = figures.feature(block, of_column, label, members, shown, frames)
+            shown_as = {"column": column, "scale": legend.scale_of(column, pixel_size_um)}
+            traced.append(traces | shown_as)
+            distributions.append(distribution | shown_as)
+    return traced, distributions
+
+
+def _fits(
+    found: Results,
+    block: page.Block,
+    labels: Mapping[str, str],
+    places: Sequence[tuple[int, int]],
+    ends_min: np.ndarray,
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Of each fit the curves of shown cells, and the distributions of its parameters, as the page draws them.
+
+    places: (FOV, cell) of the shown cells. ends_min: (n, 2) minutes, when their traces begin and end.
+    """
+    fits, distributions = [], []
+    for fit in found.fits:
+        with tolerant(found.problems, f"fits of {fit.model.name} to {fit.column}"):
+            curves, of_parameters = figures.fitted(block, fit, labels[fit.column], places, ends_min / 60)
+            fits.append(curves | {"column": fit.column})
+            distributions += of_parameters
+    return fits, distributions
+
+
 def data_of(
     found: Results,
     chosen: Sequence[tuple[int, Mapping[str, Any]]],
@@ -188,19 +232,9 @@ def data_of(
     of_samples = np.array([traces.times(of_sample) for of_sample in members]).reshape(len(members), traces.n_frames)
     unit, minutes = legend.time_unit(times_min)
 
-    traced, quantities, fits = [], [], []
-    for column, label in labels.items():
-        with tolerant(found.problems, label):
-            of_column, distribution = figures.feature(block, traces.values(column), label, members, shown, frames)
-            shown_as = {"column": column, "scale": legend.scale_of(column, pixel_size_um)}
-            traced.append(of_column | shown_as)
-            quantities.append(distribution | shown_as)
+    traced, quantities = _features(found, block, labels, members, shown, frames, pixel_size_um)
     ends = traces.ends()[shown]
-    for fit in found.fits:
-        with tolerant(found.problems, f"fits of {fit.model.name} to {fit.column}"):
-            curves, distributions = figures.fitted(block, fit, labels[fit.column], places, ends / 60)
-            fits.append(curves | {"column": fit.column})
-            quantities += distributions
+    fits, of_fits = _fits(found, block, labels, places, ends)
     strips = []
     for fov, of_cell in chosen:
         with cells.open_store(found.digest_files[fov]) as get:
@@ -214,7 +248,7 @@ def data_of(
         "fov_times": block.add_rows(of_fovs / minutes),
         "features": traced,
         "unit_of": {column: legend.unit_of(column, pixel_size_um) for column in labels},
-        "quantities": quantities,
+        "quantities": quantities + of_fits,
         "fits": fits,
         "ends": block.add_rows(ends / minutes),
         "channels": channels,
@@ -260,6 +294,16 @@ def text_of(
     }
 
 
+def _add_thumbnails(cards: Sequence[dict[str, Any]], found: Results, room: float) -> tuple[int, float]:
+    """Put as many thumbnails into the cards of FOVs as have room; how many, and the room that is left."""
+    pictured, left = within(fovs_to_picture(cards, found.digests), room)
+    for card in cards:
+        if card["fov"] in pictured:
+            with cells.open_store(found.digest_files[card["fov"]]) as get:
+                card["thumbnail"] = page.as_source(get(digest.THUMBNAIL))
+    return len(pictured), left
+
+
 def build(
     digest_files: Mapping[int, Path],
     tidy: Path | None,
@@ -292,19 +336,15 @@ def build(
     text = text_of(found, labels, fovs=fovs, samples=samples, times_min=times_min, **of_fovs)
     text |= {"name": name, "channels": [channels[str(channel)] for channel in used], "cells": tidy is not None}
     text |= {"library": page.library() if tidy else "", "images": texts.images(found.digests, channels)}
-    render, cards = page.renderer(), text["cards"]
+    render = page.renderer()
     nothing_shown = {"shown": 0, "pictured": 0, "every": 1, "listed": 0}
     room = size_mb * 1e6 - len(render(**text, data="", arrays="", cell_list="", **nothing_shown).encode())
 
-    for_thumbnails = room * FOR_THUMBNAILS if tidy else room - TAG_BYTES * len(cards)
-    pictured, left = within(fovs_to_picture(cards, found.digests), for_thumbnails)
-    for card in cards:
-        if card["fov"] in pictured:
-            with cells.open_store(digest_files[card["fov"]]) as get:
-                card["thumbnail"] = page.as_source(get(digest.THUMBNAIL))
+    for_thumbnails = room * FOR_THUMBNAILS if tidy else room - TAG_BYTES * len(text["cards"])
+    pictured, left = _add_thumbnails(text["cards"], found, for_thumbnails)
     if not tidy:
-        job.log.info("no cells; %d of %d thumbnails", len(pictured), len(cards))
-        return render(**text, **nothing_shown | {"pictured": len(pictured)})
+        job.log.info("no cells; %d of %d thumbnails", pictured, len(text["cards"]))
+        return render(**text, **nothing_shown | {"pictured": pictured})
     room -= for_thumbnails - left
     table, listed = lines_with_room(found.cell_list, room * FOR_CELL_LIST)
     room -= len(table)
@@ -319,8 +359,9 @@ def build(
     chosen, _ = within(cells_to_show(found.digests, found.traces.index(), of_cell), room)
     chosen.sort(key=lambda place: (place[0], place[1]["cell"]))
     data, block = data_of(found, chosen, frames, groups, labels, text["channels"], times_min, pixel_size_um)
-    data["cards"] = [{key: card[key] for key in ("fov", "good", *KINDS)} for card in cards]
+    data["cards"] = [{key: card[key] for key in ("fov", "good", *KINDS)} for card in text["cards"]]
     data["cell_list"] = f"{name}_cells.csv"
-    job.log.info("%d of %d cells, %d of %d thumbnails", len(chosen), len(found.traces.cell), len(pictured), len(cards))
-    shown = {"shown": len(chosen), "pictured": len(pictured), "every": every, "listed": listed, "cell_list": table}
+    numbers = len(chosen), len(found.traces.cell), pictured, len(text["cards"])
+    job.log.info("%d of %d cells, %d of %d thumbnails", *numbers)
+    shown = {"shown": len(chosen), "pictured": pictured, "every": every, "listed": listed, "cell_list": table}
     return render(**text, **shown, data=page.packed(page.as_json(data)), arrays=page.packed(block.content()))
