@@ -54,7 +54,7 @@ def import_closure(script: str) -> list[Path]:
 
 
 class Source(NamedTuple):
-    """What is to be known of a module: a digest of its bytes, the dotted names that it imports, a digest of its code."""
+    """What is to be known of a module: digests of its bytes and of its code, and the dotted names that it imports."""
 
     content: str
     names: list[str]
@@ -86,7 +86,8 @@ def _file_of_kept() -> Path:
 def _kept() -> dict[str, Source]:
     """What this module, as it is now, found of each module before; kept beside Python's bytecode.
 
-    To parse all modules takes a quarter of the processor time of a dry run. One with the same bytes is not parsed again.
+    To parse all modules takes a quarter of the processor time of a dry run. What has the same bytes is not parsed
+    again.
     """
     with suppress(OSError, ValueError, TypeError, LookupError):
         kept = json.loads(_file_of_kept().read_bytes())
