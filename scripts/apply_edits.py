@@ -80,7 +80,10 @@ def main(
     origins = lineage.read_table(Path(base_lineage))
     result = replay(found, map(from_json, edits), regions.label_reader(labels), origins)
     if int(result.cell.max(initial=0)) > np.iinfo(np.uint32).max:
-        raise UserError(f"{base}: the numbers of its cells leave none for new ones")
+        raise UserError(
+            f"{base}: its highest cell has the highest number that an array of labels can hold, and the edits make "
+            "new cells; give it a lower number in the correction"
+        )
     write_edited(labels, found, result.cell, Path(edited))
     seen = {number: result.frames_of(found, number) for number in result.cells}
     lineage.write_lineage(Path(table), fov, seen, lineage.divisions_of(result.origins))

@@ -241,6 +241,17 @@ def test_figures_of_methods_are_those_of_the_evaluation():
         assert f"{seg[name, method]} (`{method.split(',')[0]}`)" in paragraph
 
 
+def test_figures_of_what_we_lose_at_are_those_of_the_tables():
+    with open(ROOT / "docs/evaluation.csv", encoding="utf-8", newline="") as file:
+        rows = {(row["set"], row["method"]): row for row in csv.DictReader(file)}
+    text = " ".join(section((ROOT / "docs/evaluation.md").read_text(encoding="utf-8"), "What we lose at").split())
+    measures = "|".join(name for name in next(iter(rows.values())) if name not in ("what", "set", "method"))
+    figures = re.findall(rf"({measures}) (\d\.\d{{3}}) \(([^;()]+); ([^;()]+)\)", text)
+    assert len(figures) == len(re.findall(r"\d\.\d{3}", text)) > 10
+    for measure, figure, name, method in figures:
+        assert rows[name, method][measure] == figure, (name, method, measure)
+
+
 def test_what_is_cited_is_among_the_references():
     pages = {page: page.read_text(encoding="utf-8") for page in [*ROOT.glob("docs/*.md"), *PACKAGE.rglob("*.py")]}
     methods = ROOT / "docs/methods.md"

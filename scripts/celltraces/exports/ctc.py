@@ -47,7 +47,10 @@ def write_folder(
     digits = 3 if n_frames <= 1000 else 4
     tracks = tracks_in(labels, divisions)
     if tracks and tracks[-1].label > 65535:
-        raise UserError(f"ctc: {len(tracks)} tracks need labels up to {tracks[-1].label}; the format ends at 65535")
+        raise UserError(
+            f"ctc: {len(tracks)} tracks need labels up to {tracks[-1].label}; the format ends at 65535: write geff "
+            "or trackmate instead"
+        )
     with whole(path) as partial:
         for folder in ("01", "01_RES"):
             (partial / folder).mkdir(parents=True)

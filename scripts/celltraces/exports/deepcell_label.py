@@ -110,7 +110,9 @@ def _values(labels: shared_pixels.FrameStack, cells: list[dict[str, int]]) -> It
         image = labels.read(frame)
         present = shared_pixels.regions_with_hidden(labels, frame)[0].astype(np.int64)
         if present.max(initial=0) + len(present) ** 2 > np.iinfo(np.int32).max:
-            raise UserError(f"frame {frame}: cell {present.max()} does not fit into the int32 of DeepCell Label")
+            raise UserError(
+                f"deepcell_label: frame {frame}: cell {present.max()} exceeds the numbers of DeepCell Label (int32)"
+            )
         y = image.astype(np.int32)
         sharing: dict[int, set[int]] = {}
         for cell, pixels in shared_pixels.hidden(labels, frame).items():

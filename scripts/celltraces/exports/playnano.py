@@ -128,7 +128,9 @@ def _floats(array: shared_pixels.FrameStack) -> Callable[[int], np.ndarray]:
     def read(frame: int) -> np.ndarray:
         image = array.read(frame)
         if image.dtype.kind in "iu" and image.max(initial=0) > EXACT:
-            raise UserError(f"playnano: frame {frame} holds {image.max()}; float32 is exact up to {EXACT}")
+            raise UserError(
+                f"playnano: frame {frame} holds {image.max()}; float32 is exact up to {EXACT}: write ome_tiff instead"
+            )
         return image.astype(np.float32)
 
     return read

@@ -54,7 +54,7 @@ def write_stack(path: Path, frames: shared_pixels.FrameStack) -> None:
             image = frames.read(frame)
             if dtype.kind == "u" and image.max(initial=0) > 65535:
                 raise UserError(
-                    f"{path.name}: frame {frame} has label {image.max()}; the uint16 of PyAMA ends at 65535"
+                    f"{path.name}: frame {frame} has label {image.max()}; numbers in PyAMA's files end at 65535"
                 )
             file.write(image.astype(dtype).tobytes())
 

@@ -33,8 +33,8 @@ def spot_size(config: Mapping[str, Any], datasets: Mapping[str, Dataset]) -> dic
             size = pixel_size_um(config, dataset)
             if abs(spread["pixel_size_um"] / size - 1) > PIXEL_TOLERANCE:
                 raise UserError(
-                    f"{path!r} has pixels of {spread['pixel_size_um']:g} um, {dataset.path!r} of {size:g} um; a PSF is "
-                    "used at its own magnification"
+                    f"{path!r} has pixels of {spread['pixel_size_um']:g} um, {dataset.path!r} of {size:g} um; give a "
+                    "PSF with pixels of the movie's size"
                 )
     except UserError as error:
         raise UserError(f"params.psf: {error}") from None
@@ -86,7 +86,8 @@ def flat_fields_of(config: Mapping[str, Any], datasets: Mapping[str, Dataset]) -
         for dataset in datasets.values():
             if len({tuple(shape(dataset, fov)[1:]) for fov in dataset.fovs}) > 1:
                 raise UserError(
-                    f"{key}: the FOVs of {dataset.path!r} differ in size, and so have no flat field in common"
+                    f"{key}: the FOVs of {dataset.path!r} differ in size, and so have no flat field in common; "
+                    "name those of one size under `fovs`, or leave out flat_field"
                 )
     return dict(sorted(found.items()))
 

@@ -74,7 +74,8 @@ def _plan_dataset(config: Mapping[str, Any], name: str, path: str) -> Dataset:
     try:
         movie, identity, note = _look_at(name, path, Layout(config["output_dir"]), config["pyme"])
     except OSError as error:
-        raise UserError(f"{key}: the file {path!r} cannot be read ({error.strerror})") from None
+        reason = f"({error.strerror}); check that you may read it"
+        raise UserError(f"{key}: the file {path!r} cannot be read {reason}") from None
     except UserError as error:
         raise UserError(f"{key}: {error}") from None
     fovs_key = f"fovs.{name}" if isinstance(config["fovs"], Mapping) else "fovs"
@@ -147,7 +148,10 @@ def write_notes(layout: Layout, datasets: Iterable[Dataset]) -> None:
             try:
                 write_text(file, dataset.note)
             except OSError as error:
-                raise UserError(f"output_dir: cannot write to {str(file.parent)!r} ({error.strerror})") from None
+                raise UserError(
+                    f"output_dir: cannot write to {str(file.parent)!r} ({error.strerror}); name a folder that you may "
+                    "write to"
+                ) from None
 
 
 def _differences(datasets: Mapping[str, Dataset]) -> list[str]:

@@ -119,7 +119,10 @@ def _plane_map(path: Path) -> tuple[PlaneMap, list[Entry]]:
     values = {axis: list(dict.fromkeys(axes.get(axis, 0) for axes, _ in found)) for axis in AXES}
     for axis in {axis for axes, _ in found for axis in axes} - set(AXES):
         if len({axes.get(axis) for axes, _ in found}) > 1:
-            raise UserError(f"'{path}' has the axis {axis!r}; a movie has positions, times, channels and z planes")
+            raise UserError(
+                f"'{path}' has the axis {axis!r}; a movie has positions, times, channels and z planes: save the planes "
+                "of one value of it as a data set of their own"
+            )
     numbers = [value for axis in ("time", "z") for value in values[axis]]
     if not all(isinstance(value, int) for value in numbers) or min(values["time"]) < 0:
         raise ValueError("its index has times or z planes that are no numbers")

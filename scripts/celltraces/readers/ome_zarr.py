@@ -212,7 +212,10 @@ def _image(folder: Path, name: str) -> Image:
     attributes = _attributes(folder)
     multiscales = attributes.get("multiscales")
     if not multiscales:
-        raise UserError(f"'{folder}' is a Zarr group without `multiscales`: no image of OME-Zarr 0.4 or 0.5")
+        raise UserError(
+            f"'{folder}' is a Zarr group without `multiscales`: no image of OME-Zarr 0.4 or 0.5; name the folder of an "
+            "image, of a series of bioformats2raw, or of a plate"
+        )
     image = multiscales[0]
     axes = image.get("axes")
     if not axes or not all(isinstance(axis, Mapping) for axis in axes):
@@ -252,7 +255,7 @@ def _array(folder: Path, axes: str) -> Array:
         raise ValueError(f"its axes {axes!r} are not those of an array of shape {shape}")
     others = [axis for axis, length in zip(axes, shape, strict=True) if axis not in AXES]
     if others:
-        raise UserError(f"'{folder}' has the axis {others[0]!r}; there may be t, c, z, y and x")
+        raise UserError(f"'{folder}' has the axis {others[0]!r}; there may be t, c, z, y and x: write it anew without")
     if min(shape) < 1:
         raise ValueError(f"it has the shape {shape}")
     if v3:

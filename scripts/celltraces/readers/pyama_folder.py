@@ -117,7 +117,9 @@ def _open(file: Path) -> np.ndarray:
     except (ValueError, EOFError, SyntaxError) as error:
         raise UserError(f"'{file}' is not a readable .npy file ({str(error)[:80]}); export it again") from error
     if stack.ndim != 3 or 0 in stack.shape or stack.dtype.kind not in "ui":
-        raise UserError(f"'{file}' holds {stack.dtype} of shape {stack.shape}; stacks are (T, H, W) whole numbers")
+        raise UserError(
+            f"'{file}' holds {stack.dtype} of shape {stack.shape}; stacks are (T, H, W) whole numbers: export it again"
+        )
     return stack
 
 

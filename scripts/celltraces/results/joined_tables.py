@@ -61,5 +61,7 @@ def _agreed(heads: Mapping[str, tuple[list[str], str]], tables: Mapping[str, Pat
         agreed = agreed or this
         if this != agreed:
             other = next(iter(tables.values()))
-            raise UserError(f"{tables[dataset]}: its unit or columns are not those of {other}; make both anew")
+            raise UserError(
+                f"{tables[dataset]}: its unit or columns are not those of {other}; delete both and run again"
+            )
     return agreed or ("", "")
