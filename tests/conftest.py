@@ -128,6 +128,7 @@ SLOW = {
     """,
     "uncovered": "which_cells_lack_light_and_which_are_near_the_edge",
     "versions": "the_record_names_the_packages_of_every_run requirements_list_what_run_time_imports_and_nothing_else",
+    "white_cells": "white_cells_of_real_frames_are_those_of_the_plain_rule",
     "zstacks": "a_plane_that_is_missing",
 }
 

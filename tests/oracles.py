@@ -1,6 +1,6 @@
 """Segmentation and tracking written plainly, with scipy and scikit-image, to compare the product with.
 
-No thought is given to speed here. Nothing is imported from the product.
+No thought is given to speed here. Nothing is imported from the product. White cells: oracles_white_cells.py.
 """
 
 import math

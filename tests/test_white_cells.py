@@ -8,6 +8,7 @@ from conftest import REAL_FILES
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from oracles_white_cells import with_white_cells as oracle
 from test_segmentation import disk, textured
 
 from celltraces.labels.objects import components, painted
@@ -109,6 +110,45 @@ def test_objects_that_a_white_cell_touches_lose_it_and_keep_what_is_a_cell():
     assert max(objects_at(labels, white).values()) > 0.8
     assert max(objects_at(labels, dark).values()) > 0.8
     assert np.count_nonzero(cells.view(bool) & white) / np.count_nonzero(cells.view(bool) | white) > 0.8
+
+
+def assert_as_plain(objects, regions, image, std, morph_size=7, min_size=50, max_size=10000):
+    """The objects after the step are those of the plain rule, pixel by pixel; how many changed by it."""
+    found, _ = with_white_cells(objects, regions, image, std, morph_size, min_size, max_size)
+    number = painted(objects, np.where(objects.area > 0, np.arange(objects.area.size), 0), image.shape)
+    expected = oracle(number > 0, regions > 0, image, std, morph_size, min_size, max_size)
+    after = painted(found, np.where(found.area > 0, np.arange(found.area.size), 0), image.shape)
+    np.testing.assert_array_equal(after > 0, expected)
+    return int(((number > 0) != expected).sum())
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_cells_are_those_of_the_plain_rule(seed):
+    """Round and oval ones, with rims, in twos with a bridge, cut by the edge, in regions of any shape around them."""
+    rng = np.random.default_rng(seed)
+    white, bridge, around = np.zeros((3, *SHAPE), bool)
+    for _ in range(3):
+        y, x = rng.integers([95, 0], [240, 240])
+        radius, apart = rng.integers(7, 22), int(rng.integers(0, 30))
+        white |= disk(SHAPE, y, x, radius) | disk(SHAPE, y, x + apart, radius)
+        bridge[max(y - 5, 0) : y + 6, x : x + apart] = True
+        around |= disk(SHAPE, y + int(rng.integers(-6, 7)), x + apart // 2, 1.6 * radius + apart / 2)
+    image = drawn(white, bridge=bridge & ~white, rim=seed % 2 == 1)
+    regions = around.astype(np.uint8)
+    for y, x in FLAT:
+        regions |= disk(SHAPE, y, x, 15).view(np.uint8)
+    assert assert_as_plain(components(regions), regions, image, 2 * STD) > 100
+
+
+@pytest.mark.skipif(not T98G.exists(), reason="needs the T98G images")
+def test_white_cells_of_real_frames_are_those_of_the_plain_rule(monkeypatch):
+    given = []
+    monkeypatch.setattr(
+        logstd, "with_white_cells", lambda *of_frame: given.append(of_frame) or with_white_cells(*of_frame)
+    )
+    for frame in (1, 9, 11):
+        logstd.segment_frame(tifffile.imread(T98G / f"{frame:02}_phase.tif"))
+    assert min(assert_as_plain(*of_frame[:-1]) for of_frame in given) > 100
 
 
 def test_a_white_cell_has_no_pixels_without_data():
