@@ -19,6 +19,7 @@ rule preview_segment:
         LAYOUT.benchmark("preview_segment_{parameters}", DATASET)
     conda:
         "../envs/celltraces.yaml"
+    threads: 1  # a trained network uses as many as it is given: --set-threads preview_segment=4
     resources:
         mem_mb=trying_memory,
         runtime=trying_time,

@@ -15,6 +15,7 @@ if FINDS_SCALE:
             LAYOUT.benchmark("find_scale", DATASET)
         conda:
             "../envs/celltraces.yaml"
+        threads: 1  # a trained network uses as many as it is given: --set-threads find_scale=4
         resources:
             mem_mb=largest_fov_memory("segment_learned"),
             runtime=10,
@@ -41,6 +42,7 @@ rule segment:
         LAYOUT.benchmark("segment")
     conda:
         "../envs/celltraces.yaml"
+    threads: 1  # a trained network uses as many as it is given: --set-threads segment=4
     resources:
         mem_mb=memory(resources.segmenting(CONFIG["params"])),
         runtime=runtime(resources.segmenting(CONFIG["params"])),
