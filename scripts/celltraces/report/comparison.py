@@ -51,6 +51,11 @@ def _padded(rows: Sequence[np.ndarray], length: int) -> np.ndarray:
     return found
 
 
+def _coloured(names: Sequence[str]) -> list[dict[str, str]]:
+    """Names, each with its colour."""
+    return [{"name": name, "colour": colour} for name, colour in zip(names, legend.colours(len(names)), strict=True)]
+
+
 def data_of(
     datasets: Sequence[Numbers],
     samples: Sequence[str],
@@ -98,13 +103,8 @@ def data_of(
     of_place = {(numbers.dataset, int(numbers.fovs[at])): row for row, (numbers, at, _) in enumerate(places)}
     return {
         "unit": unit,
-        "samples": [
-            {"name": name, "colour": colour} for name, colour in zip(samples, legend.colours(len(samples)), strict=True)
-        ],
-        "datasets": [
-            {"name": numbers.dataset, "colour": colour}
-            for numbers, colour in zip(datasets, legend.colours(len(datasets)), strict=True)
-        ],
+        "samples": _coloured(samples),
+        "datasets": _coloured([numbers.dataset for numbers in datasets]),
         "fovs": [
             [which[numbers.dataset], int(numbers.fovs[at]), samples.index(sample)] for numbers, at, sample in places
         ],

@@ -209,7 +209,6 @@ def make_digest(
 
     Where this failed `problem`, the kind of error, stands there alone.
     """
-    files: dict[str, bytes] = {}
     origins = lineage.read_table(lineage_table)
     divisions = lineage.divisions_of(origins)
     with open_store(cells) as get:
@@ -227,7 +226,6 @@ def make_digest(
             letters={cell: LETTERS[kind] for cell, kind in kinds.items()},
             pixel_size_um=pixel_size_um,
         )
-        files[THUMBNAIL] = as_webp(picture)
         frames_of = {
             int(cell): evenly_spaced(np.flatnonzero(of_cell), crop_frames)
             for cell, of_cell in zip(found.ids, found.valid, strict=True)
@@ -236,8 +234,11 @@ def make_digest(
         shown = [tiles_of(get, cell, frames_of[cell], pc, fl, crop_width) for cell in chosen]
     greys = tile_levels([tiles for tiles, _, _ in shown])
     bars = [draw.scale_bar(pixel_size_um and pixel_size_um * scale, TILES_OF_BAR * crop_width) for _, _, scale in shown]
-    for cell, (tiles, masks, _), bar in zip(chosen, shown, bars, strict=True):
-        files[strip_file(cell)] = as_webp(strip(tiles, masks, greys, bar))
+    strips = {
+        cell: as_webp(strip(tiles, masks, greys, bar))
+        for cell, (tiles, masks, _), bar in zip(chosen, shown, bars, strict=True)
+    }
+    in_middle = as_webp(picture)
     known = {
         "tracked": len(found.ids),
         "kept": len(means),
@@ -248,17 +249,18 @@ def make_digest(
         "tracked_by_frame": found.valid.sum(axis=0).tolist(),
         "kept_by_frame": kept_by_frame,
         "frame": frame,
-        "bytes": len(files[THUMBNAIL]),
+        "bytes": len(in_middle),
         "levels": greys,
         "cells": [
             {
                 "cell": cell,
                 "frames": frames_of[cell].tolist(),
-                "bytes": len(files[strip_file(cell)]),
+                "bytes": len(strips[cell]),
                 "bar": bar and bar[1],
                 **family(cell, origins, divisions),
             }
             for cell, bar in zip(chosen, bars, strict=True)
         ],
     }
-    return {DIGEST: json.dumps(known, sort_keys=True).encode(), **files}
+    pictures = {THUMBNAIL: in_middle, **{strip_file(cell): content for cell, content in strips.items()}}
+    return {DIGEST: json.dumps(known, sort_keys=True).encode(), **pictures}
