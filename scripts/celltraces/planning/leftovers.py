@@ -34,6 +34,8 @@ UNITS = b"# Time units: "  # how a merged table begins
 
 Ours = Callable[[str], bool | None]
 """Path below a dataset's folder -> whether the configuration explains it; None for what is not known to be ours."""
+Pattern = tuple[str, Callable[[re.Match[str]], bool]]
+"""A pattern of paths that the workflow writes, and whether the configuration explains a path that matches."""
 
 
 def find_leftovers(experiment: Experiment) -> list[Path]:
@@ -114,54 +116,11 @@ def _entries(folder: Path) -> Iterator[Path]:
 
 def _judge(experiment: Experiment, name: str, wanted: Collection[str]) -> Ours:
     """A function that judges paths below the folder of a dataset, which the configuration may not have."""
-    layout = experiment.layout
+    folder = experiment.layout.dataset.format(dataset=name)
     dataset: Dataset | None = experiment.datasets.get(name)
-    traced = dataset is not None and experiment.tracing
-    fovs = set(map(fov_text, dataset.fovs)) if dataset else set()
-    failed = set(map(fov_text, dataset.failed)) if dataset else set()  # this run does without them, not the config
-    columns = experiment.columns if traced else ()
-    movie = f"overlay.{experiment.config['pictures']['movie_format']}"
-    folder = layout.dataset.format(dataset=name)
-    flat = () if experiment.copy_only else experiment.flat
-    samples, fits = _once_made(layout, name)
-
-    arrays_of: dict[str, set[str]] = {}  # those that are asked for, by FOV
-    for path in wanted:
-        if path.startswith(folder) and (match := re.match(rf"/{FOV}/images\.zarr/{ARRAY}/", path[len(folder) :])):
-            arrays_of.setdefault(match["fov"], set()).add(match["array"])
-
-    def arrays(fov: str) -> set[str]:
-        return arrays_of.get(fov, set())
-
-    base = rf"{re.escape(name)}_fov_(?P=fov)"
-    of_fov: list[tuple[str, Callable[[re.Match[str]], bool]]] = [
-        (rf"images\.zarr/{ARRAY}", lambda match: match["array"] in arrays(match["fov"])),
-        (r"images\.zarr/zarr\.json|cells\.zarr(\.zip)?", lambda match: False),
-        (rf"{base}_(traces|traces_taken_in|decisions)\.csv", lambda match: False),
-        (rf"{base}_lineage(_corrected|_edited)?\.csv", lambda match: False),
-        (rf"{base}_(digest|base_regions\.zarr)\.zip", lambda match: False),
-        (rf"{base}_(?P<movie>overlay\.\w+)", lambda match: traced and match["movie"] == movie),
-        *(_of_format(entry, path, base, traced, arrays) for entry in FORMATS.values() for path in entry.outputs),
-    ]
-    rules: list[tuple[str, Callable[[re.Match[str]], bool]]] = [
-        (r"\.movie\.json", lambda match: dataset is not None),
-        (r"segmentation_scale\.json", lambda match: traced and finds_scale(experiment.config)),
-        (r"flat_field\.json", lambda match: dataset is not None and bool(flat)),
-        (r"flat_field_ch_(?P<flat>\d+)\.npy", lambda match: dataset is not None and int(match["flat"]) in flat),
-        (r"report\.html|processing_config\.yaml|(qc|edits)\.csv", lambda match: False),
-        (rf"{re.escape(name)}_(traces\.(csv|parquet)|(stage_movement|cells)\.csv)", lambda match: False),
-        (r"preview/(preview\.(png|csv)|preview_(frames|pairs)\.csv|segmentations/.+\.zip)", lambda match: traced),
-        (r"pictures/(cells|distributions)\.(png|pdf)", lambda match: traced),
-        (rf"pictures/traces_(?P<column>{COLUMN})\.(png|pdf)", lambda match: match["column"] in columns),
-    ]
-    rules += [
-        (
-            rf"{FOV}/(?:{pattern})",
-            lambda match, explains=explains: match["fov"] in failed or (match["fov"] in fovs and explains(match)),
-        )
-        for pattern, explains in of_fov
-    ]
-    known = [(re.compile(pattern), explains) for pattern, explains in rules]
+    samples, fits = _once_made(experiment.layout, name)
+    patterns = _of_dataset(experiment, name, dataset) + _of_fovs(experiment, name, dataset, folder, wanted)
+    known = [(re.compile(pattern), explains) for pattern, explains in patterns]
 
     def ours(below: str) -> bool | None:
         path = f"{folder}/{below}"
@@ -177,9 +136,60 @@ def _judge(experiment: Experiment, name: str, wanted: Collection[str]) -> Ours:
     return ours
 
 
-def _of_format(
-    entry: Any, path: str, base: str, traced: bool, arrays: Callable[[str], set[str]]
-) -> tuple[str, Callable[[re.Match[str]], bool]]:
+def _of_dataset(experiment: Experiment, name: str, dataset: Dataset | None) -> list[Pattern]:
+    """What the workflow writes into the folder of a dataset."""
+    traced = dataset is not None and experiment.tracing
+    columns = experiment.columns if traced else ()
+    flat = () if dataset is None or experiment.copy_only else experiment.flat
+    return [
+        (r"\.movie\.json", lambda match: dataset is not None),
+        (r"segmentation_scale\.json", lambda match: traced and finds_scale(experiment.config)),
+        (r"flat_field\.json", lambda match: bool(flat)),
+        (r"flat_field_ch_(?P<flat>\d+)\.npy", lambda match: int(match["flat"]) in flat),
+        (r"report\.html|processing_config\.yaml|(qc|edits)\.csv", lambda match: False),
+        (rf"{re.escape(name)}_(traces\.(csv|parquet)|(stage_movement|cells)\.csv)", lambda match: False),
+        (r"preview/(preview\.(png|csv)|preview_(frames|pairs)\.csv|segmentations/.+\.zip)", lambda match: traced),
+        (r"pictures/(cells|distributions)\.(png|pdf)", lambda match: traced),
+        (rf"pictures/traces_(?P<column>{COLUMN})\.(png|pdf)", lambda match: match["column"] in columns),
+    ]
+
+
+def _of_fovs(
+    experiment: Experiment, name: str, dataset: Dataset | None, folder: str, wanted: Collection[str]
+) -> list[Pattern]:
+    """What the workflow writes into the folders of the FOVs of a dataset; those that fail are explained wholly."""
+    traced = dataset is not None and experiment.tracing
+    fovs = set(map(fov_text, dataset.fovs)) if dataset else set()
+    failed = set(map(fov_text, dataset.failed)) if dataset else set()  # this run does without them, not the config
+    movie = f"overlay.{experiment.config['pictures']['movie_format']}"
+    arrays_of: dict[str, set[str]] = {}  # those that are asked for, by FOV
+    for path in wanted:
+        if path.startswith(folder) and (match := re.match(rf"/{FOV}/images\.zarr/{ARRAY}/", path[len(folder) :])):
+            arrays_of.setdefault(match["fov"], set()).add(match["array"])
+
+    def arrays(fov: str) -> set[str]:
+        return arrays_of.get(fov, set())
+
+    base = rf"{re.escape(name)}_fov_(?P=fov)"
+    patterns: list[Pattern] = [
+        (rf"images\.zarr/{ARRAY}", lambda match: match["array"] in arrays(match["fov"])),
+        (r"images\.zarr/zarr\.json|cells\.zarr(\.zip)?", lambda match: False),
+        (rf"{base}_(traces|traces_taken_in|decisions)\.csv", lambda match: False),
+        (rf"{base}_lineage(_corrected|_edited)?\.csv", lambda match: False),
+        (rf"{base}_(digest|base_regions\.zarr)\.zip", lambda match: False),
+        (rf"{base}_(?P<movie>overlay\.\w+)", lambda match: traced and match["movie"] == movie),
+        *(_of_format(entry, path, base, traced, arrays) for entry in FORMATS.values() for path in entry.outputs),
+    ]
+    return [
+        (
+            rf"{FOV}/(?:{pattern})",
+            lambda match, explains=explains: match["fov"] in failed or (match["fov"] in fovs and explains(match)),
+        )
+        for pattern, explains in patterns
+    ]
+
+
+def _of_format(entry: Any, path: str, base: str, traced: bool, arrays: Callable[[str], set[str]]) -> Pattern:
     """A pattern for an output of an export, and what explains it: exports are also made on request."""
     pattern = re.escape(path.format(base="<base>", array="<array>", raw="<array>", light="<array>"))
     pattern = pattern.replace(re.escape("<base>"), base).replace(re.escape("<array>"), ARRAY)
