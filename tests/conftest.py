@@ -34,17 +34,18 @@ PYTHON = ROOT / ".venv/bin/python"
 LEVELS = {
     "unit": """
         background bad_corrections bit_morphology blank_areas byte_network cell_checks cell_list child_process
-        code_digest comparison config config_fuzz coverage crop curate curation distances divisions docs doubts
-        edits edits_replay edits_results environment evaluation exposure features fitting flat_field flows
-        foreign_arrays formats_deepcell formats_playnano formats_pyama formats_pyme formats_tracks future_dates
-        house images interrupts kinetics left_out levels lif likeness lock mask_objects merge messages methods
-        missing movie_czi movie_file movie_nd2 nd2_internals ndtiff ome_tiff ome_zarr outline phantoms pictures
-        plan preview preview_workflow psf quality recipe repeats report report_digest segmentation
-        shared_regions shifts silent_faults simulate stage_movement stage_places store terminal tiff tiff_folder
-        torch_file touching tracking uncovered userpaths versions white_cells zstacks
+        code_digest comparison config config_fuzz coverage crop curate curate_answers curate_decisions curation
+        distances divisions divisions_workflow docs doubts edits edits_replay edits_results environment
+        evaluation exposure features fitting flat_field flows foreign_arrays formats_deepcell formats_playnano
+        formats_pyama formats_pyme formats_tracks future_dates house images interrupts kinetics left_out levels
+        lif likeness lock mask_objects merge messages methods missing movie_czi movie_file movie_nd2
+        nd2_internals ndtiff ome_tiff ome_zarr outline phantoms pictures plan preview preview_workflow psf
+        quality recipe repeats report report_digest segmentation shared_regions shifts silent_faults simulate
+        stage_movement stage_places store terminal tiff tiff_folder torch_file touching tracking uncovered
+        userpaths versions white_cells zstacks
     """,
     "slow": """
-        benchmarks curation_page learned report_page
+        benchmarks curation_page learned onnx_model report_page
     """,
     "workflow": """
         bad_input commands crash fit_workflow formats_corrections inputs_workflow isolation leftovers module
@@ -67,7 +68,7 @@ SLOW = {
     "comparison": "intervals_by_fovs_cover_what_is_true_and_those_by_cells_do_not",
     "config": "any_parameter_value_is_accepted_or_one_line_each",
     "config_fuzz": "every_value_at_every_parameter",
-    "curate": "mistakes_are_one_line the_command_prints_its_address_and_the_way_there_over_ssh",
+    "curate_decisions": "mistakes_are_one_line the_command_prints_its_address_and_the_way_there_over_ssh",
     "curation": "the_cell_at_a_place_is_the_nearest_within_three_pixels",
     "divisions": "simulated_movies what_is_no_division",
     "edits": "no_line_of_json_is_a_traceback",

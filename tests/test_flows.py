@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
+from onnx_tools import disks, helper, model_bytes, number, overlap, settings_with
 from scipy import ndimage
-from test_learned import disks, helper, model_bytes, number, overlap, settings_with
 
 from celltraces.errors import UserError
 from celltraces.labels import left_out
