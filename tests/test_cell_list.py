@@ -11,7 +11,7 @@ from celltraces.features.cell_list import (
     KINDS,
     LETTERS,
     REFUSED,
-    Found,
+    FoundCells,
     cell_list,
     growth_rates,
     legend_of,
@@ -23,7 +23,7 @@ def found_of(valid, short, border, min_frames=3, border_margin=5):
     """Cells 2, 4, 6 ... that are in the frames `valid` (N, T)."""
     valid, short, border = (np.array(values, bool) for values in (valid, short, border))
     words = why_left_out(short, border, valid.sum(axis=1), min_frames, border_margin)
-    return Found(2 * np.arange(1, len(valid) + 1), valid, short, border, words)
+    return FoundCells(2 * np.arange(1, len(valid) + 1), valid, short, border, words)
 
 
 @pytest.fixture

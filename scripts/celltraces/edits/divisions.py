@@ -11,7 +11,7 @@ from celltraces.edits.records import Edit
 from celltraces.edits.regions import Regions
 
 
-class Division(NamedTuple):
+class DivisionOfRegions(NamedTuple):
     """A division, by rows of regions: the parent's last one, and the first one of each daughter."""
 
     parent: int
@@ -19,7 +19,7 @@ class Division(NamedTuple):
     edit: Edit | None = None  # None: it is in the lineage of the base labels
 
 
-def base_divisions(regions: Regions, origins: Mapping[int, tuple[int, int]]) -> list[Division]:
+def base_divisions(regions: Regions, origins: Mapping[int, tuple[int, int]]) -> list[DivisionOfRegions]:
     """The divisions of a lineage of the base labels: parent and frame of division by cell."""
     by_parent: dict[int, list[int]] = {}
     for cell in sorted(origins):
@@ -30,12 +30,12 @@ def base_divisions(regions: Regions, origins: Mapping[int, tuple[int, int]]) -> 
     for parent, daughters in sorted(by_parent.items()):
         rows = np.flatnonzero(regions.label == parent)
         if len(rows):
-            found.append(Division(int(rows[-1]), tuple(daughters)))
+            found.append(DivisionOfRegions(int(rows[-1]), tuple(daughters)))
     return found
 
 
 def settle(
-    divisions: Iterable[Division], cell: np.ndarray, regions: Regions
+    divisions: Iterable[DivisionOfRegions], cell: np.ndarray, regions: Regions
 ) -> tuple[dict[int, tuple[int, int]], dict[str, str]]:
     """The lineage after all edits, and why edits do not count in it any more, by their ids.
 
@@ -43,7 +43,7 @@ def settle(
     counts. A parent that is still there when a daughter appears, after a join for one, is not its parent. The frame of
     division is the first one in which any of the daughters is seen.
     """
-    kept: dict[int, tuple[Division, set[int]]] = {}  # by parent
+    kept: dict[int, tuple[DivisionOfRegions, set[int]]] = {}  # by parent
     parent_of: dict[int, int] = {}
     reasons: dict[str, str] = {}
     ends: dict[int, tuple[int, int]] = {}  # first and last frame of cells
@@ -80,11 +80,11 @@ def settle(
 
 
 def _drop(
-    kept: dict[int, tuple[Division, set[int]]],
+    kept: dict[int, tuple[DivisionOfRegions, set[int]]],
     parent: int,
     parent_of: dict[int, int],
     reasons: dict[str, str],
-    later: Division,
+    later: DivisionOfRegions,
 ) -> None:
     """Forget the division of a parent, since a later one says otherwise."""
     division, daughters = kept.pop(parent)

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from celltraces.edits.anchors import LabelAt, NotThere, find_region
-from celltraces.edits.divisions import Division, base_divisions, settle
+from celltraces.edits.divisions import DivisionOfRegions, base_divisions, settle
 from celltraces.edits.records import APPLIED, LOST, OVERRULED, REFUSED, RENUMBERED, Edit
 from celltraces.edits.regions import Regions
 from celltraces.edits.undo import in_force
@@ -79,7 +79,7 @@ class State:
         self.next = self.highest + 1
         self.excluded = np.zeros(len(self.owner), bool)
         self.excluded_frames: set[int] = set()
-        self.divisions: list[Division] = []
+        self.divisions: list[DivisionOfRegions] = []
         self.swaps: dict[tuple[int, int, int], Edit] = {}
 
     def cell_of(self, row: int | None) -> int:
@@ -211,7 +211,7 @@ def _divide(state: State, edit: Edit, at: Anchored) -> None:
         state.new_cell(rest)
         if len(firsts) == 1:
             firsts[parent] = int(rest[0])
-    state.divisions.append(Division(last, tuple(sorted(firsts.values())), edit))
+    state.divisions.append(DivisionOfRegions(last, tuple(sorted(firsts.values())), edit))
 
 
 def _frame(state: State, edit: Edit) -> int:

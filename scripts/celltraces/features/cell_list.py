@@ -24,7 +24,7 @@ FEWEST_ROWS = 3  # for a rate of growth
 
 
 @dataclass(frozen=True)
-class Found:
+class FoundCells:
     """The cells that were tracked in a FOV, and which of them the filters leave out.
 
     ids (N,); valid (N, T) bool: the frames in which each is; short, border (N,) bool: seen in too few frames, too near
@@ -63,17 +63,21 @@ def legend_of(kinds: Collection[str], min_frames: int, border_margin: int) -> li
     return [f"{LETTERS[kind]}: {meaning}" for kind, meaning in words.items() if LETTERS[kind] in letters]
 
 
-def find_cells(get: Get, pc: int, min_frames: int, border_margin: int, origins: Mapping[int, tuple[int, int]]) -> Found:
+def find_cells(
+    get: Get, pc: int, min_frames: int, border_margin: int, origins: Mapping[int, tuple[int, int]]
+) -> FoundCells:
     """The cells of a store, whose phase-contrast channel is `pc`; origins: of cells that have a parent."""
     ids, valid, bboxes = (get_array(get, f"metadata/{name}")[0] for name in ("cell_ids", "valid_frames", "bboxes"))
     valid = valid.astype(bool)
     short = too_short(ids, valid, min_frames, origins)
     border = near_edge(get, ids, valid, bboxes, pc, border_margin)
-    return Found(ids, valid, short, border, why_left_out(short, border, valid.sum(axis=1), min_frames, border_margin))
+    return FoundCells(
+        ids, valid, short, border, why_left_out(short, border, valid.sum(axis=1), min_frames, border_margin)
+    )
 
 
 def cell_list(
-    found: Found,
+    found: FoundCells,
     traces: pd.DataFrame,
     columns: Sequence[str],
     origins: Mapping[int, tuple[int, int]],

@@ -27,7 +27,7 @@ JUMP = 16  # codes, a power of two
 BLOCK = 1 << 20  # symbols or bytes that are coded at once, to bound memory
 
 
-class Frame(NamedTuple):
+class PzfFrame(NamedTuple):
     """A decoded frame: pixels (width, height, depth), its number, and whether its values were rounded on writing."""
 
     pixels: np.ndarray
@@ -68,7 +68,7 @@ def describe(data: bytes) -> tuple[tuple[int, int], np.dtype, bool]:
     return header.shape[:2], header.dtype, header.lossy
 
 
-def decode(data: bytes, expected: tuple[int, int] | None = None) -> Frame:
+def decode(data: bytes, expected: tuple[int, int] | None = None) -> PzfFrame:
     """Read a .pzf file. Raises ValueError for a damaged one, or one that is not `expected` (width, height) large."""
     header = _header(data)
     if expected is not None and header.shape != (*expected, 1):
@@ -88,7 +88,7 @@ def decode(data: bytes, expected: tuple[int, int] | None = None) -> Frame:
     if header.lossy:
         values = (pixels.astype(np.float32) * np.float32(header.scale)) ** 2 + np.float32(header.offset)
         pixels = values.astype(header.dtype)
-    return Frame(pixels.reshape(header.shape, order=header.order), header.number, header.lossy)
+    return PzfFrame(pixels.reshape(header.shape, order=header.order), header.number, header.lossy)
 
 
 def _header(data: bytes) -> _Header:

@@ -32,7 +32,7 @@ LEFT_OUT = re.compile(r"(_merged?|_merging|thumbnail|overview)\d*$", re.IGNORECA
 """Names of images that are no FOVs: tiles that LAS X has put together, and small pictures."""
 
 
-class Place(NamedTuple):
+class ImagePlace(NamedTuple):
     """One FOV: which image of the file, and which tile of it, None where it has none."""
 
     image: int
@@ -108,7 +108,7 @@ def _refuse_blocks(file: IO[bytes], form: str) -> None:
         file.seek(2 * letters + marks[1], os.SEEK_CUR)
 
 
-def _plane_map(path: Path, file: LifFile) -> tuple[PlaneMap, list[Place], dict[int, list[int]]]:
+def _plane_map(path: Path, file: LifFile) -> tuple[PlaneMap, list[ImagePlace], dict[int, list[int]]]:
     """The planes, where each FOV is, and which channels of the file those of each image are."""
     every = dict(enumerate(file.images))
     kept = {at: image for at, image in every.items() if not LEFT_OUT.search(image.name)} or every
@@ -134,7 +134,7 @@ def _plane_map(path: Path, file: LifFile) -> tuple[PlaneMap, list[Place], dict[i
             name = image.path + (f" {tile + 1}" if sizes[TILES] > 1 else "")
             size = sizes["Y"], sizes["X"]
             fovs.append(FovMap(name, where, stamps[tile], size, period_s=_period_s(image)))
-            places.append(Place(at, tile if TILES in image.sizes else None))
+            places.append(ImagePlace(at, tile if TILES in image.sizes else None))
     dtypes = {image.dtype for image in grey.values()}
     widths = (_pixel_size_um(image) for image in grey.values())
     planes = PlaneMap(

@@ -27,7 +27,7 @@ CELL_BYTES = 300  # of a shown cell, besides its numbers and its pictures
 
 
 @dataclass
-class Results:
+class StageResults:
     """What the other stages left, as far as it could be read; `problems` says what could not."""
 
     digest_files: Mapping[int, Path]  # by FOV
@@ -59,9 +59,9 @@ def gather(
     fit_tables: Sequence[Path],
     fits: Sequence[Mapping[str, Any]],
     n_frames: int,
-) -> Results:
+) -> StageResults:
     """Read the results. tidy, cell_list: None without cells. fit_tables: for each of the fits, of each sample."""
-    found = Results(digest_files)
+    found = StageResults(digest_files)
     with tolerant(found.problems, "parameters and versions"):
         found.record = yaml.safe_load(record.read_text(encoding="utf-8"))
     with tolerant(found.problems, "findings of the checks"):
@@ -164,7 +164,7 @@ def _counts(digests: Mapping[int, Mapping[str, Any]], times: Sequence[float]) ->
 
 
 def _features(
-    found: Results,
+    found: StageResults,
     block: page.Block,
     labels: Mapping[str, str],
     members: Sequence[np.ndarray],
@@ -188,7 +188,7 @@ def _features(
 
 
 def _fits(
-    found: Results,
+    found: StageResults,
     block: page.Block,
     labels: Mapping[str, str],
     places: Sequence[tuple[int, int]],
@@ -208,7 +208,7 @@ def _fits(
 
 
 def data_of(
-    found: Results,
+    found: StageResults,
     chosen: Sequence[tuple[int, Mapping[str, Any]]],
     frames: np.ndarray,
     groups: Mapping[str, Sequence[int]],
@@ -262,7 +262,7 @@ def data_of(
 
 
 def text_of(
-    found: Results,
+    found: StageResults,
     labels: Mapping[str, str],
     *,
     fovs: Sequence[int],
@@ -294,7 +294,7 @@ def text_of(
     }
 
 
-def _add_thumbnails(cards: Sequence[dict[str, Any]], found: Results, room: float) -> tuple[int, float]:
+def _add_thumbnails(cards: Sequence[dict[str, Any]], found: StageResults, room: float) -> tuple[int, float]:
     """Put as many thumbnails into the cards of FOVs as have room; how many, and the room that is left."""
     pictured, left = within(fovs_to_picture(cards, found.digests), room)
     for card in cards:

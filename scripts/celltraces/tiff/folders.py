@@ -80,7 +80,7 @@ def pattern_map(path: Path) -> PlaneMap:
     return PlaneMap("tiff files", files, fovs, channels, first.pixel_size_um, first.period_s)
 
 
-def _own_map(path: Path, found: name_pattern.Found, place: tuple[int, int, int, int]) -> PlaneMap:
+def _own_map(path: Path, found: name_pattern.FoundFiles, place: tuple[int, int, int, int]) -> PlaneMap:
     file = found.files[place]
     part = with_name(file, tiff_map)
     if len(part.fovs) > 1 or len(part.files) > 1:
@@ -91,7 +91,7 @@ def _own_map(path: Path, found: name_pattern.Found, place: tuple[int, int, int, 
     return part
 
 
-def _nominal(path: Path, found: name_pattern.Found, place: tuple[int, int, int, int]) -> Path:
+def _nominal(path: Path, found: name_pattern.FoundFiles, place: tuple[int, int, int, int]) -> Path:
     """A name for a file that is not there: so it counts, and is noticed when it comes."""
     fov, channel, frame, z = place
     values = {"fov": found.fovs[fov], "channel": found.channels[channel], "frame": f"+{frame}", "z": f"+{z}"}

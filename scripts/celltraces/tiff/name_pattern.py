@@ -18,7 +18,7 @@ PLACE = re.compile(r"\{(\w*)\}")
 NUMBERED = ("frame", "z")  # what stands there is a number
 
 
-class Found(NamedTuple):
+class FoundFiles(NamedTuple):
     """The files of a pattern by (FOV, channel, frame, z), each counted from 0; names of FOVs and channels, "" where the
     pattern does not tell them apart; how many frames and z planes the numbers span."""
 
@@ -85,7 +85,7 @@ def _expression(part: str) -> tuple[re.Pattern[str], list[str]]:
     return re.compile(text), known
 
 
-def find(path: Path) -> Found:
+def find(path: Path) -> FoundFiles:
     """The files of a pattern, in order. Numbers of frames and z planes count from the least there is, so that one that
     is not there leaves a gap. Raises UserError where there is no file, or two are the same."""
     found = matches(path)
@@ -111,7 +111,7 @@ def find(path: Path) -> Found:
             f"'{path}': the numbers of its {len(found)} files lie far apart ({spans['frame']} frames, {spans['z']} z "
             "planes); correct the pattern"
         )
-    return Found(files, fovs, channels, spans["frame"], spans["z"], frozenset(PLACE.findall(str(path))))
+    return FoundFiles(files, fovs, channels, spans["frame"], spans["z"], frozenset(PLACE.findall(str(path))))
 
 
 def natural(text: str) -> list[tuple[int, int, str]]:
