@@ -72,7 +72,7 @@ def target_lines(targets: Mapping[str, Sequence[str]]) -> Iterator[str]:
         listed = [
             alike[0] if len(alike) == 1 else f"{kind} ({len(alike)})" for kind, alike in list(kinds.items())[:MANY]
         ]
-        more = f" and {len(kinds) - MANY} more kinds" if len(kinds) > MANY else ""
+        more = f" and {len(kinds) - MANY} more kind(s)" if len(kinds) > MANY else ""
         yield f"{name}: {', '.join(listed)}{more}"
 
 
