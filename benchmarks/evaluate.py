@@ -22,7 +22,8 @@ from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 
-os.environ["OPENBLAS_NUM_THREADS"] = "1"  # as in a job; idle threads would count
+if __name__ == "__main__":
+    os.environ["OPENBLAS_NUM_THREADS"] = "1"  # as in a job; idle threads would count
 
 import cv2
 import numpy as np

@@ -17,7 +17,8 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-os.environ["OPENBLAS_NUM_THREADS"] = "1"  # as in a job; idle threads would count
+if __name__ == "__main__":
+    os.environ["OPENBLAS_NUM_THREADS"] = "1"  # as in a job; idle threads would count
 
 import numpy as np
 

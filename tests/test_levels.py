@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import snakemake_server
 from conftest import LEVELS, SLOW
 
 
@@ -26,3 +27,8 @@ def test_slow_tests_are_there():
         assert file in LEVELS["unit"].split()
         text = Path(__file__).with_name(f"test_{file}.py").read_text(encoding="utf-8")
         assert [name for name in names.split() if f"\ndef test_{name}(" not in text] == []
+
+
+def test_nothing_that_tests_import_changes_the_environment():
+    """Else each run of the workflow starts a Snakemake of its own, which costs a second."""
+    assert snakemake_server._read_at_start() == snakemake_server.USUAL
