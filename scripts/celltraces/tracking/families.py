@@ -11,7 +11,7 @@ import numpy as np
 from celltraces.tracking.daughters import (
     AHEAD,
     APART,
-    APART_SOON,
+    APART_SURE,
     FLICKERS,
     LESS_STEADY,
     MOMENT,
@@ -227,11 +227,11 @@ def _are_steady(family: Family) -> bool:
 def _stay_apart(family: Family) -> bool:
     """The daughters stay apart; where too few frames are left to see this, the mother rounded up."""
     left = family.movie.n_frames - family.later
-    late = left < family.limits.frames
-    if late and not (_rounded_up(family) and _are_round_halves(family)):
+    sure = _rounded_up(family) and _are_round_halves(family)
+    if left < family.limits.frames and not sure:
         return False
-    least, far = min(family.limits.frames, left), APART_SOON if late else APART
-    return stay_apart(family.movie, family.one, family.two, family.new_areas, least, far)
+    least, far = min(family.limits.frames, left), APART_SURE if sure else APART
+    return stay_apart(family.movie, family.one, family.two, family.areas, least, far)
 
 
 def _go_on(family: Family) -> bool:
