@@ -14,6 +14,7 @@ TYPICAL = 3  # sightings of which the median counts as a cell's area
 FLICKERS = 0.2  # change of an area (`change`), at most: debris flickers more
 STEADY, LESS_STEADY = 0.1, 0.3  # the same, of a mother who is no debris, and of her daughters, at most
 APART = 1.0  # of the sum of the daughters' radii: what their distance reaches
+APART_SURE = 0.8  # the same of round halves of a mother who rounded up; halves of a disk are 0.6 apart
 WHOLE = 0.75  # of both daughters' area: where one is missing, a region as large is both
 MOMENT = 2  # frames, at most, in which daughters are one region again before they are apart for good
 GREW = 0.5  # of a daughter's area: by how much a neighbour grows, at least, that she runs together with
@@ -22,14 +23,18 @@ AGE = 4  # sightings in which growth is told, at least
 PIECES = 1.3  # of the mother's area: three pieces that are no larger are what is left of a dead cell
 
 
-def first_areas(movie: Movie, one: int, two: int) -> list[float]:
-    """Areas of two daughters when they are new, of frames in which both are seen, if there are any."""
+def first_areas(movie: Movie, one: int, two: int) -> tuple[tuple[float, float], tuple[float, float]]:
+    """Areas of two daughters when they are new: medians of a few frames, and those of the first of these.
+
+    Of frames in which both are seen, if there are any.
+    """
     seen = movie.seen
     first = [np.arange(at, min(at + AHEAD, int(movie.ends[at]))) for at in (one, two)]
     both = np.intersect1d(seen.frame[first[0]], seen.frame[first[1]])
     if both.size:
         first = [positions[np.isin(seen.frame[positions], both)] for positions in first]
-    return [float(np.median(seen.area[positions[:TYPICAL]])) for positions in first]
+    of_one, of_two = (seen.area[positions[:TYPICAL]] for positions in first)
+    return (float(np.median(of_one)), float(np.median(of_two))), (float(of_one[0]), float(of_two[0]))
 
 
 def change(areas: np.ndarray) -> float:
@@ -37,8 +42,8 @@ def change(areas: np.ndarray) -> float:
     return float(np.median(np.abs(np.diff(np.log(areas))))) if areas.size > 1 else 0.0
 
 
-def stay_apart(movie: Movie, one: int, two: int, areas: Sequence[float], least: int) -> bool:
-    """Whether two daughters are seen apart in `least` frames, and move apart, before they are one region again.
+def stay_apart(movie: Movie, one: int, two: int, areas: Sequence[float], least: int, far: float = APART) -> bool:
+    """Whether two daughters are seen apart in `least` frames, and by `far`, before they are one region again.
 
     They may be one region again for a MOMENT in between: they touch at first. A daughter that has left the picture, or
     runs together with a neighbour, is apart from her sister.
@@ -66,7 +71,7 @@ def stay_apart(movie: Movie, one: int, two: int, areas: Sequence[float], least: 
         elif len(at) == 1 and apart and any(frame > last for last in gone):
             apart += 1
         stayed |= apart >= least
-    return stayed and farthest >= APART * radii
+    return stayed and farthest >= far * radii
 
 
 def vanish(movie: Movie, one: int, two: int, max_gap: int) -> bool:

@@ -22,11 +22,13 @@ from celltraces.tracking.stage_places import place_finder
 
 APART = 3  # frames in which the cells lie apart, without a break, on one of the two sides
 MOMENT = 2  # the same before, at least, unless a cell begins in the region
+MOST, SOME = 0.5, 0.2  # of a part's pixels: more of them lie in the cell that it was; in the one that it came from
 LIKE = 1.6  # times as large: what a cell may become while it shares a region
 SUM = 1.5  # times as large: what a region may be against the cells that it holds
 STEADY = 1.3  # times as large: what a region may become from one frame to the next while it holds the same cells
 TINY = 0.2  # of the largest cell in the region: what is smaller is debris
 LESS = 0.85  # of a cell's area: what is left of a cell that divides, outside of the region, at most
+HALF = 0.3, 0.7  # of a cell's area: what is left of it, outside of the region in which one of its daughters begins
 NEW = 0.5  # of a cell that begins in the region: by how much of its area, at least, the region is larger than before
 
 Parts = list[tuple[np.ndarray, int]]  # the pixels of a part, as positions in the flat frame, and its new label
@@ -50,6 +52,20 @@ class _Links(NamedTuple):
 
     after: np.ndarray  # of each entry of the first
     before: np.ndarray  # of each entry of the second
+
+
+class _Together(NamedTuple):
+    """Which parts of a region are which of the regions of the frame before, which came together in it.
+
+    groups: entries of the frame before, and of each the parts, which are several where the cell divides later; -1 for a
+    cell that begins here. before: the pixels of each group in the frame before; None where a cell begins that is not
+    known to be a daughter. by_division: all that begin are daughters of cells that lose half of their area here, by
+    which the region becomes larger.
+    """
+
+    groups: list[tuple[int, list[int]]]
+    before: list[np.ndarray] | None
+    by_division: bool
 
 
 def part_regions(
@@ -172,23 +188,27 @@ def _part_back(
     for at in range(step, max(0, step - max_touching), -1):
         parts = divide(pixels_of(window[at].runs, entry), parts, shape)
         chain.append((entry, parts))
-        sources = [_source(window[at - 1], pixels, window[at].place, shape) for pixels in parts]
-        if _goes_back(window, links[at - 1], at, entry, sources):
+        sources = [_source(window[at - 1], pixels, window[at].place, shape, MOST) for pixels in parts]
+        others = _others(window, links, at, entry, sources)
+        if others or _goes_back(window, links[at - 1], at, entry, sources):
             entry = sources[0]
+            parts = parts + [pixels_of(window[at].runs, other) for other in others]
             continue
-        groups = _groups(window, links, at, entry, parts, sources)
-        if groups is None:
+        came = _came_together(window, links, at, entry, parts, sources, shape)
+        if came is None and -1 in sources:
+            sources = [_source(window[at - 1], pixels, window[at].place, shape, SOME) for pixels in parts]
+            came = _came_together(window, links, at, entry, parts, sources, shape)
+        if came is None:
             break
-        earlier = [source for source, _ in groups if source >= 0]
-        if not _lie_apart(links, step, after.tolist(), at, earlier, any(source < 0 for source, _ in groups)):
+        earlier = [source for source, _ in came.groups if source >= 0]
+        begin = len(earlier) < len(came.groups)
+        if not (begin and came.by_division) and not _lie_apart(links, step, after.tolist(), at, earlier, begin):
             return False
-        chain = [
-            (region, [np.sort(np.concatenate([own[at] for at in group])) for _, group in groups])
-            for region, own in chain
-        ]
+        chain = [(region, _grouped(own, came.groups)) for region, own in chain]
         window[step].refused.add(key)
-        if len(earlier) == len(groups):
-            chain = _from_both_sides(window, at, earlier, chain, shape)
+        if came.before is not None:
+            later = sum(len(own) < len(came.groups) for _, own in chain)
+            chain = chain[:later] + _from_both_sides(window, at, came.before, chain[later:], shape)
         for frame, (region, pixels) in zip(range(step, at - 1, -1), chain, strict=True):
             _take_apart(window[frame], region, pixels, shape[1])
         for changed in range(max(at - 1, 0), step + 1):
@@ -196,6 +216,29 @@ def _part_back(
         return True
     window[step].refused.add(key)
     return False
+
+
+def _others(window: list[_Frame], links: list[_Links], at: int, entry: int, sources: list[int]) -> list[int]:
+    """The regions of frame `at` that came apart from one region of the frame before, as this one did, and go on.
+
+    So the clump of three cells comes apart in two steps, and is followed back from the second one.
+    """
+    whole, areas = sources[0], window[at].area
+    pieces = np.flatnonzero(links[at - 1].before == whole)
+    if len(set(sources)) > 1 or whole < 0 or entry not in pieces or pieces.size == 1:
+        return []
+    if areas[pieces].min() < TINY * areas[pieces].max():
+        return []
+    if not _alike(areas[pieces].sum(), window[at - 1].area[whole], SUM):
+        return []
+    others = pieces[pieces != entry].tolist()
+    return others if _go_on(links, range(at, at + APART - 1), others, True) else []
+
+
+def _grouped(parts: list[np.ndarray], groups: list[tuple[int, list[int]]]) -> list[np.ndarray]:
+    """The pixels of each group of parts, without groups of which the region has no part; groups: see `_Together`."""
+    found = [[parts[at] for at in group if at < len(parts)] for _, group in groups]
+    return [np.sort(np.concatenate(own)) for own in found if own]
 
 
 def _goes_back(window: list[_Frame], here: _Links, at: int, entry: int, sources: list[int]) -> bool:
@@ -211,61 +254,82 @@ def _alike(one: float, other: float, factor: float) -> bool:
     return bool(max(one, other) <= factor * min(one, other))
 
 
-def _source(before: _Frame, pixels: np.ndarray, place: np.ndarray, shape: tuple[int, ...]) -> int:
-    """The entry of the frame before that holds most of these pixels of a frame at this place; -1 if none does."""
+def _moved(pixels: np.ndarray, step: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """Positions in the flat frame moved by step (y, x), of those that stay within the frame."""
     row, column = np.divmod(pixels, shape[1])
-    row, column = row - (place - before.place)[0], column - (place - before.place)[1]
+    row, column = row + step[0], column + step[1]
     inside = (row >= 0) & (row < shape[0]) & (column >= 0) & (column < shape[1])
-    at = (row * shape[1] + column)[inside]
+    return (row * shape[1] + column)[inside]
+
+
+def _source(before: _Frame, pixels: np.ndarray, place: np.ndarray, shape: tuple[int, ...], share: float) -> int:
+    """The entry of the frame before that holds the most of these pixels of a frame at this place; -1 if that is not
+    more than this share of them."""
+    at = _moved(pixels, before.place - place, shape)
     runs = before.runs
     run = np.searchsorted(runs.start, at, "right") - 1
     held = (run >= 0) & (at < (runs.start + runs.length)[run])
     count = np.bincount(runs.value[run[held]], minlength=1)
-    return int(np.argmax(count)) if 2 * count.max() > pixels.size else -1
+    return int(np.argmax(count)) if count.max() > share * pixels.size else -1
 
 
-def _groups(
+def _came_together(
     window: list[_Frame],
     links: list[_Links],
     at: int,
     entry: int,
     parts: list[np.ndarray],
     sources: list[int],
-) -> list[tuple[int, list[int]]] | None:
-    """Which parts of a region of frame `at` are which of the regions of frame `at` - 1 that came together in it.
+    shape: tuple[int, ...],
+) -> _Together | None:
+    """How the parts of a region of frame `at` came together in it.
 
-    sources: of each part, the entry of the frame before in whose place it lies. Returns entries and their parts, which
-    are several where the cell divides later; -1 for a cell that begins here. None where it is not clear: a region is
-    not of the size of its parts, or a part comes neither from one, nor from a cell that divides here, nor makes the
-    region larger.
+    None where it is not clear: a region of the frame before is not of the size of its parts, or a part comes neither
+    from one, nor from a cell that divides here, nor makes the region larger.
     """
-    before, here = window[at - 1], links[at - 1]
-    sizes = np.array([part.size for part in parts])
+    before, here, areas = window[at - 1], links[at - 1], window[at].area
     came = set(np.flatnonzero(here.after == entry).tolist())
     groups: list[tuple[int, list[int]]] = []
-    old = 0  # pixels of the region that were no background before
+    pixels: list[np.ndarray | None] = []
     for source in sorted({*sources} - {-1}):
         group = [part for part, of in enumerate(sources) if of == source]
         goes_on = int(here.after[source])
         elsewhere = [other for other in np.flatnonzero(here.before == source).tolist() if other != entry]
-        if goes_on == entry and not elsewhere and _alike(sizes[group].sum(), before.area[source], LIKE):
+        if goes_on == entry and not elsewhere:
             groups.append((source, group))
-            old += before.area[source]
-        elif elsewhere or (
-            goes_on != entry and (goes_on < 0 or window[at].area[goes_on] <= LESS * before.area[source])
-        ):
+            pixels.append(pixels_of(before.runs, source))
+        elif elsewhere or (goes_on != entry and (goes_on < 0 or areas[goes_on] <= LESS * before.area[source])):
             groups += [(-1, [part]) for part in group]
-            old += sizes[group].sum()
+            half = HALF[0] <= areas[elsewhere].sum() / before.area[source] <= HALF[1]
+            one = len(group) == len(elsewhere) == 1 and half
+            pixels += [_left_of(window, at, source, elsewhere[0], shape)] if one else [None] * len(group)
         else:
             return None
         came -= {source}
-    new = [part for part, of in enumerate(sources) if of < 0]
+    n_old, new = len(groups), [part for part, of in enumerate(sources) if of < 0]
     groups += [(-1, [part]) for part in new]
     if came or len(groups) < 2 or all(source < 0 for source, _ in groups):
         return None
-    if new and sizes.sum() < old + NEW * sizes[new].sum():
+    known = [own for own in pixels if own is not None and own.size]
+    begin = np.array([source < 0 for source, _ in groups])
+    all_known, born = len(known) == len(groups), len(known) == len(groups) and begin.any()
+    own = divide(pixels_of(window[at].runs, entry), known, shape) if born else _grouped(parts, groups)
+    sizes = np.array([part.size for part in own])
+    earlier = np.array([before.area[source] for source, _ in groups if source >= 0])
+    if not all(map(_alike, sizes[~begin], earlier, [LIKE] * earlier.size)):
         return None
-    return groups
+    old = earlier.sum() + sizes[:n_old][begin[:n_old]].sum()
+    if new and sizes.sum() < old + NEW * sizes[n_old:].sum():
+        return None
+    larger = sizes.sum() >= earlier.sum() + NEW * sizes[begin].sum()
+    return _Together(groups, known if all_known else None, bool(born and larger))
+
+
+def _left_of(window: list[_Frame], at: int, source: int, elsewhere: int, shape: tuple[int, ...]) -> np.ndarray:
+    """The pixels of an entry of the frame before that no longer are its own, as a region of frame `at` is."""
+    mine = pixels_of(window[at - 1].runs, source)
+    there = _moved(pixels_of(window[at].runs, elsewhere), window[at - 1].place - window[at].place, shape)
+    return np.setdiff1d(mine, there)
 
 
 def _lie_apart(links: list[_Links], step: int, after: list[int], at: int, earlier: list[int], begin: bool) -> bool:
@@ -295,12 +359,11 @@ def _go_on(links: list[_Links], steps: Sequence[int], entries: list[int], forwar
 def _from_both_sides(
     window: list[_Frame],
     at: int,
-    earlier: list[int],
+    parts: list[np.ndarray],
     chain: list[tuple[int, list[np.ndarray]]],
     shape: tuple[int, ...],
 ) -> list[tuple[int, list[np.ndarray]]]:
-    """The chain with the earlier half of the frames parted by the regions before, in the order of the parts."""
-    parts = [pixels_of(window[at - 1].runs, entry) for entry in earlier]
+    """The chain with the earlier half of the frames parted by what the parts were in the frame before `at`."""
     chain = list(chain)
     for back in range(len(chain) - 1, len(chain) - 1 - len(chain) // 2, -1):
         entry = chain[back][0]
