@@ -44,7 +44,7 @@ LEVELS = {
         shared_regions torch_file touching tracking userpaths versions white_cells zstacks
     """,
     "slow": """
-        benchmarks curation_page learned report_page
+        benchmarks curate_connections curation_page learned report_page
     """,
     "workflow": """
         bad_input commands crash fit_workflow formats_corrections inputs_workflow isolation leftovers module
