@@ -66,6 +66,8 @@ def command_for(results: Path) -> str:
 def serve(options: argparse.Namespace) -> None:
     import uvicorn
 
+    from celltraces.curate import connections
+
     job.keep_memory(KEPT_BYTES, shared=True)
     author = user_name(getpass.getuser()) if options.author is None else options.author
     folder = Path(os.path.abspath(options.results))
@@ -78,12 +80,13 @@ def serve(options: argparse.Namespace) -> None:
     token = security.new_token()
     config = uvicorn.Config(
         app.make_app(results, token),
-        log_level="warning",
+        log_level="error",  # its warnings are about what is refused, in words for those who write servers
         access_log=False,
         server_header=False,
         lifespan="off",
         ws="none",
-        http="h11",
+        http=connections.Connection,
+        backlog=connections.AT_ONCE,
         loop="asyncio",
         proxy_headers=False,
     )

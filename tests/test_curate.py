@@ -29,7 +29,25 @@ def test_this_machine_is_answered_at_any_port(shared, host):
 
 @pytest.mark.parametrize(
     "host",
-    ["evil.example", "127.0.0.1.evil.example", "evil.example:8731", "", "127.0.0.1@evil.example", "[::1", "0.0.0.0"],
+    [
+        *(
+            "evil.example",
+            "127.0.0.1.evil.example",
+            "evil.example:8731",
+            "",
+            "127.0.0.1@evil.example",
+            "[::1",
+            "0.0.0.0",
+        ),
+        *(
+            "127.0.0.1/evil.example",
+            "localhost#",
+            "127.0.0.1:port",
+            "127.0.0.1:123456",
+            "localhost evil.example",
+            "127.1",
+        ),
+    ],
 )
 @pytest.mark.parametrize("path", ["/", "/page/page.js", "/api/results"])
 def test_another_host_is_refused(shared, host, path):
@@ -37,7 +55,17 @@ def test_another_host_is_refused(shared, host, path):
 
 
 @pytest.mark.parametrize(
-    "origin", ["http://evil.example", "null", "https://127.0.0.1", "http://127.0.0.1.evil.example:8731", "file://"]
+    "origin",
+    [
+        *("http://evil.example", "null", "https://127.0.0.1", "http://127.0.0.1.evil.example:8731", "file://", ""),
+        *(
+            "http://[::1",
+            "http://127.0.0.1@evil.example",
+            "http://127.0.0.1/evil.example",
+            "//127.0.0.1",
+            "http:127.0.0.1",
+        ),
+    ],
 )
 def test_another_origin_is_refused(shared, origin):
     assert shared.get("/api/results", headers={"origin": origin}).status_code == 403

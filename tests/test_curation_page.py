@@ -323,6 +323,24 @@ def test_what_playing_shows_is_there_before_it_begins(page, server):
     assert not [address for address in page.requests[before:] if "/api/frame?" in address]
 
 
+def test_a_frame_that_is_played_is_on_the_screen_when_its_turn_comes(page, server):
+    """Not when the screen is renewed the next time: that took one frame of each sixty, and more of a short movie."""
+    open_at(page, server, dataset="one", fov=2, frame=3)
+    page.locator("body[data-prepared]").wait_for()
+    shown = page.evaluate(
+        """async () => {
+          const { goTo, play } = await import("/page/timeline.js");
+          const image = document.getElementById("image");
+          play(true);
+          goTo(4);
+          const at = image.dataset.frame;
+          play(false);
+          return at;
+        }"""
+    )
+    assert shown == "4"
+
+
 def both_ways(page, scene):
     found = [np.frombuffer(b64decode(text), np.uint8) for text in page.evaluate(BOTH_WAYS, scene)]
     return [pixels.reshape(200, 300, 4)[..., :3].astype(int) for pixels in found]
@@ -841,6 +859,57 @@ def test_nothing_lies_over_the_list_and_a_fov_without_cells_says_so(folder, page
         page.keyboard.press("End")
         page.keyboard.press("ArrowLeft")
         expect(page.locator("#time")).to_have_text("no frames")
+
+
+def test_on_a_narrow_screen_the_image_comes_first_and_the_list_of_fovs_is_unfolded(server):
+    with new_page(width=400, height=800) as page:
+        open_at(page, server, dataset="one", fov=7)
+        names = page.locator("#fovs")
+        expect(names).to_be_hidden()
+        image = page.locator("#image").bounding_box()
+        assert image["y"] + image["height"] < 800
+        fold = page.locator("#places")
+        expect(fold).to_have_text("one, FOV 7")
+        fold.focus()
+        page.keyboard.press("Enter")
+        expect(names).to_be_visible()
+        expect(names.locator("[aria-current]")).to_be_in_viewport()
+        assert Axe().run(page).violations_count == 0
+        names.locator("[data-fov='8'][data-dataset=one]").click()
+        expect(fold).to_have_text("one, FOV 8")
+        expect(names).to_be_hidden()
+        page.set_viewport_size({"width": 1366, "height": 800})
+        expect(fold).to_be_hidden()
+        expect(names).to_be_visible()
+
+
+def test_the_plot_stays_in_its_place_whatever_is_said_of_a_cell(page, server):
+    page.set_viewport_size({"width": 1100, "height": 760})
+    open_at(page, server, dataset="one", fov=8)
+    places = []
+    for key in ("Escape", "ArrowDown", "ArrowDown"):  # none, one that is not in the tables, one that is
+        page.keyboard.press(key)
+        places.append(page.locator("#plot").bounding_box()["y"])
+    assert places == [places[0]] * 3
+
+
+def test_undo_takes_back_what_was_only_begun(page, server):
+    open_at(page, server, dataset="one", fov=8, cell=3)
+    before = state_of(page)["edits"]
+    for key in ("j", "d", "w"):
+        page.keyboard.press("ArrowRight")
+        page.keyboard.press(key)
+        expect(page.locator("#asking")).to_be_visible()
+        page.keyboard.press("z")
+        expect(page.locator("#asking")).to_be_hidden()
+        expect(page.locator("#live")).to_have_text("Nothing was decided.")
+    page.keyboard.press("j")
+    page.keyboard.press("a")  # another decision: no second cell is asked for any more
+    saved(page, 1)
+    expect(page.locator("#asking")).to_be_hidden()
+    page.keyboard.press("z")
+    saved(page, 2)
+    assert [status for *_, status in state_of(page)["edits"][len(before) :]] == ["undone", "applied"]
 
 
 @pytest.mark.parametrize(("width", "dark"), [(1366, False), (1366, True), (400, False)])

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
@@ -113,10 +113,13 @@ def _edit(results: Results) -> Callable[[Request], Any]:
 
     async def endpoint(request: Request) -> Response:
         body = b""
-        async for part in request.stream():
-            body += part
-            if len(body) > security.MOST_BYTES:
-                return PlainTextResponse(f"the body is to be of at most {security.MOST_BYTES} bytes", 413)
+        try:
+            async for part in request.stream():
+                body += part
+                if len(body) > security.MOST_BYTES:
+                    return PlainTextResponse(f"the body is to be of at most {security.MOST_BYTES} bytes", 413)
+        except ClientDisconnect:
+            return PlainTextResponse("the body is not whole", 400)  # nobody reads it
         try:
             asked = json.loads(body)
         except (ValueError, RecursionError):
@@ -231,7 +234,7 @@ def _runs(results: Results, fov: Fov, number: int) -> np.ndarray:
         return pixels.label_runs(image)
 
 
-def in_pieces(parts: list[memoryview]) -> Iterator[bytes]:
+async def in_pieces(parts: list[memoryview]) -> AsyncIterator[bytes]:
     """Data piece by piece: of what is sent whole, the server would keep two more copies until all is sent. Each part is
     forgotten when it is sent."""
     while parts:

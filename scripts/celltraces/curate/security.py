@@ -9,12 +9,12 @@ may be any: a tunnel changes it.
 from __future__ import annotations
 
 import hmac
+import re
 import secrets
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
-from urllib.parse import urlsplit
 
-HOSTS = {"127.0.0.1", "localhost", "::1"}
+HOST = re.compile(r"(127\.0\.0\.1|localhost|\[::1\])(:\d{1,5})?", re.IGNORECASE | re.ASCII)
 TOKEN_HEADER = b"x-celltraces-token"
 MOST_BYTES = 64_000  # of a request's body
 CSP = "; ".join(
@@ -53,12 +53,14 @@ def new_token() -> str:
 def refusal(method: str, path: str, headers: dict[bytes, list[bytes]], token: str) -> tuple[int, str] | None:
     """Why a request is not answered, as status and words; None where it is. headers: names in lower case."""
     hosts = headers.get(b"host", [])
-    if len(hosts) != 1 or _host(hosts[0].decode("latin-1")) not in HOSTS:
+    if len(hosts) != 1 or not HOST.fullmatch(hosts[0].decode("latin-1")):
         return 403, "this server answers for 127.0.0.1 and localhost only"
     for origin in headers.get(b"origin", []):
-        parts = urlsplit(origin.decode("latin-1"))
-        if parts.scheme != "http" or _host(parts.netloc) not in HOSTS:
+        scheme, _, host = origin.decode("latin-1").partition("://")
+        if scheme != "http" or not HOST.fullmatch(host):
             return 403, "a page from elsewhere may ask nothing here"
+    if b"transfer-encoding" in headers:
+        return 411, "the length of the body is to be named"
     if not path.startswith("/api/"):
         return None
     tokens = headers.get(TOKEN_HEADER, [])
@@ -74,14 +76,6 @@ def refusal(method: str, path: str, headers: dict[bytes, list[bytes]], token: st
         if int(lengths[0]) > MOST_BYTES:
             return 413, f"the body is to be of at most {MOST_BYTES} bytes"
     return None
-
-
-def _host(netloc: str) -> str:
-    """The name in "name:port", in lower case; empty where it is none."""
-    try:
-        return (urlsplit(f"//{netloc}").hostname or "") if "@" not in netloc else ""
-    except ValueError:
-        return ""
 
 
 def guarded(app: App, token: str) -> App:

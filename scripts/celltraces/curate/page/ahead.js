@@ -10,6 +10,7 @@ const AHEAD = 3; // frames fetched before they are wanted
 const MOST_PENDING = 4; // answers of workers to wait for, above which no more is asked for
 const ANSWER_BYTES = 2 ** 20; // of pixels, about: so many frames of one worker come in an answer
 const MOST_TOGETHER = 4; // frames in an answer
+const LINGER_MS = 40; // so long after another place was shown, its neighbours are fetched; who plays at once needs others
 const IDLE_MS = 150; // so long after the last frame was painted, nobody does anything
 const IDLE_BYTES = 32 * 2 ** 20; // that both workers get meanwhile, of pixels and labels; each keeps 48 MiB
 const IDLE_PAINTED = 4; // frames that are painted meanwhile as they will be played
@@ -35,26 +36,26 @@ function together(what, frame) {
 
 let shown = null; // the frame that was on the screen before
 
-/** How far the frames that are likely wanted next are from the one on the screen. */
-function stepsAhead(most) {
-  const { frame: now, playing } = state;
-  const step = shown === null ? 0 : now - shown;
-  shown = now;
-  if (playing) return Array.from({ length: 2 * most }, (_, at) => at + 1);
-  // Who has just come here may go either way, or play, for which more than the next frames would be in the way.
-  if (Math.abs(step) !== 1) return [1, -1];
-  return Array.from({ length: most }, (_, at) => step * (at + 1));
-}
+let lingering = 0; // the timer
 
 /** Fetch the frames that are likely wanted next, after this one is on the screen. */
 export function fetchAhead() {
-  if (frames.pending() > MOST_PENDING) return;
   const { frame: now, fov, playing } = state;
-  const steps = stepsAhead(isDear(scene(now)) ? 1 : AHEAD);
+  const step = shown === null ? 0 : now - shown;
+  shown = now;
+  clearTimeout(lingering);
+  if (frames.pending() > MOST_PENDING) return;
+  const most = isDear(scene(now)) ? 1 : AHEAD;
+  const some = (count) => Array.from({ length: count }, (_, at) => at + 1);
   const inside = (frame) => frame >= 0 && frame < fov.frames;
-  const coming = playing ? steps.map((step) => (now + step) % fov.frames) : steps.map((step) => now + step).filter(inside);
   // A damaged frame is told of when it is looked at.
-  coming.forEach(untilReady);
+  if (playing) some(2 * most).forEach((ahead) => untilReady((now + ahead) % fov.frames));
+  else if (Math.abs(step) === 1) some(most).map((ahead) => now + step * ahead).filter(inside).forEach(untilReady);
+  else {
+    // Who has just come here may go either way, or play, for which more than the next frames would be in the way.
+    const neighbours = () => state.fov === fov && state.frame === now && !state.playing && [now + 1, now - 1].filter(inside).forEach(untilReady);
+    lingering = setTimeout(neighbours, LINGER_MS);
+  }
 }
 
 /** Fetch a frame; done when it is there, or cannot be had. */

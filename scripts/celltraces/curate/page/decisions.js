@@ -20,6 +20,7 @@ export function isClosed() {
 export function decide(op, more = {}) {
   if (!state.fov) return Promise.resolve(false);
   if (isClosed()) return Promise.resolve(false);
+  stopAsking(); // for a second cell, as it would be about another state of the cells
   const { cell: chosen, fov: { dataset, fov } } = state;
   const body = { dataset, fov, op, ...more };
   busy = busy.then(async () => {
@@ -140,8 +141,12 @@ export async function note(words) {
   await withCell((cell) => decide("seen", { cell, frame: state.frame, note: words }));
 }
 
-/** Take back the last decision of this author on this FOV, or with an id that one. */
+/** Take back the last decision of this author on this FOV, or with an id that one; first one that was only begun. */
 export function undo(id) {
+  if (!id && stopAsking()) {
+    say("Nothing was decided.");
+    return Promise.resolve(false);
+  }
   const last = id ?? state.fov?.edits.filter(({ mine, undone, op }) => mine && !undone && op !== "undo").at(-1)?.id;
   if (!last) {
     say("There is nothing to undo.");

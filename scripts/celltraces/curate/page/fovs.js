@@ -5,6 +5,7 @@ import { element, make } from "/page/shared.js";
 import { on, state } from "./state.js";
 
 const list = element("fovs");
+const fold = element("places"); // on a narrow screen the list is seen only after a click on it
 
 const seenOf = (seen, all) => (all ? `${seen} of ${all} cells seen` : "no cells");
 
@@ -75,13 +76,22 @@ export function neighbour(step) {
   return all[at + step] ?? null;
 }
 
+function unfold(wanted) {
+  fold.setAttribute("aria-expanded", wanted);
+  if (wanted) list.querySelector("[aria-current]")?.scrollIntoView({ block: "nearest", inline: "nearest" });
+}
+
 export function connect({ open }) {
   list.addEventListener("click", (event) => {
     const chosen = event.target.closest("button[data-fov]");
-    if (chosen) open({ dataset: chosen.dataset.dataset, fov: Number(chosen.dataset.fov) });
+    if (!chosen) return;
+    unfold(false);
+    open({ dataset: chosen.dataset.dataset, fov: Number(chosen.dataset.fov) });
   });
+  fold.addEventListener("click", () => unfold(fold.getAttribute("aria-expanded") === "false"));
   on("results", fill);
   on("fov", () => {
+    fold.textContent = `${state.fov.dataset}, FOV ${state.fov.fov}`;
     mark();
     count();
     list.querySelector("[aria-current]")?.scrollIntoView({ block: "nearest", inline: "nearest" });

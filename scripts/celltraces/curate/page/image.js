@@ -175,7 +175,8 @@ export function connect({ choose, mark }) {
   canvas.addEventListener("dblclick", () => fit());
   on("frame cell", () => {
     reveal();
-    draw();
+    if (state.playing) paintNow(); // it was asked for as the screen is being renewed: the next time is a frame later
+    else draw();
   });
   on("cells channels view", draw);
   let place = "";

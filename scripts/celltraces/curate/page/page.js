@@ -103,6 +103,7 @@ function choose(cell) {
     if (state.cell !== null) {
       state.cell = null;
       changed("cell");
+      say("No cell is chosen.");
     }
     return;
   }
