@@ -100,9 +100,7 @@ def painted(objects: Components, values: np.ndarray, shape: tuple[int, ...]) -> 
     return np.repeat(value, np.diff(bounds, prepend=0, append=math.prod(shape))).reshape(shape)
 
 
-def cut_out(
-    objects: Components, chosen: np.ndarray, shape: tuple[int, ...]
-) -> tuple[tuple[slice, slice], Components]:
+def cut_out(objects: Components, chosen: np.ndarray, shape: tuple[int, ...]) -> tuple[tuple[slice, slice], Components]:
     """Rows and columns that hold all chosen objects, and 1 px around them where the image (H, W) has it; and these
     objects in there, numbered anew. chosen: bool, of each object, True for one at least and False for number 0."""
     runs = np.flatnonzero(chosen.take(objects.owner))
