@@ -198,29 +198,39 @@ def _refine(mask, image, std, limit, radius, iterations, min_size, max_size):
 def part_joined(mask, rough, radius, min_size, max_size):
     """The rules in the docstring of `celltraces.segmentation.joined_cells.part_joined`."""
     dilate, erode = [ndimage.binary_dilation], [ndimage.binary_erosion]
-    rough = ndimage.binary_fill_holes(_continued(rough & mask, dilate + erode, morphology.disk(1)) & mask)
+    looked_at = [region.label for region in _may_be_joined(mask, min_size, max_size)]
+    inside = np.isin(measure.label(mask, connectivity=1), looked_at)
+    rough = ndimage.binary_fill_holes(_continued(rough & inside, dilate + erode, morphology.disk(1)) & inside)
     for times in range(1, 5):
-        pieces = _continued(rough, erode * times + dilate * times, morphology.disk(radius)) & mask
+        pieces = _continued(rough, erode * times + dilate * times, morphology.disk(radius)) & mask & inside
         pieces, regions = (measure.label(part, connectivity=1) for part in (pieces, mask))
-        areas = np.bincount(pieces.ravel())[1:]
+        candidates = list(_may_be_joined(mask, min_size, max_size))
+        labels = [region.label for region in candidates]
+        others = np.bincount(regions[(regions > 0) & ~np.isin(regions, labels)])
+        areas = np.concatenate([np.bincount(pieces[np.isin(regions, labels)])[1:], others // 2])
         usual = np.median(areas[areas >= min_size]) if (areas >= min_size).any() else math.inf
-        for region in measure.regionprops(regions):
-            inside = regions == region.label
-            axes = region.inertia_tensor_eigvals
-            filling = region.area / (4 * math.pi * math.sqrt((axes[0] + 1 / 12) * (axes[1] + 1 / 12)))
-            if region.area <= max_size and (filling >= 0.95 or region.area < 2 * min_size):
-                continue
-            numbers, sizes = np.unique(pieces[inside & (pieces > 0)], return_counts=True)
+        for region in candidates:
+            inside_it = regions == region.label
+            numbers, sizes = np.unique(pieces[inside_it & (pieces > 0)], return_counts=True)
             alike = (sizes >= min_size) & (sizes >= 0.4 * min(sizes.max(initial=0), usual))
-            if alike.sum() < 2 or sizes[alike].sum() < 0.5 * (rough & inside).sum():
+            if alike.sum() < 2 or sizes[alike].sum() < 0.5 * (rough & inside_it).sum():
                 continue
             away = [ndimage.distance_transform_edt(pieces != number) for number in numbers[alike]]
-            owner = np.where(inside, np.argmin(away, axis=0), -1)
+            owner = np.where(inside_it, np.argmin(away, axis=0), -1)
             for step in ((0, 1), (1, 0)):
                 after = np.full(owner.shape, -1)
                 after[: owner.shape[0] - step[0], : owner.shape[1] - step[1]] = owner[step[0] :, step[1] :]
                 mask = mask & ~((owner >= 0) & (after >= 0) & (after != owner))
     return mask
+
+
+def _may_be_joined(mask, min_size, max_size):
+    """Regions that are no ellipse, or larger than `max_size`."""
+    for region in measure.regionprops(measure.label(mask, connectivity=1)):
+        axes = region.inertia_tensor_eigvals
+        filling = region.area / (4 * math.pi * math.sqrt((axes[0] + 1 / 12) * (axes[1] + 1 / 12)))
+        if region.area > max_size or (filling < 0.95 and region.area >= 2 * min_size):
+            yield region
 
 
 def _edge(region, mask, layers, image, std, limit):

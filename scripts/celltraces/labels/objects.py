@@ -100,6 +100,20 @@ def painted(objects: Components, values: np.ndarray, shape: tuple[int, ...]) -> 
     return np.repeat(value, np.diff(bounds, prepend=0, append=math.prod(shape))).reshape(shape)
 
 
+def cut_out(objects: Components, chosen: np.ndarray, shape: tuple[int, ...]) -> tuple[tuple[slice, slice], Components]:
+    """Rows and columns that hold all chosen objects, and 1 px around them where the image (H, W) has it; and these
+    objects in there, numbered anew. chosen: bool, of each object, True for one at least and False for number 0."""
+    runs = np.flatnonzero(chosen.take(objects.owner))
+    length = objects.length.take(runs)
+    y, x = np.divmod(objects.start.take(runs), shape[1])
+    top, left = max(int(y[0]) - 1, 0), max(int(x.min()) - 1, 0)
+    bottom, right = min(int(y[-1]) + 2, shape[0]), min(int((x + length).max()) + 1, shape[1])
+    start = (y - top) * (right - left) + x - left
+    number = np.cumsum(chosen)
+    area = np.append(0, objects.area[chosen])
+    return np.s_[top:bottom, left:right], Components(start, length, number.take(objects.owner.take(runs)), area)
+
+
 def joined(one: Components, other: Components) -> Components:
     """The objects of both, which do not touch, numbered anew. Those of area 0 are not in it."""
     parts = [

@@ -11,13 +11,14 @@ import numpy as np
 
 from celltraces.labels import bit_morphology
 from celltraces.labels.distances import squared_distances
-from celltraces.labels.objects import Components, bounds_of, components, painted, pixels_of
+from celltraces.labels.objects import Components, bounds_of, components, cut_out, painted, pixels_of
 from celltraces.labels.shapes import shapes_of_runs
 from celltraces.segmentation.mask_objects import between, fill_holes, fill_holes_of, morph, openings
 
 GAP = 3  # px: width of the disk of the closing that joins what belongs together; it bridges gaps of 2 px
 OPEN = 4  # times, at most: two pieces may hang together by no more than the disk of the opening is wide
 WHOLE = 0.95  # of the ellipse with the same second moments: a region that fills more of it is one cell
+LEFT = 2  # the openings leave half of a usual region's pixels, or more
 ALIKE = 0.4  # of the frame's median piece, or of its region's largest if that is smaller: a piece's area, at least
 COVER = 0.5  # of a region's granular pixels: what all these pieces cover, at least
 
@@ -32,35 +33,57 @@ def part_joined(
 ) -> Components:
     """The regions with lines of 1 px between the cells that are apart in `rough`, (H, W) uint8 0/1.
 
-    rough: pixels that are as granular as cells are, and no halo. These are closed with a disk of 3 px, filled, and
-    opened with one of `morph_size` px: once, then up to four times, so that wider and wider necks part. Each time, a
-    region that is no ellipse, or larger than `max_size`, is parted if two or more pieces lie in it that have
-    at least `min_size` pixels, and 0.4 of the largest one or of the median of all the frame's pieces of `min_size` or
-    more, and cover half of what is `rough` in it. Each of its pixels goes to the nearest of these. Regions with area 0
-    are none.
+    rough: pixels that are as granular as cells are, and no halo. Only regions are looked at that are no ellipse, or
+    larger than `max_size`. What is `rough` in these is closed with a disk of 3 px, filled, and opened with one of
+    `morph_size` px: once, then up to four times, so that wider and wider necks part. Each time, a region is parted if
+    two or more pieces lie in it that have at least `min_size` pixels, and 0.4 of the largest one or of the frame's
+    usual piece, and cover half of what is `rough` in it. Each of its pixels goes to the nearest of these. The usual
+    piece is the median of those of `min_size` or more, where a region that is not looked at is a piece of half its
+    pixels. Regions with area 0 are none.
     """
-    mask = painted(regions, (regions.area > 0).view(np.uint8), rough.shape)
     there = regions.area.take(regions.owner) > 0
     regions = Components(*(of_runs[there] for of_runs in regions[:3]), regions.area)
+    shape = rough.shape
+    looked_at = _may_be_joined(regions, shape, min_size, max_size)
+    if not looked_at.any():
+        return regions
+    alone = regions.area[~looked_at] // LEFT
+    box, joined = cut_out(regions, looked_at, shape)
+    rough = rough[box]
+    if uncovered is not None:
+        uncovered = np.ascontiguousarray(uncovered[box])
+    mask = whole = painted(joined, (joined.area > 0).view(np.uint8), rough.shape)
     rough = morph(rough & mask, bit_morphology.dilate, bit_morphology.erode, GAP, 1, uncovered) & mask
     rough = fill_holes(rough) if uncovered is None else fill_holes_of(rough, uncovered)
     above_left = cv2.integral(rough)  # number of granular pixels
-    opened = openings(rough, morph_size, range(1, OPEN + 1), uncovered)
-    for _ in range(OPEN):
-        start, length, owner, area = regions
-        found = shapes_of_runs(start, length, owner, mask.shape)
-        candidate = np.zeros(area.size, bool)
-        candidate[found.label] = (found.filling < WHOLE) & (found.area >= 2 * min_size) | (found.area > max_size)
-        if not candidate.any():
+    candidate = looked_at[looked_at | (np.arange(looked_at.size) == 0)]
+    for opened in openings(rough, morph_size, range(1, OPEN + 1), uncovered):
+        pieces = components(opened & mask)
+        if not pieces.start.size:
             break
-        pieces = components(next(opened) & mask)
+        start, length, owner, area = joined
         runs = np.flatnonzero(candidate.take(owner))
         granular = np.bincount(owner.take(runs), _in_runs(above_left, start.take(runs), length.take(runs)), area.size)
-        cell_of = _cells(pieces, regions, granular, min_size)
+        cell_of = _cells(pieces, joined, granular, np.concatenate([alone, area[~candidate] // LEFT]), min_size)
         if cell_of.any():
-            mask = mask & ~_lines(pieces, cell_of, regions, mask.shape)
-            regions = components(mask)
-    return regions
+            mask = mask & ~_lines(pieces, cell_of, joined, mask.shape)
+            joined = components(mask)
+            candidate = _may_be_joined(joined, mask.shape, min_size, max_size)
+            if not candidate.any():
+                break
+    if mask is whole:
+        return regions
+    parted = painted(regions, (regions.area > 0).view(np.uint8), shape)
+    parted[box] ^= whole ^ mask
+    return components(parted)
+
+
+def _may_be_joined(regions: Components, shape: tuple[int, ...], min_size: int, max_size: int) -> np.ndarray:
+    """Whether each region is no ellipse, or larger than `max_size`, (n,) bool. Those with area 0 have no runs."""
+    found = shapes_of_runs(*regions[:3], shape)
+    candidate = np.zeros(regions.area.size, bool)
+    candidate[found.label] = (found.filling < WHOLE) & (found.area >= 2 * min_size) | (found.area > max_size)
+    return candidate
 
 
 def _in_runs(above_left: np.ndarray, start: np.ndarray, length: np.ndarray) -> np.ndarray:
@@ -71,19 +94,24 @@ def _in_runs(above_left: np.ndarray, start: np.ndarray, length: np.ndarray) -> n
     return flat.take(below + length) - flat.take(below) - flat.take(above + length) + flat.take(above)
 
 
-def _cells(pieces: Components, regions: Components, granular: np.ndarray, min_size: int) -> np.ndarray:
+def _cells(
+    pieces: Components, regions: Components, granular: np.ndarray, alone: np.ndarray, min_size: int
+) -> np.ndarray:
     """The region of each piece that looks like a cell, if the region is to be parted; 0 for all other pieces.
 
-    granular: number of granular pixels of each region; those with 0 are not parted.
+    granular: number of granular pixels of each region; those with 0 are not parted. alone: areas of the pieces of all
+    other regions.
     """
     of = np.zeros(pieces.area.size, np.int64)
     of[pieces.owner] = regions.owner.take(np.searchsorted(regions.start, pieces.start, "right") - 1)
-    largest = np.zeros(granular.size, np.int64)
-    np.maximum.at(largest, of, pieces.area)
-    cell = pieces.area >= min_size
+    cell = (pieces.area >= min_size) & (granular.take(of) > 0)
     cell[0] = False
-    usual = np.minimum(largest, np.median(pieces.area[cell]) if cell.any() else 0)
-    cell &= (pieces.area >= ALIKE * usual.take(of)) & (granular.take(of) > 0)
+    if np.count_nonzero(cell) < 2:
+        return np.zeros_like(of)
+    largest = np.zeros(granular.size, np.int64)
+    np.maximum.at(largest, of[cell], pieces.area[cell])
+    usual = np.minimum(largest, np.median(np.concatenate([alone[alone >= min_size], pieces.area[cell]])))
+    cell &= pieces.area >= ALIKE * usual.take(of)
     number, covered = (np.bincount(of[cell], weights, granular.size) for weights in (None, pieces.area[cell]))
     parted = (number > 1) & (covered >= COVER * granular)
     return np.where(cell & parted.take(of), of, 0)

@@ -150,9 +150,10 @@ def threshold(spread: np.ndarray, window: int, min_pixels: int) -> float:
     pixels[0] = 0  # variance 0; the least other one is 1
     if 2 * pixels.sum() < spread.size:
         return math.log(ROUNDING_STD) + _log_distance(BACKGROUND_SIGMAS * noise)
-    keys = np.flatnonzero(pixels)
-    least, most = (spread.ravel().take(positions_of((key == k).ravel())) for k in (keys[0], keys[-1]))
-    lowest, highest = log_std(np.array([least.min(), most.max()]), window).tolist()
+    least = spread.min()
+    if least == 0:
+        least = spread.ravel().take(positions_of((key == (pixels > 0).argmax()).ravel())).min()
+    lowest, highest = log_std(np.array([least, spread.max()]), window).tolist()
     if lowest == highest:
         return highest
     counts = _histogram(spread, window, np.linspace(lowest, highest, BINS + 1), key, pixels)
@@ -208,17 +209,14 @@ def _histogram(spread: np.ndarray, window: int, edges: np.ndarray, key: np.ndarr
     would cost more than everything else here: only those in the few steps of `key` that hold an edge are looked at one
     by one.
     """
-    keys = np.flatnonzero(pixels)
-    steps = (np.stack([keys, keys + 1]).astype(np.uint32) + np.uint32(ONE) << 13).view(np.float32).astype(np.float64)
-    # Of what a step holds, with a margin for rounding to float32.
-    bounds = log_std(np.maximum(steps * [[1 - 1e-6], [1 + 1e-6]] - 1, 0.5), window)
-    first, last = np.clip(np.searchsorted(edges, bounds, "right") - 1, 0, len(edges) - 2)
-    clear = first == last
+    # With a margin for the rounding of logarithms.
+    before, after = _coarse_logarithms(np.exp(2 * edges) * window**4 * [[1 - 1e-6], [1 + 1e-6]]).astype(np.int64)
     unclear = np.zeros(1 << 16, np.uint8)
-    unclear[keys[~clear]] = 1
-    counts = np.bincount(first[clear], pixels[keys[clear]], len(edges) - 1).astype(np.int64)
-    unclear = positions_of(cv2.LUT(key, unclear).view(bool).ravel())
-    return counts + np.histogram(log_std(spread.ravel().take(unclear), window), edges)[0]
+    unclear[before] = unclear[after] = 1
+    up_to = np.cumsum(np.where(unclear, 0, pixels))
+    found = positions_of(cv2.LUT(key, unclear).view(bool).ravel())
+    counts = np.histogram(log_std(spread.ravel().take(found), window), edges)[0]
+    return counts + up_to[before[1:]] - up_to[after[:-1]]
 
 
 def _log_distance(distance: float) -> float:
