@@ -156,6 +156,31 @@ def number_objects(
     return labels
 
 
+def without_debris(
+    objects: Components,
+    shape: tuple[int, ...],
+    share: float,
+    min_size: int,
+    max_size: int,
+    rejected: np.ndarray | None = None,
+    uncovered: np.ndarray | None = None,
+) -> Components:
+    """The objects, with area 0 for those that have less than a share of the usual object's pixels.
+
+    The usual object is one of those of `min_size` to `max_size` pixels. What the edge of the image, or pixels without
+    data, `uncovered` (H, W) bool, cut may be a part of a cell, and stays. What goes is marked in `rejected` as
+    TOO_SMALL.
+    """
+    area = objects.area
+    counted = (area >= max(min_size, 1)) & (area <= max_size)
+    debris = counted & (area < share * usual_area(area[counted]))
+    pixels, owner = pixels_of(objects, debris)
+    debris[owner[at_edge(pixels, shape, uncovered)]] = False
+    if rejected is not None:
+        rejected.ravel()[pixels[debris.take(owner)]] = TOO_SMALL
+    return objects._replace(area=np.where(debris, 0, area))
+
+
 def usual_area(areas: np.ndarray) -> int:
     """The area (n,) up to which objects have half of all pixels; 0 where there are none."""
     if not areas.size:
