@@ -17,6 +17,7 @@ from celltraces.errors import UserError
 from celltraces.files import write_text
 from celltraces.labels import left_out
 from celltraces.pictures import draw
+from celltraces.preview.advice import SEES, on_size_limit
 from celltraces.preview.comparison import (
     Comparison,
     agreement,
@@ -92,6 +93,9 @@ def main(
         for fov, frame in times:
             image = read_frame(read, fov, frame, channel, planes)
             compared[fov, frame] = _compare_frame(image, found, (fov, frame), places[fov], border_margin)
+        advice = _advice(found, sets)
+    if advice:
+        job.log.warning("%s%s: %s", job.SAID, name, advice)
     by_frame = [
         {**sets[at], "present": not at, "fov": fov, "frame": frame, **summarise([comparison])}
         for (fov, frame), one in compared.items()
@@ -141,6 +145,14 @@ def _sets_done(sets: Sequence[Set], failed: Sequence[str | None]) -> list[int]:
     if not done:
         raise UserError(f"none of the methods could be tried: {failed[0]}")
     return done
+
+
+def _advice(found: Segmentations, sets: Sequence[Set]) -> str | None:
+    """What the size of the cells, as a network sees them, says of the present parameters."""
+    of_network = [row for row, at in enumerate(found.done) if sets[at][METHOD] == SEES]
+    if found.done[0] or not of_network:
+        return None
+    return on_size_limit(sets[0], (found.labels(*at)[of_network[0]] for at in found.boxes))
 
 
 def _times_of_frames_held(

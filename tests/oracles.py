@@ -88,6 +88,7 @@ def logstd_labels(
     min_object_size=50,
     max_object_size=10000,
     logstd_outline="cell",
+    segmentation_debris=0.12,
 ):
     """Segmentation `logstd`. (H, W) integers -> (H, W) labels."""
     std = log_std(image, logstd_window_size)
@@ -110,6 +111,13 @@ def logstd_labels(
     labels = measure.label(mask, connectivity=1)
     area = np.bincount(labels.ravel())
     kept = (area >= min_object_size) & (area <= max_object_size)
+    kept[0] = False
+    if logstd_outline == "cell" and kept.any():
+        usual = next(one for one in np.sort(area[kept]) if 2 * area[kept & (area <= one)].sum() >= area[kept].sum())
+        cut = np.unique(np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]]))
+        debris = kept & (area < segmentation_debris * usual) & ~np.isin(np.arange(area.size), cut)
+        if area[debris].sum() <= 0.05 * area[kept].sum():
+            kept &= ~debris
     return measure.label(kept[labels] & mask, connectivity=1)
 
 
@@ -303,7 +311,9 @@ def _come_apart(mask, std, limit, radius, iterations, min_size, max_size):
         found &= (after == 0) | (after == part_of)
     parts = found.repeat(2, axis=0).repeat(2, axis=1)[: mask.shape[0], : mask.shape[1]]
     covered = {label: 4 * found[half == label].sum() for label in too_large}
-    apart = np.isin(labels, [label for label in too_large if count[label] > 1 and 5 * covered[label] >= size[label]])
+    share = {label: 1 / 2 if size[label] <= 2 * max_size else 1 / 5 for label in too_large}
+    enough = [label for label in too_large if count[label] > 1 and covered[label] >= share[label] * size[label]]
+    apart = np.isin(labels, enough)
     return mask & ~apart | parts & apart
 
 

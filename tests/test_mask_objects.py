@@ -9,7 +9,7 @@ from scipy import ndimage
 
 from celltraces.labels.objects import components, joined, painted, pixels_of
 from celltraces.segmentation.local_variance import greatest_up_to, log_std
-from celltraces.segmentation.mask_objects import fill_holes, fill_holes_of, openings
+from celltraces.segmentation.mask_objects import fill_holes, fill_holes_of, openings, without_debris
 
 MASKS = hnp.arrays(np.uint8, st.tuples(st.integers(1, 25), st.integers(1, 25)), elements=st.integers(0, 1))
 
@@ -122,6 +122,25 @@ def test_objects_of_two_masks_are_numbered_as_those_of_both_together():
     np.testing.assert_array_equal(painted(both, np.arange(n + 1), labels.shape), expected)
     np.testing.assert_array_equal(both.area[1:], np.bincount(expected.ravel())[1:])
     assert both.area[0] == 0
+
+
+def with_small_ones(n_small, at=(5, 5)):
+    """A mask (200, 200) with a square of 80 px and some of 10 px, the first of them at a place."""
+    mask = np.zeros((200, 200), np.uint8)
+    mask[100:180, 100:180] = 1
+    places = [at, *((20 * row + 5, 20 * column + 5) for row in range(1, 4) for column in range(8))]
+    for y, x in places[:n_small]:
+        mask[y : y + 10, x : x + 10] = 1
+    return mask
+
+
+@pytest.mark.parametrize(("n_small", "at", "kept"), [(3, (5, 5), 1), (3, (5, 0), 2), (20, (5, 5), 21)])
+def test_debris_is_small_and_little_and_not_cut_by_the_edge(n_small, at, kept):
+    """Many small objects beside a large one are cells, beside what ran together, and not debris."""
+    objects = components(with_small_ones(n_small, at))
+    found = without_debris(objects, (200, 200), 0.12, 50, 10000)
+    assert np.count_nonzero(found.area) == kept
+    assert found.area.max() == 6400
 
 
 @pytest.mark.parametrize("window", [3, 5, 101])

@@ -18,7 +18,7 @@ TOO_SMALL, TOO_LARGE, TOO_NARROW = 1, 2, 3  # in an image of what was left out; 
 REASONS = {TOO_LARGE: "too_large", TOO_SMALL: "too_small", TOO_NARROW: "too_narrow"}
 LIMITS = {
     "too_large": "max_object_size",
-    "too_small": "min_object_size; networks: segmentation_debris",
+    "too_small": "min_object_size, segmentation_debris",
     "too_narrow": "morph_size x morph_iterations",
 }
 DETAILS = [name for reason in REASONS.values() for name in (reason, f"{reason}_regions")]

@@ -63,7 +63,7 @@ CHECKS = {
     "stage_shift": "the whole picture jumps by so many pixels (no value: too far to tell, tracks end or mix)",
     "no_cells": "no cell at all",
     "dropped_area": "much of what was segmented is left out: too large, as cells that run together "
-    "(max_object_size), too small (min_object_size; networks: segmentation_debris) or too narrow (morph_size, "
+    "(max_object_size), too small (min_object_size, segmentation_debris) or too narrow (morph_size, "
     "morph_iterations)",
     "cell_count": "the number of cells jumps",
     "cell_size": "a cell far above the usual size: perhaps several in one",

@@ -24,6 +24,7 @@ from celltraces.segmentation.mask_objects import (
     number_objects,
     openings,
     remove_small,
+    without_debris,
 )
 from celltraces.segmentation.narrow_cells import with_narrow_cells
 from celltraces.segmentation.white_cells import with_white_cells
@@ -49,6 +50,7 @@ def segment_frame(
     min_object_size: int = 50,
     max_object_size: int = 10000,
     logstd_outline: str = "cell",
+    segmentation_debris: float = 0.12,
     rejected: np.ndarray | None = None,
 ) -> np.ndarray:
     """Label the cells of one phase-contrast frame.
@@ -61,8 +63,9 @@ def segment_frame(
     pixels, filled, and opened; closing and opening use a disk `morph_size` pixels wide, `morph_iterations` times.
     Cells that are narrower than that disk come back (see narrow_cells.py). Then outlines lie outside the halos around
     the cells: they are drawn in to the cells, and objects that are too large are divided if they come apart (see
-    outline.py). Rounded cells, which are white, become objects of their own (see white_cells.py). With `logstd_outline`
-    "halo" all this is left out.
+    outline.py). Rounded cells, which are white, become objects of their own (see white_cells.py). What has less than a
+    share `segmentation_debris` of the usual object's pixels, and is not cut by the edge of the image, is debris. With
+    `logstd_outline` "halo" all this is left out.
     Objects of `min_object_size` to `max_object_size` pixels (both inclusive) are kept. `rejected` (H, W) uint8, all 0,
     is marked where others are: TOO_LARGE, TOO_SMALL (unless the opening would remove it anyway), or TOO_NARROW for one
     of at least `min_object_size` pixels of which the opening leaves nothing.
@@ -110,6 +113,8 @@ def segment_frame(
             objects, filled, image, math.exp(limit), morph_size, min_object_size, max_object_size, uncovered
         )
         mask = mask | white
+        sizes = (segmentation_debris, min_object_size, max_object_size)
+        objects = without_debris(objects, mask.shape, *sizes, rejected, uncovered)
     else:
         objects = regions
     if rejected is not None:

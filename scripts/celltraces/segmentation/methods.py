@@ -34,7 +34,7 @@ def segmenter(method: str, settings: Mapping[str, Any], recipe: str | None = Non
         told = (settings[key] for key in ("segmentation_scale", "min_object_size", "segmentation_debris"))
         return _covered_part(LearnedSegmenter(load_network(method), *told))
     if method == "logstd":
-        of_networks = ("segmentation_scale", "segmentation_debris", "cellpose_model", "cellpose_diameter")
+        of_networks = ("segmentation_scale", "cellpose_model", "cellpose_diameter")
         return partial(_by_log_std, **{key: settings[key] for key in settings if key not in of_networks})
     if method == "pyama":
         from celltraces.segmentation import pyama_original
@@ -133,7 +133,7 @@ def label_frame(
 
 
 def _by_log_std(
-    image: np.ndarray, uncovered: np.ndarray | None = None, **settings: int
+    image: np.ndarray, uncovered: np.ndarray | None = None, **settings: Any
 ) -> tuple[np.ndarray, np.ndarray]:
     from celltraces.segmentation import logstd
 

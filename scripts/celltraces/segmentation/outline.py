@@ -34,6 +34,7 @@ PIECE = 4  # pieces of a region are kept that are at least the fourth part of th
 RAISE, RAISES = 0.5, 6  # log-STD, number
 PART = 20  # what comes apart is a cell if it has at least this part of max_object_size
 COVER = 5  # all parts of a region cover at least the fifth part of it
+FEW, COVER_FEW = 2, 2  # times max_object_size: of a region up to that, the half, or they are parts of one cell
 GROWTH = 12  # half px: by how much parts grow
 
 
@@ -215,8 +216,9 @@ def come_apart(mask: np.ndarray, regions: Components, spread: np.ndarray, settin
     is raised above `limit`, in each step only within what is still larger than `max_size`, and what exceeds it is
     closed, filled and opened. Parts are what then has a twentieth of `max_size` to `max_size` pixels, and in the last
     step what is still larger. They grow (see `_grown`), and lines of 2 px are left between them.
-    A region comes apart if it gives two parts or more, which cover a fifth of it. One that does not is one thing, and
-    is left to the limit of sizes.
+    A region comes apart if it gives two parts or more, which cover a fifth of it, or half of one of no more than twice
+    `max_size`: that may be one large cell with its halo, of which the nucleus and pieces of the rim are rougher than
+    the rest. One that does not is one thing, and is left to the limit of sizes.
     """
     areas = regions.area
     number = np.where(areas > settings.max_size, np.arange(areas.size, dtype=np.int32), 0)
@@ -231,7 +233,8 @@ def come_apart(mask: np.ndarray, regions: Components, spread: np.ndarray, settin
     parts = np.zeros(half.shape, np.uint8)
     parts[box] = grown
     parts = cv2.resize(parts, None, fx=2, fy=2, interpolation=cv2.INTER_NEAREST)[: mask.shape[0], : mask.shape[1]]
-    apart = (n_parts > 1) & (COVER * covered >= areas)
+    cover = np.where(areas <= FEW * settings.max_size, COVER_FEW, COVER)
+    apart = (n_parts > 1) & (cover * covered >= areas)
     return mask ^ (mask ^ parts) & painted(regions, apart.view(np.uint8), mask.shape)
 
 
