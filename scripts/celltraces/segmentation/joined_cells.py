@@ -10,7 +10,6 @@ import cv2
 import numpy as np
 
 from celltraces.labels import bit_morphology
-from celltraces.labels.distances import squared_distances
 from celltraces.labels.objects import Components, bounds_of, components, cut_out, painted, pixels_of
 from celltraces.labels.shapes import shapes_of_runs
 from celltraces.segmentation.mask_objects import between, fill_holes, fill_holes_of, morph, openings
@@ -120,8 +119,9 @@ def _cells(
 def _lines(pieces: Components, cell_of: np.ndarray, regions: Components, shape: tuple[int, ...]) -> np.ndarray:
     """Lines of 1 px where in a region the pixels that are nearest to one and to another piece meet, (H, W) uint8 0/1.
 
-    cell_of: of each piece, the region that is parted between it and others; 0 for a piece that does not count. Of two
-    pieces that are equally near, a pixel goes to the one with the lower number.
+    cell_of: of each piece, the region that is parted between it and others; 0 for a piece that does not count. Distances
+    are those of OpenCV's 5 x 5 mask, 2 % too small or large at most. Of two pieces that are equally near, a pixel goes
+    to the one with the lower number.
     """
     lines = np.zeros(shape, np.uint8)
     parted = np.bincount(cell_of, minlength=regions.area.size) > 0
@@ -140,7 +140,7 @@ def _lines(pieces: Components, cell_of: np.ndarray, regions: Components, shape: 
         away = []
         for seed in seeds:
             outside = here != seed
-            away.append(squared_distances(outside).ravel().take(free))
+            away.append(cv2.distanceTransform(outside.view(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_5).ravel().take(free))
             own[~outside] = seed
         own.ravel()[free] = seeds.take(np.argmin(away, axis=0))
         lines[box] |= between(own)
