@@ -5,6 +5,7 @@ No thought is given to speed here. Nothing is imported from the product. White c
 
 import math
 
+import cv2
 import numpy as np
 from scipy import ndimage
 from scipy.optimize import linear_sum_assignment
@@ -223,13 +224,19 @@ def part_joined(mask, rough, radius, min_size, max_size):
             alike = (sizes >= min_size) & (sizes >= 0.4 * min(sizes.max(initial=0), usual))
             if alike.sum() < 2 or sizes[alike].sum() < 0.5 * (rough & inside_it).sum():
                 continue
-            away = [ndimage.distance_transform_edt(pieces != number) for number in numbers[alike]]
+            away = [_nearly_far(pieces != number) for number in numbers[alike]]
             owner = np.where(inside_it, np.argmin(away, axis=0), -1)
             for step in ((0, 1), (1, 0)):
                 after = np.full(owner.shape, -1)
                 after[: owner.shape[0] - step[0], : owner.shape[1] - step[1]] = owner[step[0] :, step[1] :]
                 mask = mask & ~((owner >= 0) & (after >= 0) & (after != owner))
     return mask
+
+
+def _nearly_far(outside):
+    """Distances as the sums of steps to neighbours and by a knight's move, of which OpenCV says that they are 1, 1.4
+    and 2.1969 long: within 2 %."""
+    return cv2.distanceTransform(outside.astype(np.uint8), cv2.DIST_L2, 5)
 
 
 def _may_be_joined(mask, min_size, max_size):

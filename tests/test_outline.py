@@ -260,7 +260,9 @@ def test_joined_cells_are_parted_as_the_plain_way_parts_them(seed):
     rough = mask & (smooth > np.percentile(smooth, 52)) & (gaps < np.percentile(gaps, 92))
     wanted = oracles.part_joined(mask, rough, 2, 60, 2000)
     regions = components(mask.view(np.uint8))
-    found = joined_cells.part_joined(regions, rough.view(np.uint8), 5, 60, 2000, None)
+    found = joined_cells.part_joined(
+        regions, rough.view(np.uint8), np.zeros(mask.shape), np.zeros(regions.area.size), 5, 60, 2000, None
+    )
     np.testing.assert_array_equal(painted(found, found.area > 0, mask.shape), wanted)
     assert measure.label(wanted, connectivity=1).max() > regions.area.size  # some were parted
 

@@ -100,18 +100,42 @@ def painted(objects: Components, values: np.ndarray, shape: tuple[int, ...]) -> 
     return np.repeat(value, np.diff(bounds, prepend=0, append=math.prod(shape))).reshape(shape)
 
 
-def cut_out(objects: Components, chosen: np.ndarray, shape: tuple[int, ...]) -> tuple[tuple[slice, slice], Components]:
-    """Rows and columns that hold all chosen objects, and 1 px around them where the image (H, W) has it; and these
-    objects in there, numbered anew. chosen: bool, of each object, True for one at least and False for number 0."""
+class CutOut(NamedTuple):
+    """Some objects of an image alone: `objects`, numbered anew, in the image that only those rows and columns make in
+    which one of them lies, or that are up to `margin` px from these. Between two objects there may be fewer of them
+    than in the whole image, but never fewer than `margin`."""
+
+    rows: np.ndarray
+    columns: np.ndarray
+    objects: Components
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return self.rows.size, self.columns.size
+
+    def of(self, image: np.ndarray) -> np.ndarray:
+        """The rows and columns of an image (H, W)."""
+        if self.rows.size < image.shape[0]:
+            image = image.take(self.rows, axis=0)
+        return image.take(self.columns, axis=1) if self.columns.size < image.shape[1] else image
+
+
+def cut_out(objects: Components, chosen: np.ndarray, shape: tuple[int, ...], margin: int) -> CutOut:
+    """The chosen objects of an image of this shape; chosen: bool, of each object, False for number 0."""
     runs = np.flatnonzero(chosen.take(objects.owner))
     length = objects.length.take(runs)
     y, x = np.divmod(objects.start.take(runs), shape[1])
-    top, left = max(int(y[0]) - 1, 0), max(int(x.min()) - 1, 0)
-    bottom, right = min(int(y[-1]) + 2, shape[0]), min(int((x + length).max()) + 1, shape[1])
-    start = (y - top) * (right - left) + x - left
-    number = np.cumsum(chosen)
-    area = np.append(0, objects.area[chosen])
-    return np.s_[top:bottom, left:right], Components(start, length, number.take(objects.owner.take(runs)), area)
+    rows, columns = _near(y, y + 1, shape[0], margin), _near(x, x + length, shape[1], margin)
+    start = np.searchsorted(rows, y) * columns.size + np.searchsorted(columns, x)
+    owner = np.cumsum(chosen).take(objects.owner.take(runs))
+    return CutOut(rows, columns, Components(start, length, owner, np.append(0, objects.area[chosen])))
+
+
+def _near(first: np.ndarray, end: np.ndarray, size: int, margin: int) -> np.ndarray:
+    """Which of 0, 1, ... `size` - 1 lie in one of the intervals from `first` to before `end`, or near to one."""
+    change = np.bincount(np.maximum(first - margin, 0), minlength=size + 1)
+    change -= np.bincount(np.minimum(end + margin, size), minlength=size + 1)
+    return np.flatnonzero(np.cumsum(change)[:size])
 
 
 def joined(one: Components, other: Components) -> Components:

@@ -10,12 +10,12 @@ import cv2
 import numpy as np
 
 from celltraces.labels import bit_morphology
-from celltraces.labels.distances import squared_distances
 from celltraces.labels.objects import Components, bounds_of, components, cut_out, painted, pixels_of
 from celltraces.labels.shapes import shapes_of_runs
 from celltraces.segmentation.mask_objects import between, fill_holes, fill_holes_of, morph, openings
 
 GAP = 3  # px: width of the disk of the closing that joins what belongs together; it bridges gaps of 2 px
+APART = 3  # px between regions in what is looked at, at least, so that the closing joins none
 OPEN = 4  # times, at most: two pieces may hang together by no more than the disk of the opening is wide
 WHOLE = 0.95  # of the ellipse with the same second moments: a region that fills more of it is one cell
 LEFT = 2  # the openings leave half of a usual region's pixels, or more
@@ -25,38 +25,41 @@ COVER = 0.5  # of a region's granular pixels: what all these pieces cover, at le
 
 def part_joined(
     regions: Components,
-    rough: np.ndarray,
+    kept: np.ndarray,
+    spread: np.ndarray,
+    least: np.ndarray,
     morph_size: int,
     min_size: int,
     max_size: int,
     uncovered: np.ndarray | None,
 ) -> Components:
-    """The regions with lines of 1 px between the cells that are apart in `rough`, (H, W) uint8 0/1.
+    """The regions with lines of 1 px between the cells that are apart in what is granular in them.
 
-    rough: pixels that are as granular as cells are, and no halo. Only regions are looked at that are no ellipse, or
-    larger than `max_size`. What is `rough` in these is closed with a disk of 3 px, filled, and opened with one of
-    `morph_size` px: once, then up to four times, so that wider and wider necks part. Each time, a region is parted if
-    two or more pieces lie in it that have at least `min_size` pixels, and 0.4 of the largest one or of the frame's
-    usual piece, and cover half of what is `rough` in it. Each of its pixels goes to the nearest of these. The usual
-    piece is the median of those of `min_size` or more, where a region that is not looked at is a piece of half its
-    pixels. Regions with area 0 are none.
+    Granular are the pixels of `kept`, (H, W) uint8 0/1, no halo, of which `spread`, (H, W), is at least that of `least`,
+    (n,), of their region. Only regions are looked at that are no ellipse, or larger than `max_size`. What is granular
+    in these is closed with a disk of 3 px, filled, and opened with one of `morph_size` px: once, then up to four times,
+    so that wider and wider necks part. Each time, a region is parted if two or more pieces lie in it that have at least
+    `min_size` pixels, and 0.4 of the largest one or of the frame's usual piece, and cover half of what is granular in
+    it. Each of its pixels goes to the nearest of these. The usual piece is the median of those of `min_size` or more,
+    where a region that is not looked at is a piece of half its pixels. Regions with area 0 are none.
     """
     there = regions.area.take(regions.owner) > 0
     regions = Components(*(of_runs[there] for of_runs in regions[:3]), regions.area)
-    shape = rough.shape
-    looked_at = _may_be_joined(regions, shape, min_size, max_size)
+    looked_at = _may_be_joined(regions, kept.shape, min_size, max_size)
     if not looked_at.any():
         return regions
-    alone = regions.area[~looked_at] // LEFT
-    box, joined = cut_out(regions, looked_at, shape)
-    rough = rough[box]
+    cut = cut_out(regions, looked_at, kept.shape, APART)
+    joined = cut.objects
     if uncovered is not None:
-        uncovered = np.ascontiguousarray(uncovered[box])
-    mask = whole = painted(joined, (joined.area > 0).view(np.uint8), rough.shape)
-    rough = morph(rough & mask, bit_morphology.dilate, bit_morphology.erode, GAP, 1, uncovered) & mask
+        uncovered = np.ascontiguousarray(cut.of(uncovered))
+    mask = whole = painted(joined, (joined.area > 0).view(np.uint8), cut.shape)
+    rough = cut.of(spread) >= painted(joined, np.append(0, least[looked_at]), cut.shape)
+    rough = cut.of(kept) & rough.view(np.uint8) & mask
+    rough = morph(rough, bit_morphology.dilate, bit_morphology.erode, GAP, 1, uncovered) & mask
     rough = fill_holes(rough) if uncovered is None else fill_holes_of(rough, uncovered)
     above_left = cv2.integral(rough)  # number of granular pixels
-    candidate = looked_at[looked_at | (np.arange(looked_at.size) == 0)]
+    alone = regions.area[~looked_at] // LEFT
+    candidate = np.append(False, np.ones(joined.area.size - 1, bool))
     for opened in openings(rough, morph_size, range(1, OPEN + 1), uncovered):
         pieces = components(opened & mask)
         if not pieces.start.size:
@@ -73,8 +76,9 @@ def part_joined(
                 break
     if mask is whole:
         return regions
-    parted = painted(regions, (regions.area > 0).view(np.uint8), shape)
-    parted[box] ^= whole ^ mask
+    parted = painted(regions, (regions.area > 0).view(np.uint8), kept.shape)
+    y, x = np.nonzero(whole ^ mask)
+    parted[cut.rows.take(y), cut.columns.take(x)] = 0
     return components(parted)
 
 
@@ -120,8 +124,9 @@ def _cells(
 def _lines(pieces: Components, cell_of: np.ndarray, regions: Components, shape: tuple[int, ...]) -> np.ndarray:
     """Lines of 1 px where in a region the pixels that are nearest to one and to another piece meet, (H, W) uint8 0/1.
 
-    cell_of: of each piece, the region that is parted between it and others; 0 for a piece that does not count. Of two
-    pieces that are equally near, a pixel goes to the one with the lower number.
+    cell_of: of each piece, the region that is parted between it and others; 0 for a piece that does not count. Distances
+    are those of OpenCV's 5 x 5 mask, 2 % too small or large at most. Of two pieces that are equally near, a pixel goes
+    to the one with the lower number.
     """
     lines = np.zeros(shape, np.uint8)
     parted = np.bincount(cell_of, minlength=regions.area.size) > 0
@@ -140,7 +145,7 @@ def _lines(pieces: Components, cell_of: np.ndarray, regions: Components, shape: 
         away = []
         for seed in seeds:
             outside = here != seed
-            away.append(squared_distances(outside).ravel().take(free))
+            away.append(cv2.distanceTransform(outside.view(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_5).ravel().take(free))
             own[~outside] = seed
         own.ravel()[free] = seeds.take(np.argmin(away, axis=0))
         lines[box] |= between(own)

@@ -171,22 +171,26 @@ def refine(
     refined.ravel()[edges.at[cleared]] = 0
 
     _, _, morph_size, morph_iterations, *_ = settings
-    rough = refined & granular(regions, edges.std, spread, settings.window)
+    kept = refined
     close, open_ = min(CLOSE, morph_iterations), min(OPEN, morph_iterations)
     refined = morph(refined, bit_morphology.dilate, bit_morphology.erode, morph_size, close, uncovered) & mask
     refined = fill_holes(refined) if uncovered is None else fill_holes_of(refined, uncovered)
     refined = morph(refined, bit_morphology.erode, bit_morphology.dilate, morph_size, open_, uncovered) & mask
     objects = _without_crumbs(refined, regions, settings.min_size, uncovered)
-    return part_joined(objects, rough, morph_size, settings.min_size, settings.max_size, uncovered)
+    least = least_granular(edges.std, settings.window).take(_holders(objects, regions))
+    return part_joined(objects, kept, spread, least, morph_size, settings.min_size, settings.max_size, uncovered)
 
 
-def granular(regions: Components, std: np.ndarray, spread: np.ndarray, window: int) -> np.ndarray:
-    """(H, W) uint8 0/1: pixels whose log-STD is no more than SMOOTH below that of their region's edge. 1 elsewhere.
+def least_granular(std: np.ndarray, window: int) -> np.ndarray:
+    """n**2 times variance that stands for a log-STD SMOOTH below that of a region's edge, (n,); std: of the edge."""
+    return (std * math.exp(-SMOOTH) * window**2) ** 2
 
-    std: of the edge of each region.
-    """
-    least = (std * math.exp(-SMOOTH) * window**2) ** 2
-    return (spread >= painted(regions, least, spread.shape)).view(np.uint8)
+
+def _holders(objects: Components, regions: Components) -> np.ndarray:
+    """The region in which each object lies, (n,) int64; 0 for number 0, and for those without pixels."""
+    holders = np.zeros(objects.area.size, np.int64)
+    holders[objects.owner] = regions.owner.take(np.searchsorted(regions.start, objects.start, "right") - 1)
+    return holders
 
 
 def _without_crumbs(
@@ -194,10 +198,8 @@ def _without_crumbs(
 ) -> Components:
     """The pieces of `refined`, small ones with area 0; regions of which too little is left are whole again."""
     pieces = components(refined)
-    of = regions.owner.take(np.searchsorted(regions.start, pieces.start, "right") - 1)
     largest = np.zeros(regions.area.size, np.int64)
-    region_of = np.zeros(pieces.area.size, np.int64)
-    region_of[pieces.owner] = of
+    region_of = _holders(pieces, regions)
     np.maximum.at(largest, region_of, pieces.area)
     kept = PIECE * pieces.area >= largest.take(region_of)
     lost = CORE * largest < regions.area
