@@ -11,7 +11,7 @@ from celltraces.errors import UserError
 from celltraces.frames import stage_movement
 from celltraces.labels import lineage
 from celltraces.labels.regions import FrameTracks, relabel, tracks_of
-from celltraces.labels.shapes import Shapes, shapes
+from celltraces.labels.shapes import RegionShapes, shapes
 from celltraces.runs import job
 from celltraces.storage.codecs import LABELS
 from celltraces.storage.frames import open_frames, writing
@@ -38,7 +38,7 @@ def track_movie(
     """
     labeled = open_frames(source)
     n_frames = labeled.shape[0]
-    found: list[Shapes] = []
+    found: list[RegionShapes] = []
     parted: list[shared_regions.Parts] = []
 
     def frames() -> Iterator[np.ndarray]:

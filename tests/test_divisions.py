@@ -13,6 +13,7 @@ from celltraces.labels import lineage
 from celltraces.labels.regions import FrameTracks, relabel
 from celltraces.labels.shapes import shapes, shapes_of_pixels
 from celltraces.tracking import overlap
+from celltraces.tracking.shared_regions import part_regions
 from demo.dividing import Settings, score, simulate
 
 # ----------------------------------------------------------------------------------------------------------- the table
@@ -37,7 +38,7 @@ def test_shapes_are_those_of_scikit_image(seed, dtype):
     np.testing.assert_allclose(found.filling, found.area / (np.pi * axes.prod(axis=1)), atol=1e-7)
     pixels = [np.flatnonzero(labels.ravel() == label) for label in found.label]
     if pixels:
-        for one, other in zip(found[1:], shapes_of_pixels(pixels, labels.shape)[1:], strict=True):
+        for one, other in zip(found.columns(), shapes_of_pixels(pixels, labels.shape).columns(), strict=True):
             np.testing.assert_allclose(one, other)
 
 
@@ -233,6 +234,57 @@ def test_in_the_last_frames_a_mother_has_to_round_up(track, at):
     assert found_in(movie(lambda frame: dividing(frame, at)), track)[1] == []
     assert found_in(movie(halves), track)[1] == []
     assert found_in(movie(lambda frame: rounding_up(frame, at, share=0.34)), track)[1] == []
+
+
+@pytest.mark.parametrize(("apart", "n_divisions"), [(0.9, 1), (0.7, 0)])
+def test_round_halves_of_a_mother_who_rounded_up_may_touch(apart, n_divisions):
+    """They are as far apart from the first to the last frame."""
+    frames = movie(lambda frame: rounding_up(frame, 10, apart=apart, leaving=0))
+    assert len(found_in(frames)[1]) == n_divisions
+
+
+def test_daughters_may_spread_at_once():
+    """They are 1.15 times as large as she was when they are new, and 1.37 times in the next frame."""
+
+    def cells(frame):
+        return (
+            dividing(frame, radius=15 * (1 + 0.09 * min(frame - 10, 5))) if frame >= 10 else [ellipse(60, 80, 14, 1.12)]
+        )
+
+    assert [(parent, frame) for parent, _, frame in found_in(movie(cells))[1]] == [(1, 10)]
+
+
+def test_a_large_mother_is_one_cell_if_she_rounds_up():
+    """She has 1.6 times the area of three quarters of the cells, as two that touch may have."""
+    assert found_in(movie(lambda frame: dividing(frame, radius=20)))[1] == []
+    large = movie(lambda frame: [ellipse(60, 80, 22, 1.3)] if frame < 7 else dividing(frame, radius=20))
+    assert [(parent, frame) for parent, _, frame in found_in(large)[1]] == [(1, 10)]
+
+
+def leaving_a_neighbour(frame):
+    """A mother who is in one region with a neighbour from frame 6 on, and leaves it as two daughters in frame 10."""
+    neighbour = ellipse(60, 106 if 6 <= frame < 10 else 112, 13)
+    mothers = dividing(frame, angle=np.pi / 2)
+    return [mothers[0] | neighbour] if 6 <= frame < 10 else [*mothers, neighbour]
+
+
+@pytest.mark.parametrize("track", [overlap.track, touching])
+def test_a_mother_may_divide_as_she_leaves_a_neighbour(track):
+    frames = [labels for labels, _ in part_regions(movie(leaving_a_neighbour), 10)]
+    tracked, ((parent, daughters, frame),) = found_in(frames, track)
+    assert (parent, frame) == (tracked[0][60, 80], 10)
+    assert {*daughters} == {tracked[-1][mask].min() for mask in dividing(23, angle=np.pi / 2)}
+    assert tracked[-1][60, 112] == tracked[0][60, 112]
+
+
+@pytest.mark.parametrize("track", [overlap.track, touching])
+def test_nothing_wrong_is_found_where_the_region_of_a_mother_and_a_neighbour_is_missed(track):
+    """What is seen of her last is both: she may be missed, but the neighbour is no daughter, and keeps its number."""
+    frames = movie(lambda frame: [] if frame == 8 else leaving_a_neighbour(frame))
+    frames = [labels for labels, _ in part_regions(frames, 10)]
+    tracked, divisions = found_in(frames, track)
+    numbers = {tracked[-1][mask].min() for mask in dividing(23, angle=np.pi / 2)}
+    assert all({*daughters} == numbers for _, daughters, _ in divisions)
 
 
 def test_one_daughter_may_be_larger_and_more_so_where_the_edge_cuts_the_other():

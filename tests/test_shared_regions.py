@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from test_touching import disk, labels_of, walking, write_labels
 
 import track_cells
+from celltraces.labels.regions import FrameTracks, relabel
 from celltraces.storage.frames import open_frames
 from celltraces.tracking import overlap
 from celltraces.tracking.shared_regions import part_regions, with_parts
@@ -97,6 +98,62 @@ def test_a_daughter_that_begins_in_the_region_of_a_neighbour_is_parted_from_her_
     frames = [labels_of(masks) for masks in cells]
     assert [int(labels.max()) for labels in frames] == [2] * 5 + [2] * 4 + [3] * 4
     assert_parted(cells, frames, parted(frames))
+
+
+def meeting_a_neighbour(*, divides, n_together=4, n_apart=1):
+    """A neighbour, and a cell in its region for a while, apart for a moment, and in it again; in front of the rest.
+
+    If the other cell divides, the cell is one daughter; if not, it comes from nowhere.
+    """
+    neighbour, beside = disk(30, 30, 10), disk(30, 49, 9)
+    mother = disk(30, 58 if divides else 90, 13)
+    sister = disk(30, 69, 9) if divides else mother
+    apart = [neighbour, disk(30, 53, 9), disk(30, 74, 9) if divides else mother]
+    together = [neighbour, beside, sister]
+    return [[neighbour, mother]] * 5 + [together] * n_together + [apart] * n_apart + [together] * 5
+
+
+def test_a_daughter_who_is_apart_from_a_neighbour_for_one_frame_is_parted_since_her_birth():
+    cells = meeting_a_neighbour(divides=True)
+    frames = [labels_of(masks) for masks in cells]
+    assert [int(labels.max()) for labels in frames] == [2] * 9 + [3] + [2] * 5
+    found = parted(frames)
+    assert_parted(cells[:10], frames[:10], found[:10])
+    for labels, result in zip(frames[10:], found[10:], strict=True):  # they do not come apart any more
+        np.testing.assert_array_equal(result, labels)
+
+
+@pytest.mark.parametrize(("n_apart", "is_parted"), [(1, False), (3, True)])
+def test_a_cell_that_is_no_daughter_is_apart_for_longer(n_apart, is_parted):
+    cells = meeting_a_neighbour(divides=False, n_apart=n_apart)
+    frames = [labels_of(masks) for masks in cells]
+    numbers = [int(labels.max()) for labels in parted(frames)]
+    assert numbers[:5] == [2] * 5
+    assert numbers[5:9] == [3 if is_parted else 2] * 4
+
+
+def test_three_cells_that_come_apart_in_two_steps():
+    """A neighbour and two sisters: one region, then the neighbour with one of them beside the other, then three."""
+    neighbour, mother = disk(30, 30, 10), disk(30, 58, 13)
+    near, far = disk(30, 49, 9), disk(30, 67, 9)
+    cells = [[neighbour, mother]] * 5 + [[neighbour, near | far]]
+    cells += [[neighbour, near, disk(30, 71, 9)]] * 4 + [[neighbour, disk(30, 53, 9), disk(30, 75, 9)]] * 4
+    frames = [labels_of(masks) for masks in cells]
+    assert [int(labels.max()) for labels in frames] == [2] * 5 + [1] + [2] * 4 + [3] * 4
+    assert_parted(cells, frames, parted(frames))
+
+
+@pytest.mark.parametrize("missed", [5, 6, 7])
+def test_cells_keep_their_numbers_where_their_region_is_missed_while_they_share_it(missed):
+    cells, frames = movie([APART] * 5 + [TOGETHER] * 3 + [APART] * 5)
+    frames[missed] = np.zeros_like(frames[missed])
+    found = parted(frames)
+    tracked = [
+        relabel(labels, FrameTracks(*entry), np.uint16)
+        for labels, entry in zip(found, overlap.track(found, split_touching=True), strict=True)
+    ]
+    for before, after in zip(cells[4], cells[8], strict=True):
+        assert np.bincount(tracked[4][before]).argmax() == np.bincount(tracked[8][after]).argmax() > 0
 
 
 def test_the_stage_may_jump_in_between():

@@ -23,7 +23,7 @@ from celltraces.tracking import phantoms
 from celltraces.tracking.box_pairs import box_sizes, in_window, shared_boxes, shared_window
 from celltraces.tracking.nearest import nearest_pairs
 from celltraces.tracking.region_pixels import divide, moved_runs, pixels_of, shared_pixels, with_parts_of
-from celltraces.tracking.stage_places import place_finder
+from celltraces.tracking.stage_places import PlaceOf, place_finder
 
 SETTLED = 3  # frames
 
@@ -88,45 +88,12 @@ def track(
     place_of = place_finder(movement)
     for image in frames:
         width = image.shape[1]
-        runs = pixel_runs(image)
-        label, area, bbox = region_table(runs, image.shape[1])
-        keep = np.ones(label.size, bool)
-        if min_size is not None:
-            keep &= area >= min_size
-        if max_size is not None:
-            keep &= area <= max_size
-        label, area, bbox = label[keep], area[keep], bbox[keep]
-        keep_runs = iou == "mask" or split_touching
-        frame = _Frame(
-            area=area,
-            bbox=bbox,
-            runs=_index(runs, label) if keep_runs else None,
-            ids=np.zeros(label.size, np.int64),
-            age=np.ones(label.size, np.int64),
-            unclaimed=np.ones(label.size, bool),
-            place=place_of(bbox, image.shape),
-        )
-        i, j = assign(*_permitted(recent, frame, min_iou, iou == "mask", image.shape))
-        offset = 0
-        for past in recent:
-            here = (i >= offset) & (i < offset + past.ids.size)
-            mine = i[here] - offset
-            frame.ids[j[here]], frame.age[j[here]] = past.ids[mine], past.age[mine] + 1
-            past.unclaimed[mine] = False
-            offset += past.ids.size
-        mapping_parts: list[tuple[np.ndarray, int]] = []
+        label, frame = _regions(image, min_size, max_size, iou == "mask" or split_touching, place_of)
+        _claim(recent, frame, *assign(*_permitted(recent, frame, min_iou, iou == "mask", image.shape)))
+        parts: list[tuple[np.ndarray, int]] = []
         if split_touching and recent:
-            past, _ = _in_common(recent[0], frame, image.shape)
-            past = past._replace(area=recent[0].area)  # a cell that is mostly out of the picture is not covered
-            for region, members in _merged(past, frame):
-                before = [pixels_of(past.runs, member) for member in members]
-                parts = divide(pixels_of(frame.runs, region), before, image.shape)
-                tracks = recent[0].ids[members].tolist()
-                mapping_parts += zip(parts, tracks, strict=True)
-                sizes = [part.size for part in parts]
-                divisions.append(phantoms.SplitRegion(len(mappings), int(label[region]), tracks, sizes))
-                recent[0].unclaimed[members] = False
-                label, frame = _take_apart(label, frame, region, parts, recent[0], members, image.shape[1])
+            label, frame, parts, divided = _kept_apart(label, frame, recent[0], len(mappings), image.shape)
+            divisions += divided
         if max_distance > 0 and recent:
             _match_nearest(recent[0], frame, max_distance, image.shape)
         new = np.flatnonzero(frame.ids == 0)
@@ -134,8 +101,65 @@ def track(
         n_tracks += new.size
         recent.appendleft(frame)
         whole = label > 0
-        mappings.append(FrameTracks(label[whole], frame.ids[whole], mapping_parts, tuple(frame.place.tolist())))
+        mappings.append(FrameTracks(label[whole], frame.ids[whole], parts, tuple(frame.place.tolist())))
     return _without_phantoms(mappings, divisions, width)
+
+
+def _regions(
+    image: np.ndarray, min_size: int | None, max_size: int | None, keep_runs: bool, place_of: PlaceOf
+) -> tuple[np.ndarray, _Frame]:
+    """Labels of the regions of a frame (H, W) that are of a permitted size, and their entries, not yet numbered."""
+    runs = pixel_runs(image)
+    label, area, bbox = region_table(runs, image.shape[1])
+    keep = np.ones(label.size, bool)
+    if min_size is not None:
+        keep &= area >= min_size
+    if max_size is not None:
+        keep &= area <= max_size
+    label, area, bbox = label[keep], area[keep], bbox[keep]
+    return label, _Frame(
+        area=area,
+        bbox=bbox,
+        runs=_index(runs, label) if keep_runs else None,
+        ids=np.zeros(label.size, np.int64),
+        age=np.ones(label.size, np.int64),
+        unclaimed=np.ones(label.size, bool),
+        place=place_of(bbox, image.shape),
+    )
+
+
+def _claim(recent: Iterable[_Frame], frame: _Frame, i: np.ndarray, j: np.ndarray) -> None:
+    """Give the tracks of entries i, counted through all recent frames, to the entries j of `frame`; in place."""
+    offset = 0
+    for past in recent:
+        here = (i >= offset) & (i < offset + past.ids.size)
+        mine = i[here] - offset
+        frame.ids[j[here]], frame.age[j[here]] = past.ids[mine], past.age[mine] + 1
+        past.unclaimed[mine] = False
+        offset += past.ids.size
+
+
+def _kept_apart(
+    label: np.ndarray, frame: _Frame, previous: _Frame, number: int, shape: tuple[int, ...]
+) -> tuple[np.ndarray, _Frame, list[tuple[np.ndarray, int]], list[phantoms.SplitRegion]]:
+    """Labels and entries of frame `number` with regions divided in which tracks have run together (see `_merged`).
+
+    Also returns the pixels of each track in them with the track, and each region with its tracks. The tracks are then
+    claimed in `previous`, in place.
+    """
+    parts: list[tuple[np.ndarray, int]] = []
+    divided: list[phantoms.SplitRegion] = []
+    past, _ = _in_common(previous, frame, shape)
+    past = past._replace(area=previous.area)  # a cell that is mostly out of the picture is not covered
+    for region, members in _merged(past, frame):
+        before = [pixels_of(past.runs, member) for member in members]
+        own = divide(pixels_of(frame.runs, region), before, shape)
+        tracks = previous.ids[members].tolist()
+        parts += zip(own, tracks, strict=True)
+        divided.append(phantoms.SplitRegion(number, int(label[region]), tracks, [part.size for part in own]))
+        previous.unclaimed[members] = False
+        label, frame = _take_apart(label, frame, region, own, previous, members, shape[1])
+    return label, frame, parts, divided
 
 
 def _match_nearest(past: _Frame, frame: _Frame, max_distance: float, shape: tuple[int, ...]) -> None:

@@ -18,7 +18,7 @@ import numpy as np
 from celltraces.labels.regions import PixelRuns, find_sorted, pixel_runs, region_table, select_runs
 from celltraces.tracking.box_pairs import shared_window
 from celltraces.tracking.region_pixels import divide, moved_runs, pixels_of, shared_pixels, with_parts_of
-from celltraces.tracking.stage_places import place_finder
+from celltraces.tracking.stage_places import PlaceOf, place_finder
 
 APART = 3  # frames in which the cells lie apart, without a break, on one of the two sides
 MOMENT = 2  # the same before, at least, unless a cell begins in the region
@@ -118,7 +118,7 @@ def with_parts(labels: np.ndarray, parts: Parts) -> np.ndarray:
     return out
 
 
-def _frame(image: np.ndarray, place_of: Any) -> _Frame:
+def _frame(image: np.ndarray, place_of: PlaceOf) -> _Frame:
     runs = pixel_runs(image)
     label, area, bbox = region_table(runs, image.shape[1])
     entry, known = find_sorted(label, runs.value)
@@ -204,10 +204,10 @@ def _part_back(
         begin = len(earlier) < len(came.groups)
         if not (begin and came.by_division) and not _lie_apart(links, step, after.tolist(), at, earlier, begin):
             return False
+        later = sum(len(own) < len(parts) for _, own in chain)  # frames since another region came apart from this one
         chain = [(region, _grouped(own, came.groups)) for region, own in chain]
         window[step].refused.add(key)
         if came.before is not None:
-            later = sum(len(own) < len(came.groups) for _, own in chain)
             chain = chain[:later] + _from_both_sides(window, at, came.before, chain[later:], shape)
         for frame, (region, pixels) in zip(range(step, at - 1, -1), chain, strict=True):
             _take_apart(window[frame], region, pixels, shape[1])
@@ -268,8 +268,8 @@ def _source(before: _Frame, pixels: np.ndarray, place: np.ndarray, shape: tuple[
     at = _moved(pixels, before.place - place, shape)
     runs = before.runs
     run = np.searchsorted(runs.start, at, "right") - 1
-    held = (run >= 0) & (at < (runs.start + runs.length)[run])
-    count = np.bincount(runs.value[run[held]], minlength=1)
+    at, run = at[run >= 0], run[run >= 0]
+    count = np.bincount(runs.value[run[at < (runs.start + runs.length)[run]]], minlength=1)
     return int(np.argmax(count)) if count.max() > share * pixels.size else -1
 
 

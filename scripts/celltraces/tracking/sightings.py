@@ -3,32 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
 
 from celltraces.labels.regions import FrameTracks, find_sorted
-from celltraces.labels.shapes import Shapes, shapes_of_pixels
+from celltraces.labels.shapes import RegionShapes, Shapes, shapes_of_pixels
 
 FLICKER = 2  # sightings of what is no cell of its own
 STAGE = 0.5  # of a frame's cells: where so many end, the stage has moved
 
 
-class Sightings(NamedTuple):
-    """Every cell in every frame, sorted by track and frame; (N,) each. Areas in pixels, centres in pixels.
+@dataclass(frozen=True)
+class Sightings(Shapes):
+    """Every cell in every frame, sorted by track and frame; (N,) each.
 
-    roundness: short axis by long axis of the ellipse with the same second moments; filling: area by that of this
-    ellipse. edge: bool, the cell touches the edge of the image. part: bool, the cell is one of several in a region.
+    part: bool, the cell is one of several in a region.
     """
 
     track: np.ndarray
     frame: np.ndarray
-    area: np.ndarray
-    y: np.ndarray
-    x: np.ndarray
-    roundness: np.ndarray
-    filling: np.ndarray
-    edge: np.ndarray
     part: np.ndarray
 
 
@@ -54,7 +49,7 @@ class Movie(NamedTuple):
 
 def sightings_of(
     mappings: Sequence[FrameTracks],
-    regions: Sequence[Shapes],
+    regions: Sequence[RegionShapes],
     shape: Sequence[int],
     displacement: np.ndarray | None = None,
 ) -> Sightings:
@@ -66,19 +61,20 @@ def sightings_of(
     for frame, (mapping, of_frame) in enumerate(zip(mappings, regions, strict=True)):
         # A method of the user's may name labels that are not there.
         at, known = find_sorted(of_frame.label, mapping.labels)
-        columns = [column[at[known]] for column in of_frame[1:]]
+        columns = [column[at[known]] for column in of_frame.columns()]
         tracks, whole = mapping.ids[known], int(known.sum())
         if mapping.parts:
             of_parts = shapes_of_pixels([pixels for pixels, _ in mapping.parts], shape)
-            columns = [np.concatenate(pair) for pair in zip(columns, of_parts[1:], strict=True)]
+            columns = [np.concatenate(pair) for pair in zip(columns, of_parts.columns(), strict=True)]
             tracks = np.concatenate([tracks, [track for _, track in mapping.parts]])
-        rows.append([tracks, np.full(tracks.size, frame), *columns, np.arange(tracks.size) >= whole])
-    seen = Sightings(*(np.concatenate(column) for column in zip(*rows, strict=True)))
+        rows.append([*columns, tracks, np.full(tracks.size, frame), np.arange(tracks.size) >= whole])
+    *measured, track, frames, part = (np.concatenate(column) for column in zip(*rows, strict=True))
+    order = np.lexsort((frames, track))
+    seen = Sightings(*(column[order] for column in (*measured, track, frames, part)))
     if displacement is not None:
         y, x = displacement[seen.frame].T
-        seen = seen._replace(y=seen.y - y, x=seen.x - x)
-    order = np.lexsort((seen.frame, seen.track))
-    return Sightings(*(column[order] for column in seen))
+        seen = replace(seen, y=seen.y - y, x=seen.x - x)
+    return seen
 
 
 def look_up(seen: Sightings) -> Movie:
