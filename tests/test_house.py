@@ -258,3 +258,15 @@ def test_the_schema_names_stages_as_the_rules():
     named = {*stages(schema)}
     assert "write_report" in named
     assert named <= {rule for rule, _ in rules()}
+
+
+def test_no_file_is_long():
+    """A guide says 400 lines; from here on a file does more than one thing, or has to be split by subject."""
+    lengths = {
+        file: file.read_text(encoding="utf-8").count("\n")
+        for folder in ("scripts", "rules", "tests", "benchmarks")
+        for kind in ("py", "smk", "js", "css")
+        for file in (ROOT / folder).rglob(f"*.{kind}")
+    }
+    assert len(lengths) > 300
+    assert {file.relative_to(ROOT): n for file, n in lengths.items() if n > 620} == {}

@@ -231,13 +231,10 @@ def make_digest(
             for cell, of_cell in zip(found.ids, found.valid, strict=True)
         }
         chosen = by_preference(means)[:cells_per_fov]
-        shown = [tiles_of(get, cell, frames_of[cell], pc, fl, crop_width) for cell in chosen]
-    greys = tile_levels([tiles for tiles, _, _ in shown])
-    bars = [draw.scale_bar(pixel_size_um and pixel_size_um * scale, TILES_OF_BAR * crop_width) for _, _, scale in shown]
-    strips = {
-        cell: as_webp(strip(tiles, masks, greys, bar))
-        for cell, (tiles, masks, _), bar in zip(chosen, shown, bars, strict=True)
-    }
+        tiles = [tiles_of(get, cell, frames_of[cell], pc, fl, crop_width) for cell in chosen]
+    levels = tile_levels([images for images, _, _ in tiles])
+    bars = [draw.scale_bar(pixel_size_um and pixel_size_um * scale, TILES_OF_BAR * crop_width) for _, _, scale in tiles]
+    strips = [as_webp(strip(*of_cell[:2], levels, bar)) for of_cell, bar in zip(tiles, bars, strict=True)]
     in_middle = as_webp(picture)
     known = {
         "tracked": len(found.ids),
@@ -250,17 +247,17 @@ def make_digest(
         "kept_by_frame": kept_by_frame,
         "frame": frame,
         "bytes": len(in_middle),
-        "levels": greys,
+        "levels": levels,
         "cells": [
             {
                 "cell": cell,
                 "frames": frames_of[cell].tolist(),
-                "bytes": len(strips[cell]),
+                "bytes": len(picture),
                 "bar": bar and bar[1],
                 **family(cell, origins, divisions),
             }
-            for cell, bar in zip(chosen, bars, strict=True)
+            for cell, picture, bar in zip(chosen, strips, bars, strict=True)
         ],
     }
-    pictures = {THUMBNAIL: in_middle, **{strip_file(cell): content for cell, content in strips.items()}}
+    pictures = {THUMBNAIL: in_middle, **dict(zip(map(strip_file, chosen), strips, strict=True))}
     return {DIGEST: json.dumps(known, sort_keys=True).encode(), **pictures}

@@ -59,15 +59,36 @@ class Model:
 
 def load_model(data: bytes, name: str, threads: int) -> Model:
     """A model from the bytes of an .onnx file; `name` stands for it in messages. Raises UserError, one line."""
+    key = f"params.segmentation_method: {name}"
+    proto = _read(data, key)
+    contract = _contract({entry.key: entry.value for entry in proto.metadata_props}, key)
+    session = _session(data, threads, key)
+    taken = session.get_inputs()
+    n_channels, size = _input_size(taken, key)
+    given = _outputs(session, key)
+
+    def run(picture: np.ndarray) -> Maps:
+        channels = np.array(np.broadcast_to(picture, (1, n_channels, *picture.shape)), np.float32, order="C")
+        if n_channels == 2:
+            channels[:, 1] = 0
+        try:
+            found = session.run(given, {taken[0].name: channels})
+        except Exception as error:
+            raise UserError(f"{key} failed on a picture of {picture.shape}: {_line(error)}") from None
+        return _maps(given, found, picture.shape, key)
+
+    widest = min((side // 4 for side in size if side), default=WIDEST_MARGIN)
+    multiple = math.gcd(contract.multiple, *(side for side in size if side))
+    contract = replace(contract, margin=min(contract.margin, widest), multiple=multiple)
+    return Model(contract, size, run)
+
+
+def _read(data: bytes, key: str) -> Any:
+    """The model of a file as onnx describes it, if it is one of these versions, and reads nothing from elsewhere."""
     try:
         import onnx
     except ImportError:
         raise UserError(INSTALL.format("onnx", "onnx")) from None
-    try:
-        import onnxruntime
-    except ImportError:
-        raise UserError(INSTALL.format("onnxruntime", "onnxruntime")) from None
-    key = f"params.segmentation_method: {name}"
     try:
         proto = onnx.load_model_from_string(data)
     except Exception as error:  # protobuf's own kinds
@@ -81,7 +102,15 @@ def load_model(data: bytes, name: str, threads: int) -> Model:
                 f"{key} is written in opset {opset.version}; allowed: up to {newest}; export it anew with "
                 "opset_version=17"
             )
-    contract = _contract({entry.key: entry.value for entry in proto.metadata_props}, key)
+    return proto
+
+
+def _session(data: bytes, threads: int, key: str) -> Any:
+    """A session of onnxruntime for a model."""
+    try:
+        import onnxruntime
+    except ImportError:
+        raise UserError(INSTALL.format("onnxruntime", "onnxruntime")) from None
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
     # Memory of one tile is kept for the next: to clear new pages would take a fifth of the time. Not planned ahead for
@@ -91,18 +120,20 @@ def load_model(data: bytes, name: str, threads: int) -> Model:
     options.log_severity_level = 4
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:
-        session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+        return onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's own kinds
         raise UserError(f"{key} cannot be run: {_line(error)}") from None
-    taken, given = session.get_inputs(), [output.name for output in session.get_outputs()]
-    given = [name for name in given if name != UNUSED or "flow" not in given]
+
+
+def _input_size(taken: Sequence[Any], key: str) -> tuple[int, tuple[int | None, int | None]]:
+    """How many channels the one input has, and the height and width of its pictures; None: any."""
     if len(taken) != 1 or len(taken[0].shape) != 4 or taken[0].type != "tensor(float)":
         what = "; ".join(f"{one.type} of shape ({', '.join(map(str, one.shape))})" for one in taken) or "nothing"
         raise UserError(f"{key} takes {what}; allowed: one picture, float32 of shape (1, 1, height, width)")
-    n_pictures, n_channels, *size = [side if isinstance(side, int) else None for side in taken[0].shape]
+    n_pictures, n_channels, height, width = (side if isinstance(side, int) else None for side in taken[0].shape)
     if n_pictures not in (None, 1):
         raise UserError(f"{key} takes {n_pictures} pictures at once; allowed: 1, or any number")
-    if size[1] in (1, 2, 3):
+    if width in (1, 2, 3):
         raise UserError(
             f"{key} takes pictures of shape ({', '.join(map(str, taken[0].shape))}), channels last; allowed: channels "
             "first, (1, 1, height, width); tf2onnx makes it so with --inputs-as-nchw and --outputs-as-nchw"
@@ -113,27 +144,20 @@ def load_model(data: bytes, name: str, threads: int) -> Model:
             "picture"
         )
     low, high = FIXED_SIDES
-    if any(side is not None and not low <= side <= high for side in size):
-        raise UserError(f"{key} takes pictures of {size[0]} x {size[1]} px; allowed: sides of {low} to {high} px")
+    if any(side is not None and not low <= side <= high for side in (height, width)):
+        raise UserError(f"{key} takes pictures of {height} x {width} px; allowed: sides of {low} to {high} px")
+    return n_channels or 1, (height, width)
+
+
+def _outputs(session: Any, key: str) -> list[str]:
+    """The names of the outputs that are used."""
+    given = [output.name for output in session.get_outputs()]
+    given = [name for name in given if name != UNUSED or "flow" not in given]
     if not given or any(not output.type.startswith("tensor(") for output in session.get_outputs()):
         raise UserError(f"{key} gives no arrays; allowed: {ALLOWED_OUTPUTS}")
     if {*given} not in OUTPUTS and (len(given) > 1 or given[0] in ("edges", "distance")):
         raise UserError(f"{key} has the output(s) {', '.join(given)}; allowed: {ALLOWED_OUTPUTS}")
-
-    def run(picture: np.ndarray) -> Maps:
-        channels = np.array(np.broadcast_to(picture, (1, n_channels or 1, *picture.shape)), np.float32, order="C")
-        if n_channels == 2:
-            channels[:, 1] = 0
-        try:
-            found = session.run(given, {taken[0].name: channels})
-        except Exception as error:
-            raise UserError(f"{key} failed on a picture of {picture.shape}: {_line(error)}") from None
-        return _maps(given, found, picture.shape, key)
-
-    widest = min((side // 4 for side in size if side), default=WIDEST_MARGIN)
-    multiple = math.gcd(contract.multiple, *(side for side in size if side))
-    contract = replace(contract, margin=min(contract.margin, widest), multiple=multiple)
-    return Model(contract, (size[0], size[1]), run)
+    return given
 
 
 def _foreign(graph: Any) -> Iterator[str]:
