@@ -1,6 +1,8 @@
 """Edits replayed on labels: what a plain dictionary would do, also on the labels of a new segmentation."""
 
 from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 from edits_tools import ANCHOR, as_dict, make, no_pixels, of_images
@@ -334,6 +336,93 @@ def test_after_a_new_segmentation_nothing_is_wrongly_applied_and_all_that_is_los
     assert {*result.good} == {
         result.outcomes[edit.id].cell for edit in edits if result.outcomes[edit.id].status.startswith("applied")
     }
+
+
+def found_again(anchor, image):
+    """The label that an anchor means in a frame of other labels, and that what is there may be another cell (None)."""
+    there = image == image[anchor.y, anchor.x]
+    if image[anchor.y, anchor.x] == 0:
+        return 0
+    rows, columns = np.flatnonzero(there.any(1)), np.flatnonzero(there.any(0))
+    boxes = np.zeros((2, *image.shape), bool)
+    boxes[0, rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1] = True
+    y0, x0, y1, x1 = anchor.box
+    boxes[1, y0:y1, x0:x1] = True
+    fits = 0.5 <= there.sum() / anchor.area <= 2 and boxes.all(0).sum() >= 0.5 * boxes.any(0).sum()
+    return int(image[anchor.y, anchor.x]) if fits else None
+
+
+@settings(deadline=None, max_examples=150)
+@given(movies=label_movies(), data=st.data())
+def test_edits_of_several_people_mean_the_same_cells_after_a_new_segmentation(movies, data):
+    """All operations and undos, in any order of the lines: as if only those edits had been made whose
+    cells are all found again, by people who saw the new labels."""
+    (before, numbers), (after, new_numbers) = movies
+    same_cell = dict(zip(numbers.tolist(), new_numbers.tolist(), strict=True))
+    old, new = of_images(before), of_images(after)
+    if not len(old.frame):
+        return
+    edits = []
+
+    def anchor():
+        row = data.draw(st.integers(0, len(old.frame) - 1))
+        return anchors.make_anchor(old, row, before[old.frame[row]])
+
+    for _ in range(data.draw(st.integers(1, 12))):
+        op = data.draw(st.sampled_from(records.OPS if edits else records.OPS[:-1]))
+        fields = {"of": data.draw(st.sampled_from(edits)).id} if op == "undo" else {"cell": anchor()}
+        if op in ("join", "swap"):
+            fields["other"] = anchor()
+        if op in ("swap", "divide"):
+            fields["frame"] = data.draw(st.integers(0, 2))
+        if op == "divide":
+            fields["daughters"] = tuple(anchor() for _ in range(data.draw(st.integers(1, 2))))
+        if op == "exclude" or (op == "delete" and data.draw(st.booleans())):
+            fields["frames"] = tuple(sorted([data.draw(st.integers(0, 2)), data.draw(st.integers(0, 2))]))
+        author = data.draw(st.sampled_from(["anna", "bea", "carla"]))
+        edits.append(make(author, edits[-1] if edits else None, op=op, **fields))
+
+    def translated(one):
+        """The anchor in the new labels; None where its cell is not found again for certain."""
+        frame = one.frame
+        label = one.n if (before[frame] == after[frame]).all() else found_again(one, after[frame])
+        if label:
+            assert label == same_cell[one.n]  # the labels are such that a place is never that of another cell
+        return anchors.make_anchor(new, new.row(frame, label), after[frame]) if label else None
+
+    seen_anew, gone = [], set()
+    for edit in edits:
+        parts = [part for part in (edit.cell, edit.other, *edit.daughters) if part]
+        if all(map(translated, parts)):
+            moved = {name: translated(part) for name in ("cell", "other") if (part := getattr(edit, name))}
+            seen_anew.append(replace(edit, **moved, daughters=tuple(map(translated, edit.daughters))))
+        else:
+            gone.add(edit.id)
+    label_at = lambda frame, y, x: int(after[frame, y, x])  # noqa: E731
+    result = replay(new, data.draw(st.permutations(edits)), label_at)
+    expected = replay(new, seen_anew, no_pixels)
+    assert as_dict(new, result.cell) == as_dict(new, expected.cell)
+    assert as_dict(new, result.excluded) == as_dict(new, expected.excluded)
+    assert (result.good, result.seen, result.origins) == (expected.good, expected.seen, expected.origins)
+    for edit in edits:
+        status, reason, _ = result.outcomes[edit.id]
+        if edit.id in gone:
+            assert status in ("lost", "doubtful", "undone")
+            assert reason
+        elif edit.op != "undo":
+            assert status.removesuffix(", renumbered") == expected.outcomes[edit.id].status
+
+
+@settings(deadline=None, max_examples=30)
+@given(movie=edited_movies(), data=st.data())
+def test_in_which_files_edits_lie_does_not_matter(movie, data):
+    _, _, edits = movie
+    with TemporaryDirectory() as folder:
+        names = data.draw(st.lists(st.sampled_from(["anna", "bea", "z"]), min_size=len(edits), max_size=len(edits)))
+        for edit, name in data.draw(st.permutations([*zip(edits, names, strict=True)])):
+            with open(Path(folder) / f"{name}.jsonl", "a", encoding="utf-8") as file:
+                file.write(records.line_of(edit) + "\n")
+        assert records.read_edits(Path(folder)) == (edits, [])
 
 
 def test_regions_are_kept_beside_edited_labels(tmp_path):

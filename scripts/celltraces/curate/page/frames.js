@@ -80,13 +80,16 @@ export const pictureKey = ({ place, version, level, deep, part, layers }, frame)
   JSON.stringify(["picture", place, version, level, deep, part, layers, frame]);
 export const labelsKey = ({ place, version }, frame) => JSON.stringify(["labels", place, version, frame]);
 
+/** Of what is to be painted, what is asked of the server: how some hundred cells look would be copied for nothing. */
+const asked = ({ place, version, level, deep, part, layers, height, width, labelled }) => ({ place, version, level, deep, part, layers, height, width, labelled });
+
 /** The picture of a frame: { bitmap }. what: place (dataset, fov), version, level, deep, part, layers, height, width. */
 export const picture = (what, frame) =>
-  get(pictureKey(what, frame), frame, { task: "picture", ...what, frame });
+  get(pictureKey(what, frame), frame, { task: "picture", ...asked(what), frame });
 
 /** Runs and outlines of the labels of a frame. */
 export const labels = (what, frame) =>
-  get(labelsKey(what, frame), frame, { task: "labels", ...what, frame });
+  get(labelsKey(what, frame), frame, { task: "labels", ...asked(what), frame });
 
 /** What a frame with its outlines is on the whole canvas. */
 export const stageKey = ({ place, version, level, deep, part, layers, view, unit, canvas, looks: { outlines, chosen, told } }, frame) =>
@@ -96,7 +99,7 @@ export const stageKey = ({ place, version, level, deep, part, layers, view, unit
 export const stage = (what, frame) => get(stageKey(what, frame), frame, { task: "stage", ...what, frame });
 
 /** Fetch frames of one worker, so that it has them when they are to be painted: { bytes }. what: as for `stage`. */
-export const raw = (what, frames) => assign(frames[0], { task: "raw", ...what, frames });
+export const raw = (what, frames) => assign(frames[0], { task: "raw", ...asked(what), frames });
 
 /** How many answers of the workers are still to come. */
 export const pending = () => waiting.size;

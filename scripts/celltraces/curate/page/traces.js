@@ -157,7 +157,7 @@ function moveCursor() {
   const row = state.cell === null ? -1 : rowOf(state.cell);
   const start = row * state.fov.frames;
   const traced = row >= 0 && values.subarray(start, start + state.fov.frames).some((value) => !Number.isNaN(value));
-  const words = traced ? shown(values[start + state.frame]) : "not in the tables";
+  const words = traced ? shown(values[start + state.frame]) : "no trace";
   element("value").textContent = row >= 0 ? `cell ${state.cell}: ${words}` : "";
 }
 
