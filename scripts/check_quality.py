@@ -15,7 +15,15 @@ import numpy as np
 from celltraces import paths
 from celltraces.files import write_text
 from celltraces.labels import lineage
-from celltraces.results.cell_checks import check_channel_shift, check_cut_cells, check_hot_pixels, check_order
+from celltraces.results import light_on_cells
+from celltraces.results.cell_checks import (
+    check_channel_shift,
+    check_cut_cells,
+    check_hot_pixels,
+    check_light_in_time,
+    check_order,
+)
+from celltraces.results.light_by_cell import read_traces
 from celltraces.results.quality import (
     Finding,
     as_csv,
@@ -27,6 +35,7 @@ from celltraces.results.quality import (
     check_frames,
     check_left_out,
     check_light,
+    check_noise,
     check_pixel_size,
     check_place,
     check_stacks,
@@ -52,6 +61,7 @@ def main(
     flat_fields: str | None = None,
     light: Mapping[str, Sequence[str]] | None = None,
     under_light: Mapping[str, Sequence[str]] | None = None,
+    tracked: Mapping[int, str] | None = None,
     *,
     times_min: Mapping[str, Sequence[float]],
     times_assumed: Mapping[str, Sequence[tuple[str, float, float | None]]],
@@ -71,14 +81,21 @@ def main(
     qc_channel_shift: float,
     qc_cell_saturation: float,
     qc_hot_pixel: float,
+    qc_blur: float,
+    qc_odd_part: float,
+    qc_noise: float,
     camera_offset: float | None,
     **of_cells: Any,
 ) -> None:
-    """light, under_light: by channel, as it is measured in cells and its background, where there are cells."""
+    """light, under_light: by channel, as it is measured in cells and its background, where there are cells.
+
+    labeled, tracked: labels of each frame, and those that stay with a cell.
+    """
     found = [Finding(fov, None, "failed") for fov in failed]
     channels: dict[str, dict[int, Frames]] = {}
     seen: dict[str, dict[bytes, int]] = {}
     covered: dict[int, float] = {}
+    cell_places: dict[int, light_on_cells.Places] = {}
     for fov, arrays in frames.items():
         key = str(fov)
         found += check_times(fov, times_min[key], senseless_stamps[key], qc_interval, times_assumed[key])
@@ -94,6 +111,7 @@ def main(
                 seen.setdefault(name, {}),
                 qc_saturation=qc_saturation,
                 qc_brightness=qc_brightness,
+                qc_odd_part=qc_odd_part,
                 qc_contrast=qc_contrast if paths.is_phase_contrast(name) else None,
             )
             if not paths.is_phase_contrast(name):
@@ -104,8 +122,8 @@ def main(
         if fov in cells:
             with open_store(Path(cells[fov])) as get:
                 ids, areas, bboxes = (get_array(get, f"metadata/{name}")[0] for name in ("cell_ids", "areas", "bboxes"))
-                table = Path(traces[fov]).read_text("utf-8")
-                wanted = {int(line.split(",", 2)[1]) for line in table.splitlines()[1:]}
+                table = read_traces(Path(traces[fov]).read_text("utf-8"))
+                wanted = set(map(int, table.cells))
                 kept = bboxes[np.isin(ids, list(wanted))]
                 for array in opened:
                     if not paths.is_phase_contrast(array.path.parent.name):
@@ -120,6 +138,7 @@ def main(
                         )
                         found += check_hot_pixels(fov, array, kept, table, qc_hot_pixel=qc_hot_pixel)
             found += check_order(fov, bboxes, areas > 0)
+            cell_places[fov] = light_on_cells.places_of(ids, bboxes, areas > 0)
             height, width = opened[0].shape[1:]
             covered[fov] = float(np.median(areas.sum(axis=0))) / (height * width)
             parents = [parent for parent, _ in lineage.read_table(Path(lineages[fov])).values()]
@@ -131,6 +150,7 @@ def main(
     phase_contrast = next((arrays for name, arrays in channels.items() if paths.is_phase_contrast(name)), {})
     for name, arrays_of_channel in channels.items():
         found += check_fovs(arrays_of_channel, qc_brightness=qc_brightness)
+        found += check_noise(arrays_of_channel, covered, qc_noise=qc_noise)
         if not paths.is_phase_contrast(name):
             found += check_light(
                 arrays_of_channel, phase_contrast, covered, qc_exposure=qc_exposure, offset=camera_offset or 0.0
@@ -141,14 +161,15 @@ def main(
     named = {(row.fov, row.check.replace("exchanged_fov", "exposure_fov")) for row in exchanged}
     found = [row for row in found if (row.fov, row.check) not in named] + exchanged
     labels = {fov: open_frames(Path(array)) for fov, array in labeled.items()} if light else {}
+    tracks = {fov: open_frames(Path(array)) for fov, array in (tracked or {}).items()}
     for name, of_fovs in (light or {}).items():
-        found += check_channel_shift(
-            name,
-            labels,
-            _opened(labeled, of_fovs),
-            _opened(labeled, (under_light or {})[name]),
-            qc_channel_shift=qc_channel_shift,
-        )
+        measured, under = _opened(labeled, of_fovs), _opened(labeled, (under_light or {})[name])
+        found += check_channel_shift(name, labels, measured, under, qc_channel_shift=qc_channel_shift)
+        on_cells = {
+            fov: light_on_cells.Channel(regions, measured[fov], under[fov], cell_places[fov])
+            for fov, regions in tracks.items()
+        }
+        found += check_light_in_time(name, on_cells, qc_blur=qc_blur, qc_odd_part=qc_odd_part)
     for name, of_fovs in backgrounds.items():
         opened = [open_frames(Path(array)) for array in of_fovs]
         found += check_vignetting(min(frames), name, opened, qc_vignetting=qc_vignetting, offset=camera_offset or 0.0)
@@ -194,5 +215,6 @@ if __name__ == "__main__":
             snakemake.input.get("flat_fields"),
             _by_channel(snakemake.input.get("light", [])),
             _by_channel(snakemake.input.get("under_light", [])),
+            dict(zip(fovs, snakemake.input.get("tracked", []), strict=False)),
             **settings,
         )
