@@ -185,15 +185,18 @@ def lineage_table(wildcards):
     return LAYOUT.lineage_edited if tracks_edited else base_lineage(wildcards)
 
 
-def lineage_tables(wildcards):
-    """The `lineage_table` of each FOV of the job's dataset."""
-    dataset = DATASETS[wildcards.dataset]
-    return [
-        lineage_table(SimpleNamespace(dataset=dataset.name, fov=fov_text(fov))).format(
-            dataset=dataset.name, fov=fov_text(fov)
-        )
-        for fov in dataset.fovs
-    ]
+def of_each_fov(look_up):
+    """What a look-up gives for each FOV of the job's dataset."""
+
+    def look_up_all(wildcards):
+        dataset = DATASETS[wildcards.dataset]
+        places = [
+            SimpleNamespace(dataset=dataset.name, fov=fov_text(fov))
+            for fov in dataset.fovs
+        ]
+        return [look_up(place).format(**vars(place)) for place in places]
+
+    return look_up_all
 
 
 def of_fovs_with_edits(path, tracks=False):

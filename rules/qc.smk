@@ -6,7 +6,8 @@ rule qc:
                 "cells": of_all_fovs(LAYOUT.cells),
                 "traces": of_all_fovs(LAYOUT.traces),
                 "labeled": of_all_fovs(LAYOUT.frames(labeled(PC))),
-                "lineages": lineage_tables,
+                "tracked": of_each_fov(final_labels),
+                "lineages": of_each_fov(lineage_table),
                 "light": of_all_fovs(*map(LAYOUT.frames, ARRAYS.aligned)),
                 "under_light": of_all_fovs(*map(LAYOUT.frames, ARRAYS.backgrounds)),
             }

@@ -6,7 +6,7 @@ rule tidy:
         cells=of_all_fovs(LAYOUT.cells),
         pc=of_all_fovs(LAYOUT.frames(pc(PC))),
         tracked=of_all_fovs(LAYOUT.frames(tracked(PC))),
-        lineages=lineage_tables,
+        lineages=of_each_fov(lineage_table),
     output:
         csv=f"{LAYOUT.tidy}.csv",
         parquet=f"{LAYOUT.tidy}.parquet",

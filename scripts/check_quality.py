@@ -16,7 +16,15 @@ import numpy as np
 from celltraces import paths
 from celltraces.files import write_text
 from celltraces.labels import lineage
-from celltraces.results.cell_checks import check_channel_shift, check_cut_cells, check_hot_pixels, check_order
+from celltraces.results import light_on_cells
+from celltraces.results.cell_checks import (
+    check_channel_shift,
+    check_cut_cells,
+    check_hot_pixels,
+    check_light_in_time,
+    check_order,
+)
+from celltraces.results.light_by_cell import Traces, read_traces
 from celltraces.results.quality import (
     Finding,
     Findings,
@@ -29,6 +37,7 @@ from celltraces.results.quality import (
     check_frames,
     check_left_out,
     check_light,
+    check_noise,
     check_pixel_size,
     check_place,
     check_stacks,
@@ -63,20 +72,18 @@ class Limits:
     qc_channel_shift: float
     qc_cell_saturation: float
     qc_hot_pixel: float
+    qc_blur: float
+    qc_odd_part: float
+    qc_noise: float
 
 
 class Cells(NamedTuple):
-    """The N cells of a FOV in T frames: numbers (N,), pixels (N, T), 0 where absent, boxes (N, T, 4); their traces as
-    CSV."""
+    """The N cells of a FOV in T frames: numbers (N,), pixels (N, T), 0 where absent, boxes (N, T, 4); their traces."""
 
     ids: np.ndarray
     areas: np.ndarray
     bboxes: np.ndarray
-    traces: str
-
-    def in_traces(self) -> set[int]:
-        """The numbers of the cells that the filters keep."""
-        return {int(line.split(",", 2)[1]) for line in self.traces.splitlines()[1:]}
+    traces: Traces
 
 
 def main(
@@ -90,6 +97,7 @@ def main(
     flat_fields: str | None = None,
     light: Mapping[str, Sequence[str]] | None = None,
     under_light: Mapping[str, Sequence[str]] | None = None,
+    tracked: Mapping[int, str] | None = None,
     *,
     times_min: Mapping[str, Sequence[float]],
     times_assumed: Mapping[str, Sequence[tuple[str, float, float | None]]],
@@ -99,13 +107,17 @@ def main(
     camera_offset: float | None,
     **of_config: float,
 ) -> None:
-    """light, under_light: by channel, as it is measured in cells and its background, where there are cells."""
+    """light, under_light: by channel, as it is measured in cells and its background, where there are cells.
+
+    labeled, tracked: labels of each frame, and those that stay with a cell.
+    """
     limits = Limits(**of_config)
     offset = camera_offset or 0.0
     found = [Finding(fov, None, "failed") for fov in failed]
     opened = {fov: [open_frames(Path(array)) for array in arrays] for fov, arrays in frames.items()}
     seen: dict[str, dict[bytes, int]] = {}
     covered: dict[int, float] = {}
+    places: dict[int, light_on_cells.Places] = {}
     for fov, channels in opened.items():
         key = str(fov)
         found += check_times(fov, times_min[key], senseless_stamps[key], limits.qc_interval, times_assumed[key])
@@ -115,10 +127,11 @@ def main(
         if fov in cells:
             with open_store(Path(cells[fov])) as get:
                 arrays = (get_array(get, f"metadata/{name}")[0] for name in ("cell_ids", "areas", "bboxes"))
-                of_fov = Cells(*arrays, Path(traces[fov]).read_text("utf-8"))
+                of_fov = Cells(*arrays, read_traces(Path(traces[fov]).read_text("utf-8")))
                 found += _of_light_in_cells(fov, channels, get, of_fov, limits)
             parents = [parent for parent, _ in lineage.read_table(Path(lineages[fov])).values()]
             found += _of_cells(fov, of_fov, parents, limits)
+            places[fov] = light_on_cells.places_of(of_fov.ids, of_fov.bboxes, of_fov.areas > 0)
             height, width = channels[0].shape[1:]
             covered[fov] = float(np.median(of_fov.areas.sum(axis=0))) / (height * width)
     if frames:
@@ -126,7 +139,7 @@ def main(
         found += check_visits({fov: times_min[str(fov)] for fov in frames})
     found = _of_channels(found, opened, covered, offset, limits)
     if light:
-        found += _beside_cells(labeled, light, under_light or {}, limits)
+        found += _of_light_on_cells(labeled, tracked or {}, places, light, under_light or {}, limits)
     if frames:
         found += _of_uneven_light(min(frames), backgrounds, flat_fields, offset, limits)
     write_text(Path(output), as_csv(found))
@@ -145,6 +158,7 @@ def _of_images(fov: int, channels: Sequence[Frames], seen: dict[str, dict[bytes,
             seen.setdefault(_name(array), {}),
             qc_saturation=limits.qc_saturation,
             qc_brightness=limits.qc_brightness,
+            qc_odd_part=limits.qc_odd_part,
             qc_contrast=limits.qc_contrast if is_phase_contrast else None,
         )
         if not is_phase_contrast:
@@ -154,7 +168,7 @@ def _of_images(fov: int, channels: Sequence[Frames], seen: dict[str, dict[bytes,
 
 def _of_light_in_cells(fov: int, channels: Sequence[Frames], get: Get, cells: Cells, limits: Limits) -> Findings:
     """Light that is cut off in cells, and hot pixels in them; get: reads cells.zarr."""
-    in_traces = cells.in_traces()
+    in_traces = set(map(int, cells.traces.cells))
     bboxes = cells.bboxes[np.isin(cells.ids, list(in_traces))]
     for array in channels:
         if not paths.is_phase_contrast(_name(array)):
@@ -207,6 +221,7 @@ def _of_channels(
     rows = list(found)
     for name, arrays in by_channel.items():
         rows += check_fovs(arrays, qc_brightness=limits.qc_brightness)
+        rows += check_noise(arrays, covered, qc_noise=limits.qc_noise)
         if name in fluorescence:
             rows += check_light(arrays, phase_contrast, covered, qc_exposure=limits.qc_exposure, offset=offset)
         rows += check_stacks(arrays)
@@ -215,22 +230,25 @@ def _of_channels(
     return [row for row in rows if (row.fov, row.check) not in named] + exchanged
 
 
-def _beside_cells(
+def _of_light_on_cells(
     labeled: Mapping[int, str],
+    tracked: Mapping[int, str],
+    places: Mapping[int, light_on_cells.Places],
     light: Mapping[str, Sequence[str]],
     under_light: Mapping[str, Sequence[str]],
     limits: Limits,
 ) -> Findings:
-    """Channels whose light lies beside the segmented cells."""
+    """Channels whose light lies beside the segmented cells, or is that of other frames, or out of focus."""
     labels = {fov: open_frames(Path(array)) for fov, array in labeled.items()}
+    tracks = {fov: open_frames(Path(array)) for fov, array in tracked.items()}
     for name, of_fovs in light.items():
-        yield from check_channel_shift(
-            name,
-            labels,
-            _opened(labeled, of_fovs),
-            _opened(labeled, under_light[name]),
-            qc_channel_shift=limits.qc_channel_shift,
-        )
+        measured, under = _opened(labeled, of_fovs), _opened(labeled, under_light[name])
+        yield from check_channel_shift(name, labels, measured, under, qc_channel_shift=limits.qc_channel_shift)
+        on_cells = {
+            fov: light_on_cells.Channel(regions, measured[fov], under[fov], places[fov])
+            for fov, regions in tracks.items()
+        }
+        yield from check_light_in_time(name, on_cells, qc_blur=limits.qc_blur, qc_odd_part=limits.qc_odd_part)
 
 
 def _of_uneven_light(
@@ -285,5 +303,6 @@ if __name__ == "__main__":
             snakemake.input.get("flat_fields"),
             _by_channel(snakemake.input.get("light", [])),
             _by_channel(snakemake.input.get("under_light", [])),
+            dict(zip(fovs, snakemake.input.get("tracked", []), strict=False)),
             **settings,
         )

@@ -5,9 +5,9 @@ is shifted into their place. So are frames of one value throughout that were not
 (see celltraces.frames.blank). Pixels on which a mosaic has no tile, and blank areas, are zeros that the attribute
 `uncovered` names (see celltraces.frames.coverage). The attribute `frame_statistics` holds what the quality checks need,
 `stage_movement` how far each frame is displaced, `likeness` how like a frame of fluorescence is to the one before,
-`repeated` which frames repeat parts of another image and how much, `display_limits` what the display level needs,
-`dead_lines` the columns and rows without an image of their own, `cut_off` where fluorescence has its highest value,
-`hot_pixels` its pixels that are bright in all frames,
+`odd_parts` which frames show something else in a part, `repeated` which repeat parts of another image and how much,
+`display_limits` what the display level needs, `dead_lines` the columns and rows without an image of their own,
+`cut_off` where fluorescence has its highest value, `hot_pixels` its pixels that are bright in all frames,
 `z_planes` the planes of which the highest value was taken.
 """
 
@@ -30,6 +30,7 @@ from celltraces.frames import (
     displacement,
     hot_pixels,
     likeness,
+    odd_parts,
     repeats,
     stage_movement,
     z_stacks,
@@ -91,6 +92,7 @@ class _Channel:
     uncovered: list[Boxes] = field(default_factory=list)
     repeated: list[tuple[int, float, float]] = field(default_factory=list)
     likeness: list[float | None] = field(default_factory=list)
+    parts: tuple[odd_parts.Look, list[tuple[int, float]]] = field(default_factory=odd_parts.follower)
     dead_lines: camera_faults.Lines | None = None
     cut_off: list[tuple[int, int, int, int]] = field(default_factory=list)
     hot_pixels: np.ndarray | None = None
@@ -150,8 +152,11 @@ def _copy_once(
                 append(nothing if image is None else image)
                 channel.uncovered.append(without_data)
                 picture = None if image is None else covered_picture(image, without_data)
+                small = None if picture is None else likeness.picture_of(picture)
+                if small is not None and not blank.is_blank(counts):
+                    channel.parts[0](frame, small)
                 if channel.liken is not None:
-                    channel.likeness.append(channel.liken(picture))
+                    channel.likeness.append(channel.liken(small))
                 if channel.follow is not None:
                     for name, value in channel.follow(frame, picture).items():
                         channel.movement[name].append(value)
@@ -242,6 +247,8 @@ def _attributes(channel: _Channel, planes: Sequence[int | None]) -> dict[str, An
         attributes[hot_pixels.ATTRIBUTE] = channel.hot_pixels.astype(int).tolist()
     if channel.cut_off:
         attributes[cut_off.ATTRIBUTE] = channel.cut_off
+    if channel.parts[1]:
+        attributes[odd_parts.ATTRIBUTE] = channel.parts[1]
     if channel.repeated:
         attributes[repeats.ATTRIBUTE] = channel.repeated
     return attributes

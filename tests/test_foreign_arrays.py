@@ -237,7 +237,7 @@ def test_the_checks_of_an_array_without_our_attributes(tmp_path):
     data = np.random.default_rng(0).integers(100, 900, (6, 40, 60), dtype=np.uint16)
     data[2], data[4] = 100, data[3]
     write(tmp_path / "fl_ch_1/0", data)
-    settings = {"qc_saturation": 0.5, "qc_brightness": 1.5, "qc_contrast": None}
+    settings = {"qc_saturation": 0.5, "qc_brightness": 1.5, "qc_odd_part": 0.1, "qc_contrast": None}
     found = check_frames(0, open_frames(tmp_path / "fl_ch_1/0"), **settings)
     assert {(row.frame, row.check, row.value) for row in found if "brightness" not in row.check} == {
         (2, "blank_fl_ch_1", 100),

@@ -40,7 +40,11 @@ def taken(frames, level=200, seed=0):
 def found(tmp_path, frames, jumps=(), missing=()):
     """Frames that check_place reports."""
     like = likeness.follower()
-    attributes = {likeness.ATTRIBUTE: [like(None if at in missing else frame) for at, frame in enumerate(frames)]}
+    attributes = {
+        likeness.ATTRIBUTE: [
+            like(None if at in missing else likeness.picture_of(frame)) for at, frame in enumerate(frames)
+        ]
+    }
     path = tmp_path / "fl_ch_1" / "0"
     with writing(path, frames.shape, np.uint16, PIXELS, attributes=attributes) as append:
         for frame in frames:
@@ -115,7 +119,11 @@ def test_pictures_are_alike_as_far_as_they_are_the_same():
     """Of two noises mixed, the share that both have is the correlation."""
     rng = np.random.default_rng(0)
     first, other = rng.normal(0, 20, (2, 90, 90))
-    follow = likeness.follower()
+    compare = likeness.follower()
+
+    def follow(image):
+        return compare(None if image is None else likeness.picture_of(image))
+
     assert follow((1000 + first).astype(np.uint16)) is None
     mixed = 0.6 * first + 0.8 * other
     assert follow((1000 + mixed).astype(np.uint16)) == pytest.approx(0.6, abs=0.05)

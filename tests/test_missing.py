@@ -123,7 +123,7 @@ def test_a_frame_of_one_value_was_not_taken(tmp_path, value):
     for frame in range(5):
         np.testing.assert_array_equal(array.read(frame), frames[frame])
     assert max(array.attributes["display_limits"]) < 230
-    rows = list(check_frames(0, array, qc_saturation=0.1, qc_brightness=1e9, qc_contrast=None))
+    rows = list(check_frames(0, array, qc_saturation=0.1, qc_brightness=1e9, qc_odd_part=0.1, qc_contrast=None))
     assert [(row.frame, row.check, row.value) for row in rows if "blank" in row.check] == [
         (1, "blank_fl_ch_0", value),
         (4, "blank_fl_ch_0", value),

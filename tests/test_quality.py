@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 import copy_frames
 from celltraces.results import time_checks
+from celltraces.results.light_by_cell import read_traces
 from celltraces.results.quality import (
     Finding,
     as_csv,
@@ -21,7 +22,7 @@ from celltraces.results.quality import (
 from celltraces.storage.codecs import PIXELS
 from celltraces.storage.frames import open_frames, writing
 
-LIMITS = {"qc_saturation": 1e-4, "qc_brightness": 2.0, "qc_contrast": 2.0}
+LIMITS = {"qc_saturation": 1e-4, "qc_brightness": 2.0, "qc_odd_part": 0.03, "qc_contrast": 2.0}
 OF_CELLS = {"qc_count": 1.5, "qc_size": 5.0, "qc_vanish": 0.8}
 
 
@@ -323,7 +324,7 @@ def traces(values):
 
 def of_traces(values, n_cells=None):
     n_cells = len(values) if n_cells is None else n_cells
-    return found(check_traces(0, n_cells, traces(values), qc_negative=5.0, qc_exposure=1.25))
+    return found(check_traces(0, n_cells, read_traces(traces(values)), qc_negative=5.0, qc_exposure=1.25))
 
 
 def test_cells_without_fluorescence_are_not_below_the_background():

@@ -12,7 +12,7 @@ from celltraces.storage.frames import open_frames, writing
 
 SHAPE = (128, 144)
 T = 8
-LIMITS = {"qc_saturation": 1e-4, "qc_brightness": 2.0, "qc_contrast": None}
+LIMITS = {"qc_saturation": 1e-4, "qc_brightness": 2.0, "qc_odd_part": 0.03, "qc_contrast": None}
 
 
 def cells(seed=0, n_cells=10, radius=7, brightness=400.0):
@@ -51,7 +51,7 @@ def written(path, frames, missing=()):
         for image in frames:
             for name, value in frame_statistics(image, np.bincount(image.ravel())).items():
                 statistics[name].append(value)
-            attributes[likeness.ATTRIBUTE].append(like(image))
+            attributes[likeness.ATTRIBUTE].append(like(likeness.picture_of(image)))
             dead = camera_faults.dead_lines(image, (), dead)
             append(image)
         if any(map(len, dead)):

@@ -22,18 +22,17 @@ AROUND = 2  # frames before and after that have to be alike
 
 
 def follower() -> Callable[[np.ndarray | None], float | None]:
-    """A function that tells how like an image (H, W) uint16 is to the one that it was given before: their correlation.
+    """A function that tells how like a picture is to the one that it was given before: their correlation.
 
-    None where there is none to compare with, or where one shows nothing. Images that are not there (None) are passed
+    None where there is none to compare with, or where one shows nothing. Pictures that are not there (None) are passed
     over.
     """
     before: np.ndarray | None = None
 
-    def follow(image: np.ndarray | None) -> float | None:
+    def follow(picture: np.ndarray | None) -> float | None:
         nonlocal before
-        if image is None:
+        if picture is None:
             return None
-        picture = _picture(image)
         earlier, before = before, picture
         if earlier is None:
             return None
@@ -43,8 +42,8 @@ def follower() -> Callable[[np.ndarray | None], float | None]:
     return follow
 
 
-def _picture(image: np.ndarray) -> np.ndarray:
-    """An image (H, W) on at most SIDE rows and columns, (h, w) float32, without what is smooth and of mean 0."""
+def picture_of(image: np.ndarray) -> np.ndarray:
+    """An image (H, W) uint16 on at most SIDE rows and columns, (h, w) float32, without what is smooth and of mean 0."""
     height, width = (min(side, SIDE) for side in image.shape)
     step = max(min(image.shape) // (4 * SIDE), 1)  # enough pixels for means
     small = cv2.resize(image[::step, ::step].astype(np.float32), (width, height), interpolation=cv2.INTER_AREA)

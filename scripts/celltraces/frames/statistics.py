@@ -12,8 +12,10 @@ from celltraces.frames.coverage import Boxes
 from celltraces.storage import display_level
 from celltraces.storage.frames import Frames
 
+NOISE_SAMPLE = 32_768  # differences that are looked at, about
 FEW = 10  # pixels that may have the highest value of a frame by chance
-NAMES = ("mean", "lowest", "highest", "at_highest", "contrast", "low", "floor", "wrapped")
+NAMES = ("mean", "lowest", "highest", "at_highest", "contrast", "low", "floor", "wrapped", "noise")
+LOWER_HALF = 0.3246  # mean of the smaller half of the absolute values of normal noise, in its standard deviations
 NO_STATISTICS = dict.fromkeys(NAMES)
 
 
@@ -25,7 +27,8 @@ def frame_statistics(image: np.ndarray, counts: np.ndarray, uncovered: Boxes = (
     below, which is above 0 only where a camera or a file format cut values off. contrast: standard deviation of the
     difference of pixels two columns apart, by the mean, which falls to a half and less when a phase-contrast image is
     out of focus. Mean and contrast are of every eighth row: they are compared, not measured with. low, floor: see
-    exposure.levels. wrapped: see camera_faults.wrapped_edges.
+    exposure.levels. wrapped: see camera_faults.wrapped_edges. noise: standard deviation of a pixel in the calmer half
+    of the image, in counts.
     """
     rows = image[::8].astype(np.float32)
     mask = beside = None
@@ -33,7 +36,8 @@ def frame_statistics(image: np.ndarray, counts: np.ndarray, uncovered: Boxes = (
         covered = ~coverage.mask_of_boxes(uncovered, image.shape)[::8]
         mask, beside = covered.view(np.uint8), (covered[:, 2:] & covered[:, :-2]).view(np.uint8)
     mean = cv2.mean(rows, mask)[0]
-    spread = float(cv2.meanStdDev(rows[:, 2:] - rows[:, :-2], mask=beside)[1][0, 0]) if image.shape[1] > 2 else 0.0
+    differences = rows[:, 2:] - rows[:, :-2] if image.shape[1] > 2 else np.zeros((len(rows), 1), np.float32)
+    spread = float(cv2.meanStdDev(differences, mask=beside)[1][0, 0])
     lowest, highest = int(np.argmax(counts > 0)), len(counts) - 1
     low, floor = exposure.levels(counts)
     piled = int(counts[highest])
@@ -47,7 +51,17 @@ def frame_statistics(image: np.ndarray, counts: np.ndarray, uncovered: Boxes = (
         "low": round(low, 3),
         "floor": round(floor, 3),
         "wrapped": camera_faults.wrapped_edges(image, counts),
+        "noise": round(_noise(differences if beside is None else differences[beside > 0]), 3),
     }
+
+
+def _noise(differences: np.ndarray) -> float:
+    """The standard deviation of a pixel from differences of pixels: that of normal noise with the same smaller half."""
+    values = np.abs(differences.ravel()[:: max(differences.size // NOISE_SAMPLE, 1)])
+    if not len(values):
+        return 0.0
+    half = max(len(values) // 2, 1)
+    return float(np.partition(values, half - 1)[:half].mean()) / LOWER_HALF / 2**0.5
 
 
 def statistics_of(frames: Frames) -> dict[str, list[Any]]:

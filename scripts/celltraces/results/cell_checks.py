@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Collection, Mapping
 
 import numpy as np
 
 from celltraces.frames import cut_off, hot_pixels
-from celltraces.results import channel_shift, cut_cells, frame_order
+from celltraces.results import channel_shift, cut_cells, frame_order, light_in_time, light_on_cells
+from celltraces.results.light_by_cell import Traces
 from celltraces.results.quality import Finding, Findings
 from celltraces.storage.cells import Get
 from celltraces.storage.frames import Frames
@@ -45,17 +44,17 @@ def check_cut_cells(
             yield Finding(fov, frame, f"saturated_cell_{frames.path.parent.name}", share, qc_cell_saturation)
 
 
-def check_hot_pixels(fov: int, frames: Frames, bboxes: np.ndarray, table: str, *, qc_hot_pixel: float) -> Findings:
+def check_hot_pixels(fov: int, frames: Frames, bboxes: np.ndarray, traces: Traces, *, qc_hot_pixel: float) -> Findings:
     """Hot pixels in cells; value: what the brightest of them adds to the usual light of a cell, as a share of that.
 
-    bboxes: (N, T, 4) of the cells in the tables, 0 where absent. table: the traces as CSV, with a total of the channel.
+    bboxes: (N, T, 4) of the cells in the tables, 0 where absent. traces: with a total of the channel.
     """
     hot = frames.attributes.get(hot_pixels.ATTRIBUTE, ())
     if not hot or not bboxes.size:
         return
     name = frames.path.parent.name
-    column = f"intensity_total_{name.removeprefix('fl_')}"
-    totals = [abs(float(row[column])) for row in csv.DictReader(io.StringIO(table)) if row.get(column, "NaN") != "NaN"]
+    by_frame = traces.light.get(f"intensity_total_{name.removeprefix('fl_')}", {})
+    totals = [abs(value) for by_cell in by_frame.values() for value in by_cell.values()]
     usual = float(np.median(totals)) if totals else 0.0
     if usual <= 0:
         return
@@ -81,3 +80,26 @@ def check_channel_shift(
     if found is not None:
         frame = None if found.frame < 0 else found.frame
         yield Finding(found.fov, frame, f"channel_shift_{name}", found.size, qc_channel_shift)
+
+
+def check_light_in_time(
+    name: str, channels: Mapping[int, light_on_cells.Channel], *, qc_blur: float, qc_odd_part: float
+) -> Findings:
+    """Light of other frames' cells, and light that is out of focus; channels: of one channel, by FOV.
+
+    From a frame on (value: how many frames later the cells are that it is on), two frames in each other's place (value:
+    the other one); frames in which, or from which on, more light lies beside the cells, or FOVs (value: how much more);
+    or in which the background of a part of the picture changes (value: its share of the picture).
+    """
+    seen = {fov: light_on_cells.sights(channel) for fov, channel in channels.items()}
+    for fov, channel in channels.items():
+        for frame, lag in light_in_time.late(seen[fov]):
+            yield Finding(fov, frame, f"light_late_{name}", lag)
+        for frame, other in light_in_time.exchanged(channel, seen[fov]):
+            yield Finding(fov, frame, f"light_order_{name}", other)
+        for frame, more in light_in_time.blurred(seen[fov], qc_blur):
+            yield Finding(fov, frame, f"blurred_{name}", more, qc_blur)
+        for frame, share in light_in_time.odd_backgrounds(seen[fov], qc_odd_part):
+            yield Finding(fov, frame, f"odd_part_{name}", share, qc_odd_part)
+    for fov, more in light_in_time.blurred_fovs(seen, qc_blur):
+        yield Finding(fov, None, f"blurred_{name}", more, qc_blur)

@@ -7,17 +7,16 @@ and they do not all go out from one frame to the next.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 import numpy as np
+
+from celltraces.results.light_by_cell import ByFrame
 
 FEWEST = 5  # cells that shine: of fewer nobody knows whether it is all of them
 SHINING = 5.0  # times the usual difference of a cell between two frames
 NEARLY_ALL = 0.8  # of these cells
 DARK = 0.2  # of the light before: nearly all cells went out
-
-ByFrame = Mapping[int, Mapping[str, float]]
-"""Intensities above the background, of one channel: frame -> cell -> counts."""
 
 
 def flickers(by_frame: ByFrame, factor: float) -> dict[int, float]:

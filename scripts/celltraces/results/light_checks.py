@@ -121,3 +121,27 @@ def exchanged_between(
         for at in np.flatnonzero(struck).tolist():
             for row, name in enumerate((one, other)):
                 yield both[at], name, float(np.exp(logs[row, at] - usual[row]))
+
+
+def noisy(fovs: Mapping[int, Statistics], covered: Mapping[int, float], factor: float) -> Iterator[tuple[int, float]]:
+    """FOVs with more or less noise than the others, which are alike: by which factor, at equal brightness.
+
+    Light that is brighter has more noise, by the square root of what it is brighter (of what the darkest pixels have, a
+    camera's offset counts as light, so that the factor may be too small). covered: see exposed_otherwise.
+    """
+    levels = {}
+    for fov, of in fovs.items():
+        noise, low = float(np.nanmedian(of["noise"])), float(np.nanmedian(of["low"]))
+        if noise > 0 and low > 0 and covered.get(fov, 0.0) <= CONFLUENT:
+            levels[fov] = noise, low
+    if len(levels) < FEWEST_FOVS:
+        return
+    noise, low = np.log(np.array([*levels.values()])).T
+    away = noise - np.median(noise)
+    usual = 1.4826 * float(np.median(np.abs(away)))
+    brighter = np.abs(low - np.median(low)) / 2
+    struck = np.abs(away) - brighter >= max(np.log(factor), SPREADS * usual)
+    if 4 * np.count_nonzero(struck) <= len(levels):
+        for fov, is_struck, change in zip(levels, struck, away, strict=True):
+            if is_struck:
+                yield fov, float(np.exp(change))

@@ -1,16 +1,15 @@
 """Check the quality of images and results: one row in qc.csv per suspicious frame or FOV."""
 
-import csv
-import io
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from celltraces import paths
-from celltraces.frames import camera_faults, coverage, exposure, likeness, repeats, stage_movement
+from celltraces.frames import camera_faults, coverage, exposure, likeness, odd_parts, repeats, stage_movement
 from celltraces.labels import left_out
 from celltraces.results import flicker, light_checks, time_checks, vignetting
+from celltraces.results.light_by_cell import Traces
 from celltraces.storage.frames import Frames
 
 COLUMNS = ("fov", "frame", "check", "value", "limit")
@@ -44,6 +43,7 @@ def check_frames(
     *,
     qc_saturation: float,
     qc_brightness: float,
+    qc_odd_part: float,
     qc_contrast: float | None,
 ) -> Findings:
     """Frames of one channel that are missing, blank, the same as another, saturated, too dark, too bright or blurred.
@@ -69,6 +69,8 @@ def check_frames(
     dead = frames.attributes.get(camera_faults.ATTRIBUTE)
     if dead:
         yield Finding(fov, None, f"dead_lines_{name}", sum(map(len, dead.values())), 0)
+    for frame, share in odd_parts.larger_than(frames.attributes, qc_odd_part):
+        yield Finding(fov, frame, f"odd_part_{name}", share, qc_odd_part)
     mean = np.where(blank, np.nan, statistics["mean"])
     yield from _far_from_neighbours(fov, f"brightness_{name}", mean, qc_brightness)
     if qc_contrast is not None:
@@ -197,6 +199,13 @@ def check_light(
         yield Finding(fov, None, f"exposure_fov_{name}", factor, qc_exposure)
 
 
+def check_noise(arrays: Mapping[int, Frames], covered: Mapping[int, float], *, qc_noise: float) -> Findings:
+    """FOVs with more or less noise than the others, by a factor (value); arrays: of a channel, by FOV."""
+    of_fovs = {fov: _statistics(frames) for fov, frames in arrays.items()}
+    for fov, factor in light_checks.noisy(of_fovs, covered, qc_noise):
+        yield Finding(fov, None, f"noise_{arrays[fov].path.parent.name}", factor, qc_noise)
+
+
 def check_vignetting(
     fov: int, name: str, backgrounds: Sequence[Frames], *, qc_vignetting: float, offset: float = 0.0
 ) -> Findings:
@@ -301,25 +310,16 @@ def check_left_out(fov: int, labeled: Frames, *, qc_dropped: float) -> Findings:
         yield Finding(fov, frame, "dropped_area", share, qc_dropped)
 
 
-def check_traces(fov: int, n_cells: int, text: str, *, qc_negative: float, qc_exposure: float) -> Findings:
+def check_traces(fov: int, n_cells: int, traces: Traces, *, qc_negative: float, qc_exposure: float) -> Findings:
     """Everything left out by the filters; fluorescence below the background; frames in which all cells flicker.
 
-    text: the traces as CSV. Intensities are less the background, and cells without fluorescence scatter around 0. Where
-    a frame's cells are on average more than `qc_negative` standard errors below 0, the background is too high.
+    Intensities are less the background, and cells without fluorescence scatter around 0. Where a frame's cells are on
+    average more than `qc_negative` standard errors below 0, the background is too high.
     """
-    rows = csv.DictReader(io.StringIO(text))
-    names = [name for name in rows.fieldnames or () if name.startswith(("intensity_total", "intensity_mean"))]
-    chosen = {name.rsplit("_", 1)[1]: name for name in names}  # one for each channel
-    cells: set[str] = set()
-    intensities: dict[str, dict[int, dict[str, float]]] = {channel: {} for channel in chosen}
-    for row in rows:
-        cells.add(row["cell"])
-        for channel, name in chosen.items():
-            if row[name] != "NaN":
-                intensities[channel].setdefault(int(row["frame"]), {})[row["cell"]] = float(row[name])
-    if n_cells and not cells:
+    if n_cells and not traces.cells:
         yield Finding(fov, None, "all_filtered", n_cells)
-    for channel, by_frame in intensities.items():
+    for channel in traces.channels():
+        by_frame = traces.of_channel(channel)
         for frame, by_cell in by_frame.items():
             values = list(by_cell.values())
             error = np.std(values) / len(values) ** 0.5

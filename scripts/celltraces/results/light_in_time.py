@@ -1,0 +1,135 @@
+"""Find frames of fluorescence whose light is that of other frames' cells, out of focus, or that of something else.
+
+A frame that one channel lost, without a word in the file, makes all later ones too early or too late; two frames may be
+exchanged. What each frame shows is told by light_on_cells; here the frames of a FOV, and the FOVs, are compared.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
+
+import numpy as np
+
+from celltraces.results.light_on_cells import Channel, Scene, Sight
+
+LATE = (-2, -1, 0, 1, 2)  # frames by which light and cells may differ from one frame on
+PRICE = 12.0  # of a change of that, in logarithms of the odds
+LIKELY, MOST = 1.5, 4.0  # standard errors that a frame of another time is expected to have, and that count at most
+FEWEST_FRAMES = 4  # that tell so
+ELSEWHERE = 3.0  # standard errors by which a frame fits other cells: it is compared with all others
+CLEARLY = 6.0  # the same with the frame that it is exchanged with
+CANDIDATES = 12  # such frames that are compared, those that stand out most
+NEIGHBOURS = 3  # frames before and after, with which one is compared
+UNUSUAL = 5.0  # times the usual change from frame to frame
+SURELY = 4.0  # standard errors
+BRIGHTER = 1.2  # factor by which a part of the background changes from one frame to the next
+FEWEST_FOVS, SPREADS = 5, 6.0  # FOVs, and times what they usually differ
+
+
+def late(seen: Sequence[Sight | None]) -> Iterator[tuple[int, int]]:
+    """Frames from which on the light is that of other frames' cells: first frame, and how many frames later these are.
+
+    The most likely course of lags (Viterbi): one holds until it changes, and every change has its price.
+    """
+    lags = np.array(LATE)
+    score, back = np.where(lags == 0, 0.0, -PRICE), []
+    for one in seen:
+        change = score.max() - PRICE
+        back.append(np.where(score >= change, np.arange(len(lags)), int(score.argmax())))
+        score = np.maximum(score, change) + [_evidence(one, lag) for lag in LATE]
+    course, at = [], int(score.argmax())
+    for before in reversed(back):
+        course.append(LATE[at])
+        at = int(before[at])
+    course.reverse()
+    begin = 0
+    for frame in range(1, len(course) + 1):
+        if frame == len(course) or course[frame] != course[begin]:
+            telling = sum(_evidence(seen[at], course[begin]) > 0 for at in range(begin, frame))
+            if course[begin] and telling >= FEWEST_FRAMES:
+                yield begin, course[begin]
+            begin = frame
+
+
+def _evidence(one: Sight | None, lag: int) -> float:
+    """Logarithm of the odds that a frame's light is that of `lag` frames later, not of its own."""
+    z = None if one is None or lag == 0 else one.fits.get(lag)
+    return 0.0 if z is None else LIKELY * float(np.clip(z, -MOST, MOST)) - LIKELY**2 / 2
+
+
+def exchanged(channel: Channel, seen: Sequence[Sight | None]) -> Iterator[tuple[int, int]]:
+    """Frames whose light is on the cells of another frame, and which; of two that are exchanged the first alone.
+
+    Those that fit some other frame better than their own are laid over the cells of all frames.
+    """
+    best = {frame: max(one.fits.values()) for frame, one in enumerate(seen) if one is not None and one.fits}
+    odd = sorted((frame for frame, z in best.items() if z > ELSEWHERE), key=lambda frame: -best[frame])[:CANDIDATES]
+    found: dict[int, int] = {}
+    for frame in sorted(odd):
+        scene = Scene(channel, frame)
+        fits = {lag: scene.fit(lag) for lag in range(-frame, len(seen) - frame) if lag}
+        lag = max(fits, key=lambda lag: np.nan_to_num(fits[lag], nan=-np.inf))
+        if fits[lag] > CLEARLY and scene.mostly_better(lag):
+            found[frame] = frame + lag
+    for frame, other in found.items():
+        if not (other < frame and found.get(other) == frame):
+            yield frame, other
+
+
+def blurred(seen: Sequence[Sight | None], limit: float) -> Iterator[tuple[int, float]]:
+    """Frames in which, or from which on, more light lies beside the cells than before, and how much more.
+
+    The share of the light in the ring around a cell has to rise by `limit` from one frame to the next, or by twice
+    that in the course of the movie.
+    """
+    known = [(frame, one.beside, one.spread) for frame, one in enumerate(seen) if one and one.beside is not None]
+    if len(known) < 2 * NEIGHBOURS:
+        return
+    values, spreads = (np.array([row[at] for row in known]) for at in (1, 2))
+    usual = UNUSUAL * float(np.median(np.abs(np.diff(values))))
+    lowest, since = np.inf, -NEIGHBOURS
+    for at in range(NEIGHBOURS, len(known)):
+        before = float(np.median(values[at - NEIGHBOURS : at]))
+        lowest = min(lowest, before)
+        if at - since < NEIGHBOURS:
+            continue
+        after = float(np.median(values[at : at + NEIGHBOURS]))
+        following = values[at + 1 : at + 1 + NEIGHBOURS]
+        alone = values[at] - max(before, float(np.median(following))) if len(following) else 0.0
+        enough = max(limit, usual, SURELY * float(spreads[at]))
+        rises = values[at] - before > enough and after - before > enough and at + 1 < len(known)
+        creeps = after - lowest > 2 * enough and at + NEIGHBOURS <= len(known)
+        if alone > enough or rises or creeps:
+            yield known[at][0], float(max(alone, values[at] - before) if alone > enough or rises else after - lowest)
+            lowest, since = after if rises or creeps else lowest, at
+
+
+def blurred_fovs(fovs: Mapping[int, Sequence[Sight | None]], limit: float) -> Iterator[tuple[int, float]]:
+    """FOVs in which more light lies beside the cells than in the others, by `limit` or more: how much more."""
+    of_fovs = {fov: [one.beside for one in seen if one and one.beside is not None] for fov, seen in fovs.items()}
+    levels = {fov: float(np.median(values)) for fov, values in of_fovs.items() if values}
+    if len(levels) < FEWEST_FOVS:
+        return
+    usual = float(np.median([*levels.values()]))
+    spread = 1.4826 * float(np.median([abs(level - usual) for level in levels.values()]))
+    struck = {fov: level - usual for fov, level in levels.items() if level - usual > max(limit, SPREADS * spread)}
+    if 4 * len(struck) <= len(levels):
+        yield from struck.items()
+
+
+def odd_backgrounds(seen: Sequence[Sight | None], limit: float) -> Iterator[tuple[int, float]]:
+    """Frames from which on, or in which, the background of a part of the picture is another: debris, glow, bubbles.
+
+    And the share of the picture that it is, if that is more than `limit`, and less than a half.
+    """
+    grounds = [(frame, np.log(np.maximum(one.ground, 1))) for frame, one in enumerate(seen) if one is not None]
+    steps = [(frame, now - before) for (_, before), (frame, now) in pairwise(grounds)]
+    changes = [np.abs(step - np.median(step)) for _, step in steps]
+    if not changes:
+        return
+    enough = max(np.log(BRIGHTER), UNUSUAL * float(np.median([np.quantile(change, 0.98) for change in changes])))
+    for (frame, _), change in zip(steps, changes, strict=True):
+        share = np.count_nonzero(change > enough) / change.size
+        if limit < share < 0.5:
+            yield frame, share
