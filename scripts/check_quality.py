@@ -38,6 +38,7 @@ from celltraces.results.quality import (
     check_noise,
     check_pixel_size,
     check_place,
+    check_speed,
     check_stacks,
     check_stage,
     check_times,
@@ -81,6 +82,8 @@ def main(
     qc_channel_shift: float,
     qc_cell_saturation: float,
     qc_hot_pixel: float,
+    qc_slowest: float,
+    qc_fastest: float,
     qc_blur: float,
     qc_odd_part: float,
     qc_noise: float,
@@ -146,7 +149,10 @@ def main(
             found += check_traces(fov, len(areas), table, qc_negative=qc_negative, qc_exposure=qc_exposure)
     if frames:
         found += check_pixel_size(min(frames), pixel_size_um)
-        found += check_visits({fov: times_min[str(fov)] for fov in frames})
+        times = {fov: times_min[str(fov)] for fov in frames}
+        found += check_visits(times)
+        middles = {fov: cells_of.middles for fov, cells_of in cell_places.items()}
+        found += check_speed(middles, times, pixel_size_um, qc_slowest=qc_slowest, qc_fastest=qc_fastest)
     phase_contrast = next((arrays for name, arrays in channels.items() if paths.is_phase_contrast(name)), {})
     for name, arrays_of_channel in channels.items():
         found += check_fovs(arrays_of_channel, qc_brightness=qc_brightness)

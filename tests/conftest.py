@@ -38,7 +38,7 @@ LEVELS = {
         environment evaluation exposure features fitting flat_field flows foreign_arrays formats_deepcell
         formats_playnano formats_pyama formats_pyme formats_tracks
         future_dates house images interrupts kinetics left_out levels lif likeness lock mask_objects merge messages
-        methods missing movie_czi movie_nd2
+        light_in_time methods missing movie_czi movie_nd2 odd_parts
         movie_file nd2_internals ndtiff ome_zarr outline phantoms pictures plan preview psf quality recipe repeats
         report segmentation shifts silent_faults simulate stage_movement stage_places store terminal tiff tiff_folder
         shared_regions torch_file touching tracking userpaths versions white_cells zstacks
