@@ -40,6 +40,7 @@ from celltraces.results.quality import (
     check_noise,
     check_pixel_size,
     check_place,
+    check_speed,
     check_stacks,
     check_stage,
     check_times,
@@ -72,6 +73,8 @@ class Limits:
     qc_channel_shift: float
     qc_cell_saturation: float
     qc_hot_pixel: float
+    qc_slowest: float
+    qc_fastest: float
     qc_blur: float
     qc_odd_part: float
     qc_noise: float
@@ -136,7 +139,11 @@ def main(
             covered[fov] = float(np.median(of_fov.areas.sum(axis=0))) / (height * width)
     if frames:
         found += check_pixel_size(min(frames), pixel_size_um)
-        found += check_visits({fov: times_min[str(fov)] for fov in frames})
+        times = {fov: times_min[str(fov)] for fov in frames}
+        found += check_visits(times)
+        middles = {fov: cells_of.middles for fov, cells_of in places.items()}
+        speeds = {"qc_slowest": limits.qc_slowest, "qc_fastest": limits.qc_fastest}
+        found += check_speed(middles, times, pixel_size_um, **speeds)
     found = _of_channels(found, opened, covered, offset, limits)
     if light:
         found += _of_light_on_cells(labeled, tracked or {}, places, light, under_light or {}, limits)

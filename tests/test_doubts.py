@@ -18,17 +18,20 @@ def two(movies, tmp_path, monkeypatch):
     experiment = plan_experiment(small_config(movies))
     known = replace(experiment.datasets["small"], identity="")
 
-    def lines(params=None, **changes):
+    def lines(params=None, samples=None, **changes):
         datasets = {}
         for name, change in changes.items():
             of_movie = {
-                key: change.pop(key) for key in ("pixel_size_um", "fovs_of_movie", "period_min") if key in change
+                key: change.pop(key)
+                for key in ("pixel_size_um", "fovs_of_movie", "period_min", "channels")
+                if key in change
             }
             if "fovs_of_movie" in of_movie:
                 of_movie["fovs"] = of_movie.pop("fovs_of_movie")
             movie = replace(known.movie, **of_movie)
             datasets[name] = replace(known, name=name, identity=change.pop("identity", name), movie=movie, **change)
         config = {**experiment.config, "params": {**experiment.config["params"], **(params or {})}}
+        config["samples"] = samples or config["samples"]
         planned = SimpleNamespace(tracing=True, layout=Layout("results"), datasets=datasets, config=config)
         return list(doubts.lines(planned))
 
@@ -95,3 +98,47 @@ def test_tables_of_decisions_that_are_not_read(two, tmp_path, name):
     (tmp_path / name).touch()
     (line,) = two(a={})
     assert line.startswith(f"{name} is not read: decisions on cells are those of results/curation.csv")
+
+
+def test_files_with_their_channels_in_another_order(two):
+    names = ["Phase contrast", "GFP", "mCherry", "DAPI"]
+    assert two(a={"channels": names}, b={"channels": names}) == []
+    assert two(a={"channels": names}, b={"channels": [*names[:3], "Cy5"]}) == []  # not used
+    assert two(a={"channels": names}, b={"channels": ["PC", "eGFP", "RFP"]}) == []  # other names, perhaps for the same
+    lines = two(a={"channels": names}, b={"channels": ["Phase contrast", "mCherry", "GFP", "DAPI"]})
+    assert [line.split(":")[0] for line in lines] == [
+        "channel 1 is 'GFP' in a and 'mCherry' in b",
+        "channel 2 is 'mCherry' in a and 'GFP' in b",
+    ]
+    (line,) = two(a={"channels": names}, b={"channels": ["Phase contrast", "GFP", "DAPI", "mCherry"]})
+    assert line.startswith("channel 2 is 'mCherry' in a and 'DAPI' in b: ")
+
+
+def sized(place, height, width):
+    return {**place, "height": height, "width": width}
+
+
+@pytest.mark.parametrize(
+    ("size", "told"), [((80, 96), True), ((53, 64), True), ((160, 180), False), ((100, 100), False)]
+)
+def test_another_binning(two, size, told):
+    """The small file has frames of 160 x 192 px."""
+    first, second = two.places
+    lines = two(a={"fovs_of_movie": [first, sized(second, *size)]})
+    assert [line.startswith(f"a: frames are {size[0]} x {size[1]} px in FOV 1 and 160 x 192") for line in lines] == (
+        [True] * told
+    )
+    lines = two(a={}, b={"fovs_of_movie": [sized(place, *size) for place in two.places]})
+    assert [line.startswith(f"frames are {size[0]} x {size[1]} px in b and 160 x 192") for line in lines] == [
+        True
+    ] * told
+    binned = {"fovs_of_movie": [sized(place, *size) for place in two.places], "pixel_size_um": 1.3}
+    assert [line for line in two(a={}, b=binned) if not line.startswith("pixels differ")] == []
+
+
+def test_fovs_that_no_sample_has(two):
+    whole = [{"name": "all", "fovs": "all"}]
+    assert two(None, whole, a={}) == two(None, [{"name": "x", "fovs": "0"}, {"name": "y", "fovs": "1"}], a={}) == []
+    assert two(None, [{"name": "x", "fovs": {"b": "all"}}], a={}) == []  # none of its FOVs is
+    (line,) = two(None, [{"name": "x", "fovs": "1"}], a={})
+    assert line == "FOV 0 of a is in no sample, and so in no merged table: see `samples`"

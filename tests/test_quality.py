@@ -15,6 +15,7 @@ from celltraces.results.quality import (
     check_fovs,
     check_frames,
     check_pixel_size,
+    check_speed,
     check_times,
     check_traces,
     check_visits,
@@ -431,3 +432,30 @@ def test_statistics_of_a_constant_frame(value, height, width):
     of_frame = statistics_of(np.full((height, width), value, np.uint16))
     assert (of_frame["lowest"], of_frame["highest"], of_frame["mean"]) == (value, value, value)
     assert of_frame["contrast"] == 0
+
+
+@pytest.mark.parametrize(("interval", "told"), [(10, []), (60, []), (1, []), (10_000, [0.0005]), (0.01, [30.0])])
+@pytest.mark.parametrize("n_frames", [12, 300])
+def test_cells_as_slow_or_fast_as_no_cell(interval, told, n_frames):
+    """Cells that walk by 1.3 um in a frame of 10 min, with outlines that jitter; times a thousand times off."""
+    rng = np.random.default_rng(0)
+    walk = np.cumsum(rng.normal(0, 1.4, (20, n_frames, 2)), axis=1) + rng.uniform(0, 500, (20, 1, 2))
+    middles = np.where(rng.uniform(size=(20, n_frames, 1)) < 0.9, walk + rng.normal(0, 0.2, walk.shape), np.nan)
+    times = (np.arange(n_frames) * float(interval)).tolist()
+
+    def rows(of, times=times, pixel_size_um=0.65):
+        return list(check_speed({3: of}, {3: times}, pixel_size_um, qc_slowest=0.0005, qc_fastest=30.0))
+
+    assert [(row.fov, row.frame, row.check, row.limit) for row in rows(middles)] == [
+        (3, None, "cell_speed", limit) for limit in told
+    ]
+    assert rows(middles, pixel_size_um=None) == rows(middles[:3]) == rows(middles[:, :1], times[:1]) == []
+
+
+def test_still_cells_and_quick_movies_have_a_speed_too():
+    """Fixed cells every 10 min, and cells filmed ten times a second: their outlines jitter."""
+    rng = np.random.default_rng(0)
+    still = rng.uniform(0, 500, (20, 1, 2)) + rng.normal(0, 0.3, (20, 200, 2))
+    for interval in (10, 0.1 / 60):
+        times = (np.arange(200) * interval).tolist()
+        assert list(check_speed({0: still}, {0: times}, 0.65, qc_slowest=0.0005, qc_fastest=30.0)) == []

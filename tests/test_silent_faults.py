@@ -6,7 +6,7 @@ from scipy import ndimage
 
 from celltraces.frames import camera_faults, likeness
 from celltraces.frames.statistics import NAMES, frame_statistics
-from celltraces.results.quality import check_frames, check_light
+from celltraces.results.quality import check_frames, check_light, check_noise
 from celltraces.storage.codecs import PIXELS
 from celltraces.storage.frames import open_frames, writing
 
@@ -184,3 +184,30 @@ def test_fovs_that_differ_in_what_they_show(tmp_path):
 @pytest.mark.parametrize("n_cells", [20, 60, 120])
 def test_a_confluent_layer_is_fluorescence(tmp_path, n_cells):
     assert of_channel(tmp_path, [taken(cells(2, n_cells, radius=14))]) == set()
+
+
+# --------------------------------------------------------------------------------------------------------------- noise
+
+
+def noisy_fovs(tmp_path, movies, covered=None):
+    arrays = {fov: written(tmp_path / f"{fov}/fl_ch_1/0", frames) for fov, frames in enumerate(movies)}
+    return [(row.fov, row.check) for row in check_noise(arrays, covered or {}, qc_noise=1.5)]
+
+
+@pytest.mark.parametrize("factor", [2.0, 4.0])
+def test_a_fov_with_more_noise(tmp_path, factor):
+    """Another gain or mode of the camera, with the same light."""
+    movies = [taken(cells(seed, n_cells=5 + 3 * seed), seed) for seed in range(6)]
+    assert noisy_fovs(tmp_path / "a", movies) == []
+    more = np.random.default_rng(9).normal(0, 14 * np.sqrt(factor**2 - 1), movies[2].shape)
+    movies[2] = np.rint(movies[2] + more).clip(0, 65535).astype(np.uint16)
+    assert noisy_fovs(tmp_path / "b", movies) == [(2, "noise_fl_ch_1")]
+
+
+def test_fovs_with_the_noise_that_their_light_has(tmp_path):
+    """Brighter media, many and few cells, none; too few FOVs to tell."""
+    movies = [taken(cells(seed, n_cells), seed) for seed, n_cells in enumerate((3, 10, 20, 0, 12, 8))]
+    brighter = taken(cells(6), 6, background=500, offset=0)
+    assert noisy_fovs(tmp_path / "a", [*movies, brighter]) == []
+    loud = np.repeat(taken(cells(8), 8)[:, ::2], 2, axis=1) // 2 * 3
+    assert noisy_fovs(tmp_path / "b", [*movies[:3], loud]) == []

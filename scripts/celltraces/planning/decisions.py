@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+from celltraces.config.selection import spell_fovs
 from celltraces.config.stage_settings import digests
 from celltraces.errors import UserError
 from celltraces.files import remove
@@ -120,6 +122,7 @@ def remember(experiment: Experiment) -> None:
 def _remember_all(experiment: Experiment, *, write: bool) -> None:
     mistakes = []
     for dataset in experiment.datasets.values() if experiment.tracing else ():
+        too_early = []
         cells = {}
         for fov, flags in _flags(experiment, dataset.name).items():
             named = [flag.cell for flag in flags if flag.frame is None and flag.cell is not None]
@@ -131,8 +134,32 @@ def _remember_all(experiment: Experiment, *, write: bool) -> None:
                 remove(path)
         for fov, named in cells.items():
             mistakes += _remember_fov(experiment, dataset, fov, named, write)
+            if _is_too_early(experiment, dataset, fov, named):
+                too_early.append(fov)
+        if too_early:
+            print(_of_other_results(experiment, dataset, too_early), file=sys.stderr)
     if mistakes:
         raise UserError("\n".join(mistakes))
+
+
+def _is_too_early(experiment: Experiment, dataset: Dataset, fov: int, cells: Sequence[int]) -> bool:
+    """Whether rows name cells by number before there are any: of these nobody can have decided on them."""
+    from celltraces.results import places
+
+    layout, names = experiment.layout, {"dataset": dataset.name, "fov": fov_text(fov)}
+    store = layout.cells.format(**names).removesuffix(".zip")
+    if fov not in dataset.fovs or os.path.exists(store) or os.path.exists(store + ".zip"):
+        return False
+    return bool({*cells} - places.read_places(Path(layout.places.format(**names))).keys())
+
+
+def _of_other_results(experiment: Experiment, dataset: Dataset, fovs: Sequence[int]) -> str:
+    which = f"FOV{'s' if len(fovs) > 1 else ''} {spell_fovs(fovs)}"
+    return (
+        f"{experiment.layout.curation}: rows name cells of {which} of {dataset.name} by number, and there are no "
+        "results of them yet, so that the numbers are those of other results; the cells that get these numbers now are "
+        "meant, unless the rows are given frame, x, y, or taken out"
+    )
 
 
 def _remember_fov(experiment: Experiment, dataset: Dataset, fov: int, cells: Sequence[int], write: bool) -> list[str]:

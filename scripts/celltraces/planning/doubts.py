@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from itertools import combinations, pairwise
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import combinations, pairwise, permutations
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -17,10 +17,12 @@ from celltraces.planning.channels import known_pixel_size_um
 from celltraces.planning.dataset import Dataset
 from celltraces.planning.experiment import Experiment
 from celltraces.planning.frame_times import frame_times
+from celltraces.planning.samples import samples_by_fov
 from celltraces.results import time_checks
 
 TABLE = r"\.(csv|tsv|txt|xlsx?|xlsm|ods|numbers)(\.\w+)?"  # what spreadsheets save, and copies of it
 DECISIONS = re.compile(rf"curation[^/]*{TABLE}|[^/]*inspected[^/]*{TABLE}", re.IGNORECASE)
+BINNINGS = (2, 3, 4)  # times as many pixels along each axis
 SAME_SCALE = 0.02  # by which pixels and intervals may differ
 UNITS = (1000.0, 60_000.0)  # factors between units of time; intervals of 1 min and 1 h are both usual
 
@@ -31,8 +33,13 @@ def lines(experiment: Experiment) -> Iterator[str]:
         yield from _unused_decisions(experiment.layout, experiment.datasets)
     for dataset in experiment.datasets.values():
         yield from _unused_scales(experiment.config["params"], dataset)
+        yield from _frame_sizes(dataset)
+        if experiment.tracing:
+            yield from _in_no_sample(experiment.config, dataset)
     if len(experiment.datasets) > 1:
         yield from _twice(experiment.datasets)
+        yield from _channel_names(experiment.datasets)
+        yield from _binnings(experiment.datasets)
         if experiment.tracing:
             yield from _pixel_sizes(experiment.config, experiment.datasets)
             yield from _intervals(experiment.config, experiment.datasets)
@@ -89,6 +96,65 @@ def _alike(one: float, other: float) -> bool:
 
 def _interval(times: Sequence[float]) -> float:
     return median(later - earlier for earlier, later in pairwise(times))
+
+
+def _frame_sizes(dataset: Dataset) -> Iterator[str]:
+    """FOVs of a file whose frames are so much smaller than those of others as another binning makes them."""
+    sides = {(dataset.movie.fovs[fov]["height"], dataset.movie.fovs[fov]["width"]): fov for fov in dataset.fovs[::-1]}
+    for small, large in _binned(sides):
+        yield (
+            f"{dataset.name}: frames are {small[0]} x {small[1]} px in FOV {sides[small]} and {large[0]} x {large[1]} "
+            f"in FOV {sides[large]}: was the camera's binning changed? Areas and intensities cannot be compared as "
+            "they are, and the size of a pixel is that of one of them; process them apart (`fovs`)"
+        )
+
+
+def _binned(sides: Iterable[tuple[int, int]]) -> Iterator[tuple[tuple[int, int], tuple[int, int]]]:
+    """Pairs of sizes (height, width) of which the second is the first, binned less."""
+    for small, large in permutations(sides, 2):
+        if any(all(0 <= big - by * side < by for side, big in zip(small, large, strict=True)) for by in BINNINGS):
+            yield small, large
+
+
+def _binnings(datasets: Mapping[str, Dataset]) -> Iterator[str]:
+    """Datasets with the same pixel size whose frames differ as by binning: one of the files tells it wrong."""
+    sizes = {}
+    for name, dataset in datasets.items():
+        if dataset.fovs and dataset.movie.pixel_size_um:
+            place = dataset.movie.fovs[dataset.fovs[0]]
+            sizes.setdefault((place["height"], place["width"]), (name, dataset.movie.pixel_size_um))
+    for small, large in _binned(sizes):
+        (one, size), (other, other_size) = sizes[small], sizes[large]
+        if _alike(size, other_size):
+            yield (
+                f"frames are {small[0]} x {small[1]} px in {one} and {large[0]} x {large[1]} in {other}, of "
+                f"{size:.4g} um each by both files: with another binning pixels are larger; is one of them wrong?"
+            )
+
+
+def _in_no_sample(config: Mapping[str, Any], dataset: Dataset) -> Iterator[str]:
+    """FOVs that are processed and in no sample, where others of the dataset are in one."""
+    of_sample = samples_by_fov(config, dataset)
+    left_out = [fov for fov in dataset.fovs if str(fov) not in of_sample]
+    if of_sample and left_out:
+        which, verb = (f"FOV {left_out[0]}", "is") if len(left_out) == 1 else (f"FOVs {spell_fovs(left_out)}", "are")
+        yield f"{which} of {dataset.name} {verb} in no sample, and so in no merged table: see `samples`"
+
+
+def _channel_names(datasets: Mapping[str, Dataset]) -> Iterator[str]:
+    """Channels that are taken by number, and have in one file the name that another number has in the other."""
+    for one, other in combinations(datasets.values(), 2):
+        names, others = one.movie.channels, other.movie.channels
+        for channel in (one.pc, *one.fl):
+            if channel is None or max(channel + 1, 0) > min(len(names), len(others)):
+                continue
+            name, its = names[channel], others[channel]
+            if name != its and (name in others or its in names):
+                yield (
+                    f"channel {channel} is {name!r} in {one.name} and {its!r} in {other.name}: the files have their "
+                    f"channels in another order; name them in `channels` ({name!r}) in the place of numbers, or give "
+                    "the files a config each"
+                )
 
 
 def _twice(datasets: Mapping[str, Dataset]) -> Iterator[str]:

@@ -45,6 +45,16 @@ CHECKS = {
     "channel_shift": "the light of nearly all cells lies beside them, by so many pixels (value), in all frames or from "
     "this one on: filter cube, camera, drift. Intensities are too low; move the channel with chroma",
     "frame_order": "this frame and another one (value: which) stand in each other's place: cells go back and forth",
+    "light_late": "from here on the light is that of the cells of so many frames later (value; negative: earlier): the "
+    "channel, or phase contrast, lacks a frame that the file does not name. Light lies beside cells, at wrong times",
+    "light_order": "the light of this frame is on the cells of another one (value: which): frames of this channel are "
+    "exchanged",
+    "blurred": "more light than before, or than in other FOVs, lies in a ring around the cells, by this share (value) "
+    "of theirs: the channel is out of focus, and intensities are too low",
+    "odd_part": "a part of the picture, this share (value), shows something else than the frames around it: a bubble, "
+    "debris, or a part of another image. Cells there have wrong light and outlines",
+    "noise": "this FOV has more or less noise than the others, by this factor (value): gain or mode of the camera",
+    "cell_speed": "cells are as slow or as fast (value: um/min) as no cell is: is the unit of time or of pixels right?",
     "exposure_step": "all pixels brighter or darker by one factor (value) from here on: exposure, lamp",
     "flicker": "nearly all cells brighter or darker by a factor (value) in this frame, or out: lamp, shutter, focus",
     "other_place": "the channel shows another place from here on, or in this frame, or nothing: FOVs, filter, lamp",

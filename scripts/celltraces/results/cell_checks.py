@@ -89,13 +89,14 @@ def check_light_in_time(
 
     From a frame on (value: how many frames later the cells are that it is on), two frames in each other's place (value:
     the other one); frames in which, or from which on, more light lies beside the cells, or FOVs (value: how much more);
-    or in which the background of a part of the picture changes (value: its share of the picture).
+    or in which a part of what lies between the cells changes (value: its share of the picture).
     """
     seen = {fov: light_on_cells.sights(channel) for fov, channel in channels.items()}
     for fov, channel in channels.items():
-        for frame, lag in light_in_time.late(seen[fov]):
+        lags = light_in_time.lags_of(seen[fov])
+        for frame, lag in light_in_time.late(seen[fov], lags):
             yield Finding(fov, frame, f"light_late_{name}", lag)
-        for frame, other in light_in_time.exchanged(channel, seen[fov]):
+        for frame, other in light_in_time.exchanged(channel, seen[fov], lags):
             yield Finding(fov, frame, f"light_order_{name}", other)
         for frame, more in light_in_time.blurred(seen[fov], qc_blur):
             yield Finding(fov, frame, f"blurred_{name}", more, qc_blur)

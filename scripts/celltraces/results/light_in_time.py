@@ -11,7 +11,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from celltraces.results.light_on_cells import Channel, Scene, Sight
+from celltraces.results.light_on_cells import FITS_OWN, Channel, Scene, Sight
 
 LATE = (-2, -1, 0, 1, 2)  # frames by which light and cells may differ from one frame on
 PRICE = 12.0  # of a change of that, in logarithms of the odds
@@ -27,8 +27,8 @@ BRIGHTER = 1.2  # factor by which a part of the background changes from one fram
 FEWEST_FOVS, SPREADS = 5, 6.0  # FOVs, and times what they usually differ
 
 
-def late(seen: Sequence[Sight | None]) -> Iterator[tuple[int, int]]:
-    """Frames from which on the light is that of other frames' cells: first frame, and how many frames later these are.
+def lags_of(seen: Sequence[Sight | None]) -> list[int]:
+    """How many frames later than its own the cells are that the light of each frame is on; 0 unless that is clear.
 
     The most likely course of lags (Viterbi): one holds until it changes, and every change has its price.
     """
@@ -42,13 +42,20 @@ def late(seen: Sequence[Sight | None]) -> Iterator[tuple[int, int]]:
     for before in reversed(back):
         course.append(LATE[at])
         at = int(before[at])
-    course.reverse()
+    return course[::-1]
+
+
+def late(seen: Sequence[Sight | None], lags: Sequence[int]) -> Iterator[tuple[int, int]]:
+    """Frames from which on the light is that of other frames' cells: the first, and how many frames later these are.
+
+    lags: see lags_of.
+    """
     begin = 0
-    for frame in range(1, len(course) + 1):
-        if frame == len(course) or course[frame] != course[begin]:
-            telling = sum(_evidence(seen[at], course[begin]) > 0 for at in range(begin, frame))
-            if course[begin] and telling >= FEWEST_FRAMES:
-                yield begin, course[begin]
+    for frame in range(1, len(lags) + 1):
+        if frame == len(lags) or lags[frame] != lags[begin]:
+            telling = sum(_evidence(seen[at], lags[begin]) > 0 for at in range(begin, frame))
+            if lags[begin] and telling >= FEWEST_FRAMES:
+                yield begin, lags[begin]
             begin = frame
 
 
@@ -58,22 +65,27 @@ def _evidence(one: Sight | None, lag: int) -> float:
     return 0.0 if z is None else LIKELY * float(np.clip(z, -MOST, MOST)) - LIKELY**2 / 2
 
 
-def exchanged(channel: Channel, seen: Sequence[Sight | None]) -> Iterator[tuple[int, int]]:
+def exchanged(
+    channel: Channel, seen: Sequence[Sight | None], lags: Sequence[int] | None = None
+) -> Iterator[tuple[int, int]]:
     """Frames whose light is on the cells of another frame, and which; of two that are exchanged the first alone.
 
-    Those that fit some other frame better than their own are laid over the cells of all frames.
+    Those that fit some other frame better than their own are laid over the cells of all frames. The light of the other
+    one must not be on its own cells. lags: see lags_of; frames that are late are passed over.
     """
     best = {frame: max(one.fits.values()) for frame, one in enumerate(seen) if one is not None and one.fits}
-    odd = sorted((frame for frame, z in best.items() if z > ELSEWHERE), key=lambda frame: -best[frame])[:CANDIDATES]
+    odd = [frame for frame, z in best.items() if z > ELSEWHERE and not (lags and lags[frame])]
     found: dict[int, int] = {}
-    for frame in sorted(odd):
+    for frame in sorted(sorted(odd, key=lambda frame: -best[frame])[:CANDIDATES]):
         scene = Scene(channel, frame)
         fits = {lag: scene.fit(lag) for lag in range(-frame, len(seen) - frame) if lag}
         lag = max(fits, key=lambda lag: np.nan_to_num(fits[lag], nan=-np.inf))
         if fits[lag] > CLEARLY and scene.mostly_better(lag):
             found[frame] = frame + lag
     for frame, other in found.items():
-        if not (other < frame and found.get(other) == frame):
+        there = seen[other]
+        unclear = there is None or not there.fits or max(there.fits.values()) > FITS_OWN
+        if unclear and not (other < frame and found.get(other) == frame):
             yield frame, other
 
 
@@ -88,21 +100,26 @@ def blurred(seen: Sequence[Sight | None], limit: float) -> Iterator[tuple[int, f
         return
     values, spreads = (np.array([row[at] for row in known]) for at in (1, 2))
     usual = UNUSUAL * float(np.median(np.abs(np.diff(values))))
-    lowest, since = np.inf, -NEIGHBOURS
+    lowest, since = np.inf, 0
     for at in range(NEIGHBOURS, len(known)):
-        before = float(np.median(values[at - NEIGHBOURS : at]))
-        lowest = min(lowest, before)
         if at - since < NEIGHBOURS:
             continue
-        after = float(np.median(values[at : at + NEIGHBOURS]))
+        before, now = (float(np.median(values[end - NEIGHBOURS : end])) for end in (at, at + 1))
+        lowest = min(lowest, before)
         following = values[at + 1 : at + 1 + NEIGHBOURS]
-        alone = values[at] - max(before, float(np.median(following))) if len(following) else 0.0
+        if not len(following):
+            return
         enough = max(limit, usual, SURELY * float(spreads[at]))
-        rises = values[at] - before > enough and after - before > enough and at + 1 < len(known)
-        creeps = after - lowest > 2 * enough and at + NEIGHBOURS <= len(known)
-        if alone > enough or rises or creeps:
-            yield known[at][0], float(max(alone, values[at] - before) if alone > enough or rises else after - lowest)
-            lowest, since = after if rises or creeps else lowest, at
+        rise = float(values[at]) - before
+        back = float(values[at]) - float(np.median(following))
+        if rise > enough and (back > enough or back < enough / 2):  # in it alone, or from it on
+            yield known[at][0], rise
+        elif now - lowest > 2 * enough:
+            yield known[at][0], now - lowest
+        else:
+            continue
+        if back <= enough:
+            lowest, since = np.inf, at
 
 
 def blurred_fovs(fovs: Mapping[int, Sequence[Sight | None]], limit: float) -> Iterator[tuple[int, float]]:
@@ -119,7 +136,7 @@ def blurred_fovs(fovs: Mapping[int, Sequence[Sight | None]], limit: float) -> It
 
 
 def odd_backgrounds(seen: Sequence[Sight | None], limit: float) -> Iterator[tuple[int, float]]:
-    """Frames from which on, or in which, the background of a part of the picture is another: debris, glow, bubbles.
+    """Frames from which on, or in which, a part of what lies between the cells is brighter or darker: debris, bubbles.
 
     And the share of the picture that it is, if that is more than `limit`, and less than a half.
     """

@@ -24,7 +24,7 @@ FAST = 5.0  # px: cells that go farther count no more than these
 FAR = 40.0  # px: what goes farther between two frames is perhaps not the same cell
 BACK = 0.13  # of what is lost by going the other way has to be won: tails that a segmentation leaves out win less
 STEADY = 0.01  # of its light: differences of cells are at least so large
-GROUND = 24  # rows and columns on which the background is kept
+GROUND, SEEN = 24, 0.1  # rows and columns of what lies between cells; share of a part that has to be seen
 FEWEST_PIXELS = 10  # of a ring
 NEAR, WIDE = 2, 6  # px beyond the outlines: from and to there is the ring around each cell
 
@@ -34,7 +34,7 @@ class Sight:
     """What a frame shows. fits: by lag, by how many standard errors the light fits better on the cells of that many
     frames later (negative: of earlier ones); lags that cannot be told are not in it. beside: the usual light in the
     ring around a cell, as a share of the light in it; None where too few cells shine. spread: its standard error.
-    ground (h, w) float32: the background, on at most GROUND rows and columns."""
+    ground (h, w) float32: what lies between the cells, on at most GROUND rows and columns."""
 
     fits: dict[int, float]
     ground: np.ndarray
@@ -87,16 +87,25 @@ class Scene:
         self._rows = places.row_of[sampled.ravel()[pixels]]
         self._y, self._x = (at * step for at in np.divmod(pixels, sampled.shape[1]))
         self._area = np.bincount(self._rows, minlength=len(places.ids))
-        background = channel.background.read(frame)
-        every = [slice(None, None, max(1, side // GROUND)) for side in background.shape]
-        self.ground = background[*every].copy()
-        under = background[::step, ::step]
+        under = channel.background.read(frame)[::step, ::step]
         self._above = self.image[::step, ::step] - under
         around = self._above[::4][sampled[::4] == 0]
         noise = 1.4826 * float(np.median(np.abs(around - np.median(around)))) if len(around) else np.inf
         self._level = np.bincount(self._rows, under.ravel()[pixels], len(places.ids)) / np.maximum(self._area, 1)
         self.own = self._mean(np.zeros((len(places.ids), 2)))
         self.shining = self.own - self._level > CLEAR * max(noise, 0.5)
+
+    def ground(self) -> np.ndarray:
+        """What lies between the cells, as means of parts of the image: (h, w) float32, at most GROUND each."""
+        import cv2
+
+        size = tuple(min(side, GROUND) for side in self._above.shape[::-1])
+        outside = (self._sampled == 0).astype(np.float32)
+        above, share, under = (
+            cv2.resize(values, size, interpolation=cv2.INTER_AREA)
+            for values in (self._above * outside, outside, self.image[:: self._step, :: self._step] - self._above)
+        )
+        return under + above / np.maximum(share, SEEN)
 
     def _mean(self, steps: np.ndarray) -> np.ndarray:
         """Mean light (N,) of each cell's pixels moved by steps (N, 2) px; NaN where that lies outside of the image."""
@@ -177,10 +186,10 @@ def sights(channel: Channel) -> list[Sight | None]:
             continue
         scene = Scene(channel, frame)
         if np.count_nonzero(scene.shining) < FEWEST:
-            found.append(Sight({}, scene.ground))
+            found.append(Sight({}, scene.ground()))
             continue
         fits = {lag: scene.fit(lag) for lag in (1, -1)}
         if not max(fits.values()) < FITS_OWN:
             fits |= {lag: scene.fit(lag) for lag in LAGS}
-        found.append(Sight({lag: z for lag, z in fits.items() if np.isfinite(z)}, scene.ground, *scene.beside()))
+        found.append(Sight({lag: z for lag, z in fits.items() if np.isfinite(z)}, scene.ground(), *scene.beside()))
     return found

@@ -266,6 +266,30 @@ def check_visits(times_min: Mapping[int, Sequence[float]]) -> Findings:
         yield Finding(min(times_min), None, "time_interval", *fast)
 
 
+def check_speed(
+    middles: Mapping[int, np.ndarray],
+    times_min: Mapping[int, Sequence[float]],
+    pixel_size_um: float | None,
+    *,
+    qc_slowest: float,
+    qc_fastest: float,
+) -> Findings:
+    """Cells that are slower or faster than cells are (value: um/min): times or pixels are in another unit.
+
+    middles: (N, T, 2) of cells, by FOV, see time_checks.speeds. One row, for the first FOV.
+    """
+    if not pixel_size_um:
+        return
+    found = [time_checks.speeds(of, times_min[fov], pixel_size_um) for fov, of in middles.items()]
+    known = np.array([pair for pair in found if pair])
+    if len(known):
+        slow, fast = (float(value) for value in np.median(known, axis=0))
+        if 0 < slow < qc_slowest:
+            yield Finding(min(middles), None, "cell_speed", slow, qc_slowest)
+        elif fast > qc_fastest:
+            yield Finding(min(middles), None, "cell_speed", fast, qc_fastest)
+
+
 def check_pixel_size(fov: int, pixel_size_um: float | None) -> Findings:
     """A pixel as large or small as in no light microscope, as where the file's unit is taken for another one."""
     if pixel_size_um and not PIXELS_UM[0] <= pixel_size_um <= PIXELS_UM[1]:

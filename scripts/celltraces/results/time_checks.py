@@ -15,6 +15,7 @@ UNITS, SAME_FACTOR = (60.0, 1000.0, 60_000.0), 0.02  # factors between units of 
 NO_DELAY_MIN = 1e-2 / 60  # a shorter period says: as fast as it goes
 VISIT_MIN = 0.1 / 60  # minutes that a stage and a camera need for a FOV at least
 FEWEST_VISITS = 5  # FOVs
+FEWEST_CELLS = 5  # of which the usual speed is taken
 
 
 def gaps(times_min: Sequence[float], factor: float) -> Iterator[tuple[int, float]]:
@@ -118,3 +119,26 @@ def too_fast(times_min: Mapping[int, Sequence[float]]) -> tuple[float, float] | 
     interval = float(np.median(np.concatenate([np.diff(times) for times in times_min.values()])))
     least = VISIT_MIN * len(starts)
     return (interval, least) if starts[-1] - starts[0] < interval < least else None
+
+
+def speeds(middles: np.ndarray, times_min: Sequence[float], pixel_size_um: float) -> tuple[float, float] | None:
+    """How fast cells go from frame to frame, and over a quarter of the movie: um per minute, each on average.
+
+    middles (N, T, 2): where cells are, px, NaN where they are not. What all do together (the stage) is taken away. The
+    first is more than the truth, since outlines jitter; over many frames that counts little. None: too few cells.
+    """
+    n_frames = middles.shape[1]
+    found = []
+    for lag in (1, max(n_frames // 4, 1)):
+        if lag >= n_frames:
+            return None
+        steps = middles[:, lag:] - middles[:, :-lag]
+        minutes = np.array(times_min[lag:]) - np.array(times_min[:-lag])
+        known = np.isfinite(steps[..., 0])
+        steps = steps[:, (known.sum(axis=0) >= FEWEST_CELLS) & (minutes > 0)]
+        minutes = minutes[(known.sum(axis=0) >= FEWEST_CELLS) & (minutes > 0)]
+        if not steps.size:
+            return None
+        ways = np.hypot(*np.moveaxis(steps - np.nanmedian(steps, axis=0), -1, 0)) / minutes
+        found.append(float(np.nanmedian(np.nanmean(ways, axis=0))) * pixel_size_um)
+    return found[0], found[1]

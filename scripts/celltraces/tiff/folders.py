@@ -77,7 +77,15 @@ def pattern_map(path: Path) -> PlaneMap:
                     period_s = period_s or own[place].period_s
             files.append(found.files.get(place, _nominal(path, found, place)))
         fovs.append(FovMap(name, where, stamps, None, start_s, period_s))
-    return PlaneMap("tiff files", files, fovs, channels, first.pixel_size_um, first.period_s)
+    of_fovs = {min(places) for places in _by_fov(found)}  # a file of each FOV, also where others are not looked at
+    parts = [_own_map(path, found, place) if own[place] is first else own[place] for place in sorted(of_fovs)]
+    size = plane_map.common_pixel_size(path, {part.files[0].name: part.pixel_size_um for part in (first, *parts)})
+    return PlaneMap("tiff files", files, fovs, channels, size, first.period_s)
+
+
+def _by_fov(found: name_pattern.Found) -> list[list[tuple[int, int, int, int]]]:
+    """The places of the files of each FOV."""
+    return [[place for place in found.files if place[0] == fov] for fov in sorted({place[0] for place in found.files})]
 
 
 def _own_map(path: Path, found: name_pattern.FoundFiles, place: tuple[int, int, int, int]) -> PlaneMap:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -13,6 +13,7 @@ from celltraces.errors import UserError
 
 NOWHERE = (-1, -1, -1)
 MANY_PLANES = 100_000_000
+SAME_SIZE = 0.02  # share by which the pixels of parts of an input may differ
 
 
 class FovMap(NamedTuple):
@@ -114,3 +115,20 @@ def common_channels(path: Path, names: Sequence[Sequence[str]]) -> tuple[list[st
                 "that belong together into a file of their own"
             )
     return longest, places
+
+
+def common_pixel_size(path: Path, sizes: Mapping[str, float | None]) -> float | None:
+    """The width of a pixel, um, of the parts of an input that say it, by the name of the part.
+
+    Raises UserError where two of them differ: what was taken with several objectives has no areas in common.
+    """
+    known = {name: size for name, size in sizes.items() if size}
+    if not known:
+        return None
+    first, least, most = next(iter(known)), min(known, key=known.__getitem__), max(known, key=known.__getitem__)
+    if known[most] > (1 + SAME_SIZE) * known[least]:
+        raise UserError(
+            f"'{path}': pixels are {known[least]:.4g} um wide in '{least}' and {known[most]:.4g} um in '{most}', of "
+            "two objectives or binnings; make a dataset of each"
+        )
+    return known[first]

@@ -86,7 +86,7 @@ def _joined(path: Path, parts: dict[int, PlaneMap]) -> PlaneMap:
         files,
         fovs,
         channels,
-        next((part.pixel_size_um for part in known if part.pixel_size_um), None),
+        plane_map.common_pixel_size(path, {part.files[0].name: part.pixel_size_um for part in known}),
         next((part.period_s for part in known if part.period_s), None),
     )
 

@@ -1,0 +1,73 @@
+"""Parts of a frame that show something else are told, and cells that move, light up, divide and flicker are not."""
+
+import numpy as np
+import pytest
+
+from celltraces.frames import likeness, odd_parts
+
+T, SHAPE = 9, (256, 288)
+ROWS, COLUMNS = np.mgrid[: SHAPE[0], : SHAPE[1]]
+
+
+def movie(seed=0, n_cells=60, step=1.0, radius=7):
+    """Cells on an even background, (T, H, W) float; they walk by `step` px in a frame."""
+    rng = np.random.default_rng(seed)
+    middles = rng.uniform(0, 1, (n_cells, 1, 2)) * SHAPE + np.cumsum(rng.normal(0, step, (n_cells, T, 2)), axis=1)
+    brightness = rng.lognormal(6, 0.4, n_cells)
+    frames = np.zeros((T, *SHAPE))
+    for frame in range(T):
+        for (y, x), bright in zip(middles[:, frame], brightness, strict=True):
+            frames[frame] += bright / (1 + np.exp(np.minimum(np.hypot(ROWS - y, COLUMNS - x) - radius, 50)))
+    return frames
+
+
+def found(light, seed=0):
+    """What is found in frames with this light."""
+    look, rows = odd_parts.follower()
+    for frame, image in enumerate(np.random.default_rng(seed).poisson(light + 300).astype(np.uint16)):
+        look(frame, likeness.picture_of(image))
+    return rows
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("box", [(40, 60, 110, 140), (120, 10, 250, 120)])
+def test_a_part_of_another_image(seed, box):
+    light, other = movie(seed), movie(seed + 10)
+    y0, x0, y1, x1 = box
+    light[5, y0:y1, x0:x1] = other[2, y0:y1, x0:x1]
+    ((frame, share),) = found(light)
+    area = (y1 - y0) * (x1 - x0) / light[0].size
+    assert frame == 5
+    assert 0.3 * area < share < 2 * area
+
+
+def test_a_bubble_that_floats_by():
+    light = movie()
+    distance = np.hypot(ROWS - 120, COLUMNS - 150)
+    ring = 900 * np.exp(-(((distance - 40) / 5) ** 2))
+    light[4] = np.where(distance < 40, 60, light[4]) + ring
+    assert [frame for frame, share in found(light) if share > 0.015] == [4]
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("step", [0.0, 1.0, 4.0])
+def test_cells_that_go_on(seed, step):
+    """Still, slow and fast ones; few; some that light up; a lamp that flickers; a stage that jumps; noise alone."""
+    light = movie(seed, step=step)
+    onset = light.copy()
+    onset[:4, :, :140] *= 0.1
+    flicker = light * np.random.default_rng(seed).uniform(0.5, 1.5, T)[:, None, None]
+    moved = np.stack([np.roll(image, 20 * (frame >= 4), axis=1) for frame, image in enumerate(light)])
+    whole = light.copy()
+    whole[4] = movie(seed + 20)[4]  # another place, which is no part
+    for one in (light, movie(seed, 4, step), onset, flicker, moved, whole, np.zeros((T, *SHAPE))):
+        assert [row for row in found(one) if row[1] > 0.015] == []
+
+
+def test_pictures_without_anything_in_them():
+    look, rows = odd_parts.follower()
+    for frame in range(5):
+        look(frame, likeness.picture_of(np.full((3, 4), 7, np.uint16)))
+    assert rows == []
+    assert odd_parts.larger_than({"odd_parts": [[3, 0.02], [5, 0.01]]}, 0.015) == [(3, 0.02)]
+    assert odd_parts.larger_than({}, 0.015) == []
