@@ -39,7 +39,8 @@ LEFT = 0.1  # of the mother's diameter: from her centre to that of the larger da
 NEAR = 1.9  # of the mother's diameter: from one daughter to the other in the beginning, at most
 BEFORE = 1.3  # of a daughter's area: what it may have been before the other daughter was seen; more is still the mother
 GROWN = 75  # percentile of the areas of all cells up to now: many are daughters, who are smaller
-LARGE, LARGE_ROUNDED = 1.5, 2.0  # of that area: a larger mother, or one who rounded up, is two cells that touch
+LARGE = 1.5  # of that area: a larger mother is two cells that touch
+LARGE_ROUNDED = 2.0  # the same of one who rounded up, and both of whose daughters are there in the next frame
 USUAL, LENIENCE = 1.1, 0.1  # of that area: a mother who is no larger, so no pair, may be less round by this much
 BIGGER = 1.3  # of the mother's median area: if her last sightings are larger, she is two cells that touch
 MORE = 1.3, 1.55  # of her median area and of her last sightings': daughters together, unless she was ROUNDED
@@ -205,7 +206,8 @@ def _mother_is_one_cell(family: Family) -> bool:
     if seen.roundness[family.mother] < LONG and seen.filling[family.mother] < WAIST:
         needed = max(needed, ROUND_BEFORE)
     one_round_cell = (seen.roundness[recent] >= needed) & (seen.filling[recent] >= FILLED)
-    large = LARGE_ROUNDED if _rounded_up(family) else LARGE
+    at_once = family.later == until  # both daughters
+    large = LARGE_ROUNDED if at_once and _rounded_up(family) else LARGE
     small = area <= min(large * grown, BIGGER * family.usual)
     return bool(small and (one_round_cell & (seen.area[recent] >= SAME * area)).any())
 
