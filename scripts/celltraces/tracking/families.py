@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from statistics import median
 from typing import NamedTuple
 
 import numpy as np
@@ -126,8 +127,9 @@ def _unlike(family: Family) -> float:
 def _family(movie: Movie, start: int, mother: int, one: int, two: int, limits: Limits) -> Family:
     seen = movie.seen
     recent = slice(max(start, mother + 1 - RECENT), mother + 1)
-    area = float(np.median(seen.area[max(start, mother + 1 - TYPICAL) : mother + 1]))
-    largest = max(area, float(np.sort(seen.area[recent])[-2:][0]))
+    own = seen.area[recent].tolist()
+    area = float(median(own[-TYPICAL:]))
+    largest = max(area, float(sorted(own)[-2:][0]))
     areas, new_areas = first_areas(movie, one, two)
     family = Family(
         movie,
@@ -139,7 +141,7 @@ def _family(movie: Movie, start: int, mother: int, one: int, two: int, limits: L
         later=int(seen.frame[[one, two]].max()),
         recent=recent,
         area=area,
-        usual=float(np.median(seen.area[recent])),
+        usual=float(median(own)),
         largest=largest,
         areas=areas,
         new_areas=new_areas,
