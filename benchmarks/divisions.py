@@ -1,9 +1,10 @@
 """How many divisions are found, and how many wrong ones, on simulated movies: of labels, and after segmentation.
 
-Usage: python benchmarks/divisions.py [SEEDS] [--kind TEXT] [--outlines FOLDER] [--method NAME]
+Usage: python benchmarks/divisions.py [SEEDS] [--first SEED] [--kind TEXT] [--outlines FOLDER] [--method NAME]
 
-SEEDS movies of each kind (3 if not given), of kinds that have TEXT in their name. The kinds of labels were not looked
-at when the constants of celltraces.tracking.divisions were chosen, but "segmented, plain" was, with these seeds.
+SEEDS movies of each kind (3 if not given), of kinds that have TEXT in their name, with the seeds from SEED on (1000).
+The kinds of labels were not looked at when the constants of celltraces.tracking.families were chosen, but "segmented,
+plain" was, with the seeds 1000 to 1005.
 
 - Kinds of labels start from what a segmentation would have found.
 - "real outlines" are those of a second simulator, with the outlines of cells in pictures NN_cells.png of FOLDER (with
@@ -42,8 +43,6 @@ from celltraces.errors import UserError
 from celltraces.segmentation.methods import Segment
 from demo.dividing import Movie, Score, Settings, score, simulate
 
-FIRST_SEED = 1000
-
 
 def of_labels(new_movie: Callable[[int], Movie], seed: int) -> Score:
     movie = new_movie(seed)
@@ -77,7 +76,7 @@ def line(name: str, of: Score, seconds: float) -> str:
     return f"{name:66} {of.true:5} {of.late:4} {recall:>6} {of.wrong:5} {precision:>6} {seconds:6.1f}"
 
 
-def main(n_seeds: int, text: str, outlines: Path | None, method: str) -> None:
+def main(n_seeds: int, first: int, text: str, outlines: Path | None, method: str) -> None:
     cv2.setNumThreads(1)
     methods = segmenters()
     if method not in methods:
@@ -91,7 +90,7 @@ def main(n_seeds: int, text: str, outlines: Path | None, method: str) -> None:
         if text not in name:
             continue
         start = time.process_time()
-        of_kind = Score(*map(sum, zip(*map(scored, range(FIRST_SEED, FIRST_SEED + n_seeds)), strict=True)))
+        of_kind = Score(*map(sum, zip(*map(scored, range(first, first + n_seeds)), strict=True)))
         seconds = time.process_time() - start
         print(line(name, of_kind, seconds), flush=True)
         before, before_s = totals.get(group, (Score(0, 0, 0, 0), 0.0))
@@ -103,11 +102,12 @@ def main(n_seeds: int, text: str, outlines: Path | None, method: str) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("seeds", nargs="?", type=int, default=3, help="movies of each kind")
+    parser.add_argument("--first", type=int, default=1000, metavar="SEED", help="of the first movie")
     parser.add_argument("--kind", default="", metavar="TEXT", help="only kinds with TEXT in their name")
     parser.add_argument("--outlines", type=Path, metavar="FOLDER", help="of pictures with outlines of real cells")
     parser.add_argument("--method", default="logstd, cell", metavar="NAME", help="of segmentation")
     given = parser.parse_args()
     try:
-        main(given.seeds, given.kind, given.outlines, given.method)
+        main(given.seeds, given.first, given.kind, given.outlines, given.method)
     except UserError as error:
         sys.exit(str(error))

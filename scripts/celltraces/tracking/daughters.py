@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from statistics import median
 
 import numpy as np
 
@@ -29,12 +30,15 @@ def first_areas(movie: Movie, one: int, two: int) -> tuple[tuple[float, float], 
     Of frames in which both are seen, if there are any.
     """
     seen = movie.seen
-    first = [np.arange(at, min(at + AHEAD, int(movie.ends[at]))) for at in (one, two)]
-    both = np.intersect1d(seen.frame[first[0]], seen.frame[first[1]])
-    if both.size:
-        first = [positions[np.isin(seen.frame[positions], both)] for positions in first]
-    of_one, of_two = (seen.area[positions[:TYPICAL]] for positions in first)
-    return (float(np.median(of_one)), float(np.median(of_two))), (float(of_one[0]), float(of_two[0]))
+    first = [range(at, min(at + AHEAD, int(movie.ends[at]))) for at in (one, two)]
+    frames = [seen.frame[positions.start : positions.stop].tolist() for positions in first]
+    both = {*frames[0]} & {*frames[1]}
+    found = []
+    for positions, own in zip(first, frames, strict=True):
+        new = [at for at, frame in zip(positions, own, strict=True) if not both or frame in both]
+        found.append(seen.area[new[:TYPICAL]].tolist())
+    of_one, of_two = found
+    return (float(median(of_one)), float(median(of_two))), (float(of_one[0]), float(of_two[0]))
 
 
 def change(areas: np.ndarray) -> float:

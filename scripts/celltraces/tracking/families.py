@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from statistics import median
 from typing import NamedTuple
 
 import numpy as np
@@ -39,7 +40,8 @@ LEFT = 0.1  # of the mother's diameter: from her centre to that of the larger da
 NEAR = 1.9  # of the mother's diameter: from one daughter to the other in the beginning, at most
 BEFORE = 1.3  # of a daughter's area: what it may have been before the other daughter was seen; more is still the mother
 GROWN = 75  # percentile of the areas of all cells up to now: many are daughters, who are smaller
-LARGE, LARGE_ROUNDED = 1.5, 2.0  # of that area: a larger mother, or one who rounded up, is two cells that touch
+LARGE = 1.5  # of that area: a larger mother is two cells that touch
+LARGE_ROUNDED = 2.0  # the same of one who rounded up, and both of whose daughters are there in the next frame
 USUAL, LENIENCE = 1.1, 0.1  # of that area: a mother who is no larger, so no pair, may be less round by this much
 BIGGER = 1.3  # of the mother's median area: if her last sightings are larger, she is two cells that touch
 MORE = 1.3, 1.55  # of her median area and of her last sightings': daughters together, unless she was ROUNDED
@@ -125,8 +127,9 @@ def _unlike(family: Family) -> float:
 def _family(movie: Movie, start: int, mother: int, one: int, two: int, limits: Limits) -> Family:
     seen = movie.seen
     recent = slice(max(start, mother + 1 - RECENT), mother + 1)
-    area = float(np.median(seen.area[max(start, mother + 1 - TYPICAL) : mother + 1]))
-    largest = max(area, float(np.sort(seen.area[recent])[-2:][0]))
+    own = seen.area[recent].tolist()
+    area = float(median(own[-TYPICAL:]))
+    largest = max(area, float(sorted(own)[-2:][0]))
     areas, new_areas = first_areas(movie, one, two)
     family = Family(
         movie,
@@ -138,7 +141,7 @@ def _family(movie: Movie, start: int, mother: int, one: int, two: int, limits: L
         later=int(seen.frame[[one, two]].max()),
         recent=recent,
         area=area,
-        usual=float(np.median(seen.area[recent])),
+        usual=float(median(own)),
         largest=largest,
         areas=areas,
         new_areas=new_areas,
@@ -205,7 +208,8 @@ def _mother_is_one_cell(family: Family) -> bool:
     if seen.roundness[family.mother] < LONG and seen.filling[family.mother] < WAIST:
         needed = max(needed, ROUND_BEFORE)
     one_round_cell = (seen.roundness[recent] >= needed) & (seen.filling[recent] >= FILLED)
-    large = LARGE_ROUNDED if _rounded_up(family) else LARGE
+    at_once = family.later == until  # both daughters
+    large = LARGE_ROUNDED if at_once and _rounded_up(family) else LARGE
     small = area <= min(large * grown, BIGGER * family.usual)
     return bool(small and (one_round_cell & (seen.area[recent] >= SAME * area)).any())
 

@@ -45,6 +45,7 @@ class _Frame:
     place: np.ndarray  # (y, x) of the first frame's contents in this frame, whole pixels
     parts: Parts
     refused: set[tuple[int, ...]]  # an entry and those that it came apart into, which are not to be tried again
+    tried: dict[tuple[int, ...], list[int]]  # the same, not again while the frames around have so many parts
 
 
 class _Links(NamedTuple):
@@ -123,7 +124,7 @@ def _frame(image: np.ndarray, place_of: PlaceOf) -> _Frame:
     label, area, bbox = region_table(runs, image.shape[1])
     entry, known = find_sorted(label, runs.value)
     of_regions = select_runs(runs._replace(value=entry), known)
-    return _Frame(runs, of_regions, label.astype(np.int64), area, place_of(bbox, image.shape), [], set())
+    return _Frame(runs, of_regions, label.astype(np.int64), area, place_of(bbox, image.shape), [], set(), {})
 
 
 def _image(frame: _Frame, shape: tuple[int, ...]) -> tuple[np.ndarray, Parts]:
@@ -177,8 +178,11 @@ def _part_back(
     """
     after = np.flatnonzero(links[step].before == entry)
     key = (entry, *after.tolist())
-    if key in window[step].refused:
+    around = window[max(0, step - max_touching - APART - 2) : step + APART + 2]
+    state = [len(frame.parts) for frame in around]
+    if key in window[step].refused or window[step].tried.get(key) == state:
         return False
+    window[step].tried[key] = state
     areas = window[step + 1].area[after]
     if areas.min() < TINY * areas.max() or not _alike(areas.sum(), window[step].area[entry], SUM):
         window[step].refused.add(key)
