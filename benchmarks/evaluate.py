@@ -20,6 +20,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from importlib.util import find_spec
+from itertools import chain
 from pathlib import Path
 
 if __name__ == "__main__":
@@ -175,7 +176,7 @@ def main(folders: Sequence[Path], ctc: Path | None, to: Path, method: str = "", 
     table = to / "evaluation.csv"
     if (method or of_set) and not table.is_file():
         raise UserError(f"{str(table)!r} is not there: without --method and --set all is measured first")
-    to_segment: Iterable[Movie] = movies.of_challenge(ctc) if ctc else movies.to_segment()
+    to_segment: Iterable[Movie] = movies.of_challenge(ctc) if ctc else chain(movies.to_segment(), movies.flat())
     to_track = to_segment if ctc else movies.to_track()
     rows: list[Row] = []
 

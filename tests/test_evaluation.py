@@ -8,7 +8,7 @@ import evaluate
 import numpy as np
 import pytest
 import tifffile
-from evaluation import movies, phase_contrast, real_outlines, trackers
+from evaluation import flat_cells, movies, phase_contrast, real_outlines, trackers
 from evaluation.movies import Movie
 from evaluation.overlaps import light, score
 from scipy.stats import norm
@@ -345,3 +345,44 @@ def test_rows_measured_anew_take_the_place_of_the_old_ones(tmp_path, monkeypatch
     assert (tmp_path / "evaluation.csv").read_text().splitlines() == [lines[0], *anew]
     with pytest.raises(UserError, match="is not there"):
         evaluate.main([], None, tmp_path / "none", method="deepsea")
+
+
+def ball(phase_rad, radius_um=3.0):
+    """Light through a disk that delays it by so much, on 200 x 200 fine px, and the distance from its middle, um."""
+    fine = flat_cells.PIXEL / flat_cells.FINER
+    away = np.hypot(*np.mgrid[-100:100, -100:100]) * fine
+    return flat_cells._light(np.where(away < radius_um, phase_rad, 0).astype(np.float32), 0.0), away
+
+
+def test_phase_contrast_shows_what_delays_light_dark_within_a_bright_halo():
+    """Zernike: light that went straight on has the amplitude a, and the rest is against its phase. So a weak object is
+    darker by 2 phi / a of the background, less what the phase ring takes of the rest; halos make up for it."""
+    empty, away = ball(0.0)
+    background = flat_cells.SOURCES * flat_cells.DIMMED**2
+    np.testing.assert_allclose(empty, background, rtol=1e-4)
+    weak, strong = (ball(phase)[0] / background - 1 for phase in (0.02, 0.04))
+    inside, halo = away < 2, (away > 4) & (away < 6)
+    full = 2 * 0.02 / flat_cells.DIMMED
+    assert -full < weak[inside].mean() < -full / 4
+    assert weak[halo].mean() > 0.03 * full
+    assert abs(weak.mean()) < 0.02 * full
+    assert strong[inside].mean() == pytest.approx(2 * weak[inside].mean(), rel=0.1)
+    # what is wide and smooth fades (shade-off): its middle is nearer to the background than that of a small disk
+    wide = ball(0.02, 15.0)[0] / background - 1
+    assert wide[inside].mean() > 0.8 * weak[inside].mean()
+
+
+def test_flat_cells_hold_their_truth(monkeypatch):
+    monkeypatch.setattr(flat_cells, "SHAPE", (150, 180))
+    look = flat_cells.Look(width=(20.0, 26.0), cells=8, debris=2)
+    image, labels = flat_cells.picture(look, 3)
+    again, _ = flat_cells.picture(look, 3)
+    np.testing.assert_array_equal(image, again)
+    other, _ = flat_cells.picture(look, 4)
+    assert (image != other).any()
+    assert image.shape == labels.shape == (150, 180)
+    assert 0 <= image.min() < image.max() <= 255
+    assert set(np.unique(labels)) == set(range(labels.max() + 1)) != {0}
+    rough = np.abs(np.diff(image.astype(float), axis=1))
+    outside = cv2.dilate((labels > 0).astype(np.uint8), np.ones((31, 31), np.uint8)) == 0
+    assert rough[labels[:, 1:] > 0].mean() > 2 * np.median(rough[outside[:, 1:]])

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy import ndimage
 
+from celltraces.labels.left_out import TOO_SMALL
 from celltraces.labels.objects import components, joined, painted, pixels_of
 from celltraces.segmentation.local_variance import greatest_up_to, log_std
 from celltraces.segmentation.mask_objects import fill_holes, fill_holes_of, openings, without_debris
@@ -164,3 +165,31 @@ def test_the_greatest_variance_up_to_a_limit_is_exact_for_large_numbers():
         found = greatest_up_to(limit, 3, 2**52)
         assert log_std(np.float64(found), 3) <= limit < log_std(np.float64(found + 1), 3)
         assert found >= spread
+
+
+@pytest.mark.parametrize(("share", "kept"), [(0, {900, 100, 81, 60}), (0.1, {900, 100, 60}), (0.12, {900, 60})])
+def test_debris_is_left_out_by_the_usual_area_but_for_what_the_edge_cuts(share, kept):
+    """Cells of 30 x 30 px, specks of 10 x 10 and 9 x 9, and 60 px of something at the edge."""
+    mask = np.zeros((120, 160), np.uint8)
+    for x in (10, 60, 110):
+        mask[10:40, x : x + 30] = 1
+    mask[60:70, 20:30] = mask[60:69, 50:59] = mask[60:70, 154:160] = 1
+    rejected = np.zeros_like(mask)
+    objects = without_debris(components(mask), mask.shape, share, 50, 10000, rejected)
+    assert set(objects.area[objects.area > 0].tolist()) == kept
+    gone = {100, 81} - kept
+    assert np.count_nonzero(rejected == TOO_SMALL) == np.count_nonzero(rejected) == sum(gone)
+
+
+def test_a_frame_of_specks_alone_keeps_them():
+    mask = np.zeros((50, 90), np.uint8)
+    mask[10:20, 10:20] = mask[10:20, 40:50] = mask[30:38, 60:70] = 1
+    assert (without_debris(components(mask), mask.shape, 0.12, 50, 10000).area > 0).sum() == 3
+
+
+def test_what_borders_pixels_without_data_may_be_a_part_of_a_cell():
+    mask, uncovered = np.zeros((60, 90), np.uint8), np.zeros((60, 90), bool)
+    mask[10:40, 10:40] = mask[10:18, 60:68] = 1
+    assert (without_debris(components(mask), mask.shape, 0.12, 50, 10000, None, uncovered).area > 0).sum() == 1
+    uncovered[:, 68:] = True
+    assert (without_debris(components(mask), mask.shape, 0.12, 50, 10000, None, uncovered).area > 0).sum() == 2

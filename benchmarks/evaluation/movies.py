@@ -14,6 +14,7 @@ from celltraces.errors import UserError
 from celltraces.labels.lineage import Division
 from demo import dividing
 from demo.simulate import COUNTS_PER_ELECTRON, simulate
+from evaluation import flat_cells
 from evaluation.dividing import KINDS, TO_SEGMENT_SMALL
 from evaluation.linking import movement
 from evaluation.phase_contrast import LOOKS, draw
@@ -72,6 +73,13 @@ def to_segment() -> Iterator[Movie]:
         dividing_cells = dividing.simulate(settings, 2000)
         images = draw(dividing_cells.cells, dividing_cells.divisions, LOOKS["plain"], 2000)
         yield Movie(f"divisions: {kind}", list(dividing_cells.cells), images, _true_divisions(dividing_cells))
+
+
+def flat() -> Iterator[Movie]:
+    """Pictures of large flat cells by the optics of phase contrast; nothing was chosen by looking at these seeds."""
+    for name, look in flat_cells.LOOKS.items():
+        images, labels = zip(*(flat_cells.picture(look, seed) for seed in (100, 101)), strict=True)
+        yield Movie(f"flat cells, {name}", list(labels), list(images))
 
 
 def to_track() -> Iterator[Movie]:
