@@ -41,7 +41,7 @@ def part_joined(
     four times, so that wider and wider necks part. Each time, a region is parted if two or more pieces lie in it that
     have at least `min_size` pixels, and 0.4 of the largest one or of the frame's usual piece, and cover half of what is
     granular in it. Each of its pixels goes to the nearest of these. The usual piece is the median of those of
-    `min_size` or more, where a region that is not looked at is a piece of half its pixels. Regions with area 0 are none.
+    `min_size` or more, where a region that is not looked at is a piece of half its pixels. Those with area 0 are none.
     """
     there = regions.area.take(regions.owner) > 0
     regions = Components(*(of_runs[there] for of_runs in regions[:3]), regions.area)
