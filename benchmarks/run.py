@@ -38,20 +38,21 @@ import as_pyama
 import oracles
 import oracles_background
 import plain
+from evaluation.linking import defaults
 
 import cache_levels
 import crop_cells
 from celltraces.features import trace_table
 from celltraces.features.trace_table import Chosen
 from celltraces.fluorescence import background
-from celltraces.labels.regions import relabel
+from celltraces.labels.regions import FrameTracks, relabel
 from celltraces.runs import job
 from celltraces.segmentation import logstd, pyama_original
 from celltraces.storage import display_level
 from celltraces.storage.cells import open_store
 from celltraces.storage.codecs import LABELS, PIXELS, SMOOTH
 from celltraces.storage.frames import Frames, open_frames, writing
-from celltraces.tracking import overlap
+from celltraces.tracking import overlap, shared_regions
 from demo.nd2_writer import Channel, write_nd2
 from demo.simulate import simulate
 
@@ -235,6 +236,12 @@ def write_array(path: Path, frames: np.ndarray, kind: str, **attributes: object)
     return open_frames(path)
 
 
+def parted_and_linked(labels: np.ndarray) -> list[FrameTracks]:
+    """What the tracking stage computes for (T, H, W) labels: shared regions are parted, then all are linked."""
+    parted = (frame for frame, _ in shared_regions.part_regions(labels, defaults()["max_touching"]))
+    return list(overlap.track(parted, split_touching=True))
+
+
 def extracted(cells: Path) -> list[str]:
     """Traces of a cells.zarr with one fluorescence channel."""
     settings = {"min_frames": 1, "border_margin": 0, "mask_margin": 0, "light_margin": 0, "background_weight": 1.0}
@@ -273,7 +280,7 @@ def plain_ways(folder: Path) -> Iterator[Row]:
             lambda: [pyama_original.segment_frame(frame) for frame in phase],
             lambda: [oracles.pyama_labels(frame) for frame in phase],
         ),
-        "track": (lambda: overlap.track(labels, split_touching=True), lambda: oracles.track(labels)),
+        "track": (lambda: parted_and_linked(labels), lambda: oracles.track(labels)),
         "background": (
             lambda: [background.estimate_background(*frame) for frame in zip(light, labels > 0, strict=True)],
             lambda: [oracles_background.like_pyama(*frame) for frame in zip(light, labels > 0, strict=True)],
@@ -330,7 +337,7 @@ def cells(folder: Path) -> Iterator[Row]:
         for image in labels:
             for cell, (y, x) in enumerate(places + rng.uniform(-4, 4, places.shape), 1):
                 cv2.circle(image, (int(x), int(y)), 12, cell, cv2.FILLED)
-        tracking = cpu_ms(lambda labels=labels: overlap.track(labels, split_touching=True), 2)
+        tracking = cpu_ms(lambda labels=labels: parted_and_linked(labels), 2)
         there = folder / str(n)
         arrays = [
             write_array(there / "seg_tracked_ch_0/0", labels, LABELS),

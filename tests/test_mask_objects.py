@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy import ndimage
 
-from celltraces.labels.objects import components, joined, painted, pixels_of
+from celltraces.labels.objects import components, cut_out, joined, painted, pixels_of
 from celltraces.segmentation.local_variance import greatest_up_to, log_std
 from celltraces.segmentation.mask_objects import fill_holes, fill_holes_of, openings, without_debris
 
@@ -164,3 +164,21 @@ def test_the_greatest_variance_up_to_a_limit_is_exact_for_large_numbers():
         found = greatest_up_to(limit, 3, 2**52)
         assert log_std(np.float64(found), 3) <= limit < log_std(np.float64(found + 1), 3)
         assert found >= spread
+
+
+@settings(max_examples=60, deadline=None)
+@given(MASKS, st.integers(0, 3), st.integers(0, 2**32 - 1))
+def test_a_cut_out_holds_the_chosen_objects_as_they_are_and_no_more_than_a_margin_around(mask, margin, seed):
+    labels, n = ndimage.label(mask)
+    chosen = np.append(False, np.random.default_rng(seed).random(n) < 0.5)
+    cut = cut_out(components(mask), chosen, mask.shape, margin)
+    inside = chosen[labels]
+    for kept, axis in ((cut.rows, 1), (cut.columns, 0)):
+        near = ndimage.binary_dilation(inside.any(axis=axis), np.ones(2 * margin + 1)) if n else inside.any(axis=axis)
+        np.testing.assert_array_equal(kept, np.flatnonzero(near))
+    np.testing.assert_array_equal(cut.of(labels), labels[np.ix_(cut.rows, cut.columns)])
+    numbers = np.append(0, np.flatnonzero(chosen))  # those in the whole image, in the order of those in the cut-out
+    np.testing.assert_array_equal(
+        painted(cut.objects, numbers, cut.shape), np.where(inside, labels, 0)[np.ix_(cut.rows, cut.columns)]
+    )
+    np.testing.assert_array_equal(cut.objects.area, np.bincount(labels[inside], minlength=n + 1)[numbers])

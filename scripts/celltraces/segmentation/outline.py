@@ -169,21 +169,17 @@ def refine(
         cleared &= ~wide.take(edges.of)
         refined.ravel()[deeper.at[~deeper.kept & ~deeper.inside & wide.take(deeper.of)]] = 0
     refined.ravel()[edges.at[cleared]] = 0
+    kept = refined
 
     _, _, morph_size, morph_iterations, *_ = settings
-    kept = refined
     close, open_ = min(CLOSE, morph_iterations), min(OPEN, morph_iterations)
     refined = morph(refined, bit_morphology.dilate, bit_morphology.erode, morph_size, close, uncovered) & mask
     refined = fill_holes(refined) if uncovered is None else fill_holes_of(refined, uncovered)
     refined = morph(refined, bit_morphology.erode, bit_morphology.dilate, morph_size, open_, uncovered) & mask
     objects = _without_crumbs(refined, regions, settings.min_size, uncovered)
-    least = least_granular(edges.std, settings.window).take(_holders(objects, regions))
+    granular = (edges.std * math.exp(-SMOOTH) * settings.window**2) ** 2  # n**2 times variance, in each region
+    least = granular.take(_holders(objects, regions))
     return part_joined(objects, kept, spread, least, morph_size, settings.min_size, settings.max_size, uncovered)
-
-
-def least_granular(std: np.ndarray, window: int) -> np.ndarray:
-    """n**2 times variance that stands for a log-STD SMOOTH below that of a region's edge, (n,); std: of the edge."""
-    return (std * math.exp(-SMOOTH) * window**2) ** 2
 
 
 def _holders(objects: Components, regions: Components) -> np.ndarray:
