@@ -45,7 +45,7 @@ LEVELS = {
         uncovered userpaths versions white_cells zstacks
     """,
     "slow": """
-        benchmarks curate_connections curation_page learned onnx_model report_page
+        benchmarks curate_connections curation_page curation_page_decisions learned onnx_model report_page
     """,
     "workflow": """
         bad_input commands crash fit_workflow formats_corrections inputs_workflow isolation leftovers module

@@ -36,12 +36,13 @@ def part_joined(
     """The regions with lines of 1 px between the cells that are apart in what is granular in them.
 
     Granular are the pixels of `kept`, (H, W) uint8 0/1, no halo, of which `spread`, (H, W), is at least that of
-    `least`, (n,), of their region. Only regions are looked at that are no ellipse, or larger than `max_size`. What is granular
-    in these is closed with a disk of 3 px, filled, and opened with one of `morph_size` px: once, then up to four times,
-    so that wider and wider necks part. Each time, a region is parted if two or more pieces lie in it that have at least
-    `min_size` pixels, and 0.4 of the largest one or of the frame's usual piece, and cover half of what is granular in
-    it. Each of its pixels goes to the nearest of these. The usual piece is the median of those of `min_size` or more,
-    where a region that is not looked at is a piece of half its pixels. Regions with area 0 are none.
+    `least`, (n,), of their region. Only regions are looked at that are no ellipse, or larger than `max_size`. What is
+    granular in these is closed with a disk of 3 px, filled, and opened with one of `morph_size` px: once, then up to
+    four times, so that wider and wider necks part. Each time, a region is parted if two or more pieces lie in it that
+    have at least `min_size` pixels, and 0.4 of the largest one or of the frame's usual piece, and cover half of what is
+    granular in it. Each of its pixels goes to the nearest of these. The usual piece is the median of those of
+    `min_size` or more, where a region that is not looked at is a piece of half its pixels. Regions with area 0 are
+    none.
     """
     there = regions.area.take(regions.owner) > 0
     regions = Components(*(of_runs[there] for of_runs in regions[:3]), regions.area)
@@ -125,8 +126,8 @@ def _lines(pieces: Components, cell_of: np.ndarray, regions: Components, shape: 
     """Lines of 1 px where in a region the pixels that are nearest to one and to another piece meet, (H, W) uint8 0/1.
 
     cell_of: of each piece, the region that is parted between it and others; 0 for a piece that does not count.
-    Distances are those of OpenCV's 5 x 5 mask, 2 % too small or large at most. Of two pieces that are equally near, a pixel goes
-    to the one with the lower number.
+    Distances are those of OpenCV's 5 x 5 mask, 2 % too small or large at most. Of two pieces that are equally near, a
+    pixel goes to the one with the lower number.
     """
     lines = np.zeros(shape, np.uint8)
     parted = np.bincount(cell_of, minlength=regions.area.size) > 0
