@@ -142,11 +142,12 @@ def odd_backgrounds(seen: Sequence[Sight | None], limit: float) -> Iterator[tupl
     """
     grounds = [(frame, np.log(np.maximum(one.ground, 1))) for frame, one in enumerate(seen) if one is not None]
     steps = [(frame, now - before) for (_, before), (frame, now) in pairwise(grounds)]
-    changes = [np.abs(step - np.median(step)) for _, step in steps]
+    known = [(frame, step, np.isfinite(step)) for frame, step in steps if np.isfinite(step).any()]
+    changes = [np.abs(step[is_seen] - np.median(step[is_seen])) for _, step, is_seen in known]
     if not changes:
         return
     enough = max(np.log(BRIGHTER), UNUSUAL * float(np.median([np.quantile(change, 0.98) for change in changes])))
-    for (frame, _), change in zip(steps, changes, strict=True):
-        share = np.count_nonzero(change > enough) / change.size
+    for (frame, step, _), change in zip(known, changes, strict=True):
+        share = np.count_nonzero(change > enough) / step.size
         if limit < share < 0.5:
             yield frame, share

@@ -24,7 +24,7 @@ FAST = 5.0  # px: cells that go farther count no more than these
 FAR = 40.0  # px: what goes farther between two frames is perhaps not the same cell
 BACK = 0.13  # of what is lost by going the other way has to be won: tails that a segmentation leaves out win less
 STEADY = 0.01  # of its light: differences of cells are at least so large
-GROUND, SEEN = 16, 0.1  # rows and columns of what lies between cells; share of a part that has to be seen
+GROUND, SEEN = 16, 0.3  # rows and columns of what lies between cells; share of a part that has to be seen
 AWAY = 12  # px from all cells
 FEWEST_PIXELS = 10  # of a ring
 NEAR, WIDE = 2, 6  # px beyond the outlines: from and to there is the ring around each cell
@@ -98,7 +98,8 @@ class Scene:
         self.shining = self.own - self._level > CLEAR * max(noise, 0.5)
 
     def ground(self) -> np.ndarray:
-        """What lies away from all cells, as means of parts of the image: (h, w) float32, at most GROUND each."""
+        """What lies away from all cells, as means of parts of the image: (h, w) float32, at most GROUND each; NaN where
+        cells hide a part."""
         import cv2
 
         reach = 2 * max(1, round(AWAY / self._step)) + 1
@@ -108,7 +109,7 @@ class Scene:
         above, share, under = (
             cv2.resize(values, size, interpolation=cv2.INTER_AREA) for values in (self._above * away, away, self._under)
         )
-        return under + above / np.maximum(share, SEEN)
+        return np.where(share >= SEEN, under + above / np.maximum(share, SEEN), np.float32(np.nan))
 
     def _mean(self, steps: np.ndarray) -> np.ndarray:
         """Mean light (N,) of each cell's pixels moved by steps (N, 2) px; NaN where that lies outside of the image."""
