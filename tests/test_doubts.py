@@ -7,7 +7,7 @@ import pytest
 from conftest import small_config
 
 from celltraces.paths import Layout
-from celltraces.planning import doubts
+from celltraces.planning import decisions, doubts
 from celltraces.planning.experiment import plan_experiment
 
 
@@ -142,3 +142,20 @@ def test_fovs_that_no_sample_has(two):
     assert two(None, [{"name": "x", "fovs": {"b": "all"}}], a={}) == []  # none of its FOVs is
     (line,) = two(None, [{"name": "x", "fovs": "1"}], a={})
     assert line == "FOV 0 of a is in no sample, and so in no merged table: see `samples`"
+
+
+@pytest.mark.parametrize("rows", ["small,0,3,false\nsmall,1,4,true\n", "small,1,4,true\n"])
+def test_decisions_by_number_before_there_are_cells(movies, tmp_path, monkeypatch, capsys, rows):
+    """As where curation.csv was copied from other results; a row with a place says itself which cell is meant."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "results").mkdir()
+    header = "dataset,fov,cell,good"
+    (tmp_path / "results/curation.csv").write_text(f"{header}\n{rows}")
+    decisions.refuse_absent(plan_experiment(small_config(movies)))
+    (line,) = capsys.readouterr().err.splitlines()
+    which = "FOVs 0-1" if "0,3" in rows else "FOV 1"
+    assert line.startswith(f"results/curation.csv: rows name cells of {which} of small by number, and there are no ")
+    placed = "".join(f"{row},2,50,60\n" for row in rows.splitlines())
+    (tmp_path / "results/curation.csv").write_text(f"{header},frame,x,y\n{placed}")
+    decisions.refuse_absent(plan_experiment(small_config(movies)))
+    assert capsys.readouterr().err == ""

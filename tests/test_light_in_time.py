@@ -8,7 +8,7 @@ from celltraces.results import cell_checks, light_on_cells
 from celltraces.storage.codecs import LABELS, PIXELS
 from celltraces.storage.frames import open_frames, writing
 
-T, SHAPE = 16, (220, 240)
+T, SHAPE = 14, (220, 240)
 ROWS, COLUMNS = np.mgrid[: SHAPE[0], : SHAPE[1]]
 
 
@@ -29,7 +29,8 @@ def drawn(middles, radii, shape):
     frames = np.zeros((middles.shape[1], *SHAPE), int)
     for frame in range(middles.shape[1]):
         for cell, ((y, x), radius) in enumerate(zip(middles[:, frame], radii, strict=True), 1):
-            frames[frame][(ROWS - y) ** 2 + (COLUMNS - x) ** 2 < (radius + shape) ** 2] = cell
+            box = tuple(slice(max(int(at) - 12, 0), int(at) + 13) for at in (y, x))
+            frames[frame][box][(ROWS[box] - y) ** 2 + (COLUMNS[box] - x) ** 2 < (radius + shape) ** 2] = cell
     return frames
 
 
@@ -98,13 +99,13 @@ def test_frames_that_one_channel_lacks(tmp_path, lag, since):
 def test_frames_of_light_that_are_exchanged(tmp_path):
     labels, light = movie(step=3.0)
     shown = np.arange(T)
-    shown[[4, 12]] = [12, 4]
-    rows = rows_of(tmp_path, [(labels, light[shown])])
-    assert [row[:4] for row in rows] == [(0, 4, "light_order_fl_ch_1", 12)]
+    shown[[4, 11]] = [11, 4]
+    ((fov, frame, check, other),) = rows_of(tmp_path, [(labels, light[shown])])
+    assert (fov, {frame, other}, check) == (0, {4, 11}, "light_order_fl_ch_1")
 
 
-@pytest.mark.parametrize("seed", range(3))
-@pytest.mark.parametrize("step", [0.0, 0.5, 2.0, 5.0])
+@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("step", [0.0, 2.0, 5.0])
 @pytest.mark.parametrize("kind", ["full", "spots"])
 def test_light_on_its_own_cells(tmp_path, kind, step, seed):
     """Of still, slow and fast cells, filled or with a spot of light on one side; also where outlines miss a tail."""
@@ -153,7 +154,8 @@ def test_glow_on_a_part_of_the_picture(tmp_path):
     assert row[:3] == (0, 8, "odd_part_fl_ch_1")
     assert 0.02 < row[3] < 0.5
     added = np.where(np.arange(T)[:, None, None] >= 8, light + glow, light)
-    assert [row[:3] for row in rows_of(tmp_path / "c", [(labels, added)], ground=lamp)] == [(0, 8, "odd_part_fl_ch_1")]
+    rows = rows_of(tmp_path / "c", [(labels, added)])
+    assert [row[:3] for row in rows] == [(0, 8, "odd_part_fl_ch_1")]
 
 
 def test_few_cells_and_dark_ones_say_nothing(tmp_path):

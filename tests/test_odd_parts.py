@@ -38,7 +38,7 @@ def test_a_part_of_another_image(seed, box):
     ((frame, share),) = found(light)
     area = (y1 - y0) * (x1 - x0) / light[0].size
     assert frame == 5
-    assert 0.3 * area < share < 2 * area
+    assert 0.15 * area < share < 1.2 * area  # where cells lie: between them there is nothing odd
 
 
 def test_a_bubble_that_floats_by():

@@ -197,7 +197,7 @@ def noisy_fovs(tmp_path, movies, covered=None):
 @pytest.mark.parametrize("factor", [2.0, 4.0])
 def test_a_fov_with_more_noise(tmp_path, factor):
     """Another gain or mode of the camera, with the same light."""
-    movies = [taken(cells(seed, n_cells=5 + 3 * seed), seed) for seed in range(6)]
+    movies = [taken(cells(seed, n_cells=4 + seed), seed) for seed in range(6)]
     assert noisy_fovs(tmp_path / "a", movies) == []
     more = np.random.default_rng(9).normal(0, 14 * np.sqrt(factor**2 - 1), movies[2].shape)
     movies[2] = np.rint(movies[2] + more).clip(0, 65535).astype(np.uint16)

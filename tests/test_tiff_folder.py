@@ -124,6 +124,26 @@ def test_files_with_axes_of_their_own(tmp_path):
     assert check(tmp_path / "{fov}-{frame}.ome.tif", images).channels == ["Phase", "GFP"]
 
 
+@pytest.mark.parametrize("pattern", ["Pos{fov}_{frame}.tif", "Pos{fov}.tif"])
+def test_files_of_two_objectives_are_no_dataset(tmp_path, pattern):
+    """A file per plane, of which not all are looked at, or a file per FOV; not told where a file does not say."""
+
+    def write(widths_um):
+        for fov, frame in np.ndindex(len(widths_um), 2 if "{frame}" in pattern else 1):
+            known = {"resolution": (1 / widths_um[fov],) * 2} if widths_um[fov] else {}
+            images = pixels(3, 2)[fov][:, None, None]
+            images = images[frame : frame + 1] if "{frame}" in pattern else images
+            file = tmp_path / pattern.format(fov=fov, frame=frame)
+            tifffile.imwrite(file, images, imagej=True, metadata={"unit": "um", "axes": "TZCYX"}, **known)
+        return tmp_path / pattern
+
+    assert inspect_movie(write([0.65, 0.65, 0.65])).pixel_size_um == pytest.approx(0.65, rel=1e-3)
+    assert inspect_movie(write([0.65, None, 0.65])).pixel_size_um == pytest.approx(0.65, rel=1e-3)
+    told = pattern_refusal(write([0.65, 0.65, 0.325]))
+    assert "pixels are 0.325 um wide in 'Pos2" in told
+    assert "and 0.65 um in 'Pos0" in told
+
+
 def test_times_of_files_of_micro_manager(tmp_path):
     for frame in range(3):
         tags = [[micro_manager_tag(**{"ElapsedTime-ms": 60_000 * frame, "PixelSizeUm": 0.5})]]

@@ -94,13 +94,15 @@ def check_light_in_time(
     seen = {fov: light_on_cells.sights(channel) for fov, channel in channels.items()}
     for fov, channel in channels.items():
         lags = light_in_time.lags_of(seen[fov])
-        for frame, lag in light_in_time.late(seen[fov], lags):
-            yield Finding(fov, frame, f"light_late_{name}", lag)
-        for frame, other in light_in_time.exchanged(channel, seen[fov], lags):
-            yield Finding(fov, frame, f"light_order_{name}", other)
+        found = [Finding(fov, frame, f"light_late_{name}", lag) for frame, lag in light_in_time.late(seen[fov], lags)]
+        pairs = list(light_in_time.exchanged(channel, seen[fov], lags))
+        found += (Finding(fov, frame, f"light_order_{name}", other) for frame, other in pairs)
         for frame, more in light_in_time.blurred(seen[fov], qc_blur):
-            yield Finding(fov, frame, f"blurred_{name}", more, qc_blur)
+            found.append(Finding(fov, frame, f"blurred_{name}", more, qc_blur))
+        yield from found
+        told = {row.frame for row in found} | {other for _, other in pairs}
         for frame, share in light_in_time.odd_backgrounds(seen[fov], qc_odd_part):
-            yield Finding(fov, frame, f"odd_part_{name}", share, qc_odd_part)
+            if not {frame, frame - 1} & told:  # light that is elsewhere lies beside cells
+                yield Finding(fov, frame, f"odd_part_{name}", share, qc_odd_part)
     for fov, more in light_in_time.blurred_fovs(seen, qc_blur):
         yield Finding(fov, None, f"blurred_{name}", more, qc_blur)

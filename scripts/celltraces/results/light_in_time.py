@@ -11,15 +11,15 @@ from itertools import pairwise
 
 import numpy as np
 
-from celltraces.results.light_on_cells import FITS_OWN, Channel, Scene, Sight
+from celltraces.results.light_on_cells import Channel, Scene, Sight
 
 LATE = (-2, -1, 0, 1, 2)  # frames by which light and cells may differ from one frame on
 PRICE = 12.0  # of a change of that, in logarithms of the odds
 LIKELY, MOST = 1.5, 4.0  # standard errors that a frame of another time is expected to have, and that count at most
 FEWEST_FRAMES = 4  # that tell so
-ELSEWHERE = 3.0  # standard errors by which a frame fits other cells: it is compared with all others
+ELSEWHERE = 3.0  # standard errors by which a frame fits other cells more than is usual: it is compared with all others
 CLEARLY = 6.0  # the same with the frame that it is exchanged with
-CANDIDATES = 12  # such frames that are compared, those that stand out most
+CANDIDATES = 6  # such frames that are compared, those that stand out most
 NEIGHBOURS = 3  # frames before and after, with which one is compared
 UNUSUAL = 5.0  # times the usual change from frame to frame
 SURELY = 4.0  # standard errors
@@ -61,7 +61,7 @@ def late(seen: Sequence[Sight | None], lags: Sequence[int]) -> Iterator[tuple[in
 
 def _evidence(one: Sight | None, lag: int) -> float:
     """Logarithm of the odds that a frame's light is that of `lag` frames later, not of its own."""
-    z = None if one is None or lag == 0 else one.fits.get(lag)
+    z = None if one is None or lag == 0 else one.fits.get(lag, one.fits.get(int(np.sign(lag))))
     return 0.0 if z is None else LIKELY * float(np.clip(z, -MOST, MOST)) - LIKELY**2 / 2
 
 
@@ -70,11 +70,12 @@ def exchanged(
 ) -> Iterator[tuple[int, int]]:
     """Frames whose light is on the cells of another frame, and which; of two that are exchanged the first alone.
 
-    Those that fit some other frame better than their own are laid over the cells of all frames. The light of the other
-    one must not be on its own cells. lags: see lags_of; frames that are late are passed over.
+    Those that do not fit their own cells as well as is usual are laid over the cells of all frames. The other one must
+    be one of them, or dark. lags: see lags_of; frames that are late are passed over.
     """
     best = {frame: max(one.fits.values()) for frame, one in enumerate(seen) if one is not None and one.fits}
-    odd = [frame for frame, z in best.items() if z > ELSEWHERE and not (lags and lags[frame])]
+    usual = min(float(np.median([*best.values()])), 0.0) if best else 0.0
+    odd = [frame for frame, z in best.items() if z > usual + ELSEWHERE and not (lags and lags[frame])]
     found: dict[int, int] = {}
     for frame in sorted(sorted(odd, key=lambda frame: -best[frame])[:CANDIDATES]):
         scene = Scene(channel, frame)
@@ -83,9 +84,7 @@ def exchanged(
         if fits[lag] > CLEARLY and scene.mostly_better(lag):
             found[frame] = frame + lag
     for frame, other in found.items():
-        there = seen[other]
-        unclear = there is None or not there.fits or max(there.fits.values()) > FITS_OWN
-        if unclear and not (other < frame and found.get(other) == frame):
+        if (other in odd or other not in best) and not (other < frame and found.get(other) == frame):
             yield frame, other
 
 
@@ -109,12 +108,13 @@ def blurred(seen: Sequence[Sight | None], limit: float) -> Iterator[tuple[int, f
         following = values[at + 1 : at + 1 + NEIGHBOURS]
         if not len(following):
             return
-        enough = max(limit, usual, SURELY * float(spreads[at]))
+        surely = max(limit, SURELY * float(spreads[at]))
+        enough = max(surely, usual)
         rise = float(values[at]) - before
         back = float(values[at]) - float(np.median(following))
         if rise > enough and (back > enough or back < enough / 2):  # in it alone, or from it on
             yield known[at][0], rise
-        elif now - lowest > 2 * enough:
+        elif now - lowest > 2 * surely:
             yield known[at][0], now - lowest
         else:
             continue
@@ -142,11 +142,12 @@ def odd_backgrounds(seen: Sequence[Sight | None], limit: float) -> Iterator[tupl
     """
     grounds = [(frame, np.log(np.maximum(one.ground, 1))) for frame, one in enumerate(seen) if one is not None]
     steps = [(frame, now - before) for (_, before), (frame, now) in pairwise(grounds)]
-    changes = [np.abs(step - np.median(step)) for _, step in steps]
+    known = [(frame, step, np.isfinite(step)) for frame, step in steps if np.isfinite(step).any()]
+    changes = [np.abs(step[is_seen] - np.median(step[is_seen])) for _, step, is_seen in known]
     if not changes:
         return
     enough = max(np.log(BRIGHTER), UNUSUAL * float(np.median([np.quantile(change, 0.98) for change in changes])))
-    for (frame, _), change in zip(steps, changes, strict=True):
-        share = np.count_nonzero(change > enough) / change.size
+    for (frame, step, _), change in zip(known, changes, strict=True):
+        share = np.count_nonzero(change > enough) / step.size
         if limit < share < 0.5:
             yield frame, share

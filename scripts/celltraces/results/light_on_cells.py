@@ -24,7 +24,8 @@ FAST = 5.0  # px: cells that go farther count no more than these
 FAR = 40.0  # px: what goes farther between two frames is perhaps not the same cell
 BACK = 0.13  # of what is lost by going the other way has to be won: tails that a segmentation leaves out win less
 STEADY = 0.01  # of its light: differences of cells are at least so large
-GROUND, SEEN = 24, 0.1  # rows and columns of what lies between cells; share of a part that has to be seen
+GROUND, SEEN = 16, 0.3  # rows and columns of what lies between cells; share of a part that has to be seen
+AWAY = 12  # px from all cells
 FEWEST_PIXELS = 10  # of a ring
 NEAR, WIDE = 2, 6  # px beyond the outlines: from and to there is the ring around each cell
 
@@ -88,6 +89,7 @@ class Scene:
         self._y, self._x = (at * step for at in np.divmod(pixels, sampled.shape[1]))
         self._area = np.bincount(self._rows, minlength=len(places.ids))
         under = channel.background.read(frame)[::step, ::step]
+        self._under = under
         self._above = self.image[::step, ::step] - under
         around = self._above[::4][sampled[::4] == 0]
         noise = 1.4826 * float(np.median(np.abs(around - np.median(around)))) if len(around) else np.inf
@@ -96,16 +98,18 @@ class Scene:
         self.shining = self.own - self._level > CLEAR * max(noise, 0.5)
 
     def ground(self) -> np.ndarray:
-        """What lies between the cells, as means of parts of the image: (h, w) float32, at most GROUND each."""
+        """What lies away from all cells, as means of parts of the image: (h, w) float32, at most GROUND each; NaN where
+        cells hide a part."""
         import cv2
 
-        size = tuple(min(side, GROUND) for side in self._above.shape[::-1])
-        outside = (self._sampled == 0).astype(np.float32)
+        reach = 2 * max(1, round(AWAY / self._step)) + 1
+        cells = (self._sampled > 0).view(np.uint8)
+        away = (cv2.dilate(cells, np.ones((reach, reach), np.uint8)) == 0).astype(np.float32)
+        size = tuple(min(side, GROUND) for side in away.shape[::-1])
         above, share, under = (
-            cv2.resize(values, size, interpolation=cv2.INTER_AREA)
-            for values in (self._above * outside, outside, self.image[:: self._step, :: self._step] - self._above)
+            cv2.resize(values, size, interpolation=cv2.INTER_AREA) for values in (self._above * away, away, self._under)
         )
-        return under + above / np.maximum(share, SEEN)
+        return np.where(share >= SEEN, under + above / np.maximum(share, SEEN), np.float32(np.nan))
 
     def _mean(self, steps: np.ndarray) -> np.ndarray:
         """Mean light (N,) of each cell's pixels moved by steps (N, 2) px; NaN where that lies outside of the image."""
