@@ -171,8 +171,8 @@ def test_the_greatest_variance_up_to_a_limit_is_exact_for_large_numbers():
 def test_debris_is_left_out_by_the_usual_area_but_for_what_the_edge_cuts(share, kept):
     """Cells of 30 x 30 px, specks of 10 x 10 and 9 x 9, and 60 px of something at the edge."""
     mask = np.zeros((120, 160), np.uint8)
-    for x in (10, 60, 110):
-        mask[10:40, x : x + 30] = 1
+    for y, x in ((10, 10), (10, 60), (10, 110), (80, 10), (80, 60), (80, 110)):
+        mask[y : y + 30, x : x + 30] = 1
     mask[60:70, 20:30] = mask[60:69, 50:59] = mask[60:70, 154:160] = 1
     rejected = np.zeros_like(mask)
     objects = without_debris(components(mask), mask.shape, share, 50, 10000, rejected)
@@ -187,12 +187,22 @@ def test_a_frame_of_specks_alone_keeps_them():
     assert (without_debris(components(mask), mask.shape, 0.12, 50, 10000).area > 0).sum() == 3
 
 
+def test_small_cells_beside_a_large_one_are_no_debris():
+    """They have more than a twentieth of all pixels."""
+    mask = np.zeros((60, 200), np.uint8)
+    mask[10:40, 10:40] = mask[10:18, 60:66] = 1
+    for x, areas in ((80, [900, 48, 48]), (100, [900, 48, 48, 48])):
+        mask[10:18, x : x + 6] = 1
+        found = without_debris(components(mask), mask.shape, 0.12, 40, 10000).area
+        assert found[found > 0].tolist() == areas
+
+
 def test_what_borders_pixels_without_data_may_be_a_part_of_a_cell():
     mask, uncovered = np.zeros((60, 90), np.uint8), np.zeros((60, 90), bool)
-    mask[10:40, 10:40] = mask[10:18, 60:68] = 1
-    assert (without_debris(components(mask), mask.shape, 0.12, 50, 10000, None, uncovered).area > 0).sum() == 1
-    uncovered[:, 68:] = True
-    assert (without_debris(components(mask), mask.shape, 0.12, 50, 10000, None, uncovered).area > 0).sum() == 2
+    mask[10:50, 10:40] = mask[10:18, 60:66] = 1
+    assert (without_debris(components(mask), mask.shape, 0.12, 40, 10000, None, uncovered).area > 0).sum() == 1
+    uncovered[:, 66:] = True
+    assert (without_debris(components(mask), mask.shape, 0.12, 40, 10000, None, uncovered).area > 0).sum() == 2
 
 
 @settings(max_examples=60, deadline=None)
