@@ -131,10 +131,11 @@ def test_files_of_two_objectives_are_no_dataset(tmp_path, pattern):
     def write(widths_um):
         for fov, frame in np.ndindex(len(widths_um), 2 if "{frame}" in pattern else 1):
             known = {"resolution": (1 / widths_um[fov],) * 2} if widths_um[fov] else {}
+            unit = {"unit": "um"} if known else {}
             images = pixels(3, 2)[fov][:, None, None]
             images = images[frame : frame + 1] if "{frame}" in pattern else images
             file = tmp_path / pattern.format(fov=fov, frame=frame)
-            tifffile.imwrite(file, images, imagej=True, metadata={"unit": "um", "axes": "TZCYX"}, **known)
+            tifffile.imwrite(file, images, imagej=True, metadata={**unit, "axes": "TZCYX"}, **known)
         return tmp_path / pattern
 
     assert inspect_movie(write([0.65, 0.65, 0.65])).pixel_size_um == pytest.approx(0.65, rel=1e-3)
