@@ -2,7 +2,6 @@
 
 import json
 import re
-import resource
 import socket
 import subprocess
 import time
@@ -22,10 +21,7 @@ class Server:
         command = [PYTHON, ROOT / "scripts/curate.py", folder, "--no-browser", "--port", "0", "--author", "anna"]
         with open(self.printed, "w") as output:
             self.process = subprocess.Popen(
-                command,
-                stdout=output,
-                stderr=output,
-                preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (MOST_FILES, MOST_FILES)),
+                ["sh", "-c", f'ulimit -n {MOST_FILES}; exec "$@"', "sh", *command], stdout=output, stderr=output
             )
         while "Ctrl-C" not in self.printed.read_text():
             assert self.process.poll() is None, self.printed.read_text()

@@ -187,6 +187,18 @@ def test_nothing_is_defined_twice():
     assert [f"{path.relative_to(ROOT)}: {name}" for path in files for name in defined_twice(syntax_tree(path))] == []
 
 
+def test_nothing_runs_in_a_copy_of_a_process_before_it_becomes_another():
+    """With `preexec_fn`: where the process has threads, the copy may wait for ever for a lock that one of them held.
+
+    tests/process_tools.py, and a shell's `ulimit`, do without.
+    """
+    files = [path for folder in ("scripts", "tests", "benchmarks") for path in sorted((ROOT / folder).rglob("*.py"))]
+    calls = [(path, node) for path in files for node in ast.walk(syntax_tree(path)) if isinstance(node, ast.Call)]
+    named = [path.name for path, call in calls for keyword in call.keywords if keyword.arg == "preexec_fn"]
+    assert len(calls) > 10_000
+    assert named == []
+
+
 def test_importing_a_module_does_no_work():
     """At the top of a module: imports, definitions, constants, and what is only for types or for a command."""
     working = [
