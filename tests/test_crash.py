@@ -238,9 +238,9 @@ def test_too_little_memory_then_enough(undisturbed, tmp_path):
         stderr=subprocess.DEVNULL,
     )
     try:
-        starved.wait(timeout=300)
-    except subprocess.TimeoutExpired:  # libraries can wait for ever for a thread that could not begin: a person ends it
-        kill_tree(starved)
+        starved.wait(timeout=60)
+    except subprocess.TimeoutExpired:  # Snakemake's scheduler waits for ever for a job whose thread could not begin:
+        kill_tree(starved)  # a person ends it
     assert starved.returncode != 0
     outcome = checkout.run(config)
     assert outcome.code == 0, outcome.text
