@@ -163,3 +163,10 @@ def test_few_cells_and_dark_ones_say_nothing(tmp_path):
     assert rows_of(tmp_path / "a", [(labels, light[::-1])]) == []
     labels, light = movie()
     assert rows_of(tmp_path / "b", [(labels, 0.002 * light[::-1])]) == []
+
+
+@pytest.mark.parametrize("empty", [slice(0, 1), slice(3, 7), slice(0, T)])
+def test_frames_without_cells_tell_nothing(tmp_path, empty):
+    labels, light = movie()
+    labels[empty] = light[empty] = 0
+    assert rows_of(tmp_path, [(labels, light)]) == []

@@ -118,7 +118,7 @@ class Scene:
         y, x = self._y + whole[self._rows, 0], self._x + whole[self._rows, 1]
         outside = (y < 0) | (x < 0) | (y >= height) | (x >= width)
         light = self.image.ravel()[np.where(outside, 0, y * width + x)]
-        sums = np.bincount(self._rows, light, len(self.places.ids))
+        sums = np.bincount(self._rows, light, len(self.places.ids)).astype(np.float64)  # whole numbers without cells
         sums[self._rows[outside]] = np.nan
         with np.errstate(invalid="ignore", divide="ignore"):
             return np.where(np.isfinite(steps[:, 0]), sums / self._area, np.nan)
