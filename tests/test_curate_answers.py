@@ -164,45 +164,71 @@ def test_answers_hold_no_more_than_the_budget_together():
     assert (len(most), max(most)) == (18, 100)
 
 
-def test_what_is_not_sent_yet_counts_and_holds_up_no_small_question(results):
-    """Six pages that take nothing of what they asked for: one answer is made, not six."""
+class Line:
+    """The application, asked over a line that takes no data of frames until it is told to."""
+
+    def __init__(self, results):
+        self.application = app.make_app(results, TOKEN)
+        self.taken, self.told = asyncio.Event(), []
+
+    async def ask(self, path, query, wait):
+        """Ask, and note the messages that were taken: path, kind, status."""
+        headers = [(b"host", b"127.0.0.1"), (b"x-celltraces-token", TOKEN.encode())]
+        scope = {"type": "http", "method": "GET", "path": path, "query_string": query.encode(), "headers": headers}
+
+        async def receive():
+            await asyncio.Event().wait()
+
+        async def send(message):
+            if wait and message["type"] == "http.response.body":
+                await self.taken.wait()
+            self.told.append((path, message["type"], message.get("status")))
+
+        await self.application({**scope, "raw_path": path.encode(), "root_path": ""}, receive, send)
+
+    def six_frames(self):
+        """Tasks that each ask for a frame."""
+        query = "dataset=one&fov=0&channel=pc_ch_0&frame="
+        return [asyncio.create_task(self.ask("/api/frame", f"{query}{frame}", True)) for frame in range(6)]
+
+
+@pytest.fixture
+def asked(results, monkeypatch):
+    """What is read for the answers, where all of them may hold the pixels of one frame together."""
     asked = []
     read = results.reader.read
     results.reader.read = lambda *what: asked.append(what) or read(*what)
+    monkeypatch.setattr(app, "BUDGET_BYTES", 2 * SIZE * SIZE)
+    return asked
+
+
+def test_what_is_not_sent_yet_counts_and_holds_up_no_small_question(results, asked):
+    """Six pages that take nothing of what they asked for: one answer is made, not six."""
 
     async def ask():
-        application = app.make_app(results, TOKEN)
-        taken, told = asyncio.Event(), []
-
-        async def one(path, query, wait):
-            headers = [(b"host", b"127.0.0.1"), (b"x-celltraces-token", TOKEN.encode())]
-            scope = {"type": "http", "method": "GET", "path": path, "query_string": query.encode(), "headers": headers}
-
-            async def receive():
-                await asyncio.Event().wait()
-
-            async def send(message):
-                if wait and message["type"] == "http.response.body":
-                    await taken.wait()
-                told.append((path, message["type"], message.get("status")))
-
-            await application({**scope, "raw_path": path.encode(), "root_path": ""}, receive, send)
-
-        place = "dataset=one&fov=0"
-        slow = [
-            asyncio.create_task(one("/api/frame", f"{place}&frame={frame}&channel=pc_ch_0", True)) for frame in range(6)
-        ]
-        while not any(kind == "http.response.start" for _, kind, _ in told):
+        line = Line(results)
+        slow = line.six_frames()
+        while not any(kind == "http.response.start" for _, kind, _ in line.told):
             await asyncio.sleep(0.01)
-        await one("/api/state", place, False)
+        await line.ask("/api/state", "dataset=one&fov=0", False)
         assert len(asked) == 1
-        taken.set()
+        line.taken.set()
         await asyncio.wait_for(asyncio.gather(*slow), 20)
-        assert [status for path, kind, status in told if kind == "http.response.start"] == [200] * 7
+        assert [status for path, kind, status in line.told if kind == "http.response.start"] == [200] * 7
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(app, "BUDGET_BYTES", 2 * SIZE * SIZE)  # of one frame
-        run_alone(ask)
+    run_alone(ask)
+    assert len(asked) == 6
+
+
+def test_who_takes_nothing_does_not_keep_others_waiting_for_ever(results, asked, monkeypatch):
+    monkeypatch.setattr(app, "SENDING_S", 0.2)
+
+    async def ask():
+        line = Line(results)
+        await asyncio.wait_for(asyncio.gather(*line.six_frames()), 60)
+        assert not any(kind == "http.response.body" for _, kind, _ in line.told)
+
+    run_alone(ask)
     assert len(asked) == 6
 
 

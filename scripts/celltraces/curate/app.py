@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,7 @@ AT_ONCE = 4  # questions that are worked on at the same time
 PIECE = 1 << 20  # bytes
 MOST_BYTES = 8 << 20  # of pixels in an answer that holds more than one image
 BUDGET_BYTES = 32 << 20  # of pixels in all answers that are made or sent at the same time
+SENDING_S = 300  # for an answer to be taken: 32 MB over a line of 1 Mbit/s
 BYTES = "application/octet-stream"
 
 
@@ -84,7 +86,8 @@ def _answer(
 ) -> Callable[[Request], Awaitable[Sent]]:
     """A route's function. A mistake or damaged file is one line, with status 404; a question of a wrong form 400.
 
-    What an answer holds of the budget is free again when it is sent: a slow line does not fill the memory.
+    What an answer holds of the budget is free again when it is sent: a slow line does not fill the memory. Who takes
+    nothing for SENDING_S, as a tab that was frozen or a line that is dead, gets no more: others wait for the budget.
     """
 
     def look(request: Request) -> tuple[Question, int]:
@@ -101,7 +104,9 @@ def _answer(
             async with budget.holding(size):
                 async with at_once:
                     response = await run_in_threadpool(in_one_line, lambda: make(results, asked))
-                await response(scope, receive, send)
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(SENDING_S):
+                        await response(scope, receive, send)
 
         return send_answer
 
