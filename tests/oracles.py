@@ -117,7 +117,7 @@ def logstd_labels(
         usual = next(one for one in np.sort(area[kept]) if 2 * area[kept & (area <= one)].sum() >= area[kept].sum())
         cut = np.unique(np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]]))
         debris = kept & (area < segmentation_debris * usual) & ~np.isin(np.arange(area.size), cut)
-        if area[debris].sum() <= 0.1 * area[kept].sum():
+        if area[debris].sum() <= 0.2 * area[kept].sum():
             kept &= ~debris
     return measure.label(kept[labels] & mask, connectivity=1)
 
