@@ -12,7 +12,7 @@ import itertools
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 MOST_OPEN = 128  # a browser opens 6 for a page
-AT_ONCE = 64  # that are accepted before any of them is looked at
+AT_ONCE = 16  # that are accepted before any of them is looked at, and as many again while that is done
 _numbers = itertools.count()
 
 

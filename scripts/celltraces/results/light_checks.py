@@ -131,7 +131,8 @@ def noisy(fovs: Mapping[int, Statistics], covered: Mapping[int, float], factor: 
     """
     levels = {}
     for fov, of in fovs.items():
-        noise, low = float(np.nanmedian(of["noise"])), float(np.nanmedian(of["low"]))
+        known = [of[name][np.isfinite(of[name])] for name in ("noise", "low")]  # nothing where all frames are missing
+        noise, low = (float(np.median(values)) if len(values) else 0.0 for values in known)
         if noise > 0 and low > 0 and covered.get(fov, 0.0) <= CONFLUENT:
             levels[fov] = noise, low
     if len(levels) < FEWEST_FOVS:
