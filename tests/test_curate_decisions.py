@@ -109,6 +109,36 @@ def test_a_decision_without_effect_is_refused_with_a_reason_and_not_saved(client
     assert not results.author.file.exists()
 
 
+@pytest.mark.parametrize(
+    ("op", "more", "words"),
+    [
+        ("bad", {"cell": 5, "frame": 0}, "bad, cell 5"),
+        ("good", {"cell": 5, "frame": 0}, "good, cell 5"),
+        ("exclude", {"cell": 5, "frame": 2, "frames": [2, 2]}, "left out cell 5, frame 2"),
+        ("exclude", {"frames": [2, 2]}, "left out all cells, frame 2"),
+    ],
+)
+def test_what_the_same_person_decided_already_is_not_saved_again(client, results, op, more, words):
+    """The line at the end of a run, and the page, say how many decisions are not in the tables yet."""
+    pending = save(client, op, **more)["pending"]
+    again = {**more, "frame": 3} if "cell" in more else more
+    assert save(client, op, 409, **again) == f"you decided that already: {words}"
+    assert fov_of(client)["pending"] == pending == 1
+    save(client, op, note="another note", **more)  # is a decision of its own
+    assert len(save(client_of(open_results(results.folder, "berta")), op, **more)["edits"]) == 3
+
+
+def test_a_mark_that_was_overruled_or_taken_back_can_be_made_again(client):
+    save(client, "bad", cell=5, frame=0)
+    save(client, "good", cell=5, frame=0)
+    assert state_of(save(client, "bad", cell=5, frame=0))[5] == "bad"
+    save(client, "undo", of=fov_of(client)["edits"][-1]["id"])
+    save(client, "undo", of=fov_of(client)["edits"][1]["id"])
+    save(client, "undo", of=fov_of(client)["edits"][0]["id"])
+    assert state_of(fov_of(client))[5] == "kept"
+    assert state_of(save(client, "bad", cell=5, frame=0))[5] == "bad"
+
+
 def test_undo_is_not_done_twice(client):
     save(client, "bad", cell=5, frame=0)
     first = fov_of(client)["edits"][0]["id"]

@@ -23,6 +23,7 @@ from celltraces.edits.regions import Regions
 from celltraces.edits.replay import Origins, Result, replay
 from celltraces.errors import UserError
 
+STANDING = (APPLIED, RENUMBERED)
 PROBLEMS = (LOST, DOUBTFUL, REFUSED)  # statuses of edits that a person should look at again
 Image = Callable[[int], np.ndarray]
 """frame -> the base labels of it, (H, W)."""
@@ -191,9 +192,20 @@ def outcome_of_all(
             raise Refused("there is no such decision on this FOV to take back")
         if any(edit.of == new.of and result.outcomes[edit.id].status == APPLIED for edit in edits if edit.op == "undo"):
             raise Refused("it is taken back already")
-    elif new and result.outcomes[new.id].status not in (APPLIED, RENUMBERED):
+    elif new and result.outcomes[new.id].status not in STANDING:
         raise Refused(result.outcomes[new.id].reason)
+    elif new and (same := [edit for edit in edits if _says_the_same(edit, new, result)]):
+        before = replay(regions, edits, labels_at(image), origins)
+        if any(before.outcomes[edit.id].status in STANDING for edit in same):
+            raise Refused(f"you decided that already: {words(new, result, regions)}")
     return result
+
+
+def _says_the_same(edit: Edit, new: Edit, result: Result) -> bool:
+    """Whether the new mark is one that its author made before; one with another note is not."""
+    same = (edit.by, edit.op, edit.note, edit.frames) == (new.by, new.op, new.note, new.frames)
+    cells = result.outcomes[edit.id].cell, result.outcomes[new.id].cell
+    return new.op in ("good", "bad", "exclude") and same and cells[0] == cells[1]
 
 
 # ------------------------------------------------------------------------------------------------------ in words

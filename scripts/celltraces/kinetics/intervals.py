@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from celltraces.array_types import Bool, Float
 from celltraces.kinetics.least_squares import ROUGHLY, Batch, Optimum, diagonal_roots, minimise
@@ -113,34 +115,70 @@ def _next_places(
     return crossing, x0 + side * step
 
 
+class Ends(NamedTuple):
+    """The P ends of intervals that are looked for: one for each trace, parameter and side; (P,), or (P, k) as told."""
+
+    trace: NDArray[np.intp]
+    parameter: NDArray[np.intp]
+    side: Float  # 1 for the upper end, -1 for the lower one
+    centre: Float  # of the parameter at the optimum, as u
+    floor: Float  # the sum of squares there
+    bound: Float  # of the parameter, as u
+    target: Float  # the root of the rise of the sum of squares at the end
+    width: Float  # from the optimum to the end, for a sum of squares that is a parabola
+    scale: Float  # (P, k): by how much the other parameters go along with this one
+    held: Bool  # (P, k): this parameter, which is held while the others are fitted
+
+
+def _ends(batch: Batch, best: Optimum, of: Statistics) -> Ends:
+    from scipy.special import stdtrit
+
+    n_traces, k = best.u.shape
+    low, high = batch.bounds
+    trace, parameter, side = (
+        index.ravel() for index in np.meshgrid(np.arange(n_traces), np.arange(k), [-1, 1], indexing="ij")
+    )
+    quantile = stdtrit(of.known, (1 + CONFIDENCE) / 2)[trace, parameter]
+    widening = of.widening[trace, parameter]
+    spread = of.covariance[trace, :, parameter]
+    width = quantile * np.sqrt(widening * of.covariance[trace, parameter, parameter])
+    return Ends(
+        trace,
+        parameter,
+        side,
+        centre=best.u[trace, parameter],
+        floor=best.squares[trace],
+        bound=np.where(side > 0, high[parameter], low[parameter]),
+        target=quantile * np.sqrt(widening * of.variance[trace]),
+        width=np.where(batch.logarithmic[parameter], _compressed(width), width),
+        scale=spread / np.maximum(spread[np.arange(len(trace)), parameter], 1e-300)[:, None],
+        held=np.arange(k) == parameter[:, None],
+    )
+
+
 def intervals(batch: Batch, best: Optimum, of: Statistics) -> tuple[Float, Float, dict[int, Float]]:
     """Lower and upper ends (N, k) of the intervals as u, -inf and inf where there is none within the bounds.
 
     And, for traces of which a profile went below the optimum, the place (k,) where it did.
     """
-    from scipy.special import stdtrit
+    wanted = _ends(batch, best, of)
+    found, lowest, lowest_u = _walk_outwards(batch, best, wanted)
+    by_parameter = found.reshape(*best.u.shape, 2)
+    passed = np.flatnonzero(lowest < wanted.floor * (1 - DEEPER))
+    # Ascending depth, so that the deepest place of a trace is the one that stays.
+    deepest_last = passed[np.argsort(-lowest[passed], kind="stable")]
+    deeper = {int(wanted.trace[one]): lowest_u[one] for one in deepest_last}
+    return by_parameter[..., 0], by_parameter[..., 1], deeper
 
-    n_traces, k = best.u.shape
-    low, high = batch.bounds
-    quantile = stdtrit(of.known, (1 + CONFIDENCE) / 2)
-    # One problem for each trace, parameter and side.
-    trace, parameter, side = (
-        index.ravel() for index in np.meshgrid(np.arange(n_traces), np.arange(k), [-1, 1], indexing="ij")
-    )
-    target = quantile[trace, parameter] * np.sqrt(of.widening[trace, parameter] * of.variance[trace])
-    spread = of.covariance[trace, :, parameter]
-    scale = spread / np.maximum(spread[np.arange(len(trace)), parameter], 1e-300)[:, None]
-    width = quantile[trace, parameter] * np.sqrt(
-        of.widening[trace, parameter] * of.covariance[trace, parameter, parameter]
-    )
-    bound = np.where(side > 0, high[parameter], low[parameter])
-    centre, floor = best.u[trace, parameter], best.squares[trace]
-    held = np.arange(k) == parameter[:, None]
 
+def _walk_outwards(batch: Batch, best: Optimum, wanted: Ends) -> tuple[Float, Float, Float]:
+    """The ends (P,) as u, and of each profile the lowest sum of squares (P,) and where it was (P, k).
+
+    Each profile is followed until its root of the rise meets the target, first outwards, then within a bracket.
+    """
+    trace, parameter, side, centre, floor, bound, target, width, scale, held = wanted
     inner, inner_root, known = centre.copy(), np.zeros(len(trace)), best.u[trace]
     outer, outer_root = np.full(len(trace), np.nan), np.full(len(trace), np.inf)
-    logarithmic = batch.logarithmic
-    width = np.where(logarithmic[parameter], _compressed(width), width)
     place = centre + side * np.minimum(width, np.abs(bound - centre))
     ends = np.where(side > 0, np.inf, -np.inf)
     lowest, lowest_u = floor.copy(), best.u[trace]
@@ -149,7 +187,7 @@ def intervals(batch: Batch, best: Optimum, of: Statistics) -> tuple[Float, Float
         if not len(at):
             break
         shift = scale[at] * (place[at] - known[at, parameter[at]])[:, None]
-        shift = np.where(logarithmic & ~held[at], _compressed(shift), shift)
+        shift = np.where(batch.logarithmic & ~held[at], _compressed(shift), shift)
         tried = minimise(batch, trace[at], known[at] + shift, held[at], iterations=PROFILE_ITERATIONS, close=ROUGHLY)
         deeper = tried.squares < lowest[at]
         lowest[at[deeper]], lowest_u[at[deeper]] = tried.squares[deeper], tried.u[deeper]
@@ -180,8 +218,4 @@ def intervals(batch: Batch, best: Optimum, of: Statistics) -> tuple[Float, Float
         at = at[~(found | open_ended)]
     if len(at):
         ends[at] = np.where(np.isfinite(outer[at]), outer[at], np.inf * side[at])
-    by_parameter = ends.reshape(n_traces, k, 2)
-    passed = np.flatnonzero(lowest < floor * (1 - DEEPER))
-    # Ascending depth, so that the deepest place of a trace is the one that stays.
-    deeper = {int(trace[one]): lowest_u[one] for one in passed[np.argsort(-lowest[passed], kind="stable")]}
-    return by_parameter[..., 0], by_parameter[..., 1], deeper
+    return ends, lowest, lowest_u

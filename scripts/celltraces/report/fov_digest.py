@@ -235,7 +235,7 @@ def make_digest(
     levels = tile_levels([images for images, _, _ in tiles])
     bars = [draw.scale_bar(pixel_size_um and pixel_size_um * scale, TILES_OF_BAR * crop_width) for _, _, scale in tiles]
     strips = [as_webp(strip(*of_cell[:2], levels, bar)) for of_cell, bar in zip(tiles, bars, strict=True)]
-    in_middle = as_webp(picture)
+    pictures = {THUMBNAIL: as_webp(picture), **dict(zip(map(strip_file, chosen), strips, strict=True))}
     known = {
         "tracked": len(found.ids),
         "kept": len(means),
@@ -246,18 +246,17 @@ def make_digest(
         "tracked_by_frame": found.valid.sum(axis=0).tolist(),
         "kept_by_frame": kept_by_frame,
         "frame": frame,
-        "bytes": len(in_middle),
+        "bytes": len(pictures[THUMBNAIL]),
         "levels": levels,
         "cells": [
             {
                 "cell": cell,
                 "frames": frames_of[cell].tolist(),
-                "bytes": len(picture),
+                "bytes": len(pictures[strip_file(cell)]),
                 "bar": bar and bar[1],
                 **family(cell, origins, divisions),
             }
-            for cell, picture, bar in zip(chosen, strips, bars, strict=True)
+            for cell, bar in zip(chosen, bars, strict=True)
         ],
     }
-    pictures = {THUMBNAIL: in_middle, **dict(zip(map(strip_file, chosen), strips, strict=True))}
     return {DIGEST: json.dumps(known, sort_keys=True).encode(), **pictures}
