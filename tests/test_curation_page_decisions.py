@@ -234,7 +234,9 @@ def test_nothing_that_was_acknowledged_is_lost_by_kill_9(page, folder):
         page.evaluate(
             """async () => {
               const { decide } = await import("/page/decisions.js");
-              (async () => { while (await decide("bad", { cell: 7, frame: 0 })); })();
+              (async () => {
+                for (let n = 0; await decide(["bad", "good"][n % 2], { cell: 7, frame: 0 }); n++);
+              })();
             }"""
         )
         page.wait_for_function("() => Number(document.body.dataset.saved) >= 5")
@@ -244,10 +246,23 @@ def test_nothing_that_was_acknowledged_is_lost_by_kill_9(page, folder):
     acknowledged = int(page.locator("body").get_attribute("data-saved"))
     lines = (folder / "edits/carla.jsonl").read_text().splitlines()
     assert acknowledged <= len(lines) <= acknowledged + 1
-    assert all(json.loads(line)["op"] == "bad" for line in lines)
+    ops = [json.loads(line)["op"] for line in lines]
+    assert ops == (["bad", "good"] * len(lines))[: len(lines)]
     with serving(folder, "carla") as again:
         open_at(page, again, dataset="one", fov=4)
-        assert state_of(page)["state"][7] == "bad"
+        assert state_of(page)["state"][7] == {"bad": "bad", "good": "kept"}[ops[-1]]
+
+
+def test_a_mark_that_was_made_already_says_so(page, folder):
+    with serving(folder, "emil") as server:
+        open_at(page, server, dataset="one", fov=4)
+        choose(page, 7)
+        page.keyboard.press("b")
+        saved(page, 1)
+        pending = page.locator("#pending-count").inner_text()
+        page.keyboard.press("b")
+        expect(page.locator("#trouble")).to_contain_text("Not saved: you decided that already: bad, cell 7")
+        expect(page.locator("#pending-count")).to_have_text(pending)
 
 
 def test_a_server_that_ends_within_an_answer_is_said_to_be_gone(page, server):
