@@ -98,15 +98,29 @@ def exposed_otherwise(
             yield fov, float(np.exp(change))
 
 
-def exchanged_between(
-    channels: Mapping[str, Mapping[int, Statistics]], factor: float, offset: float = 0.0
-) -> Iterator[tuple[int, str, float]]:
-    """FOVs of which two channels are exchanged: the background of each is that of the other in all other FOVs.
+def backgrounds(channels: Mapping[str, Mapping[int, Statistics]], offset: float = 0.0) -> dict[str, dict[int, float]]:
+    """The usual background of each FOV above the camera's offset, by channel and FOV; only where it is above 0."""
+    return {name: _levels(fovs, offset) for name, fovs in channels.items()}
 
-    channels: of fluorescence, by name and FOV. Yields FOV, channel and by what factor it differs from its own level in
-    the others, for both channels. The two have to differ by `factor`, and far more than FOVs differ from each other.
+
+def noises(channels: Mapping[str, Mapping[int, Statistics]]) -> dict[str, dict[int, float]]:
+    """The usual noise of each FOV, by channel and FOV; only where it is above 0."""
+    usual = {name: {fov: _usual(of["noise"]) for fov, of in fovs.items()} for name, fovs in channels.items()}
+    return {name: {fov: noise for fov, noise in fovs.items() if noise > 0} for name, fovs in usual.items()}
+
+
+def _usual(values: np.ndarray) -> float:
+    known = values[np.isfinite(values)]
+    return float(np.median(known)) if len(known) else 0.0
+
+
+def exchanged_between(levels: Mapping[str, Mapping[int, float]], factor: float) -> Iterator[tuple[int, str, float]]:
+    """FOVs of which two channels are exchanged: each has what the other one has in all other FOVs.
+
+    levels: of fluorescence, by name and FOV, above 0: the background, the noise, or how unevenly light fills cells.
+    Yields FOV, channel and by what factor it differs from its own level in the others, for both channels. The two have
+    to differ by `factor`, and far more than FOVs differ from each other.
     """
-    levels = {name: _levels(fovs, offset) for name, fovs in channels.items()}
     for one, other in combinations(levels, 2):
         both = [fov for fov in levels[one] if fov in levels[other]]
         if len(both) < FEWEST_FOVS:
@@ -131,8 +145,7 @@ def noisy(fovs: Mapping[int, Statistics], covered: Mapping[int, float], factor: 
     """
     levels = {}
     for fov, of in fovs.items():
-        known = [of[name][np.isfinite(of[name])] for name in ("noise", "low")]  # nothing where all frames are missing
-        noise, low = (float(np.median(values)) if len(values) else 0.0 for values in known)
+        noise, low = _usual(of["noise"]), _usual(of["low"])  # 0 where all frames are missing
         if noise > 0 and low > 0 and covered.get(fov, 0.0) <= CONFLUENT:
             levels[fov] = noise, low
     if len(levels) < FEWEST_FOVS:

@@ -320,12 +320,24 @@ def check_cells(
 
 
 def check_exchanged_fovs(
-    channels: Mapping[str, Mapping[int, Frames]], *, qc_exposure: float, offset: float = 0.0
+    channels: Mapping[str, Mapping[int, Frames]],
+    uneven: Mapping[str, Mapping[int, float]],
+    *,
+    qc_exposure: float,
+    offset: float = 0.0,
 ) -> Findings:
-    """FOVs of which two fluorescence channels are exchanged; channels: by name and FOV."""
+    """FOVs of which two fluorescence channels are exchanged; one row for each of the two.
+
+    channels: by name and FOV. uneven: how unevenly light fills cells, see FovLight. The first that tells of
+    background, noise and unevenness gives the value.
+    """
     known = {name: {fov: _statistics(frames) for fov, frames in of.items()} for name, of in channels.items()}
-    for fov, name, factor in light_checks.exchanged_between(known, qc_exposure, offset):
-        yield Finding(fov, None, f"exchanged_fov_{name}", factor, qc_exposure)
+    told: set[tuple[int, str]] = set()
+    for levels in (light_checks.backgrounds(known, offset), light_checks.noises(known), uneven):
+        for fov, name, factor in light_checks.exchanged_between(levels, qc_exposure):
+            if (fov, name) not in told:
+                told.add((fov, name))
+                yield Finding(fov, None, f"exchanged_fov_{name}", factor, qc_exposure)
 
 
 def check_left_out(fov: int, labeled: Frames, *, qc_dropped: float) -> Findings:
