@@ -69,6 +69,7 @@ class Limits:
     qc_vanish: float
     qc_negative: float
     qc_exposure: float
+    qc_light_drift: float
     qc_dropped: float
     qc_stage_shift: float
     qc_vignetting: float
@@ -240,7 +241,8 @@ def _of_channels(
         rows += check_fovs(arrays, qc_brightness=limits.qc_brightness)
         rows += check_noise(arrays, covered, qc_noise=limits.qc_noise)
         if name in fluorescence:
-            rows += check_light(arrays, phase_contrast, covered, qc_exposure=limits.qc_exposure, offset=offset)
+            limits_of_light = {"qc_exposure": limits.qc_exposure, "qc_light_drift": limits.qc_light_drift}
+            rows += check_light(arrays, phase_contrast, covered, **limits_of_light, offset=offset)
         rows += check_stacks(arrays)
     uneven = {name: {fov: one.uneven for fov, one in of.items() if one.uneven} for name, of in of_light.items()}
     exchanged = list(check_exchanged_fovs(fluorescence, uneven, qc_exposure=limits.qc_exposure, offset=offset))

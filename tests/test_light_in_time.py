@@ -199,6 +199,29 @@ def test_light_of_another_fov(tmp_path):
     assert rows_of(tmp_path / "d", [*fovs[:3], (fovs[3][0], dark), (fovs[4][0], debris)]) == []
 
 
+@pytest.mark.parametrize(
+    ("turn", "check", "degrees"),
+    [
+        (lambda light: light[:, :, ::-1], "mirrored", 0),
+        (lambda light: light[:, ::-1], "mirrored", 180),
+        (lambda light: light[:, ::-1, ::-1], "turned", 180),
+    ],
+)
+def test_a_channel_that_is_mirrored_or_turned(tmp_path, turn, check, degrees):
+    """In all FOVs (one row), or in one of them."""
+    fovs = [movie(seed) for seed in range(3)]
+    all_of_them = [(labels, turn(light)) for labels, light in fovs]
+    assert rows_of(tmp_path / "a", all_of_them) == [(0, None, f"{check}_fl_ch_1", degrees)]
+    assert rows_of(tmp_path / "b", [*fovs[:2], all_of_them[2]]) == [(2, None, f"{check}_fl_ch_1", degrees)]
+
+
+@pytest.mark.parametrize("quarters", [1, 3])
+def test_a_channel_of_square_frames_that_is_turned(tmp_path, quarters):
+    labels, light = (frames[:, :220, :220] for frames in movie())
+    turned = np.rot90(light, quarters, (1, 2))
+    assert rows_of(tmp_path, [(labels, turned)]) == [(0, None, "turned_fl_ch_1", 90 * quarters)]
+
+
 def test_glow_on_a_part_of_the_picture(tmp_path):
     """Debris out of focus that comes in a frame, in the background or not; the lamp may flicker."""
     labels, light = movie()

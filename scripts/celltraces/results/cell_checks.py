@@ -101,12 +101,17 @@ def look_at_light(
 
 
 def check_light_of_fovs(name: str, fovs: Mapping[int, FovLight], *, qc_blur: float) -> Findings:
-    """FOVs of a channel out of focus (value: how much more light is beside cells than in other FOVs), and those whose
-    light is on the cells of another FOV (value: which)."""
+    """FOVs of a channel out of focus (value: how much more light is beside cells than in other FOVs); FOVs whose light
+    is on the cells of another FOV (value: which); light that is turned or mirrored (value: degrees against the clock;
+    one row where that is so in all FOVs that tell)."""
     for fov, more in light_of_fovs.blurred(fovs, qc_blur):
         yield Finding(fov, None, f"blurred_{name}", more, qc_blur)
     for fov, other in light_of_fovs.on_cells_of_others(fovs):
         yield Finding(fov, None, f"light_of_fov_{name}", other)
+    turned = light_of_fovs.turned(fovs)
+    rows = list(turned.items())
+    for fov, (mirrored, degrees) in rows[:1] if len(set(turned.values())) == 1 else rows:
+        yield Finding(fov, None, f"{'mirrored' if mirrored else 'turned'}_{name}", degrees)
 
 
 def _of_frames(

@@ -25,6 +25,7 @@ FEWEST_FOVS = 5
 SPREADS = 6.0  # times the usual difference of FOVs
 LEAST = 0.75  # of the factor, in logarithms: an offset hides the rest
 AS_OTHER = 0.25  # of the distance of two channels' backgrounds, in logarithms: one is as the other
+END_FRAMES = 3  # frames at the beginning and end of a movie, at least
 CONFLUENT = 0.5  # share of the field that cells cover: with more the background is not seen by a tenth of the pixels
 
 
@@ -96,6 +97,29 @@ def exposed_otherwise(
         # where cells cover what seems to be the background, the darkest pixels lie far below it
         if is_struck and noise[fov] <= 1.5 * usual_noise * max(float(np.exp(change)), 1.0):
             yield fov, float(np.exp(change))
+
+
+def drift(fovs: Mapping[int, Statistics], covered: Mapping[int, float], offset: float = 0.0) -> float | None:
+    """By what factor the background of a channel changes gradually from the first tenth of the frames to the last, in
+    nearly all FOVs alike; None where it does not, or nobody can tell.
+
+    covered, offset: see exposed_otherwise. A step, as of another exposure, is not gradual.
+    """
+    changes = []
+    for fov, of in fovs.items():
+        low = of["low"][np.isfinite(of["low"])] - offset
+        n = max(len(low) // 10, END_FRAMES)
+        if len(low) < 4 * n or covered.get(fov, 0.0) >= CONFLUENT or (low <= 0).any():
+            continue
+        logs = np.log(low)
+        first, middle, last = (float(np.median(part)) for part in (logs[:n], logs[n:-n], logs[-n:]))
+        sudden = float(np.abs(np.diff(logs)).max()) > abs(last - first) / 2
+        changes.append(last - first if min(first, last) < middle < max(first, last) and not sudden else 0.0)
+    if not changes:
+        return None
+    usual = float(np.median(changes))
+    alike = sum(change * usual > 0 and abs(change) > abs(usual) / 2 for change in changes)
+    return float(np.exp(usual)) if usual and 4 * alike >= 3 * len(changes) else None
 
 
 def backgrounds(channels: Mapping[str, Mapping[int, Statistics]], offset: float = 0.0) -> dict[str, dict[int, float]]:

@@ -1,6 +1,7 @@
 """Compare how the light of a channel lies on the cells of all FOVs.
 
-Pictures of what shines are laid over the cells of all FOVs, and tell whether light is that of another one. How unevenly
+Pictures of what shines are laid over the cells of all FOVs, and tell whether light is that of another one, or
+mirrored. How unevenly
 light fills cells is a channel's own: spots, nuclei, all of the cell. How much lies beside them tells the focus.
 """
 
@@ -75,6 +76,28 @@ def on_cells_of_others(fovs: Mapping[int, FovLight]) -> Iterator[tuple[int, int]
         other = int(others.argmax())
         if others[other] >= ANOTHERS:
             yield fov, names[other]
+
+
+def turned(fovs: Mapping[int, FovLight]) -> dict[int, tuple[bool, int]]:
+    """FOVs whose light is on their own cells if it is turned or mirrored, and on no cells as it is, by FOV.
+
+    Whether the light is mirrored (left and right exchanged), and by how many degrees it is then turned, against the
+    clock.
+    """
+    found = {}
+    for fov, of in fovs.items():
+        alike = []  # by frame and way to lay light over cells
+        for cells, light in of.pictures.values():
+            ways = [np.rot90(seen, quarter) for seen in (cells, cells[:, ::-1]) for quarter in range(4)]
+            rows = _standard([light, *(way if way.shape == light.shape else None for way in ways)])
+            alike.append(rows[1:] @ rows[0])
+        telling = [values for values in alike if max(values) >= ANOTHERS]
+        if telling:
+            least, most = np.min(telling, axis=0), np.max(telling, axis=0)
+            best = int(least.argmax())
+            if most[0] <= NOT_ITS_OWN and least[best] >= ANOTHERS:
+                found[fov] = (best >= 4, 90 * (best % 4))
+    return found
 
 
 def _standard(pictures: Sequence[np.ndarray | None]) -> np.ndarray:
