@@ -16,15 +16,18 @@ import numpy as np
 from celltraces import paths
 from celltraces.files import write_text
 from celltraces.labels import lineage
-from celltraces.results import light_on_cells
 from celltraces.results.cell_checks import (
     check_channel_shift,
     check_cut_cells,
     check_hot_pixels,
-    check_light_in_time,
+    check_light_of_fovs,
     check_order,
+    look_at_light,
 )
+from celltraces.results.cell_pixels import Places, places_of
 from celltraces.results.light_by_cell import Traces, read_traces
+from celltraces.results.light_of_fovs import FovLight
+from celltraces.results.light_on_cells import Channel
 from celltraces.results.quality import (
     Finding,
     Findings,
@@ -66,6 +69,7 @@ class Limits:
     qc_vanish: float
     qc_negative: float
     qc_exposure: float
+    qc_light_drift: float
     qc_dropped: float
     qc_stage_shift: float
     qc_vignetting: float
@@ -120,7 +124,7 @@ def main(
     opened = {fov: [open_frames(Path(array)) for array in arrays] for fov, arrays in frames.items()}
     seen: dict[str, dict[bytes, int]] = {}
     covered: dict[int, float] = {}
-    places: dict[int, light_on_cells.Places] = {}
+    places: dict[int, Places] = {}
     for fov, channels in opened.items():
         key = str(fov)
         found += check_times(fov, times_min[key], senseless_stamps[key], limits.qc_interval, times_assumed[key])
@@ -134,7 +138,7 @@ def main(
                 found += _of_light_in_cells(fov, channels, get, of_fov, limits)
             parents = [parent for parent, _ in lineage.read_table(Path(lineages[fov])).values()]
             found += _of_cells(fov, of_fov, parents, limits)
-            places[fov] = light_on_cells.places_of(of_fov.ids, of_fov.bboxes, of_fov.areas > 0)
+            places[fov] = places_of(of_fov.ids, of_fov.bboxes, of_fov.areas > 0)
             height, width = channels[0].shape[1:]
             covered[fov] = float(np.median(of_fov.areas.sum(axis=0))) / (height * width)
     if frames:
@@ -144,9 +148,15 @@ def main(
         middles = {fov: cells_of.middles for fov, cells_of in places.items()}
         speeds = {"qc_slowest": limits.qc_slowest, "qc_fastest": limits.qc_fastest}
         found += check_speed(middles, times, pixel_size_um, **speeds)
-    found = _of_channels(found, opened, covered, offset, limits)
-    if light:
-        found += _of_light_on_cells(labeled, tracked or {}, places, light, under_light or {}, limits)
+    on_cells = _on_cells(labeled, tracked or {}, places, light or {}, under_light or {})
+    of_light: dict[str, dict[int, FovLight]] = {}
+    for fov, channels in on_cells.items():
+        rows, whole = look_at_light(fov, channels, qc_blur=limits.qc_blur, qc_odd_part=limits.qc_odd_part)
+        found += rows
+        for name, one in whole.items():
+            of_light.setdefault(name, {})[fov] = one
+    found = _of_channels(found, opened, covered, of_light, offset, limits)
+    found += _of_light_on_cells(labeled, on_cells, of_light, limits)
     if frames:
         found += _of_uneven_light(min(frames), backgrounds, flat_fields, offset, limits)
     write_text(Path(output), as_csv(found))
@@ -211,13 +221,14 @@ def _of_channels(
     found: Sequence[Finding],
     opened: Mapping[int, Sequence[Frames]],
     covered: Mapping[int, float],
+    of_light: Mapping[str, Mapping[int, FovLight]],
     offset: float,
     limits: Limits,
 ) -> list[Finding]:
     """What was found, and what the FOVs of each channel tell beside each other.
 
-    covered: share of the field that cells cover, by FOV. offset: the camera's, in counts. A FOV whose channels are
-    exchanged is not called exposed otherwise as well.
+    covered: share of the field that cells cover, by FOV. of_light: on cells. offset: the camera's, in counts. A
+    FOV whose channels are exchanged is not called exposed otherwise, or noisy, as well.
     """
     by_channel: dict[str, dict[int, Frames]] = {}
     for fov, channels in opened.items():
@@ -230,32 +241,47 @@ def _of_channels(
         rows += check_fovs(arrays, qc_brightness=limits.qc_brightness)
         rows += check_noise(arrays, covered, qc_noise=limits.qc_noise)
         if name in fluorescence:
-            rows += check_light(arrays, phase_contrast, covered, qc_exposure=limits.qc_exposure, offset=offset)
+            limits_of_light = {"qc_exposure": limits.qc_exposure, "qc_light_drift": limits.qc_light_drift}
+            rows += check_light(arrays, phase_contrast, covered, **limits_of_light, offset=offset)
         rows += check_stacks(arrays)
-    exchanged = list(check_exchanged_fovs(fluorescence, qc_exposure=limits.qc_exposure, offset=offset))
-    named = {(row.fov, row.check.replace("exchanged_fov", "exposure_fov")) for row in exchanged}
+    uneven = {name: {fov: one.uneven for fov, one in of.items() if one.uneven} for name, of in of_light.items()}
+    exchanged = list(check_exchanged_fovs(fluorescence, uneven, qc_exposure=limits.qc_exposure, offset=offset))
+    named = {
+        (row.fov, row.check.replace("exchanged_fov", other)) for row in exchanged for other in ("exposure_fov", "noise")
+    }
     return [row for row in rows if (row.fov, row.check) not in named] + exchanged
+
+
+def _on_cells(
+    labeled: Mapping[int, str],
+    tracked: Mapping[int, str],
+    places: Mapping[int, Places],
+    light: Mapping[str, Sequence[str]],
+    under_light: Mapping[str, Sequence[str]],
+) -> dict[int, dict[str, Channel]]:
+    """The channels of light on cells, by FOV and name; see main."""
+    tracks = {fov: open_frames(Path(array)) for fov, array in tracked.items()}
+    found: dict[int, dict[str, Channel]] = {fov: {} for fov in tracks}
+    for name, of_fovs in light.items():
+        measured, under = _opened(labeled, of_fovs), _opened(labeled, under_light[name])
+        for fov, regions in tracks.items():
+            found[fov][name] = Channel(regions, measured[fov], under[fov], places[fov])
+    return found
 
 
 def _of_light_on_cells(
     labeled: Mapping[int, str],
-    tracked: Mapping[int, str],
-    places: Mapping[int, light_on_cells.Places],
-    light: Mapping[str, Sequence[str]],
-    under_light: Mapping[str, Sequence[str]],
+    on_cells: Mapping[int, Mapping[str, Channel]],
+    of_light: Mapping[str, Mapping[int, FovLight]],
     limits: Limits,
 ) -> Findings:
-    """Channels whose light lies beside the segmented cells, or is that of other frames, or out of focus."""
+    """Channels whose light lies beside the segmented cells; FOVs with that of others, or out of focus."""
     labels = {fov: open_frames(Path(array)) for fov, array in labeled.items()}
-    tracks = {fov: open_frames(Path(array)) for fov, array in tracked.items()}
-    for name, of_fovs in light.items():
-        measured, under = _opened(labeled, of_fovs), _opened(labeled, under_light[name])
-        yield from check_channel_shift(name, labels, measured, under, qc_channel_shift=limits.qc_channel_shift)
-        on_cells = {
-            fov: light_on_cells.Channel(regions, measured[fov], under[fov], places[fov])
-            for fov, regions in tracks.items()
-        }
-        yield from check_light_in_time(name, on_cells, qc_blur=limits.qc_blur, qc_odd_part=limits.qc_odd_part)
+    for name, of_fovs in of_light.items():
+        light = {fov: of[name].light for fov, of in on_cells.items()}
+        under = {fov: of[name].background for fov, of in on_cells.items()}
+        yield from check_channel_shift(name, labels, light, under, qc_channel_shift=limits.qc_channel_shift)
+        yield from check_light_of_fovs(name, of_fovs, qc_blur=limits.qc_blur)
 
 
 def _of_uneven_light(

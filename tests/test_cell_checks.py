@@ -229,7 +229,7 @@ def test_channels_that_are_exchanged_in_a_fov(tmp_path, ratio):
         return arrays
 
     def rows(arrays):
-        return {(row.fov, row.check) for row in check_exchanged_fovs(arrays, qc_exposure=1.25)}
+        return {(row.fov, row.check) for row in check_exchanged_fovs(arrays, {}, qc_exposure=1.25)}
 
     assert rows(channels("sound")) == set()
     struck = channels("struck", exchanged=[5])
@@ -237,6 +237,23 @@ def test_channels_that_are_exchanged_in_a_fov(tmp_path, ratio):
     assert rows(channels("many", exchanged=[1, 3, 5])) == set()  # nobody knows which FOVs are right
     assert rows(channels("alike", exchanged=[5], ratio=1.1)) == set()
     assert rows({"fl_ch_1": struck["fl_ch_1"]}) == set()
+
+
+def test_channels_with_like_backgrounds_that_are_exchanged_in_a_fov(tmp_path):
+    """Nuclei in one and whole cells in the other: light fills cells otherwise."""
+    rng = np.random.default_rng(0)
+    uneven = {
+        "fl_ch_1": dict(enumerate(rng.normal(0.4, 0.01, 8))),
+        "fl_ch_2": dict(enumerate(rng.normal(1.1, 0.03, 8))),
+    }
+
+    def rows(uneven):
+        return {(row.fov, row.check) for row in check_exchanged_fovs({}, uneven, qc_exposure=1.25)}
+
+    assert rows(uneven) == set()
+    uneven["fl_ch_1"][6], uneven["fl_ch_2"][6] = uneven["fl_ch_2"][6], uneven["fl_ch_1"][6]
+    assert rows(uneven) == {(6, "exchanged_fov_fl_ch_1"), (6, "exchanged_fov_fl_ch_2")}
+    assert rows({name: {fov: of[fov] for fov in range(3, 7)} for name, of in uneven.items()}) == set()
 
 
 # ----------------------------------------------------------------------------------------------------------- hot pixels

@@ -35,7 +35,7 @@ def two(movies, tmp_path, monkeypatch):
         planned = SimpleNamespace(tracing=True, layout=Layout("results"), datasets=datasets, config=config)
         return list(doubts.lines(planned))
 
-    lines.places = known.movie.fovs
+    lines.places, lines.n_frames = known.movie.fovs, known.movie.n_frames
     return lines
 
 
@@ -159,3 +159,10 @@ def test_decisions_by_number_before_there_are_cells(movies, tmp_path, monkeypatc
     (tmp_path / "results/curation.csv").write_text(f"{header},frame,x,y\n{placed}")
     decisions.refuse_absent(plan_experiment(small_config(movies)))
     assert capsys.readouterr().err == ""
+
+
+def test_times_of_frames_that_count_from_1(two):
+    n_frames = two.n_frames
+    assert two({"time_mapping": {frame: 10 * frame for frame in range(n_frames)}}, a={}) == []
+    (line,) = two({"time_mapping": {frame + 1: 10 * frame for frame in range(n_frames)}}, a={})
+    assert line.startswith(f"params.time_mapping: frame {n_frames} is in no movie; frames count from 0")

@@ -5,6 +5,7 @@ import pytest
 from scipy import ndimage
 
 from celltraces.results import cell_checks, light_on_cells
+from celltraces.results.cell_pixels import places_of
 from celltraces.storage.codecs import LABELS, PIXELS
 from celltraces.storage.frames import open_frames, writing
 
@@ -50,7 +51,7 @@ def light_of(labels, kind="full", seed=0):
 
 
 def rows_of(tmp_path, fovs, background=200.0, ground=None):
-    """(fov, frame, check, value) of check_light_in_time; fovs: (labels, light) of each, light above the background."""
+    """(fov, frame, check, value) of checks of light on cells; fovs: labels and light above the background of each."""
     channels = {}
     for fov, (labels, light) in enumerate(fovs):
         rng = np.random.default_rng(fov)
@@ -68,13 +69,19 @@ def rows_of(tmp_path, fovs, background=200.0, ground=None):
             for at, found in enumerate(ndimage.find_objects(image, len(ids))):
                 if found:
                     boxes[at, frame] = [found[0].start, found[1].start, found[0].stop, found[1].stop]
-        channels[fov] = light_on_cells.Channel(
+        channels[fov] = {}
+        channels[fov]["fl_ch_1"] = light_on_cells.Channel(
             stored("seg", labels.astype(np.uint16), LABELS),
             stored("fl_ch_1", rng.poisson(light + under).astype(np.uint16), PIXELS),
             stored("under", under, LABELS),
-            light_on_cells.places_of(ids, boxes, boxes.any(axis=2)),
+            places_of(ids, boxes, boxes.any(axis=2)),
         )
-    found = cell_checks.check_light_in_time("fl_ch_1", channels, qc_blur=0.05, qc_odd_part=0.015)
+    found, whole = [], {}
+    for fov, of_fov in channels.items():
+        rows, of_light = cell_checks.look_at_light(fov, of_fov, qc_blur=0.05, qc_odd_part=0.015)
+        found += rows
+        whole[fov] = of_light["fl_ch_1"]
+    found += cell_checks.check_light_of_fovs("fl_ch_1", whole, qc_blur=0.05)
     return [(row.fov, row.frame, row.check, row.value) for row in found]
 
 
@@ -104,6 +111,26 @@ def test_frames_of_light_that_are_exchanged(tmp_path):
     assert (fov, {frame, other}, check) == (0, {4, 11}, "light_order_fl_ch_1")
 
 
+@pytest.mark.parametrize("pair", [(5, 6), (8, 9), (5, 7), (4, 7)])
+def test_frames_of_light_near_each_other_that_are_exchanged(tmp_path, pair):
+    labels, light = movie()
+    shown = np.arange(T)
+    shown[[*pair]] = pair[::-1]
+    rows = rows_of(tmp_path, [(labels, light[shown])])
+    assert rows == [(0, pair[0], "light_order_fl_ch_1", pair[1])]
+
+
+@pytest.mark.parametrize("step", [0.0, 2.0, 5.0])
+def test_a_lamp_that_flickers_exchanges_no_frames(tmp_path, step):
+    """Also where it does so in two frames, up and down, as two frames of a rising light do that are exchanged."""
+    labels, light = movie(step=step)
+    lamp = np.random.default_rng(3).normal(1, 0.06, T)
+    assert rows_of(tmp_path / "a", [(labels, light * lamp[:, None, None])]) == []
+    lamp = np.ones(T)
+    lamp[[6, 7]] = 1.12, 0.9
+    assert rows_of(tmp_path / "b", [(labels, light * lamp[:, None, None])]) == []
+
+
 @pytest.mark.parametrize("seed", range(2))
 @pytest.mark.parametrize("step", [0.0, 2.0, 5.0])
 @pytest.mark.parametrize("kind", ["full", "spots"])
@@ -115,7 +142,7 @@ def test_light_on_its_own_cells(tmp_path, kind, step, seed):
     assert rows_of(tmp_path / "b", [(labels, tails)]) == []
 
 
-@pytest.mark.parametrize(("sigma", "told"), [(0.5, False), (4.0, True)])
+@pytest.mark.parametrize(("sigma", "told"), [(0.5, False), (2.5, True), (4.0, True)])
 def test_fluorescence_out_of_focus(tmp_path, sigma, told):
     labels, light = movie()
     once, since = light.copy(), light.copy()
@@ -141,6 +168,59 @@ def test_a_fov_out_of_focus(tmp_path):
     fovs[2] = labels, ndimage.gaussian_filter(light, (0, 4, 4))
     rows = rows_of(tmp_path / "b", fovs)
     assert [row[:3] for row in rows] == [(2, None, "blurred_fl_ch_1")]
+
+
+def test_outlines_that_become_narrower_blur_nothing(tmp_path):
+    """As where phase contrast is out of focus: by a pixel, in a frame or from one on."""
+    middles, radii = walking()
+    light = light_of(drawn(middles, radii, 0.0))
+    labels = drawn(middles, radii, 1.0)
+    narrow = drawn(middles, radii, 0.0)
+    once = np.where(np.arange(T)[:, None, None] == 7, narrow, labels)
+    since = np.where(np.arange(T)[:, None, None] >= 7, narrow, labels)
+    assert rows_of(tmp_path / "a", [(once, light)]) == []
+    assert rows_of(tmp_path / "b", [(since, light)]) == []
+
+
+def test_light_of_another_fov(tmp_path):
+    """From the first frame on: two exchanged, or three in a ring; in a FOV without light or of debris none."""
+    fovs = [movie(seed) for seed in range(5)]
+    assert rows_of(tmp_path / "a", fovs) == []
+
+    def told(name, order):
+        shown = [(labels, fovs[at][1]) for (labels, _), at in zip(fovs, order, strict=True)]
+        return rows_of(tmp_path / name, shown)
+
+    check = "light_of_fov_fl_ch_1"
+    assert told("b", [0, 3, 2, 1, 4]) == [(1, None, check, 3), (3, None, check, 1)]
+    assert told("c", [2, 1, 4, 3, 0]) == [(0, None, check, 2), (2, None, check, 4), (4, None, check, 0)]
+    dark, debris = np.zeros_like(fovs[0][1]), np.zeros_like(fovs[0][1])
+    debris[:, 100:130, 40:60] = 900.0
+    assert rows_of(tmp_path / "d", [*fovs[:3], (fovs[3][0], dark), (fovs[4][0], debris)]) == []
+
+
+@pytest.mark.parametrize(
+    ("turn", "check", "degrees"),
+    [
+        (lambda light: light[:, :, ::-1], "mirrored", 0),
+        (lambda light: light[:, ::-1], "mirrored", 180),
+        (lambda light: light[:, ::-1, ::-1], "turned", 180),
+    ],
+)
+def test_a_channel_that_is_mirrored_or_turned(tmp_path, turn, check, degrees):
+    """In all FOVs (one row), or in one of them."""
+    fovs = [movie(seed) for seed in range(3)]
+    all_of_them = [(labels, turn(light)) for labels, light in fovs]
+    (row,) = rows_of(tmp_path / "a", all_of_them)
+    assert row[1:] == (None, f"{check}_fl_ch_1", degrees)
+    assert rows_of(tmp_path / "b", [*fovs[:2], all_of_them[2]]) == [(2, None, f"{check}_fl_ch_1", degrees)]
+
+
+@pytest.mark.parametrize("quarters", [1, 3])
+def test_a_channel_of_square_frames_that_is_turned(tmp_path, quarters):
+    labels, light = (frames[:, :220, :220] for frames in movie())
+    turned = np.rot90(light, quarters, (1, 2))
+    assert rows_of(tmp_path, [(labels, turned)]) == [(0, None, "turned_fl_ch_1", 90 * quarters)]
 
 
 def test_glow_on_a_part_of_the_picture(tmp_path):

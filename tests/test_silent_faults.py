@@ -65,7 +65,9 @@ def of_channel(tmp_path, fovs, phase=(), covered=None):
         {fov: written(tmp_path / f"{fov}/{name}/0", frames) for fov, frames in enumerate(movies)}
         for name, movies in (("fl_ch_1", fovs), ("pc_ch_0", phase))
     )
-    return {(row.fov, row.check) for row in check_light(channel, pc, covered or {}, qc_exposure=1.25)}
+    return {
+        (row.fov, row.check) for row in check_light(channel, pc, covered or {}, qc_exposure=1.25, qc_light_drift=1.3)
+    }
 
 
 # ---------------------------------------------------------------------------------------------------------- dead lines
@@ -165,6 +167,21 @@ def test_a_fov_that_is_exposed_otherwise(tmp_path, factor):
     movies = [taken(cells(seed), seed) for seed in range(6)]
     movies[3] = taken(factor * cells(3), 3, background=factor * 200)
     assert of_channel(tmp_path, movies) == {(3, "exposure_fov_fl_ch_1")}
+
+
+@pytest.mark.parametrize("per_frame", [0.99, 0.95, 1.02])
+def test_a_lamp_that_fades(tmp_path, per_frame):
+    """Of all pixels, cells and medium, little by little; cells that bleach or light up alone leave the background."""
+    n_frames = 40
+    gradual = per_frame ** np.arange(n_frames)[:, None, None]
+    light = np.concatenate([cells(seed) for seed in range(5)])
+    told = {(0, "light_drift_fl_ch_1")}
+    assert of_channel(tmp_path / "a", [taken((light + 200) * gradual, background=0, offset=0)]) == told
+    assert of_channel(tmp_path / "b", [taken(light * gradual)]) == set()
+    sound = taken(light)
+    assert of_channel(tmp_path / "c", [sound, sound[::-1], taken((light + 200) * gradual, background=0)]) == set()
+    steps = np.where(np.arange(n_frames)[:, None, None] < 20, 1.0, per_frame**39)
+    assert of_channel(tmp_path / "d", [taken((light + 200) * steps, background=0)]) == set()  # exposure_step_*
 
 
 def test_fovs_that_differ_in_what_they_show(tmp_path):

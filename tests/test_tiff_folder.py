@@ -6,6 +6,7 @@ import itertools
 import re
 import struct
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from tiff_tools import HEIGHT, WIDTH, image, micro_manager_tag, ome, pixels, wri
 
 from celltraces.config.read_config import complete
 from celltraces.errors import UserError
+from celltraces.planning import doubts
 from celltraces.planning.identity import content_identity
 from celltraces.readers.input_files import is_input, listed
 from celltraces.readers.movie_file import inspect_movie, open_movie
@@ -55,6 +57,39 @@ def test_a_file_per_plane(tmp_path, written, pattern):
     assert [fov["name"] for fov in movie.fovs] == ["0", "1"]
     assert movie.channels == ["0", "1"]
     assert len(movie.files) == images.size // (HEIGHT * WIDTH) == len(listed(tmp_path / pattern))
+
+
+@pytest.mark.parametrize(("step", "first"), [(10, 0), (5, 5), (2, 1)])
+def test_frames_numbered_in_steps_follow_each_other(tmp_path, step, first):
+    """As by minutes; one that is not there is missing, as always."""
+    images = pixels(1, 6, 1, 1)
+    for frame in range(6):
+        tifffile.imwrite(tmp_path / f"t{first + step * frame}.tif", images[0, frame, 0, 0], metadata=None)
+    path = tmp_path / "t{frame}.tif"
+    check(path, images)
+    dataset = SimpleNamespace(name="x", path=str(path), movie=inspect_movie(path))
+    (line,) = doubts._numbered_in_steps(dataset)
+    assert f"in steps of {step}" in line
+    assert "6 frames" in line
+    (tmp_path / f"t{first + 2 * step}.tif").unlink()
+    assert inspect_movie(path).fovs[0]["missing"] == [[2, 0]]
+    tifffile.imwrite(tmp_path / f"t{first + 1}.tif", images[0, 0, 0, 0], metadata=None)
+    assert inspect_movie(path).n_frames == 5 * step + 1
+    assert list(doubts._numbered_in_steps(dataset)) == []
+
+
+def test_files_of_another_depth(tmp_path):
+    """One exported anew with 8 bits; a channel of its own may have them."""
+    images = pixels(2, 3, 2, 1)
+    write_folder(tmp_path, images, "{fov}_{channel}_{frame}.tif")
+    path = tmp_path / "{fov}_{channel}_{frame}.tif"
+    for fov, frame in np.ndindex(2, 3):
+        tifffile.imwrite(tmp_path / f"{fov}_1_{frame}.tif", (images[fov, frame, 1, 0] >> 8).astype(np.uint8))
+    assert inspect_movie(path).n_frames == 3
+    tifffile.imwrite(tmp_path / "1_0_2.tif", (images[1, 2, 0, 0] >> 8).astype(np.uint8))
+    line = pattern_refusal(path)
+    assert "1_0_2.tif" in line
+    assert "'0'" in line
 
 
 def test_names_of_wells_and_channels(tmp_path):

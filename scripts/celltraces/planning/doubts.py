@@ -19,6 +19,7 @@ from celltraces.planning.experiment import Experiment
 from celltraces.planning.frame_times import frame_times
 from celltraces.planning.samples import samples_by_fov
 from celltraces.results import time_checks
+from celltraces.tiff import name_pattern
 
 TABLE = r"\.(csv|tsv|txt|xlsx?|xlsm|ods|numbers)(\.\w+)?"  # what spreadsheets save, and copies of it
 DECISIONS = re.compile(rf"curation[^/]*{TABLE}|[^/]*inspected[^/]*{TABLE}", re.IGNORECASE)
@@ -31,9 +32,11 @@ def lines(experiment: Experiment) -> Iterator[str]:
     """What a person should know of the datasets together, and of tables that look like decisions and are not read."""
     if experiment.tracing:
         yield from _unused_decisions(experiment.layout, experiment.datasets)
+    yield from _unused_times(experiment.config["params"], experiment.datasets)
     for dataset in experiment.datasets.values():
         yield from _unused_scales(experiment.config["params"], dataset)
         yield from _frame_sizes(dataset)
+        yield from _numbered_in_steps(dataset)
         if experiment.tracing:
             yield from _in_no_sample(experiment.config, dataset)
     if len(experiment.datasets) > 1:
@@ -106,6 +109,28 @@ def _frame_sizes(dataset: Dataset) -> Iterator[str]:
             f"{dataset.name}: frames are {small[0]} x {small[1]} px in FOV {sides[small]} and {large[0]} x {large[1]} "
             f"in FOV {sides[large]}: was the camera's binning changed? Areas and intensities cannot be compared as "
             "they are, and the size of a pixel is that of one of them; process them apart (`fovs`)"
+        )
+
+
+def _unused_times(params: Mapping[str, Any], datasets: Mapping[str, Dataset]) -> Iterator[str]:
+    """Frames that `time_mapping` names and no movie has, as where it counts them from 1."""
+    frames = max((dataset.movie.n_frames for dataset in datasets.values()), default=0)
+    beyond = [frame for frame in sorted(map(int, params["time_mapping"] or ())) if frame >= frames]
+    if beyond:
+        yield (
+            f"params.time_mapping: frame {beyond[0]} is in no movie; frames count from 0, the last one is "
+            f"{frames - 1}. Is each time that of the frame before?"
+        )
+
+
+def _numbered_in_steps(dataset: Dataset) -> Iterator[str]:
+    """A pattern of files whose frames are numbered 0, 10, 20, ..., and are taken for frames that follow each other."""
+    path = Path(dataset.path)
+    step = name_pattern.find(path).frame_step if name_pattern.is_pattern(path) else 1
+    if step > 1:
+        yield (
+            f"{dataset.name}: files are numbered in steps of {step}; they are taken for {dataset.movie.n_frames} "
+            "frames that follow each other, with the time between two of them as `frame_interval` or the files say"
         )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -43,7 +43,7 @@ def inspect_planes(planes: PlaneMap) -> Movie:
     pages = Pages(planes.files)
     try:
         used = np.concatenate([fov.where[fov.where[..., 0] >= 0] for fov in planes.fovs])
-        dtypes = set()
+        dtypes: dict[int, set[str]] = {}
         for file in np.unique(used[:, 0]).tolist():
             own = used[used[:, 0] == file, 1]
             try:
@@ -52,12 +52,13 @@ def inspect_planes(planes: PlaneMap) -> Movie:
                 for number in {int(own.min()), int(own.max())}:
                     page = pages.page(file, number)
                     refuse_page(page, planes.files[file], planes.files[file].stat().st_size)
-                    dtypes.add(page.dtype.name)
+                    dtypes.setdefault(file, set()).add(page.dtype.name)
             except UserError:
                 raise
             except Exception as error:
                 raise ValueError(f"{planes.files[file].name}: {damage.reason(error)}") from error
-        planes.dtype = max(dtypes, key=lambda name: np.dtype(name).itemsize)
+        _refuse_several_depths(planes, dtypes)
+        planes.dtype = max(set().union(*dtypes.values()), key=lambda name: np.dtype(name).itemsize)
         known = any(np.isfinite(fov.stamps_s).any() for fov in planes.fovs)
         planes.fovs = [_looked_at(fov, planes, pages, known) for fov in planes.fovs]
         if all(fov.size is None for fov in planes.fovs):
@@ -65,6 +66,23 @@ def inspect_planes(planes: PlaneMap) -> Movie:
     finally:
         pages.close()
     return movie_of(planes)
+
+
+def _refuse_several_depths(planes: PlaneMap, dtypes: Mapping[int, set[str]]) -> None:
+    """Raise UserError for a channel of which some files have 8-bit pixels and others 16-bit ones; dtypes: by file."""
+    of_one = {file: next(iter(names)) for file, names in dtypes.items() if len(names) == 1}
+    for channel, name in enumerate(planes.channels):
+        used = np.concatenate([fov.where[:, channel, ..., 0].ravel() for fov in planes.fovs])
+        first: dict[str, int] = {}
+        for file in np.unique(used[used >= 0]).tolist():
+            if file in of_one:
+                first.setdefault(of_one[file], file)
+        if len(first) > 1:
+            (one, file), (other, its) = list(first.items())[:2]
+            raise UserError(
+                f"'{planes.files[file]}' has {one} pixels and '{planes.files[its]}' {other}, both of channel {name!r}: "
+                "their intensities cannot be compared; export all files of a channel with the same depth"
+            )
 
 
 def _looked_at(fov: FovMap, planes: PlaneMap, pages: Pages, known: bool) -> FovMap:

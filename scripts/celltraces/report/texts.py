@@ -29,8 +29,8 @@ CHECKS = {
     "low_contrast": "frames less sharp than their neighbours: focus",
     "exposure_fov": "the background of this FOV is brighter or darker than in the others, by this factor (value): "
     "exposure time, lamp, medium. Intensities of its cells cannot be compared with theirs as they are",
-    "exchanged_fov": "two fluorescence channels of this FOV are exchanged: each has the background that the other has "
-    "in all other FOVs (value: by what factor it differs from its own). Its traces are those of the other channel",
+    "exchanged_fov": "two fluorescence channels of this FOV are exchanged: each has the background, or noise, or fills "
+    "cells as the other in all other FOVs (value: by what factor it differs from its own). Its traces are the other's",
     "exchanged": "this channel looks like phase contrast, and the phase contrast like fluorescence: channels are "
     "exchanged, in the config or in the file, and all results are wrong",
     "not_fluorescence": "this channel looks like phase contrast or bright field: its intensities are no fluorescence; "
@@ -49,6 +49,14 @@ CHECKS = {
     "channel, or phase contrast, lacks a frame that the file does not name. Light lies beside cells, at wrong times",
     "light_order": "the light of this frame is on the cells of another one (value: which): frames of this channel are "
     "exchanged",
+    "light_of_fov": "the light of this FOV is on the cells of another one (value: which), and on none of its own: FOVs "
+    "are in another order in this channel",
+    "mirrored": "the light of this channel is on the cells only if it is mirrored, and then turned by so many degrees "
+    "(value): a camera or splitter turns its picture. All intensities are wrong",
+    "turned": "the light of this channel is on the cells only if it is turned by so many degrees (value): another "
+    "camera. All intensities are wrong",
+    "light_drift": "the background of the channel changes gradually in the course of the movie, by this factor "
+    "(value): a lamp that fades, or a medium that bleaches. If it is the lamp, the light of cells changes with it",
     "blurred": "more light than before, or than in other FOVs, lies in a ring around the cells, by this share (value) "
     "of theirs: the channel is out of focus, and intensities are too low",
     "odd_part": "a part of the picture, this share (value), shows something else than the frames around it: a bubble, "

@@ -7,8 +7,9 @@ from collections.abc import Collection, Mapping
 import numpy as np
 
 from celltraces.frames import cut_off, hot_pixels
-from celltraces.results import channel_shift, cut_cells, frame_order, light_in_time, light_on_cells
+from celltraces.results import channel_shift, cut_cells, frame_order, light_in_time, light_of_fovs, light_on_cells
 from celltraces.results.light_by_cell import Traces
+from celltraces.results.light_of_fovs import FovLight
 from celltraces.results.quality import Finding, Findings
 from celltraces.storage.cells import Get
 from celltraces.storage.frames import Frames
@@ -82,27 +83,61 @@ def check_channel_shift(
         yield Finding(found.fov, frame, f"channel_shift_{name}", found.size, qc_channel_shift)
 
 
-def check_light_in_time(
-    name: str, channels: Mapping[int, light_on_cells.Channel], *, qc_blur: float, qc_odd_part: float
-) -> Findings:
-    """Light of other frames' cells, and light that is out of focus; channels: of one channel, by FOV.
+def look_at_light(
+    fov: int, channels: Mapping[str, light_on_cells.Channel], *, qc_blur: float, qc_odd_part: float
+) -> tuple[list[Finding], dict[str, FovLight]]:
+    """Light of other frames' cells, and light that is out of focus; by channel what all frames show of the FOV.
 
     From a frame on (value: how many frames later the cells are that it is on), two frames in each other's place (value:
-    the other one); frames in which, or from which on, more light lies beside the cells, or FOVs (value: how much more);
-    or in which a part of what lies between the cells changes (value: its share of the picture).
+    the other one); frames in which, or from which on, more light lies beside the cells (value: how much more); in which
+    a part of what lies between the cells changes (value: its share of the picture).
     """
-    seen = {fov: light_on_cells.sights(channel) for fov, channel in channels.items()}
-    for fov, channel in channels.items():
-        lags = light_in_time.lags_of(seen[fov])
-        found = [Finding(fov, frame, f"light_late_{name}", lag) for frame, lag in light_in_time.late(seen[fov], lags)]
-        pairs = list(light_in_time.exchanged(channel, seen[fov], lags))
-        found += (Finding(fov, frame, f"light_order_{name}", other) for frame, other in pairs)
-        for frame, more in light_in_time.blurred(seen[fov], qc_blur):
-            found.append(Finding(fov, frame, f"blurred_{name}", more, qc_blur))
-        yield from found
-        told = {row.frame for row in found} | {other for _, other in pairs}
-        for frame, share in light_in_time.odd_backgrounds(seen[fov], qc_odd_part):
-            if not {frame, frame - 1} & told:  # light that is elsewhere lies beside cells
-                yield Finding(fov, frame, f"odd_part_{name}", share, qc_odd_part)
-    for fov, more in light_in_time.blurred_fovs(seen, qc_blur):
+    found: list[Finding] = []
+    whole: dict[str, FovLight] = {}
+    for name, seen in light_on_cells.sights(channels).items():
+        found += _of_frames(fov, name, channels[name], seen, qc_blur, qc_odd_part)
+        whole[name] = light_of_fovs.of_fov(seen)
+    return found, whole
+
+
+def check_light_of_fovs(name: str, fovs: Mapping[int, FovLight], *, qc_blur: float) -> Findings:
+    """FOVs of a channel out of focus (value: how much more light is beside cells than in other FOVs); FOVs whose light
+    is on the cells of another FOV (value: which); light that is turned or mirrored (value: degrees against the clock;
+    one row where that is so in all FOVs that tell)."""
+    for fov, more in light_of_fovs.blurred(fovs, qc_blur):
         yield Finding(fov, None, f"blurred_{name}", more, qc_blur)
+    for fov, other in light_of_fovs.on_cells_of_others(fovs):
+        yield Finding(fov, None, f"light_of_fov_{name}", other)
+    turned = light_of_fovs.turned(fovs)
+    rows = list(turned.items())
+    for fov, (mirrored, degrees) in rows[:1] if len(set(turned.values())) == 1 else rows:
+        yield Finding(fov, None, f"mirrored_{name}" if mirrored else f"turned_{name}", degrees)
+
+
+def _of_frames(
+    fov: int,
+    name: str,
+    channel: light_on_cells.Channel,
+    seen: list[light_on_cells.Sight | None],
+    qc_blur: float,
+    qc_odd_part: float,
+) -> Findings:
+    """What the frames of a channel of a FOV tell, see look_at_light."""
+    lags = light_in_time.lags_of(seen)
+    found = [Finding(fov, frame, f"light_late_{name}", lag) for frame, lag in light_in_time.late(seen, lags)]
+    if not any(lags):
+        pairs = list(light_in_time.near_exchanged(channel, seen))
+        near = {frame for pair in pairs for frame in pair}
+        pairs += (pair for pair in light_in_time.exchanged(channel, seen) if not near & {*pair})
+    else:
+        pairs = list(light_in_time.exchanged(channel, seen, lags))
+    found += (Finding(fov, frame, f"light_order_{name}", other) for frame, other in pairs)
+    told = {row.frame for row in found} | {other for _, other in pairs}
+    for frame, more in light_in_time.blurred(seen, qc_blur):
+        if frame not in told:  # light that is elsewhere lies beside cells
+            found.append(Finding(fov, frame, f"blurred_{name}", more, qc_blur))
+    yield from found
+    told |= {row.frame for row in found}
+    for frame, share in light_in_time.odd_backgrounds(seen, qc_odd_part):
+        if not {frame, frame - 1} & told:
+            yield Finding(fov, frame, f"odd_part_{name}", share, qc_odd_part)

@@ -14,6 +14,7 @@ import numpy as np
 from celltraces.frames import coverage
 from celltraces.storage.frames import Frames
 
+LEVEL_OF = 8  # one in so many pixels tells the level and noise of what lies beside the cells
 FRAMES = 16  # of a channel, over all FOVs, that are looked at
 REACH = 40  # px: displacements that are looked for
 SIDE = 1024  # rows or columns of the pictures that are compared, at most
@@ -78,7 +79,7 @@ def displacement(labels: np.ndarray, light: np.ndarray) -> tuple[float, float, i
     mask = cells > 0
     if not mask.any() or mask.all():
         return None
-    outside = light[~mask]
+    outside = light[~mask][::LEVEL_OF]
     level = float(np.median(outside))
     noise = 1.4826 * float(np.median(np.abs(outside - level)))
     full = max(float(np.median(light[mask])) - level, CLEAR * noise)
@@ -89,7 +90,8 @@ def displacement(labels: np.ndarray, light: np.ndarray) -> tuple[float, float, i
     if peak is None:
         return None
     y, x = peak
-    return y * step, x * step, *_agreeing(cells, shines, round(y), round(x))
+    # In hundredths of a pixel, since transforms may differ in the last digit
+    return round(y * step, 2), round(x * step, 2), *_agreeing(cells, shines, round(y), round(x))
 
 
 def _peak(mask: np.ndarray, shines: np.ndarray, reach: int) -> tuple[float, float] | None:
@@ -98,20 +100,26 @@ def _peak(mask: np.ndarray, shines: np.ndarray, reach: int) -> tuple[float, floa
     norm = float(np.sqrt((first**2).sum() * (second**2).sum()))
     if norm == 0:
         return None
-    shape = [_quick_length(side + reach) for side in mask.shape]
-    spectrum = np.fft.rfft2(second, shape) * np.conj(np.fft.rfft2(first, shape))
-    near = np.roll(np.fft.irfft2(spectrum, shape), (reach, reach), (0, 1))[: 2 * reach + 1, : 2 * reach + 1] / norm
+    near = _correlation(first, second, reach) / norm
     y, x = np.unravel_index(int(near.argmax()), near.shape)
     if near[y, x] < ALIKE or not (0 < y < 2 * reach and 0 < x < 2 * reach):
         return None
     return y - reach + _vertex(*near[y - 1 : y + 2, x]), x - reach + _vertex(*near[y, x - 1 : x + 2])
 
 
-def _quick_length(least: int) -> int:
-    """A length of at least so much of which a Fourier transform is quick."""
-    return min(
-        quick for quick in (2**n * factor for n in range(5, 14) for factor in (2, 3, 5, 9, 15)) if quick >= least
+def _correlation(first: np.ndarray, second: np.ndarray, reach: int) -> np.ndarray:
+    """Sums of the products of two images (H, W) float32 of which the second is displaced by up to `reach` px along
+    each axis: (2 * reach + 1,) * 2 float32, nothing displaced in the middle. By Fourier transforms."""
+    import cv2
+
+    height, width = first.shape
+    tall, broad = (cv2.getOptimalDFTSize(side + reach) for side in (height, width))
+    one, other = (
+        cv2.dft(cv2.copyMakeBorder(image, 0, tall - height, 0, broad - width, cv2.BORDER_CONSTANT, value=0))
+        for image in (first, second)
     )
+    sums = cv2.idft(cv2.mulSpectrums(other, one, 0, conjB=True), flags=cv2.DFT_SCALE)
+    return np.roll(sums, (reach, reach), (0, 1))[: 2 * reach + 1, : 2 * reach + 1]
 
 
 def _vertex(low: float, middle: float, high: float) -> float:

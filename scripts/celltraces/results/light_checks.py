@@ -25,6 +25,7 @@ FEWEST_FOVS = 5
 SPREADS = 6.0  # times the usual difference of FOVs
 LEAST = 0.75  # of the factor, in logarithms: an offset hides the rest
 AS_OTHER = 0.25  # of the distance of two channels' backgrounds, in logarithms: one is as the other
+END_FRAMES = 3  # frames at the beginning and end of a movie, at least
 CONFLUENT = 0.5  # share of the field that cells cover: with more the background is not seen by a tenth of the pixels
 
 
@@ -98,15 +99,52 @@ def exposed_otherwise(
             yield fov, float(np.exp(change))
 
 
-def exchanged_between(
-    channels: Mapping[str, Mapping[int, Statistics]], factor: float, offset: float = 0.0
-) -> Iterator[tuple[int, str, float]]:
-    """FOVs of which two channels are exchanged: the background of each is that of the other in all other FOVs.
+def drift(fovs: Mapping[int, Statistics], covered: Mapping[int, float], offset: float = 0.0) -> float | None:
+    """By what factor the background of a channel changes gradually from the first tenth of the frames to the last, in
+    nearly all FOVs alike; None where it does not, or nobody can tell.
 
-    channels: of fluorescence, by name and FOV. Yields FOV, channel and by what factor it differs from its own level in
-    the others, for both channels. The two have to differ by `factor`, and far more than FOVs differ from each other.
+    covered, offset: see exposed_otherwise. A step, as of another exposure, is not gradual.
     """
-    levels = {name: _levels(fovs, offset) for name, fovs in channels.items()}
+    changes = []
+    for fov, of in fovs.items():
+        low = of["low"][np.isfinite(of["low"])] - offset
+        n = max(len(low) // 10, END_FRAMES)
+        if len(low) < 4 * n or covered.get(fov, 0.0) >= CONFLUENT or (low <= 0).any():
+            continue
+        logs = np.log(low)
+        first, middle, last = (float(np.median(part)) for part in (logs[:n], logs[n:-n], logs[-n:]))
+        sudden = float(np.abs(np.diff(logs)).max()) > abs(last - first) / 2
+        changes.append(last - first if min(first, last) < middle < max(first, last) and not sudden else 0.0)
+    if not changes:
+        return None
+    usual = float(np.median(changes))
+    alike = sum(change * usual > 0 and abs(change) > abs(usual) / 2 for change in changes)
+    return float(np.exp(usual)) if usual and 4 * alike >= 3 * len(changes) else None
+
+
+def backgrounds(channels: Mapping[str, Mapping[int, Statistics]], offset: float = 0.0) -> dict[str, dict[int, float]]:
+    """The usual background of each FOV above the camera's offset, by channel and FOV; only where it is above 0."""
+    return {name: _levels(fovs, offset) for name, fovs in channels.items()}
+
+
+def noises(channels: Mapping[str, Mapping[int, Statistics]]) -> dict[str, dict[int, float]]:
+    """The usual noise of each FOV, by channel and FOV; only where it is above 0."""
+    usual = {name: {fov: _usual(of["noise"]) for fov, of in fovs.items()} for name, fovs in channels.items()}
+    return {name: {fov: noise for fov, noise in fovs.items() if noise > 0} for name, fovs in usual.items()}
+
+
+def _usual(values: np.ndarray) -> float:
+    known = values[np.isfinite(values)]
+    return float(np.median(known)) if len(known) else 0.0
+
+
+def exchanged_between(levels: Mapping[str, Mapping[int, float]], factor: float) -> Iterator[tuple[int, str, float]]:
+    """FOVs of which two channels are exchanged: each has what the other one has in all other FOVs.
+
+    levels: of fluorescence, by name and FOV, above 0: the background, the noise, or how unevenly light fills cells.
+    Yields FOV, channel and by what factor it differs from its own level in the others, for both channels. The two have
+    to differ by `factor`, and far more than FOVs differ from each other.
+    """
     for one, other in combinations(levels, 2):
         both = [fov for fov in levels[one] if fov in levels[other]]
         if len(both) < FEWEST_FOVS:
@@ -131,8 +169,7 @@ def noisy(fovs: Mapping[int, Statistics], covered: Mapping[int, float], factor: 
     """
     levels = {}
     for fov, of in fovs.items():
-        known = [of[name][np.isfinite(of[name])] for name in ("noise", "low")]  # nothing where all frames are missing
-        noise, low = (float(np.median(values)) if len(values) else 0.0 for values in known)
+        noise, low = _usual(of["noise"]), _usual(of["low"])  # 0 where all frames are missing
         if noise > 0 and low > 0 and covered.get(fov, 0.0) <= CONFLUENT:
             levels[fov] = noise, low
     if len(levels) < FEWEST_FOVS:

@@ -1,17 +1,18 @@
 """Find frames of fluorescence whose light is that of other frames' cells, out of focus, or that of something else.
 
 A frame that one channel lost, without a word in the file, makes all later ones too early or too late; two frames may be
-exchanged. What each frame shows is told by light_on_cells; here the frames of a FOV, and the FOVs, are compared.
+exchanged. What each frame shows is told by light_on_cells; here the frames of a FOV are compared.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
 import numpy as np
 
-from celltraces.results.light_on_cells import Channel, Scene, Sight
+from celltraces.results.cell_pixels import WIDE
+from celltraces.results.light_on_cells import FEWEST, Channel, Scene, Sight
 
 LATE = (-2, -1, 0, 1, 2)  # frames by which light and cells may differ from one frame on
 PRICE = 12.0  # of a change of that, in logarithms of the odds
@@ -23,8 +24,14 @@ CANDIDATES = 6  # such frames that are compared, those that stand out most
 NEIGHBOURS = 3  # frames before and after, with which one is compared
 UNUSUAL = 5.0  # times the usual change from frame to frame
 SURELY = 4.0  # standard errors
+NEAR = 3  # frames: exchanged ones that are no farther apart are told by how the light of cells goes on
+SMOOTHER = 6.0  # standard errors by which light goes on more smoothly if two frames are put back
+STEADY = 0.05  # by which cells differ in that, at least
+OUT_OF_PLACE = 2.0  # standard errors by which each of the two fits its own cells less than is usual
+NOT_ITS_OWN = -1.5  # and by which it may still fit them better than the other one's
+DRIFT = 3.0  # times the limit: a rise in the course of the movie
+RIM = 0.6  # of the light in a cell, that of its outermost pixels: outlines that become narrower put it into the ring
 BRIGHTER = 1.2  # factor by which a part of the background changes from one frame to the next
-FEWEST_FOVS, SPREADS = 5, 6.0  # FOVs, and times what they usually differ
 
 
 def lags_of(seen: Sequence[Sight | None]) -> list[int]:
@@ -88,16 +95,67 @@ def exchanged(
             yield frame, other
 
 
+def near_exchanged(channel: Channel, seen: Sequence[Sight | None]) -> Iterator[tuple[int, int]]:
+    """Frames at most NEAR apart whose light stands in each other's place.
+
+    The light of nearly all cells goes on more smoothly with the two put back, and neither fits its own cells as frames
+    usually do. (A lamp that flickers leaves the light on its cells; cells that only flash stay where they are.)
+    """
+    best = [max(one.fits.values()) for one in seen if one is not None and one.fits]
+    usual = float(np.median(best)) if best else 0.0
+    smoother = {pair: z for pair in _near_pairs(len(seen)) if (z := _smoother(seen, *pair)) is not None}
+    if not smoother or usual > NOT_ITS_OWN - OUT_OF_PLACE / 2 or np.median([*smoother.values()]) > 0:
+        return
+    taken: set[int] = set()
+    for (first, second), _ in sorted(smoother.items(), key=lambda item: -item[1]):
+        if smoother[first, second] < SMOOTHER or {first, second} & taken:
+            continue
+        fits = [Scene(channel, at).fit(other - at) for at, other in ((first, second), (second, first))]
+        if min(fits) > max(NOT_ITS_OWN, usual + OUT_OF_PLACE):
+            taken |= {*range(first - 1, second + 2)}
+            yield first, second
+
+
+def _near_pairs(n_frames: int) -> Iterator[tuple[int, int]]:
+    for first in range(1, n_frames - 2):
+        yield from ((first, second) for second in range(first + 1, min(first + NEAR, n_frames - 2) + 1))
+
+
+def _smoother(seen: Sequence[Sight | None], first: int, second: int) -> float | None:
+    """By how many standard errors the light of cells goes on more smoothly with two frames put back; None: unknown."""
+    order = [*range(first - 1, second + 2)]
+    put_back = [{first: second, second: first}.get(at, at) for at in order]
+    shown = [seen[at] for at in order]
+    if any(one is None for one in shown):
+        return None
+    logs = {at: np.log(one.light) for at, one in zip(order, shown, strict=True) if one is not None}
+    now, then = (
+        sum((logs[later] - logs[earlier]) ** 2 for earlier, later in pairwise(frames)) for frames in (order, put_back)
+    )
+    known = np.isfinite(now + then)
+    if np.count_nonzero(known) < FEWEST:
+        return None
+    gains = (now[known] - then[known]) / np.maximum(now[known] + then[known], 1e-9)
+    return float(gains.mean()) * len(gains) ** 0.5 / max(float(gains.std()), STEADY)
+
+
+def _narrower(before: Sight, now: Sight) -> float:
+    """By how many px the outlines of cells that shine in both have become narrower, usually; 0 if they have not."""
+    both = np.isfinite(before.areas) & np.isfinite(now.areas)
+    radii = (np.sqrt(one.areas[both] / np.pi) for one in (before, now))
+    return max(float(np.median(np.subtract(*radii))), 0.0) if both.any() else 0.0
+
+
 def blurred(seen: Sequence[Sight | None], limit: float) -> Iterator[tuple[int, float]]:
     """Frames in which, or from which on, more light lies beside the cells than before, and how much more.
 
-    The share of the light in the ring around a cell has to rise by `limit` from one frame to the next, or by twice
-    that in the course of the movie.
+    The share of the light in the ring around a cell has to rise by `limit` from one frame to the next, besides what
+    narrower outlines explain, or by DRIFT times that in the course of the movie.
     """
-    known = [(frame, one.beside, one.spread) for frame, one in enumerate(seen) if one and one.beside is not None]
+    known = [(frame, one) for frame, one in enumerate(seen) if one and one.beside is not None]
     if len(known) < 2 * NEIGHBOURS:
         return
-    values, spreads = (np.array([row[at] for row in known]) for at in (1, 2))
+    values = np.array([one.beside for _, one in known])
     usual = UNUSUAL * float(np.median(np.abs(np.diff(values))))
     lowest, since = np.inf, 0
     for at in range(NEIGHBOURS, len(known)):
@@ -108,31 +166,19 @@ def blurred(seen: Sequence[Sight | None], limit: float) -> Iterator[tuple[int, f
         following = values[at + 1 : at + 1 + NEIGHBOURS]
         if not len(following):
             return
-        surely = max(limit, SURELY * float(spreads[at]))
+        surely = max(limit, SURELY * known[at][1].spread)
         enough = max(surely, usual)
-        rise = float(values[at]) - before
+        narrower = max(_narrower(known[earlier][1], known[at][1]) for earlier in range(at - NEIGHBOURS, at))
+        rise = float(values[at]) - before - RIM / WIDE * narrower
         back = float(values[at]) - float(np.median(following))
         if rise > enough and (back > enough or back < enough / 2):  # in it alone, or from it on
             yield known[at][0], rise
-        elif now - lowest > 2 * surely:
+        elif now - lowest > DRIFT * surely:
             yield known[at][0], now - lowest
         else:
             continue
         if back <= enough:
             lowest, since = np.inf, at
-
-
-def blurred_fovs(fovs: Mapping[int, Sequence[Sight | None]], limit: float) -> Iterator[tuple[int, float]]:
-    """FOVs in which more light lies beside the cells than in the others, by `limit` or more: how much more."""
-    of_fovs = {fov: [one.beside for one in seen if one and one.beside is not None] for fov, seen in fovs.items()}
-    levels = {fov: float(np.median(values)) for fov, values in of_fovs.items() if values}
-    if len(levels) < FEWEST_FOVS:
-        return
-    usual = float(np.median([*levels.values()]))
-    spread = 1.4826 * float(np.median([abs(level - usual) for level in levels.values()]))
-    struck = {fov: level - usual for fov, level in levels.items() if level - usual > max(limit, SPREADS * spread)}
-    if 4 * len(struck) <= len(levels):
-        yield from struck.items()
 
 
 def odd_backgrounds(seen: Sequence[Sight | None], limit: float) -> Iterator[tuple[int, float]]:

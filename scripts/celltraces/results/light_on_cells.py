@@ -7,14 +7,15 @@ their outline is laid where they were a frame ago; where they win, the light is 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
 from celltraces.frames import coverage
+from celltraces.results.cell_pixels import CellPixels, Places, small
 from celltraces.storage.frames import Frames
 
-SIDE = 512  # rows or columns of which pixels are looked at
 LAGS = (2, -2, 4, -4, 8, -8, 16, -16)  # frames later that are looked at where a frame does not clearly fit its own
 FITS_OWN = -1.0  # standard errors by which the light fits the frames before and after worse than its own
 FEWEST = 5  # cells
@@ -25,40 +26,28 @@ FAR = 40.0  # px: what goes farther between two frames is perhaps not the same c
 BACK = 0.13  # of what is lost by going the other way has to be won: tails that a segmentation leaves out win less
 STEADY = 0.01  # of its light: differences of cells are at least so large
 GROUND, SEEN = 16, 0.3  # rows and columns of what lies between cells; share of a part that has to be seen
-AWAY = 12  # px from all cells
 FEWEST_PIXELS = 10  # of a ring
-NEAR, WIDE = 2, 6  # px beyond the outlines: from and to there is the ring around each cell
+NOISE_OF = 16  # one in so many pixels beside the cells tells the noise
+PICTURES = 4  # frames of a movie of which a picture is kept
 
 
 @dataclass(frozen=True)
 class Sight:
-    """What a frame shows. fits: by lag, by how many standard errors the light fits better on the cells of that many
-    frames later (negative: of earlier ones); lags that cannot be told are not in it. beside: the usual light in the
-    ring around a cell, as a share of the light in it; None where too few cells shine. spread: its standard error.
-    ground (h, w) float32: what lies between the cells, on at most GROUND rows and columns."""
+    """What a frame shows of N cells. fits: by lag, by how many standard errors the light fits better on the cells of
+    that many frames later (negative: of earlier ones); lags that cannot be told are not in it. ground (h, w) float32:
+    what lies between the cells, on at most GROUND rows and columns. light, areas (N,): of each cell that shines, above
+    the background, counts, and its pixels; NaN of others. beside: the usual light in the ring around a cell, as a share
+    of the light in it; None where too few cells shine. spread: its standard error. uneven: standard deviation of the
+    light in a cell by its mean, the usual one. pictures: cells and light of the whole frame, of a few frames."""
 
     fits: dict[int, float]
     ground: np.ndarray
+    light: np.ndarray
+    areas: np.ndarray
     beside: float | None = None
     spread: float = 0.0
-
-
-@dataclass(frozen=True)
-class Places:
-    """Where cells are. ids (N,) int; row_of: the row of each number up to the highest; middles (N, T, 2) float64: y, x
-    of each box, NaN where the cell is not."""
-
-    ids: np.ndarray
-    row_of: np.ndarray
-    middles: np.ndarray
-
-
-def places_of(ids: np.ndarray, bboxes: np.ndarray, present: np.ndarray) -> Places:
-    """ids (N,), bboxes (N, T, 4), present (N, T) as cells.zarr has them."""
-    boxes = np.where(present[..., None], bboxes, np.nan)
-    row_of = np.zeros(int(ids.max(initial=0)) + 1, np.intp)
-    row_of[ids] = np.arange(len(ids))
-    return Places(ids, row_of, (boxes[..., :2] + boxes[..., 2:]) / 2)
+    uneven: float | None = None
+    pictures: tuple[np.ndarray, np.ndarray] | None = None
 
 
 @dataclass(frozen=True)
@@ -74,54 +63,61 @@ class Channel:
 class Scene:
     """One frame of a channel with the cells on it."""
 
-    def __init__(self, channel: Channel, frame: int) -> None:
-        labels, light, places = channel.labels, channel.light, channel.places
-        self.frame, self.places = frame, places
-        self.image = light.read(frame)
-        step = max(1, -(-max(self.image.shape) // SIDE))
-        sampled = labels.read(frame)[::step, ::step]
-        boxes = coverage.of_frame(light.attributes, frame)
-        if boxes:
-            sampled = np.where(coverage.mask_of_boxes(boxes, self.image.shape)[::step, ::step], 0, sampled)
-        self._sampled, self._step = sampled, step
-        pixels = np.flatnonzero(sampled)
-        self._rows = places.row_of[sampled.ravel()[pixels]]
-        self._y, self._x = (at * step for at in np.divmod(pixels, sampled.shape[1]))
-        self._area = np.bincount(self._rows, minlength=len(places.ids))
-        under = channel.background.read(frame)[::step, ::step]
-        self._under = under
-        self._above = self.image[::step, ::step] - under
-        around = self._above[::4][sampled[::4] == 0]
-        noise = 1.4826 * float(np.median(np.abs(around - np.median(around)))) if len(around) else np.inf
-        self._level = np.bincount(self._rows, under.ravel()[pixels], len(places.ids)) / np.maximum(self._area, 1)
-        self.own = self._mean(np.zeros((len(places.ids), 2)))
-        self.shining = self.own - self._level > CLEAR * max(noise, 0.5)
+    def __init__(self, channel: Channel, frame: int, cells: CellPixels | None = None) -> None:
+        """cells: those of this frame, where they are known."""
+        self.frame, self.places = frame, channel.places
+        self.image = channel.light.read(frame)
+        if cells is None:
+            cells = CellPixels(
+                channel.labels.read(frame), channel.places, coverage.of_frame(channel.light.attributes, frame)
+            )
+        self.cells = cells
+        step = cells.step
+        self._under = channel.background.read(frame)[::step, ::step]
+        self._above = self.image[::step, ::step] - self._under
+        around = self._above[~cells.mask][::NOISE_OF]
+        self.noise = 1.4826 * float(np.median(np.abs(around - np.median(around)))) if len(around) else np.inf
+        self._level = cells.sums(self._under.ravel()[cells.at]) / np.maximum(cells.area, 1)
+        self.own = self._mean(np.zeros((len(self.places.ids), 2)))
+        self.shining = self.own - self._level > CLEAR * max(self.noise, 0.5)
+
+    def light(self) -> np.ndarray:
+        """Mean light (N,) float32 of each cell that shines, above the background; NaN of others."""
+        return np.where(self.shining, self.own - self._level, np.nan).astype(np.float32)
+
+    def areas(self) -> np.ndarray:
+        """Pixels (N,) float32 of each cell that shines; NaN of others."""
+        return np.where(self.shining, self.cells.area * np.float32(self.cells.step**2), np.float32(np.nan))
 
     def ground(self) -> np.ndarray:
         """What lies away from all cells, as means of parts of the image: (h, w) float32, at most GROUND each; NaN where
         cells hide a part."""
         import cv2
 
-        reach = 2 * max(1, round(AWAY / self._step)) + 1
-        cells = (self._sampled > 0).view(np.uint8)
-        away = (cv2.dilate(cells, np.ones((reach, reach), np.uint8)) == 0).astype(np.float32)
+        away = self.cells.away
         size = tuple(min(side, GROUND) for side in away.shape[::-1])
         above, share, under = (
             cv2.resize(values, size, interpolation=cv2.INTER_AREA) for values in (self._above * away, away, self._under)
         )
         return np.where(share >= SEEN, under + above / np.maximum(share, SEEN), np.float32(np.nan))
 
+    def pictures(self) -> tuple[np.ndarray, np.ndarray]:
+        """The share of each part of the frame that cells cover, and how much of it shines: (h, w) uint8 each."""
+        shines = np.clip(self._above / np.float32(2 * CLEAR * max(self.noise, 0.5)) - np.float32(0.5), 0, 1)
+        return self.cells.picture, small(shines)
+
     def _mean(self, steps: np.ndarray) -> np.ndarray:
         """Mean light (N,) of each cell's pixels moved by steps (N, 2) px; NaN where that lies outside of the image."""
         height, width = self.image.shape
         whole = np.rint(np.nan_to_num(steps)).astype(int)
-        y, x = self._y + whole[self._rows, 0], self._x + whole[self._rows, 1]
+        cells = self.cells
+        y, x = cells.y + whole[cells.rows, 0], cells.x + whole[cells.rows, 1]
         outside = (y < 0) | (x < 0) | (y >= height) | (x >= width)
         light = self.image.ravel()[np.where(outside, 0, y * width + x)]
-        sums = np.bincount(self._rows, light, len(self.places.ids)).astype(np.float64)  # whole numbers without cells
-        sums[self._rows[outside]] = np.nan
+        sums = cells.sums(light)
+        sums[cells.rows[outside]] = np.nan
         with np.errstate(invalid="ignore", divide="ignore"):
-            return np.where(np.isfinite(steps[:, 0]), sums / self._area, np.nan)
+            return np.where(np.isfinite(steps[:, 0]), sums / cells.area, np.nan)
 
     def _gains(self, steps: np.ndarray) -> np.ndarray:
         """By which share of its light each cell gains (N,) where its pixels are moved by steps (N, 2)."""
@@ -161,18 +157,9 @@ class Scene:
 
     def beside(self) -> tuple[float | None, float]:
         """The usual light in the ring around a cell, as a share of its own, and the standard error; None: unknown."""
-        import cv2
-
-        near, wide = (2 * max(1, round(reach / self._step)) + 1 for reach in (NEAR, WIDE))
-        cells = np.where(self._sampled > 0, self.places.row_of[self._sampled] + 1, 0).astype(np.float32)
-        grown = cv2.dilate(cells, np.ones((wide, wide), np.uint8))
-        grown[cv2.dilate(cells, np.ones((near, near), np.uint8)) > 0] = 0
-        ring = np.flatnonzero(grown)
-        rows = grown.ravel()[ring].astype(int) - 1
-        light = self._above.ravel()[ring]
-        n = np.bincount(rows, minlength=len(self.places.ids))[: len(self.places.ids)]
+        at, rows, n = self.cells.ring
         with np.errstate(invalid="ignore", divide="ignore"):
-            mean = np.bincount(rows, light, len(self.places.ids))[: len(self.places.ids)] / n
+            mean = np.bincount(rows, self._above.ravel()[at], len(self.places.ids)) / n
             shares = mean / (self.own - self._level)
         shares = np.clip(shares[self.shining & (n >= FEWEST_PIXELS)], -0.5, 1.5)
         if len(shares) < FEWEST:
@@ -180,20 +167,45 @@ class Scene:
         deviations = np.abs(shares - np.median(shares))
         return float(np.median(shares)), 1.25 * 1.4826 * float(np.median(deviations)) / len(shares) ** 0.5
 
+    def uneven(self) -> float:
+        """Standard deviation of the light in a cell by its mean, the usual one.
 
-def sights(channel: Channel) -> list[Sight | None]:
-    """What each frame shows; None of frames that the channel does not have."""
-    found: list[Sight | None] = []
-    for frame in range(channel.light.shape[0]):
-        if not channel.light.present(frame):
-            found.append(None)
-            continue
-        scene = Scene(channel, frame)
-        if np.count_nonzero(scene.shining) < FEWEST:
-            found.append(Sight({}, scene.ground()))
-            continue
-        fits = {lag: scene.fit(lag) for lag in (1, -1)}
-        if not max(fits.values()) < FITS_OWN:
-            fits |= {lag: scene.fit(lag) for lag in LAGS}
-        found.append(Sight({lag: z for lag, z in fits.items() if np.isfinite(z)}, scene.ground(), *scene.beside()))
+        Of means of 3 x 3 of the pixels that are looked at, so that noise hardly counts.
+        """
+        import cv2
+
+        light = cv2.blur(self._above, (3, 3)).ravel()[self.cells.at]
+        area = np.maximum(self.cells.area, 1)
+        mean = self.cells.sums(light) / area
+        variance = np.maximum(self.cells.sums(light**2) / area - mean**2, 0)
+        return float(np.median(np.sqrt(variance[self.shining]) / np.maximum(mean[self.shining], 1e-9)))
+
+
+def sights(channels: Mapping[str, Channel]) -> dict[str, list[Sight | None]]:
+    """What each frame of the channels of a FOV shows, by channel; None of frames that a channel does not have."""
+    found: dict[str, list[Sight | None]] = {name: [] for name in channels}
+    n_frames = max((channel.light.shape[0] for channel in channels.values()), default=0)
+    pictured = {round((n_frames - 1) * at / PICTURES) for at in range(1, PICTURES + 1)}
+    for frame in range(n_frames):
+        cells: dict[tuple, CellPixels] = {}  # usually of all channels
+        for name, channel in channels.items():
+            if not channel.light.present(frame):
+                found[name].append(None)
+                continue
+            uncovered = tuple(coverage.of_frame(channel.light.attributes, frame))
+            if uncovered not in cells:
+                cells[uncovered] = CellPixels(channel.labels.read(frame), channel.places, uncovered)
+            found[name].append(_sight(Scene(channel, frame, cells[uncovered]), frame in pictured))
     return found
+
+
+def _sight(scene: Scene, pictured: bool) -> Sight:
+    pictures = scene.pictures() if pictured else None
+    shown = scene.ground(), scene.light(), scene.areas()
+    if np.count_nonzero(scene.shining) < FEWEST:
+        return Sight({}, *shown, pictures=pictures)
+    fits = {lag: scene.fit(lag) for lag in (1, -1)}
+    if not max(fits.values()) < FITS_OWN:
+        fits |= {lag: scene.fit(lag) for lag in LAGS}
+    known = {lag: z for lag, z in fits.items() if np.isfinite(z)}
+    return Sight(known, *shown, *scene.beside(), scene.uneven(), pictures)

@@ -174,9 +174,11 @@ def check_light(
     covered: Mapping[int, float],
     *,
     qc_exposure: float,
+    qc_light_drift: float,
     offset: float = 0.0,
 ) -> Findings:
-    """A fluorescence channel that is none, or noise alone (one row, for the first FOV); FOVs exposed otherwise (value).
+    """A fluorescence channel that is none, or noise alone, or whose background changes gradually (one row, for the
+    first FOV); FOVs exposed otherwise (value).
 
     arrays, phase_contrast: of the channel and of phase contrast, by FOV. covered: share of the field that cells cover.
     """
@@ -195,6 +197,9 @@ def check_light(
     alike = light_checks.noise_alone([*of_fovs.values()], likeness_of)
     if alike is not None:
         yield Finding(first, None, f"no_light_{name}", alike, light_checks.UNLIKE)
+    change = light_checks.drift(of_fovs, covered, offset)
+    if change is not None and max(change, 1 / change) > qc_light_drift:
+        yield Finding(first, None, f"light_drift_{name}", change, qc_light_drift)
     for fov, factor in light_checks.exposed_otherwise(of_fovs, covered, qc_exposure, offset):
         yield Finding(fov, None, f"exposure_fov_{name}", factor, qc_exposure)
 
@@ -320,12 +325,24 @@ def check_cells(
 
 
 def check_exchanged_fovs(
-    channels: Mapping[str, Mapping[int, Frames]], *, qc_exposure: float, offset: float = 0.0
+    channels: Mapping[str, Mapping[int, Frames]],
+    uneven: Mapping[str, Mapping[int, float]],
+    *,
+    qc_exposure: float,
+    offset: float = 0.0,
 ) -> Findings:
-    """FOVs of which two fluorescence channels are exchanged; channels: by name and FOV."""
+    """FOVs of which two fluorescence channels are exchanged; one row for each of the two.
+
+    channels: by name and FOV. uneven: how unevenly light fills cells, see FovLight. The first that tells of
+    background, noise and unevenness gives the value.
+    """
     known = {name: {fov: _statistics(frames) for fov, frames in of.items()} for name, of in channels.items()}
-    for fov, name, factor in light_checks.exchanged_between(known, qc_exposure, offset):
-        yield Finding(fov, None, f"exchanged_fov_{name}", factor, qc_exposure)
+    told: set[tuple[int, str]] = set()
+    for levels in (light_checks.backgrounds(known, offset), light_checks.noises(known), uneven):
+        for fov, name, factor in light_checks.exchanged_between(levels, qc_exposure):
+            if (fov, name) not in told:
+                told.add((fov, name))
+                yield Finding(fov, None, f"exchanged_fov_{name}", factor, qc_exposure)
 
 
 def check_left_out(fov: int, labeled: Frames, *, qc_dropped: float) -> Findings:

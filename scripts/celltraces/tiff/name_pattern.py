@@ -5,8 +5,10 @@ Only names are looked at; the files are opened elsewhere.
 
 from __future__ import annotations
 
+import math
 import os
 import re
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
@@ -16,11 +18,12 @@ from celltraces.errors import UserError
 PLACES = ("fov", "channel", "frame", "z")
 PLACE = re.compile(r"\{(\w*)\}")
 NUMBERED = ("frame", "z")  # what stands there is a number
+FEWEST_STEPPED = 3  # frames that tell in which steps they are numbered
 
 
 class FoundFiles(NamedTuple):
     """The files of a pattern by (FOV, channel, frame, z), each counted from 0; names of FOVs and channels, "" where the
-    pattern does not tell them apart; how many frames and z planes the numbers span."""
+    pattern does not tell them apart; how many frames and z planes the numbers span; the step of the frames' numbers."""
 
     files: dict[tuple[int, int, int, int], Path]
     fovs: list[str]
@@ -28,6 +31,7 @@ class FoundFiles(NamedTuple):
     n_frames: int
     n_z: int
     places: frozenset[str]
+    frame_step: int
 
 
 def is_pattern(path: Path) -> bool:
@@ -87,7 +91,8 @@ def _expression(part: str) -> tuple[re.Pattern[str], list[str]]:
 
 def find(path: Path) -> FoundFiles:
     """The files of a pattern, in order. Numbers of frames and z planes count from the least there is, so that one that
-    is not there leaves a gap. Raises UserError where there is no file, or two are the same."""
+    is not there leaves a gap. Where all of 3 or more frames are numbered in steps, as by minutes (0, 10, 20), they
+    follow each other. Raises UserError where there is no file, or two are the same."""
     found = matches(path)
     if not found:
         raise UserError(f"no file is named as '{path}' says; correct the pattern")
@@ -95,23 +100,31 @@ def find(path: Path) -> FoundFiles:
     channels = sorted({values.get("channel", "") for _, values in found}, key=natural)
     numbers = {name: [int(values.get(name, "0")) for _, values in found] for name in NUMBERED}
     least = {name: min(numbers[name]) for name in NUMBERED}
+    steps = {"frame": step_of(numbers["frame"]), "z": 1}
     files: dict[tuple[int, int, int, int], Path] = {}
     for file, values in found:
         place = (
             fovs.index(values.get("fov", "")),
             channels.index(values.get("channel", "")),
-            *(int(values.get(name, "0")) - least[name] for name in NUMBERED),
+            *((int(values.get(name, "0")) - least[name]) // steps[name] for name in NUMBERED),
         )
         if place in files:
             raise UserError(f"'{files[place]}' and '{file}' are the same plane of '{path}'; keep one")
         files[place] = file
-    spans = {name: max(numbers[name]) - least[name] + 1 for name in NUMBERED}
+    spans = {name: (max(numbers[name]) - least[name]) // steps[name] + 1 for name in NUMBERED}
     if spans["frame"] * spans["z"] > 100 * len(found) + 1000:
         raise UserError(
             f"'{path}': the numbers of its {len(found)} files lie far apart ({spans['frame']} frames, {spans['z']} z "
             "planes); correct the pattern"
         )
-    return FoundFiles(files, fovs, channels, spans["frame"], spans["z"], frozenset(PLACE.findall(str(path))))
+    places = frozenset(PLACE.findall(str(path)))
+    return FoundFiles(files, fovs, channels, spans["frame"], spans["z"], places, steps["frame"])
+
+
+def step_of(numbers: Sequence[int]) -> int:
+    """The step in which frames are numbered: 1, or more where there are FEWEST_STEPPED and all lie so far apart."""
+    different = sorted(set(numbers))
+    return math.gcd(*(number - different[0] for number in different)) if len(different) >= FEWEST_STEPPED else 1
 
 
 def natural(text: str) -> list[tuple[int, int, str]]:
