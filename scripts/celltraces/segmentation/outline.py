@@ -43,13 +43,14 @@ PIECE = 4  # pieces of a region are kept that are at least the fourth part of th
 # In every second pixel of every second row:
 GLOW = 0.85  # STDs of what is too large: a pixel so much brighter than its surroundings is of a halo
 SURROUNDINGS = 31  # px: width of these
+NO_GAPS = 0.97  # of a region that is above the limit: more than that has no gaps between cells
 GAP = 3  # px: width of the disk of the closing, which heals what is left
 HOLE = 100  # px: holes up to that are filled
 GROWTH = 12  # px: by how much parts grow
 RAISE, RAISES = 0.5, 6  # log-STD, number
 PART = 30  # what comes apart is a cell if it has at least this part of max_object_size
 COVER = 1 / 5  # all parts of a region cover at least so much of it
-FEW, COVER_FEW = 2, 3 / 4  # of a region of up to so many times max_object_size, or they are parts of one cell
+FEW, COVER_FEW = 2, 3 / 4  # times max_object_size: of a region up to that, so much, or they are parts of one cell
 
 
 class Settings(NamedTuple):
@@ -154,7 +155,8 @@ def refine(
        Then pixels outside the core are kept if their texture is no more than 0.25 below the edge's, and they are dark:
        neither brighter than the mean of 7 x 7 pixels around them, nor above the level by more than the edge's STD less
        half of how much the darkest layer is below the level. (Between a dark body and a bright halo the cell's edge is
-       a little darker than the level, and the more so, the darker the body and the weaker the halo.)
+       a little darker than the level, and the more so, the darker the body and the weaker the halo.) Of those deeper
+       than the edge's layer only what is above the level by that much goes: within a cell, texture tells nothing.
        Otherwise all are kept but those whose mean of 3 x 3 is above their mean of 7 x 7 pixels by a tenth of the STD
        that `limit` stands for.
     4. Where the sixth layer is brighter than the level by the edge's STD, the halo may be wider than all layers. Then
@@ -163,8 +165,8 @@ def refine(
     5. What is kept is closed, filled and opened, within the region. Pieces of less than a quarter of the region's
        largest are dropped. A region of which no piece has a sixth stays as it is; and so does one that the edge of the
        image (or pixels without data) cuts, of `min_size` or more, if no piece has that: a whole cell would have had it.
-    6. Where the kept pixels that are granular lie in pieces that look like cells, it is parted between these (see
-       joined_cells.py).
+    6. Where the pixels that are granular, dark and as textured as the edge lie in pieces that look like cells, it is
+       parted between these (see joined_cells.py).
     """
     depth = depths(mask, uncovered).ravel()
     frame = Frame(mask, image, spread, box_sums(image, AROUND), uncovered, settings.window, settings.limit)
@@ -184,7 +186,7 @@ def refine(
         kept.ravel()[deeper.at[~deeper.kept & ~deeper.inside & wide.take(deeper.of)]] = 0
     kept.ravel()[edges.at[cleared]] = 0
     refined = kept.copy()
-    refined.ravel()[edges.at[cleared & edges.inside]] = 1
+    refined.ravel()[edges.at[cleared & edges.inside & edges.dim]] = 1
 
     _, _, morph_size, morph_iterations, *_ = settings
     close, open_ = min(CLOSE, morph_iterations), min(OPEN, morph_iterations)
@@ -229,29 +231,34 @@ def come_apart(
     regions: of the mask, before it was grown, if it was.
     Every second pixel of every second row is looked at, which is enough here. What is brighter than the mean of its
     surroundings (31 x 31 of these pixels) by 0.85 times the STD (root mean square) of these regions is of a halo, and
-    left out. In steps of 0.5 the threshold on log-STD is raised from `limit`, in each step only within what is still
+    left out; but for regions of which less than 3 % is below `limit`: where there are no gaps, what is bright is
+    texture. In steps of 0.5 the threshold on log-STD is raised from `limit`, in each step only within what is still
     larger than `max_size`, and what exceeds it is closed with a disk of 3 px, again without halos, freed of holes of up
     to 100 px, and opened. Parts are what then has a thirtieth of `max_size` to `max_size` pixels, and in the last step
     what is still larger. They grow (see `_grown`), and lines of 2 px are left between them.
-    A region comes apart if it gives two parts or more, which cover a fifth of it, or three quarters of one of no more
-    than twice `max_size`: that may be one large cell with its halo, of which the nucleus and pieces of the rim are
-    rougher than the rest. One that does not is one thing, and is left to the limit of sizes.
+    A region comes apart if it gives two parts or more, which cover a fifth of it, and `max_size` pixels; of one of no
+    more than twice `max_size`, three quarters: that may be one or two large cells with their halos, of which nuclei and
+    pieces of the rims are rougher than the rest. One that does not is left as it is, and to the limit of sizes.
     """
     areas = regions.area
-    number = np.where(areas > settings.max_size, np.arange(areas.size, dtype=np.int32), 0)
+    window, limit, morph_size, morph_iterations, _, max_size = settings
+    number = np.where(areas > max_size, np.arange(areas.size, dtype=np.int32), 0)
     half = painted(regions, number, mask.shape)[::2, ::2]
-    reach = settings.morph_size // 2 * min(CLOSE, settings.morph_iterations) // 2  # half of that of the disks, here
+    reach = morph_size // 2 * min(CLOSE, morph_iterations) // 2  # half of that of the disks, here
     box = box_of(half > 0, 2 * reach + 1)
     region, within = (np.ascontiguousarray(of_all[box]) for of_all in (half, spread[::2, ::2]))
-    std = math.sqrt(within[region > 0].mean(dtype=np.float64)) / settings.window**2
-    dark = (_above_surroundings(image[::2, ::2])[box] <= GLOW * std).view(np.uint8)
-    parts_of_box, n_parts = _parts(region, within, dark, areas.size, reach, settings)
+    std = math.sqrt(within[region > 0].mean(dtype=np.float64)) / window**2
+    rough = within > greatest_up_to(limit, window, int(within.max(initial=0)))
+    of_each, rough_of_each = (np.bincount(region[where], minlength=areas.size) for where in (region > 0, rough))
+    dark = _above_surroundings(image[::2, ::2])[box] <= GLOW * std
+    dark |= (rough_of_each > NO_GAPS * of_each).take(region)
+    parts_of_box, n_parts = _parts(region, within, dark.view(np.uint8), areas.size, reach, settings)
     covered = 4 * np.bincount(region[parts_of_box.view(bool)], minlength=areas.size)
     parts = np.zeros(half.shape, np.uint8)
     parts[box] = parts_of_box
     parts = cv2.resize(parts, None, fx=2, fy=2, interpolation=cv2.INTER_NEAREST)[: mask.shape[0], : mask.shape[1]]
-    cover = np.where(areas <= FEW * settings.max_size, COVER_FEW, COVER)
-    apart = (n_parts > 1) & (covered >= cover * areas)
+    least = np.where(areas <= FEW * max_size, COVER_FEW * areas, np.maximum(COVER * areas, max_size))
+    apart = (n_parts > 1) & (covered >= least)
     return mask ^ (mask ^ parts) & painted(regions, apart.view(np.uint8), mask.shape)
 
 
@@ -310,8 +317,9 @@ def _closed(mask: np.ndarray) -> np.ndarray:
 def _grown(part_of: np.ndarray, ground: np.ndarray, max_size: int) -> np.ndarray:
     """Grow parts over `ground` by 24 px, in turn by squares and crosses; what two reach is that of the higher number.
 
-    part_of: (h, w), numbers; ground: (h, w) uint8 0/1. Parts that would exceed `max_size` do not grow. Holes of up to 100
-    px are filled. Returns (h, w) uint8 0/1, without the pixels whose neighbour to the right or below is another part's.
+    part_of: (h, w), numbers; ground: (h, w) uint8 0/1. Parts that would exceed `max_size` do not grow. Holes of up to
+    100 px are filled. Returns (h, w) uint8 0/1, without the pixels whose neighbour to the right or below is another
+    part's.
     """
     seeds = part_of
     part_of = seeds.copy()
