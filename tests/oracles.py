@@ -142,7 +142,7 @@ def _with_narrow_cells(mask, less_opened, std, iterations, max_size):
 
 def _on_cells(mask, image, std, limit, radius, iterations, min_size, max_size):
     """The rules in the docstrings of `celltraces.segmentation.outline`, region by region."""
-    mask = _come_apart(mask, std, limit, radius, iterations, min_size, max_size)
+    mask = _come_apart(mask, image, std, limit, radius, iterations, min_size, max_size)
     return _refine(mask, image, std, limit, radius, iterations, min_size, max_size)
 
 
@@ -176,20 +176,23 @@ def _refine(mask, image, std, limit, radius, iterations, min_size, max_size):
     for _ in range(12):
         layers.append(_continued(layers[-1], [ndimage.binary_erosion], morphology.disk(2)))
     labels = measure.label(mask, connectivity=1)
-    kept, granular = np.zeros((2, *mask.shape), bool)
+    kept, granular, inside = np.zeros((3, *mask.shape), bool)
     for label in range(1, labels.max() + 1):
         region = labels == label
-        found, above, edge_std, _ = _edge(region, mask, layers[:7], image, std, limit)
+        found, above, edge_std, shell, dim = _edge(region, mask, layers[:7], image, std, limit)
+        within = layers[shell + 1] & region & dim
         granular |= region & (std >= (math.log(edge_std) if above or edge_std < math.inf else limit) - 1)
         if len(above) == 6 and above[5] > edge_std:
-            deeper, above, edge_std, shell = _edge(region, mask, layers, image, std, limit)
+            deeper, above, edge_std, shell, _ = _edge(region, mask, layers, image, std, limit)
             if min(above[6:], default=0) < -edge_std:
-                found = deeper | layers[shell + 1] & region
+                found = within = deeper | layers[shell + 1] & region
         kept |= found
+        inside |= within
     disk = morphology.disk(radius)
     close, open_ = min(2, iterations), min(1, iterations)
     dilate, erode = [ndimage.binary_dilation], [ndimage.binary_erosion]
-    refined = ndimage.binary_fill_holes(_continued(kept, dilate * close + erode * close, disk) & mask)
+    refined = _continued(kept | inside, dilate * close + erode * close, disk) & mask
+    refined = ndimage.binary_fill_holes(refined)
     refined = _continued(refined, erode * open_ + dilate * open_, disk) & mask
     pieces = measure.label(refined, connectivity=1)
     result = np.zeros(mask.shape, bool)
@@ -249,12 +252,13 @@ def _may_be_joined(mask, min_size, max_size):
 
 
 def _edge(region, mask, layers, image, std, limit):
-    """What is kept, by how much each shell outside of the core is above the level, the STD of the edge, its shell."""
+    """What is kept, by how much each shell outside of the core is above the level, the STD of the edge, its shell, and
+    what is not as bright as the halo that the region has."""
     around, nine = (np.rint(ndimage.uniform_filter(image, n, mode="reflect") * n**2) / n**2 for n in (7, 3))
     texture = np.maximum(std - limit, 0)
     core = max(k for k in range(len(layers)) if 6 * (layers[k] & region).sum() >= region.sum())
     if core == 0:
-        return region, [], math.inf, 0
+        return region, [], math.inf, 0, region & False
     shells = [layers[k] & ~layers[k + 1] & region for k in range(core)]
     edges = [texture[shell].mean() if shell.any() else 0 for shell in shells]
     edge = max(edges)
@@ -266,62 +270,72 @@ def _edge(region, mask, layers, image, std, limit):
                 beside.append(image[there])
     level = np.mean(beside) if beside else math.nan
     above = [image[shell].mean() - level if shell.any() else 0 for shell in shells] if beside else []
+    dim = region & False
     if max(above, default=0) > 0.25 * edge_std:
-        dark = (image <= around) & (image - level <= edge_std - 0.5 * max(-min(above), 0))
-        kept = (texture >= edge - 0.25) & dark
+        dim = image - level <= edge_std - 0.5 * max(-min(above), 0)
+        kept = (texture >= edge - 0.25) & (image <= around) & dim
     else:
         kept = nine - around <= 0.1 * math.exp(limit)
-    return layers[core] & region | kept & region, above, edge_std, int(np.argmax(edges))
+    return layers[core] & region | kept & region, above, edge_std, int(np.argmax(edges)), dim
 
 
-def _come_apart(mask, std, limit, radius, iterations, min_size, max_size):
+def _come_apart(mask, image, std, limit, radius, iterations, min_size, max_size):
     labels = measure.label(mask, connectivity=1)
     size = np.bincount(labels.ravel())
     too_large = [label for label in range(1, size.size) if size[label] > max_size]
-    half = labels[::2, ::2]
-    part_of = np.zeros(half.shape, int)
-    rest = np.isin(half, too_large)
-    level = np.zeros(half.shape, int)
-    step_of = [0]
-    count = dict.fromkeys(too_large, 0)
-    reach = radius * min(2, iterations) // 2
+    half, image, std = labels[::2, ::2], image[::2, ::2], std[::2, ::2]
+    inside = np.isin(half, too_large)
+    if not inside.any():
+        return mask
+    above = image - np.rint(ndimage.uniform_filter(image, 31, mode="reflect") * 961) / 961
+    dark = above <= 0.85 * math.sqrt(np.mean(np.exp(2 * std[inside])))
+    for label in too_large:
+        if (std[half == label] > limit).sum() > 0.97 * (half == label).sum():
+            dark |= half == label
     dilate, erode = [ndimage.binary_dilation], [ndimage.binary_erosion]
-    for step in range(1, 7):
-        strict = rest & (std[::2, ::2] > limit + 0.5 * step)
-        strict = ndimage.binary_fill_holes(_continued(strict, dilate + erode, morphology.disk(reach)) & rest)
-        strict = _continued(strict, erode + dilate, morphology.disk(reach)) & rest
-        level[strict] = step
-        still = np.zeros(half.shape, bool)
+    small, disk = morphology.disk(1), morphology.disk(radius * min(2, iterations) // 2)
+    ground = _continued((std > limit) & inside, dilate + erode, small) & inside
+    part_of = np.zeros(half.shape, int)
+    count = dict.fromkeys(too_large, 0)
+    rest = inside
+    for step in range(7):
+        strict = _continued(rest & dark & (std > limit + 0.5 * step), dilate + erode, small) & rest & dark
+        strict = _continued(_without_small_holes(strict) & rest, erode + dilate, disk) & rest
+        rest = np.zeros(half.shape, bool)
         for part in measure.regionprops(measure.label(strict, connectivity=1)):
             at = tuple(part.coords.T)
             if 4 * part.num_pixels > max_size and step < 6:
-                still[at] = True
-            elif 4 * part.num_pixels >= max(min_size, max_size / 20):
+                rest[at] = True
+            elif 4 * part.num_pixels >= max(min_size, max_size / 30):
                 # a part may reach into two regions that touch at every second pixel only: it counts for its last one
                 count[half[at][-1]] += 1
-                part_of[at] = len(step_of)
-                step_of.append(step)
-        rest = still
+                part_of[at] = part_of.max() + 1
     seeds = part_of
     for step in range(12):
         shape = ndimage.generate_binary_structure(2, 2 if step % 2 == 0 else 1)
         wider = ndimage.grey_dilation(part_of, footprint=shape, mode="constant")
-        allowed = (level > 0) & (level >= np.array(step_of)[wider] - 1)
-        part_of = np.where((part_of == 0) & allowed, wider, part_of)
-    too_wide = 4 * np.bincount(part_of.ravel(), minlength=len(step_of)) > max_size
+        part_of = np.where((part_of == 0) & ground, wider, part_of)
+    too_wide = 4 * np.bincount(part_of.ravel()) > max_size
     part_of = np.where(too_wide[part_of], seeds, part_of)
-    found = part_of > 0
+    found = _without_small_holes(part_of > 0)
     for axis in (0, 1):
         after = np.moveaxis(
             np.append(np.moveaxis(part_of, axis, 0)[1:], [np.zeros(part_of.shape[1 - axis], int)], 0), 0, axis
         )
-        found &= (after == 0) | (after == part_of)
+        found &= (part_of == 0) | (after == 0) | (after == part_of)
     parts = found.repeat(2, axis=0).repeat(2, axis=1)[: mask.shape[0], : mask.shape[1]]
-    covered = {label: 4 * found[half == label].sum() for label in too_large}
-    share = {label: 1 / 2 if size[label] <= 2 * max_size else 1 / 5 for label in too_large}
-    enough = [label for label in too_large if count[label] > 1 and covered[label] >= share[label] * size[label]]
-    apart = np.isin(labels, enough)
+    apart = np.zeros(mask.shape, bool)
+    for label in too_large:
+        least = 3 / 4 * size[label] if size[label] <= 2 * max_size else max(size[label] / 5, max_size)
+        if count[label] > 1 and 4 * found[half == label].sum() >= least:
+            apart |= labels == label
     return mask & ~apart | parts & apart
+
+
+def _without_small_holes(mask):
+    """Filled where up to 100 pixels are connected that are not of the mask, also at the edge."""
+    holes = measure.label(~mask, connectivity=1)
+    return mask | (np.bincount(holes.ravel()) <= 100)[holes]
 
 
 def _continued(mask, steps, disk):

@@ -16,6 +16,7 @@ AROUND = 7  # px: width of a pixel's surroundings
 BESIDE = 2  # px: how far outside of a region the level is measured
 BRIGHTER = 0.1  # STDs of the limit: a mean of 3 x 3 pixels so much above that is halo, where nothing else tells of one
 HALO = 0.25  # STDs of the edge: a layer so much above what is outside the region is halo
+NONE = -(1 << 20)  # counts: below those of all images
 HALO_PIXEL, BODY = 1.0, 0.5  # STDs of the edge, darkness of the body: one pixel is halo that is above their difference
 
 
@@ -40,6 +41,7 @@ class Edges(NamedTuple):
     excess: np.ndarray  # (n, layers): how much brighter each layer is than what is outside; 0 for those in the core
     std: np.ndarray  # (n,): of the edge
     inside: np.ndarray  # bool, of each of the pixels: it lies deeper than the edge's layer
+    dim: np.ndarray  # bool, of each of the pixels: it is not as bright as the halo that its region has
 
 
 def find_edges(at: np.ndarray, of: np.ndarray, depth: np.ndarray, area: np.ndarray, layers: int, frame: Frame) -> Edges:
@@ -75,15 +77,15 @@ def find_edges(at: np.ndarray, of: np.ndarray, depth: np.ndarray, area: np.ndarr
     least = np.where(edge > BELOW_EDGE, np.exp(2 * (edge - BELOW_EDGE + offset)), 0)
     most = level + HALO_PIXEL * edge_std - BODY * np.maximum(-excess.min(axis=1), 0)
     around = frame.around.ravel().take(at)
-    kept = values >= np.ceil(least).astype(values.dtype).take(of)
-    kept &= counts <= np.floor(np.where(halo, most, 0)).astype(np.int32).take(of)
+    dim = counts <= np.floor(np.where(halo, most, NONE)).astype(np.int32).take(of)
+    kept = (values >= np.ceil(least).astype(values.dtype).take(of)) & dim
     kept &= np.multiply(counts, AROUND**2, dtype=np.float32) <= around
     unclear = np.flatnonzero((~halo).take(of))
     if unclear.size:
         smooth = box_sums(frame.image, 3).ravel().take(at.take(unclear)) / 9
         kept[unclear] = smooth - around.take(unclear) / AROUND**2 <= BRIGHTER * math.exp(limit)
     kept |= depth >= core.astype(np.uint8).take(of)
-    return Edges(at, of, kept, excess[:, :layers], edge_std, depth > texture.argmax(axis=1).take(of))
+    return Edges(at, of, kept, excess[:, :layers], edge_std, depth > texture.argmax(axis=1).take(of), dim)
 
 
 def means(group: np.ndarray, values: np.ndarray, count: np.ndarray) -> np.ndarray:

@@ -75,6 +75,12 @@ def fill_holes_of(mask: np.ndarray, uncovered: np.ndarray) -> np.ndarray:
     return mask | (holes & ~np.isin(labels, open_ones))
 
 
+def fill_small_holes(mask: np.ndarray, most: int) -> np.ndarray:
+    """Fill what is 4-connected background of `most` pixels or fewer, also at the image's border. (H, W) uint8 0/1."""
+    holes = components(mask ^ 1)
+    return mask | painted(holes, (holes.area <= most).view(np.uint8), mask.shape)
+
+
 def between(numbers: np.ndarray) -> np.ndarray:
     """(H, W) uint8 0/1: pixels of which the next one, to the right or below, has another number; both are not 0."""
     line = np.zeros(numbers.shape, bool)

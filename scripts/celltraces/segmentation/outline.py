@@ -8,8 +8,9 @@ are not on the bright side of the edge. The core of a region is always kept, so 
 A cell that hardly stands out of the background has the opposite trouble: the opening leaves little more of it than a
 disk. It gets back what lies beside that.
 
-Regions of more than `max_object_size` pixels are cells that have run together, and would be dropped: in them
-the threshold is raised until they come apart, and the parts grow back towards each other.
+Regions of more than `max_object_size` pixels are cells that have run together, and would be dropped. Between cells that
+touch lies the halo of one or both, or a gap. So in such regions halos are left out, and the threshold is raised until
+they come apart; then the parts grow back towards each other.
 """
 
 import math
@@ -23,7 +24,15 @@ from celltraces.labels.objects import Components, components, joined, painted, p
 from celltraces.segmentation.edges import AROUND, CORE, LAYERS, WIDE_LAYERS, Frame, box_sums, depths, find_edges, means
 from celltraces.segmentation.joined_cells import part_joined
 from celltraces.segmentation.local_variance import greatest_up_to
-from celltraces.segmentation.mask_objects import at_edge, between, box_of, fill_holes, fill_holes_of, morph
+from celltraces.segmentation.mask_objects import (
+    at_edge,
+    between,
+    box_of,
+    fill_holes,
+    fill_holes_of,
+    fill_small_holes,
+    morph,
+)
 
 WIDE = 1.0  # STDs of the edge: a layer so much brighter than outside, and one within so much darker: the halo is wide
 WEAK = 2.0  # STDs of the limit: a region with no higher STD hardly stands out, and what is no brighter may be of it
@@ -31,11 +40,17 @@ NARROW = 1.5  # times the area of the opening's disk: the opening may have taken
 CLOSE, OPEN = 2, 1  # times, where morph_iterations is not less
 SMOOTH = 1.0  # log-STD below the edge's: what is smoother is no part of a cell where cells are told apart
 PIECE = 4  # pieces of a region are kept that are at least the fourth part of the largest
+# In every second pixel of every second row:
+GLOW = 0.85  # STDs of what is too large: a pixel so much brighter than its surroundings is of a halo
+SURROUNDINGS = 31  # px: width of these
+NO_GAPS = 0.97  # of a region that is above the limit: more than that has no gaps between cells
+GAP = 3  # px: width of the disk of the closing, which heals what is left
+HOLE = 100  # px: holes up to that are filled
+GROWTH = 12  # px: by how much parts grow
 RAISE, RAISES = 0.5, 6  # log-STD, number
-PART = 20  # what comes apart is a cell if it has at least this part of max_object_size
-COVER = 5  # all parts of a region cover at least the fifth part of it
-FEW, COVER_FEW = 2, 2  # times max_object_size: of a region up to that, the half, or they are parts of one cell
-GROWTH = 12  # half px: by how much parts grow
+PART = 30  # what comes apart is a cell if it has at least this part of max_object_size
+COVER = 1 / 5  # all parts of a region cover at least so much of it
+FEW, COVER_FEW = 2, 3 / 4  # times max_object_size: of a region up to that, so much, or they are parts of one cell
 
 
 class Settings(NamedTuple):
@@ -67,7 +82,7 @@ def on_cells(
     opened = mask
     mask = regrown(mask, regions, filled, image, spread, settings)
     if regions.area.max() > settings.max_size:
-        mask = come_apart(mask, regions, spread, settings)
+        mask = come_apart(mask, regions, image, spread, settings)
     if mask is not opened:
         regions = components(mask)
     return refine(mask, regions, image, spread, settings, uncovered)
@@ -140,7 +155,8 @@ def refine(
        Then pixels outside the core are kept if their texture is no more than 0.25 below the edge's, and they are dark:
        neither brighter than the mean of 7 x 7 pixels around them, nor above the level by more than the edge's STD less
        half of how much the darkest layer is below the level. (Between a dark body and a bright halo the cell's edge is
-       a little darker than the level, and the more so, the darker the body and the weaker the halo.)
+       a little darker than the level, and the more so, the darker the body and the weaker the halo.) Of those deeper
+       than the edge's layer only what is above the level by that much goes: within a cell, texture tells nothing.
        Otherwise all are kept but those whose mean of 3 x 3 is above their mean of 7 x 7 pixels by a tenth of the STD
        that `limit` stands for.
     4. Where the sixth layer is brighter than the level by the edge's STD, the halo may be wider than all layers. Then
@@ -149,8 +165,8 @@ def refine(
     5. What is kept is closed, filled and opened, within the region. Pieces of less than a quarter of the region's
        largest are dropped. A region of which no piece has a sixth stays as it is; and so does one that the edge of the
        image (or pixels without data) cuts, of `min_size` or more, if no piece has that: a whole cell would have had it.
-    6. Where the kept pixels that are granular lie in pieces that look like cells, it is parted between these (see
-       joined_cells.py).
+    6. Where the pixels that are granular, dark and as textured as the edge lie in pieces that look like cells, it is
+       parted between these (see joined_cells.py).
     """
     depth = depths(mask, uncovered).ravel()
     frame = Frame(mask, image, spread, box_sums(image, AROUND), uncovered, settings.window, settings.limit)
@@ -158,7 +174,7 @@ def refine(
     of = np.repeat(regions.owner, np.diff(np.searchsorted(at, regions.start), append=at.size))
     edges = find_edges(at, of, depth.take(at), regions.area, LAYERS, frame)
     cleared = ~edges.kept
-    refined = mask.copy()
+    kept = mask.copy()
     wide = edges.excess[:, -1] > WIDE * edges.std
     if wide.any():
         at, of = pixels_of(regions, wide)
@@ -167,9 +183,10 @@ def refine(
         deeper = find_edges(at, of, depth.take(at), regions.area, WIDE_LAYERS, frame)
         wide &= deeper.excess[:, LAYERS:].min(axis=1) < -WIDE * deeper.std
         cleared &= ~wide.take(edges.of)
-        refined.ravel()[deeper.at[~deeper.kept & ~deeper.inside & wide.take(deeper.of)]] = 0
-    refined.ravel()[edges.at[cleared]] = 0
-    kept = refined
+        kept.ravel()[deeper.at[~deeper.kept & ~deeper.inside & wide.take(deeper.of)]] = 0
+    kept.ravel()[edges.at[cleared]] = 0
+    refined = kept.copy()
+    refined.ravel()[edges.at[cleared & edges.inside & edges.dim]] = 1
 
     _, _, morph_size, morph_iterations, *_ = settings
     close, open_ = min(CLOSE, morph_iterations), min(OPEN, morph_iterations)
@@ -206,85 +223,103 @@ def _without_crumbs(
     return joined(pieces, regions._replace(area=np.where(lost, regions.area, 0))) if lost.any() else pieces
 
 
-def come_apart(mask: np.ndarray, regions: Components, spread: np.ndarray, settings: Settings) -> np.ndarray:
+def come_apart(
+    mask: np.ndarray, regions: Components, image: np.ndarray, spread: np.ndarray, settings: Settings
+) -> np.ndarray:
     """`mask` with parts in the place of regions of more than `max_size` pixels, where these come apart.
 
     regions: of the mask, before it was grown, if it was.
-    Every second pixel of every second row is looked at, which is enough here. In steps of 0.5 the threshold on log-STD
-    is raised above `limit`, in each step only within what is still larger than `max_size`, and what exceeds it is
-    closed, filled and opened. Parts are what then has a twentieth of `max_size` to `max_size` pixels, and in the last
-    step what is still larger. They grow (see `_grown`), and lines of 2 px are left between them.
-    A region comes apart if it gives two parts or more, which cover a fifth of it, or half of one of no more than twice
-    `max_size`: that may be one large cell with its halo, of which the nucleus and pieces of the rim are rougher than
-    the rest. One that does not is one thing, and is left to the limit of sizes.
+    Every second pixel of every second row is looked at, which is enough here. What is brighter than the mean of its
+    surroundings (31 x 31 of these pixels) by 0.85 times the STD (root mean square) of these regions is of a halo, and
+    left out; but for regions of which less than 3 % is below `limit`: where there are no gaps, what is bright is
+    texture. In steps of 0.5 the threshold on log-STD is raised from `limit`, in each step only within what is still
+    larger than `max_size`, and what exceeds it is closed with a disk of 3 px, again without halos, freed of holes of up
+    to 100 px, and opened. Parts are what then has a thirtieth of `max_size` to `max_size` pixels, and in the last step
+    what is still larger. They grow (see `_grown`), and lines of 2 px are left between them.
+    A region comes apart if it gives two parts or more, which cover a fifth of it, and `max_size` pixels; of one of no
+    more than twice `max_size`, three quarters: that may be one or two large cells with their halos, of which nuclei and
+    pieces of the rims are rougher than the rest. One that does not is left as it is, and to the limit of sizes.
     """
     areas = regions.area
-    number = np.where(areas > settings.max_size, np.arange(areas.size, dtype=np.int32), 0)
+    window, limit, morph_size, morph_iterations, _, max_size = settings
+    number = np.where(areas > max_size, np.arange(areas.size, dtype=np.int32), 0)
     half = painted(regions, number, mask.shape)[::2, ::2]
-    reach = settings.morph_size // 2 * min(CLOSE, settings.morph_iterations) // 2  # half of that of the disks, here
+    reach = morph_size // 2 * min(CLOSE, morph_iterations) // 2  # half of that of the disks, here
     box = box_of(half > 0, 2 * reach + 1)
-    region = np.ascontiguousarray(half[box])
-    within = np.ascontiguousarray(spread[::2, ::2][box])
-    part_of, highest, n_parts = _parts(region, within, areas.size, reach, settings)
-    grown = _grown(part_of, highest, settings.max_size)
-    covered = 4 * np.bincount(region[grown.view(bool)], minlength=areas.size)
+    region, within = (np.ascontiguousarray(of_all[box]) for of_all in (half, spread[::2, ::2]))
+    std = math.sqrt(within[region > 0].mean(dtype=np.float64)) / window**2
+    rough = within > greatest_up_to(limit, window, int(within.max(initial=0)))
+    of_each, rough_of_each = (np.bincount(region[where], minlength=areas.size) for where in (region > 0, rough))
+    dark = _above_surroundings(image[::2, ::2])[box] <= GLOW * std
+    dark |= (rough_of_each > NO_GAPS * of_each).take(region)
+    parts_of_box, n_parts = _parts(region, within, dark.view(np.uint8), areas.size, reach, settings)
+    covered = 4 * np.bincount(region[parts_of_box.view(bool)], minlength=areas.size)
     parts = np.zeros(half.shape, np.uint8)
-    parts[box] = grown
+    parts[box] = parts_of_box
     parts = cv2.resize(parts, None, fx=2, fy=2, interpolation=cv2.INTER_NEAREST)[: mask.shape[0], : mask.shape[1]]
-    cover = np.where(areas <= FEW * settings.max_size, COVER_FEW, COVER)
-    apart = (n_parts > 1) & (cover * covered >= areas)
+    least = np.where(areas <= FEW * max_size, COVER_FEW * areas, np.maximum(COVER * areas, max_size))
+    apart = (n_parts > 1) & (covered >= least)
     return mask ^ (mask ^ parts) & painted(regions, apart.view(np.uint8), mask.shape)
 
 
-def _parts(
-    region: np.ndarray, spread: np.ndarray, n: int, reach: int, settings: Settings
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The parts of `come_apart` before they grow: their numbers, 1, 2, ... in the order of the steps, (h, w) uint8, or
-    uint16 or float32 where there are more; the highest number of a part that may grow over a pixel, (h, w) of the same
-    dtype: of those of the highest step that the pixel is left in and of the next, and 0 where it is left in none; and
-    how many parts each of `n` regions has, (n,).
+def _above_surroundings(image: np.ndarray) -> np.ndarray:
+    """By how much each pixel is brighter than the mean of 31 x 31 around it, (h, w) float64."""
+    counts = image.astype(np.int32)
+    size = (SURROUNDINGS, SURROUNDINGS)
+    sums = cv2.boxFilter(counts, cv2.CV_32S, size, normalize=False, borderType=cv2.BORDER_REFLECT)
+    return (counts * SURROUNDINGS**2 - sums) / SURROUNDINGS**2
 
-    region: (h, w) int32, numbers of the regions. spread: (h, w). reach: of the disks, px.
+
+def _parts(
+    region: np.ndarray, spread: np.ndarray, dark: np.ndarray, n: int, reach: int, settings: Settings
+) -> tuple[np.ndarray, np.ndarray]:
+    """The parts of `come_apart`, grown, (h, w) uint8 0/1, and how many each of `n` regions has, (n,).
+
+    region: (h, w) int32, numbers of the regions. spread: (h, w). dark: (h, w) uint8 0/1, no halo. reach: of the disk of
+    the opening, px.
     """
     window, limit, _, _, min_size, max_size = settings
     highest = int(spread.max(initial=0))
-    rest = (region > 0).view(np.uint8)
-    all_levels, all_parts = np.zeros(region.shape, np.uint8), np.zeros(region.shape, np.float32)
-    level, part_of = all_levels, all_parts
+    inside = rest = (region > 0).view(np.uint8)
+    all_parts = part_of = np.zeros(region.shape, np.float32)
     n_parts = np.zeros(n, np.int64)
-    of_steps = [0]  # parts, up to and with each
-    for step in range(1, RAISES + 1):
-        strict = (spread > greatest_up_to(limit + step * RAISE, window, highest)).view(np.uint8) & rest
-        strict = fill_holes(morph(strict, bit_morphology.dilate, bit_morphology.erode, 2 * reach + 1, 1) & rest)
+    number = np.zeros(1, np.int64)
+    for step in range(RAISES + 1):
+        rough = (spread > greatest_up_to(limit + step * RAISE, window, highest)).view(np.uint8) & rest
+        if step == 0:
+            ground = _closed(rough) & inside
+        strict = fill_small_holes(_closed(rough & dark) & rest & dark, HOLE) & rest
         strict = morph(strict, bit_morphology.erode, bit_morphology.dilate, 2 * reach + 1, 1) & rest
-        level += strict
         objects = components(strict)
         area = objects.area
         large = 4 * area > max_size
         part = (4 * area >= min_size) & (4 * PART * area >= max_size) & (~large | (step == RAISES))
-        number = np.cumsum(part) + of_steps[-1]
+        number = np.cumsum(part) + number[-1]
         if part.any():
             part_of += painted(objects, np.where(part, number, 0).astype(np.float32), strict.shape)
         origin = np.zeros(area.size, np.int64)
         origin[objects.owner] = region.ravel().take(objects.start + objects.length - 1)  # that of the last pixel
         n_parts += np.bincount(origin[part], minlength=n)
-        of_steps.append(int(number[-1]))
         if step == RAISES or not large.any():
             break
         rest = painted(objects, large.view(np.uint8), strict.shape)
         box = box_of(rest, 2 * reach + 1)
-        rest, region, spread, level, part_of = (of_all[box] for of_all in (rest, region, spread, level, part_of))
-    most = of_steps[-1]
+        rest, region, spread, dark, part_of = (of_all[box] for of_all in (rest, region, spread, dark, part_of))
+    most = number[-1]
     dtype = np.uint8 if most < 1 << 8 else np.uint16 if most < 1 << 16 else np.float32  # small ones grow faster
-    highest = np.array([0, *of_steps[2:], most], dtype)
-    return all_parts.astype(dtype), highest.take(all_levels), n_parts
+    return _grown(all_parts.astype(dtype), ground, max_size), n_parts
 
 
-def _grown(part_of: np.ndarray, highest: np.ndarray, max_size: int) -> np.ndarray:
-    """Grow parts by 24 px, in turn by squares and crosses; what two reach is that of the higher number.
+def _closed(mask: np.ndarray) -> np.ndarray:
+    return morph(mask, bit_morphology.dilate, bit_morphology.erode, GAP, 1)
 
-    part_of, highest: as `_parts` returns them. Parts that would exceed `max_size` do not grow. Returns (h, w) uint8
-    0/1, without the pixels whose neighbour to the right or below is another part's.
+
+def _grown(part_of: np.ndarray, ground: np.ndarray, max_size: int) -> np.ndarray:
+    """Grow parts over `ground` by 24 px, in turn by squares and crosses; what two reach is that of the higher number.
+
+    part_of: (h, w), numbers; ground: (h, w) uint8 0/1. Parts that would exceed `max_size` do not grow. Holes of up to
+    100 px are filled. Returns (h, w) uint8 0/1, without the pixels whose neighbour to the right or below is another
+    part's.
     """
     seeds = part_of
     part_of = seeds.copy()
@@ -292,11 +327,11 @@ def _grown(part_of: np.ndarray, highest: np.ndarray, max_size: int) -> np.ndarra
         shape = cv2.MORPH_CROSS if step % 2 else cv2.MORPH_RECT
         wider = cv2.dilate(part_of, cv2.getStructuringElement(shape, (3, 3)))
         free = cv2.compare(part_of, 0, cv2.CMP_EQ)
-        cv2.copyTo(wider, free & cv2.compare(wider, highest, cv2.CMP_LE), part_of)
+        cv2.copyTo(wider, free & ground, part_of)
     most = int(seeds.max(initial=0))
     size = cv2.calcHist([part_of], [0], None, [most + 1], [0, most + 1]).ravel()
     too_large = 4 * size > max_size
     too_large[0] = False
     if too_large.any():
         part_of = np.where(too_large.take(part_of.astype(np.int64)), seeds, part_of)
-    return (part_of > 0).view(np.uint8) & ~between(part_of)
+    return fill_small_holes((part_of > 0).view(np.uint8), HOLE) & ~between(part_of)
