@@ -283,12 +283,13 @@ def _come_apart(mask, image, std, limit, radius, iterations, min_size, max_size)
     labels = measure.label(mask, connectivity=1)
     size = np.bincount(labels.ravel())
     too_large = [label for label in range(1, size.size) if size[label] > max_size]
-    half, image, std = labels[::2, ::2], image[::2, ::2], std[::2, ::2]
+    n = max(2, round(math.sqrt(max_size) / 50))
+    half, image, std = labels[::n, ::n], image[::n, ::n], std[::n, ::n]
     inside = np.isin(half, too_large)
     if not inside.any():
         return mask
     above = image - np.rint(ndimage.uniform_filter(image, 31, mode="reflect") * 961) / 961
-    dark = above <= 0.85 * math.sqrt(np.mean(np.exp(2 * std[inside])))
+    dark = above <= 0.37 * math.sqrt(np.mean(above[inside] ** 2))
     for label in too_large:
         if (std[half == label] > limit).sum() > 0.97 * (half == label).sum():
             dark |= half == label
@@ -304,9 +305,9 @@ def _come_apart(mask, image, std, limit, radius, iterations, min_size, max_size)
         rest = np.zeros(half.shape, bool)
         for part in measure.regionprops(measure.label(strict, connectivity=1)):
             at = tuple(part.coords.T)
-            if 4 * part.num_pixels > max_size and step < 6:
+            if n * n * part.num_pixels > max_size and step < 6:
                 rest[at] = True
-            elif 4 * part.num_pixels >= max(min_size, max_size / 30):
+            elif n * n * part.num_pixels >= max(min_size, max_size / 30):
                 # a part may reach into two regions that touch at every second pixel only: it counts for its last one
                 count[half[at][-1]] += 1
                 part_of[at] = part_of.max() + 1
@@ -315,7 +316,7 @@ def _come_apart(mask, image, std, limit, radius, iterations, min_size, max_size)
         shape = ndimage.generate_binary_structure(2, 2 if step % 2 == 0 else 1)
         wider = ndimage.grey_dilation(part_of, footprint=shape, mode="constant")
         part_of = np.where((part_of == 0) & ground, wider, part_of)
-    too_wide = 4 * np.bincount(part_of.ravel()) > max_size
+    too_wide = n * n * np.bincount(part_of.ravel()) > max_size
     part_of = np.where(too_wide[part_of], seeds, part_of)
     found = _without_small_holes(part_of > 0)
     for axis in (0, 1):
@@ -323,11 +324,11 @@ def _come_apart(mask, image, std, limit, radius, iterations, min_size, max_size)
             np.append(np.moveaxis(part_of, axis, 0)[1:], [np.zeros(part_of.shape[1 - axis], int)], 0), 0, axis
         )
         found &= (part_of == 0) | (after == 0) | (after == part_of)
-    parts = found.repeat(2, axis=0).repeat(2, axis=1)[: mask.shape[0], : mask.shape[1]]
+    parts = found.repeat(n, axis=0).repeat(n, axis=1)[: mask.shape[0], : mask.shape[1]]
     apart = np.zeros(mask.shape, bool)
     for label in too_large:
         least = 3 / 4 * size[label] if size[label] <= 2 * max_size else max(size[label] / 5, max_size)
-        if count[label] > 1 and 4 * found[half == label].sum() >= least:
+        if count[label] > 1 and n * n * found[half == label].sum() >= least:
             apart |= labels == label
     return mask & ~apart | parts & apart
 

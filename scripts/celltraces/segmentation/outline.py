@@ -40,8 +40,8 @@ NARROW = 1.5  # times the area of the opening's disk: the opening may have taken
 CLOSE, OPEN = 2, 1  # times, where morph_iterations is not less
 SMOOTH = 1.0  # log-STD below the edge's: what is smoother is no part of a cell where cells are told apart
 PIECE = 4  # pieces of a region are kept that are at least the fourth part of the largest
-# In every second pixel of every second row:
-GLOW = 0.85  # STDs of what is too large: a pixel so much brighter than its surroundings is of a halo
+STEP = 50  # one pixel in so many is looked at, in rows and columns, by the root of max_object_size. Of these pixels:
+GLOW = 0.37  # of the usual difference from the surroundings (root mean square): what is so much brighter is of a halo
 SURROUNDINGS = 31  # px: width of these
 NO_GAPS = 0.97  # of a region that is above the limit: more than that has no gaps between cells
 GAP = 3  # px: width of the disk of the closing, which heals what is left
@@ -60,8 +60,8 @@ class Settings(NamedTuple):
     limit: float  # log-STD above which a pixel was foreground
     morph_size: int  # px, odd
     morph_iterations: int
-    min_size: int  # px, both inclusive
-    max_size: int
+    min_size: float  # px, both inclusive
+    max_size: float
 
 
 def on_cells(
@@ -229,13 +229,14 @@ def come_apart(
     """`mask` with parts in the place of regions of more than `max_size` pixels, where these come apart.
 
     regions: of the mask, before it was grown, if it was.
-    Every second pixel of every second row is looked at, which is enough here. What is brighter than the mean of its
-    surroundings (31 x 31 of these pixels) by 0.85 times the STD (root mean square) of these regions is of a halo, and
-    left out; but for regions of which less than 3 % is below `limit`: where there are no gaps, what is bright is
-    texture. In steps of 0.5 the threshold on log-STD is raised from `limit`, in each step only within what is still
-    larger than `max_size`, and what exceeds it is closed with a disk of 3 px, again without halos, freed of holes of up
-    to 100 px, and opened. Parts are what then has a thirtieth of `max_size` to `max_size` pixels, and in the last step
-    what is still larger. They grow (see `_grown`), and lines of 2 px are left between them.
+    Every second pixel of every second row is looked at, which is enough here; fewer where `max_size` is larger, so that
+    it is about 2,500 of these pixels. A pixel is of a halo, and left out, if it is brighter than the mean of its
+    surroundings, 31 x 31 of these pixels, by 0.37 times the root mean square of such differences in all these regions;
+    but not in a region of which less than 3 % is below `limit`: without gaps, what is bright is texture. In steps of
+    0.5 the threshold on log-STD is raised from `limit`, in each step only within what is still larger than `max_size`,
+    and what exceeds it is closed with a disk of 3 px, again without halos, freed of holes of up to 100 px, and opened.
+    Parts are what then has a thirtieth of `max_size` to `max_size` pixels, and in the last step what is still larger.
+    They grow (see `_grown`), and lines of one of these pixels are left between them.
     A region comes apart if it gives two parts or more, which cover a fifth of it, and `max_size` pixels; of one of no
     more than twice `max_size`, three quarters: that may be one or two large cells with their halos, of which nuclei and
     pieces of the rims are rougher than the rest. One that does not is left as it is, and to the limit of sizes.
@@ -243,20 +244,24 @@ def come_apart(
     areas = regions.area
     window, limit, morph_size, morph_iterations, _, max_size = settings
     number = np.where(areas > max_size, np.arange(areas.size, dtype=np.int32), 0)
-    half = painted(regions, number, mask.shape)[::2, ::2]
-    reach = morph_size // 2 * min(CLOSE, morph_iterations) // 2  # half of that of the disks, here
-    box = box_of(half > 0, 2 * reach + 1)
-    region, within = (np.ascontiguousarray(of_all[box]) for of_all in (half, spread[::2, ::2]))
-    std = math.sqrt(within[region > 0].mean(dtype=np.float64)) / window**2
+    step = max(2, round(math.sqrt(max_size) / STEP))
+    few = np.s_[::step, ::step]
+    numbers = painted(regions, number, mask.shape)[few]
+    reach = morph_size // 2 * min(CLOSE, morph_iterations) // 2
+    box = box_of(numbers > 0, 2 * reach + 1)
+    region, within = (np.ascontiguousarray(of_all[box]) for of_all in (numbers, spread[few]))
+    above = _above_surroundings(image[few])[box]
     rough = within > greatest_up_to(limit, window, int(within.max(initial=0)))
     of_each, rough_of_each = (np.bincount(region[where], minlength=areas.size) for where in (region > 0, rough))
-    dark = _above_surroundings(image[::2, ::2])[box] <= GLOW * std
+    dark = above <= GLOW * math.sqrt(np.square(above[region > 0]).mean())
     dark |= (rough_of_each > NO_GAPS * of_each).take(region)
-    parts_of_box, n_parts = _parts(region, within, dark.view(np.uint8), areas.size, reach, settings)
-    covered = 4 * np.bincount(region[parts_of_box.view(bool)], minlength=areas.size)
-    parts = np.zeros(half.shape, np.uint8)
+    sizes = settings._replace(min_size=settings.min_size / step**2, max_size=max_size / step**2)
+    parts_of_box, n_parts = _parts(region, within, dark.view(np.uint8), areas.size, reach, sizes)
+    covered = step**2 * np.bincount(region[parts_of_box.view(bool)], minlength=areas.size)
+    parts = np.zeros(numbers.shape, np.uint8)
     parts[box] = parts_of_box
-    parts = cv2.resize(parts, None, fx=2, fy=2, interpolation=cv2.INTER_NEAREST)[: mask.shape[0], : mask.shape[1]]
+    parts = cv2.resize(parts, None, fx=step, fy=step, interpolation=cv2.INTER_NEAREST)
+    parts = parts[: mask.shape[0], : mask.shape[1]]
     least = np.where(areas <= FEW * max_size, COVER_FEW * areas, np.maximum(COVER * areas, max_size))
     apart = (n_parts > 1) & (covered >= least)
     return mask ^ (mask ^ parts) & painted(regions, apart.view(np.uint8), mask.shape)
@@ -292,8 +297,8 @@ def _parts(
         strict = morph(strict, bit_morphology.erode, bit_morphology.dilate, 2 * reach + 1, 1) & rest
         objects = components(strict)
         area = objects.area
-        large = 4 * area > max_size
-        part = (4 * area >= min_size) & (4 * PART * area >= max_size) & (~large | (step == RAISES))
+        large = area > max_size
+        part = (area >= min_size) & (PART * area >= max_size) & (~large | (step == RAISES))
         number = np.cumsum(part) + number[-1]
         if part.any():
             part_of += painted(objects, np.where(part, number, 0).astype(np.float32), strict.shape)
@@ -314,8 +319,8 @@ def _closed(mask: np.ndarray) -> np.ndarray:
     return morph(mask, bit_morphology.dilate, bit_morphology.erode, GAP, 1)
 
 
-def _grown(part_of: np.ndarray, ground: np.ndarray, max_size: int) -> np.ndarray:
-    """Grow parts over `ground` by 24 px, in turn by squares and crosses; what two reach is that of the higher number.
+def _grown(part_of: np.ndarray, ground: np.ndarray, max_size: float) -> np.ndarray:
+    """Grow parts over `ground` by 12 px, in turn by squares and crosses; what two reach is that of the higher number.
 
     part_of: (h, w), numbers; ground: (h, w) uint8 0/1. Parts that would exceed `max_size` do not grow. Holes of up to
     100 px are filled. Returns (h, w) uint8 0/1, without the pixels whose neighbour to the right or below is another
@@ -330,7 +335,7 @@ def _grown(part_of: np.ndarray, ground: np.ndarray, max_size: int) -> np.ndarray
         cv2.copyTo(wider, free & ground, part_of)
     most = int(seeds.max(initial=0))
     size = cv2.calcHist([part_of], [0], None, [most + 1], [0, most + 1]).ravel()
-    too_large = 4 * size > max_size
+    too_large = size > max_size
     too_large[0] = False
     if too_large.any():
         part_of = np.where(too_large.take(part_of.astype(np.int64)), seeds, part_of)
