@@ -92,7 +92,7 @@ def segment_frame(
     if logstd_outline == "cell" and morph_iterations > 1:
         # Narrow cells are in what one opening less leaves: the last erosion goes on from there.
         times = (morph_iterations - 1, morph_iterations)
-        less, opened = (np.ascontiguousarray(mask) for mask in openings(filled, morph_size, times, uncovered))
+        less, opened = openings(filled, morph_size, times, uncovered)
         regions = components(opened)
         mask = with_narrow_cells(opened, regions, less, spread, max_object_size, uncovered)
         regions = regions if mask is opened else components(mask)

@@ -33,11 +33,8 @@ def morph(
         mask = coverage.continued(mask, uncovered, mirrored=False)
     shape = bit_morphology.disk(size // 2, iterations)
     reach = 2 * (len(shape) - 1)
-    padded = bit_morphology.pack(cv2.copyMakeBorder(mask, reach, reach, reach, reach, cv2.BORDER_REPLICATE))
-    width = mask.shape[1]
-    mask = np.ascontiguousarray(
-        bit_morphology.unpack(second(first(padded, shape), shape), reach + width)[reach:-reach, reach:]
-    )
+    bands = second(first(bit_morphology.pack(mask, reach, goes_on=True), shape), shape)
+    mask = bit_morphology.unpack(bands, reach, mask.shape)
     if uncovered is not None:
         mask[uncovered] = 0
     return mask
@@ -50,11 +47,11 @@ def openings(
     if size > 1 and uncovered is not None:
         mask = coverage.continued(mask, uncovered, mirrored=False)
     reach = 2 * (len(bit_morphology.disk(size // 2, times[-1])) - 1)
-    eroded = bit_morphology.pack(cv2.copyMakeBorder(mask, reach, reach, reach, reach, cv2.BORDER_REPLICATE))
+    eroded = bit_morphology.pack(mask, reach, goes_on=True)
     for before, number in pairwise((0, *times)):
         eroded = bit_morphology.erode(eroded, bit_morphology.disk(size // 2, number - before))
         opened = bit_morphology.dilate(eroded, bit_morphology.disk(size // 2, number))
-        opened = bit_morphology.unpack(opened, reach + mask.shape[1])[reach : reach + mask.shape[0], reach:]
+        opened = bit_morphology.unpack(opened, reach, mask.shape)
         if uncovered is not None and size > 1:
             opened = np.where(uncovered, np.uint8(0), opened)
         yield opened
