@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 from celltraces.labels import bit_morphology
-from celltraces.labels.objects import Components, bounds_of, components, cut_out, painted, pixels_of
+from celltraces.labels.objects import Components, bounds_of, components, cut_out, painted, pixels_of, positions_of
 from celltraces.labels.shapes import shapes_of_runs
 from celltraces.segmentation.mask_objects import between, fill_holes, fill_holes_of, morph, openings
 
@@ -77,7 +77,7 @@ def part_joined(
     if mask is whole:
         return regions
     parted = painted(regions, (regions.area > 0).view(np.uint8), kept.shape)
-    y, x = np.nonzero(whole ^ mask)
+    y, x = np.divmod(positions_of((whole ^ mask).view(bool).ravel()), mask.shape[1])
     parted[cut.rows.take(y), cut.columns.take(x)] = 0
     return components(parted)
 
