@@ -107,6 +107,7 @@ class CutOut(NamedTuple):
 
     rows: np.ndarray
     columns: np.ndarray
+    width: int  # of the whole image
     objects: Components
 
     @property
@@ -119,16 +120,30 @@ class CutOut(NamedTuple):
             image = image.take(self.rows, axis=0)
         return image.take(self.columns, axis=1) if self.columns.size < image.shape[1] else image
 
+    def inside(self, objects: Components, chosen: np.ndarray) -> Components:
+        """Those chosen, (n,) bool, of other objects of the whole image, which lie in these rows and columns; the
+        numbers stay."""
+        runs = np.flatnonzero(chosen.take(objects.owner))
+        y, x = np.divmod(objects.start.take(runs), self.width)
+        start = np.searchsorted(self.rows, y) * self.columns.size + np.searchsorted(self.columns, x)
+        return Components(start, objects.length.take(runs), objects.owner.take(runs), objects.area)
+
+    def outside(self, start: np.ndarray) -> np.ndarray:
+        """Positions in the whole image, flat, of positions in this one."""
+        y, x = np.divmod(start, self.columns.size)
+        return self.rows.take(y) * self.width + self.columns.take(x)
+
 
 def cut_out(objects: Components, chosen: np.ndarray, shape: tuple[int, ...], margin: int) -> CutOut:
     """The chosen objects of an image of this shape; chosen: bool, of each object, False for number 0."""
     runs = np.flatnonzero(chosen.take(objects.owner))
-    length = objects.length.take(runs)
     y, x = np.divmod(objects.start.take(runs), shape[1])
-    rows, columns = _near(y, y + 1, shape[0], margin), _near(x, x + length, shape[1], margin)
-    start = np.searchsorted(rows, y) * columns.size + np.searchsorted(columns, x)
-    owner = np.cumsum(chosen).take(objects.owner.take(runs))
-    return CutOut(rows, columns, Components(start, length, owner, np.append(0, objects.area[chosen])))
+    rows = _near(y, y + 1, shape[0], margin)
+    columns = _near(x, x + objects.length.take(runs), shape[1], margin)
+    cut = CutOut(rows, columns, shape[1], objects)
+    start, length, owner, area = cut.inside(objects, chosen)
+    alone = Components(start, length, np.cumsum(chosen).take(owner), np.append(0, area[chosen]))
+    return cut._replace(objects=alone)
 
 
 def _near(first: np.ndarray, end: np.ndarray, size: int, margin: int) -> np.ndarray:
@@ -153,3 +168,15 @@ def joined(one: Components, other: Components) -> Components:
     number[np.argsort(first)] = np.arange(1, first.size + 1)
     owner = number.take(which)
     return Components(start, length, owner, _areas(owner, length))
+
+
+def replaced(objects: Components, gone: np.ndarray, new: Components) -> Components:
+    """The objects without those that are `gone`, (n,) bool, which get area 0, but with `new` ones in their place, which
+    are numbered after all others."""
+    kept = ~gone.take(objects.owner)
+    start = np.concatenate([objects.start[kept], new.start])
+    length = np.concatenate([objects.length[kept], new.length])
+    owner = np.concatenate([objects.owner[kept], new.owner + (gone.size - 1)])
+    order = np.argsort(start, kind="stable")
+    area = np.concatenate([np.where(gone, 0, objects.area), new.area[1:]])
+    return Components(start.take(order), length.take(order), owner.take(order), area)

@@ -164,8 +164,9 @@ def _parts(counts: np.ndarray, own: np.ndarray, brightness: float, min_size: flo
     if _is_thin(depth, min_size):
         return []  # and what lies within `whole` is no deeper
     parts = _parted(depth, whole, bright, min_size)
-    apart = _parted(_depths(fill_holes((counts > APART * brightness).view(np.uint8) & whole)), whole, bright, min_size)
-    return apart if len(apart) > max(len(parts), 1) else parts
+    brighter = fill_holes((counts > APART * brightness).view(np.uint8) & whole)
+    apart = _parted(_depths(brighter), whole, bright, min_size, fewest=max(len(parts), 1) + 1)
+    return apart or parts
 
 
 def _depths(inside: np.ndarray) -> np.ndarray:
@@ -178,12 +179,17 @@ def _is_thin(depth: np.ndarray, min_size: float) -> bool:
     return math.pi * LONG * float(depth.max(initial=0)) ** 2 < THIN * min_size
 
 
-def _parted(depth: np.ndarray, whole: np.ndarray, bright: np.ndarray, min_size: float) -> list[np.ndarray]:
-    """The parts of `whole` nearest to each of the places of greatest `depth`, where they look like white cells."""
+def _parted(
+    depth: np.ndarray, whole: np.ndarray, bright: np.ndarray, min_size: float, fewest: int = 1
+) -> list[np.ndarray]:
+    """The parts of `whole` nearest to each of the places of greatest `depth`, where they look like white cells; none
+    if there are fewer than `fewest` of them."""
     if _is_thin(depth, min_size):
         return []
     deepest = float(depth.max())
     n, number = cv2.connectedComponents((depth > SEED * deepest).view(np.uint8))
+    if n - 1 < fewest:
+        return []
     seeds = [number == seed for seed in range(1, n)]
     away = [cv2.distanceTransform((~seed).view(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_5) for seed in seeds]
     nearest = np.argmin(away, axis=0) if len(seeds) > 1 else 0
@@ -194,7 +200,7 @@ def _parted(depth: np.ndarray, whole: np.ndarray, bright: np.ndarray, min_size: 
         part = cv2.morphologyEx(part, cv2.MORPH_OPEN, _disk(max(deepest / 3, 1)))
         if _looks_like_white_cell(part, bright, min_size):
             parts.append(part)
-    return parts
+    return parts if len(parts) >= fewest else []
 
 
 def _looks_like_white_cell(part: np.ndarray, bright: np.ndarray, min_size: float) -> bool:
