@@ -24,28 +24,37 @@ class Components(NamedTuple):
 def components(mask: np.ndarray) -> Components:
     """The 4-connected objects of (H, W) uint8 0/1.
 
-    Runs in neighbouring rows that have a column in common are joined: the greater of their first runs gets the
-    lesser one for its own, until no two that touch differ.
+    A run belongs to the first of those that it touches in the row above. Where it touches more of them, the greater of
+    the first runs of two gets the lesser one for its own, until no two that touch differ.
     """
     width = mask.shape[1]
     start, length = _runs(mask)
     end = start + length
-    # The runs that touch a run from below are some that follow each other.
-    first = np.searchsorted(end, start + width, "right")
-    touching = np.maximum(np.searchsorted(start, end + width) - first, 0)
-    above = np.repeat(np.arange(start.size), touching)
-    below = positions_in_runs(first, touching)
+    # The runs that touch a run from above are some that follow each other.
+    first = np.searchsorted(end, start - width, "right")
+    touching = np.searchsorted(start, end - width) - first
     root = np.arange(start.size)
+    root = _first_of_all(np.where(touching > 0, first, root))
+    several = np.flatnonzero(touching > 1)
+    others = touching.take(several) - 1
+    above = positions_in_runs(first.take(several) + 1, others)
+    below = np.repeat(several, others)
     while above.size:
         one, other = root.take(above), root.take(below)
         np.minimum.at(root, np.maximum(one, other), np.minimum(one, other))
-        nearer = root.take(root)
-        while (nearer != root).any():
-            root, nearer = nearer, nearer.take(nearer)
+        root = _first_of_all(root)
         apart = root.take(above) != root.take(below)
         above, below = above[apart], below[apart]
     owner = np.cumsum(root == np.arange(start.size)).take(root)
     return Components(start, length, owner, _areas(owner, length))
+
+
+def _first_of_all(lesser: np.ndarray) -> np.ndarray:
+    """Where one gets, (n,), from each number by going on to a lesser one until there is none."""
+    nearer = lesser.take(lesser)
+    while (nearer != lesser).any():
+        lesser, nearer = nearer, nearer.take(nearer)
+    return lesser
 
 
 def _areas(owner: np.ndarray, length: np.ndarray) -> np.ndarray:
@@ -69,7 +78,7 @@ def positions_of(few: np.ndarray) -> np.ndarray:
     eights = few[:whole].view(np.uint64)
     at = np.flatnonzero(eights != 0)
     within = np.flatnonzero(eights.take(at).view(bool))
-    return np.concatenate([8 * at.take(within // 8) + within % 8, whole + np.flatnonzero(few[whole:])])
+    return np.concatenate([8 * at.take(within >> 3) + (within & 7), whole + np.flatnonzero(few[whole:])])
 
 
 def bounds_of(objects: Components, chosen: np.ndarray, width: int) -> tuple[np.ndarray, np.ndarray]:

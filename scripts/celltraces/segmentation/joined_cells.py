@@ -61,26 +61,25 @@ def part_joined(
     alone = regions.area[~looked_at] // LEFT
     candidate = np.append(False, np.ones(joined.area.size - 1, bool))
     granular = _granular(joined, candidate, above_left)
-    for opened in openings(rough, morph_size, range(1, OPEN + 1), uncovered):
+    for times, opened in enumerate(openings(rough, morph_size, range(1, OPEN + 1), uncovered), 1):
         pieces = components(opened & mask)
         if not pieces.start.size:
             break
         others = np.concatenate([alone, joined.area[~candidate] // LEFT])
         cell_of = _cells(pieces, joined, granular, others, min_size)
-        if not cell_of.any():
-            continue
-        parted = np.bincount(cell_of, minlength=joined.area.size) > 0
-        parted[0] = False
-        lines, parts = _divided(joined, parted, pieces, cell_of, mask.shape)
-        if mask is whole:
-            mask = whole.copy()
-        mask.ravel()[lines] = 0
-        may_be = _may_be_joined(parts, mask.shape, min_size, max_size)
-        joined = replaced(joined, parted, parts)
-        candidate = np.append(candidate & ~parted, may_be[1:])
-        granular = np.append(granular, _granular(parts, may_be, above_left)[1:])
-        if not candidate.any():
-            break
+        if cell_of.any():
+            parted = np.bincount(cell_of, minlength=joined.area.size) > 0
+            parted[0] = False
+            lines, parts = _divided(joined, parted, pieces, cell_of, mask.shape)
+            if mask is whole:
+                mask = whole.copy()
+            mask.ravel()[lines] = 0
+            may_be = _may_be_joined(parts, mask.shape, min_size, max_size)
+            joined = replaced(joined, parted, parts)
+            candidate = np.append(candidate & ~parted, may_be[1:])
+            granular = np.append(granular, _granular(parts, may_be, above_left)[1:])
+        if 2 * bit_morphology.disk_area(morph_size // 2, times + 1) > joined.area[candidate].max(initial=0):
+            break  # the next opening leaves two pieces of larger ones only
     if mask is whole:
         return regions
     parted = painted(regions, (regions.area > 0).view(np.uint8), kept.shape)
