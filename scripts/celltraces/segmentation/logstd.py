@@ -113,14 +113,15 @@ def segment_frame(
         objects, white = with_white_cells(
             objects, filled, image, math.exp(limit), morph_size, min_object_size, max_object_size, uncovered
         )
-        mask = mask | white
+        if white.any():
+            regions = components(mask | white)
         sizes = (segmentation_debris, min_object_size, max_object_size)
         objects = without_debris(objects, mask.shape, *sizes, rejected, uncovered)
     else:
         objects = regions
     if rejected is not None:
         mark_vanished(
-            found, mask, rejected, min_object_size, bit_morphology.disk_area(morph_size // 2, morph_iterations)
+            found, regions, rejected, min_object_size, bit_morphology.disk_area(morph_size // 2, morph_iterations)
         )
     return number_objects(objects, mask.shape, min_object_size, max_object_size, rejected)
 

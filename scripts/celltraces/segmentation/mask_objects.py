@@ -93,31 +93,27 @@ def remove_small(mask: np.ndarray, objects: Components, min_size: int) -> np.nda
     return kept
 
 
-def mark_vanished(objects: Components, opened: np.ndarray, rejected: np.ndarray, min_size: int, least: int) -> None:
-    """Mark in `rejected` the objects of which the opened mask has no pixel.
+def mark_vanished(objects: Components, left: Components, rejected: np.ndarray, min_size: int, least: int) -> None:
+    """Mark in `rejected` the objects that have no pixel in common with those that are `left`.
 
     TOO_SMALL: those below `min_size`, of at least `least` pixels; TOO_NARROW: the larger ones.
     """
     area = objects.area
     why = np.where(area >= min_size, TOO_NARROW, np.where(area >= least, TOO_SMALL, 0)).astype(np.uint8)
-    why[~vanished(objects, opened)] = 0
+    why[~vanished(objects, left)] = 0
     pixels, owner = pixels_of(objects, why > 0)
     rejected.ravel()[pixels] = why.take(owner)
 
 
-def vanished(objects: Components, mask: np.ndarray) -> np.ndarray:
-    """Whether a mask (H, W) uint8 0/1 has no pixel of an object, (n,) bool; False for number 0, which is none."""
+def vanished(objects: Components, left: Components) -> np.ndarray:
+    """Whether an object has no pixel in common with those that are `left`, (n,) bool; False for number 0, which is
+    none."""
     gone = np.ones(objects.area.size, bool)
-    gone[objects.owner[_touched(objects, mask)]] = gone[0] = False
+    # The first run that ends after a run begins: it has pixels of it if it begins before that ends.
+    following = np.searchsorted(left.start + left.length, objects.start, "right")
+    begins = np.append(left.start, np.iinfo(np.int64).max).take(following)
+    gone[objects.owner[begins < objects.start + objects.length]] = gone[0] = False
     return gone
-
-
-def _touched(objects: Components, mask: np.ndarray) -> np.ndarray:
-    """Whether a run has pixels of a mask (H, W) uint8 0/1, (runs,) bool."""
-    bounds = np.stack([objects.start, objects.start + objects.length], axis=1).ravel()
-    if bounds.size and bounds[-1] == mask.size:
-        bounds = bounds[:-1]
-    return np.bitwise_or.reduceat(mask.ravel(), bounds)[::2].view(bool) if bounds.size else np.zeros(0, bool)
 
 
 def at_edge(pixels: np.ndarray, shape: tuple[int, ...], uncovered: np.ndarray | None) -> np.ndarray:

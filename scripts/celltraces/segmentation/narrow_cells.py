@@ -35,12 +35,13 @@ def with_narrow_cells(
     if not regions.start.size:
         return opened
     objects = components(less)
-    lost = vanished(objects, opened)
+    lost = vanished(objects, regions)
     if not lost.any():
         return opened
     pixels, owner = pixels_of(objects, lost)
     variance = np.bincount(owner, spread.ravel().take(pixels), lost.size) / np.maximum(objects.area, 1)
-    like = variance >= FAINT**2 * spread[opened.view(bool)].mean(dtype=np.float64)
+    of_all = np.dot(spread.ravel().astype(np.float64, copy=False), opened.ravel()) / regions.area.sum()
+    like = variance >= FAINT**2 * of_all
     if not (like & lost).any():
         return opened
     areas = regions.area[1:]
