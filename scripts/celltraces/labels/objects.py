@@ -162,7 +162,7 @@ def _near(first: np.ndarray, end: np.ndarray, size: int, margin: int) -> np.ndar
     return np.flatnonzero(np.cumsum(change)[:size])
 
 
-def joined(one: Components, other: Components) -> Components:
+def in_raster_order(one: Components, other: Components) -> Components:
     """The objects of both, which do not touch, numbered anew. Those of area 0 are not in it."""
     parts = [
         (objects.start[there], objects.length[there], objects.owner[there] + before)
@@ -172,10 +172,11 @@ def joined(one: Components, other: Components) -> Components:
     start, length, owner = (np.concatenate(part) for part in zip(*parts, strict=True))
     order = np.argsort(start, kind="stable")
     start, length, owner = start.take(order), length.take(order), owner.take(order)
-    _, first, which = np.unique(owner, return_index=True, return_inverse=True)
+    first = np.full(one.area.size + other.area.size, owner.size)
+    np.minimum.at(first, owner, np.arange(owner.size))
     number = np.empty(first.size, np.int64)
-    number[np.argsort(first)] = np.arange(1, first.size + 1)
-    owner = number.take(which)
+    number[np.argsort(first, kind="stable")] = np.arange(1, first.size + 1)  # those without pixels come last
+    owner = number.take(owner)
     return Components(start, length, owner, _areas(owner, length))
 
 
