@@ -133,6 +133,8 @@ def _boxes(bright: np.ndarray, min_size: float, max_size: int) -> list[tuple[tup
 
     Of those that have from half of `min_size` to `max_size` pixels, and are not much longer than such a cell.
     """
+    if 2 * cv2.countNonZero(bright) < min_size:
+        return []
     found = components(bright)
     chosen = (2 * found.area >= min_size) & (found.area <= max_size)
     numbers, bbox = bounds_of(found, chosen, bright.shape[1])
