@@ -23,12 +23,11 @@ def as_shape(half_widths):
 
 
 @settings(max_examples=60, deadline=None)
-@given(MASKS)
-def test_bits_are_the_mask(mask):
-    packed = bit_morphology.pack(mask)
-    np.testing.assert_array_equal(bit_morphology.unpack(packed, mask.shape[1]), mask)
-    assert packed.shape == (len(mask), -(-mask.shape[1] // 64))
-    assert sum(int(word).bit_count() for word in packed.ravel()) == mask.sum()  # nothing beyond the width
+@given(MASKS, st.integers(0, 20), st.booleans())
+def test_bits_are_the_mask(mask, margin, goes_on):
+    packed = bit_morphology.pack(mask, margin, goes_on=goes_on)
+    np.testing.assert_array_equal(bit_morphology.unpack(packed, margin, mask.shape), mask)
+    assert packed.shape == (-(-mask.shape[0] // 8) + 2 * margin, mask.shape[1] + 2 * margin)
 
 
 @pytest.mark.parametrize("radius", [0, 1, 2, 3, 7, 10, 33])
@@ -52,20 +51,48 @@ def test_a_repeated_disk_is_that_of_repeated_dilations(radius, times):
 HALF_WIDTHS = st.lists(st.integers(0, 150), min_size=1, max_size=12).map(lambda reaches: sorted(reaches, reverse=True))
 
 
+def over(mask, swept, half_widths, *, goes_on):
+    margin = max(len(half_widths) - 1, max(half_widths))
+    bands = bit_morphology.pack(mask, margin, goes_on=goes_on)
+    return bit_morphology.unpack(swept(bands, half_widths), margin, mask.shape)
+
+
 @pytest.mark.slow
 @settings(max_examples=80, deadline=None)
 @given(MASKS, HALF_WIDTHS)
 def test_dilation(mask, half_widths):
-    got = bit_morphology.unpack(bit_morphology.dilate(bit_morphology.pack(mask), half_widths), mask.shape[1])
+    got = over(mask, bit_morphology.dilate, half_widths, goes_on=False)
     np.testing.assert_array_equal(got, ndimage.binary_dilation(mask, as_shape(half_widths)))
 
 
 @pytest.mark.slow
 @settings(max_examples=80, deadline=None)
 @given(MASKS, HALF_WIDTHS)
-def test_erosion_within_a_margin(mask, half_widths):
+def test_erosion(mask, half_widths):
+    got = over(mask, bit_morphology.erode, half_widths, goes_on=False)
+    np.testing.assert_array_equal(got, ndimage.binary_erosion(mask, as_shape(half_widths)))
+
+
+@pytest.mark.slow
+@settings(max_examples=80, deadline=None)
+@given(MASKS, HALF_WIDTHS, st.sampled_from(["dilation", "erosion"]))
+def test_everything_goes_on_beyond_the_image(mask, half_widths, name):
     down, across = len(half_widths) - 1, max(half_widths)
-    padded = np.pad(mask, [(down, down), (across, across)])
-    eroded = bit_morphology.unpack(bit_morphology.erode(bit_morphology.pack(padded), half_widths), padded.shape[1])
+    wide = np.pad(mask, [(down, down), (across, across)], mode="edge")
+    swept = {"dilation": bit_morphology.dilate, "erosion": bit_morphology.erode}[name]
+    got = over(mask, swept, half_widths, goes_on=True)
     inside = np.s_[down : down + mask.shape[0], across : across + mask.shape[1]]
-    np.testing.assert_array_equal(eroded[inside], ndimage.binary_erosion(padded, as_shape(half_widths))[inside])
+    expected = getattr(ndimage, f"binary_{name}")(wide, as_shape(half_widths))[inside]
+    np.testing.assert_array_equal(got, expected)
+
+
+@settings(max_examples=40, deadline=None)
+@given(MASKS, st.integers(1, 4))
+def test_one_after_the_other_within_a_margin_for_both(mask, radius):
+    bands = bit_morphology.pack(mask, 2 * radius, goes_on=True)
+    shape = bit_morphology.disk(radius)
+    closed = bit_morphology.erode(bit_morphology.dilate(bands, shape), shape)
+    got = bit_morphology.unpack(closed, 2 * radius, mask.shape)
+    wide = np.pad(mask, 2 * radius, mode="edge")
+    expected = ndimage.binary_closing(wide, disk(radius))[2 * radius : -2 * radius, 2 * radius : -2 * radius]
+    np.testing.assert_array_equal(got, expected)

@@ -8,9 +8,9 @@ from hypothesis.extra import numpy as hnp
 from scipy import ndimage
 
 from celltraces.labels.left_out import TOO_SMALL
-from celltraces.labels.objects import components, cut_out, joined, painted, pixels_of
+from celltraces.labels.objects import components, cut_out, in_raster_order, painted, pixels_of, replaced
 from celltraces.segmentation.local_variance import greatest_up_to, log_std
-from celltraces.segmentation.mask_objects import fill_holes, fill_holes_of, openings, without_debris
+from celltraces.segmentation.mask_objects import fill_holes, fill_holes_of, openings, vanished, without_debris
 
 MASKS = hnp.arrays(np.uint8, st.tuples(st.integers(1, 25), st.integers(1, 25)), elements=st.integers(0, 1))
 
@@ -118,7 +118,7 @@ def test_objects_of_two_masks_are_numbered_as_those_of_both_together():
     for number in (1, 2):
         objects = components(PICTURES["blobs"])
         parts.append(objects._replace(area=np.where(group == number, objects.area, 0)))
-    both = joined(*parts)
+    both = in_raster_order(*parts)
     expected, n = ndimage.label((group > 0)[labels])
     np.testing.assert_array_equal(painted(both, np.arange(n + 1), labels.shape), expected)
     np.testing.assert_array_equal(both.area[1:], np.bincount(expected.ravel())[1:])
@@ -222,3 +222,35 @@ def test_a_cut_out_holds_the_chosen_objects_as_they_are_and_no_more_than_a_margi
         painted(cut.objects, numbers, cut.shape), np.where(inside, labels, 0)[np.ix_(cut.rows, cut.columns)]
     )
     np.testing.assert_array_equal(cut.objects.area, np.bincount(labels[inside], minlength=n + 1)[numbers])
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(MASKS, st.integers(1, 3), st.integers(0, 3))
+def test_what_is_changed_in_a_part_of_an_image_is_changed_in_the_image(mask, every, margin):
+    """Every n-th object loses a row in an image of its own rows and columns; scipy labels what the image is then."""
+    objects = components(mask)
+    chosen = np.arange(objects.area.size) % every == every - 1
+    chosen[0] = False
+    cut = cut_out(objects, chosen, mask.shape, max(margin, 1))
+    alone = painted(cut.inside(objects, chosen), np.ones(chosen.size, np.uint8), cut.shape)
+    alone[cut.rows == mask.shape[0] // 2] = 0
+    parts = components(alone)
+    result = replaced(objects, chosen, parts._replace(start=cut.outside(parts.start)))
+    labels, _ = ndimage.label(mask)
+    changed = mask.copy()
+    changed[mask.shape[0] // 2] &= ~chosen[labels[mask.shape[0] // 2]]
+    expected, n = ndimage.label(changed)
+    ordered = in_raster_order(result, components(np.zeros_like(mask)))
+    assert (np.diff(result.start) > 0).all()
+    assert ordered.area[1:].tolist() == np.bincount(expected.ravel(), minlength=n + 1)[1:].tolist()
+    np.testing.assert_array_equal(painted(ordered, np.arange(ordered.area.size), mask.shape), expected)
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(MASKS, st.integers(0, 2**32 - 1))
+def test_objects_without_a_common_pixel_have_vanished(mask, seed):
+    left = (np.random.default_rng(seed).random(mask.shape) < 0.1).astype(np.uint8)
+    labels, n = ndimage.label(mask)
+    expected = np.bincount(labels.ravel(), left.ravel(), n + 1) == 0
+    expected[0] = False
+    np.testing.assert_array_equal(vanished(components(mask), components(left)), expected)

@@ -100,9 +100,8 @@ def dilate_mask(mask: Mask, radius: int) -> Mask:
     """
     if radius <= 0 or not mask.any():
         return mask
-    return bit_morphology.unpack(
-        bit_morphology.dilate(bit_morphology.pack(mask), bit_morphology.disk(radius)), mask.shape[1]
-    ).view(bool)
+    bands = bit_morphology.dilate(bit_morphology.pack(mask, radius, goes_on=False), bit_morphology.disk(radius))
+    return bit_morphology.unpack(bands, radius, mask.shape).view(bool)
 
 
 def _surface_through_means(

@@ -1,4 +1,8 @@
-"""Dilate and erode masks that are stored with one bit per pixel, 64 pixels at once.
+"""Dilate and erode masks that are stored with one bit per pixel, eight pixels at once.
+
+A mask is cut into eight bands, one below the other, and each band has one bit of every byte. So a pixel's neighbours,
+to the side as well as above and below, have the same bit of other bytes, and a mask is moved by beginning to read it
+somewhere else.
 
 Shapes are given by `half_widths`: how far they reach to both sides, in columns, in their middle row and in those 1, 2,
 ... rows above and below. They are symmetric, and outer rows reach no further than inner ones, as those of a disk.
@@ -8,12 +12,15 @@ import math
 from collections.abc import Sequence
 from functools import cache
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-Rows = NDArray[np.uint64]
-"""(H, ceil(W / 64)); column 0 is the lowest bit of the first word, padding bits beyond W are 0."""
-WORD = 64
+Bands = NDArray[np.uint8]
+"""(ceil(H / 8) + 2 margin, W + 2 margin); bit b of the byte (y, x) is the pixel (b ceil(H / 8) + y - margin,
+x - margin): of each band a byte holds one bit. What is in the margin is undefined as soon as anything was dilated or
+eroded."""
+BANDS = 8
 
 
 @cache
@@ -41,46 +48,60 @@ def disk_area(radius: int, times: int) -> int:
     return 2 * sum(widths) - widths[0]
 
 
-def pack(mask: NDArray[np.bool_ | np.uint8]) -> Rows:
-    """(H, W) bool, or uint8 that is 0 or 1."""
-    packed = np.packbits(mask, axis=1, bitorder="little")
-    rows = np.zeros((len(mask), -(-mask.shape[1] // WORD) * 8), np.uint8)
-    rows[:, : packed.shape[1]] = packed
-    return np.asfortranarray(rows.view("<u8"))  # words above each other lie beside each other in memory: long loops
+def pack(mask: NDArray[np.bool_ | np.uint8], margin: int, *, goes_on: bool) -> Bands:
+    """(H, W) bool, or uint8 that is 0 or 1. The margin has to be as wide as all shapes together that will be used.
 
-
-def unpack(rows: Rows, width: int) -> NDArray[np.uint8]:
-    """(H, width) uint8, 0 or 1."""
-    return np.unpackbits(np.ascontiguousarray(rows).view(np.uint8), axis=1, bitorder="little", count=width)
-
-
-def dilate(rows: Rows, half_widths: Sequence[int]) -> Rows:
-    """Every pixel that the shape reaches from a pixel that is set. Padding bits are undefined after this."""
-    result = np.zeros_like(rows)
-    wide, reach = rows, 0  # dilated to both sides by `reach`
-    for away in range(len(half_widths) - 1, -1, -1):
-        while reach < half_widths[away]:
-            # No further, or gaps would stay beside the edges, beyond which nothing is known.
-            step = min(half_widths[away] - reach, reach + 1, WORD - 1)
-            wide, reach = wide | _shifted_both_ways(wide, step), reach + step
-        inside = max(len(wide) - away, 0)
-        result[away:] |= wide[:inside]
-        result[:inside] |= wide[away:]
-    return result
-
-
-def erode(rows: Rows, half_widths: Sequence[int]) -> Rows:
-    """Every pixel whose surroundings in that shape are all set.
-
-    The image needs a margin as wide as the shape; the result is undefined there.
+    goes_on: beyond the image everything goes on as it is at the edge; otherwise there is nothing.
     """
-    return ~dilate(~rows, half_widths)
+    mask = mask.view(np.uint8)
+    below = margin + -mask.shape[0] % BANDS
+    border = cv2.BORDER_REPLICATE if goes_on else cv2.BORDER_CONSTANT
+    wider = cv2.copyMakeBorder(mask, margin, below, margin, margin, border, value=0)
+    step = -(-mask.shape[0] // BANDS)
+    rows = step + 2 * margin
+    bands = wider[(BANDS - 1) * step :].copy()
+    for top in range((BANDS - 2) * step, -1, -step):
+        bands += bands
+        bands |= wider[top : top + rows]
+    return bands
 
 
-def _shifted_both_ways(rows: Rows, step: int) -> Rows:
-    right = rows << step
-    right[:, 1:] |= rows[:, :-1] >> (WORD - step)
-    left = rows >> step
-    left[:, :-1] |= rows[:, 1:] << (WORD - step)
-    right |= left
-    return right
+def unpack(bands: Bands, margin: int, shape: tuple[int, ...]) -> NDArray[np.uint8]:
+    """(H, W) uint8, 0 or 1; shape: (H, W)."""
+    height, width = shape
+    step = -(-height // BANDS)
+    inside = np.ascontiguousarray(bands[margin : margin + step, margin : margin + width])
+    mask = np.empty((BANDS, step, width), np.uint8)
+    for band, of_band in enumerate(mask):
+        np.not_equal(inside & np.uint8(1 << band), 0, out=of_band.view(bool))
+    return mask.reshape(-1, width)[:height]
+
+
+def dilate(bands: Bands, half_widths: Sequence[int]) -> Bands:
+    """Every pixel that the shape reaches from a pixel that is set."""
+    return _over_shape(bands, half_widths, np.bitwise_or, 0)
+
+
+def erode(bands: Bands, half_widths: Sequence[int]) -> Bands:
+    """Every pixel whose surroundings in that shape are all set."""
+    return _over_shape(bands, half_widths, np.bitwise_and, 255)
+
+
+def _over_shape(bands: Bands, half_widths: Sequence[int], both: np.ufunc, neutral: int) -> Bands:
+    """`both` of all pixels that the shape holds around each pixel, row by row of the shape, from its outermost on.
+
+    Everything is one line of bytes: what is moved over the end of a row comes into the margin of the next.
+    """
+    line = bands.ravel()
+    result = np.full(line.shape, neutral, np.uint8)
+    run, length = line, 1  # run[i]: both of so many bytes from byte i on
+    for away in range(len(half_widths) - 1, -1, -1):
+        half = half_widths[away]
+        while length < 2 * half + 1:
+            longer = min(length, 2 * half + 1 - length)
+            run, length = both(run[:-longer], run[longer:]), length + longer
+        for move in {away * bands.shape[1], -away * bands.shape[1]}:
+            first, end = max(half - move, 0), min(run.size + half - move, result.size)
+            part = result[first:end]
+            both(part, run[first - half + move : end - half + move], out=part)
+    return result.reshape(bands.shape)

@@ -47,7 +47,7 @@ def count(labels: np.ndarray, rejected: np.ndarray | None) -> dict[str, int | No
     if rejected is None:
         return counted | dict.fromkeys(DETAILS)
     counted |= dict.fromkeys(DETAILS, 0)
-    if rejected.any():
+    if rejected.max(initial=0):
         for code, reason in REASONS.items():
             mask = (rejected == code).view(np.uint8)
             counted[reason] = cv2.countNonZero(mask)

@@ -24,28 +24,37 @@ class Components(NamedTuple):
 def components(mask: np.ndarray) -> Components:
     """The 4-connected objects of (H, W) uint8 0/1.
 
-    Runs in neighbouring rows that have a column in common are joined: the greater of their first runs gets the
-    lesser one for its own, until no two that touch differ.
+    A run belongs to the first of those that it touches in the row above. Where it touches more of them, the greater of
+    the first runs of two gets the lesser one for its own, until no two that touch differ.
     """
     width = mask.shape[1]
     start, length = _runs(mask)
     end = start + length
-    # The runs that touch a run from below are some that follow each other.
-    first = np.searchsorted(end, start + width, "right")
-    touching = np.maximum(np.searchsorted(start, end + width) - first, 0)
-    above = np.repeat(np.arange(start.size), touching)
-    below = positions_in_runs(first, touching)
+    # The runs that touch a run from above are some that follow each other.
+    first = np.searchsorted(end, start - width, "right")
+    touching = np.searchsorted(start, end - width) - first
     root = np.arange(start.size)
+    root = _first_of_all(np.where(touching > 0, first, root))
+    several = np.flatnonzero(touching > 1)
+    others = touching.take(several) - 1
+    above = positions_in_runs(first.take(several) + 1, others)
+    below = np.repeat(several, others)
     while above.size:
         one, other = root.take(above), root.take(below)
         np.minimum.at(root, np.maximum(one, other), np.minimum(one, other))
-        nearer = root.take(root)
-        while (nearer != root).any():
-            root, nearer = nearer, nearer.take(nearer)
+        root = _first_of_all(root)
         apart = root.take(above) != root.take(below)
         above, below = above[apart], below[apart]
     owner = np.cumsum(root == np.arange(start.size)).take(root)
     return Components(start, length, owner, _areas(owner, length))
+
+
+def _first_of_all(lesser: np.ndarray) -> np.ndarray:
+    """Where one gets, (n,), from each number by going on to a lesser one until there is none."""
+    nearer = lesser.take(lesser)
+    while (nearer != lesser).any():
+        lesser, nearer = nearer, nearer.take(nearer)
+    return lesser
 
 
 def _areas(owner: np.ndarray, length: np.ndarray) -> np.ndarray:
@@ -69,7 +78,7 @@ def positions_of(few: np.ndarray) -> np.ndarray:
     eights = few[:whole].view(np.uint64)
     at = np.flatnonzero(eights != 0)
     within = np.flatnonzero(eights.take(at).view(bool))
-    return np.concatenate([8 * at.take(within // 8) + within % 8, whole + np.flatnonzero(few[whole:])])
+    return np.concatenate([8 * at.take(within >> 3) + (within & 7), whole + np.flatnonzero(few[whole:])])
 
 
 def bounds_of(objects: Components, chosen: np.ndarray, width: int) -> tuple[np.ndarray, np.ndarray]:
@@ -107,6 +116,7 @@ class CutOut(NamedTuple):
 
     rows: np.ndarray
     columns: np.ndarray
+    width: int  # of the whole image
     objects: Components
 
     @property
@@ -119,16 +129,30 @@ class CutOut(NamedTuple):
             image = image.take(self.rows, axis=0)
         return image.take(self.columns, axis=1) if self.columns.size < image.shape[1] else image
 
+    def inside(self, objects: Components, chosen: np.ndarray) -> Components:
+        """Those chosen, (n,) bool, of other objects of the whole image, which lie in these rows and columns; the
+        numbers stay."""
+        runs = np.flatnonzero(chosen.take(objects.owner))
+        y, x = np.divmod(objects.start.take(runs), self.width)
+        start = np.searchsorted(self.rows, y) * self.columns.size + np.searchsorted(self.columns, x)
+        return Components(start, objects.length.take(runs), objects.owner.take(runs), objects.area)
+
+    def outside(self, start: np.ndarray) -> np.ndarray:
+        """Positions in the whole image, flat, of positions in this one."""
+        y, x = np.divmod(start, self.columns.size)
+        return self.rows.take(y) * self.width + self.columns.take(x)
+
 
 def cut_out(objects: Components, chosen: np.ndarray, shape: tuple[int, ...], margin: int) -> CutOut:
     """The chosen objects of an image of this shape; chosen: bool, of each object, False for number 0."""
     runs = np.flatnonzero(chosen.take(objects.owner))
-    length = objects.length.take(runs)
     y, x = np.divmod(objects.start.take(runs), shape[1])
-    rows, columns = _near(y, y + 1, shape[0], margin), _near(x, x + length, shape[1], margin)
-    start = np.searchsorted(rows, y) * columns.size + np.searchsorted(columns, x)
-    owner = np.cumsum(chosen).take(objects.owner.take(runs))
-    return CutOut(rows, columns, Components(start, length, owner, np.append(0, objects.area[chosen])))
+    rows = _near(y, y + 1, shape[0], margin)
+    columns = _near(x, x + objects.length.take(runs), shape[1], margin)
+    cut = CutOut(rows, columns, shape[1], objects)
+    start, length, owner, area = cut.inside(objects, chosen)
+    alone = Components(start, length, np.cumsum(chosen).take(owner), np.append(0, area[chosen]))
+    return cut._replace(objects=alone)
 
 
 def _near(first: np.ndarray, end: np.ndarray, size: int, margin: int) -> np.ndarray:
@@ -138,7 +162,7 @@ def _near(first: np.ndarray, end: np.ndarray, size: int, margin: int) -> np.ndar
     return np.flatnonzero(np.cumsum(change)[:size])
 
 
-def joined(one: Components, other: Components) -> Components:
+def in_raster_order(one: Components, other: Components) -> Components:
     """The objects of both, which do not touch, numbered anew. Those of area 0 are not in it."""
     parts = [
         (objects.start[there], objects.length[there], objects.owner[there] + before)
@@ -148,8 +172,21 @@ def joined(one: Components, other: Components) -> Components:
     start, length, owner = (np.concatenate(part) for part in zip(*parts, strict=True))
     order = np.argsort(start, kind="stable")
     start, length, owner = start.take(order), length.take(order), owner.take(order)
-    _, first, which = np.unique(owner, return_index=True, return_inverse=True)
+    first = np.full(one.area.size + other.area.size, owner.size)
+    np.minimum.at(first, owner, np.arange(owner.size))
     number = np.empty(first.size, np.int64)
-    number[np.argsort(first)] = np.arange(1, first.size + 1)
-    owner = number.take(which)
+    number[np.argsort(first, kind="stable")] = np.arange(1, first.size + 1)  # those without pixels come last
+    owner = number.take(owner)
     return Components(start, length, owner, _areas(owner, length))
+
+
+def replaced(objects: Components, gone: np.ndarray, new: Components) -> Components:
+    """The objects without those that are `gone`, (n,) bool, which get area 0, but with `new` ones in their place, which
+    are numbered after all others."""
+    kept = ~gone.take(objects.owner)
+    start = np.concatenate([objects.start[kept], new.start])
+    length = np.concatenate([objects.length[kept], new.length])
+    owner = np.concatenate([objects.owner[kept], new.owner + (gone.size - 1)])
+    order = np.argsort(start, kind="stable")
+    area = np.concatenate([np.where(gone, 0, objects.area), new.area[1:]])
+    return Components(start.take(order), length.take(order), owner.take(order), area)

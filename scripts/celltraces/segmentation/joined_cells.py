@@ -10,7 +10,17 @@ import cv2
 import numpy as np
 
 from celltraces.labels import bit_morphology
-from celltraces.labels.objects import Components, bounds_of, components, cut_out, painted, pixels_of
+from celltraces.labels.objects import (
+    Components,
+    bounds_of,
+    components,
+    cut_out,
+    in_raster_order,
+    painted,
+    pixels_of,
+    positions_of,
+    replaced,
+)
 from celltraces.labels.shapes import shapes_of_runs
 from celltraces.segmentation.mask_objects import between, fill_holes, fill_holes_of, morph, openings
 
@@ -52,34 +62,32 @@ def part_joined(
     joined = cut.objects
     if uncovered is not None:
         uncovered = np.ascontiguousarray(cut.of(uncovered))
-    mask = whole = painted(joined, (joined.area > 0).view(np.uint8), cut.shape)
+    mask = painted(joined, (joined.area > 0).view(np.uint8), cut.shape)
     rough = cut.of(spread) >= painted(joined, np.append(0, least[looked_at]), cut.shape)
     rough = cut.of(kept) & rough.view(np.uint8) & mask
     rough = morph(rough, bit_morphology.dilate, bit_morphology.erode, GAP, 1, uncovered) & mask
     rough = fill_holes(rough) if uncovered is None else fill_holes_of(rough, uncovered)
-    above_left = cv2.integral(rough)  # number of granular pixels
     alone = regions.area[~looked_at] // LEFT
     candidate = np.append(False, np.ones(joined.area.size - 1, bool))
-    for opened in openings(rough, morph_size, range(1, OPEN + 1), uncovered):
+    for times, opened in enumerate(openings(rough, morph_size, range(1, OPEN + 1), uncovered), 1):
         pieces = components(opened & mask)
         if not pieces.start.size:
             break
-        start, length, owner, area = joined
-        runs = np.flatnonzero(candidate.take(owner))
-        granular = np.bincount(owner.take(runs), _in_runs(above_left, start.take(runs), length.take(runs)), area.size)
-        cell_of = _cells(pieces, joined, granular, np.concatenate([alone, area[~candidate] // LEFT]), min_size)
+        others = np.concatenate([alone, joined.area[~candidate] // LEFT])
+        cell_of = _cells(pieces, joined, candidate, rough, others, min_size)
         if cell_of.any():
-            mask = mask & ~_lines(pieces, cell_of, joined, mask.shape)
-            joined = components(mask)
-            candidate = _may_be_joined(joined, mask.shape, min_size, max_size)
-            if not candidate.any():
-                break
-    if mask is whole:
+            parted = np.bincount(cell_of, minlength=joined.area.size) > 0
+            parted[0] = False
+            lines, parts = _divided(joined, parted, pieces, cell_of, mask.shape)
+            mask.ravel()[lines] = 0
+            joined = replaced(joined, parted, parts)
+            candidate = np.append(candidate & ~parted, _may_be_joined(parts, mask.shape, min_size, max_size)[1:])
+        if 2 * bit_morphology.disk_area(morph_size // 2, times + 1) > joined.area[candidate].max(initial=0):
+            break  # the next opening leaves two pieces of larger ones only
+    if joined is cut.objects:
         return regions
-    parted = painted(regions, (regions.area > 0).view(np.uint8), kept.shape)
-    y, x = np.nonzero(whole ^ mask)
-    parted[cut.rows.take(y), cut.columns.take(x)] = 0
-    return components(parted)
+    rest = regions._replace(area=np.where(looked_at, 0, regions.area))
+    return in_raster_order(rest, joined._replace(start=cut.outside(joined.start)))
 
 
 def _may_be_joined(regions: Components, shape: tuple[int, ...], min_size: int, max_size: int) -> np.ndarray:
@@ -90,63 +98,61 @@ def _may_be_joined(regions: Components, shape: tuple[int, ...], min_size: int, m
     return candidate
 
 
-def _in_runs(above_left: np.ndarray, start: np.ndarray, length: np.ndarray) -> np.ndarray:
-    """How many pixels of a mask lie in each run; above_left: (H + 1, W + 1), how many lie above and left of a pixel."""
-    width = above_left.shape[1]
-    above = start + start // (width - 1)  # position in `above_left`, which has one more column
-    below, flat = above + width, above_left.ravel()
-    return flat.take(below + length) - flat.take(below) - flat.take(above + length) + flat.take(above)
-
-
 def _cells(
-    pieces: Components, regions: Components, granular: np.ndarray, alone: np.ndarray, min_size: int
+    pieces: Components, regions: Components, candidate: np.ndarray, rough: np.ndarray, alone: np.ndarray, min_size: int
 ) -> np.ndarray:
     """The region of each piece that looks like a cell, if the region is to be parted; 0 for all other pieces.
 
-    granular: number of granular pixels of each region; those with 0 are not parted. alone: areas of the pieces of all
-    other regions.
+    candidate: (n,) bool, the regions that may be parted. rough: (H, W) uint8 0/1, granular pixels. alone: areas of the
+    pieces of all other regions.
     """
     of = np.zeros(pieces.area.size, np.int64)
     of[pieces.owner] = regions.owner.take(np.searchsorted(regions.start, pieces.start, "right") - 1)
-    cell = (pieces.area >= min_size) & (granular.take(of) > 0)
-    cell[0] = False
-    if np.count_nonzero(cell) < 2:
+    cell = (pieces.area >= min_size) & candidate.take(of)
+    if np.bincount(of[cell]).max(initial=0) < 2:
         return np.zeros_like(of)
-    largest = np.zeros(granular.size, np.int64)
+    largest = np.zeros(candidate.size, np.int64)
     np.maximum.at(largest, of[cell], pieces.area[cell])
-    usual = np.minimum(largest, np.median(np.concatenate([alone[alone >= min_size], pieces.area[cell]])))
+    usual = np.minimum(largest, np.median(np.concatenate([alone[alone >= max(min_size, 1)], pieces.area[cell]])))
     cell &= pieces.area >= ALIKE * usual.take(of)
-    number, covered = (np.bincount(of[cell], weights, granular.size) for weights in (None, pieces.area[cell]))
-    parted = (number > 1) & (covered >= COVER * granular)
+    number, covered = (np.bincount(of[cell], weights, candidate.size) for weights in (None, pieces.area[cell]))
+    parted = number > 1
+    pixels, owner = pixels_of(regions, parted)
+    parted &= covered >= COVER * np.bincount(owner, rough.ravel().take(pixels), candidate.size)
     return np.where(cell & parted.take(of), of, 0)
 
 
-def _lines(pieces: Components, cell_of: np.ndarray, regions: Components, shape: tuple[int, ...]) -> np.ndarray:
-    """Lines of 1 px where in a region the pixels that are nearest to one and to another piece meet, (H, W) uint8 0/1.
+def _divided(
+    regions: Components, parted: np.ndarray, pieces: Components, cell_of: np.ndarray, shape: tuple[int, ...]
+) -> tuple[np.ndarray, Components]:
+    """Lines of 1 px between the parts of the regions that are `parted`, (n,) bool, as positions in the flat image, and
+    the parts without them.
 
-    cell_of: of each piece, the region that is parted between it and others; 0 for a piece that does not count.
-    Distances are those of OpenCV's 5 x 5 mask, 2 % too small or large at most. Of two pieces that are equally near, a
-    pixel goes to the one with the lower number.
+    cell_of: of each piece, the region that is parted between it and others; 0 for a piece that does not count. Lines
+    are where in a region the pixels that are nearest to one and to another piece meet. Distances are those of OpenCV's
+    5 x 5 mask, 2 % too small or large at most. Of two pieces that are equally near, a pixel goes to the one with the
+    lower number.
     """
-    lines = np.zeros(shape, np.uint8)
-    parted = np.bincount(cell_of, minlength=regions.area.size) > 0
-    parted[0] = False
-    number = np.zeros(shape, np.int32)  # of pieces; and of regions, with a minus, where no piece is
-    for sign, objects, chosen in ((-1, regions, parted), (1, pieces, cell_of > 0)):
-        pixels, owner = pixels_of(objects, chosen)
-        number.ravel()[pixels] = sign * owner
-    numbers, bbox = bounds_of(regions, parted, shape[1])
-    for region, (y0, x0, y1, x1) in zip(numbers.tolist(), bbox.tolist(), strict=True):
+    cut = cut_out(regions, parted, shape, 1)
+    number = painted(cut.objects, np.arange(cut.objects.area.size, dtype=np.int32), cut.shape)
+    piece = painted(cut.inside(pieces, cell_of > 0), np.arange(cell_of.size, dtype=np.int32), cut.shape)
+    inside = (number > 0).view(np.uint8)
+    lines = np.zeros(cut.shape, np.uint8)
+    numbers, bbox = bounds_of(cut.objects, cut.objects.area > 0, cut.shape[1])
+    for region, of_whole, (y0, x0, y1, x1) in zip(
+        numbers.tolist(), np.flatnonzero(parted).tolist(), bbox.tolist(), strict=True
+    ):
         box = np.s_[y0:y1, x0:x1]
-        here = number[box]
-        free = np.flatnonzero(here == -region)
-        seeds = np.flatnonzero(cell_of == region)
-        own = np.zeros(here.shape, np.int32)
-        away = []
-        for seed in seeds:
-            outside = here != seed
-            away.append(cv2.distanceTransform(outside.view(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_5).ravel().take(free))
-            own[~outside] = seed
-        own.ravel()[free] = seeds.take(np.argmin(away, axis=0))
+        own = np.where(number[box] == region, piece[box], 0)
+        free = np.flatnonzero((number[box] == region) & (own == 0))
+        seeds = np.flatnonzero(cell_of == of_whole)
+        nearest, least = np.full(free.size, seeds[0]), np.full(free.size, np.inf, np.float32)
+        for seed in seeds.tolist():
+            outside = (own != seed).view(np.uint8)
+            away = cv2.distanceTransform(outside, cv2.DIST_L2, cv2.DIST_MASK_5).ravel().take(free)
+            nearest[away < least] = seed
+            np.minimum(least, away, out=least)
+        own.ravel()[free] = nearest
         lines[box] |= between(own)
-    return lines
+    parts = components(inside & ~lines)
+    return cut.outside(positions_of(lines.view(bool).ravel())), parts._replace(start=cut.outside(parts.start))

@@ -37,7 +37,8 @@ ROUNDING_STD = math.sqrt(1 / 4 + 1 / 12)
 # is 4 to 7 sigma from the mode; minima further out belong to debris and hot pixels.
 BACKGROUND_SIGMAS = 3
 VALLEY_SIGMAS = 8
-ONE = int(np.float32(1).view(np.uint32)) >> 13  # its sign, exponent and first ten digits
+DIGITS = 14  # binary ones of a float32 that are left out of a coarse logarithm
+ONE = int(np.float32(1).view(np.uint32)) >> DIGITS
 
 
 def segment_frame(
@@ -92,7 +93,7 @@ def segment_frame(
     if logstd_outline == "cell" and morph_iterations > 1:
         # Narrow cells are in what one opening less leaves: the last erosion goes on from there.
         times = (morph_iterations - 1, morph_iterations)
-        less, opened = (np.ascontiguousarray(mask) for mask in openings(filled, morph_size, times, uncovered))
+        less, opened = openings(filled, morph_size, times, uncovered)
         regions = components(opened)
         mask = with_narrow_cells(opened, regions, less, spread, max_object_size, uncovered)
         regions = regions if mask is opened else components(mask)
@@ -112,14 +113,15 @@ def segment_frame(
         objects, white = with_white_cells(
             objects, filled, image, math.exp(limit), morph_size, min_object_size, max_object_size, uncovered
         )
-        mask = mask | white
+        if white.any():
+            regions = components(mask | white)
         sizes = (segmentation_debris, min_object_size, max_object_size)
         objects = without_debris(objects, mask.shape, *sizes, rejected, uncovered)
     else:
         objects = regions
     if rejected is not None:
         mark_vanished(
-            found, mask, rejected, min_object_size, bit_morphology.disk_area(morph_size // 2, morph_iterations)
+            found, regions, rejected, min_object_size, bit_morphology.disk_area(morph_size // 2, morph_iterations)
         )
     return number_objects(objects, mask.shape, min_object_size, max_object_size, rejected)
 
@@ -151,7 +153,8 @@ def threshold(spread: np.ndarray, window: int, min_pixels: int) -> float:
     n = window * window
     noise = math.sqrt(2 / (9 * (n - 1)))
     key = _coarse_logarithms(spread)
-    pixels = cv2.calcHist([key], [0], None, [1 << 16], [0, 1 << 16]).ravel().astype(np.int64)
+    n_keys = int(_coarse_logarithms(spread.max(keepdims=True))[0, 0]) + 1
+    pixels = cv2.calcHist([key], [0], None, [n_keys], [0, n_keys]).ravel().astype(np.int64)
     pixels[0] = 0  # variance 0; the least other one is 1
     if 2 * pixels.sum() < spread.size:
         return math.log(ROUNDING_STD) + _log_distance(BACKGROUND_SIGMAS * noise)
@@ -197,12 +200,12 @@ def threshold(spread: np.ndarray, window: int, min_pixels: int) -> float:
 
 
 def _coarse_logarithms(spread: np.ndarray) -> np.ndarray:
-    """(H, W) uint16 that rise with `spread`, 0 where that is 0: a float's sign, exponent and first ten digits as one
+    """(H, W) uint16 that rise with `spread`, 0 where that is 0: a float's sign, exponent and first nine digits as one
     number are a logarithm, a coarse one."""
     key = np.empty(spread.shape, np.uint16)
     for rows in strips(spread):
         digits = (spread[rows].astype(np.float32) + np.float32(1)).view(np.uint32)
-        digits >>= 13
+        digits >>= DIGITS
         np.subtract(digits, ONE, out=key[rows], casting="unsafe")
     return key
 
@@ -218,10 +221,10 @@ def _histogram(spread: np.ndarray, window: int, edges: np.ndarray, key: np.ndarr
     before, after = _coarse_logarithms(np.exp(2 * edges) * window**4 * [[1 - 1e-6], [1 + 1e-6]]).astype(np.int64)
     unclear = np.zeros(1 << 16, np.uint8)
     unclear[before] = unclear[after] = 1
-    up_to = np.cumsum(np.where(unclear, 0, pixels))
+    up_to = np.cumsum(np.where(unclear[: pixels.size], 0, pixels))
     found = positions_of(cv2.LUT(key, unclear).view(bool).ravel())
     counts = np.histogram(log_std(spread.ravel().take(found), window), edges)[0]
-    return counts + up_to[before[1:]] - up_to[after[:-1]]
+    return counts + up_to.take(before[1:], mode="clip") - up_to.take(after[:-1], mode="clip")
 
 
 def _log_distance(distance: float) -> float:

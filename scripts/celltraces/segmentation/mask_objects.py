@@ -33,11 +33,8 @@ def morph(
         mask = coverage.continued(mask, uncovered, mirrored=False)
     shape = bit_morphology.disk(size // 2, iterations)
     reach = 2 * (len(shape) - 1)
-    padded = bit_morphology.pack(cv2.copyMakeBorder(mask, reach, reach, reach, reach, cv2.BORDER_REPLICATE))
-    width = mask.shape[1]
-    mask = np.ascontiguousarray(
-        bit_morphology.unpack(second(first(padded, shape), shape), reach + width)[reach:-reach, reach:]
-    )
+    bands = second(first(bit_morphology.pack(mask, reach, goes_on=True), shape), shape)
+    mask = bit_morphology.unpack(bands, reach, mask.shape)
     if uncovered is not None:
         mask[uncovered] = 0
     return mask
@@ -50,11 +47,11 @@ def openings(
     if size > 1 and uncovered is not None:
         mask = coverage.continued(mask, uncovered, mirrored=False)
     reach = 2 * (len(bit_morphology.disk(size // 2, times[-1])) - 1)
-    eroded = bit_morphology.pack(cv2.copyMakeBorder(mask, reach, reach, reach, reach, cv2.BORDER_REPLICATE))
+    eroded = bit_morphology.pack(mask, reach, goes_on=True)
     for before, number in pairwise((0, *times)):
         eroded = bit_morphology.erode(eroded, bit_morphology.disk(size // 2, number - before))
         opened = bit_morphology.dilate(eroded, bit_morphology.disk(size // 2, number))
-        opened = bit_morphology.unpack(opened, reach + mask.shape[1])[reach : reach + mask.shape[0], reach:]
+        opened = bit_morphology.unpack(opened, reach, mask.shape)
         if uncovered is not None and size > 1:
             opened = np.where(uncovered, np.uint8(0), opened)
         yield opened
@@ -96,31 +93,27 @@ def remove_small(mask: np.ndarray, objects: Components, min_size: int) -> np.nda
     return kept
 
 
-def mark_vanished(objects: Components, opened: np.ndarray, rejected: np.ndarray, min_size: int, least: int) -> None:
-    """Mark in `rejected` the objects of which the opened mask has no pixel.
+def mark_vanished(objects: Components, left: Components, rejected: np.ndarray, min_size: int, least: int) -> None:
+    """Mark in `rejected` the objects that have no pixel in common with those that are `left`.
 
     TOO_SMALL: those below `min_size`, of at least `least` pixels; TOO_NARROW: the larger ones.
     """
     area = objects.area
     why = np.where(area >= min_size, TOO_NARROW, np.where(area >= least, TOO_SMALL, 0)).astype(np.uint8)
-    why[~vanished(objects, opened)] = 0
+    why[~vanished(objects, left)] = 0
     pixels, owner = pixels_of(objects, why > 0)
     rejected.ravel()[pixels] = why.take(owner)
 
 
-def vanished(objects: Components, mask: np.ndarray) -> np.ndarray:
-    """Whether a mask (H, W) uint8 0/1 has no pixel of an object, (n,) bool; False for number 0, which is none."""
+def vanished(objects: Components, left: Components) -> np.ndarray:
+    """Whether an object has no pixel in common with those that are `left`, (n,) bool; False for number 0, which is
+    none."""
     gone = np.ones(objects.area.size, bool)
-    gone[objects.owner[_touched(objects, mask)]] = gone[0] = False
+    # The first run that ends after a run begins: it has pixels of it if it begins before that ends.
+    following = np.searchsorted(left.start + left.length, objects.start, "right")
+    begins = np.append(left.start, np.iinfo(np.int64).max).take(following)
+    gone[objects.owner[begins < objects.start + objects.length]] = gone[0] = False
     return gone
-
-
-def _touched(objects: Components, mask: np.ndarray) -> np.ndarray:
-    """Whether a run has pixels of a mask (H, W) uint8 0/1, (runs,) bool."""
-    bounds = np.stack([objects.start, objects.start + objects.length], axis=1).ravel()
-    if bounds.size and bounds[-1] == mask.size:
-        bounds = bounds[:-1]
-    return np.bitwise_or.reduceat(mask.ravel(), bounds)[::2].view(bool) if bounds.size else np.zeros(0, bool)
 
 
 def at_edge(pixels: np.ndarray, shape: tuple[int, ...], uncovered: np.ndarray | None) -> np.ndarray:

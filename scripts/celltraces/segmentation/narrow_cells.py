@@ -35,18 +35,21 @@ def with_narrow_cells(
     if not regions.start.size:
         return opened
     objects = components(less)
-    lost = vanished(objects, opened)
+    lost = vanished(objects, regions)
     if not lost.any():
-        return opened
-    pixels, owner = pixels_of(objects, lost)
-    variance = np.bincount(owner, spread.ravel().take(pixels), lost.size) / np.maximum(objects.area, 1)
-    like = variance >= FAINT**2 * spread[opened.view(bool)].mean(dtype=np.float64)
-    if not (like & lost).any():
         return opened
     areas = regions.area[1:]
     within = areas[areas <= max_size]
     large = SMALL * objects.area >= usual_area(within if within.size else areas)
+    pixels, owner = pixels_of(objects, lost)
     large[owner[at_edge(pixels, opened.shape, uncovered)]] = True
+    if not (large & lost).any():
+        return opened
+    variance = np.bincount(owner, spread.ravel().take(pixels), lost.size) / np.maximum(objects.area, 1)
+    of_all = np.dot(spread.ravel().astype(np.float64, copy=False), opened.ravel()) / areas.sum()
+    like = variance >= FAINT**2 * of_all
+    if not (like & large & lost).any():
+        return opened
     result = opened.copy()
     result.ravel()[pixels[(like & large).take(owner)]] = 1
     return result

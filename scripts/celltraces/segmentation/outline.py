@@ -21,7 +21,7 @@ import cv2
 import numpy as np
 
 from celltraces.labels import bit_morphology
-from celltraces.labels.objects import Components, components, joined, painted, pixels_of
+from celltraces.labels.objects import Components, components, in_raster_order, painted, pixels_of
 from celltraces.segmentation.edges import AROUND, CORE, LAYERS, WIDE_LAYERS, Frame, box_sums, depths, find_edges, means
 from celltraces.segmentation.even_clumps import without_gaps
 from celltraces.segmentation.joined_cells import part_joined
@@ -229,7 +229,7 @@ def _without_crumbs(
     lost[of_small[at_edge(small, refined.shape, uncovered)]] = True
     kept &= ~lost.take(region_of)
     pieces = pieces._replace(area=np.where(kept, pieces.area, 0))
-    return joined(pieces, regions._replace(area=np.where(lost, regions.area, 0))) if lost.any() else pieces
+    return in_raster_order(pieces, regions._replace(area=np.where(lost, regions.area, 0))) if lost.any() else pieces
 
 
 def come_apart(
