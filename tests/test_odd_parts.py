@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from celltraces.frames import likeness, odd_parts
 
@@ -62,6 +63,17 @@ def test_cells_that_go_on(seed, step):
     whole[4] = movie(seed + 20)[4]  # another place, which is no part
     for one in (light, movie(seed, 4, step), onset, flicker, moved, whole, np.zeros((T, *SHAPE))):
         assert [row for row in found(one) if row[1] > 0.015] == []
+
+
+@pytest.mark.parametrize("by", [(2, -2), (3, 1), (0, 7)])
+def test_a_stage_that_jitters_in_a_frame(by):
+    """Of an image with fine structure, as real ones have; a part of another image in that frame is told anyway."""
+    rng = np.random.default_rng(4)
+    fine = np.stack([ndimage.gaussian_filter(rng.normal(0, 6000, SHAPE), 3.0)] * T).clip(0)
+    fine[4] = np.roll(fine[4], by, axis=(0, 1))
+    assert [row for row in found(fine) if row[1] > 0.015] == []
+    fine[4, 60:160, 80:200] = ndimage.gaussian_filter(rng.normal(0, 6000, (100, 120)), 3.0).clip(0)
+    assert [frame for frame, share in found(fine) if share > 0.015] == [4]
 
 
 def test_pictures_without_anything_in_them():

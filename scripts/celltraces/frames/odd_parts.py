@@ -6,6 +6,7 @@ divide and light up one by one, and do not take it back in the next frame.
 
 from __future__ import annotations
 
+import itertools
 from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -18,6 +19,7 @@ WINDOW = 9  # of a picture (celltraces.frames.likeness): rows and columns over w
 ALIKE = 0.5  # correlation of the frames before and after there, at least
 UNLIKE = 0.3  # of that
 NOTED = 0.005  # of the picture: smaller parts are not noted
+JITTER = 4  # rows and columns of a picture: a frame that is displaced so far as a whole is not odd
 ALL_OF_IT = 0.5  # of all that is alike otherwise: then it is no part
 
 Look = Callable[[int, np.ndarray], None]
@@ -41,6 +43,10 @@ def follower() -> tuple[Look, list[tuple[int, float]]]:
             over = _alike(pictures[0][1], picture)
             known = over >= ALIKE
             odd = known & (np.maximum(*steps) < UNLIKE * over)
+            if _largest(odd) >= NOTED:  # a stage that jitters in one frame makes all that is fine unlike
+                here = pictures[1][1]
+                laid = np.maximum(*(_alike(_laid_over(pictures[at][1], here), here) for at in (0, 2)))
+                odd &= (laid < UNLIKE * over) & (np.median(laid[known]) >= ALIKE)  # else it is another place
             share = _largest(odd)
             if share >= NOTED and np.count_nonzero(odd) < ALL_OF_IT * np.count_nonzero(known):
                 found.append((pictures[1][0], round(share, 4)))
@@ -54,6 +60,23 @@ def _alike(one: np.ndarray, other: np.ndarray) -> np.ndarray:
         cv2.blur(values, (WINDOW, WINDOW), borderType=cv2.BORDER_REFLECT) for values in (one * other, one**2, other**2)
     )
     return product / np.sqrt(np.maximum(first * second, 1e-12))
+
+
+def _laid_over(picture: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """A picture (h, w) displaced as a whole by up to JITTER so that it is most like the other one."""
+
+    def moved(y: float, x: float) -> np.ndarray:
+        by = np.array([[1, 0, x], [0, 1, y]], np.float32)
+        return cv2.warpAffine(picture, by, picture.shape[::-1], flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT)
+
+    def likeness(place: tuple[float, float]) -> float:
+        laid = moved(*place)
+        return float((laid * other).sum()) / max(float(np.sqrt((laid**2).sum())), 1e-6)
+
+    whole = range(-JITTER, JITTER + 1)
+    y, x = max(itertools.product(whole, whole), key=likeness)
+    halves = (-0.5, 0.0, 0.5)
+    return moved(*max(((y + dy, x + dx) for dy in halves for dx in halves), key=likeness))
 
 
 def _largest(part: np.ndarray) -> float:

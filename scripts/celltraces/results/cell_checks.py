@@ -111,7 +111,10 @@ def check_light_of_fovs(name: str, fovs: Mapping[int, FovLight], *, qc_blur: flo
     turned = light_of_fovs.turned(fovs)
     rows = list(turned.items())
     for fov, (mirrored, degrees) in rows[:1] if len(set(turned.values())) == 1 else rows:
-        yield Finding(fov, None, f"mirrored_{name}" if mirrored else f"turned_{name}", degrees)
+        if mirrored:
+            yield Finding(fov, None, f"mirrored_{name}", degrees)
+        else:
+            yield Finding(fov, None, f"turned_{name}", degrees)
 
 
 def _of_frames(
