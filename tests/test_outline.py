@@ -139,6 +139,46 @@ def test_parts_of_a_clump_grow_back_to_the_whole_cell():
     assert (shared.max(axis=0) > 0.9 * np.bincount(found.ravel())[1:]).all()
 
 
+def flat_clump(seed, times):
+    """Seven flat cells, dark and hardly rougher than the background, in one clump, with bright halos between them; all
+    `times` as large."""
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[: 360 * times, : 360 * times] / times
+    around = np.arange(6) * np.pi / 3 + 0.2
+    centres = [(180, 180), *zip(180 + 92 * np.sin(around), 180 + 92 * np.cos(around), strict=True)]
+    beyond = np.stack([np.hypot(y - cy, x - cx) for cy, cx in centres]) - 42
+    away = beyond.min(axis=0)
+    truth = np.where(away < 0, beyond.argmin(axis=0) + 1, 0)
+    image = 3000 - 60 / (1 + np.exp(np.clip(away, -50, 50))) + 250 * np.exp(-0.5 * ((away - 4) / 2) ** 2)
+    image += np.where(away < 0, 20, 6) * ndimage.gaussian_filter(rng.standard_normal(y.shape), 0.8)
+    return np.rint(image + 2 * rng.standard_normal(y.shape)).astype(np.uint16), truth
+
+
+@pytest.mark.parametrize("times", [1, 2])
+@pytest.mark.parametrize("seed", range(2))
+def test_flat_cells_in_a_clump_come_apart_at_their_halos(seed, times):
+    """Texture alone loses them: the halos, which have most of it, stay in one piece. Of larger cells `max_object_size`
+    tells."""
+    image, truth = flat_clump(seed, times)
+    found = assert_like_oracle(image, max_object_size=10000 * times**2)
+    shared = overlap(found, truth)[1:, 1:]
+    assert shared.shape == (7, 7)
+    best = shared.argmax(axis=1)
+    assert (np.sort(best) == np.arange(7)).all()
+    union = np.bincount(found.ravel())[1:][best] + np.bincount(truth.ravel())[1:] - shared.max(axis=1)
+    assert (shared.max(axis=1) > 0.7 * union).all()
+
+
+def test_what_is_inside_of_the_edge_and_no_halo_belongs_to_the_cell():
+    """Without this, bites are taken out of cells where their texture is weaker by chance: overlaps go down to 0.89."""
+    for seed in range(3):
+        image, truth = haloed(seed, strength=1, away=3.5, width=2.5)
+        found = logstd.segment_frame(image)
+        shared = overlap(found, truth)[1:, 1:]
+        union = np.bincount(found.ravel())[1:][shared.argmax(axis=1)] + np.bincount(truth.ravel())[1:]
+        assert (shared.max(axis=1) > 0.9 * (union - shared.max(axis=1))).all()
+
+
 def test_one_thing_that_is_too_large_is_not_divided():
     image = textured(disk((400, 400), 200, 200, 180))
     assert logstd.segment_frame(image, logstd_outline="cell").max() == 0
@@ -164,7 +204,7 @@ def test_crowded_cells_outlined_by_hand_are_found(number):
     image = tifffile.imread(T98G / f"{number:02d}_phase.tif")
     truth = cv2.imread(str(T98G / f"{number:02d}_cells.png"), cv2.IMREAD_UNCHANGED).astype(np.int64)
     halo, cell = (seg(logstd.segment_frame(image, logstd_outline=name), truth) for name in ("halo", "cell"))
-    assert cell > max(0.25, 5 * halo)
+    assert cell > max(0.5, 5 * halo)
 
 
 def covered(found, truth):
