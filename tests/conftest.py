@@ -35,7 +35,7 @@ LEVELS = {
     "unit": """
         background bad_corrections bit_morphology blank_areas byte_network cell_checks cell_list child_process
         code_digest comparison config config_fuzz coverage crop curate curate_answers curate_decisions curation
-        distances divisions divisions_workflow docs doubts edits edits_replay edits_results environment
+        distances divisions divisions_workflow docs doubts edits edits_replay edits_results environment even_clumps
         evaluation exposure features fitting flat_field flows foreign_arrays formats_deepcell formats_playnano
         formats_pyama formats_pyme formats_tracks future_dates house images interrupts kinetics left_out levels
         lif light_in_time likeness lock mask_objects merge messages methods missing movie_czi movie_file movie_nd2

@@ -11,6 +11,8 @@ from scipy import ndimage
 from scipy.optimize import linear_sum_assignment
 from skimage import measure, morphology
 
+ELLIPSE = 0.95  # of its ellipse, that a part fills which is one cell
+
 
 def log_std(image, window):
     """Log of the local standard deviation, -inf where it is 0; the sums are rounded to the integers that they are."""
@@ -142,8 +144,100 @@ def _with_narrow_cells(mask, less_opened, std, iterations, max_size):
 
 def _on_cells(mask, image, std, limit, radius, iterations, min_size, max_size):
     """The rules in the docstrings of `celltraces.segmentation.outline`, region by region."""
-    mask = _come_apart(mask, image, std, limit, radius, iterations, min_size, max_size)
-    return _refine(mask, image, std, limit, radius, iterations, min_size, max_size)
+    mask, clumps = without_gaps(mask, std, radius, min_size, max_size)
+    mask = mask & clumps | _come_apart(mask & ~clumps, image, std, limit, radius, iterations, min_size, max_size)
+    mask = _refine(mask, image, std, limit, radius, iterations, min_size, max_size)
+    return part_at_necks(mask, std, min_size, max_size)
+
+
+def _even(labels, chosen, std, every):
+    """{label: median variance} of those that are evenly granular (`celltraces.segmentation.even_clumps`)."""
+    pixels = np.flatnonzero(np.isin(labels, chosen))[::every]
+    variance, owner = np.exp(2 * std.ravel()[pixels]), labels.ravel()[pixels]
+    median = {label: np.median(variance[owner == label]) for label in chosen if (owner == label).any()}
+    return {
+        label: middle
+        for label, middle in median.items()
+        if middle > 0 and variance[owner == label].mean() <= middle * math.exp(0.5)
+    }
+
+
+def without_gaps(mask, std, radius, min_size, max_size):
+    """The rules in the docstring of `celltraces.segmentation.even_clumps.without_gaps`; and the pixels of clumps."""
+    labels = measure.label(mask, connectivity=1)
+    size = np.bincount(labels.ravel())
+    even = _even(labels, [label for label in range(1, size.size) if size[label] > max_size], std, 16)
+    inside, rough = np.isin(labels, list(even)), np.zeros(mask.shape, bool)
+    for label, median in even.items():
+        rough |= (labels == label) & (np.exp(2 * std) >= median * math.exp(-2))
+    dilate, erode = [ndimage.binary_dilation], [ndimage.binary_erosion]
+    rough = _continued(rough, dilate + erode, morphology.disk(1)) & inside
+    holes = measure.label(ndimage.binary_fill_holes(rough) & inside & ~rough, connectivity=1)
+    rough |= (holes > 0) & (20 * np.bincount(holes.ravel())[holes] < max_size)
+    pieces = measure.label(_continued(rough, erode + dilate, morphology.disk(radius)) & inside, connectivity=1)
+    large = (pieces > 0) & (np.bincount(pieces.ravel())[pieces] >= min_size)
+    result, clumps = mask.copy(), np.zeros(mask.shape, bool)
+    for label in even:
+        region = labels == label
+        if np.unique(pieces[region & large]).size > 1 and 2 * (region & large).sum() >= region.sum():
+            result &= ~region | large
+            clumps |= region
+    return result, clumps
+
+
+def part_at_necks(mask, std, min_size, max_size):
+    """The rules in the docstring of `celltraces.segmentation.necks.part_at_necks`."""
+    labels = measure.label(mask, connectivity=1)
+    areas = np.bincount(labels.ravel())[1:]
+    counted = areas[(areas >= min_size) & (areas <= max_size)]
+    least = max(min_size, 0.4 * (np.median(counted) if counted.size else min_size))
+    regions = {region.label: region for region in measure.regionprops(labels)}
+    candidates = [one for one, region in regions.items() if _filling(region) < 0.97 and region.area >= 2 * least]
+    result = mask.copy()
+    for label in _even(labels, candidates, std, 4):
+        box = regions[label].slice
+        parts = _at_necks(labels[box] == label, least)
+        fillings = [_filling(measure.regionprops(part.astype(int))[0]) for part in parts]
+        like_cells = sum(part.sum() for part, filling in zip(parts, fillings, strict=True) if filling >= ELLIPSE)
+        if len(parts) > 1 and like_cells >= 0.75 * regions[label].area:
+            result[box] &= ~_before_another(sum(n * part for n, part in enumerate(parts, start=1)))
+    return result
+
+
+def _at_necks(inside, least):
+    """The parts of a region."""
+    depth = cv2.GaussianBlur(_nearly_far(np.pad(inside, 1)), (0, 0), 1.0)[1:-1, 1:-1] * inside
+    highest = ndimage.maximum_filter(depth, 11, mode="constant")
+    middles = []
+    for middle in sorted(map(tuple, np.argwhere((depth == highest) & inside)), key=lambda at: -depth[at]):
+        places = measure.label(depth > np.float32(0.9 * float(depth[middle])), connectivity=1)
+        if all(places[middle] != places[other] for other in middles):
+            middles.append(middle)
+    return _cut(inside, depth, middles, least)
+
+
+def _cut(part, depth, middles, least):
+    while len(middles) > 1:
+        highest = 0.9 * min(float(depth[middle]) for middle in middles)
+        for step in range(1, 65):
+            places = measure.label(part & (depth > np.float32(step / 64 * highest)), connectivity=1)
+            numbers = sorted({places[middle] for middle in middles})
+            if len(numbers) > 1:
+                break
+        nearest = np.argmin([_nearly_far(places != number) for number in numbers], axis=0)
+        pieces = [part & (nearest == k) for k in range(len(numbers))]
+        smallest = np.argmin([piece.sum() for piece in pieces])
+        if pieces[smallest].sum() >= least:
+            of = [[middle for middle in middles if places[middle] == number] for number in numbers]
+            return [one for piece, own in zip(pieces, of, strict=True) for one in _cut(piece, depth, own, least)]
+        middles = [middle for middle in middles if places[middle] != numbers[smallest]]
+    return [part]
+
+
+def _filling(region):
+    """Area by that of the ellipse with the same second moments."""
+    axes = region.inertia_tensor_eigvals
+    return region.area / (4 * math.pi * math.sqrt((axes[0] + 1 / 12) * (axes[1] + 1 / 12)))
 
 
 def _regrown(mask, filled, image, std, limit, radius, iterations, min_size):
@@ -228,12 +322,18 @@ def part_joined(mask, rough, radius, min_size, max_size):
             if alike.sum() < 2 or sizes[alike].sum() < 0.5 * (rough & inside_it).sum():
                 continue
             away = [_nearly_far(pieces != number) for number in numbers[alike]]
-            owner = np.where(inside_it, np.argmin(away, axis=0), -1)
-            for step in ((0, 1), (1, 0)):
-                after = np.full(owner.shape, -1)
-                after[: owner.shape[0] - step[0], : owner.shape[1] - step[1]] = owner[step[0] :, step[1] :]
-                mask = mask & ~((owner >= 0) & (after >= 0) & (after != owner))
+            mask = mask & ~_before_another(np.where(inside_it, 1 + np.argmin(away, axis=0), 0))
     return mask
+
+
+def _before_another(owner):
+    """Pixels of which the next one, to the right or below, has another owner; neither has none (0)."""
+    found = np.zeros(owner.shape, bool)
+    for step in ((0, 1), (1, 0)):
+        after = np.zeros_like(owner)
+        after[: owner.shape[0] - step[0], : owner.shape[1] - step[1]] = owner[step[0] :, step[1] :]
+        found |= (owner > 0) & (after > 0) & (after != owner)
+    return found
 
 
 def _nearly_far(outside):
@@ -245,9 +345,7 @@ def _nearly_far(outside):
 def _may_be_joined(mask, min_size, max_size):
     """Regions that are no ellipse, or larger than `max_size`."""
     for region in measure.regionprops(measure.label(mask, connectivity=1)):
-        axes = region.inertia_tensor_eigvals
-        filling = region.area / (4 * math.pi * math.sqrt((axes[0] + 1 / 12) * (axes[1] + 1 / 12)))
-        if region.area > max_size or (filling < 0.95 and region.area >= 2 * min_size):
+        if region.area > max_size or (_filling(region) < 0.95 and region.area >= 2 * min_size):
             yield region
 
 

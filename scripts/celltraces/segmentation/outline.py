@@ -8,9 +8,10 @@ are not on the bright side of the edge. The core of a region is always kept, so 
 A cell that hardly stands out of the background has the opposite trouble: the opening leaves little more of it than a
 disk. It gets back what lies beside that.
 
-Regions of more than `max_object_size` pixels are cells that have run together, and would be dropped. Between cells that
-touch lies the halo of one or both, or a gap. So in such regions halos are left out, and the threshold is raised until
-they come apart; then the parts grow back towards each other.
+Regions of more than `max_object_size` pixels are cells that have run together, and would be dropped. Evenly granular
+ones lose what is smooth between their cells (see even_clumps.py). Between others that touch lies the halo of one or
+both, or a gap. So in such regions halos are left out, and the threshold is raised until they come apart; then the parts
+grow back towards each other.
 """
 
 import math
@@ -22,6 +23,7 @@ import numpy as np
 from celltraces.labels import bit_morphology
 from celltraces.labels.objects import Components, components, joined, painted, pixels_of
 from celltraces.segmentation.edges import AROUND, CORE, LAYERS, WIDE_LAYERS, Frame, box_sums, depths, find_edges, means
+from celltraces.segmentation.even_clumps import without_gaps
 from celltraces.segmentation.joined_cells import part_joined
 from celltraces.segmentation.local_variance import greatest_up_to
 from celltraces.segmentation.mask_objects import (
@@ -33,6 +35,7 @@ from celltraces.segmentation.mask_objects import (
     fill_small_holes,
     morph,
 )
+from celltraces.segmentation.necks import part_at_necks
 
 WIDE = 1.0  # STDs of the edge: a layer so much brighter than outside, and one within so much darker: the halo is wide
 WEAK = 2.0  # STDs of the limit: a region with no higher STD hardly stands out, and what is no brighter may be of it
@@ -82,7 +85,11 @@ def on_cells(
     opened = mask
     mask = regrown(mask, regions, filled, image, spread, settings)
     if regions.area.max() > settings.max_size:
-        mask = come_apart(mask, regions, image, spread, settings)
+        sizes = (settings.morph_size, settings.min_size, settings.max_size)
+        mask, even = without_gaps(mask, regions, spread, *sizes, uncovered)
+        others = regions._replace(area=np.where(even, 0, regions.area))
+        if others.area.max() > settings.max_size:
+            mask = come_apart(mask, others, image, spread, settings)
     if mask is not opened:
         regions = components(mask)
     return refine(mask, regions, image, spread, settings, uncovered)
@@ -166,7 +173,7 @@ def refine(
        largest are dropped. A region of which no piece has a sixth stays as it is; and so does one that the edge of the
        image (or pixels without data) cuts, of `min_size` or more, if no piece has that: a whole cell would have had it.
     6. Where the pixels that are granular, dark and as textured as the edge lie in pieces that look like cells, it is
-       parted between these (see joined_cells.py).
+       parted between these (see joined_cells.py). An evenly granular one is parted at its necks (see necks.py).
     """
     depth = depths(mask, uncovered).ravel()
     frame = Frame(mask, image, spread, box_sums(image, AROUND), uncovered, settings.window, settings.limit)
@@ -196,7 +203,9 @@ def refine(
     objects = _without_crumbs(refined, regions, settings.min_size, uncovered)
     granular = (edges.std * math.exp(-SMOOTH) * settings.window**2) ** 2  # n**2 times variance, in each region
     least = granular.take(_holders(objects, regions))
-    return part_joined(objects, kept, spread, least, morph_size, settings.min_size, settings.max_size, uncovered)
+    sizes = settings.min_size, settings.max_size
+    objects = part_joined(objects, kept, spread, least, morph_size, *sizes, uncovered)
+    return part_at_necks(objects, spread, mask.shape, *sizes)
 
 
 def _holders(objects: Components, regions: Components) -> np.ndarray:

@@ -1,0 +1,92 @@
+"""Tell clumps of evenly granular cells, and take out of them what is no cell.
+
+Where cells are granular all over, a higher threshold takes pieces out of all of them alike, and so parts none. But then
+it is known how granular a cell is: as the clump's median pixel. What is far smoother lies between cells: halos, and
+background that the closing took in.
+"""
+
+import math
+
+import numpy as np
+
+from celltraces.labels import bit_morphology
+from celltraces.labels.objects import Components, components, cut_out, painted
+from celltraces.segmentation.mask_objects import fill_holes, fill_holes_of, morph
+
+EVEN = 0.25  # log-STD: by how much the root mean square of STD in a region is above their median, at most
+EVERY = 16  # one in so many pixels of clumps tells whether they are evenly granular
+SMOOTH = 1.0  # log-STD below a clump's median: what is smoother lies between cells
+GAP = 3  # px: width of the disk of the closing of what is not
+APART = 3  # px between clumps in what is looked at, at least, so that the closing joins none
+HOLE = 20  # holes are filled that have less than one in so many pixels of `max_size`
+COVER = 2  # all pieces cover at least one in so many pixels of a clump
+
+
+def even_variance(regions: Components, chosen: np.ndarray, spread: np.ndarray, every: int) -> np.ndarray:
+    """The median variance of those chosen regions that are evenly granular, and 0 for all others, (n,) float64.
+
+    chosen: bool, of each region. spread: (H, W), what `local_variance.n2_variance` gave. Of all their pixels, in raster
+    order, the first and each `every`-th after it are looked at. Even is a region whose root mean square of STD is no
+    more than 0.25 above their median, as log-STD.
+    """
+    runs = np.flatnonzero(chosen.take(regions.owner))
+    end = np.cumsum(regions.length.take(runs))
+    at = np.arange(0, end[-1] if end.size else 0, every)
+    run = np.searchsorted(end, at, "right")
+    pixels = regions.start.take(runs).take(run) + at - (end - regions.length.take(runs)).take(run)
+    values, owner = spread.ravel().take(pixels).astype(np.float64), regions.owner.take(runs).take(run)
+    order = np.argsort(owner, kind="stable")
+    owner, values = owner.take(order), values.take(order)
+    even = np.zeros(regions.area.size)
+    for own in np.split(np.arange(owner.size), np.flatnonzero(np.diff(owner)) + 1):
+        if own.size and values[own].mean() <= np.median(values[own]) * math.exp(2 * EVEN):
+            even[owner[own[0]]] = np.median(values[own])
+    return even
+
+
+def without_gaps(
+    mask: np.ndarray,
+    regions: Components,
+    spread: np.ndarray,
+    morph_size: int,
+    min_size: int,
+    max_size: int,
+    uncovered: np.ndarray | None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """`mask` without what is smooth in clumps of evenly granular cells, and which regions these are.
+
+    Clumps are regions of more than `max_size` pixels that are evenly granular. Smooth is what is more than 1.0 below
+    their median log-STD. The rest is closed with a disk of 3 px, holes in it are filled that have less than a twentieth
+    of `max_size`, and it is opened with a disk of `morph_size` px. Pieces are what then has `min_size` pixels. A region
+    with one piece alone, or of which they cover less than the half, stays as it is. Returns (H, W) uint8 0/1, and bool,
+    of each region.
+    """
+    usual = even_variance(regions, regions.area > max_size, spread, EVERY)
+    clump = usual > 0
+    if not clump.any():
+        return mask, clump
+    cut = cut_out(regions, clump, mask.shape, APART)
+    if uncovered is not None:
+        uncovered = np.ascontiguousarray(cut.of(uncovered))
+    number = painted(cut.objects, np.arange(cut.objects.area.size), cut.shape)
+    inside = (number > 0).view(np.uint8)
+    least = np.append(0, usual[clump] * math.exp(-2 * SMOOTH))
+    rough = (cut.of(spread) >= least.take(number)).view(np.uint8) & inside
+    rough = morph(rough, bit_morphology.dilate, bit_morphology.erode, GAP, 1, uncovered) & inside
+    filled = (fill_holes(rough) if uncovered is None else fill_holes_of(rough, uncovered)) & inside
+    holes = components(filled & ~rough)
+    rough |= painted(holes, (HOLE * holes.area < max_size).view(np.uint8), cut.shape) & filled
+    rough = morph(rough, bit_morphology.erode, bit_morphology.dilate, morph_size, 1, uncovered) & inside
+    pieces = components(rough)
+    large = pieces.area >= min_size
+    kept = painted(pieces, large.view(np.uint8), cut.shape) & rough
+    of = np.zeros(pieces.area.size, np.int64)
+    of[pieces.owner] = number.ravel().take(pieces.start)
+    n, covered = (np.bincount(of[large], weights, least.size) for weights in (None, pieces.area[large]))
+    apart = (n > 1) & (COVER * covered >= cut.objects.area)
+    apart[0] = False
+    clump[clump] = apart[1:]
+    result = mask.copy()
+    y, x = np.nonzero(apart.take(number) & (kept == 0))
+    result[cut.rows.take(y), cut.columns.take(x)] = 0
+    return result, clump
