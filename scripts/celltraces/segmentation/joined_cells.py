@@ -18,7 +18,6 @@ from celltraces.labels.objects import (
     in_raster_order,
     painted,
     pixels_of,
-    positions_of,
     replaced,
 )
 from celltraces.labels.shapes import shapes_of_runs
@@ -156,4 +155,4 @@ def _divided(
         own.ravel()[free] = nearest
         lines[box] |= between(own)
     parts = components(inside & ~lines)
-    return cut.outside(positions_of(lines.view(bool).ravel())), parts._replace(start=cut.outside(parts.start))
+    return cut.outside(np.flatnonzero(lines)), parts._replace(start=cut.outside(parts.start))
