@@ -67,18 +67,9 @@ def _runs(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     width = mask.shape[1] + 1
     # With a 0 before the first row and after each, a run begins and ends with a change.
     flat = cv2.copyMakeBorder(mask, 1, 0, 0, 1, cv2.BORDER_CONSTANT, value=0).ravel()[width - 1 :]
-    changes = positions_of(flat[1:] != flat[:-1])
+    changes = np.flatnonzero(flat[1:] != flat[:-1])
     start, end = changes[::2], changes[1::2]
     return start - start // width, end - start
-
-
-def positions_of(few: np.ndarray) -> np.ndarray:
-    """As `np.flatnonzero` of (n,) bool, in half the time where few are set: eight at once are looked at."""
-    whole = few.size // 8 * 8
-    eights = few[:whole].view(np.uint64)
-    at = np.flatnonzero(eights != 0)
-    within = np.flatnonzero(eights.take(at).view(bool))
-    return np.concatenate([8 * at.take(within >> 3) + (within & 7), whole + np.flatnonzero(few[whole:])])
 
 
 def bounds_of(objects: Components, chosen: np.ndarray, width: int) -> tuple[np.ndarray, np.ndarray]:

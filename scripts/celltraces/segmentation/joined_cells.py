@@ -18,7 +18,6 @@ from celltraces.labels.objects import (
     in_raster_order,
     painted,
     pixels_of,
-    positions_of,
     replaced,
 )
 from celltraces.labels.shapes import shapes_of_runs
@@ -143,8 +142,9 @@ def _divided(
         numbers.tolist(), np.flatnonzero(parted).tolist(), bbox.tolist(), strict=True
     ):
         box = np.s_[y0:y1, x0:x1]
-        own = np.where(number[box] == region, piece[box], 0)
-        free = np.flatnonzero((number[box] == region) & (own == 0))
+        here = number[box] == region
+        own = piece[box] * here
+        free = np.flatnonzero(here & (own == 0))
         seeds = np.flatnonzero(cell_of == of_whole)
         nearest, least = np.full(free.size, seeds[0]), np.full(free.size, np.inf, np.float32)
         for seed in seeds.tolist():
@@ -155,4 +155,4 @@ def _divided(
         own.ravel()[free] = nearest
         lines[box] |= between(own)
     parts = components(inside & ~lines)
-    return cut.outside(positions_of(lines.view(bool).ravel())), parts._replace(start=cut.outside(parts.start))
+    return cut.outside(np.flatnonzero(lines)), parts._replace(start=cut.outside(parts.start))

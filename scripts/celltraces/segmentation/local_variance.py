@@ -10,6 +10,7 @@ import numpy as np
 from celltraces.errors import UserError
 
 MAX_WINDOW = 101
+ROWS = 128  # in a strip
 
 
 def n2_variance(image: np.ndarray, window: int) -> np.ndarray:
@@ -55,7 +56,7 @@ def _window_sums(sums: Callable, image: np.ndarray, depth: int, window: int) -> 
 
 def strips(image: np.ndarray) -> Iterator[slice]:
     """Some rows after the other: what is worked out of them in several steps stays in the processor's cache."""
-    return (slice(top, min(top + 64, len(image))) for top in range(0, len(image), 64))
+    return (slice(top, min(top + ROWS, len(image))) for top in range(0, len(image), ROWS))
 
 
 def log_std(spread: np.ndarray, window: int) -> np.ndarray:

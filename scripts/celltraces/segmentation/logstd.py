@@ -13,7 +13,7 @@ import numpy as np
 from celltraces.errors import UserError
 from celltraces.frames import coverage
 from celltraces.labels import bit_morphology
-from celltraces.labels.objects import components, positions_of
+from celltraces.labels.objects import components
 from celltraces.segmentation import outline
 from celltraces.segmentation.local_variance import greatest_up_to, log_std, n2_variance, strips
 from celltraces.segmentation.mask_objects import (
@@ -160,7 +160,7 @@ def threshold(spread: np.ndarray, window: int, min_pixels: int) -> float:
         return math.log(ROUNDING_STD) + _log_distance(BACKGROUND_SIGMAS * noise)
     least = spread.min()
     if least == 0:
-        least = spread.ravel().take(positions_of((key == (pixels > 0).argmax()).ravel())).min()
+        least = spread.ravel().take(np.flatnonzero(key == (pixels > 0).argmax())).min()
     lowest, highest = log_std(np.array([least, spread.max()]), window).tolist()
     if lowest == highest:
         return highest
@@ -222,7 +222,7 @@ def _histogram(spread: np.ndarray, window: int, edges: np.ndarray, key: np.ndarr
     unclear = np.zeros(1 << 16, np.uint8)
     unclear[before] = unclear[after] = 1
     up_to = np.cumsum(np.where(unclear[: pixels.size], 0, pixels))
-    found = positions_of(cv2.LUT(key, unclear).view(bool).ravel())
+    found = np.flatnonzero(cv2.LUT(key, unclear).view(bool))
     counts = np.histogram(log_std(spread.ravel().take(found), window), edges)[0]
     return counts + up_to.take(before[1:], mode="clip") - up_to.take(after[:-1], mode="clip")
 
