@@ -16,13 +16,7 @@ rule qc:
         ),
         **({"flat_fields": LAYOUT.flat_fields} if EXPERIMENT.flat else {}),
         backgrounds=(
-            of_all_fovs(
-                *(
-                    LAYOUT.frames(background(channel))
-                    for channel in EXPERIMENT.fl
-                    if channel not in EXPERIMENT.flat
-                )
-            )
+            of_all_fovs(*(LAYOUT.frames(background(channel)) for channel in EXPERIMENT.fl))
             if not EXPERIMENT.copy_only
             else []
         ),

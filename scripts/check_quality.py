@@ -288,13 +288,15 @@ def _of_uneven_light(
     fov: int, backgrounds: Mapping[str, Sequence[str]], flat_fields: str | None, offset: float, limits: Limits
 ) -> Findings:
     """Vignetting of channels without a flat field, and what flat fields leave; fov: the first one, which is named."""
-    for name, of_fovs in backgrounds.items():
-        opened = [open_frames(Path(array)) for array in of_fovs]
-        yield from check_vignetting(fov, name, opened, qc_vignetting=limits.qc_vignetting, offset=offset)
+    opened = {name: [open_frames(Path(array)) for array in of_fovs] for name, of_fovs in backgrounds.items()}
     described = json.loads(Path(flat_fields).read_text("utf-8")) if flat_fields else {}
-    for channel, details in described.items():
-        name = paths.fl(int(channel))
-        yield from check_flat_field(fov, name, details["unexplained"], qc_flat_field=limits.qc_flat_field)
+    corrected = {paths.fl(int(channel)): details["unexplained"] for channel, details in described.items()}
+    for name, of_channel in opened.items():
+        if name not in corrected:
+            yield from check_vignetting(fov, name, of_channel, qc_vignetting=limits.qc_vignetting, offset=offset)
+    for name, unexplained in corrected.items():
+        allowed = {"qc_flat_field": limits.qc_flat_field, "qc_vignetting": limits.qc_vignetting}
+        yield from check_flat_field(fov, name, unexplained, opened.get(name, ()), **allowed, offset=offset)
 
 
 def _name(array: Frames) -> str:

@@ -1,14 +1,17 @@
 """What a run does not read, or should not compare, is told: datasets beside each other, misnamed decisions."""
 
+import os
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 from conftest import small_config
 
-from celltraces.paths import Layout
+from celltraces.paths import DATASET, FOV, Layout
 from celltraces.planning import decisions, doubts
 from celltraces.planning.experiment import plan_experiment
+from celltraces.storage import checksums
 
 
 @pytest.fixture
@@ -166,3 +169,24 @@ def test_times_of_frames_that_count_from_1(two):
     assert two({"time_mapping": {frame: 10 * frame for frame in range(n_frames)}}, a={}) == []
     (line,) = two({"time_mapping": {frame + 1: 10 * frame for frame in range(n_frames)}}, a={})
     assert line.startswith(f"params.time_mapping: frame {n_frames} is in no movie; frames count from 0")
+
+
+def test_tables_that_a_spreadsheet_saved(two, tmp_path):
+    """Those of a FOV and of the dataset; copies with new dates are as they were written."""
+    assert two(a={}) == []
+    layout = Layout("results")
+    tables = {}
+    for stage, of, table in (("extract", FOV, "a/fov_000/a_fov_000_traces.csv"), ("tidy", DATASET, "a/a_traces.csv")):
+        file = Path("results") / table
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text("fov,cell,value\n0,1,12.345\n")
+        listing = Path(layout.checksums(stage, of).format(dataset="a", fov="000"))
+        checksums.write(listing, checksums.lines_of(listing, [file]), "{}")
+        os.utime(listing, (1e9, 1e9))  # tables are newer than their lists, as in a copy
+        tables[file] = file.read_text()
+    assert two(a={}) == []
+    for file, text in tables.items():
+        file.write_text(text.replace("12.345", "12,345"))
+        (line,) = two(a={})
+        assert line.startswith(f"{file}: changed since it was written, by hand or a spreadsheet")
+        file.write_text(text)

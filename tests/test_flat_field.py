@@ -174,7 +174,7 @@ def test_nothing_is_added_to_a_smooth_field(share, n_fovs):
 def test_of_one_fov_what_the_smooth_field_leaves_is_told(make):
     smooth, fine = refined(make(), 1, 6)
     assert fine.gain is smooth.gain
-    (row,) = quality.check_flat_field(2, "fl_ch_1", fine.unexplained, qc_flat_field=0.02)
+    (row,) = quality.check_flat_field(2, "fl_ch_1", fine.unexplained, qc_flat_field=0.02, qc_vignetting=0.1)
     assert (row.fov, row.frame, row.check) == (2, None, "flat_field_fl_ch_1")
     # independently: how much darker the field is than the gain says, at a hundredth of the places
     ratio = make() / smooth.gain
@@ -183,7 +183,29 @@ def test_of_one_fov_what_the_smooth_field_leaves_is_told(make):
 
 def test_a_flat_field_that_leaves_nothing_is_no_finding():
     for unexplained in (None, 0.0, 0.02):
-        assert not list(quality.check_flat_field(0, "fl_ch_1", unexplained, qc_flat_field=0.02))
+        assert not list(quality.check_flat_field(0, "fl_ch_1", unexplained, qc_flat_field=0.02, qc_vignetting=0.1))
+
+
+@pytest.mark.parametrize(
+    ("pictured", "told"),
+    [
+        (lambda field: field, False),
+        (lambda field: field[::-1, ::-1], True),  # turned
+        (lambda field: np.ones_like(field), True),  # even, as of another objective
+        (lambda field: field**2, True),  # too strong: the middle is too dark
+    ],
+)
+def test_a_picture_that_leaves_the_background_uneven_is_told(tmp_path, pictured, told):
+    field = vignette(0.4, center=(0.4, 0.3))
+    rng = np.random.default_rng(0)
+    left = [
+        rng.uniform(250, 350) * field / pictured(field) * (1 + 0.05 * np.linspace(0, 1, SHAPE[1])) for _ in range(4)
+    ]
+    array = open_frames(write(tmp_path / "fl_background_ch_1/0", [np.float32(one) for one in left], SMOOTH))
+    limits = {"qc_flat_field": 0.02, "qc_vignetting": 0.1}
+    rows = [*quality.check_flat_field(3, "fl_ch_1", None, [array], **limits)]
+    assert [(row.fov, row.frame, row.check) for row in rows] == [(3, None, "flat_field_fl_ch_1")] * told
+    assert not list(quality.check_flat_field(3, "fl_ch_1", 0.01, [array], **limits))  # an estimate tells by itself
 
 
 def test_no_background_above_the_offset_tells_nothing():

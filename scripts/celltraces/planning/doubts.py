@@ -12,13 +12,14 @@ from typing import Any
 
 from celltraces.config.schema import load_schema
 from celltraces.config.selection import spell_fovs
-from celltraces.paths import CURATION, Layout, fov_text
+from celltraces.paths import CURATION, DATASET, Layout, fov_text
 from celltraces.planning.channels import known_pixel_size_um
 from celltraces.planning.dataset import Dataset
 from celltraces.planning.experiment import Experiment
 from celltraces.planning.frame_times import frame_times
 from celltraces.planning.samples import samples_by_fov
 from celltraces.results import time_checks
+from celltraces.storage import checksums
 from celltraces.tiff import name_pattern
 
 TABLE = r"\.(csv|tsv|txt|xlsx?|xlsm|ods|numbers)(\.\w+)?"  # what spreadsheets save, and copies of it
@@ -37,6 +38,7 @@ def lines(experiment: Experiment) -> Iterator[str]:
         yield from _unused_scales(experiment.config["params"], dataset)
         yield from _frame_sizes(dataset)
         yield from _numbered_in_steps(dataset)
+        yield from _edited_tables(experiment.layout, dataset)
         if experiment.tracing:
             yield from _in_no_sample(experiment.config, dataset)
     if len(experiment.datasets) > 1:
@@ -132,6 +134,27 @@ def _numbered_in_steps(dataset: Dataset) -> Iterator[str]:
             f"{dataset.name}: files are numbered in steps of {step}; they are taken for {dataset.movie.n_frames} "
             "frames that follow each other, with the time between two of them as `frame_interval` or the files say"
         )
+
+
+def _edited_tables(layout: Layout, dataset: Dataset) -> Iterator[str]:
+    """Tables of results that are not as they were written, as where a spreadsheet saved them with rounded numbers.
+
+    Only those that are newer than the list of their checksums are read.
+    """
+    known = {"dataset": dataset.name}
+    listings = [Path(layout.checksums("extract").format(fov=fov_text(fov), **known)) for fov in dataset.fovs]
+    listings += sorted(Path(layout.checksums("x", DATASET).format(**known)).parent.glob("*.txt"))
+    for listing in listings:
+        try:
+            tables = {file: of for file, of in checksums.read(listing).items() if file.suffix == ".csv"}
+            newer = {file: of for file, of in tables.items() if file.stat().st_mtime > listing.stat().st_mtime}
+        except (OSError, ValueError):
+            continue  # not made yet, or damaged, which `verify` tells
+        for file, what in checksums.differences(newer):
+            yield (
+                f"{file}: {what}, by hand or a spreadsheet; what is made from it holds that. To edit a table copy it "
+                "to another place; delete this one, and the next run makes it anew"
+            )
 
 
 def _binned(sides: Iterable[tuple[int, int]]) -> Iterator[tuple[tuple[int, int], tuple[int, int]]]:

@@ -66,7 +66,8 @@ CHECKS = {
     "exposure_step": "all pixels brighter or darker by one factor (value) from here on: exposure, lamp",
     "flicker": "nearly all cells brighter or darker by a factor (value) in this frame, or out: lamp, shutter, focus",
     "other_place": "the channel shows another place from here on, or in this frame, or nothing: FOVs, filter, lamp",
-    "flat_field": "places are darker, by this share (value), than the estimated flat field says: give a picture of it",
+    "flat_field": "places are darker, by this share (value), than the estimated flat field says: give a picture of it; "
+    "or the picture given leaves the background uneven by it: is it of this channel, objective and camera?",
     "vignetting": "the background is darker at the rim, by this share (value), and cells may be too: flat_field",
     "z_planes": "fewer z planes than in other FOVs (value: how many), of which the highest value is taken",
     "time_order": "time stamps of the file that are missing or go backwards",

@@ -15,8 +15,8 @@ import numpy as np
 from celltraces.results.light_on_cells import Sight
 
 FEWEST_FOVS, SPREADS = 5, 6.0  # FOVs, and times what they usually differ
-NOT_ITS_OWN = 0.2  # correlation of light and cells, at most
-ANOTHERS = 0.4  # at least; cells of other FOVs are like it by chance by 0.1, at most 0.2 in the demo
+ANOTHERS = 0.4  # correlation of light and cells, at least; by chance it is 0.1, and of debris at most 0.34
+NOT_ITS_OWN, APART = 0.25, 0.3  # of light with its own cells as they are, at most, and by which that is less
 
 
 @dataclass(frozen=True)
@@ -70,11 +70,8 @@ def on_cells_of_others(fovs: Mapping[int, FovLight]) -> Iterator[tuple[int, int]
     names = list(fovs)
     for at, fov in enumerate(names):
         telling = of_frames[of_frames[:, at].max(axis=1) >= ANOTHERS, at]
-        if not len(telling) or telling[:, at].max() > NOT_ITS_OWN:
-            continue
-        others = telling.min(axis=0)
-        other = int(others.argmax())
-        if others[other] >= ANOTHERS:
+        other = _best(telling, at)
+        if other is not None:
             yield fov, names[other]
 
 
@@ -91,13 +88,19 @@ def turned(fovs: Mapping[int, FovLight]) -> dict[int, tuple[bool, int]]:
             ways = [np.rot90(seen, quarter) for seen in (cells, cells[:, ::-1]) for quarter in range(4)]
             rows = _standard([light, *(way if way.shape == light.shape else None for way in ways)])
             alike.append(rows[1:] @ rows[0])
-        telling = [values for values in alike if max(values) >= ANOTHERS]
-        if telling:
-            least, most = np.min(telling, axis=0), np.max(telling, axis=0)
-            best = int(least.argmax())
-            if most[0] <= NOT_ITS_OWN and least[best] >= ANOTHERS:
-                found[fov] = (best >= 4, 90 * (best % 4))
+        best = _best(np.array([values for values in alike if max(values) >= ANOTHERS]), 0)
+        if best is not None:
+            found[fov] = (best >= 4, 90 * (best % 4))
     return found
+
+
+def _best(alike: np.ndarray, own: int) -> int | None:
+    """The place other than `own` at which light is on cells in all frames; alike (frames, places): correlations."""
+    if not len(alike):
+        return None
+    best = int(alike.min(axis=0).argmax())
+    apart = (alike[:, best] - alike[:, own]).min()
+    return best if alike[:, best].min() >= ANOTHERS and alike[:, own].max() <= NOT_ITS_OWN and apart >= APART else None
 
 
 def _standard(pictures: Sequence[np.ndarray | None]) -> np.ndarray:

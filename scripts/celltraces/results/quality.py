@@ -223,10 +223,26 @@ def check_vignetting(
         yield Finding(fov, None, f"vignetting_{name}", share, qc_vignetting)
 
 
-def check_flat_field(fov: int, name: str, unexplained: float | None, *, qc_flat_field: float) -> Findings:
-    """A channel whose estimated flat field leaves places darker by the share `unexplained`; None: a picture's."""
-    if unexplained is not None and unexplained > qc_flat_field:
-        yield Finding(fov, None, f"flat_field_{name}", unexplained, qc_flat_field)
+def check_flat_field(
+    fov: int,
+    name: str,
+    unexplained: float | None,
+    backgrounds: Sequence[Frames] = (),
+    *,
+    qc_flat_field: float,
+    qc_vignetting: float,
+    offset: float = 0.0,
+) -> Findings:
+    """A channel whose estimated flat field leaves places darker by the share `unexplained`; or, where that is None,
+    one that a picture leaves uneven by more than is allowed without any flat field.
+
+    backgrounds: as corrected, of all FOVs. offset: the camera's, in counts.
+    """
+    limit = qc_flat_field
+    if unexplained is None and backgrounds:
+        unexplained, limit = vignetting.unevenness(backgrounds, offset), qc_vignetting
+    if unexplained is not None and unexplained > limit:
+        yield Finding(fov, None, f"flat_field_{name}", unexplained, limit)
 
 
 def check_stacks(arrays: Mapping[int, Frames]) -> Findings:

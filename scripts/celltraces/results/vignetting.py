@@ -23,6 +23,27 @@ def rim_darkness(backgrounds: Sequence[Frames], offset: float = 0.0) -> float | 
     offset: the camera's, in counts. Only what all frames have in common counts, and of that what is alike on opposite
     sides: light that is brighter on one side alone is not the optics'. Pixels that were not imaged do not count.
     """
+    common = _common(backgrounds, offset)
+    if common is None:
+        return None
+    even = (common + common[::-1, ::-1]) / 2
+    middle = _middle(even)
+    return float(1 - np.nanpercentile(even, DARK) / middle) if middle > 0 else None
+
+
+def unevenness(backgrounds: Sequence[Frames], offset: float = 0.0) -> float | None:
+    """Share by which the background of a channel is darker in its darkest places than in its brightest ones, in all
+    frames; arguments as above. None: there is no light."""
+    common = _common(backgrounds, offset)
+    if common is None or not np.isfinite(common).any():
+        return None
+    dark, bright = np.nanpercentile(common, (DARK, 100 - DARK))
+    return float(1 - dark / bright) if bright > 0 else None
+
+
+def _common(backgrounds: Sequence[Frames], offset: float) -> np.ndarray | None:
+    """What the backgrounds of up to FRAMES frames have in common, on about GRID rows and columns, by their middles; NaN
+    where any has no data. None where there is no light, or frames are too small."""
     shape = backgrounds[0].shape[1:]
     alike = [frames for frames in backgrounds if frames.shape[1:] == shape]
     places = [
@@ -40,12 +61,7 @@ def rim_darkness(backgrounds: Sequence[Frames], offset: float = 0.0) -> float | 
         middle = _middle(surface)
         if middle > 0:
             patterns.append(surface / middle)
-    if not patterns:
-        return None
-    common = np.median(patterns, axis=0)  # NaN where any frame has no data
-    even = (common + common[::-1, ::-1]) / 2
-    middle = _middle(even)
-    return float(1 - np.nanpercentile(even, DARK) / middle) if middle > 0 else None
+    return np.median(patterns, axis=0) if patterns else None
 
 
 def _middle(values: np.ndarray) -> float:
