@@ -150,16 +150,21 @@ def _on_cells(mask, image, std, limit, radius, iterations, min_size, max_size):
     return part_at_necks(mask, std, min_size, max_size)
 
 
-def _even(labels, chosen, std, every):
-    """{label: median variance} of those that are evenly granular (`celltraces.segmentation.even_clumps`)."""
+def _some_variances(labels, chosen, std, every):
+    """{label: variance around one in `every` of the pixels of all that are chosen, in raster order}."""
     pixels = np.flatnonzero(np.isin(labels, chosen))[::every]
-    variance, owner = np.exp(2 * std.ravel()[pixels]), labels.ravel()[pixels]
-    median = {label: np.median(variance[owner == label]) for label in chosen if (owner == label).any()}
-    return {
-        label: middle
-        for label, middle in median.items()
-        if middle > 0 and variance[owner == label].mean() <= middle * math.exp(0.5)
-    }
+    return {label: np.exp(2 * std.ravel()[pixels[labels.ravel()[pixels] == label]]) for label in chosen}
+
+
+def _even(labels, chosen, std, every):
+    """Labels that are evenly granular (`celltraces.segmentation.even_clumps.evenly_granular`)."""
+    even = []
+    for label, variance in _some_variances(labels, chosen, std, every).items():
+        if variance.size and variance.mean() > 0:
+            as_rough = variance >= variance.mean() * math.exp(-0.5)
+            if 2 * as_rough.sum() >= variance.size:
+                even.append(label)
+    return even
 
 
 def without_gaps(mask, std, radius, min_size, max_size):
@@ -167,9 +172,9 @@ def without_gaps(mask, std, radius, min_size, max_size):
     labels = measure.label(mask, connectivity=1)
     size = np.bincount(labels.ravel())
     even = _even(labels, [label for label in range(1, size.size) if size[label] > max_size], std, 16)
-    inside, rough = np.isin(labels, list(even)), np.zeros(mask.shape, bool)
-    for label, median in even.items():
-        rough |= (labels == label) & (np.exp(2 * std) >= median * math.exp(-2))
+    inside, rough = np.isin(labels, even), np.zeros(mask.shape, bool)
+    for label, variance in _some_variances(labels, even, std, 16).items():
+        rough |= (labels == label) & (np.exp(2 * std) >= np.median(variance) * math.exp(-2))
     dilate, erode = [ndimage.binary_dilation], [ndimage.binary_erosion]
     rough = _continued(rough, dilate + erode, morphology.disk(1)) & inside
     holes = measure.label(ndimage.binary_fill_holes(rough) & inside & ~rough, connectivity=1)

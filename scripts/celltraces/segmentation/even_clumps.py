@@ -13,7 +13,7 @@ from celltraces.labels import bit_morphology
 from celltraces.labels.objects import Components, components, cut_out, painted
 from celltraces.segmentation.mask_objects import fill_holes, fill_holes_of, morph
 
-EVEN = 0.25  # log-STD: by how much the root mean square of STD in a region is above their median, at most
+EVEN = 0.25  # log-STD: by how much the median of a region is below the root mean square of its STD, at most
 EVERY = 16  # one in so many pixels of clumps tells whether they are evenly granular
 SMOOTH = 1.0  # log-STD below a clump's median: what is smoother lies between cells
 GAP = 3  # px: width of the disk of the closing of what is not
@@ -22,26 +22,31 @@ HOLE = 20  # holes are filled that have less than one in so many pixels of `max_
 COVER = 2  # all pieces cover at least one in so many pixels of a clump
 
 
-def even_variance(regions: Components, chosen: np.ndarray, spread: np.ndarray, every: int) -> np.ndarray:
-    """The median variance of those chosen regions that are evenly granular, and 0 for all others, (n,) float64.
+def evenly_granular(regions: Components, chosen: np.ndarray, spread: np.ndarray, every: int) -> np.ndarray:
+    """Which of the chosen regions are evenly granular, (n,) bool.
 
-    chosen: bool, of each region. spread: (H, W), what `local_variance.n2_variance` gave. Of all their pixels, in raster
-    order, the first and each `every`-th after it are looked at. Even is a region whose root mean square of STD is no
-    more than 0.25 above their median, as log-STD.
+    chosen: bool, of each region. spread: (H, W), what `local_variance.n2_variance` gave. Even is a region of which half
+    of the pixels or more have a log-STD no more than 0.25 below the root mean square of its STD: the mean is that of
+    the middle, not of some rough places. Of all their pixels, in raster order, the first and each `every`-th after it
+    are looked at.
     """
+    at, of = _some_pixels(regions, chosen, every)
+    variance = spread.ravel().take(at)
+    number = np.bincount(of, minlength=chosen.size)
+    mean = np.bincount(of, variance, chosen.size) / np.maximum(number, 1)
+    as_rough = variance >= (mean * math.exp(-2 * EVEN)).take(of)
+    return (mean > 0) & (2 * np.bincount(of, as_rough, chosen.size) >= number)
+
+
+def _some_pixels(regions: Components, chosen: np.ndarray, every: int) -> tuple[np.ndarray, np.ndarray]:
+    """Of the pixels of chosen regions, in raster order, one in `every`: positions in the flat image, region of each."""
     runs = np.flatnonzero(chosen.take(regions.owner))
-    end = np.cumsum(regions.length.take(runs))
-    at = np.arange(0, end[-1] if end.size else 0, every)
-    run = np.searchsorted(end, at, "right")
-    pixels = regions.start.take(runs).take(run) + at - (end - regions.length.take(runs)).take(run)
-    values, owner = spread.ravel().take(pixels).astype(np.float64), regions.owner.take(runs).take(run)
-    order = np.argsort(owner, kind="stable")
-    owner, values = owner.take(order), values.take(order)
-    even = np.zeros(regions.area.size)
-    for own in np.split(np.arange(owner.size), np.flatnonzero(np.diff(owner)) + 1):
-        if own.size and values[own].mean() <= np.median(values[own]) * math.exp(2 * EVEN):
-            even[owner[own[0]]] = np.median(values[own])
-    return even
+    start, length = regions.start.take(runs), regions.length.take(runs)
+    end = np.cumsum(length)
+    looked_at = -(-end // every)  # up to the end of each run
+    at = every * np.arange(looked_at[-1] if runs.size else 0)
+    number = np.diff(looked_at, prepend=0)
+    return at + np.repeat(start + length - end, number), np.repeat(regions.owner.take(runs), number)
 
 
 def without_gaps(
@@ -61,8 +66,7 @@ def without_gaps(
     with one piece alone, or of which they cover less than the half, stays as it is. Returns (H, W) uint8 0/1, and bool,
     of each region.
     """
-    usual = even_variance(regions, regions.area > max_size, spread, EVERY)
-    clump = usual > 0
+    clump = evenly_granular(regions, regions.area > max_size, spread, EVERY)
     if not clump.any():
         return mask, clump
     cut = cut_out(regions, clump, mask.shape, APART)
@@ -70,7 +74,10 @@ def without_gaps(
         uncovered = np.ascontiguousarray(cut.of(uncovered))
     number = painted(cut.objects, np.arange(cut.objects.area.size), cut.shape)
     inside = (number > 0).view(np.uint8)
-    least = np.append(0, usual[clump] * math.exp(-2 * SMOOTH))
+    at, of = _some_pixels(regions, clump, EVERY)
+    variance = spread.ravel().take(at)
+    median = [float(np.median(variance[of == region])) for region in np.flatnonzero(clump)]
+    least = np.array([0, *median]) * math.exp(-2 * SMOOTH)
     rough = (cut.of(spread) >= least.take(number)).view(np.uint8) & inside
     rough = morph(rough, bit_morphology.dilate, bit_morphology.erode, GAP, 1, uncovered) & inside
     filled = (fill_holes(rough) if uncovered is None else fill_holes_of(rough, uncovered)) & inside

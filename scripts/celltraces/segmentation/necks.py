@@ -11,7 +11,7 @@ import numpy as np
 
 from celltraces.labels.objects import Components, bounds_of, components, painted
 from celltraces.labels.shapes import shapes_of_runs
-from celltraces.segmentation.even_clumps import even_variance
+from celltraces.segmentation.even_clumps import evenly_granular
 from celltraces.segmentation.mask_objects import between
 
 NECK = 0.9  # of the depth of the shallower of two cells: a neck is less deep
@@ -46,7 +46,7 @@ def part_at_necks(
     least = max(min_size, ALIKE * usual)
     candidate[found.label] = there & (found.filling < WHOLE) & (found.area >= 2 * least)
     if candidate.any():
-        candidate = even_variance(regions, candidate, spread, EVERY) > 0
+        candidate = evenly_granular(regions, candidate, spread, EVERY)
     if not candidate.any():
         return regions
     lines = np.zeros(shape, np.uint8)
