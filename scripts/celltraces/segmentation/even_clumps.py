@@ -12,6 +12,7 @@ import numpy as np
 from celltraces.labels import bit_morphology
 from celltraces.labels.objects import Components, components, cut_out, painted
 from celltraces.segmentation.mask_objects import fill_holes, fill_holes_of, morph
+from celltraces.segmentation.percentiles import percentile
 
 EVEN = 0.25  # log-STD: by how much the root mean square of STD in a region is above their median, at most
 EVERY = 16  # one in so many pixels of clumps tells whether they are evenly granular
@@ -39,8 +40,11 @@ def even_variance(regions: Components, chosen: np.ndarray, spread: np.ndarray, e
     owner, values = owner.take(order), values.take(order)
     even = np.zeros(regions.area.size)
     for own in np.split(np.arange(owner.size), np.flatnonzero(np.diff(owner)) + 1):
-        if own.size and values[own].mean() <= np.median(values[own]) * math.exp(2 * EVEN):
-            even[owner[own[0]]] = np.median(values[own])
+        if not own.size:
+            continue
+        median = percentile(values[own], 50)
+        if values[own].mean() <= median * math.exp(2 * EVEN):
+            even[owner[own[0]]] = median
     return even
 
 
