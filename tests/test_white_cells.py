@@ -13,7 +13,8 @@ from test_segmentation import disk, textured
 
 from celltraces.labels.objects import components, painted
 from celltraces.segmentation import logstd
-from celltraces.segmentation.white_cells import _percentile, with_white_cells
+from celltraces.segmentation.percentiles import percentile
+from celltraces.segmentation.white_cells import with_white_cells
 
 T98G = REAL_FILES / "t98g"
 SHAPE = (240, 240)
@@ -181,6 +182,11 @@ def test_white_cells_outlined_by_hand_are_objects_of_their_own():
 
 
 @settings(max_examples=200, deadline=None, derandomize=True)
-@given(arrays(np.float32, st.integers(1, 60), elements=st.floats(-1000, 60000, width=32)), st.integers(0, 100))
+@given(
+    arrays(np.float32, st.integers(1, 60), elements=st.floats(-1000, 60000, width=32))
+    | arrays(np.float64, st.integers(1, 60), elements=st.integers(0, 10**12))
+    | arrays(np.uint16, st.integers(1, 60)),
+    st.integers(0, 100),
+)
 def test_percentiles_are_those_of_numpy_to_the_last_digit(values, percent):
-    assert _percentile(values, percent) == float(np.percentile(values, percent))
+    assert percentile(values, percent) == float(np.percentile(values, percent))

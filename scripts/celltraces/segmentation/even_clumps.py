@@ -12,6 +12,7 @@ import numpy as np
 from celltraces.labels import bit_morphology
 from celltraces.labels.objects import Components, components, cut_out, painted
 from celltraces.segmentation.mask_objects import fill_holes, fill_holes_of, morph
+from celltraces.segmentation.percentiles import percentile
 
 EVEN = 0.25  # log-STD: by how much the median of a region is below the root mean square of its STD, at most
 EVERY = 16  # one in so many pixels of clumps tells whether they are evenly granular
@@ -76,7 +77,7 @@ def without_gaps(
     inside = (number > 0).view(np.uint8)
     at, of = _some_pixels(regions, clump, EVERY)
     variance = spread.ravel().take(at)
-    median = [float(np.median(variance[of == region])) for region in np.flatnonzero(clump)]
+    median = [percentile(variance[of == region], 50) for region in np.flatnonzero(clump)]
     least = np.array([0, *median]) * math.exp(-2 * SMOOTH)
     rough = (cut.of(spread) >= least.take(number)).view(np.uint8) & inside
     rough = morph(rough, bit_morphology.dilate, bit_morphology.erode, GAP, 1, uncovered) & inside

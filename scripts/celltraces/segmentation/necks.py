@@ -9,7 +9,7 @@ import math
 import cv2
 import numpy as np
 
-from celltraces.labels.objects import Components, bounds_of, components, painted
+from celltraces.labels.objects import Components, bounds_of, components, cut_out, painted
 from celltraces.labels.shapes import shapes_of_runs
 from celltraces.segmentation.even_clumps import evenly_granular
 from celltraces.segmentation.mask_objects import between
@@ -49,9 +49,10 @@ def part_at_necks(
         candidate = evenly_granular(regions, candidate, spread, EVERY)
     if not candidate.any():
         return regions
-    lines = np.zeros(shape, np.uint8)
-    number = painted(regions, np.where(candidate, np.arange(candidate.size), 0).astype(np.int32), shape)
-    numbers, bbox = bounds_of(regions, candidate, shape[1])
+    cut = cut_out(regions, candidate, shape, 1)
+    lines = np.zeros(cut.shape, np.uint8)
+    number = painted(cut.objects, np.arange(cut.objects.area.size, dtype=np.int32), cut.shape)
+    numbers, bbox = bounds_of(cut.objects, cut.objects.area > 0, cut.shape[1])
     for region, (y0, x0, y1, x1) in zip(numbers.tolist(), bbox.tolist(), strict=True):
         box = np.s_[y0:y1, x0:x1]
         inside = number[box] == region
@@ -60,7 +61,9 @@ def part_at_necks(
             lines[box] |= between(np.sum([n * part for n, part in enumerate(parts, start=1)], axis=0, dtype=np.int32))
     if not lines.any():
         return regions
-    return components(painted(regions, (regions.area > 0).view(np.uint8), shape) & ~lines)
+    parted = painted(regions, (regions.area > 0).view(np.uint8), shape)
+    parted.ravel()[cut.outside(np.flatnonzero(lines))] = 0
+    return components(parted)
 
 
 def _parts(inside: np.ndarray, least: float) -> list[np.ndarray]:
@@ -109,12 +112,13 @@ def _cut(part: np.ndarray, depth: np.ndarray, middles: np.ndarray, least: float)
         for _ in range(STEPS):
             level = (low + high) / 2
             places = _places(own, level)
-            if np.unique(places.take(middles)).size > 1:
+            place_of = places.take(middles)
+            if (place_of != place_of[0]).any():
                 high, place = level, places
             else:
                 low = level
         place_of = place.take(middles)
-        numbers = np.unique(place_of)
+        numbers = np.flatnonzero(np.bincount(place_of))
         away = [cv2.distanceTransform((place != n).view(np.uint8).reshape(part.shape), cv2.DIST_L2, 5) for n in numbers]
         nearest = np.argmin(away, axis=0)
         pieces = [part & (nearest == k) for k in range(numbers.size)]
