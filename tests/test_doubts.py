@@ -21,7 +21,7 @@ def two(movies, tmp_path, monkeypatch):
     experiment = plan_experiment(small_config(movies))
     known = replace(experiment.datasets["small"], identity="")
 
-    def lines(params=None, samples=None, **changes):
+    def lines(params=None, samples=None, fits=(), **changes):
         datasets = {}
         for name, change in changes.items():
             of_movie = {
@@ -33,7 +33,7 @@ def two(movies, tmp_path, monkeypatch):
                 of_movie["fovs"] = of_movie.pop("fovs_of_movie")
             movie = replace(known.movie, **of_movie)
             datasets[name] = replace(known, name=name, identity=change.pop("identity", name), movie=movie, **change)
-        config = {**experiment.config, "params": {**experiment.config["params"], **(params or {})}}
+        config = {**experiment.config, "fits": fits, "params": {**experiment.config["params"], **(params or {})}}
         config["samples"] = samples or config["samples"]
         planned = SimpleNamespace(tracing=True, layout=Layout("results"), datasets=datasets, config=config)
         return list(doubts.lines(planned))
@@ -169,6 +169,26 @@ def test_times_of_frames_that_count_from_1(two):
     assert two({"time_mapping": {frame: 10 * frame for frame in range(n_frames)}}, a={}) == []
     (line,) = two({"time_mapping": {frame + 1: 10 * frame for frame in range(n_frames)}}, a={})
     assert line.startswith(f"params.time_mapping: frame {n_frames} is in no movie; frames count from 0")
+
+
+@pytest.mark.parametrize(
+    ("onset", "told"),
+    [
+        ({"bounds": [0, 30]}, False),
+        ({"fixed": 0}, False),
+        ({"bounds": [30, 60]}, True),
+        ({"fixed": 45}, True),
+        (None, False),
+    ],
+)
+def test_an_onset_after_the_last_frame(two, onset, told):
+    """As where minutes were meant."""
+    parameters = {"km": {"fixed": 1.28}} | ({"t0": onset} if onset else {})
+    lines = two(
+        fits=[{"channel": 1, "feature": "intensity_total", "model": "maturation", "parameters": parameters}], a={}
+    )
+    assert [line.startswith("fits.0.parameters.t0: ") for line in lines] == [True] * told
+    assert two(fits=[{"channel": 1, "feature": "intensity_total", "model": "maturation"}], a={}) == []
 
 
 def test_tables_that_a_spreadsheet_saved(two, tmp_path):

@@ -34,6 +34,7 @@ def lines(experiment: Experiment) -> Iterator[str]:
     if experiment.tracing:
         yield from _unused_decisions(experiment.layout, experiment.datasets)
     yield from _unused_times(experiment.config["params"], experiment.datasets)
+    yield from _onsets_after_the_end(experiment.config, experiment.datasets)
     for dataset in experiment.datasets.values():
         yield from _unused_scales(experiment.config["params"], dataset)
         yield from _frame_sizes(dataset)
@@ -123,6 +124,22 @@ def _unused_times(params: Mapping[str, Any], datasets: Mapping[str, Dataset]) ->
             f"params.time_mapping: frame {beyond[0]} is in no movie; frames count from 0, the last one is "
             f"{frames - 1}. Is each time that of the frame before?"
         )
+
+
+def _onsets_after_the_end(config: Mapping[str, Any], datasets: Mapping[str, Dataset]) -> Iterator[str]:
+    """Fits whose onset is sought after the last frame of all movies, as where it is given in minutes."""
+    ends_min = [
+        frame_times(dataset, (dataset.fovs or (0,))[0], config["params"])[0][-1] for dataset in datasets.values()
+    ]
+    last_h = max(ends_min, default=0.0) / 60
+    for at, fit in enumerate(config["fits"]):
+        onset = (fit.get("parameters") or {}).get("t0") or {}
+        earliest = onset["fixed"] if "fixed" in onset else (onset.get("bounds") or [0.0])[0]
+        if earliest > last_h:
+            yield (
+                f"fits.{at}.parameters.t0: {earliest:g} h or later is after the last frame ({last_h:.4g} h), so that "
+                "nothing can be fitted; times of fits are hours"
+            )
 
 
 def _numbered_in_steps(dataset: Dataset) -> Iterator[str]:
