@@ -477,8 +477,10 @@ def test_scales_that_contradict_each_other_are_told_at_the_end_of_the_run(caplog
     ("pixel_size", "width", "scale", "told"),
     [
         (None, 40, 0.5, False),
+        (None, 56, 0.5, False),  # 0.3536 is nearer, but sees fewer
+        (None, 64, 0.3536, False),
         (0.65, 40, 0.5, False),
-        (0.65, 56, 0.5, False),  # 0.3536 by the cells, a step beside
+        (0.65, 64, 0.5, False),  # 0.3536 by the cells, a step beside
         (0.65, 29, 0.5, False),
         (0.325, 40, 0.5, False),  # 0.25 by pixels: cells decide
         (0.1, 40, 0.5, True),

@@ -26,6 +26,7 @@ SURE_ENOUGH = 1.2  # factor to the least unsure
 UNLIKE = 2.0  # factor between diameters, from which two scales that the network is about as sure at contradict
 FAR = 4.01  # factor between the scales by cells and by pixels, from which one of both sizes is likely to be wrong
 STEP = 2**0.5  # scales differ by this factor: so most FOVs of a dataset agree, and outlines suffer little from it
+LARGER, HALF = 1.25, 0.5  # as for a scale so much larger, this one is taken: in smaller pictures more cells are missed
 USUAL_DIAMETER = 37.0  # px of the network's picture, where a model does not say it
 LARGEST_FILE = 1 << 30
 LARGE_ARRAY = 1 << 20  # bytes; to keep a network's layers, which all differ in size, would take three times the memory
@@ -219,8 +220,9 @@ class ScaleSearch:
         return self._scale_of(likely[0])
 
     def _scale_of(self, diameter: float) -> float:
-        """The scale, one of some steps, at which cells of that diameter in the frame, px, have the network's."""
-        return _step((self.model.contract.diameter or USUAL_DIAMETER) / diameter)
+        """The scale, one of some steps, at which cells of that diameter in the frame, px, have about the network's."""
+        scale = (self.model.contract.diameter or USUAL_DIAMETER) / diameter
+        return HALF if _step(LARGER * scale) == HALF else _step(scale)
 
 
 def _step(scale: float) -> float:
