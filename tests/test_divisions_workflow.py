@@ -238,8 +238,10 @@ def test_divisions_are_found_after_segmentation():
     assert all(number.max() > 0.8 * number.sum() for number in numbers)
 
 
-def test_neighbours_that_meet_and_part_are_no_division_after_segmentation():
+@pytest.mark.parametrize(("outline", "regions"), [("cell", {5}), ("halo", {4, 5})])
+def test_neighbours_that_meet_and_part_are_no_division_after_segmentation(outline, regions):
+    """Beside three others, they are always two regions, parted at their neck, or one while they touch."""
     frames = movie(lambda frame: pair(frame, 14, start=6), 24)
-    labels = [logstd.segment_frame(image) for image in phase_contrast(frames)]
-    assert {int(image.max()) for image in labels} == {4, 5}  # three others, and both as one region or as two
+    labels = [logstd.segment_frame(image, logstd_outline=outline) for image in phase_contrast(frames)]
+    assert {int(image.max()) for image in labels} == regions
     assert found_in(labels, touching)[1] == []
