@@ -125,25 +125,6 @@ def test_objects_of_two_masks_are_numbered_as_those_of_both_together():
     assert both.area[0] == 0
 
 
-def with_small_ones(n_small, at=(5, 5)):
-    """A mask (200, 200) with a square of 80 px and some of 10 px, the first of them at a place."""
-    mask = np.zeros((200, 200), np.uint8)
-    mask[100:180, 100:180] = 1
-    places = [at, *((20 * row + 5, 20 * column + 5) for row in range(1, 4) for column in range(8))]
-    for y, x in places[:n_small]:
-        mask[y : y + 10, x : x + 10] = 1
-    return mask
-
-
-@pytest.mark.parametrize(("n_small", "at", "kept"), [(3, (5, 5), 1), (3, (5, 0), 2), (24, (5, 5), 25)])
-def test_debris_is_small_and_little_and_not_cut_by_the_edge(n_small, at, kept):
-    """Many small objects beside a large one are cells, beside what ran together, and not debris."""
-    objects = components(with_small_ones(n_small, at))
-    found = without_debris(objects, (200, 200), 0.12, 50, 10000)
-    assert np.count_nonzero(found.area) == kept
-    assert found.area.max() == 6400
-
-
 @pytest.mark.parametrize("window", [3, 5, 101])
 def test_the_greatest_variance_up_to_a_limit_is_that_of_all_tried(window):
     highest = 3000

@@ -1,8 +1,8 @@
 """Compare how the light of a channel lies on the cells of all FOVs.
 
 Pictures of what shines are laid over the cells of all FOVs, and tell whether light is that of another one, or
-mirrored. How unevenly
-light fills cells is a channel's own: spots, nuclei, all of the cell. How much lies beside them tells the focus.
+mirrored. How unevenly light fills cells is a channel's own: spots, nuclei, all of the cell. How much lies beside them
+tells the focus.
 """
 
 from __future__ import annotations

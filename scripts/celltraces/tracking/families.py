@@ -131,7 +131,8 @@ def _family(movie: Movie, start: int, mother: int, one: int, two: int, limits: L
     area = float(median(own[-TYPICAL:]))
     largest = max(area, float(sorted(own)[-2:][0]))
     areas, new_areas = first_areas(movie, one, two)
-    family = Family(
+    off, distance, left = _distances(movie, mother, one, two, areas, largest)
+    return Family(
         movie,
         limits,
         start,
@@ -145,33 +146,34 @@ def _family(movie: Movie, start: int, mother: int, one: int, two: int, limits: L
         largest=largest,
         areas=areas,
         new_areas=new_areas,
-        off=0.0,
-        distance=0.0,
-        left=0.0,
+        off=off,
+        distance=distance,
+        left=left,
     )
-    return _with_places(family, largest)
 
 
 def _as_seen(family: Family) -> Family:
     """The family with the area in the mother's last sighting, and in the first ones of her daughters: white ones soon
     become flat."""
-    area = family.movie.seen.area
-    last = float(area[family.mother])
-    areas = float(area[family.one]), float(area[family.two])
-    return _with_places(family._replace(area=last, areas=areas, new_areas=areas), last)
+    movie, mother, one, two = family.movie, family.mother, family.one, family.two
+    area = movie.seen.area
+    last, areas = float(area[mother]), (float(area[one]), float(area[two]))
+    off, distance, left = _distances(movie, mother, one, two, areas, last)
+    return family._replace(area=last, areas=areas, new_areas=areas, off=off, distance=distance, left=left)
 
 
-def _with_places(family: Family, area: float) -> Family:
-    """The family with its distances, by the diameter of a disk of this area."""
-    seen = family.movie.seen
-    y, x = ([float(axis[at]) for at in (family.one, family.two, family.mother)] for axis in (seen.y, seen.x))
+def _distances(
+    movie: Movie, mother: int, one: int, two: int, areas: tuple[float, float], area: float
+) -> tuple[float, float, float]:
+    """`off`, `distance` and `left` of a family whose daughters have these areas, by the diameter of a disk of `area`."""
+    y, x = ([float(axis[at]) for at in (one, two, mother)] for axis in (movie.seen.y, movie.seen.x))
     diameter = 2 * math.sqrt(area / math.pi)
-    (a, b), larger = family.areas, int(np.argmax(family.areas))
-    centre = [(a * axis[0] + b * axis[1]) / family.both for axis in (y, x)]
-    return family._replace(
-        off=math.hypot(centre[0] - y[2], centre[1] - x[2]) / diameter,
-        distance=math.hypot(y[0] - y[1], x[0] - x[1]) / diameter,
-        left=math.hypot(y[larger] - y[2], x[larger] - x[2]) / diameter,
+    (a, b), larger = areas, int(np.argmax(areas))
+    centre = [(a * axis[0] + b * axis[1]) / (a + b) for axis in (y, x)]
+    return (
+        math.hypot(centre[0] - y[2], centre[1] - x[2]) / diameter,
+        math.hypot(y[0] - y[1], x[0] - x[1]) / diameter,
+        math.hypot(y[larger] - y[2], x[larger] - x[2]) / diameter,
     )
 
 
