@@ -214,15 +214,15 @@ def test_every_check_is_explained_in_docs_and_on_the_page():
     assert named == checks()
 
 
-def table(heading):
-    """The rows of the table in a section of docs/methods.md, below its head, as lists of cells."""
-    lines = section((ROOT / "docs/methods.md").read_text(encoding="utf-8"), heading).splitlines()
+def table(page, heading):
+    """The rows of the table in a section of a page of docs, below its head, as lists of cells."""
+    lines = section((ROOT / "docs" / page).read_text(encoding="utf-8"), heading).splitlines()
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("|")]
     return rows[2:]
 
 
 def test_every_feature_is_defined():
-    rows = table("Features")
+    rows = table("methods.md", "Features")
     shape, light = ([f"`{name}`" for name in names] for names in (PHASE_FEATURES, FLUORESCENCE_FEATURES))
     assert [row[0] for row in rows if row[1] == "shape"] == shape
     assert [row[0] for row in rows if row[1] == "light"] == light
@@ -234,7 +234,7 @@ def test_figures_of_methods_are_those_of_the_evaluation():
         seg = {(row["set"], row["method"]): f"{float(row['SEG'] or 0):.2f}" for row in csv.DictReader(file)}
     methods = {"`logstd`": "logstd, cell", "`logstd`, `logstd_outline: halo`": "logstd, halo"}
     methods |= {"`pyama`": "pyama", "`deepsea`": "deepsea"}
-    rows = {row[0]: row[3] for row in table("Which method for what") if row[0] in methods}
+    rows = {row[0]: row[3] for row in table("choosing.md", "Which method for what") if row[0] in methods}
     assert rows == {name: f"{seg['t98g', method]}, {seg['40 cells', method]}" for name, method in methods.items()}
     paragraph = " ".join(section((ROOT / "docs/methods.md").read_text(encoding="utf-8"), "For a paper").split())
     for name, method in (("t98g", "logstd, cell"), ("t98g", "deepsea"), ("40 cells", "logstd, cell")):
@@ -273,7 +273,7 @@ def test_what_is_cited_is_among_the_references():
 
 def test_defaults_are_those_of_the_schema():
     declared = load_schema()["properties"]["params"]["properties"]
-    rows = table("For which cells the defaults are made")
+    rows = table("choosing.md", "For which cells the defaults are made")
     assert len(rows) > 5
     for names, values, *_ in rows:
         defaults = [declared[name]["default"] for name in re.findall(r"`(\w+)`", names)]
@@ -281,7 +281,7 @@ def test_defaults_are_those_of_the_schema():
 
 
 def test_fixed_numbers_are_those_of_the_code():
-    rows = table("Fixed numbers")
+    rows = table("methods.md", "Fixed numbers")
     assert len(rows) > 20
     for name, value, *_ in rows:
         file, constant = name.strip("`").split(":")

@@ -165,7 +165,7 @@ def _as_seen(family: Family) -> Family:
 def _distances(
     movie: Movie, mother: int, one: int, two: int, areas: tuple[float, float], area: float
 ) -> tuple[float, float, float]:
-    """`off`, `distance` and `left` of a family whose daughters have these areas, by the diameter of a disk of `area`."""
+    """`off`, `distance`, `left` of a family whose daughters have these areas, by the diameter of a disk of `area`."""
     y, x = ([float(axis[at]) for at in (one, two, mother)] for axis in (movie.seen.y, movie.seen.x))
     diameter = 2 * math.sqrt(area / math.pi)
     (a, b), larger = areas, int(np.argmax(areas))
