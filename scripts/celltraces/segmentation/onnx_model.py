@@ -1,7 +1,8 @@
 """Run a network from an ONNX graph on frames of any size, in tiles that overlap.
 
-docs/segmentation.md has the contract for models of the user's own. A frame goes through the network in tiles of one size
-that overlap, so that memory does not grow with the frame; every pixel is taken from the tile in which it lies deepest.
+docs/segmentation.md has the contract for models of the user's own. A frame goes through the network in tiles of one
+size that overlap, so that memory does not grow with the frame; every pixel is taken from the tile in which it lies
+deepest.
 """
 
 from __future__ import annotations
