@@ -21,7 +21,7 @@ from celltraces.runs import interrupts
 if workflow.is_main_process:
     interrupts.end_in_one_line()
 
-from celltraces.config.read_config import as_in_a_file, refuse_repeated_keys
+from celltraces.config.read_config import as_in_a_file, refuse_misread_yaml
 from celltraces.errors import UserError
 from celltraces.exports.registry import FORMATS, GROUPS, TITLES, formats_of
 from celltraces.exports.registry import module_file
@@ -58,7 +58,7 @@ if shlex.quote(sys.executable) != sys.executable:
     sys.executable = os.path.basename(sys.executable)
 
 try:
-    refuse_repeated_keys(workflow.configfiles)
+    refuse_misread_yaml(workflow.configfiles)
     # FOVs that failed, in the second run, which does without them
     WITHOUT = partial_run.without_fovs()
     EXPERIMENT = plan_experiment(

@@ -16,7 +16,9 @@ rule qc:
         ),
         **({"flat_fields": LAYOUT.flat_fields} if EXPERIMENT.flat else {}),
         backgrounds=(
-            of_all_fovs(*(LAYOUT.frames(background(channel)) for channel in EXPERIMENT.fl))
+            of_all_fovs(
+                *(LAYOUT.frames(background(channel)) for channel in EXPERIMENT.fl)
+            )
             if not EXPERIMENT.copy_only
             else []
         ),

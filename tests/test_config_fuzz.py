@@ -219,20 +219,26 @@ def test_a_config_within_itself_is_refused():
     [
         ("a: 1\nb: {c: 1,\n  d: 2,\n  c: 3}\na: 2\n", ["the key 'c' stands in line 2 and in line 4", "'a'"]),
         ('{"a": 1,\n "a": 2}', ["the key 'a' stands in line 1 and in line 2"]),
+        ("a:\n  n: 010\n", ["010 in line 2 is 8 as YAML reads it"]),
+        ("frame_interval: 1:30", ["1:30 in line 1 is 90 as YAML reads it"]),
+        ("a: [1:30.5]", ["1:30.5 in line 1 is 90.5 as YAML reads it"]),
+        ("times: {007: 1.5}", ["007 in line 1 is 7 as YAML reads it"]),
+        ("a: [&x 1:3, *x]", ["1:3 in line 1 is 63 as YAML reads it"]),
+        ("a: [0, -0, 0.5, 1e3, 10, 1_000, '010', \"1:30\", 08, c:/d, 12:30 h]", []),
         ("a: [{b: 1}, {b: 2}]\nc: &x {b: 1}\nd: *x\n", []),
         ("a: &x [*x]\n", []),
         ("a: [\n", []),
         ("", []),
     ],
 )
-def test_a_key_that_stands_twice_is_named(tmp_path, text, lines):
+def test_what_yaml_reads_otherwise_than_a_person_is_named(tmp_path, text, lines):
     file = tmp_path / "my.yaml"
     file.write_text(text)
     if not lines:
-        read_config.refuse_repeated_keys([file, tmp_path / "nothing.yaml"])
+        read_config.refuse_misread_yaml([file, tmp_path / "nothing.yaml"])
         return
     with pytest.raises(UserError) as caught:
-        read_config.refuse_repeated_keys([tmp_path / "nothing.yaml", file])
+        read_config.refuse_misread_yaml([tmp_path / "nothing.yaml", file])
     found = str(caught.value).split("\n")
     for line, expected in zip(found, lines, strict=True):
         assert expected in line

@@ -22,6 +22,8 @@ from celltraces.config.schema import load_schema, resolve_reference
 from celltraces.config.user_paths import expand_all
 
 SCIENTIFIC = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)[eE][+-]?[0-9]+")  # 1e-5, which YAML takes for text
+NUMBERS = "tag:yaml.org,2002:int", "tag:yaml.org,2002:float"
+ODD_NUMBER = re.compile(r"[+-]?0[0-9_]+$|.*:")  # 010, which is 8, and 1:30, which is 90
 MANY_VALUES = 1_000_000  # in one config; aliases of aliases (YAML's & and *) make any number from a few lines
 DEEP = 20  # levels; the deepest key of ours is on the sixth
 LARGE = 2**53  # whole numbers beyond are not the same as floating-point numbers
@@ -75,19 +77,28 @@ def _with_types(value: Any, given: Any) -> Any:
     return value if isinstance(read, (Mapping, list)) else read
 
 
-def refuse_repeated_keys(files: Iterable[str | Path]) -> None:
-    """Raise UserError with a line for each key that a file has twice: YAML takes the last one without a word."""
-    raise_mistakes(line for file in files for line in _repeated_keys(Path(file)))
+def refuse_misread_yaml(files: Iterable[str | Path]) -> None:
+    """Raise UserError with a line for all that YAML reads otherwise than a person does, without a word: a key that
+    stands twice, of which it takes the last one; whole numbers that begin with 0, which it takes for digits to the base
+    of 8; numbers with colons, which it takes for digits to the base of 60."""
+    raise_mistakes(line for file in files for line in _misread(Path(file)))
 
 
-def _repeated_keys(file: Path) -> list[str]:
+def _misread(file: Path) -> list[str]:
     mistakes = []
     seen: set[int] = set()
 
     def look(node: yaml.Node | None) -> None:
-        if id(node) in seen or not isinstance(node, yaml.CollectionNode):
+        if node is None or id(node) in seen:
             return
         seen.add(id(node))
+        if isinstance(node, yaml.ScalarNode):
+            if node.tag in NUMBERS and ODD_NUMBER.match(node.value):
+                mistakes.append(
+                    f"{file}: {node.value} in line {node.start_mark.line + 1} is {yaml.safe_load(node.value)} as YAML "
+                    "reads it; write the number without leading zeros and colons, or text in quotes"
+                )
+            return
         if isinstance(node, yaml.SequenceNode):
             for item in node.value:
                 look(item)
@@ -98,6 +109,7 @@ def _repeated_keys(file: Path) -> list[str]:
                 line = key.start_mark.line + 1
                 if (first := lines.setdefault(key.value, line)) != line:
                     mistakes.append(f"{file}: the key {key.value!r} stands in line {first} and in line {line}")
+            look(key)
             look(value)
 
     try:
