@@ -116,9 +116,14 @@ def logstd_labels(
     kept = (area >= min_object_size) & (area <= max_object_size)
     kept[0] = False
     if logstd_outline == "cell" and kept.any():
-        usual = next(one for one in np.sort(area[kept]) if 2 * area[kept & (area <= one)].sum() >= area[kept].sum())
+        texture = np.array([np.sqrt(np.exp(2 * std[labels == label]).mean()) for label in range(area.size)])
+        usual, usual_texture = (
+            next(one for one in np.sort(of[kept]) if 2 * area[kept & (of <= one)].sum() >= area[kept].sum())
+            for of in (area, texture)
+        )
+        weighted = area * np.minimum(1, texture / usual_texture)
         cut = np.unique(np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]]))
-        debris = kept & (area < segmentation_debris * usual) & ~np.isin(np.arange(area.size), cut)
+        debris = kept & (weighted < segmentation_debris * usual) & ~np.isin(np.arange(area.size), cut)
         if area[debris].sum() <= 0.2 * area[kept].sum():
             kept &= ~debris
     return measure.label(kept[labels] & mask, connectivity=1)

@@ -156,16 +156,28 @@ def test_debris_is_left_out_by_the_usual_area_but_for_what_the_edge_cuts(share, 
         mask[y : y + 30, x : x + 30] = 1
     mask[60:70, 20:30] = mask[60:69, 50:59] = mask[60:70, 154:160] = 1
     rejected = np.zeros_like(mask)
-    objects = without_debris(components(mask), mask.shape, share, 50, 10000, rejected)
+    objects = without_debris(components(mask), np.ones(mask.shape), share, 50, 10000, rejected)
     assert set(objects.area[objects.area > 0].tolist()) == kept
     gone = {100, 81} - kept
     assert np.count_nonzero(rejected == TOO_SMALL) == np.count_nonzero(rejected) == sum(gone)
 
 
+@pytest.mark.parametrize(("texture", "kept"), [(0.3, 5), (0.41, 6), (5, 6)])
+def test_what_has_a_weaker_texture_counts_as_many_times_less(texture, kept):
+    """Five cells of 30 x 30 px, and 18 x 15 px, 0.3 of that: debris below 0.12 / 0.3 of their texture."""
+    mask, spread = np.zeros((120, 160), np.uint8), np.ones((120, 160))
+    for y, x in ((10, 10), (10, 60), (10, 110), (80, 10), (80, 60)):
+        mask[y : y + 30, x : x + 30] = 1
+    mask[85:103, 115:130] = 1
+    spread[85:103, 115:130] = texture**2
+    found = without_debris(components(mask), spread, 0.12, 50, 10000).area
+    assert np.count_nonzero(found) == kept
+
+
 def test_a_frame_of_specks_alone_keeps_them():
     mask = np.zeros((50, 90), np.uint8)
     mask[10:20, 10:20] = mask[10:20, 40:50] = mask[30:38, 60:70] = 1
-    assert (without_debris(components(mask), mask.shape, 0.12, 50, 10000).area > 0).sum() == 3
+    assert (without_debris(components(mask), np.ones(mask.shape), 0.12, 50, 10000).area > 0).sum() == 3
 
 
 @pytest.mark.parametrize(("n_small", "kept"), [(4, 1), (5, 6)])
@@ -175,16 +187,16 @@ def test_small_cells_beside_a_large_one_are_no_debris(n_small, kept):
     mask[10:40, 10:40] = 1
     for x in range(60, 60 + 20 * n_small, 20):
         mask[10:18, x : x + 6] = 1
-    found = without_debris(components(mask), mask.shape, 0.12, 40, 10000).area
+    found = without_debris(components(mask), np.ones(mask.shape), 0.12, 40, 10000).area
     assert np.count_nonzero(found) == kept
 
 
 def test_what_borders_pixels_without_data_may_be_a_part_of_a_cell():
     mask, uncovered = np.zeros((60, 90), np.uint8), np.zeros((60, 90), bool)
     mask[10:50, 10:40] = mask[10:18, 60:66] = 1
-    assert (without_debris(components(mask), mask.shape, 0.12, 40, 10000, None, uncovered).area > 0).sum() == 1
+    assert (without_debris(components(mask), np.ones(mask.shape), 0.12, 40, 10000, None, uncovered).area > 0).sum() == 1
     uncovered[:, 66:] = True
-    assert (without_debris(components(mask), mask.shape, 0.12, 40, 10000, None, uncovered).area > 0).sum() == 2
+    assert (without_debris(components(mask), np.ones(mask.shape), 0.12, 40, 10000, None, uncovered).area > 0).sum() == 2
 
 
 @settings(max_examples=60, deadline=None)

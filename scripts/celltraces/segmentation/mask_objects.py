@@ -159,7 +159,7 @@ def number_objects(
 
 def without_debris(
     objects: Components,
-    shape: tuple[int, ...],
+    spread: np.ndarray,
     share: float,
     min_size: int,
     max_size: int,
@@ -168,16 +168,21 @@ def without_debris(
 ) -> Components:
     """The objects, with area 0 for those that have less than a share of the usual object's pixels.
 
-    The usual object is one of those of `min_size` to `max_size` pixels. What the edge of the image, or pixels without
-    data, `uncovered` (H, W) bool, cut may be a part of a cell, and stays. If all that would go has more than
-    DEBRIS_AT_MOST of the pixels, it is cells beside something large, and stays too. What goes is marked in `rejected`
-    as TOO_SMALL.
+    spread: (H, W), what `local_variance.n2_variance` gave. Where the texture of an object, the root mean square of its
+    STD, is weaker than the usual one, its pixels count as many times less. Usual are the area and the texture up to
+    which objects of `min_size` to `max_size` pixels have half of all their pixels. What the edge of the image, or
+    pixels without data, `uncovered` (H, W) bool, cut may be a part of a cell, and stays. If all that would go has more
+    than DEBRIS_AT_MOST of the pixels, it is cells beside something large, and stays too. What goes is marked in
+    `rejected` as TOO_SMALL.
     """
     area = objects.area
     counted = (area >= max(min_size, 1)) & (area <= max_size)
-    debris = counted & (area < share * usual_area(area[counted]))
+    texture = _textures(objects, counted, spread)
+    usual_texture = usual(texture[counted], area[counted])
+    weaker = np.minimum(1, texture / usual_texture) if usual_texture else 1
+    debris = counted & (area * weaker < share * usual_area(area[counted]))
     pixels, owner = pixels_of(objects, debris)
-    debris[owner[at_edge(pixels, shape, uncovered)]] = False
+    debris[owner[at_edge(pixels, spread.shape, uncovered)]] = False
     if area[debris].sum() > DEBRIS_AT_MOST * area[counted].sum():
         return objects
     if rejected is not None:
@@ -185,13 +190,27 @@ def without_debris(
     return objects._replace(area=np.where(debris, 0, area))
 
 
+def _textures(objects: Components, chosen: np.ndarray, spread: np.ndarray) -> np.ndarray:
+    """The root mean square of what is in `spread` the square of something, over the pixels of each chosen object, (n,);
+    0 for all others."""
+    pixels, owner = pixels_of(objects, chosen)
+    sums = np.bincount(owner, spread.ravel().take(pixels), chosen.size)
+    return np.sqrt(sums / np.maximum(objects.area, 1))
+
+
 def usual_area(areas: np.ndarray) -> int:
     """The area (n,) up to which objects have half of all pixels; 0 where there are none."""
+    return int(usual(areas, areas))
+
+
+def usual(values: np.ndarray, areas: np.ndarray) -> float:
+    """Of values (n,) of objects that have these areas (n,), that up to which they have half of all pixels; 0 where
+    there are none."""
     if not areas.size:
-        return 0
-    areas = np.sort(areas)
-    total = np.cumsum(areas)
-    return int(areas[np.searchsorted(2 * total, total[-1])])
+        return 0.0
+    order = np.argsort(values, kind="stable")
+    total = np.cumsum(areas[order])
+    return float(values[order[np.searchsorted(2 * total, total[-1])]])
 
 
 def box_of(mask: np.ndarray, margin: int) -> tuple[slice, slice]:
