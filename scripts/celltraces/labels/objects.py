@@ -72,6 +72,14 @@ def _runs(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return start - start // width, end - start
 
 
+def means(group: np.ndarray, values: np.ndarray, count: np.ndarray) -> np.ndarray:
+    """Means of the values of each group's pixels, of which there are `count`, of any shape; as that, float64.
+
+    group: of each pixel, a number; that of an object, or a position in the flat `count`. 0 where there are none.
+    """
+    return np.bincount(group, values, count.size).reshape(count.shape) / np.maximum(count, 1)
+
+
 def bounds_of(objects: Components, chosen: np.ndarray, width: int) -> tuple[np.ndarray, np.ndarray]:
     """Numbers of chosen objects, (n,) rising, and where they lie: (n, 4) int32 half-open [y0, x0, y1, x1].
 

@@ -69,7 +69,7 @@ def noise_alone(fovs: Sequence[Statistics], likeness: Sequence[Sequence[float | 
 
 def _levels(fovs: Mapping[int, Statistics], offset: float) -> dict[int, float]:
     """The usual background of each FOV above the camera's offset, in counts; only FOVs where it is above 0."""
-    levels = {fov: float(np.nanmedian(of["low"])) - offset for fov, of in fovs.items() if np.isfinite(of["low"]).any()}
+    levels = {fov: _usual(of["low"]) - offset for fov, of in fovs.items()}
     return {fov: level for fov, level in levels.items() if level > 0}
 
 
@@ -134,6 +134,7 @@ def noises(channels: Mapping[str, Mapping[int, Statistics]]) -> dict[str, dict[i
 
 
 def _usual(values: np.ndarray) -> float:
+    """The median of those that are known, (T,); 0 where none is."""
     known = values[np.isfinite(values)]
     return float(np.median(known)) if len(known) else 0.0
 

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from celltraces.results.light_checks import FEWEST_FOVS, SPREADS
 from celltraces.results.light_on_cells import Sight
 
-FEWEST_FOVS, SPREADS = 5, 6.0  # FOVs, and times what they usually differ
 ANOTHERS = 0.4  # correlation of light and cells, at least; by chance it is 0.1, and of debris at most 0.34
 NOT_ITS_OWN, APART = 0.25, 0.3  # of light with its own cells as they are, at most, and by which that is less
 

@@ -6,6 +6,8 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
+from celltraces.labels.objects import means
+
 LAYER, LAYERS = 2, 6  # px, number: a region's edge is sought as deep as all layers together
 WIDE_LAYERS = 12  # number, of a region in a wide halo
 # Layers outside of a pixel's, by its distance from what is in no region.
@@ -86,14 +88,6 @@ def find_edges(at: np.ndarray, of: np.ndarray, depth: np.ndarray, area: np.ndarr
         kept[unclear] = smooth - around.take(unclear) / AROUND**2 <= BRIGHTER * math.exp(limit)
     kept |= depth >= core.astype(np.uint8).take(of)
     return Edges(at, of, kept, excess[:, :layers], edge_std, depth > texture.argmax(axis=1).take(of), dim)
-
-
-def means(group: np.ndarray, values: np.ndarray, count: np.ndarray) -> np.ndarray:
-    """Means of the values of each group's pixels, of which there are `count` (groups,) or (regions, layers); as that.
-
-    0 where there are none.
-    """
-    return np.bincount(group, values, count.size).reshape(count.shape) / np.maximum(count, 1)
 
 
 def _levels_beside(at: np.ndarray, of: np.ndarray, n: int, frame: Frame) -> np.ndarray:

@@ -10,7 +10,7 @@ import math
 import numpy as np
 
 from celltraces.labels import bit_morphology
-from celltraces.labels.objects import Components, components, cut_out, painted
+from celltraces.labels.objects import Components, components, cut_out, means, painted
 from celltraces.segmentation.mask_objects import fill_holes, fill_holes_of, morph
 from celltraces.segmentation.percentiles import percentile
 
@@ -34,7 +34,7 @@ def evenly_granular(regions: Components, chosen: np.ndarray, spread: np.ndarray,
     at, of = _some_pixels(regions, chosen, every)
     variance = spread.ravel().take(at)
     number = np.bincount(of, minlength=chosen.size)
-    mean = np.bincount(of, variance, chosen.size) / np.maximum(number, 1)
+    mean = means(of, variance, number)
     as_rough = variance >= (mean * math.exp(-2 * EVEN)).take(of)
     return (mean > 0) & (2 * np.bincount(of, as_rough, chosen.size) >= number)
 

@@ -9,7 +9,7 @@ import numpy as np
 from celltraces.frames import coverage
 from celltraces.labels import bit_morphology
 from celltraces.labels.left_out import TOO_LARGE, TOO_NARROW, TOO_SMALL
-from celltraces.labels.objects import Components, components, painted, pixels_of
+from celltraces.labels.objects import Components, components, means, painted, pixels_of
 
 DEBRIS_AT_MOST = 0.2  # of the pixels of all objects; on T98G debris has up to 0.032, among flat cells of 15 up to 0.15
 
@@ -177,7 +177,8 @@ def without_debris(
     """
     area = objects.area
     counted = (area >= max(min_size, 1)) & (area <= max_size)
-    texture = _textures(objects, counted, spread)
+    pixels, owner = pixels_of(objects, counted)
+    texture = np.sqrt(means(owner, spread.ravel().take(pixels), area))
     usual_texture = usual(texture[counted], area[counted])
     weaker = np.minimum(1, texture / usual_texture) if usual_texture else 1
     debris = counted & (area * weaker < share * usual_area(area[counted]))
@@ -188,14 +189,6 @@ def without_debris(
     if rejected is not None:
         rejected.ravel()[pixels[debris.take(owner)]] = TOO_SMALL
     return objects._replace(area=np.where(debris, 0, area))
-
-
-def _textures(objects: Components, chosen: np.ndarray, spread: np.ndarray) -> np.ndarray:
-    """The root mean square of what is in `spread` the square of something, over the pixels of each chosen object, (n,);
-    0 for all others."""
-    pixels, owner = pixels_of(objects, chosen)
-    sums = np.bincount(owner, spread.ravel().take(pixels), chosen.size)
-    return np.sqrt(sums / np.maximum(objects.area, 1))
 
 
 def usual_area(areas: np.ndarray) -> int:

@@ -8,7 +8,7 @@ And where cells are large, what is small is dust.
 
 import numpy as np
 
-from celltraces.labels.objects import Components, components, pixels_of
+from celltraces.labels.objects import Components, components, means, pixels_of
 from celltraces.segmentation.mask_objects import at_edge, usual_area, vanished
 
 FAINT = 0.75  # times the STD of what the opening left: what is fainter is debris
@@ -45,7 +45,7 @@ def with_narrow_cells(
     large[owner[at_edge(pixels, opened.shape, uncovered)]] = True
     if not (large & lost).any():
         return opened
-    variance = np.bincount(owner, spread.ravel().take(pixels), lost.size) / np.maximum(objects.area, 1)
+    variance = means(owner, spread.ravel().take(pixels), objects.area)
     of_all = np.dot(spread.ravel().astype(np.float64, copy=False), opened.ravel()) / areas.sum()
     like = variance >= FAINT**2 * of_all
     if not (like & large & lost).any():

@@ -21,8 +21,8 @@ import cv2
 import numpy as np
 
 from celltraces.labels import bit_morphology
-from celltraces.labels.objects import Components, components, in_raster_order, painted, pixels_of
-from celltraces.segmentation.edges import AROUND, CORE, LAYERS, WIDE_LAYERS, Frame, box_sums, depths, find_edges, means
+from celltraces.labels.objects import Components, components, in_raster_order, means, painted, pixels_of
+from celltraces.segmentation.edges import AROUND, CORE, LAYERS, WIDE_LAYERS, Frame, box_sums, depths, find_edges
 from celltraces.segmentation.even_clumps import without_gaps
 from celltraces.segmentation.joined_cells import part_joined
 from celltraces.segmentation.local_variance import greatest_up_to
