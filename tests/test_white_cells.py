@@ -99,6 +99,25 @@ def test_what_is_bright_and_no_cell_changes_nothing(what):
     assert not white.any()
 
 
+def test_what_has_no_edge_nearby_is_no_white_cell():
+    """A bright disk in a field that is lit by more than a third of its brightness, as in one corner of a vignette."""
+    white = disk(SHAPE, 150, 120, 20)
+    image = drawn(white, brightness=1600.0)
+    image[90:210, 60:180] += 1000
+    objects, found, cells = white_in(image, disk(SHAPE, 150, 120, 25))
+    assert found is objects
+    assert not cells.any()
+
+
+@pytest.mark.skipif(not T98G.exists(), reason="needs the T98G images")
+def test_cells_of_a_real_frame_with_a_strong_vignette_are_found():
+    image = tifffile.imread(T98G / "07_phase.tif")
+    height, width = image.shape
+    y, x = np.mgrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j]
+    labels = logstd.segment_frame(np.rint(image * (1 - 0.3 * (x**2 + y**2))).astype(np.uint16))
+    assert labels.max() > 40
+
+
 def test_objects_that_a_white_cell_touches_lose_it_and_keep_what_is_a_cell():
     """A region holds a white cell, a dark one beside it, and the light between them."""
     white, dark = disk(SHAPE, 150, 100, 14), disk(SHAPE, 150, 136, 15)

@@ -152,6 +152,8 @@ def _parts(counts: np.ndarray, own: np.ndarray, brightness: float, min_size: flo
     touched[0] = 0
     bright = touched[number]
     whole = fill_holes(bright)
+    if whole.all():
+        return []  # it has no edge here, as where the frame is unevenly lit
     depth = _depths(whole)
     if _is_thin(depth, min_size):
         return []  # and what lies within `whole` is no deeper
