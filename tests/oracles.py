@@ -116,15 +116,16 @@ def logstd_labels(
     kept = (area >= min_object_size) & (area <= max_object_size)
     kept[0] = False
     if logstd_outline == "cell" and kept.any():
-        texture = np.array([np.sqrt(np.exp(2 * std[labels == label]).mean()) for label in range(area.size)])
-        usual, usual_texture = (
+        variance = np.array([np.exp(2 * std[labels == label]).mean() for label in range(area.size)])
+        usual, usual_variance = (
             next(one for one in np.sort(of[kept]) if 2 * area[kept & (of <= one)].sum() >= area[kept].sum())
-            for of in (area, texture)
+            for of in (area, variance)
         )
-        weighted = area * np.minimum(1, texture / usual_texture)
+        weight = np.minimum(1, variance / usual_variance)
         cut = np.unique(np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]]))
-        debris = kept & (weighted < segmentation_debris * usual) & ~np.isin(np.arange(area.size), cut)
-        if area[debris].sum() <= 0.2 * area[kept].sum():
+        full_area = np.where(np.isin(np.arange(area.size), cut), usual, area)
+        debris = kept & (area < usual) & (full_area * weight < segmentation_debris * usual)
+        if (area * weight)[debris].sum() <= 0.2 * (area * weight)[kept].sum():
             kept &= ~debris
     return measure.label(kept[labels] & mask, connectivity=1)
 

@@ -162,16 +162,37 @@ def test_debris_is_left_out_by_the_usual_area_but_for_what_the_edge_cuts(share, 
     assert np.count_nonzero(rejected == TOO_SMALL) == np.count_nonzero(rejected) == sum(gone)
 
 
-@pytest.mark.parametrize(("texture", "kept"), [(0.3, 5), (0.41, 6), (5, 6)])
-def test_what_has_a_weaker_texture_counts_as_many_times_less(texture, kept):
-    """Five cells of 30 x 30 px, and 18 x 15 px, 0.3 of that: debris below 0.12 / 0.3 of their texture."""
+def cells_and(*others):
+    """Five cells of 30 x 30 px and others: (y, x, height, width, texture by theirs). (120, 160) mask and spread."""
     mask, spread = np.zeros((120, 160), np.uint8), np.ones((120, 160))
     for y, x in ((10, 10), (10, 60), (10, 110), (80, 10), (80, 60)):
         mask[y : y + 30, x : x + 30] = 1
-    mask[85:103, 115:130] = 1
-    spread[85:103, 115:130] = texture**2
-    found = without_debris(components(mask), spread, 0.12, 50, 10000).area
+    for y, x, height, width, texture in others:
+        place = np.s_[y : y + height, x : x + width]
+        mask[place] = 1
+        spread[place] = texture**2
+    return components(mask), spread
+
+
+@pytest.mark.parametrize(("texture", "kept"), [(0.62, 5), (0.64, 6), (5, 6)])
+def test_what_has_a_weaker_texture_counts_less_by_its_square(texture, kept):
+    """18 x 15 px are 0.3 of a cell: debris below sqrt(0.12 / 0.3) = 0.632 of their texture."""
+    found = without_debris(*cells_and((85, 115, 18, 15, texture)), 0.12, 50, 10000).area
     assert np.count_nonzero(found) == kept
+
+
+@pytest.mark.parametrize(("texture", "kept"), [(0.34, 5), (0.352, 6)])
+@pytest.mark.parametrize("place", [(50, 0), (50, 145), (0, 145), (105, 120)])
+def test_what_the_edge_cuts_is_debris_by_its_texture_alone(place, texture, kept):
+    """15 x 15 px, debris below sqrt(0.12) = 0.346 of the cells' texture, at each side of the image."""
+    y, x = place
+    found = without_debris(*cells_and((y, x, 15, 15, texture)), 0.12, 50, 10000).area
+    assert np.count_nonzero(found) == kept
+
+
+def test_what_is_as_large_as_the_usual_object_is_no_debris():
+    found = without_debris(*cells_and((80, 110, 30, 30, 0.1)), 0.12, 50, 10000).area
+    assert np.count_nonzero(found) == 6
 
 
 def test_a_frame_of_specks_alone_keeps_them():

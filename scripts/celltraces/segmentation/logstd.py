@@ -65,8 +65,8 @@ def segment_frame(
     Cells that are narrower than that disk come back (see narrow_cells.py). Then outlines lie outside the halos around
     the cells: they are drawn in to the cells, and objects that are too large are divided if they come apart (see
     outline.py). Rounded cells, which are white, become objects of their own (see white_cells.py). What has less than a
-    share `segmentation_debris` of the usual object's pixels, of which those of a weaker texture count less, and is not
-    cut by the edge of the image, is debris. With `logstd_outline` "halo" all this is left out.
+    share `segmentation_debris` of the usual object's pixels, which count less where texture is weak, is debris; of what
+    the edge of the image cuts, texture alone tells. With `logstd_outline` "halo" all this is left out.
     Objects of `min_object_size` to `max_object_size` pixels (both inclusive) are kept. `rejected` (H, W) uint8, all 0,
     is marked where others are: TOO_LARGE, TOO_SMALL (unless the opening would remove it anyway), or TOO_NARROW for one
     of at least `min_object_size` pixels of which the opening leaves nothing.

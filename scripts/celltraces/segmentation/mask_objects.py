@@ -11,7 +11,7 @@ from celltraces.labels import bit_morphology
 from celltraces.labels.left_out import TOO_LARGE, TOO_NARROW, TOO_SMALL
 from celltraces.labels.objects import Components, components, means, painted, pixels_of
 
-DEBRIS_AT_MOST = 0.2  # of the pixels of all objects; on T98G debris has up to 0.032, among flat cells of 15 up to 0.15
+DEBRIS_AT_MOST = 0.2  # of what counts of all objects; on T98G debris has up to 0.06
 
 
 def morph(
@@ -166,25 +166,27 @@ def without_debris(
     rejected: np.ndarray | None = None,
     uncovered: np.ndarray | None = None,
 ) -> Components:
-    """The objects, with area 0 for those that have less than a share of the usual object's pixels.
+    """The objects, with area 0 for those that are smaller than the usual one and have less than a share of its pixels.
 
-    spread: (H, W), what `local_variance.n2_variance` gave. Where the texture of an object, the root mean square of its
-    STD, is weaker than the usual one, its pixels count as many times less. Usual are the area and the texture up to
-    which objects of `min_size` to `max_size` pixels have half of all their pixels. What the edge of the image, or
-    pixels without data, `uncovered` (H, W) bool, cut may be a part of a cell, and stays. If all that would go has more
-    than DEBRIS_AT_MOST of the pixels, it is cells beside something large, and stays too. What goes is marked in
-    `rejected` as TOO_SMALL.
+    spread: (H, W), what `local_variance.n2_variance` gave. Where the mean of it in an object is below the usual one,
+    its pixels count as many times less: dust that the closing joined is smooth in between. Usual are the area and the
+    mean up to which objects of `min_size` to `max_size` pixels have half of all their pixels. What the edge of the
+    image, or pixels without data, `uncovered` (H, W) bool, cut may be a part of a usual object, and counts as one. If
+    all that would go has more than DEBRIS_AT_MOST of what counts, it is cells beside something large, and stays. What
+    goes is marked in `rejected` as TOO_SMALL.
     """
     area = objects.area
     counted = (area >= max(min_size, 1)) & (area <= max_size)
     pixels, owner = pixels_of(objects, counted)
-    texture = np.sqrt(means(owner, spread.ravel().take(pixels), area))
-    usual_texture = usual(texture[counted], area[counted])
-    weaker = np.minimum(1, texture / usual_texture) if usual_texture else 1
-    debris = counted & (area * weaker < share * usual_area(area[counted]))
+    variance = means(owner, spread.ravel().take(pixels), area)
+    usual_variance = usual(variance[counted], area[counted])
+    weight = np.minimum(1, variance / usual_variance) if usual_variance else np.ones(area.size)
+    size = usual_area(area[counted])
+    debris = counted & (area < size) & (area * weight < share * size)
     pixels, owner = pixels_of(objects, debris)
-    debris[owner[at_edge(pixels, spread.shape, uncovered)]] = False
-    if area[debris].sum() > DEBRIS_AT_MOST * area[counted].sum():
+    cut = owner[at_edge(pixels, spread.shape, uncovered)]
+    debris[cut] = weight[cut] < share
+    if (area * weight)[debris].sum() > DEBRIS_AT_MOST * (area * weight)[counted].sum():
         return objects
     if rejected is not None:
         rejected.ravel()[pixels[debris.take(owner)]] = TOO_SMALL
