@@ -42,7 +42,7 @@ LEVELS = {
         nd2_internals ndtiff odd_parts ome_tiff ome_zarr outline phantoms pictures plan preview preview_advice
         preview_workflow psf quality recipe repeats report report_digest segmentation shared_regions shifts
         silent_faults simulate stage_movement stage_places store terminal tiff tiff_folder torch_file touching tracking
-        uncovered userpaths versions white_cells zstacks
+        uncovered unused_keys userpaths versions white_cells zstacks
     """,
     "slow": """
         benchmarks curate_connections curation_page curation_page_decisions learned onnx_model report_page

@@ -158,8 +158,15 @@ def test_a_channel_of_noise_alone(tmp_path):
     nothing = [taken(np.zeros((T, *SHAPE)), seed) for seed in range(2)]
     assert of_channel(tmp_path / "a", nothing) == {(0, "no_light_fl_ch_1")}
     assert of_channel(tmp_path / "b", [nothing[0], taken(cells())]) == set()
-    onset = np.concatenate([np.zeros((3, *SHAPE)), cells()[3:]])
-    assert of_channel(tmp_path / "c", [taken(onset)]) == set()
+
+
+@pytest.mark.parametrize("brightness", [60.0, 400.0])  # 4 and 28 standard deviations of the noise
+@pytest.mark.parametrize("lit", [slice(3, None), slice(5, None), slice(6, None), slice(0, 2), slice(3, 5)])
+def test_cells_that_shine_for_a_part_of_the_movie_are_no_noise(tmp_path, lit, brightness):
+    """As where a gene is switched on late: fewer than half of the frames of one FOV among dark ones have light."""
+    light = np.zeros((T, *SHAPE))
+    light[lit] = cells(brightness=brightness)[lit]
+    assert of_channel(tmp_path, [taken(light), taken(np.zeros((T, *SHAPE)), 1)]) == set()
 
 
 @pytest.mark.parametrize("factor", [0.6, 1.5, 3.0])

@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from celltraces.config.messages import did_you_mean
-from celltraces.config.stage_settings import is_model, is_network
+from celltraces.config.stage_settings import is_model
+from celltraces.config.unused_keys import used_by
 from celltraces.errors import UserError
 from celltraces.exports.registry import FORMATS, LABELS, TRACES, formats_of
 from celltraces.files import is_file
@@ -102,10 +103,8 @@ def _methods(config: Mapping[str, Any]) -> Iterator[str]:
     for at, value in enumerate(tried):  # a file that is absent is said in the picture, beside what the others find
         if mistake := _unknown_method("segmentation_method", value, f"preview.vary.segmentation_method.{at}"):
             yield mistake
-    of_networks = {"segmentation_scale": any(map(is_network, (method, *tried)))}
-    of_networks |= dict.fromkeys(("cellpose_model", "cellpose_diameter"), "cellpose" in (method, *tried))
-    for key, used in of_networks.items():
-        if params[key] is not None and not used:
+    for key in ("segmentation_scale", "cellpose_model", "cellpose_diameter"):
+        if params[key] is not None and not any(key in used_by(one) for one in (method, *tried)):
             yield f"params.{key}: segmentation_method {method} does not use it; leave it out"
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from celltraces.config.schema import load_schema
 from celltraces.config.selection import spell_fovs
+from celltraces.config.unused_keys import lines as lines_of_unused_keys
 from celltraces.paths import CURATION, DATASET, Layout, fov_text
 from celltraces.planning.channels import known_pixel_size_um
 from celltraces.planning.dataset import Dataset
@@ -33,6 +34,7 @@ def lines(experiment: Experiment) -> Iterator[str]:
     """What a person should know of the datasets together, and of tables that look like decisions and are not read."""
     if experiment.tracing:
         yield from _unused_decisions(experiment.layout, experiment.datasets)
+    yield from lines_of_unused_keys(experiment.config)
     yield from _unused_times(experiment.config["params"], experiment.datasets)
     yield from _onsets_after_the_end(experiment.config, experiment.datasets)
     for dataset in experiment.datasets.values():

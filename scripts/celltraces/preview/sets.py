@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from celltraces.config.schema import load_schema
-from celltraces.config.stage_settings import is_model
+from celltraces.config.unused_keys import used_by
 from celltraces.errors import UserError
 from celltraces.preview.frame_choice import frames_to_try
 from celltraces.pyme.recipe import labels_cells
@@ -21,7 +21,6 @@ METHOD = "segmentation_method"
 COMPARED = ("logstd", "deepsea")  # the methods that are tried where the config names none
 PARAMETERS = ("logstd_window_size", "morph_size", "morph_iterations", "min_object_size", "max_object_size")
 KEYS = (METHOD, *PARAMETERS)
-USED_BY = {"logstd": PARAMETERS, **dict.fromkeys(("deepsea", "cellpose"), ("min_object_size",))}
 STEP = {"logstd_window_size": 2, "morph_size": 2, "morph_iterations": 2}
 MOST_FRAMES, MOST_SETS = 24, 16  # more do not fit on a picture
 LONGEST_NAME = 20  # characters of a method in the name of a file
@@ -39,7 +38,7 @@ def parameter_sets(config: Mapping[str, Any]) -> list[dict[str, Any]]:
     if labels_cells(config["params"]["recipe"]):
         return [present]
     if vary is None:
-        used = _used_by(present[METHOD])
+        used = used_by(present[METHOD])
         vary = {METHOD: COMPARED} | {key: _around(key, present) for key in PARAMETERS if key in used}
     sets = [present]
     for key in KEYS:
@@ -74,11 +73,6 @@ def changed(tried: Set, present: Set) -> dict[str, Any]:
     return {key: tried[key] for key in KEYS if tried[key] != present[key]}
 
 
-def _used_by(method: str) -> tuple[str, ...]:
-    """The parameters that a method uses; a function of the user uses none."""
-    return USED_BY["deepsea"] if is_model(method) else USED_BY.get(method, ())
-
-
 def _around(key: str, present: Set) -> list[int]:
     """Two values of a parameter near its present one, one on each side where the range allows it."""
     value = present[key]
@@ -102,7 +96,7 @@ def mistakes(config: Mapping[str, Any], datasets: Mapping[str, Any]) -> Iterator
     params = config["params"]
     method = params[METHOD]
     for key, values in (config["preview"]["vary"] or {}).items():
-        if values and key not in (METHOD, *_used_by(method)):
+        if values and key not in (METHOD, *used_by(method)):
             yield f"preview.vary.{key}: segmentation_method {method} does not use it; leave it out"
     sets = parameter_sets(config)
     for tried in sets:

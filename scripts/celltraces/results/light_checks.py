@@ -19,6 +19,8 @@ DARK_STRUCTURE = 0.5  # of phase contrast 0.05 to 0.4, of noise 0.7, of fluoresc
 EVENLY_BRIGHT = 0.85  # of the mean, the background of phase contrast at least
 FLUORESCENT = 0.7
 NOISE = (0.6, 0.9)
+LIT = 8.0  # usual scatters from frame to frame, by which a frame with light stands out of noise
+LIT_LIKE = 5.0  # the same of the likeness of two frames, and UNLIKE at least
 UNLIKE = 0.05  # correlation of pictures of noise alone is lower
 FEWEST_LIKE = 4  # pairs of frames
 FEWEST_FOVS = 5
@@ -55,7 +57,8 @@ def is_like_fluorescence(fovs: Sequence[Statistics]) -> bool:
 def noise_alone(fovs: Sequence[Statistics], likeness: Sequence[Sequence[float | None]]) -> float | None:
     """How like frames are to the ones before, if all FOVs show noise alone (median of pairs); else None.
 
-    likeness: by FOV and frame, see frames.likeness.
+    In all frames: cells that light up in the last ones, or that go out after the first ones, are light. likeness: by
+    FOV and frame, see frames.likeness.
     """
     medians = []
     for of, like in zip(fovs, likeness, strict=True):
@@ -63,8 +66,22 @@ def noise_alone(fovs: Sequence[Statistics], likeness: Sequence[Sequence[float | 
         values = values[np.isfinite(values)]
         if len(known) < FEWEST_LIKE or not len(values) or not NOISE[0] <= np.median(values) <= NOISE[1]:
             return None
+        if _stands_out(values, LIT) or _stands_out(np.log1p(of["highest"] - of["low"]), LIT):
+            return None
+        if _stands_out(np.array(known), LIT_LIKE, UNLIKE):
+            return None
         medians.append(float(np.median(known)))
     return max(medians) if medians and max(map(abs, medians)) < UNLIKE else None
+
+
+def _stands_out(values: np.ndarray, scatters: float, least: float = 0.0) -> bool:
+    """Whether any frame's value, (T,), is above what most have by so many scatters, and by `least`; how much they
+    scatter their differences tell, since a few frames with light change few of them."""
+    known = values[np.isfinite(values)]
+    if len(known) < 2:
+        return False
+    scatter = 1.4826 / 2**0.5 * float(np.median(np.abs(np.diff(known))))
+    return bool(known.max() > np.quantile(known, 0.25) + max(scatters * scatter, least))
 
 
 def _levels(fovs: Mapping[int, Statistics], offset: float) -> dict[int, float]:
