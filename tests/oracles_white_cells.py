@@ -21,13 +21,35 @@ def with_white_cells(mask, regions, image, std, morph_size, min_size, max_size):
     if not some.any():
         return mask
     values = image[::4, ::4].astype(float)
-    level = np.median(values if some.all() else values[~some])
-    dark = max(level - np.percentile(values[some], 3), 4 * std)
+    level, dark = _level_and_darkness(values, some, std)
+    uneven = _unevenness(values, ~some)
+    if np.ptp(uneven) > 0.3 * dark:
+        whole = cv2.resize(uneven.astype(np.float32), image.shape[::-1], interpolation=cv2.INTER_LINEAR)
+        image = image - np.rint(whole)
+        level, dark = _level_and_darkness(values - uneven, some, std)
     labels = measure.label(mask, connectivity=1)
     areas = sorted(area for area in np.bincount(labels.ravel())[1:].tolist() if min_size <= area <= max_size)
     usual = next((area for area in areas if 2 * sum(other for other in areas if other <= area) >= sum(areas)), 0)
     white = _white_cells(image, level, dark, max(min_size, 50, usual / 8), max_size)
     return _beside(labels, white, image, level + 0.25 * dark, usual, morph_size, min_size) if white else mask
+
+
+def _level_and_darkness(values, some, std):
+    level = np.median(values if some.all() else values[~some])
+    return level, max(level - np.percentile(values[some], 3), 4 * std)
+
+
+def _unevenness(values, background):
+    """Of a surface of second order through every fourth pixel of background in y and x, less its median there."""
+    y, x = np.indices(values.shape)
+    terms = np.stack([y**a * x**b for a in range(3) for b in range(3 - a)], axis=-1).astype(float)
+    chosen = np.zeros(values.shape, bool)
+    chosen[::4, ::4] = background[::4, ::4]
+    if chosen.sum() < 50:
+        return np.zeros(values.shape)
+    surface = terms @ np.linalg.lstsq(terms[chosen], values[chosen], rcond=None)[0]
+    there = np.sort(surface[chosen])
+    return np.rint(np.clip(surface, there[0], there[-1]) - there[there.size // 2])
 
 
 def _white_cells(image, level, dark, least, most):

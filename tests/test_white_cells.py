@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import tifffile
 from conftest import REAL_FILES
+from evaluation.overlaps import score
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
@@ -14,6 +15,7 @@ from test_segmentation import disk, textured
 from celltraces.labels.objects import components, painted
 from celltraces.segmentation import logstd
 from celltraces.segmentation.percentiles import percentile
+from celltraces.segmentation.uneven_light import unevenness
 from celltraces.segmentation.white_cells import with_white_cells
 
 T98G = REAL_FILES / "t98g"
@@ -109,13 +111,55 @@ def test_what_has_no_edge_nearby_is_no_white_cell():
     assert not cells.any()
 
 
+@pytest.mark.parametrize("n_white", [0, 1])
+def test_light_from_one_side_makes_no_white_cells_and_hides_none(n_white):
+    """The background rises by 3 darknesses; a textured region lies where it is bright."""
+    white = disk(SHAPE, 150, 60, 14) & bool(n_white)
+    image = drawn(white) + np.linspace(0, 3000, SHAPE[1])[None].astype(np.uint16)
+    region = disk(SHAPE, 120, 200, 20)
+    objects, found, cells = white_in(image, region | disk(SHAPE, 150, 60, 18))
+    assert not cells[region].any()
+    if n_white:
+        assert np.count_nonzero(cells.view(bool) & white) / np.count_nonzero(cells.view(bool) | white) > 0.8
+    else:
+        assert found is objects
+    assert_as_plain(objects, painted(objects, (np.arange(objects.area.size) > 0).view(np.uint8), SHAPE), image, 2 * STD)
+
+
+@pytest.mark.parametrize(("of_y", "of_x"), [(0, 0), (400, 0), (-900, 300)])
+def test_the_unevenness_of_a_background_is_that_which_was_added(of_y, of_x):
+    """Rounded to counts; a fourth of the frame is no background, and no surface is known beyond."""
+    y, x = np.mgrid[-1:1:60j, -1:1:80j]
+    added = of_y * y**2 + of_x * x
+    background = np.ones((60, 80), bool)
+    background[20:50, 20:60] = False
+    values = np.where(background, 5000 + added, 60000)
+    found = unevenness(np.rint(values).astype(np.uint16), background)
+    inside = background[:-4, :-4]  # of the last rows and columns not all are looked at
+    assert np.abs(np.diff((found - added)[:-4, :-4][inside])).max() <= 1.01
+    assert abs(int(np.median(found[background]))) <= 40  # a median of some of the pixels
+
+
+def test_the_surface_of_a_background_does_not_run_away_where_none_is_seen():
+    x = np.broadcast_to(np.linspace(-1, 1, 80), (60, 80))
+    background = x < -0.5
+    values = np.rint(5000 + 4000 * (x + 1) ** 2).astype(np.uint16)
+    found = unevenness(values, background)
+    assert np.ptp(found) <= 1001
+    assert unevenness(values, x < -0.9) is None
+
+
 @pytest.mark.skipif(not T98G.exists(), reason="needs the T98G images")
-def test_cells_of_a_real_frame_with_a_strong_vignette_are_found():
+@pytest.mark.parametrize("kind", ["vignette", "side"])
+def test_unevenly_lit_real_cells_are_found_as_evenly_lit_ones(kind):
+    """Frame 7: a vignette of 60 % used to end in a traceback, and light from one side to lose 6 of 52 cells."""
     image = tifffile.imread(T98G / "07_phase.tif")
-    height, width = image.shape
-    y, x = np.mgrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j]
-    labels = logstd.segment_frame(np.rint(image * (1 - 0.3 * (x**2 + y**2))).astype(np.uint16))
-    assert labels.max() > 40
+    truth = cv2.imread(str(T98G / "07_cells.png"), cv2.IMREAD_UNCHANGED)
+    y, x = (np.linspace(-1, 1, side) for side in image.shape)
+    light = 1 - 0.3 * (x**2 + y[:, None] ** 2) if kind == "vignette" else np.broadcast_to(1 + 0.25 * x, image.shape)
+    labels = [logstd.segment_frame(np.clip(image * of, 0, 65535).astype(np.uint16)) for of in (1.0, light)]
+    even, uneven = (score(found, truth).right for found in labels)
+    assert uneven >= 0.9 * even
 
 
 def test_objects_that_a_white_cell_touches_lose_it_and_keep_what_is_a_cell():

@@ -17,10 +17,12 @@ import numpy as np
 from celltraces.labels.objects import Components, bounds_of, components, painted, pixels_of
 from celltraces.segmentation.mask_objects import fill_holes, usual_area
 from celltraces.segmentation.percentiles import percentile
+from celltraces.segmentation.uneven_light import evened, unevenness
 
 SAMPLE = 4  # px: of every fourth row and column the background's level and the cells' darkness are measured
 DARK = 3  # per cent of the pixels in regions are below the level by more than the darkness
 NOISE = 4.0  # STDs of the limit: the darkness, at least
+UNEVEN = 0.3  # darknesses: a background that differs by more is evened
 BRIGHT = 1.2  # darknesses: pixels so much above the level may be of a white cell
 WHITE = 1.8  # darknesses: a white cell's brightness, at least. That of two halos that overlap is up to 1.5
 INSIDE = 75  # per cent of its bright pixels are no brighter than its brightness
@@ -64,7 +66,8 @@ def with_white_cells(
     up to 16 bits. std: that which the limit of the log-STD stands for, counts. uncovered: (H, W) bool, pixels without
     data. Returns `objects` themselves where no cell is white.
 
-    1. The level is the median of the background; the darkness is that of the darkest pixels in regions.
+    1. The level is the median of the background; the darkness is that of the darkest pixels in regions. Where the level
+       differs by more than 0.3 darknesses over the frame (see uneven_light.py), this is subtracted first.
     2. Connected pixels that are above the level by 1.2 darknesses belong to a candidate, whose brightness, the 75th
        percentile, has to be 1.8 darknesses. It is grown to where it falls to 0.35 of that, and its holes are filled.
     3. It is parted where it has two deep places: as it is, or if that gives more cells, as far as it exceeds 0.6.
@@ -75,18 +78,25 @@ def with_white_cells(
     """
     nothing = np.zeros(image.shape, np.uint8)
     values, within = image[::SAMPLE, ::SAMPLE], regions[::SAMPLE, ::SAMPLE].view(bool)
-    if uncovered is not None:
-        covered = ~uncovered[::SAMPLE, ::SAMPLE]
-        values, within = values[covered], within[covered]
-    if not within.any():
+    covered = np.ones(values.shape, bool) if uncovered is None else ~uncovered[::SAMPLE, ::SAMPLE]
+    if not within[covered].any():
         return objects, nothing
-    level = percentile(values.ravel() if within.all() else values[~within], 50)
-    dark = max(level - percentile(values[within], DARK), NOISE * std)
+    level, dark = _levels(values[covered], within[covered], std)
+    uneven = unevenness(values, covered & ~within)
+    if uneven is not None and np.ptp(uneven) > UNEVEN * dark:
+        image = evened(image, uneven)
+        level, dark = _levels((values - uneven)[covered], within[covered], std)
     usual = usual_area(objects.area[(objects.area >= min_size) & (objects.area <= max_size)])
     cells = _white_cells(image, level, dark, max(min_size, FEWEST, usual / USUAL), max_size, uncovered)
     if not cells:
         return objects, nothing
     return _with_cells(objects, cells, image, level + HALO * dark, usual, morph_size, min_size)
+
+
+def _levels(values: np.ndarray, within: np.ndarray, std: float) -> tuple[float, float]:
+    """The level and the darkness, by pixels (n,) of which those `within` lie in regions."""
+    level = percentile(values if within.all() else values[~within], 50)
+    return level, max(level - percentile(values[within], DARK), NOISE * std)
 
 
 def _white_cells(
