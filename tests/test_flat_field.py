@@ -247,7 +247,7 @@ def test_no_background_above_the_offset_tells_nothing():
         (np.ones((2, 4, 5), np.float32), "2 x 4 x 5"),
         (np.zeros((4, 5)), "not above 0"),
         (np.r_[np.ones((4, 5)), -np.ones((1, 5))], "not above 0"),
-        (np.full((4, 5), np.nan), "not above 0"),
+        (np.full((4, 5), np.nan), "no numbers"),
         (np.ones((4, 5), complex), "complex"),
         (np.full((4, 5), 50.0), "lowest value is 50"),
         (np.repeat([[101.0], [10_000.0]], 20, axis=0) * np.ones(5), "darkest pixel"),
