@@ -30,7 +30,7 @@ from celltraces.paths import edited, labeled, pc, registered, tracked
 from celltraces.planning import code_digest, command_line, corrections, decisions
 from celltraces.planning import edits, exports
 from celltraces.planning import job_settings, joined, leftovers, resources, samples
-from celltraces.planning import tried_segmentation
+from celltraces.planning import tried_segmentation, usable_methods
 from celltraces.planning import snakemake_internals as internals
 from celltraces.planning import snakemake_messages as messages
 from celltraces.planning import targets as planned

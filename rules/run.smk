@@ -9,11 +9,20 @@ def refuse_no_cells():
         raise UserError("\n".join(mistakes))
 
 
+def refuse_unusable_method():
+    """Raise UserError where all results are asked for, and cells cannot be found by the method of the config."""
+    if internals.named_targets(workflow) <= {"all"} and not internals.deploys_software(
+        workflow
+    ):
+        usable_methods.refuse_unusable(EXPERIMENT)
+
+
 def begin():
     """What a run does before it plans its jobs, and a command that only reads does not."""
     global BEGAN
     try:
         refuse_no_cells()
+        refuse_unusable_method()
         if not WITHOUT:  # else the run that failed holds the lock and waits
             BEGAN = lock.hold(Path(LAYOUT.results))
             last_run.write(
@@ -41,6 +50,7 @@ def rehearse():
     """What a dry run does instead: it tells of the mistakes that the run would stop at, and changes nothing."""
     try:
         refuse_no_cells()
+        refuse_unusable_method()
         if OWNS_TERMINAL:
             TERMINAL.inputs()
             messages.show_on(workflow, TERMINAL)

@@ -290,13 +290,15 @@ def _of_uneven_light(
     """Vignetting of channels without a flat field, and what flat fields leave; fov: the first one, which is named."""
     opened = {name: [open_frames(Path(array)) for array in of_fovs] for name, of_fovs in backgrounds.items()}
     described = json.loads(Path(flat_fields).read_text("utf-8")) if flat_fields else {}
-    corrected = {paths.fl(int(channel)): details["unexplained"] for channel, details in described.items()}
+    corrected = {
+        paths.fl(int(channel)): (details["unexplained"], details["foreign"]) for channel, details in described.items()
+    }
     for name, of_channel in opened.items():
         if name not in corrected:
             yield from check_vignetting(fov, name, of_channel, qc_vignetting=limits.qc_vignetting, offset=offset)
-    for name, unexplained in corrected.items():
+    for name, shares in corrected.items():
         allowed = {"qc_flat_field": limits.qc_flat_field, "qc_vignetting": limits.qc_vignetting}
-        yield from check_flat_field(fov, name, unexplained, opened.get(name, ()), **allowed, offset=offset)
+        yield from check_flat_field(fov, name, *shares, opened.get(name, ()), **allowed, offset=offset)
 
 
 def _name(array: Frames) -> str:

@@ -1,7 +1,7 @@
 """Find how evenly the field of each channel is lit, from a reference image or from the movie itself."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +17,14 @@ from celltraces.readers.movie_file import open_movie
 from celltraces.readers.reference_image import read_reference
 from celltraces.runs import job
 
+LOOKED_AT = 24  # frames, of those from which a flat field may be estimated, that a picture is compared with
 
-def backgrounds_of(
+
+def frames_of(
     raw: Path, channel: int, frames: Sequence[tuple[int, int]], planes: Sequence[int | None], pyme: Mapping[str, Any]
-) -> tuple[list[np.ndarray], list[np.ndarray], list[int]]:
-    """Of some frames (FOV, frame) of a channel the background and the frame itself, each on a grid, and the FOV.
-
-    Frames that cannot be read are left out; so is the frame itself where a part of it holds no data.
-    """
-    found, whole_frames, fovs = [], [], []
+) -> Iterator[tuple[int, np.ndarray, coverage.Boxes]]:
+    """Of some frames (FOV, frame) of a channel the FOV, the image, and where it holds no data; those that cannot be
+    read are left out."""
     with open_movie(raw, pyme) as read:
         for fov, frame in frames:
             try:
@@ -33,16 +32,26 @@ def backgrounds_of(
             except UserError as error:
                 job.log.warning("channel %d: FOV %d frame %d is passed over: %s", channel, fov, frame, error)
                 continue
-            if covered is None:
-                continue
-            image, boxes = covered
-            hidden = coverage.mask_of_boxes(boxes, image.shape) if boxes else None
-            surface = estimate_background(image, hidden, background_dilation=0)
-            if surface is not None:
-                found.append(flat_field.on_grid(surface))
-                if hidden is None:
-                    whole_frames.append(flat_field.on_fine_grid(image))
-                    fovs.append(fov)
+            if covered is not None:
+                yield fov, *covered
+
+
+def backgrounds_of(
+    raw: Path, channel: int, frames: Sequence[tuple[int, int]], planes: Sequence[int | None], pyme: Mapping[str, Any]
+) -> tuple[list[np.ndarray], list[np.ndarray], list[int]]:
+    """Of some frames (FOV, frame) of a channel the background and the frame itself, each on a grid, and the FOV.
+
+    The frame itself is left out where a part of it holds no data.
+    """
+    found, whole_frames, fovs = [], [], []
+    for fov, image, boxes in frames_of(raw, channel, frames, planes, pyme):
+        hidden = coverage.mask_of_boxes(boxes, image.shape) if boxes else None
+        surface = estimate_background(image, hidden, background_dilation=0)
+        if surface is not None:
+            found.append(flat_field.on_grid(surface))
+            if hidden is None:
+                whole_frames.append(flat_field.on_fine_grid(image))
+                fovs.append(fov)
     return found, whole_frames, fovs
 
 
@@ -80,6 +89,15 @@ def main(
             details = flat_field.describe("estimate", field, len(found))
         else:
             field = flat_field.Field(read_reference(Path(source), camera_offset or 0.0), camera_offset)
+            some = frames[:: -(-len(frames) // LOOKED_AT) or 1]
+            whole_ones = [
+                (flat_field.on_fine_grid(image), fov)
+                for fov, image, boxes in frames_of(Path(raw), int(channel), some, planes, pyme)
+                if not boxes
+            ]
+            field = field._replace(
+                foreign=flat_field.not_in_frames(field, [one for one, _ in whole_ones], [fov for _, fov in whole_ones])
+            )
             details = flat_field.describe(Path(source).name, field, None)
         described[channel] = details
         with whole(Path(output)) as partial, open(partial, "wb") as file:

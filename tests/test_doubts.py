@@ -191,6 +191,32 @@ def test_an_onset_after_the_last_frame(two, onset, told):
     assert two(fits=[{"channel": 1, "feature": "intensity_total", "model": "maturation"}], a={}) == []
 
 
+@pytest.mark.parametrize("keeps_dates", [False, True])
+def test_images_of_another_dataset_copied_over(two, keeps_dates):
+    """Their own content with new dates is as it was written."""
+    layout = Layout("results")
+    arrays = {}
+    for stage, name in (("copy", "pc_ch_0"), ("copy", "fl_ch_1"), ("segment", "seg_labeled_ch_0"), ("cache", "other")):
+        listing = Path(layout.checksums(stage).format(dataset="a", fov="000"))
+        file = Path(layout.frames(name).format(dataset="a", fov="000")) / "c/0/0/0"
+        file.parent.mkdir(parents=True)
+        file.write_bytes(name.encode())
+        arrays.setdefault(listing, []).append(file)
+    for listing, files in arrays.items():
+        checksums.write(listing, checksums.lines_of(listing, files), "{}")
+        os.utime(listing, (1e9, 1e9))
+    assert two(a={}) == []
+    for files in arrays.values():
+        for file in files:
+            file.write_bytes(b"of another dataset")
+            if keeps_dates:
+                os.utime(file, (1e8, 1e8))
+    (line,) = two(a={})
+    assert line.startswith(
+        "FOV 0 of a: fl_ch_1, pc_ch_0, seg_labeled_ch_0 in results/a/fov_000/images.zarr changed since"
+    )
+
+
 def test_tables_that_a_spreadsheet_saved(two, tmp_path):
     """Those of a FOV and of the dataset; copies with new dates are as they were written."""
     assert two(a={}) == []

@@ -186,6 +186,33 @@ def test_a_flat_field_that_leaves_nothing_is_no_finding():
         assert not list(quality.check_flat_field(0, "fl_ch_1", unexplained, qc_flat_field=0.02, qc_vignetting=0.1))
 
 
+def spots(n, depth, seed):
+    """Factor (H, W) of things 12 px in radius, brighter or darker than what is around them by `depth`."""
+    y, x = np.mgrid[: SHAPE[0], : SHAPE[1]]
+    places = np.random.default_rng(seed).uniform(20, np.array(SHAPE) - 20, (n, 2))
+    return 1 + depth * np.any([np.hypot(y - at_y, x - at_x) < 12 for at_y, at_x in places], axis=0)
+
+
+@pytest.mark.parametrize("n_fovs", [1, 3])
+@pytest.mark.parametrize(
+    ("on_picture", "told"),
+    [(1.0, False), (spots(5, 0.3, 1), True), (spots(1, 0.5, 2), True), (spots(4, -0.2, 3), True)],
+    ids=["nothing", "cells", "cell", "dust"],
+)
+def test_a_picture_with_cells_in_it_is_told(on_picture, told, n_fovs):
+    """Dust in the light path is on both, and right; cells of the movie are in other places."""
+    gain = vignette(0.3) * spots(3, -0.15, 9)
+    images = [image for seed in range(n_fovs) for image in movie(gain, 6, seed).images]
+    picture = np.random.default_rng(4).poisson(20_000 * gain * on_picture).astype(np.float32) + OFFSET
+    field = flat_field.Field(flat_field.from_reference(picture, OFFSET), OFFSET)
+    fovs = np.repeat(np.arange(n_fovs), 6).tolist()
+    foreign = flat_field.not_in_frames(field, [flat_field.on_fine_grid(image) for image in images], fovs)
+    rows = [*quality.check_flat_field(0, "fl_ch_1", None, foreign, qc_flat_field=0.02, qc_vignetting=0.1)]
+    assert [row.check for row in rows] == ["flat_field_fl_ch_1"] * told
+    if told:
+        assert foreign == pytest.approx(abs(np.ptp(on_picture)), abs=0.25)
+
+
 @pytest.mark.parametrize(
     ("pictured", "told"),
     [
@@ -203,9 +230,11 @@ def test_a_picture_that_leaves_the_background_uneven_is_told(tmp_path, pictured,
     ]
     array = open_frames(write(tmp_path / "fl_background_ch_1/0", [np.float32(one) for one in left], SMOOTH))
     limits = {"qc_flat_field": 0.02, "qc_vignetting": 0.1}
-    rows = [*quality.check_flat_field(3, "fl_ch_1", None, [array], **limits)]
+    rows = [*quality.check_flat_field(3, "fl_ch_1", None, 0.0, [array], **limits)]
     assert [(row.fov, row.frame, row.check) for row in rows] == [(3, None, "flat_field_fl_ch_1")] * told
-    assert not list(quality.check_flat_field(3, "fl_ch_1", 0.01, [array], **limits))  # an estimate tells by itself
+    assert not list(
+        quality.check_flat_field(3, "fl_ch_1", 0.01, None, [array], **limits)
+    )  # an estimate tells by itself
 
 
 def test_no_background_above_the_offset_tells_nothing():
@@ -218,7 +247,7 @@ def test_no_background_above_the_offset_tells_nothing():
         (np.ones((2, 4, 5), np.float32), "2 x 4 x 5"),
         (np.zeros((4, 5)), "not above 0"),
         (np.r_[np.ones((4, 5)), -np.ones((1, 5))], "not above 0"),
-        (np.full((4, 5), np.nan), "not above 0"),
+        (np.full((4, 5), np.nan), "no numbers"),
         (np.ones((4, 5), complex), "complex"),
         (np.full((4, 5), 50.0), "lowest value is 50"),
         (np.repeat([[101.0], [10_000.0]], 20, axis=0) * np.ones(5), "darkest pixel"),

@@ -106,6 +106,12 @@ def stated(**written):
     return model_bytes(ONE, {"out": 1}, metadata_props=written, initializers=NUMBERS)
 
 
+def ir_version(version):
+    model = onnx.load_model_from_string(model_bytes([helper.make_node("Sigmoid", ["x"], ["out"])], {"out": 1}))
+    model.ir_version = version
+    return model.SerializeToString()
+
+
 WRONG = {
     "nothing": (lambda _: b"", "cannot be run|allowed: one picture"),
     "no model": (lambda _: b"\x89PNG not a model" * 50, "is not an ONNX model"),
@@ -182,6 +188,21 @@ WRONG = {
     "a vector": (
         lambda _: model_bytes([helper.make_node("Sigmoid", ["x"], ["out"])], {"out": 1}, shape=(1, 100)),
         "allowed: one picture|cannot be run",
+    ),
+    "a range that is none": (lambda _: stated(input_range="1 1"), "allowed: input_range two different numbers"),
+    "an IR of the future": (
+        lambda _: ir_version(999),
+        r"cannot be run: \[ONNXRuntimeError\] : 1 : FAIL : Unsupported model IR version: 999, max supported",
+    ),
+    "three probabilities that are no alternatives": (
+        lambda _: model_bytes(
+            [
+                helper.make_node("Sigmoid", ["x"], ["p"]),
+                helper.make_node("Concat", ["p"] * 3, ["out"], axis=1),
+            ],
+            {"out": 3},
+        ),
+        "must be probabilities of background, cell and border, which add up to 1, and add up to 1",
     ),
     "a range of one number": (
         lambda _: stated(input_range="1"),

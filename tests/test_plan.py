@@ -96,6 +96,16 @@ def test_a_file_that_a_run_has_noted_is_not_opened_until_it_changes(planned, tmp
     assert planned()["a"].identity != first.identity
 
 
+def test_another_file_of_the_same_name_size_and_date_is_noticed(planned, tmp_path):
+    """As `cp -p` and `rsync -t` leave it: the date is that of the content, wherever it was written."""
+    file = tmp_path / "a.nd2"
+    os.utime(file, (1, 1))
+    first = planned(noting=True)["a"]
+    file.write_bytes(bytes(range(255, -1, -1)) * 8192)
+    os.utime(file, (1, 1))
+    assert planned()["a"].identity != first.identity
+
+
 @pytest.mark.parametrize("at", [0, 70_000, 2_345_678, 5_999_999])
 def test_a_single_other_byte_is_another_input(tmp_path, at):
     """A frame that was repaired, in a file of the same size."""

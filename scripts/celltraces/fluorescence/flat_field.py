@@ -23,6 +23,8 @@ _FEWEST_FOVS = 4  # of which so many tell what is the field's and what their cel
 _WIDTHS = (8.0, 4.0, 2.0, 1.0)  # squares of the fine grid: how far the fine pattern is smoothed, the coarsest first
 _CELL = 0.1  # of the light: what differs by more is a cell, of whatever brightness
 _BETTER = 0.97  # of the error in FOVs left out, that a finer pattern has to reach to be taken
+_THING = 0.02  # of the light: what a picture shows beyond, on so many squares of the fine grid or more, is a thing
+_THING_SQUARES = 4
 _DEGREE = 6  # of the polynomial in y and x that the gain is
 _FEWEST = 8  # frames from which the camera's offset is found
 _SURE = 0.03  # relative standard error of the light, above which the offset is not known
@@ -32,11 +34,13 @@ class Field(NamedTuple):
     """A gain, (h, w) float32 with a maximum of about 1, and the camera's offset in counts; None: not known.
 
     unexplained: share by which places are darker, in most frames, than the gain says; None: nobody looked.
+    foreign: see `not_in_frames`; None where the gain is not that of a picture.
     """
 
     gain: NDArray[np.float32]
     offset: float | None
     unexplained: float | None = None
+    foreign: float | None = None
 
 
 def on_grid(surface: NDArray[np.float32]) -> NDArray[np.float64]:
@@ -58,14 +62,7 @@ def refine(field: Field, frames: Sequence[NDArray[np.float32]], fovs: Sequence[i
     FOV, the field does not: a pattern is taken where it predicts the frames of FOVs that it was not made from better
     than the smooth gain does, and as smooth as predicts them best. Of few FOVs nobody can tell: the gain stays.
     """
-    offset = field.offset or 0.0
-    coarse = cv2.resize(field.gain, frames[0].shape[::-1], interpolation=cv2.INTER_AREA)
-    by_fov: dict[int, list[NDArray[np.float32]]] = {}
-    for frame, fov in zip(frames, fovs, strict=True):
-        light = (frame - np.float32(offset)) / coarse
-        level = float(np.median(light))
-        if level > 0:
-            by_fov.setdefault(fov, []).append(light / np.float32(level))
+    by_fov = _corrected_by_fov(field, frames, fovs)
     patterns = np.array([np.median(of_fov, axis=0) for of_fov in by_fov.values()])
     if not len(patterns):
         return field
@@ -79,6 +76,53 @@ def refine(field: Field, frames: Sequence[NDArray[np.float32]], fovs: Sequence[i
     pixels = cv2.resize(pattern, field.gain.shape[::-1], interpolation=cv2.INTER_LINEAR)
     gain = field.gain * pixels
     return Field(gain / gain.max(), field.offset, _darker(common / pattern))
+
+
+def not_in_frames(field: Field, frames: Sequence[NDArray[np.float32]], fovs: Sequence[int]) -> float | None:
+    """How bright or dark, as a share, narrow things are that a picture's gain (H, W) shows and frames do not: cells
+    or dust on what was taken. 0: none; None: no frame shows light.
+
+    frames, fovs: as for `refine`. Where the picture is right, nothing of its pattern is left in frames divided by it;
+    where a thing is on the picture alone, its negative is. At least half of a thing has to be left, and so clearly that
+    noise does not explain it.
+    """
+    by_fov = _corrected_by_fov(field, frames, fovs)
+    if not by_fov:
+        return None
+    left = _narrow(_in_common(np.array([np.median(of_fov, axis=0) for of_fov in by_fov.values()])))
+    noise = float(np.diff(np.quantile(left, (0.05, 0.95)))[0]) / 3.3  # with what is left of cells
+    shown = cv2.medianBlur(_narrow(cv2.resize(field.gain, left.shape[::-1], interpolation=cv2.INTER_AREA)), 3)
+    least = max(_THING, 5 * 1.4826 * float(np.median(np.abs(shown))))
+    most = 0.0
+    for sign in (1, -1):
+        count, things = cv2.connectedComponents((sign * shown > least).view(np.uint8), connectivity=4)
+        for thing in range(1, count):
+            inside = things == thing
+            of_picture = shown[inside]
+            weight = float((of_picture**2).sum())
+            share = -float((left[inside] * of_picture).sum()) / weight
+            if len(of_picture) >= _THING_SQUARES and share - 3 * noise * (2 / weight) ** 0.5 > 0.5:
+                most = max(most, share * float(np.abs(of_picture).max()))
+    return most
+
+
+def _corrected_by_fov(
+    field: Field, frames: Sequence[NDArray[np.float32]], fovs: Sequence[int]
+) -> dict[int, list[NDArray[np.float32]]]:
+    """Frames (h, w) by the field's gain and their level, by FOV; those without light are left out."""
+    coarse = cv2.resize(field.gain, frames[0].shape[::-1], interpolation=cv2.INTER_AREA) if frames else field.gain
+    by_fov: dict[int, list[NDArray[np.float32]]] = {}
+    for frame, fov in zip(frames, fovs, strict=True):
+        light = (frame - np.float32(field.offset or 0.0)) / coarse
+        level = float(np.median(light))
+        if level > 0:
+            by_fov.setdefault(fov, []).append(light / np.float32(level))
+    return by_fov
+
+
+def _narrow(pattern: NDArray[np.float32]) -> NDArray[np.float32]:
+    """By how much a pattern (h, w) is brighter than its surroundings, as a logarithm."""
+    return np.log(np.maximum(pattern, np.float32(DARKEST)) / _smoothed(pattern, _WIDTHS[0]))
 
 
 def _best_width(patterns: NDArray[np.float32]) -> float | None:
@@ -211,6 +255,7 @@ def describe(source: str, field: Field, n_frames: int | None) -> dict[str, Any]:
         "lowest_gain": round(float(field.gain.min()), 4),
         "frames": n_frames,
         "unexplained": None if field.unexplained is None else round(field.unexplained, 4),
+        "foreign": None if field.foreign is None else round(field.foreign, 4),
     }
 
 

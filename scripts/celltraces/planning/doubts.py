@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import combinations, pairwise, permutations
 from pathlib import Path
 from statistics import median
@@ -27,6 +27,11 @@ TABLE = r"\.(csv|tsv|txt|xlsx?|xlsm|ods|numbers)(\.\w+)?"  # what spreadsheets s
 DECISIONS = re.compile(rf"curation[^/]*{TABLE}|[^/]*inspected[^/]*{TABLE}", re.IGNORECASE)
 BINNINGS = (2, 3, 4)  # times as many pixels along each axis
 SAME_SCALE = 0.02  # by which pixels and intervals may differ
+OF_IMAGES = (
+    "copy",
+    "segment",
+    "track",
+)  # stages whose arrays tables are made from; edited ones have lists of their own
 UNITS = (1000.0, 60_000.0)  # factors between units of time; intervals of 1 min and 1 h are both usual
 
 
@@ -41,7 +46,7 @@ def lines(experiment: Experiment) -> Iterator[str]:
         yield from _unused_scales(experiment.config["params"], dataset)
         yield from _frame_sizes(dataset)
         yield from _numbered_in_steps(dataset)
-        yield from _edited_tables(experiment.layout, dataset)
+        yield from _edited_results(experiment.layout, dataset)
         if experiment.tracing:
             yield from _in_no_sample(experiment.config, dataset)
     if len(experiment.datasets) > 1:
@@ -155,25 +160,55 @@ def _numbered_in_steps(dataset: Dataset) -> Iterator[str]:
         )
 
 
-def _edited_tables(layout: Layout, dataset: Dataset) -> Iterator[str]:
-    """Tables of results that are not as they were written, as where a spreadsheet saved them with rounded numbers.
-
-    Only those that are newer than the list of their checksums are read.
+def _edited_results(layout: Layout, dataset: Dataset) -> Iterator[str]:
+    """Tables and images that are not as they were written: a spreadsheet saved them with rounded numbers, or they are
+    those of another dataset, copied here.
     """
     known = {"dataset": dataset.name}
     listings = [Path(layout.checksums("extract").format(fov=fov_text(fov), **known)) for fov in dataset.fovs]
     listings += sorted(Path(layout.checksums("x", DATASET).format(**known)).parent.glob("*.txt"))
     for listing in listings:
-        try:
-            tables = {file: of for file, of in checksums.read(listing).items() if file.suffix == ".csv"}
-            newer = {file: of for file, of in tables.items() if file.stat().st_mtime > listing.stat().st_mtime}
-        except (OSError, ValueError):
-            continue  # not made yet, or damaged, which `verify` tells
-        for file, what in checksums.differences(newer):
+        for file, what in _not_as_listed(listing, _is_table):
             yield (
                 f"{file}: {what}, by hand or a spreadsheet; what is made from it holds that. To edit a table copy it "
                 "to another place; delete this one, and the next run makes it anew"
             )
+    for fov in (fov_text(fov) for fov in dataset.fovs):
+        listings = [Path(layout.checksums(stage).format(fov=fov, **known)) for stage in OF_IMAGES]
+        files = [file for listing in listings for file, _ in _not_as_listed(listing, _is_chunk)]
+        if names := ", ".join(dict.fromkeys(file.relative_to(layout.results).parts[3] for file in files)):
+            yield (
+                f"FOV {int(fov)} of {dataset.name}: {names} in {layout.images.format(fov=fov, **known)} changed since "
+                "it was written, or lies there instead of it; tables are made from what is there. Delete it, and the "
+                "next run makes it anew"
+            )
+
+
+def _is_table(file: Path) -> bool:
+    return file.suffix == ".csv"
+
+
+def _is_chunk(file: Path) -> bool:
+    """Whether a file holds pixels of an array of images.zarr, as `0/c/0/0/0`."""
+    return file.parent.parent.parent.name == "c"
+
+
+def _not_as_listed(listing: Path, counts: Callable[[Path], bool]) -> Iterator[tuple[Path, str]]:
+    """Those files of a list that count and are not as they were written.
+
+    Only those that are newer than the list, or of another size, are read.
+    """
+    try:
+        written_at = listing.stat().st_mtime
+        listed = {file: of for file, of in checksums.read(listing).items() if counts(file)}
+        suspected = {
+            file: (checksum, size)
+            for file, (checksum, size) in listed.items()
+            if (status := file.stat()).st_mtime > written_at or status.st_size != size
+        }
+    except (OSError, ValueError):
+        return  # not made yet, or damaged, which `verify` tells
+    yield from checksums.differences(suspected)
 
 
 def _binned(sides: Iterable[tuple[int, int]]) -> Iterator[tuple[tuple[int, int], tuple[int, int]]]:

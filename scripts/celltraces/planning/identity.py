@@ -59,7 +59,10 @@ def input_files(path: str, movie: Movie | None = None) -> list[Path]:
 
 
 def statuses(files: Sequence[Path]) -> list[list[int] | None]:
-    """Size and date of each file, None for one that is not there: what changes when a file is written anew."""
+    """Size and dates of each file, None for one that is not there: what changes when a file is written anew.
+
+    A program that copies the date of content (cp -p, rsync -t) cannot copy that of the last change.
+    """
     found: list[list[int] | None] = []
     for file in files:
         try:
@@ -67,5 +70,5 @@ def statuses(files: Sequence[Path]) -> list[list[int] | None]:
         except FileNotFoundError:
             found.append(None)
         else:
-            found.append([status.st_size, status.st_mtime_ns])
+            found.append([status.st_size, status.st_mtime_ns, status.st_ctime_ns])
     return found

@@ -55,6 +55,11 @@ def named_targets(workflow: Any) -> set[str]:
     return set(workflow.dag_settings.targets)
 
 
+def deploys_software(workflow: Any) -> bool:
+    """Whether jobs run in environments of their own (conda, containers), which may have other packages."""
+    return bool(workflow.deployment_settings.deployment_method)
+
+
 def started_in(workflow: Any) -> Path:
     """The folder in which the user typed the command; where --directory is given, as the shell tells."""
     return Path(os.environ.get("PWD", ".") if workflow.overwrite_workdir else ".").absolute()

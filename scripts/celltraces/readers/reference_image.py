@@ -38,7 +38,9 @@ def read_reference(path: Path, offset: float = 0.0) -> np.ndarray:
         raise UserError(f"'{path}' is of {size} values; a reference image has two axes, Y and X: save one picture")
     if pixels.dtype.kind not in "uif":
         raise UserError(f"'{path}' holds {pixels.dtype}; a reference image holds numbers")
-    if not np.isfinite(pixels).all() or pixels.min() <= 0:
+    if not np.isfinite(pixels).all():
+        raise UserError(f"'{path}' has values that are no numbers (NaN, infinite); a reference image holds numbers")
+    if pixels.min() <= 0:
         raise UserError(f"'{path}' has values that are not above 0; a reference image is bright everywhere")
     try:
         return flat_field.from_reference(pixels.astype(np.float32), offset)

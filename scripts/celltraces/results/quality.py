@@ -227,6 +227,7 @@ def check_flat_field(
     fov: int,
     name: str,
     unexplained: float | None,
+    foreign: float | None = None,
     backgrounds: Sequence[Frames] = (),
     *,
     qc_flat_field: float,
@@ -234,15 +235,18 @@ def check_flat_field(
     offset: float = 0.0,
 ) -> Findings:
     """A channel whose estimated flat field leaves places darker by the share `unexplained`; or, where that is None,
-    one that a picture leaves uneven by more than is allowed without any flat field.
+    one whose picture shows cells or dust by the share `foreign` that frames do not, or leaves the background uneven by
+    more than is allowed without any flat field.
 
     backgrounds: as corrected, of all FOVs. offset: the camera's, in counts.
     """
-    limit = qc_flat_field
+    found = [(share, qc_flat_field) for share in (unexplained, foreign)]
     if unexplained is None and backgrounds:
-        unexplained, limit = vignetting.unevenness(backgrounds, offset), qc_vignetting
-    if unexplained is not None and unexplained > limit:
-        yield Finding(fov, None, f"flat_field_{name}", unexplained, limit)
+        found.append((vignetting.unevenness(backgrounds, offset), qc_vignetting))
+    for share, limit in found:
+        if share is not None and share > limit:
+            yield Finding(fov, None, f"flat_field_{name}", share, limit)
+            return
 
 
 def check_stacks(arrays: Mapping[int, Frames]) -> Findings:

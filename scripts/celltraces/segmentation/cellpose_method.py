@@ -23,6 +23,22 @@ MOST_NAMED = 12  # names of models in a message
 log = logging.getLogger("celltraces")
 
 
+def installed() -> str:
+    """The version of Cellpose. Raises UserError where it is not installed, or what it needs, or another version is."""
+    try:
+        import torch  # noqa: F401
+        from cellpose import models  # noqa: F401
+    except ImportError as error:
+        what = "cellpose is not installed" if error.name in ("cellpose", "torch") else f"cellpose needs {error.name}"
+        raise UserError(f"params.segmentation_method: {what}; run `{INSTALL}`") from None
+    version = metadata.version("cellpose")
+    if version.partition(".")[0] not in SERVED:
+        raise UserError(
+            f"params.segmentation_method: cellpose {version} is installed; allowed: versions 3 and 4; run `{INSTALL}`"
+        )
+    return version
+
+
 def cellpose_segmenter(
     min_object_size: int, model_name: str | None = None, diameter: float | None = None
 ) -> Callable[[np.ndarray], np.ndarray]:
@@ -32,18 +48,11 @@ def cellpose_segmenter(
     that of the cells which the model was trained on. Raises UserError where the package or the model cannot be had, and
     where a frame does not fit into the GPU's memory.
     """
-    try:
-        import torch
-        from cellpose import models
-    except ImportError as error:
-        what = "cellpose is not installed" if error.name in ("cellpose", "torch") else f"cellpose needs {error.name}"
-        raise UserError(f"params.segmentation_method: {what}; run `{INSTALL}`") from None
-    version = metadata.version("cellpose")
+    version = installed()
+    import torch
+    from cellpose import models
+
     major = version.partition(".")[0]
-    if major not in SERVED:
-        raise UserError(
-            f"params.segmentation_method: cellpose {version} is installed; allowed: versions 3 and 4; run `{INSTALL}`"
-        )
     if model_name is None and major == "3":
         model_name = DEFAULT_OF_3
     if model_name is not None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import logging
 import math
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -14,7 +16,7 @@ from celltraces.errors import UserError
 from celltraces.labels.regions import typical_diameter
 from celltraces.runs import job
 from celltraces.segmentation.flows import Following, cells_of_flows
-from celltraces.segmentation.onnx_model import Maps, Model, load_model, resized, run_tiled, stretched
+from celltraces.segmentation.onnx_model import Maps, Model, load_model, resized, run_tiled, stretched, try_model
 from celltraces.segmentation.parting import part_cells
 
 SCALES = (0.125, 0.25, 0.5, 1.0, 2.0)  # tried to find out how large cells are
@@ -86,6 +88,31 @@ def load_network(method: str) -> Model:
             raise UserError(f"params.segmentation_method: {method!r} is larger than 1 GiB")
     job.keep_memory(LARGE_ARRAY)
     return load_model(data, method if method == "deepsea" else repr(method), max(1, cv2.getNumThreads()))
+
+
+@dataclass(frozen=True)
+class Usable:
+    """What is known of a method that can run."""
+
+    method: str
+
+
+def try_method(method: str | Path) -> Usable:
+    """Load the network of `deepsea`, an .onnx file, or cellpose's package, before a run begins. Raises UserError, where
+    the method could not run.
+
+    A file of a model is run once besides. Cellpose's models may have to be downloaded, which is left to its jobs.
+    """
+    method = str(method)
+    if method == "cellpose":
+        from celltraces.segmentation.cellpose_method import installed
+
+        installed()
+    else:
+        model = load_network(method)
+        if method != "deepsea":
+            try_model(model)
+    return Usable(method)
 
 
 def scales_seen(scale: float, n_scales: int) -> list[float]:

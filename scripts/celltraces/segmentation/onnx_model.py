@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import difflib
 import math
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
@@ -19,12 +20,15 @@ import numpy as np
 from celltraces.errors import UserError
 
 TILE = 512  # px, most; a model that takes pictures of one size only has tiles of that size
+TRIED = 96  # px, side of the picture that a model is tried on
 WIDEST_MARGIN = TILE // 4  # px: wider ones would leave little of a tile
 STANDARD = ("", "ai.onnx")  # sets of operators that ONNX itself defines
 OUTPUTS = ({"mask"}, {"mask", "edges"}, {"mask", "distance"}, {"mask", "edges", "distance"}, {"flow"}, {"mask", "flow"})
 ALLOWED_OUTPUTS = "mask, alone or with edges, distance or flow; or flow alone"
 FIXED_SIDES = (16, 2048)  # px, of models that take pictures of one size only
+ONE = 0.1  # by which the sum of probabilities may differ from 1, the mean over pixels
 UNUSED = "style"  # Cellpose's networks give it beside the flow
+IN_SOURCE = re.compile(r"/\S+:\d+ [^()]*\([^()]*\)(?: const)? ")
 INSTALL = "params.segmentation_method: the package {} is not installed; run `make setup`, or `.venv/bin/pip install {}`"
 
 Maps = dict[str, np.ndarray]  # (h, w) float32 by the name of the output
@@ -56,6 +60,13 @@ class Model:
     contract: Contract
     size: tuple[int | None, int | None]  # height and width of all its pictures; None: any
     run: Callable[[np.ndarray], Maps]  # (h, w) float32, in the range and of a size that the contract allows
+
+
+def try_model(model: Model) -> None:
+    """Run a model once, on a small picture of noise. Raises UserError where what it gives breaks the contract."""
+    size = [side or TRIED for side in model.size]
+    low, high = sorted(model.contract.input_range)
+    run_tiled(model, np.random.default_rng(0).uniform(low, high, size).astype(np.float32))
 
 
 def load_model(data: bytes, name: str, threads: int) -> Model:
@@ -209,6 +220,7 @@ def _contract(written: Mapping[str, str], key: str) -> Contract:
     contract = Contract(**stated)
     low, high = contract.percentiles
     limits = {
+        "input_range two different numbers": contract.input_range[0] != contract.input_range[1],
         f"percentiles 0 to 100, multiple 1 to 256, margin 0 to {WIDEST_MARGIN}": (
             0 <= low < high <= 100 and 1 <= contract.multiple <= 256 and 0 <= contract.margin <= WIDEST_MARGIN
         ),
@@ -238,15 +250,24 @@ def _maps(names: Sequence[str], found: Sequence[np.ndarray], shape: tuple[int, i
     arrays = {}
     for name, array in zip(names, found, strict=True):
         if array.ndim != 4 or array.shape[0] != 1 or array.shape[2:] != shape:
-            raise UserError(f"{key}: expected an output {name} of shape (1, 1, *{shape}), got {array.shape}")
+            raise UserError(
+                f"{key}: expected an output {name} of shape (1, channels, {shape[0]}, {shape[1]}), as its picture, got "
+                f"{array.shape}"
+            )
         arrays[name if len(names) > 1 or name == "flow" else "mask"] = array[0].astype(np.float32, copy=False)
     maps, hint = {}, "let the model end in a sigmoid or softmax"
     if "flow" in arrays:
         maps = _flow(arrays.pop("flow"), "mask" in arrays, key)
     elif len(arrays["mask"]) == 3 and len(names) == 1:
+        hint += ", or name the output flow if its channels are flow down, flow right and cell"
+        total = arrays["mask"].sum(axis=0)
+        if np.abs(total - 1).mean() > ONE:
+            raise UserError(
+                f"{key}: the three channels of its output must be probabilities of background, cell and border, "
+                f"which add up to 1, and add up to {total.min():.3g} to {total.max():.3g}; {hint}"
+            )
         background, _, border = arrays["mask"]
         arrays = {"mask": 1 - background[None], "edges": border[None]}
-        hint += ", or name the output flow if its channels are flow down, flow right and cell"
     for name, array in arrays.items():
         if len(array) > (1 if name == "distance" else 2):
             raise UserError(f"{key}: the output {name} has {len(array)} channels; allowed: 1, or 2 (no, yes)")
@@ -284,7 +305,8 @@ def _flow(channels: np.ndarray, beside_mask: bool, key: str) -> Maps:
 
 
 def _line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:300]
+    """What onnxruntime says, without the file and function of its own source that it names first."""
+    return IN_SOURCE.sub("", " ".join(str(error).split()))[:300]
 
 
 # ------------------------------------------------------------------------------------------------------------- frames
