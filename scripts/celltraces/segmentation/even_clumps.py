@@ -10,7 +10,7 @@ import math
 import numpy as np
 
 from celltraces.labels import bit_morphology
-from celltraces.labels.objects import Components, components, cut_out, means, painted
+from celltraces.labels.objects import Components, components, cut_out, means, painted, some_pixels_of
 from celltraces.segmentation.mask_objects import fill_holes, fill_holes_of, morph
 from celltraces.segmentation.percentiles import percentile
 
@@ -31,23 +31,12 @@ def evenly_granular(regions: Components, chosen: np.ndarray, spread: np.ndarray,
     the middle, not of some rough places. Of all their pixels, in raster order, the first and each `every`-th after it
     are looked at.
     """
-    at, of = _some_pixels(regions, chosen, every)
+    at, of = some_pixels_of(regions, chosen, every)
     variance = spread.ravel().take(at)
     number = np.bincount(of, minlength=chosen.size)
     mean = means(of, variance, number)
     as_rough = variance >= (mean * math.exp(-2 * EVEN)).take(of)
     return (mean > 0) & (2 * np.bincount(of, as_rough, chosen.size) >= number)
-
-
-def _some_pixels(regions: Components, chosen: np.ndarray, every: int) -> tuple[np.ndarray, np.ndarray]:
-    """Of the pixels of chosen regions, in raster order, one in `every`: positions in the flat image, region of each."""
-    runs = np.flatnonzero(chosen.take(regions.owner))
-    start, length = regions.start.take(runs), regions.length.take(runs)
-    end = np.cumsum(length)
-    looked_at = -(-end // every)  # up to the end of each run
-    at = every * np.arange(looked_at[-1] if runs.size else 0)
-    number = np.diff(looked_at, prepend=0)
-    return at + np.repeat(start + length - end, number), np.repeat(regions.owner.take(runs), number)
 
 
 def without_gaps(
@@ -75,7 +64,7 @@ def without_gaps(
         uncovered = np.ascontiguousarray(cut.of(uncovered))
     number = painted(cut.objects, np.arange(cut.objects.area.size), cut.shape)
     inside = (number > 0).view(np.uint8)
-    at, of = _some_pixels(regions, clump, EVERY)
+    at, of = some_pixels_of(regions, clump, EVERY)
     variance = spread.ravel().take(at)
     median = [percentile(variance[of == region], 50) for region in np.flatnonzero(clump)]
     least = np.array([0, *median]) * math.exp(-2 * SMOOTH)

@@ -153,15 +153,14 @@ def threshold(spread: np.ndarray, window: int, min_pixels: int) -> float:
     n = window * window
     noise = math.sqrt(2 / (9 * (n - 1)))
     key = _coarse_logarithms(spread)
-    n_keys = int(_coarse_logarithms(spread.max(keepdims=True))[0, 0]) + 1
+    most = spread.max(keepdims=True)
+    n_keys = int(_coarse_logarithms(most)[0, 0]) + 1
     pixels = cv2.calcHist([key], [0], None, [n_keys], [0, n_keys]).ravel().astype(np.int64)
     pixels[0] = 0  # variance 0; the least other one is 1
     if 2 * pixels.sum() < spread.size:
         return math.log(ROUNDING_STD) + _log_distance(BACKGROUND_SIGMAS * noise)
-    least = spread.min()
-    if least == 0:
-        least = spread.ravel().take(np.flatnonzero(key == (pixels > 0).argmax())).min()
-    lowest, highest = log_std(np.array([least, spread.max()]), window).tolist()
+    least = spread.ravel().take(np.flatnonzero(key == (pixels > 0).argmax())).min()
+    lowest, highest = log_std(np.array([least, most.item()]), window).tolist()
     if lowest == highest:
         return highest
     counts = _histogram(spread, window, np.linspace(lowest, highest, BINS + 1), key, pixels)

@@ -21,7 +21,16 @@ import cv2
 import numpy as np
 
 from celltraces.labels import bit_morphology
-from celltraces.labels.objects import Components, components, in_raster_order, means, painted, pixels_of
+from celltraces.labels.objects import (
+    Components,
+    at_places,
+    components,
+    cut_out,
+    in_raster_order,
+    means,
+    painted,
+    pixels_of,
+)
 from celltraces.segmentation.edges import AROUND, CORE, LAYERS, WIDE_LAYERS, Frame, box_sums, depths, find_edges
 from celltraces.segmentation.even_clumps import without_gaps
 from celltraces.segmentation.joined_cells import part_joined
@@ -82,6 +91,8 @@ def on_cells(
     up to 16 bits. spread: what `local_variance.n2_variance` gave for it. settings: those with which `mask` was found.
     Returns the objects, all within `filled`; those with area 0 are none.
     """
+    if not regions.start.size:
+        return regions
     opened = mask
     mask = regrown(mask, regions, filled, image, spread, settings)
     if regions.area.max() > settings.max_size:
@@ -115,30 +126,26 @@ def regrown(
     area = regions.area
     narrow = (area >= min_size) & (area <= NARROW * bit_morphology.disk_area(morph_size // 2, morph_iterations))
     at, of = pixels_of(regions, narrow)
-    std = np.sqrt(np.bincount(of, spread.ravel()[at], area.size) / np.maximum(area, 1)) / window**2
-    weak = (std <= WEAK * math.exp(limit))[of]
-    at, of = at[weak], of[weak]
-    if not at.size:
+    std = np.sqrt(means(of, spread.ravel().take(at), area)) / window**2
+    weak = narrow & (std <= WEAK * math.exp(limit))
+    if not weak.any():
         return mask
-    small = np.zeros_like(mask)
-    small.ravel()[at] = 1
-    others = cv2.dilate(mask - small, cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3)))
+    cut = cut_out(regions, weak, mask.shape, morph_size)
+    small = painted(cut.objects, (cut.objects.area > 0).view(np.uint8), cut.shape)
+    others = cv2.dilate(cut.of(mask) - small, cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3)))
     near = cv2.dilate(small, np.ones((morph_size, morph_size), np.uint8))
-    pieces = components(small | near & filled & ~others)
-    size = pieces.area
-    wider, piece = pixels_of(pieces, size > 0)
-    piece_of = np.zeros(area.size, np.int64)  # of each region
-    piece_of[of] = piece[np.searchsorted(wider, at)]
-    alone = np.bincount(piece_of, minlength=size.size) == 1
-    counts = image.ravel()
-    new = np.flatnonzero(small.ravel()[wider] == 0)
+    pieces = components(small | near & cut.of(filled) & ~others)
+    piece_of = _holders(cut.objects, pieces)
+    alone = np.bincount(piece_of[1:], minlength=pieces.area.size) == 1
+    wider, piece = pixels_of(pieces, pieces.area > 0)
+    counts, old = (of_all.ravel().take(wider) for of_all in (cut.of(image), small.view(bool)))
     before, after = (
-        means(group, counts[pixels], np.bincount(group, minlength=size.size))
-        for group, pixels in ((piece_of[of], at), (piece[new], wider[new]))
+        means(piece[chosen], counts[chosen], np.bincount(piece[chosen], minlength=pieces.area.size))
+        for chosen in (old, ~old)
     )
     take = alone & (after - before <= WEAK * math.exp(limit))
     grown = mask.copy()
-    grown.ravel()[wider[take[piece]]] = 1
+    grown.ravel()[cut.outside(wider[take.take(piece)])] = 1
     return grown
 
 
@@ -252,22 +259,27 @@ def come_apart(
     """
     areas = regions.area
     window, limit, morph_size, morph_iterations, _, max_size = settings
-    number = np.where(areas > max_size, np.arange(areas.size, dtype=np.int32), 0)
     step = max(2, round(math.sqrt(max_size) / STEP))
     few = np.s_[::step, ::step]
-    numbers = painted(regions, number, mask.shape)[few]
+    rows, columns = (np.arange(0, n, step) for n in mask.shape)
+    shape = rows.size, columns.size
+    some = at_places(regions, rows, columns, mask.shape)
+    numbers = painted(some, np.where(areas > max_size, np.arange(areas.size, dtype=np.int32), 0), shape)
     reach = morph_size // 2 * min(CLOSE, morph_iterations) // 2
     box = box_of(numbers > 0, 2 * reach + 1)
     region, within = (np.ascontiguousarray(of_all[box]) for of_all in (numbers, spread[few]))
-    above = _above_surroundings(image[few])[box]
-    rough = within > greatest_up_to(limit, window, int(within.max(initial=0)))
-    of_each, rough_of_each = (np.bincount(region[where], minlength=areas.size) for where in (region > 0, rough))
-    dark = above <= GLOW * math.sqrt(np.square(above[region > 0]).mean())
-    dark |= (rough_of_each > NO_GAPS * of_each).take(region)
+    above = _above_surroundings(np.ascontiguousarray(image[few]))[box]
+    pixels = np.flatnonzero(region)
+    of, difference = region.ravel().take(pixels), above.ravel().take(pixels)
+    rough = within.ravel().take(pixels) > greatest_up_to(limit, window, int(within.max(initial=0)))
+    has_gaps = np.bincount(of[rough], minlength=areas.size) <= NO_GAPS * some.area
+    dark = above <= GLOW * math.sqrt(np.dot(difference, difference) / max(pixels.size, 1))
+    if not has_gaps.all():
+        dark |= ~has_gaps.take(region)
     sizes = settings._replace(min_size=settings.min_size / step**2, max_size=max_size / step**2)
     parts_of_box, n_parts = _parts(region, within, dark.view(np.uint8), areas.size, reach, sizes)
     covered = step**2 * np.bincount(region[parts_of_box.view(bool)], minlength=areas.size)
-    parts = np.zeros(numbers.shape, np.uint8)
+    parts = np.zeros(shape, np.uint8)
     parts[box] = parts_of_box
     parts = cv2.resize(parts, None, fx=step, fy=step, interpolation=cv2.INTER_NEAREST)
     parts = parts[: mask.shape[0], : mask.shape[1]]
@@ -277,11 +289,10 @@ def come_apart(
 
 
 def _above_surroundings(image: np.ndarray) -> np.ndarray:
-    """By how much each pixel is brighter than the mean of 31 x 31 around it, (h, w) float64."""
-    counts = image.astype(np.int32)
-    size = (SURROUNDINGS, SURROUNDINGS)
-    sums = cv2.boxFilter(counts, cv2.CV_32S, size, normalize=False, borderType=cv2.BORDER_REFLECT)
-    return (counts * SURROUNDINGS**2 - sums) / SURROUNDINGS**2
+    """By how much each pixel is brighter than the mean of 31 x 31 around it, (h, w) float32."""
+    counts = image.astype(np.float32)
+    mean = cv2.blur(counts, (SURROUNDINGS, SURROUNDINGS), borderType=cv2.BORDER_REFLECT)
+    return np.subtract(counts, mean, out=mean)
 
 
 def _parts(
