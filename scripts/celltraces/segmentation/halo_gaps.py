@@ -15,6 +15,7 @@ import numpy as np
 from celltraces.labels.objects import Components, bounds_of, cut_out, means, painted, pixels_of
 from celltraces.labels.shapes import shapes, shapes_of_runs
 from celltraces.segmentation.edges import LAYER, LAYERS, depths, levels_beside
+from celltraces.segmentation.local_variance import greatest_up_to
 from celltraces.segmentation.mask_objects import between, fill_holes, usual_area
 
 WHOLE = 0.97  # of the ellipse with the same second moments: a region that fills more of it is one cell
@@ -33,6 +34,7 @@ BESIDE = 0.25  # of the halo's height: what is measured beside a part and is mor
 class Settings(Protocol):
     """What is asked of `outline.Settings`."""
 
+    window: int
     limit: float
     morph_size: int
     min_size: float
@@ -49,7 +51,12 @@ class Parted(NamedTuple):
 
 
 def part_at_halos(
-    mask: np.ndarray, regions: Components, image: np.ndarray, settings: Settings, uncovered: np.ndarray | None
+    mask: np.ndarray,
+    regions: Components,
+    image: np.ndarray,
+    spread: np.ndarray,
+    settings: Settings,
+    uncovered: np.ndarray | None,
 ) -> Parted | None:
     """The regions of `mask` (H, W) uint8 0/1 parted where bright halos lie between their cells; None where none do.
 
@@ -77,6 +84,8 @@ def part_at_halos(
     cut = cut_out(regions, candidate, mask.shape, 1)
     number = painted(cut.objects, np.arange(cut.objects.area.size, dtype=np.int32), cut.shape)
     counts, deep = cut.of(image), cut.of(depth)
+    variance = cut.of(spread)
+    rough = variance > greatest_up_to(settings.limit, settings.window, int(variance.max()))
     lines, gone = np.zeros(cut.shape, bool), np.zeros(cut.shape, bool)
     parted = np.zeros_like(candidate)
     numbers, bbox = bounds_of(cut.objects, cut.objects.area > 0, cut.shape[1])
@@ -87,8 +96,10 @@ def part_at_halos(
         inside = number[box] == one
         above = (cv2.blur(counts[box].astype(np.float32), (3, 3)) - np.float32(level[of_whole])) / height[of_whole]
         dark = inside & (above <= BRIGHT) & (deep[box] >= layer[of_whole])
+        even = np.abs(above) <= EVEN
+        dark &= ~even | rough[box]
         most = MOST if regions.area[of_whole] <= settings.max_size else 0
-        cell, n = _cells(dark, np.abs(above) <= EVEN, settings, most)
+        cell, n = _cells(dark, even, settings, most)
         if n:
             parted[of_whole] = True
             away, nearest = _nearest(cell)

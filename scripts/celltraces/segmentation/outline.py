@@ -88,7 +88,7 @@ def on_cells(
     if mask is not opened:
         regions = components(mask)
     first = regions
-    parted = part_at_halos(mask, regions, image, settings, uncovered)
+    parted = part_at_halos(mask, regions, image, spread, settings, uncovered)
     if parted is not None:
         mask = parted.mask
         regions = components(mask)
