@@ -19,6 +19,7 @@ from celltraces.segmentation.local_variance import greatest_up_to
 from celltraces.segmentation.mask_objects import between, fill_holes, usual_area
 
 WHOLE = 0.97  # of the ellipse with the same second moments: a region that fills more of it is one cell
+ROUND = 0.75  # short by long axis of that: a region that is less round may be two cells, a halo around both
 BRIGHT = 0.3  # of the halo's height: what is brighter is of a halo
 EVEN, EMPTY = (
     0.15,
@@ -73,7 +74,8 @@ def part_at_halos(
     """
     found = shapes_of_runs(*regions[:3], mask.shape)
     candidate = np.zeros(regions.area.size, bool)
-    candidate[found.label] = (found.filling < WHOLE) & (found.area >= 2 * settings.min_size)
+    other = (found.filling < WHOLE) | (found.roundness < ROUND)
+    candidate[found.label] = other & (found.area >= 2 * settings.min_size)
     if not candidate.any():
         return None
     depth = depths(mask, uncovered)
