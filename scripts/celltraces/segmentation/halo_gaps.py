@@ -61,20 +61,22 @@ def part_at_halos(
 ) -> Parted | None:
     """The regions of `mask` (H, W) uint8 0/1 parted where bright halos lie between their cells; None where none do.
 
-    1. Only regions are looked at that are no ellipse. The level is the mean of the background 2 px beside a region; the
-       height of its halo is how much its brightest layer of 2 px is above that. It has to be 4 STDs of the limit.
+    1. Only regions are looked at that are no round ellipse, or too large. The level is the mean of the background 2 px
+       beside a region; the height of its halo is how much its brightest layer of 2 px is above that. It has to be 4
+       STDs of the limit.
     2. Pixels inside of that layer that are above the level by less than 0.3 of the height (means of 3 x 3 px) are no
-       halo. They are closed with 3 x 3 px, their holes are filled, and they are opened with a disk of `morph_size` px.
-       Pieces are what then has `min_size` pixels, and 0.12 of the usual piece's.
-    3. A piece is background, which the closing took in between cells, if 0.7 of it is within 0.15 of the height of the
-       level. Of the others, those look like cells that fill 0.88 of the ellipse with the same second moments.
-    4. A region is parted if two pieces or more look like cells (or one, and one is background), which have 0.75 of what
-       is no halo; of a region above `max_size`, which is no cell, that is not asked. Each pixel goes to the nearest
-       piece. Those of background are taken out, and those that are further from all pieces than a halo is wide.
+       halo; those within 0.25 of it, and not above the limit of the log-STD, are background, which the closing took in
+       between cells. The others are closed with 3 x 3 px, their holes are filled where they are no background (opened
+       with the disk), and they are opened with a disk of `morph_size` px. Pieces are what then has `min_size` pixels,
+       and 0.12 of the usual piece's. They look like cells if they fill 0.88 of the ellipse with the same second
+       moments.
+    3. A region is parted if two pieces or more look like cells, which have 0.75 of what is no halo; one of more than
+       `max_size` pixels, which is no cell, if one does. Each pixel goes to the nearest piece, or is taken out if it is
+       further from all than a halo is wide.
     """
     found = shapes_of_runs(*regions[:3], mask.shape)
     candidate = np.zeros(regions.area.size, bool)
-    other = (found.filling < WHOLE) | (found.roundness < ROUND)
+    other = (found.filling < WHOLE) | (found.roundness < ROUND) | (found.area > settings.max_size)
     candidate[found.label] = other & (found.area >= 2 * settings.min_size)
     if not candidate.any():
         return None
@@ -98,14 +100,12 @@ def part_at_halos(
         inside = number[box] == one
         above = (cv2.blur(counts[box].astype(np.float32), (3, 3)) - np.float32(level[of_whole])) / height[of_whole]
         dark = inside & (above <= BRIGHT) & (deep[box] >= layer[of_whole])
-        even = np.abs(above) <= EVEN
-        dark &= ~even | rough[box]
-        most = MOST if regions.area[of_whole] <= settings.max_size else 0
-        cell, n = _cells(dark, even, settings, most)
-        if n:
+        empty = inside & (np.abs(above) <= EVEN) & ~rough[box]
+        cell = _cells(dark & ~empty, empty, settings, one_cell=regions.area[of_whole] <= settings.max_size)
+        if cell is not None:
             parted[of_whole] = True
             away, nearest = _nearest(cell)
-            near = inside & (nearest > 0) & (away <= LAYER * (layer[of_whole] + 1) + 1)
+            near = inside & (away <= LAYER * (layer[of_whole] + 1) + 1)
             lines[box] |= between(np.where(near, nearest, 0)).view(bool)
             gone[box] |= inside & ~near
     if not parted.any():
@@ -141,33 +141,31 @@ def _halos(
     return level, excess.max(axis=1), excess.argmax(axis=1)
 
 
-def _cells(dark: np.ndarray, even: np.ndarray, settings: Settings, most: float) -> tuple[np.ndarray, int]:
-    """Numbers of the pieces of `dark` (h, w) bool, int32, those of background negative; and how many there are, 0 if
-    the region is not parted. even: bool, pixels at the level of the background."""
-    wide = cv2.copyMakeBorder(dark.view(np.uint8), *4 * (settings.morph_size,), cv2.BORDER_REPLICATE)
+def _cells(dark: np.ndarray, empty: np.ndarray, settings: Settings, one_cell: bool) -> np.ndarray | None:
+    """Numbers of the pieces of `dark` (h, w) bool that may be cells, int32; None if the region is not parted.
+
+    empty: bool, pixels of background. one_cell: whether the region may be a single cell.
+    """
+    margin = settings.morph_size
+    own = np.s_[margin:-margin, margin:-margin]
+    disk = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (margin, margin))
+    wide, holes = (cv2.copyMakeBorder(of.view(np.uint8), *4 * (margin,), cv2.BORDER_REPLICATE) for of in (dark, empty))
     wide = fill_holes(cv2.morphologyEx(wide, cv2.MORPH_CLOSE, np.ones((3, 3), np.uint8)))
-    disk = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, 2 * (settings.morph_size,))
-    own = 2 * (slice(settings.morph_size, -settings.morph_size),)
-    n, piece, figures, _ = cv2.connectedComponentsWithStats(
+    wide &= ~cv2.morphologyEx(holes, cv2.MORPH_OPEN, disk)
+    _, piece, figures, _ = cv2.connectedComponentsWithStats(
         cv2.morphologyEx(wide, cv2.MORPH_OPEN, disk)[own], connectivity=4
     )
     area = figures[:, cv2.CC_STAT_AREA]
     counted = area >= settings.min_size
     counted[0] = False
     counted &= area >= ALIKE * usual_area(area[counted])
-    if np.count_nonzero(counted) < 2:
-        return piece, 0
-    empty = counted & (np.bincount(piece.ravel(), even.ravel(), n) > EMPTY * area)
-    there = piece > 0
-    shape = shapes(np.where(there, piece, 0))
-    solid = np.zeros(n, bool)
+    shape = shapes(piece)
+    solid = np.zeros(area.size, bool)
     solid[shape.label] = shape.filling >= SOLID
-    solid &= counted & ~empty
-    if np.count_nonzero(solid) + empty.any() < 2 or not solid.any():
-        return piece, 0
-    if area[solid].sum() < most * (np.count_nonzero(wide[own]) - area[empty].sum()):
-        return piece, 0
-    return np.where(counted, np.where(empty, -1, 1) * np.arange(n), 0).astype(np.int32).take(piece), n
+    solid &= counted
+    if one_cell and (np.count_nonzero(solid) < 2 or area[solid].sum() < MOST * np.count_nonzero(wide[own])):
+        return None
+    return np.where(counted, np.arange(area.size), 0).astype(np.int32).take(piece) if solid.any() else None
 
 
 def _nearest(cell: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
