@@ -21,10 +21,7 @@ from celltraces.segmentation.mask_objects import between, fill_holes, usual_area
 WHOLE = 0.97  # of the ellipse with the same second moments: a region that fills more of it is one cell
 ROUND = 0.75  # short by long axis of that: a region that is less round may be two cells, a halo around both
 BRIGHT = 0.3  # of the halo's height: what is brighter is of a halo
-EVEN, EMPTY = (
-    0.15,
-    0.7,
-)  # of the halo's height, of a piece: so much of it is no more than that from the level: background
+EVEN = -0.5, 0.25  # of the halo's height above the level: what is within that, and not rough, is background
 SOLID = 0.88  # of its ellipse, that a piece fills which looks like a cell
 MOST = 0.75  # of what is not bright, that lies in such pieces, in a region that may be one cell
 ALIKE = 0.12  # of the usual piece of its region, that a piece has at least
@@ -65,8 +62,8 @@ def part_at_halos(
        beside a region; the height of its halo is how much its brightest layer of 2 px is above that. It has to be 4
        STDs of the limit.
     2. Pixels inside of that layer that are above the level by less than 0.3 of the height (means of 3 x 3 px) are no
-       halo; those within 0.25 of it, and not above the limit of the log-STD, are background, which the closing took in
-       between cells. The others are closed with 3 x 3 px, their holes are filled where they are no background (opened
+       halo; those from 0.5 of it below to 0.25 above the level that are not above the limit of the log-STD are
+       background, which the closing took in between cells. The others are closed with 3 x 3 px, their holes are filled where they are no background (opened
        with the disk), and they are opened with a disk of `morph_size` px. Pieces are what then has `min_size` pixels,
        and 0.12 of the usual piece's. They look like cells if they fill 0.88 of the ellipse with the same second
        moments.
@@ -100,7 +97,7 @@ def part_at_halos(
         inside = number[box] == one
         above = (cv2.blur(counts[box].astype(np.float32), (3, 3)) - np.float32(level[of_whole])) / height[of_whole]
         dark = inside & (above <= BRIGHT) & (deep[box] >= layer[of_whole])
-        empty = inside & (np.abs(above) <= EVEN) & ~rough[box]
+        empty = inside & (above >= EVEN[0]) & (above <= EVEN[1]) & ~rough[box]
         cell = _cells(dark & ~empty, empty, settings, one_cell=regions.area[of_whole] <= settings.max_size)
         if cell is not None:
             parted[of_whole] = True
