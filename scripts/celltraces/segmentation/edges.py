@@ -18,6 +18,7 @@ AROUND = 7  # px: width of a pixel's surroundings
 BESIDE = 2  # px: how far outside of a region the level is measured
 BRIGHTER = 0.1  # STDs of the limit: a mean of 3 x 3 pixels so much above that is halo, where nothing else tells of one
 HALO = 0.25  # STDs of the edge: a layer so much above what is outside the region is halo
+FEWEST = 10  # pixels beside a part of what was parted that tell the level, at least
 NONE = -(1 << 20)  # counts: below those of all images
 HALO_PIXEL, BODY = 1.0, 0.5  # STDs of the edge, darkness of the body: one pixel is halo that is above their difference
 
@@ -25,11 +26,11 @@ HALO_PIXEL, BODY = 1.0, 0.5  # STDs of the edge, darkness of the body: one pixel
 class Frame(NamedTuple):
     """What is known of each pixel, (H, W) each, and with what the regions were found."""
 
-    mask: np.ndarray  # uint8 0/1
     image: np.ndarray
     spread: np.ndarray
     around: np.ndarray  # sums of AROUND x AROUND pixels
-    uncovered: np.ndarray | None
+    ground: np.ndarray  # uint8 0/1, what may be background
+    whole: np.ndarray | None  # (n, 2): of what each region was parted from, see `halo_gaps.Parted`; None: of none
     window: int  # px
     limit: float  # log-STD above which a pixel was foreground
 
@@ -70,7 +71,10 @@ def find_edges(at: np.ndarray, of: np.ndarray, depth: np.ndarray, area: np.ndarr
     edge = texture.max(axis=1)
     edge_std = np.exp(limit + edge)
     rim = np.flatnonzero(depth == 0)
-    level = _levels_beside(at.take(rim), of.take(rim), area.size, frame)
+    level, number = levels_beside(at.take(rim), of.take(rim), area.size, frame.ground, frame.image)
+    if frame.whole is not None:
+        level_of_whole, most = frame.whole.T
+        level = np.where((level > most) | (number < FEWEST) & ~np.isnan(most), level_of_whole, level)
     counted = (count > 0) & outside & ~np.isnan(level)[:, None]
     excess = np.where(counted, means(layer, counts, count) - level[:, None], 0)
     halo = excess.max(axis=1) > HALO * edge_std
@@ -89,17 +93,17 @@ def find_edges(at: np.ndarray, of: np.ndarray, depth: np.ndarray, area: np.ndarr
     return Edges(at, of, kept, excess[:, :layers], edge_std, depth > texture.argmax(axis=1).take(of), dim)
 
 
-def _levels_beside(at: np.ndarray, of: np.ndarray, n: int, frame: Frame) -> np.ndarray:
-    """Mean counts beside `n` regions: of the pixels in no region that are 2 px left, right, above or below one of the
-    pixels `at` of region `of`, as often as they are. (n,) float64; NaN where there are none."""
-    free = frame.mask ^ 1
-    if frame.uncovered is not None:
-        free[frame.uncovered] = 0
-    width = frame.mask.shape[1]
-    free = cv2.copyMakeBorder(free, BESIDE, BESIDE, BESIDE, BESIDE, cv2.BORDER_CONSTANT, value=0).view(bool).ravel()
+def levels_beside(
+    at: np.ndarray, of: np.ndarray, n: int, ground: np.ndarray, image: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Mean counts beside `n` regions: of the pixels of `ground`, (H, W) uint8 0/1, that are 2 px left, right, above or
+    below one of the pixels `at` of region `of`, as often as they are; NaN where there are none. And how many these
+    are. (n,) float64 both."""
+    width = ground.shape[1]
+    free = cv2.copyMakeBorder(ground, BESIDE, BESIDE, BESIDE, BESIDE, cv2.BORDER_CONSTANT, value=0).view(bool).ravel()
     wide = width + 2 * BESIDE
     place = at + at // width * (2 * BESIDE) + BESIDE * wide + BESIDE
-    counts = frame.image.ravel()
+    counts = image.ravel()
     number, total = np.zeros(n), np.zeros(n)
     for step, step_in_free in ((width, wide), (-width, -wide), (1, 1), (-1, -1)):
         beside = np.flatnonzero(free.take(place + BESIDE * step_in_free))
@@ -107,7 +111,7 @@ def _levels_beside(at: np.ndarray, of: np.ndarray, n: int, frame: Frame) -> np.n
         number += np.bincount(whose, minlength=n)
         total += np.bincount(whose, counts.take(at.take(beside) + BESIDE * step), n)
     with np.errstate(invalid="ignore"):
-        return total / number
+        return total / number, number
 
 
 def box_sums(image: np.ndarray, width: int) -> np.ndarray:

@@ -33,6 +33,7 @@ from celltraces.labels.objects import (
 )
 from celltraces.segmentation.edges import AROUND, CORE, LAYERS, WIDE_LAYERS, Frame, box_sums, depths, find_edges
 from celltraces.segmentation.even_clumps import without_gaps
+from celltraces.segmentation.halo_gaps import part_at_halos
 from celltraces.segmentation.joined_cells import part_joined
 from celltraces.segmentation.local_variance import greatest_up_to
 from celltraces.segmentation.mask_objects import (
@@ -95,15 +96,25 @@ def on_cells(
         return regions
     opened = mask
     mask = regrown(mask, regions, filled, image, spread, settings)
+    if mask is not opened:
+        regions = components(mask)
+    first = regions
+    parted = part_at_halos(mask, regions, image, spread, settings, uncovered)
+    if parted is not None:
+        mask = parted.mask
+        regions = components(mask)
+    before = mask
     if regions.area.max() > settings.max_size:
         sizes = (settings.morph_size, settings.min_size, settings.max_size)
         mask, even = without_gaps(mask, regions, spread, *sizes, uncovered)
         others = regions._replace(area=np.where(even, 0, regions.area))
         if others.area.max() > settings.max_size:
             mask = come_apart(mask, others, image, spread, settings)
-    if mask is not opened:
+    if mask is not before:
         regions = components(mask)
-    return refine(mask, regions, image, spread, settings, uncovered)
+    whole = None if parted is None else parted.whole.take(_holders(regions, first), axis=0)
+    lines = None if parted is None else parted.lines
+    return refine(mask, regions, image, spread, settings, uncovered, whole, lines)
 
 
 def regrown(
@@ -156,6 +167,8 @@ def refine(
     spread: np.ndarray,
     settings: Settings,
     uncovered: np.ndarray | None,
+    whole: np.ndarray | None = None,
+    lines: np.ndarray | None = None,
 ) -> Components:
     """The regions of `mask` without what lies outside their cells' edges; see `on_cells`.
 
@@ -183,7 +196,11 @@ def refine(
        parted between these (see joined_cells.py). An evenly granular one is parted at its necks (see necks.py).
     """
     depth = depths(mask, uncovered).ravel()
-    frame = Frame(mask, image, spread, box_sums(image, AROUND), uncovered, settings.window, settings.limit)
+    ground = mask ^ 1
+    for no_background in (uncovered, lines):
+        if no_background is not None:
+            ground[no_background] = 0
+    frame = Frame(image, spread, box_sums(image, AROUND), ground, whole, settings.window, settings.limit)
     at = np.flatnonzero(depth < LAYERS)
     of = np.repeat(regions.owner, np.diff(np.searchsorted(at, regions.start), append=at.size))
     edges = find_edges(at, of, depth.take(at), regions.area, LAYERS, frame)

@@ -61,6 +61,7 @@ AT_ONCE = 0.75  # of her area before: what is left, at most
 STILL = 0.1  # by how much the logarithms of her last two areas differ, at most
 BALL, BALL_DAUGHTER = 0.7, 0.65  # short axis by long axis, of her and of her daughters, at least
 BALLS, BALLS_EQUAL = (1.0, 1.45), 0.55  # as SUM and EQUAL, of her last area; pieces of a dead cell have less together
+AFTER_ONE = 0.9, 1.45  # the same of a mother who was so small in one frame alone
 BALLS_OFF = 0.2  # as OFF_CENTRE
 BALLS_APART = 0.6  # of her last diameter: from one daughter to the other, at least; halves of an oval have 0.5
 
@@ -195,7 +196,27 @@ def _change_here(family: Family) -> bool:
         alone = slice(at, at + int(np.searchsorted(seen.frame[at : movie.ends[at]], family.later)))
         if (seen.area[alone] > BEFORE * size).any():
             return False
-    return bool(last >= SAME * family.area)
+    return bool(last >= SAME * family.area) or _rounded_in_last(family)
+
+
+def _rounded_in_last(family: Family) -> bool:
+    """The mother was small and round in her last sighting alone, and left two round daughters about that at once.
+
+    Where frames are far apart, mitosis takes one of them. What dies leaves less, and not so round.
+    """
+    seen, mother, new = family.movie.seen, family.mother, [family.one, family.two]
+    if (seen.frame[new] != seen.frame[mother] + 1).any() or seen.part[new].any() or seen.edge[[mother, *new]].any():
+        return False
+    white = _as_seen(family)
+    return bool(
+        seen.roundness[mother] >= ROUND
+        and seen.roundness[new].min() >= BALL_DAUGHTER
+        and seen.filling[[mother, *new]].min() >= FILLED
+        and AFTER_ONE[0] <= white.both / white.area <= AFTER_ONE[1]
+        and white.ratio >= BALLS_EQUAL
+        and white.off <= BALLS_OFF
+        and white.distance >= BALLS_APART
+    )
 
 
 def _mother_is_one_cell(family: Family) -> bool:
