@@ -21,7 +21,7 @@ from celltraces.segmentation.mask_objects import between, fill_holes, usual_area
 WHOLE = 0.97  # of the ellipse with the same second moments: a region that fills more of it is one cell
 ROUND = 0.75  # short by long axis of that: a region that is less round may be two cells, a halo around both
 BRIGHT = 0.3  # of the halo's height: what is brighter is of a halo
-EVEN = -0.5, 0.25  # of the halo's height above the level: what is within that, and not rough, is background
+DARKER, BRIGHTER = 0.5, 0.25  # of the halo's height: from so much below the level to so much above is background
 SOLID = 0.88  # of its ellipse, that a piece fills which looks like a cell
 MOST = 0.75  # of what is not bright, that lies in such pieces, in a region that may be one cell
 ALIKE = 0.12  # of the usual piece of its region, that a piece has at least
@@ -97,8 +97,8 @@ def part_at_halos(
         inside = number[box] == one
         above = nine[box] / 9 - level[of_whole]
         dark = inside & (above <= BRIGHT * height[of_whole]) & (deep[box] >= layer[of_whole])
-        least, most = (share * height[of_whole] for share in EVEN)
-        empty = inside & (above >= least) & (above <= most) & ~rough[box]
+        empty = (above >= -DARKER * height[of_whole]) & (above <= BRIGHTER * height[of_whole])
+        empty &= inside & ~rough[box]
         cell = _cells(dark & ~empty, empty, settings, one_cell=regions.area[of_whole] <= settings.max_size)
         if cell is not None:
             parted[of_whole] = True
