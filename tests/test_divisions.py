@@ -404,6 +404,18 @@ def test_what_is_apart_for_two_frames_is_no_division_unless_a_mother_shrank_at_o
     assert found_in(movie(cells))[1] == []
 
 
+def test_daughters_who_spread_to_twice_her_area_soon_are_compared_as_they_were_at_first():
+    """A mother who was round in all of her last frames, half as large as she was flat."""
+
+    def cells(frame):
+        if frame < 10:
+            return [ellipse(60, 80, 10)]
+        radius, away = (7.1, 9.3, 10.3)[min(frame - 10, 2)], 10.5 + 1.5 * min(frame - 10, 6)
+        return [ellipse(60, 80 - away, radius), ellipse(60, 80 + away, radius)]
+
+    assert [(parent, frame) for parent, _, frame in found_in(movie(cells))[1]] == [(1, 10)]
+
+
 def in_one_frame(frame, at=10, ball=10.0, length=1.0, of_daughter=7.2, share=1.0, distance=20.0, off=0.0):
     """A flat cell that is a small ball in the frame before `at`, alone, and then two that spread."""
     if frame < at - 1:
