@@ -154,10 +154,90 @@ def _with_narrow_cells(mask, less_opened, std, iterations, max_size):
 
 def _on_cells(mask, image, std, limit, radius, iterations, min_size, max_size):
     """The rules in the docstrings of `celltraces.segmentation.outline`, region by region."""
+    mask, lines, wholes = part_at_halos(mask, image, std, limit, radius, min_size, max_size)
     mask, clumps = without_gaps(mask, std, radius, min_size, max_size)
     mask = mask & clumps | _come_apart(mask & ~clumps, image, std, limit, radius, iterations, min_size, max_size)
-    mask = _refine(mask, image, std, limit, radius, iterations, min_size, max_size)
+    mask = _refine(mask, lines, wholes, image, std, limit, radius, iterations, min_size, max_size)
     return part_at_necks(mask, std, min_size, max_size)
+
+
+def part_at_halos(mask, image, std, limit, radius, min_size, max_size):
+    """The rules in the docstring of `celltraces.segmentation.halo_gaps.part_at_halos`.
+
+    Returns the parts, the lines between them, and for each region that was parted its pixels, the level beside it, and
+    what is a halo beside one of its parts.
+    """
+    layers = _layers(mask, 6)
+    smooth = np.rint(ndimage.uniform_filter(image, 3, mode="reflect") * 9) / 9
+    disk = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1, 2 * radius + 1))
+    parts, lines, wholes = mask.copy(), np.zeros(mask.shape, bool), []
+    labels = measure.label(mask, connectivity=1)
+    for found in measure.regionprops(labels):
+        short, long = np.sqrt(np.linalg.eigvalsh(found.inertia_tensor))
+        round_ = _filling(found) >= 0.97 and short / long >= 0.75
+        if (round_ and found.area <= max_size) or found.area < 2 * min_size:
+            continue
+        region = labels == found.label
+        shells = [layers[k] & ~layers[k + 1] & region for k in range(6)]
+        beside = _beside(shells[0], mask, image)
+        if not beside:
+            continue
+        level = np.mean(beside)
+        above = [image[shell].mean() - level if shell.any() else 0 for shell in shells]
+        height, brightest = max(above), int(np.argmax(above))
+        if height <= 4 * math.exp(limit):
+            continue
+        box, pad = found.slice, 2 * radius + 1
+        inside, excess = region[box], (smooth - level)[box]
+        empty = inside & (excess >= -0.5 * height) & (excess <= 0.25 * height) & (std[box] <= limit)
+        dark = inside & ~empty & (excess <= 0.3 * height) & layers[brightest][box]
+        wide, background = (np.pad(one, pad, mode="edge") for one in (dark, empty))
+        wide = cv2.morphologyEx(wide.astype(np.uint8), cv2.MORPH_CLOSE, np.ones((3, 3), np.uint8))
+        wide = ndimage.binary_fill_holes(wide)
+        wide &= cv2.morphologyEx(background.astype(np.uint8), cv2.MORPH_OPEN, disk) == 0
+        opened = cv2.morphologyEx(wide.astype(np.uint8), cv2.MORPH_OPEN, disk)[pad:-pad, pad:-pad]
+        pieces = measure.label(opened, connectivity=1)
+        those = [piece for piece in measure.regionprops(pieces) if piece.area >= min_size]
+        if not those:
+            continue
+        sizes = np.sort([piece.area for piece in those])
+        usual = sizes[np.searchsorted(2 * np.cumsum(sizes), sizes.sum())]
+        those = [piece for piece in those if piece.area >= 0.12 * usual]
+        cells = [piece.area for piece in those if _filling(piece) >= 0.88]
+        if found.area <= max_size:
+            if len(cells) < 2 or sum(cells) < 0.75 * wide[pad:-pad, pad:-pad].sum():
+                continue
+        elif not cells:
+            continue
+        kept = np.where(np.isin(pieces, [piece.label for piece in those]), pieces, 0)
+        away, pixel = cv2.distanceTransformWithLabels(
+            (kept == 0).astype(np.uint8), cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL
+        )
+        of_pixel = dict(zip(pixel[kept > 0].tolist(), kept[kept > 0].tolist(), strict=True))
+        near = inside & (away <= 2 * (brightest + 1) + 1)
+        owner = np.where(near, np.vectorize(of_pixel.get)(pixel), 0)
+        between = _before_another(owner)
+        lines[box] |= between
+        parts[box] &= ~inside | near & ~between
+        wholes.append((region, level, level + 0.25 * height))
+    return parts, lines, wholes
+
+
+def _layers(mask, number):
+    layers = [mask]
+    for _ in range(number):
+        layers.append(_continued(layers[-1], [ndimage.binary_erosion], morphology.disk(2)))
+    return layers
+
+
+def _beside(shell, not_beside, image):
+    """Counts of the pixels that are 2 px beside those of a shell."""
+    found = []
+    for y, x in np.argwhere(shell):
+        for there in ((y - 2, x), (y + 2, x), (y, x - 2), (y, x + 2)):
+            if min(there) >= 0 and there[0] < image.shape[0] and there[1] < image.shape[1] and not not_beside[there]:
+                found.append(image[there])
+    return found
 
 
 def _some_variances(labels, chosen, std, every):
@@ -280,19 +360,18 @@ def _regrown(mask, filled, image, std, limit, radius, iterations, min_size):
     return result
 
 
-def _refine(mask, image, std, limit, radius, iterations, min_size, max_size):
-    layers = [mask]
-    for _ in range(12):
-        layers.append(_continued(layers[-1], [ndimage.binary_erosion], morphology.disk(2)))
+def _refine(mask, lines, wholes, image, std, limit, radius, iterations, min_size, max_size):
+    layers = _layers(mask, 12)
     labels = measure.label(mask, connectivity=1)
     kept, granular, inside = np.zeros((3, *mask.shape), bool)
     for label in range(1, labels.max() + 1):
         region = labels == label
-        found, above, edge_std, shell, dim = _edge(region, mask, layers[:7], image, std, limit)
+        whole = next((known for of_whole, *known in wholes if (of_whole & region).any()), None)
+        found, above, edge_std, shell, dim = _edge(region, mask | lines, whole, layers[:7], image, std, limit)
         within = layers[shell + 1] & region & dim
         granular |= region & (std >= (math.log(edge_std) if above or edge_std < math.inf else limit) - 1)
         if len(above) == 6 and above[5] > edge_std:
-            deeper, above, edge_std, shell, _ = _edge(region, mask, layers, image, std, limit)
+            deeper, above, edge_std, shell, _ = _edge(region, mask | lines, whole, layers, image, std, limit)
             if min(above[6:], default=0) < -edge_std:
                 found = within = deeper | layers[shell + 1] & region
         kept |= found
@@ -388,7 +467,7 @@ def _may_be_joined(labels, min_size, max_size):
             yield region
 
 
-def _edge(region, mask, layers, image, std, limit):
+def _edge(region, no_background, whole, layers, image, std, limit):
     """What is kept, by how much each shell outside of the core is above the level, the STD of the edge, its shell, and
     what is not as bright as the halo that the region has."""
     around, nine = (np.rint(ndimage.uniform_filter(image, n, mode="reflect") * n**2) / n**2 for n in (7, 3))
@@ -400,13 +479,12 @@ def _edge(region, mask, layers, image, std, limit):
     edges = [texture[shell].mean() if shell.any() else 0 for shell in shells]
     edge = max(edges)
     edge_std = math.exp(limit + edge)
-    beside = []
-    for y, x in np.argwhere(shells[0]):
-        for there in ((y - 2, x), (y + 2, x), (y, x - 2), (y, x + 2)):
-            if min(there) >= 0 and there[0] < mask.shape[0] and there[1] < mask.shape[1] and not mask[there]:
-                beside.append(image[there])
+    beside = _beside(shells[0], no_background, image)
     level = np.mean(beside) if beside else math.nan
-    above = [image[shell].mean() - level if shell.any() else 0 for shell in shells] if beside else []
+    if whole and (level > whole[1] or len(beside) < 10):
+        level = whole[0]
+    known = not math.isnan(level)
+    above = [image[shell].mean() - level if shell.any() else 0 for shell in shells] if known else []
     dim = region & False
     if max(above, default=0) > 0.25 * edge_std:
         dim = image - level <= edge_std - 0.5 * max(-min(above), 0)

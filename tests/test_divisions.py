@@ -404,6 +404,47 @@ def test_what_is_apart_for_two_frames_is_no_division_unless_a_mother_shrank_at_o
     assert found_in(movie(cells))[1] == []
 
 
+def test_daughters_who_spread_to_twice_her_area_soon_are_compared_as_they_were_at_first():
+    """A mother who was round in all of her last frames, half as large as she was flat."""
+
+    def cells(frame):
+        if frame < 10:
+            return [ellipse(60, 80, 10)]
+        radius, away = (7.1, 9.3, 10.3)[min(frame - 10, 2)], 10.5 + 1.5 * min(frame - 10, 6)
+        return [ellipse(60, 80 - away, radius), ellipse(60, 80 + away, radius)]
+
+    assert [(parent, frame) for parent, _, frame in found_in(movie(cells))[1]] == [(1, 10)]
+
+
+def in_one_frame(frame, at=10, ball=10.0, length=1.0, of_daughter=7.2, share=1.0, distance=20.0, off=0.0):
+    """A flat cell that is a small ball in the frame before `at`, alone, and then two that spread."""
+    if frame < at - 1:
+        return [ellipse(60, 80, 14.5, 1.3)]
+    if frame == at - 1:
+        return [ellipse(60, 80, ball, length)]
+    radius = min(of_daughter + 0.7 * (frame - at), 10)
+    away = distance / 2 + 1.2 * (frame - at)
+    return [ellipse(60, 80 + off - away, radius), ellipse(60, 80 + off + away, radius * share)]
+
+
+def test_a_mother_who_was_small_in_one_frame_alone_divides():
+    """As where frames are 20 min apart."""
+    assert [(parent, frame) for parent, _, frame in found_in(movie(in_one_frame))[1]] == [(1, 10)]
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"of_daughter": 6.0},  # pieces that are less than she was
+        {"length": 1.5},  # she was not round
+        {"share": 0.7},  # pieces of unlike size
+        {"off": 6.0},  # not where she was
+    ],
+)
+def test_what_is_small_in_one_frame_alone_and_no_ball_that_parts_is_no_mother(changed):
+    assert not found_in(movie(lambda frame: in_one_frame(frame, **changed)))[1]
+
+
 def test_a_mother_who_shrank_at_once_has_to_be_as_round_as_the_parameter_says():
     assert len(found_in(movie(oval), division_roundness=0.7)[1]) == 1
     assert found_in(movie(oval), division_roundness=0.8)[1] == []

@@ -14,14 +14,14 @@ import numpy as np
 
 from celltraces.labels.objects import Components, bounds_of, cut_out, means, painted, pixels_of
 from celltraces.labels.shapes import shapes, shapes_of_runs
-from celltraces.segmentation.edges import LAYER, LAYERS, depths, levels_beside
+from celltraces.segmentation.edges import LAYER, LAYERS, box_sums, depths, levels_beside
 from celltraces.segmentation.local_variance import greatest_up_to
 from celltraces.segmentation.mask_objects import between, fill_holes, usual_area
 
 WHOLE = 0.97  # of the ellipse with the same second moments: a region that fills more of it is one cell
 ROUND = 0.75  # short by long axis of that: a region that is less round may be two cells, a halo around both
 BRIGHT = 0.3  # of the halo's height: what is brighter is of a halo
-EVEN = -0.5, 0.25  # of the halo's height above the level: what is within that, and not rough, is background
+DARKER, BRIGHTER = 0.5, 0.25  # of the halo's height: from so much below the level to so much above is background
 SOLID = 0.88  # of its ellipse, that a piece fills which looks like a cell
 MOST = 0.75  # of what is not bright, that lies in such pieces, in a region that may be one cell
 ALIKE = 0.12  # of the usual piece of its region, that a piece has at least
@@ -61,12 +61,12 @@ def part_at_halos(
     1. Only regions are looked at that are no round ellipse, or too large. The level is the mean of the background 2 px
        beside a region; the height of its halo is how much its brightest layer of 2 px is above that. It has to be 4
        STDs of the limit.
-    2. Pixels inside of that layer that are above the level by less than 0.3 of the height (means of 3 x 3 px) are no
-       halo; those from 0.5 of it below to 0.25 above the level that are not above the limit of the log-STD are
-       background, which the closing took in between cells. The others are closed with 3 x 3 px, their holes are filled where they are no background (opened
-       with the disk), and they are opened with a disk of `morph_size` px. Pieces are what then has `min_size` pixels,
-       and 0.12 of the usual piece's. They look like cells if they fill 0.88 of the ellipse with the same second
-       moments.
+    2. Pixels inside of that layer that are above the level by no more than 0.3 of the height (means of 3 x 3 px) are no
+       halo. Those from 0.5 of it below to 0.25 above the level that are not above the limit of the log-STD are
+       background, which the closing took in between cells. What is neither is closed with 3 x 3 px; its holes are
+       filled, but not with background (opened with the disk); and it is opened with a disk of `morph_size` px. Pieces
+       are what then has `min_size` pixels, and 0.12 of the usual piece's. They look like cells if they fill 0.88 of the
+       ellipse with the same second moments.
     3. A region is parted if two pieces or more look like cells, which have 0.75 of what is no halo; one of more than
        `max_size` pixels, which is no cell, if one does. Each pixel goes to the nearest piece, or is taken out if it is
        further from all than a halo is wide.
@@ -84,7 +84,7 @@ def part_at_halos(
         return None
     cut = cut_out(regions, candidate, mask.shape, 1)
     number = painted(cut.objects, np.arange(cut.objects.area.size, dtype=np.int32), cut.shape)
-    counts, deep = cut.of(image), cut.of(depth)
+    nine, deep = box_sums(cut.of(image), 3), cut.of(depth)
     variance = cut.of(spread)
     rough = variance > greatest_up_to(settings.limit, settings.window, int(variance.max()))
     lines, gone = np.zeros(cut.shape, bool), np.zeros(cut.shape, bool)
@@ -95,9 +95,10 @@ def part_at_halos(
     ):
         box = np.s_[y0:y1, x0:x1]
         inside = number[box] == one
-        above = (cv2.blur(counts[box].astype(np.float32), (3, 3)) - np.float32(level[of_whole])) / height[of_whole]
-        dark = inside & (above <= BRIGHT) & (deep[box] >= layer[of_whole])
-        empty = inside & (above >= EVEN[0]) & (above <= EVEN[1]) & ~rough[box]
+        above = nine[box] / 9 - level[of_whole]
+        dark = inside & (above <= BRIGHT * height[of_whole]) & (deep[box] >= layer[of_whole])
+        empty = (above >= -DARKER * height[of_whole]) & (above <= BRIGHTER * height[of_whole])
+        empty &= inside & ~rough[box]
         cell = _cells(dark & ~empty, empty, settings, one_cell=regions.area[of_whole] <= settings.max_size)
         if cell is not None:
             parted[of_whole] = True

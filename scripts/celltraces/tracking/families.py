@@ -183,7 +183,8 @@ def _areas_add_up(family: Family) -> bool:
     smaller = (family.one, family.two)[int(np.argmin(family.areas))]
     cut = bool(family.movie.seen.edge[smaller])
     least, ratio = (CUT_SUM, CUT_EQUAL) if cut else (SUM[0], EQUAL)
-    return least * family.area <= family.both <= SUM[1] * family.largest and family.ratio >= ratio
+    at_first = min(family.both, sum(family.new_areas))  # they may spread soon
+    return least * family.area <= family.both and at_first <= SUM[1] * family.largest and family.ratio >= ratio
 
 
 def _change_here(family: Family) -> bool:
