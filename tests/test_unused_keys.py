@@ -71,9 +71,7 @@ def test_every_parameter_of_the_two_stages_is_in_a_table():
 def test_parameters_of_another_method(movies):
     assert told(movies) == told(movies, min_object_size=60, segmentation_method="deepsea", segmentation_scale=0.5) == []
     (line,) = told(movies, segmentation_method="deepsea", logstd_window_size=5, max_object_size=20000)
-    assert line.startswith(
-        "params.logstd_window_size, max_object_size: segmentation_method deepsea does not use them, so"
-    )
+    assert line.startswith("params.logstd_window_size, max_object_size: not used by segmentation_method deepsea,")
     (line,) = told(movies, segmentation_method="pyama", min_object_size=60)
     assert "params.min_object_size: not used by segmentation_method pyama" in line
     assert told(movies, tracking_method="btrack", max_gap=5) == []
