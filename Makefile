@@ -1,3 +1,4 @@
+# make help        this list
 # make setup       the environment, in .venv
 # make demo        a small simulated experiment through the whole workflow
 # make check CONFIG=my.yaml      says what is in the files, what would run and why, and what is wrong in the config; runs nothing
@@ -20,7 +21,7 @@
 # make container   an image of the workflow and its environment, where Docker, Podman or Apptainer is
 # make lock        new pins (maintainers)
 # make clean       removes .venv, demo and site
-.PHONY: setup slurm demo check curate container test test-fast test-peers test-evaluate test-slurm torture lint bench evaluate lock clean
+.PHONY: help setup slurm demo check curate container test test-fast test-peers test-evaluate test-slurm torture lint bench evaluate lock clean
 .DELETE_ON_ERROR:
 
 PYTHON ?= python3
@@ -29,6 +30,10 @@ DEV := .venv/dev/bin
 PIP := -m pip install --quiet --disable-pip-version-check --require-hashes
 
 setup: .venv/.done
+
+help:
+	@sed -n '/^#/!q; s/^# \{0,1\}//p' Makefile
+
 test test-fast test-peers torture lint bench: .venv/dev/.done
 slurm: .venv/.done-slurm
 test-slurm: .venv/dev/.done .venv/.done-slurm

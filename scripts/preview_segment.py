@@ -86,7 +86,8 @@ def cost(seconds: Sequence[float], megapixels: float) -> str:
     usual = statistics.median(seconds[1:] or seconds)
     hours = usual * megapixels / 3600
     total = f"{hours:.1f} h" if hours >= 1 else f"{60 * hours:.1f} min"
-    return f"{usual:.2f} s of CPU time per megapixel; the dataset, {megapixels:.0f} megapixels: {total} on one core"
+    size = f"{megapixels:,.0f}" if megapixels >= 10 else f"{megapixels:.2g}"
+    return f"{usual:.2f} s of CPU time per megapixel; the dataset, {size} megapixels: {total} on one core"
 
 
 def main(

@@ -2,9 +2,12 @@
 
 import numpy as np
 import pytest
+from conftest import small_config
 from onnx_tools import FLOAT, disks, helper, model_bytes, number, onnx, overlap, settings_with
 
 from celltraces.errors import UserError
+from celltraces.planning import usable_methods
+from celltraces.planning.experiment import plan_experiment
 from celltraces.segmentation import learned, onnx_model
 from celltraces.segmentation.methods import attributes_of, segmenter
 
@@ -233,6 +236,40 @@ def test_a_model_that_breaks_the_contract_is_one_line(tmp_path, case):
     line = str(caught.value)
     assert "\n" not in line
     assert line.startswith(f"params.segmentation_method: {str(file)!r}")
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_it_is_refused_before_the_run(tmp_path, case):
+    make, reason = WRONG[case]
+    (tmp_path / "mine.onnx").write_bytes(make(tmp_path))
+    with pytest.raises(UserError, match=reason):
+        learned.try_method(tmp_path / "mine.onnx")
+
+
+@pytest.mark.parametrize("case", MODELS)
+def test_one_that_keeps_it_is_not(tmp_path, case):
+    (tmp_path / "mine.onnx").write_bytes(MODELS[case])
+    learned.try_method(tmp_path / "mine.onnx")
+
+
+def test_what_cannot_run_is_refused_while_cells_are_to_be_found(movies, tmp_path, monkeypatch):
+    """In a process of its own; not where all labels are there, where a recipe labels, or images are copied alone."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.onnx").write_bytes(WRONG["logits"][0](tmp_path))
+
+    def refuse(method="mine.onnx", **params):
+        config = small_config(movies, params={"segmentation_method": method, **params})
+        usable_methods.refuse_unusable(plan_experiment(config))
+
+    with pytest.raises(UserError, match=r"mine\.onnx.* must be probabilities"):
+        refuse()
+    with pytest.raises(UserError, match=r"cellpose is not installed; run"):
+        refuse("cellpose")
+    refuse("logstd")
+    refuse(copy_only=True)
+    for fov in (0, 1):
+        (tmp_path / f"results/small/fov_{fov:03}/images.zarr/seg_labeled_ch_0/0").mkdir(parents=True)
+    refuse()
 
 
 def test_a_model_of_one_size_that_is_no_multiple_finds_what_one_of_any_size_finds(tmp_path):

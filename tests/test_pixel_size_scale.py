@@ -1,11 +1,11 @@
-"""The pixel size that a file tells is a guess of the scale of `deepsea`: a run of the workflow on real files."""
+"""Networks in runs of the workflow: the pixel size as a guess of the scale of `deepsea`, and models that cannot run."""
 
 import json
 
 import cv2
 import pytest
 import tifffile
-from conftest import Checkout, real_file
+from conftest import Checkout, real_file, small_config
 
 pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime", reason="onnxruntime has no wheel for Macs with Intel processors")
@@ -42,3 +42,18 @@ def test_the_pixel_size_of_a_file_is_the_first_guess_of_the_scale(tmp_path):
     assert "by that of pixels" not in logs["untold"]
     assert "scale 0.5 by the size of the cells, 0.25 by that of pixels" in logs["nd2"]
     assert '"pixel_size_um": 0.32' in logs["nd2"]
+
+
+def test_a_model_that_breaks_its_contract_is_refused_before_any_job(movies, tmp_path):
+    """Also by `-n`, and not by what needs no cells to be found."""
+    checkout = Checkout(tmp_path)
+    (tmp_path / "mine.onnx").write_bytes(b"no model")
+    config = small_config(movies, params={"segmentation_method": "mine.onnx"})
+    for arguments in ((), ("-n",)):
+        outcome = checkout.run(config, *arguments)
+        assert outcome.code == 1
+        assert outcome.text.rstrip().endswith(
+            "params.segmentation_method: 'mine.onnx' is not an ONNX model (DecodeError)"
+        )
+        assert not (tmp_path / "results/small").exists()
+    assert checkout.run(config, "set_aside", "-n").code == 0

@@ -71,12 +71,12 @@ def test_every_parameter_of_the_two_stages_is_in_a_table():
 def test_parameters_of_another_method(movies):
     assert told(movies) == told(movies, min_object_size=60, segmentation_method="deepsea", segmentation_scale=0.5) == []
     (line,) = told(movies, segmentation_method="deepsea", logstd_window_size=5, max_object_size=20000)
-    assert line.startswith("params.logstd_window_size, max_object_size: segmentation_method deepsea does not use it")
+    assert line.startswith("params.logstd_window_size, max_object_size: not used by segmentation_method deepsea,")
     (line,) = told(movies, segmentation_method="pyama", min_object_size=60)
-    assert "params.min_object_size: segmentation_method pyama" in line
+    assert "params.min_object_size: not used by segmentation_method pyama" in line
     assert told(movies, tracking_method="btrack", max_gap=5) == []
     (line,) = told(movies, tracking_method="btrack", min_iou=0.2)
-    assert "params.min_iou: tracking_method btrack" in line
+    assert "params.min_iou: not used by tracking_method btrack" in line
     (line,) = told(movies, logstd_outline="halo", segmentation_debris=0.2)
     assert "params.segmentation_debris" in line
 

@@ -50,8 +50,8 @@ def lines(config: Mapping[str, Any]) -> Iterator[str]:
     def told(keys: Iterable[str], why: str) -> Iterator[str]:
         written = [key for key in keys if params[key] != declared[key]["default"]]
         if written:
-            names = ", ".join(written)
-            yield f"params.{names}: {why}, so that {'they change' if len(written) > 1 else 'it changes'} nothing"
+            they_change = "they change" if len(written) > 1 else "it changes"
+            yield f"params.{', '.join(written)}: {why}, so that {they_change} nothing"
 
     if params["copy_only"]:
         return
@@ -61,11 +61,11 @@ def lines(config: Mapping[str, Any]) -> Iterator[str]:
         if labels_cells(params["recipe"]):
             yield from told(_all(BY_SEGMENTATION), "the cells are the labels of `recipe`")
         else:
-            yield from told(_without(_all(BY_SEGMENTATION), used), f"segmentation_method {method} does not use it")
+            yield from told(_without(_all(BY_SEGMENTATION), used), f"not used by segmentation_method {method}")
             if method == "logstd" and params["logstd_outline"] == "halo":
                 yield from told(("segmentation_debris",), "logstd_outline halo leaves no debris out")
         linked = BY_TRACKING.get(tracking, ()) + (("max_gap",) if params["divisions"] else ())
-        yield from told(_without(_all(BY_TRACKING), linked), f"tracking_method {tracking} does not use it")
+        yield from told(_without(_all(BY_TRACKING), linked), f"not used by tracking_method {tracking}")
         if not params["divisions"]:
             yield from told(OF_DIVISIONS, "no divisions are looked for (divisions: false)")
     else:

@@ -18,6 +18,7 @@ WORDS = {
     "raw": "the content of the input file changed",
     "files": "the content of a file that it reads changed",
     "code": "the code of the workflow changed",
+    "sources": "flat_field changed, or a picture that it names",
     "record": "processing_config.yaml says something else",
     "times_min": "the times of the frames changed",
     "times_assumed": "the times of the frames changed",

@@ -115,7 +115,9 @@ def before_execution(
         except OSError as error:  # of Snakemake itself, as where a log of somebody else's is to be replaced
             if error.filename is None:
                 raise
-            sys.exit(f"{error.filename}: {error.strerror}; the run has to write there")
+            elsewhere = "; or type the command in a folder of your own, with -s and the path of the Snakefile"
+            where = elsewhere if ".snakemake" in Path(error.filename).parts else ""
+            sys.exit(f"{error.filename}: {error.strerror}; the run has to write there{where}")
         finally:
             interrupts.ignore()  # nothing but the end of Python is left
 
