@@ -398,49 +398,25 @@ def _refine(mask, lines, wholes, image, std, limit, radius, iterations, min_size
 def part_joined(mask, rough, radius, min_size, max_size):
     """The rules in the docstring of `celltraces.segmentation.joined_cells.part_joined`."""
     dilate, erode = [ndimage.binary_dilation], [ndimage.binary_erosion]
-    all_regions = measure.label(mask, connectivity=1)
-    looked_at = [region.label for region in _may_be_joined(all_regions, min_size, max_size)]
-    inside = np.isin(all_regions, looked_at)
+    looked_at = [region.label for region in _may_be_joined(mask, min_size, max_size)]
+    inside = np.isin(measure.label(mask, connectivity=1), looked_at)
     rough = ndimage.binary_fill_holes(_continued(rough & inside, dilate + erode, morphology.disk(1)) & inside)
-    whole = np.where(inside, all_regions, 0)[::2, ::2]
-    regions, may_hold = whole.copy(), (whole > 0) & ~_before_another(whole)
-    few_rough = rough[::2, ::2] & may_hold
-    min_size, max_size = min_size / 4, max_size / 4
-    alone = [area // 8 for area in np.bincount(all_regions[(all_regions > 0) & ~inside])]
-    candidates = looked_at
     for times in range(1, 4):
-        disk = _continued(np.pad([[True]], 3 * radius + 1), dilate * times, morphology.disk(radius)).sum()
-        if times > 1 and 2 * disk > 4 * max((np.count_nonzero(regions == one) for one in candidates), default=0):
-            break
-        opened = _continued(rough, erode * times + dilate * times, morphology.disk(radius))[::2, ::2] & may_hold
-        pieces = measure.label(opened, connectivity=1)
-        others = [area // 2 for area in np.bincount(regions[(regions > 0) & ~np.isin(regions, candidates)])]
-        areas = np.concatenate([np.bincount(pieces[np.isin(regions, candidates)])[1:], alone, others])
+        pieces = _continued(rough, erode * times + dilate * times, morphology.disk(radius)) & mask & inside
+        pieces, regions = (measure.label(part, connectivity=1) for part in (pieces, mask))
+        candidates = list(_may_be_joined(mask, min_size, max_size))
+        labels = [region.label for region in candidates]
+        others = np.bincount(regions[(regions > 0) & ~np.isin(regions, labels)])
+        areas = np.concatenate([np.bincount(pieces[np.isin(regions, labels)])[1:], others // 2])
         usual = np.median(areas[areas >= min_size]) if (areas >= min_size).any() else math.inf
-        owner, parted = np.zeros(regions.shape, int), []
-        for one in candidates:
-            inside_it = regions == one
+        for region in candidates:
+            inside_it = regions == region.label
             numbers, sizes = np.unique(pieces[inside_it & (pieces > 0)], return_counts=True)
             alike = (sizes >= min_size) & (sizes >= 0.4 * min(sizes.max(initial=0), usual))
-            if alike.sum() < 2 or sizes[alike].sum() < 0.5 * (few_rough & inside_it).sum():
+            if alike.sum() < 2 or sizes[alike].sum() < 0.5 * (rough & inside_it).sum():
                 continue
             away = [_nearly_far(pieces != number) for number in numbers[alike]]
-            owner[inside_it] = numbers[alike][np.argmin(away, axis=0)[inside_it]]
-            parted.append(one)
-        within = np.isin(regions, parted)
-        lines = _before_another(owner)
-        may_hold = may_hold & ~lines
-        parts = measure.label(within & ~lines, connectivity=1)
-        first = max(regions.max(), all_regions.max())
-        regions = np.where(within, np.where(parts > 0, parts + first, 0), regions)
-        may_be = [part.label + first for part in _may_be_joined(parts, min_size, max_size)]
-        candidates = [one for one in candidates if one not in parted] + may_be
-    for one in looked_at:
-        own = np.where(whole == one, regions, 0)
-        for _ in range(2):
-            own = np.where(own > 0, own, ndimage.grey_dilation(own, (3, 3), mode="constant"))
-        own = own.repeat(2, axis=0).repeat(2, axis=1)[: mask.shape[0], : mask.shape[1]]
-        mask = mask & ~_before_another(np.where(all_regions == one, own, 0))
+            mask = mask & ~_before_another(np.where(inside_it, 1 + np.argmin(away, axis=0), 0))
     return mask
 
 
@@ -460,9 +436,9 @@ def _nearly_far(outside):
     return cv2.distanceTransform(outside.astype(np.uint8), cv2.DIST_L2, 5)
 
 
-def _may_be_joined(labels, min_size, max_size):
+def _may_be_joined(mask, min_size, max_size):
     """Regions that are no ellipse, or larger than `max_size`."""
-    for region in measure.regionprops(labels):
+    for region in measure.regionprops(measure.label(mask, connectivity=1)):
         if region.area > max_size or (_filling(region) < 0.95 and region.area >= 2 * min_size):
             yield region
 

@@ -12,8 +12,6 @@ import numpy as np
 from celltraces.labels import bit_morphology
 from celltraces.labels.objects import (
     Components,
-    CutOut,
-    at_places,
     bounds_of,
     components,
     cut_out,
@@ -31,7 +29,6 @@ OPEN = 3  # times, at most: two pieces may hang together by no more than the dis
 WHOLE = 0.95  # of the ellipse with the same second moments: a region that fills more of it is one cell
 LEFT = 2  # the openings leave half of a usual region's pixels, or more
 ALIKE = 0.4  # of the frame's median piece, or of its region's largest if that is smaller: a piece's area, at least
-STEP = 2  # px: pieces are looked for among every second pixel of every second row
 COVER = 0.5  # of a region's granular pixels: what all these pieces cover, at least
 
 
@@ -50,12 +47,10 @@ def part_joined(
     Granular are the pixels of `kept`, (H, W) uint8 0/1, no halo, of which `spread`, (H, W), is at least what `least`,
     (n,), says of their region. Only regions are looked at that are no ellipse, or larger than `max_size`. What is
     granular in these is closed with a disk of 3 px, filled, and opened with one of `morph_size` px: once, then two and
-    three times, so that wider and wider necks part, as long as a region that may be parted is as large as two disks.
-    What the openings leave is looked at on every second pixel of every second row. Each time, a region is parted if two
-    or more pieces lie in it that have at least `min_size` pixels, and 0.4 of the largest one or of the frame's usual
-    piece, and cover half of what is granular in it. Each of its pixels goes to the nearest of these. The usual piece is
-    the median of those of `min_size` or more, where a region that is not looked at is a piece of half its pixels. Those
-    with area 0 are none.
+    three times, so that wider and wider necks part. Each time, a region is parted if two or more pieces lie in it that
+    have at least `min_size` pixels, and 0.4 of the largest one or of the frame's usual piece, and cover half of what is
+    granular in it. Each of its pixels goes to the nearest of these. The usual piece is the median of those of
+    `min_size` or more, where a region that is not looked at is a piece of half its pixels. Those with area 0 are none.
     """
     there = regions.area.take(regions.owner) > 0
     regions = Components(*(of_runs[there] for of_runs in regions[:3]), regions.area)
@@ -63,78 +58,35 @@ def part_joined(
     if not looked_at.any():
         return regions
     cut = cut_out(regions, looked_at, kept.shape, APART)
+    joined = cut.objects
     if uncovered is not None:
         uncovered = np.ascontiguousarray(cut.of(uncovered))
-    rough = _granular(cut, kept, spread, np.append(0, least[looked_at]), uncovered)
-    rows, columns = (np.flatnonzero(of_image % STEP == 0) for of_image in (cut.rows, cut.columns))
-    few, shape = np.ix_(rows, columns), (rows.size, columns.size)
-    joined = some = at_places(cut.objects, rows, columns, cut.shape)
-    whole = painted(some, np.arange(some.area.size, dtype=np.int32), shape)
-    mask = (whole > 0).view(np.uint8) & ~between(whole)
-    rough_there = rough[few] & mask
-    min_size, max_size = min_size / STEP**2, max_size / STEP**2
-    alone = regions.area[~looked_at] // (LEFT * STEP**2)
-    candidate = joined.area > 0
+    mask = painted(joined, (joined.area > 0).view(np.uint8), cut.shape)
+    least = painted(joined, np.ceil(np.append(0, least[looked_at])).astype(spread.dtype), cut.shape)
+    rough = cut.of(kept) & (cut.of(spread) >= least).view(np.uint8) & mask
+    rough = morph(rough, bit_morphology.dilate, bit_morphology.erode, GAP, 1, uncovered) & mask
+    rough = fill_holes(rough) if uncovered is None else fill_holes_of(rough, uncovered)
+    alone = regions.area[~looked_at] // LEFT
+    candidate = np.append(False, np.ones(joined.area.size - 1, bool))
     for times, opened in enumerate(openings(rough, morph_size, range(1, OPEN + 1), uncovered), 1):
-        pieces = components(opened[few] & mask)
+        pieces = components(opened & mask)
         if not pieces.start.size:
             break
         others = np.concatenate([alone, joined.area[~candidate] // LEFT])
-        cell_of = _cells(pieces, joined, candidate, rough_there, others, min_size)
+        cell_of = _cells(pieces, joined, candidate, rough, others, min_size)
         if cell_of.any():
             parted = np.bincount(cell_of, minlength=joined.area.size) > 0
             parted[0] = False
-            lines, parts = _divided(joined, parted, pieces, cell_of, shape)
+            lines, parts = _divided(joined, parted, pieces, cell_of, mask.shape)
             mask.ravel()[lines] = 0
             joined = replaced(joined, parted, parts)
-            candidate = np.append(candidate & ~parted, _may_be_joined(parts, shape, min_size, max_size)[1:])
-        if 2 * bit_morphology.disk_area(morph_size // 2, times + 1) > STEP**2 * joined.area[candidate].max(initial=0):
-            break
-    if joined is some:
+            candidate = np.append(candidate & ~parted, _may_be_joined(parts, mask.shape, min_size, max_size)[1:])
+        if 2 * bit_morphology.disk_area(morph_size // 2, times + 1) > joined.area[candidate].max(initial=0):
+            break  # the next opening leaves two pieces of larger ones only
+    if joined is cut.objects:
         return regions
     rest = regions._replace(area=np.where(looked_at, 0, regions.area))
-    parts = _in_all_pixels(cut, rows, columns, joined, whole)
-    return in_raster_order(rest, parts._replace(start=cut.outside(parts.start)))
-
-
-def _granular(
-    cut: CutOut, kept: np.ndarray, spread: np.ndarray, least: np.ndarray, uncovered: np.ndarray | None
-) -> np.ndarray:
-    """What is granular in the regions, closed and filled; see `part_joined`. Returns uint8 0/1, (h, w) of `cut`."""
-    mask = painted(cut.objects, (cut.objects.area > 0).view(np.uint8), cut.shape)
-    least = painted(cut.objects, np.ceil(least).astype(spread.dtype), cut.shape)
-    rough = (cut.of(spread) >= least).view(np.uint8) & cut.of(kept) & mask
-    rough = morph(rough, bit_morphology.dilate, bit_morphology.erode, GAP, 1, uncovered) & mask
-    return fill_holes(rough) if uncovered is None else fill_holes_of(rough, uncovered)
-
-
-def _in_all_pixels(
-    cut: CutOut, rows: np.ndarray, columns: np.ndarray, joined: Components, whole: np.ndarray
-) -> Components:
-    """The regions of `cut`, but with lines of 1 px between the parts that some pixels have shown.
-
-    rows, columns: where in `cut` these pixels are. joined: the parts, numbered after the regions. whole: (h, w) int32,
-    the regions. Each other pixel goes to the part that is nearest, or to that with the higher number.
-    """
-    n = cut.objects.area.size
-    parted = np.zeros(n, bool)
-    parted[whole.ravel().take(joined.start[joined.owner >= n])] = True
-    part = painted(joined, np.arange(joined.area.size, dtype=np.float32), whole.shape)
-    number = painted(cut.objects, np.where(parted, np.arange(n, dtype=np.int32), 0), cut.shape)
-    numbers, bbox = bounds_of(cut.objects, parted, cut.shape[1])
-    # Of each row and column, the last one up to it that was looked at.
-    row = np.searchsorted(rows, np.arange(cut.shape[0]), "right") - 1
-    column = np.searchsorted(columns, np.arange(cut.shape[1]), "right") - 1
-    lines = np.zeros(cut.shape, np.uint8)
-    for region, (y0, x0, y1, x1) in zip(numbers.tolist(), bbox.tolist(), strict=True):
-        y, x = row[y0:y1], column[x0:x1]
-        few = np.s_[y[0] : y[-1] + 1, x[0] : x[-1] + 1]
-        own = np.where(whole[few] == region, part[few], 0)
-        for _ in range(2):  # over the lines, and to pixels beyond the last one that was looked at
-            own = np.where(own > 0, own, cv2.dilate(own, np.ones((3, 3), np.uint8)))
-        box = np.s_[y0:y1, x0:x1]
-        lines[box] |= between(own[np.ix_(y - y[0], x - x[0])] * (number[box] == region))
-    return replaced(cut.objects, parted, components((number > 0).view(np.uint8) & ~lines))
+    return in_raster_order(rest, joined._replace(start=cut.outside(joined.start)))
 
 
 def _may_be_joined(regions: Components, shape: tuple[int, ...], min_size: int, max_size: int) -> np.ndarray:
@@ -184,7 +136,7 @@ def _divided(
     number = painted(cut.objects, np.arange(cut.objects.area.size, dtype=np.int32), cut.shape)
     piece = painted(cut.inside(pieces, cell_of > 0), np.arange(cell_of.size, dtype=np.int32), cut.shape)
     inside = (number > 0).view(np.uint8)
-    lines = between(number)
+    lines = np.zeros(cut.shape, np.uint8)
     numbers, bbox = bounds_of(cut.objects, cut.objects.area > 0, cut.shape[1])
     for region, of_whole, (y0, x0, y1, x1) in zip(
         numbers.tolist(), np.flatnonzero(parted).tolist(), bbox.tolist(), strict=True

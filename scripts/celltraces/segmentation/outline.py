@@ -23,9 +23,9 @@ import numpy as np
 from celltraces.labels import bit_morphology
 from celltraces.labels.objects import (
     Components,
-    at_places,
     components,
     cut_out,
+    every_nth,
     in_raster_order,
     means,
     painted,
@@ -278,9 +278,7 @@ def come_apart(
     window, limit, morph_size, morph_iterations, _, max_size = settings
     step = max(2, round(math.sqrt(max_size) / STEP))
     few = np.s_[::step, ::step]
-    rows, columns = (np.arange(0, n, step) for n in mask.shape)
-    shape = rows.size, columns.size
-    some = at_places(regions, rows, columns, mask.shape)
+    some, shape = every_nth(regions, step, mask.shape)
     numbers = painted(some, np.where(areas > max_size, np.arange(areas.size, dtype=np.int32), 0), shape)
     reach = morph_size // 2 * min(CLOSE, morph_iterations) // 2
     box = box_of(numbers > 0, 2 * reach + 1)
