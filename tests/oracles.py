@@ -261,10 +261,12 @@ def without_gaps(mask, std, radius, min_size, max_size):
     """The rules in the docstring of `celltraces.segmentation.even_clumps.without_gaps`; and the pixels of clumps."""
     labels = measure.label(mask, connectivity=1)
     size = np.bincount(labels.ravel())
-    even = _even(labels, [label for label in range(1, size.size) if size[label] > max_size], std, 16)
+    large = [label for label in range(1, size.size) if size[label] > max_size]
+    even = _even(labels, large, std, 16)
     inside, rough = np.isin(labels, even), np.zeros(mask.shape, bool)
-    for label, variance in _some_variances(labels, even, std, 16).items():
-        rough |= (labels == label) & (np.exp(2 * std) >= np.median(variance) * math.exp(-2))
+    for label, variance in _some_variances(labels, large, std, 16).items():
+        if label in even:
+            rough |= (labels == label) & (np.exp(2 * std) >= np.median(variance) * math.exp(-2))
     dilate, erode = [ndimage.binary_dilation], [ndimage.binary_erosion]
     rough = _continued(rough, dilate + erode, morphology.disk(1)) & inside
     holes = measure.label(ndimage.binary_fill_holes(rough) & inside & ~rough, connectivity=1)

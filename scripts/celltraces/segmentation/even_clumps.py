@@ -15,7 +15,7 @@ from celltraces.segmentation.mask_objects import fill_holes, fill_holes_of, morp
 from celltraces.segmentation.percentiles import percentile
 
 EVEN = 0.25  # log-STD: by how much the median of a region is below the root mean square of its STD, at most
-EVERY = 16  # one in so many pixels of clumps tells whether they are evenly granular
+EVERY = 16  # one in so many pixels of large regions tells whether these are evenly granular, and their median
 SMOOTH = 1.0  # log-STD below a clump's median: what is smoother lies between cells
 GAP = 3  # px: width of the disk of the closing of what is not
 APART = 3  # px between clumps in what is looked at, at least, so that the closing joins none
@@ -23,20 +23,17 @@ HOLE = 20  # holes are filled that have less than one in so many pixels of `max_
 COVER = 2  # all pieces cover at least one in so many pixels of a clump
 
 
-def evenly_granular(regions: Components, chosen: np.ndarray, spread: np.ndarray, every: int) -> np.ndarray:
-    """Which of the chosen regions are evenly granular, (n,) bool.
+def evenly_granular(of: np.ndarray, variance: np.ndarray, n: int) -> np.ndarray:
+    """Which of `n` regions are evenly granular, (n,) bool, by some of their pixels; those with none are not.
 
-    chosen: bool, of each region. spread: (H, W), what `local_variance.n2_variance` gave. Even is a region of which half
-    of the pixels or more have a log-STD no more than 0.25 below the root mean square of its STD: the mean is that of
-    the middle, not of some rough places. Of all their pixels, in raster order, the first and each `every`-th after it
-    are looked at.
+    of: of each of these pixels, the region. variance: what `local_variance.n2_variance` gave. Even is a region of which
+    half of the pixels or more have a log-STD no more than 0.25 below the root mean square of its STD: the mean is that
+    of the middle, not of some rough places.
     """
-    at, of = some_pixels_of(regions, chosen, every)
-    variance = spread.ravel().take(at)
-    number = np.bincount(of, minlength=chosen.size)
+    number = np.bincount(of, minlength=n)
     mean = means(of, variance, number)
     as_rough = variance >= (mean * math.exp(-2 * EVEN)).take(of)
-    return (mean > 0) & (2 * np.bincount(of, as_rough, chosen.size) >= number)
+    return (mean > 0) & (2 * np.bincount(of, as_rough, n) >= number)
 
 
 def without_gaps(
@@ -56,7 +53,9 @@ def without_gaps(
     with one piece alone, or of which they cover less than the half, stays as it is. Returns (H, W) uint8 0/1, and bool,
     of each region.
     """
-    clump = evenly_granular(regions, regions.area > max_size, spread, EVERY)
+    at, of = some_pixels_of(regions, regions.area > max_size, EVERY)
+    variance = spread.ravel().take(at)
+    clump = evenly_granular(of, variance, regions.area.size)
     if not clump.any():
         return mask, clump
     cut = cut_out(regions, clump, mask.shape, APART)
@@ -64,8 +63,6 @@ def without_gaps(
         uncovered = np.ascontiguousarray(cut.of(uncovered))
     number = painted(cut.objects, np.arange(cut.objects.area.size), cut.shape)
     inside = (number > 0).view(np.uint8)
-    at, of = some_pixels_of(regions, clump, EVERY)
-    variance = spread.ravel().take(at)
     median = [percentile(variance[of == region], 50) for region in np.flatnonzero(clump)]
     least = np.array([0, *median]) * math.exp(-2 * SMOOTH)
     rough = (cut.of(spread) >= least.take(number)).view(np.uint8) & inside

@@ -13,7 +13,7 @@ import numpy as np
 from celltraces.errors import UserError
 from celltraces.frames import coverage
 from celltraces.labels import bit_morphology
-from celltraces.labels.objects import components
+from celltraces.labels.objects import Components, components
 from celltraces.segmentation import outline
 from celltraces.segmentation.local_variance import greatest_up_to, log_std, n2_variance, strips
 from celltraces.segmentation.mask_objects import (
@@ -85,45 +85,52 @@ def segment_frame(
     if uncovered is not None:
         spread[uncovered] = 0
     limit = threshold(spread, logstd_window_size, min_object_size)
+    disks = (morph_size, morph_iterations)
+    sizes = (min_object_size, max_object_size)
     mask = (spread > greatest_up_to(limit, logstd_window_size, int(spread.max()))).view(np.uint8)
-    mask = morph(mask, bit_morphology.dilate, bit_morphology.erode, morph_size, morph_iterations, uncovered)
+    mask = morph(mask, bit_morphology.dilate, bit_morphology.erode, *disks, uncovered)
     found = components(mask)
     mask = remove_small(mask, found, min_object_size)
     filled = fill_holes(mask) if uncovered is None else fill_holes_of(mask, uncovered)
-    if logstd_outline == "cell" and morph_iterations > 1:
-        # Narrow cells are in what one opening less leaves: the last erosion goes on from there.
-        times = (morph_iterations - 1, morph_iterations)
-        less, opened = openings(filled, morph_size, times, uncovered)
-        regions = components(opened)
-        mask = with_narrow_cells(opened, regions, less, spread, max_object_size, uncovered)
-        regions = regions if mask is opened else components(mask)
-    else:
-        mask = morph(filled, bit_morphology.erode, bit_morphology.dilate, morph_size, morph_iterations, uncovered)
-        regions = components(mask)
     if logstd_outline == "cell":
-        objects = outline.on_cells(
-            mask,
-            regions,
-            filled,
-            image,
-            spread,
-            outline.Settings(logstd_window_size, limit, morph_size, morph_iterations, min_object_size, max_object_size),
-            uncovered,
-        )
-        objects, white = with_white_cells(
-            objects, filled, image, math.exp(limit), morph_size, min_object_size, max_object_size, uncovered
-        )
-        if white.any():
-            regions = components(mask | white)
-        sizes = (segmentation_debris, min_object_size, max_object_size)
-        objects = without_debris(objects, spread, *sizes, rejected, uncovered)
+        settings = outline.Settings(logstd_window_size, limit, *disks, *sizes)
+        objects, left = _cells(filled, image, spread, settings, uncovered)
+        objects = without_debris(objects, spread, segmentation_debris, *sizes, rejected, uncovered)
     else:
-        objects = regions
+        objects = left = components(morph(filled, bit_morphology.erode, bit_morphology.dilate, *disks, uncovered))
     if rejected is not None:
-        mark_vanished(
-            found, regions, rejected, min_object_size, bit_morphology.disk_area(morph_size // 2, morph_iterations)
-        )
-    return number_objects(objects, mask.shape, min_object_size, max_object_size, rejected)
+        least = bit_morphology.disk_area(morph_size // 2, morph_iterations)
+        mark_vanished(found, left, rejected, min_object_size, least)
+    return number_objects(objects, image.shape, *sizes, rejected)
+
+
+def _cells(
+    filled: np.ndarray, image: np.ndarray, spread: np.ndarray, settings: outline.Settings, uncovered: np.ndarray | None
+) -> tuple[Components, Components]:
+    """The cells in a mask, `filled` (H, W) uint8 0/1, each without its halo, and the regions in which they were found.
+
+    The other arguments are those of `outline.on_cells`.
+    """
+    mask, regions = _opened(filled, spread, settings, uncovered)
+    objects = outline.on_cells(mask, regions, filled, image, spread, settings, uncovered)
+    sizes = (settings.morph_size, settings.min_size, settings.max_size)
+    objects, white = with_white_cells(objects, filled, image, math.exp(settings.limit), *sizes, uncovered)
+    return objects, components(mask | white) if white.any() else regions
+
+
+def _opened(
+    filled: np.ndarray, spread: np.ndarray, settings: outline.Settings, uncovered: np.ndarray | None
+) -> tuple[np.ndarray, Components]:
+    """What the opening leaves of a mask, and narrow cells, (H, W) uint8 0/1, and its objects."""
+    times = settings.morph_iterations
+    if times < 2:
+        mask = morph(filled, bit_morphology.erode, bit_morphology.dilate, settings.morph_size, times, uncovered)
+        return mask, components(mask)
+    # Narrow cells are in what one opening less leaves: the last erosion goes on from there.
+    less, opened = openings(filled, settings.morph_size, (times - 1, times), uncovered)
+    regions = components(opened)
+    mask = with_narrow_cells(opened, regions, less, spread, settings.max_size, uncovered)
+    return mask, regions if mask is opened else components(mask)
 
 
 def threshold(spread: np.ndarray, window: int, min_pixels: int) -> float:
@@ -171,31 +178,56 @@ def threshold(spread: np.ndarray, window: int, min_pixels: int) -> float:
     box = np.ones(2 * half + 1, np.int64)
     smooth = np.convolve(np.convolve(counts, box), box)[2 * half : -2 * half]
 
-    peak = _background_peak(smooth.tolist(), 2 * half)
+    mode, sigma = _background(counts, smooth, centres, 2 * half, noise)
+    valley = _valley(counts, smooth, centres, 2 * half + 1, mode, sigma, min_pixels)
+    return mode + _log_distance(BACKGROUND_SIGMAS * sigma) if valley is None else valley
+
+
+def _background(
+    counts: np.ndarray, smooth: np.ndarray, centres: np.ndarray, reach: int, noise: float
+) -> tuple[float, float]:
+    """Steps 2 and 3 of `threshold`: mode, a log-STD, and sigma, of the cube root of the variance by that of the mode.
+
+    counts, smooth: of each bin, before and after step 1, in which a pixel reaches over `reach` bins; centres: log-STD
+    of each. noise: sigma of white noise.
+    """
+    peak = _background_peak(smooth.tolist(), reach)
     first = peak
     while first > 0 and 100 * smooth[first - 1] >= smooth[peak]:
         first -= 1
     left = counts[first : peak + 1]
     root = np.exp((centres[first : peak + 1] - centres[peak]) * (2 / 3))
     sigma = max(math.sqrt((left * (root - 1) ** 2).sum() / max(left.sum(), 1)), noise)
-    mode = max(float(centres[peak]), math.log(ROUNDING_STD))
-    limit = mode + _log_distance(BACKGROUND_SIGMAS * sigma)
+    return max(float(centres[peak]), math.log(ROUNDING_STD)), sigma
 
+
+def _valley(
+    counts: np.ndarray,
+    smooth: np.ndarray,
+    centres: np.ndarray,
+    box: int,
+    mode: float,
+    sigma: float,
+    min_pixels: int,
+) -> float | None:
+    """Step 4 of `threshold`: the log-STD of the valley; None if there is no second mode, or the valley is too far out.
+
+    box: bins, width of each running mean.
+    """
     weight = np.exp((centres - mode) * (4 / 3))
     weighted = weight * smooth
     # At most, of a weighted sum of Poisson counts. (9.5, not 9 below: no number of pixels is just at the limit.)
-    variance = (2 * half + 1) * weight * weighted
-    beyond = np.flatnonzero(centres > limit)
+    variance = box * weight * weighted
+    beyond = np.flatnonzero(centres > mode + _log_distance(BACKGROUND_SIGMAS * sigma))
     valley = beyond[0] if beyond.size else 0
     for i in beyond:
         rise = weighted[i] - weighted[valley]
         if rise < 0:
             valley = i
         elif 20 * rise >= weighted[valley] and rise**2 > 9.5 * (variance[i] + variance[valley]):
-            if counts[valley:].sum() >= min_pixels and centres[valley] <= mode + _log_distance(VALLEY_SIGMAS * sigma):
-                return float(centres[valley])
-            break
-    return limit
+            near = centres[valley] <= mode + _log_distance(VALLEY_SIGMAS * sigma)
+            return float(centres[valley]) if near and counts[valley:].sum() >= min_pixels else None
+    return None
 
 
 def _coarse_logarithms(spread: np.ndarray) -> np.ndarray:

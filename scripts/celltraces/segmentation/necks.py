@@ -9,7 +9,7 @@ import math
 import cv2
 import numpy as np
 
-from celltraces.labels.objects import Components, bounds_of, components, cut_out, painted
+from celltraces.labels.objects import Components, bounds_of, components, cut_out, painted, some_pixels_of
 from celltraces.labels.shapes import shapes_of_runs
 from celltraces.segmentation.even_clumps import evenly_granular
 from celltraces.segmentation.mask_objects import between
@@ -46,7 +46,8 @@ def part_at_necks(
     least = max(min_size, ALIKE * usual)
     candidate[found.label] = there & (found.filling < WHOLE) & (found.area >= 2 * least)
     if candidate.any():
-        candidate = evenly_granular(regions, candidate, spread, EVERY)
+        at, of = some_pixels_of(regions, candidate, EVERY)
+        candidate = evenly_granular(of, spread.ravel().take(at), candidate.size)
     if not candidate.any():
         return regions
     cut = cut_out(regions, candidate, shape, 1)
