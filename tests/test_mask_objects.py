@@ -8,7 +8,16 @@ from hypothesis.extra import numpy as hnp
 from scipy import ndimage
 
 from celltraces.labels.left_out import TOO_SMALL
-from celltraces.labels.objects import components, cut_out, in_raster_order, painted, pixels_of, replaced
+from celltraces.labels.objects import (
+    components,
+    cut_out,
+    every_nth,
+    in_raster_order,
+    painted,
+    pixels_of,
+    replaced,
+    some_pixels_of,
+)
 from celltraces.segmentation.local_variance import greatest_up_to, log_std
 from celltraces.segmentation.mask_objects import fill_holes, fill_holes_of, openings, vanished, without_debris
 
@@ -218,6 +227,20 @@ def test_what_borders_pixels_without_data_may_be_a_part_of_a_cell():
     assert (without_debris(components(mask), np.ones(mask.shape), 0.12, 40, 10000, None, uncovered).area > 0).sum() == 1
     uncovered[:, 66:] = True
     assert (without_debris(components(mask), np.ones(mask.shape), 0.12, 40, 10000, None, uncovered).area > 0).sum() == 2
+
+
+@settings(max_examples=60, deadline=None)
+@given(MASKS, st.integers(1, 4))
+def test_every_nth_pixel_of_objects_and_of_rows_has_their_numbers(mask, n):
+    labels, highest = ndimage.label(mask)
+    some, shape = every_nth(components(mask), n, mask.shape)
+    np.testing.assert_array_equal(painted(some, np.arange(highest + 1), shape), labels[::n, ::n])
+    np.testing.assert_array_equal(some.area[1:], np.bincount(labels[::n, ::n].ravel(), minlength=highest + 1)[1:])
+    chosen = np.arange(highest + 1) % 2 == 1
+    pixels = np.flatnonzero(chosen[labels])[::n]
+    at, of = some_pixels_of(components(mask), chosen, n)
+    np.testing.assert_array_equal(at, pixels)
+    np.testing.assert_array_equal(of, labels.ravel()[pixels])
 
 
 @settings(max_examples=60, deadline=None)
