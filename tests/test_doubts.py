@@ -212,9 +212,8 @@ def test_images_of_another_dataset_copied_over(two, keeps_dates):
             if keeps_dates:
                 os.utime(file, (1e8, 1e8))
     (line,) = two(a={})
-    assert line.startswith(
-        "FOV 0 of a: fl_ch_1, pc_ch_0, seg_labeled_ch_0 in results/a/fov_000/images.zarr changed since"
-    )
+    assert line.startswith("results/a/fov_000/images.zarr: not as it was written, so changed or of another dataset: fl")
+    assert "fl_ch_1, pc_ch_0, seg_labeled_ch_0; tables" in line
 
 
 def test_tables_that_a_spreadsheet_saved(two, tmp_path):

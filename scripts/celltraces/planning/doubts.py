@@ -178,9 +178,8 @@ def _edited_results(layout: Layout, dataset: Dataset) -> Iterator[str]:
         files = [file for listing in listings for file, _ in _not_as_listed(listing, _is_chunk)]
         if names := ", ".join(dict.fromkeys(file.relative_to(layout.results).parts[3] for file in files)):
             yield (
-                f"FOV {int(fov)} of {dataset.name}: {names} in {layout.images.format(fov=fov, **known)} changed since "
-                "it was written, or lies there instead of it; tables are made from what is there. Delete it, and the "
-                "next run makes it anew"
+                f"{layout.images.format(fov=fov, **known)}: not as it was written, so changed or of another dataset: "
+                f"{names}; tables are made from that. Delete it, and the next run makes it anew"
             )
 
 
