@@ -7,6 +7,7 @@ import math
 
 import cv2
 import numpy as np
+from oracles_regions import before_another, continued, counts_beside, filling, layers_of, nearly_far
 from scipy import ndimage
 from scipy.optimize import linear_sum_assignment
 from skimage import measure, morphology
@@ -100,13 +101,13 @@ def logstd_labels(
     disk = morphology.disk(morph_size // 2)
     dilate = [ndimage.binary_dilation] * morph_iterations
     erode = [ndimage.binary_erosion] * morph_iterations
-    mask = _continued(mask, dilate + erode, disk)
+    mask = continued(mask, dilate + erode, disk)
     mask = morphology.remove_small_objects(mask, max_size=min_object_size - 1, connectivity=1)
     filled = ndimage.binary_fill_holes(mask)
-    mask = _continued(filled, erode + dilate, disk)
+    mask = continued(filled, erode + dilate, disk)
     if logstd_outline == "cell":
         mask = _with_narrow_cells(
-            mask, _continued(filled, erode[1:] + dilate[1:], disk), std, morph_iterations, max_object_size
+            mask, continued(filled, erode[1:] + dilate[1:], disk), std, morph_iterations, max_object_size
         )
         sizes = (morph_size // 2, morph_iterations, min_object_size)
         mask = _regrown(mask, filled, image.astype(np.float64), std, limit, *sizes)
@@ -167,19 +168,19 @@ def part_at_halos(mask, image, std, limit, radius, min_size, max_size):
     Returns the parts, the lines between them, and for each region that was parted its pixels, the level beside it, and
     what is a halo beside one of its parts.
     """
-    layers = _layers(mask, 6)
+    layers = layers_of(mask, 6)
     smooth = np.rint(ndimage.uniform_filter(image, 3, mode="reflect") * 9) / 9
     disk = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1, 2 * radius + 1))
     parts, lines, wholes = mask.copy(), np.zeros(mask.shape, bool), []
     labels = measure.label(mask, connectivity=1)
     for found in measure.regionprops(labels):
         short, long = np.sqrt(np.linalg.eigvalsh(found.inertia_tensor))
-        round_ = _filling(found) >= 0.97 and short / long >= 0.75
+        round_ = filling(found) >= 0.97 and short / long >= 0.75
         if (round_ and found.area <= max_size) or found.area < 2 * min_size:
             continue
         region = labels == found.label
         shells = [layers[k] & ~layers[k + 1] & region for k in range(6)]
-        beside = _beside(shells[0], mask, image)
+        beside = counts_beside(shells[0], mask, image)
         if not beside:
             continue
         level = np.mean(beside)
@@ -203,7 +204,7 @@ def part_at_halos(mask, image, std, limit, radius, min_size, max_size):
         sizes = np.sort([piece.area for piece in those])
         usual = sizes[np.searchsorted(2 * np.cumsum(sizes), sizes.sum())]
         those = [piece for piece in those if piece.area >= 0.12 * usual]
-        cells = [piece.area for piece in those if _filling(piece) >= 0.88]
+        cells = [piece.area for piece in those if filling(piece) >= 0.88]
         if found.area <= max_size:
             if len(cells) < 2 or sum(cells) < 0.75 * wide[pad:-pad, pad:-pad].sum():
                 continue
@@ -216,28 +217,11 @@ def part_at_halos(mask, image, std, limit, radius, min_size, max_size):
         of_pixel = dict(zip(pixel[kept > 0].tolist(), kept[kept > 0].tolist(), strict=True))
         near = inside & (away <= 2 * (brightest + 1) + 1)
         owner = np.where(near, np.vectorize(of_pixel.get)(pixel), 0)
-        between = _before_another(owner)
+        between = before_another(owner)
         lines[box] |= between
         parts[box] &= ~inside | near & ~between
         wholes.append((region, level, level + 0.25 * height))
     return parts, lines, wholes
-
-
-def _layers(mask, number):
-    layers = [mask]
-    for _ in range(number):
-        layers.append(_continued(layers[-1], [ndimage.binary_erosion], morphology.disk(2)))
-    return layers
-
-
-def _beside(shell, not_beside, image):
-    """Counts of the pixels that are 2 px beside those of a shell."""
-    found = []
-    for y, x in np.argwhere(shell):
-        for there in ((y - 2, x), (y + 2, x), (y, x - 2), (y, x + 2)):
-            if min(there) >= 0 and there[0] < image.shape[0] and there[1] < image.shape[1] and not not_beside[there]:
-                found.append(image[there])
-    return found
 
 
 def _some_variances(labels, chosen, std, every):
@@ -268,10 +252,10 @@ def without_gaps(mask, std, radius, min_size, max_size):
         if label in even:
             rough |= (labels == label) & (np.exp(2 * std) >= np.median(variance) * math.exp(-2))
     dilate, erode = [ndimage.binary_dilation], [ndimage.binary_erosion]
-    rough = _continued(rough, dilate + erode, morphology.disk(1)) & inside
+    rough = continued(rough, dilate + erode, morphology.disk(1)) & inside
     holes = measure.label(ndimage.binary_fill_holes(rough) & inside & ~rough, connectivity=1)
     rough |= (holes > 0) & (20 * np.bincount(holes.ravel())[holes] < max_size)
-    pieces = measure.label(_continued(rough, erode + dilate, morphology.disk(radius)) & inside, connectivity=1)
+    pieces = measure.label(continued(rough, erode + dilate, morphology.disk(radius)) & inside, connectivity=1)
     large = (pieces > 0) & (np.bincount(pieces.ravel())[pieces] >= min_size)
     result, clumps = mask.copy(), np.zeros(mask.shape, bool)
     for label in even:
@@ -289,21 +273,21 @@ def part_at_necks(mask, std, min_size, max_size):
     counted = areas[(areas >= min_size) & (areas <= max_size)]
     least = max(min_size, 0.4 * (np.median(counted) if counted.size else min_size))
     regions = {region.label: region for region in measure.regionprops(labels)}
-    candidates = [one for one, region in regions.items() if _filling(region) < 0.97 and region.area >= 2 * least]
+    candidates = [one for one, region in regions.items() if filling(region) < 0.97 and region.area >= 2 * least]
     result = mask.copy()
     for label in _even(labels, candidates, std, 4):
         box = regions[label].slice
         parts = _at_necks(labels[box] == label, least)
-        fillings = [_filling(measure.regionprops(part.astype(int))[0]) for part in parts]
+        fillings = [filling(measure.regionprops(part.astype(int))[0]) for part in parts]
         like_cells = sum(part.sum() for part, filling in zip(parts, fillings, strict=True) if filling >= ELLIPSE)
         if len(parts) > 1 and like_cells >= 0.75 * regions[label].area:
-            result[box] &= ~_before_another(sum(n * part for n, part in enumerate(parts, start=1)))
+            result[box] &= ~before_another(sum(n * part for n, part in enumerate(parts, start=1)))
     return result
 
 
 def _at_necks(inside, least):
     """The parts of a region."""
-    depth = cv2.GaussianBlur(_nearly_far(np.pad(inside, 1)), (0, 0), 1.0)[1:-1, 1:-1] * inside
+    depth = cv2.GaussianBlur(nearly_far(np.pad(inside, 1)), (0, 0), 1.0)[1:-1, 1:-1] * inside
     highest = ndimage.maximum_filter(depth, 11, mode="constant")
     middles = []
     for middle in sorted(map(tuple, np.argwhere((depth == highest) & inside)), key=lambda at: -depth[at]):
@@ -321,7 +305,7 @@ def _cut(part, depth, middles, least):
             numbers = sorted({places[middle] for middle in middles})
             if len(numbers) > 1:
                 break
-        nearest = np.argmin([_nearly_far(places != number) for number in numbers], axis=0)
+        nearest = np.argmin([nearly_far(places != number) for number in numbers], axis=0)
         pieces = [part & (nearest == k) for k in range(len(numbers))]
         smallest = np.argmin([piece.sum() for piece in pieces])
         if pieces[smallest].sum() >= least:
@@ -329,12 +313,6 @@ def _cut(part, depth, middles, least):
             return [one for piece, own in zip(pieces, of, strict=True) for one in _cut(piece, depth, own, least)]
         middles = [middle for middle in middles if places[middle] != numbers[smallest]]
     return [part]
-
-
-def _filling(region):
-    """Area by that of the ellipse with the same second moments."""
-    axes = region.inertia_tensor_eigvals
-    return region.area / (4 * math.pi * math.sqrt((axes[0] + 1 / 12) * (axes[1] + 1 / 12)))
 
 
 def _regrown(mask, filled, image, std, limit, radius, iterations, min_size):
@@ -363,7 +341,7 @@ def _regrown(mask, filled, image, std, limit, radius, iterations, min_size):
 
 
 def _refine(mask, lines, wholes, image, std, limit, radius, iterations, min_size, max_size):
-    layers = _layers(mask, 12)
+    layers = layers_of(mask, 12)
     labels = measure.label(mask, connectivity=1)
     kept, granular, inside = np.zeros((3, *mask.shape), bool)
     for label in range(1, labels.max() + 1):
@@ -381,9 +359,9 @@ def _refine(mask, lines, wholes, image, std, limit, radius, iterations, min_size
     disk = morphology.disk(radius)
     close, open_ = min(2, iterations), min(1, iterations)
     dilate, erode = [ndimage.binary_dilation], [ndimage.binary_erosion]
-    refined = _continued(kept | inside, dilate * close + erode * close, disk) & mask
+    refined = continued(kept | inside, dilate * close + erode * close, disk) & mask
     refined = ndimage.binary_fill_holes(refined)
-    refined = _continued(refined, erode * open_ + dilate * open_, disk) & mask
+    refined = continued(refined, erode * open_ + dilate * open_, disk) & mask
     pieces = measure.label(refined, connectivity=1)
     result = np.zeros(mask.shape, bool)
     for label in range(1, labels.max() + 1):
@@ -402,9 +380,9 @@ def part_joined(mask, rough, radius, min_size, max_size):
     dilate, erode = [ndimage.binary_dilation], [ndimage.binary_erosion]
     looked_at = [region.label for region in _may_be_joined(mask, min_size, max_size)]
     inside = np.isin(measure.label(mask, connectivity=1), looked_at)
-    rough = ndimage.binary_fill_holes(_continued(rough & inside, dilate + erode, morphology.disk(1)) & inside)
+    rough = ndimage.binary_fill_holes(continued(rough & inside, dilate + erode, morphology.disk(1)) & inside)
     for times in range(1, 4):
-        pieces = _continued(rough, erode * times + dilate * times, morphology.disk(radius)) & mask & inside
+        pieces = continued(rough, erode * times + dilate * times, morphology.disk(radius)) & mask & inside
         pieces, regions = (measure.label(part, connectivity=1) for part in (pieces, mask))
         candidates = list(_may_be_joined(mask, min_size, max_size))
         labels = [region.label for region in candidates]
@@ -417,31 +395,15 @@ def part_joined(mask, rough, radius, min_size, max_size):
             alike = (sizes >= min_size) & (sizes >= 0.4 * min(sizes.max(initial=0), usual))
             if alike.sum() < 2 or sizes[alike].sum() < 0.5 * (rough & inside_it).sum():
                 continue
-            away = [_nearly_far(pieces != number) for number in numbers[alike]]
-            mask = mask & ~_before_another(np.where(inside_it, 1 + np.argmin(away, axis=0), 0))
+            away = [nearly_far(pieces != number) for number in numbers[alike]]
+            mask = mask & ~before_another(np.where(inside_it, 1 + np.argmin(away, axis=0), 0))
     return mask
-
-
-def _before_another(owner):
-    """Pixels of which the next one, to the right or below, has another owner; neither has none (0)."""
-    found = np.zeros(owner.shape, bool)
-    for step in ((0, 1), (1, 0)):
-        after = np.zeros_like(owner)
-        after[: owner.shape[0] - step[0], : owner.shape[1] - step[1]] = owner[step[0] :, step[1] :]
-        found |= (owner > 0) & (after > 0) & (after != owner)
-    return found
-
-
-def _nearly_far(outside):
-    """Distances as the sums of steps to neighbours and by a knight's move, of which OpenCV says that they are 1, 1.4
-    and 2.1969 long: within 2 %."""
-    return cv2.distanceTransform(outside.astype(np.uint8), cv2.DIST_L2, 5)
 
 
 def _may_be_joined(mask, min_size, max_size):
     """Regions that are no ellipse, or larger than `max_size`."""
     for region in measure.regionprops(measure.label(mask, connectivity=1)):
-        if region.area > max_size or (_filling(region) < 0.95 and region.area >= 2 * min_size):
+        if region.area > max_size or (filling(region) < 0.95 and region.area >= 2 * min_size):
             yield region
 
 
@@ -457,7 +419,7 @@ def _edge(region, no_background, whole, layers, image, std, limit):
     edges = [texture[shell].mean() if shell.any() else 0 for shell in shells]
     edge = max(edges)
     edge_std = math.exp(limit + edge)
-    beside = _beside(shells[0], no_background, image)
+    beside = counts_beside(shells[0], no_background, image)
     level = np.mean(beside) if beside else math.nan
     if whole and (level > whole[1] or len(beside) < 10):
         level = whole[0]
@@ -488,13 +450,13 @@ def _come_apart(mask, image, std, limit, radius, iterations, min_size, max_size)
             dark |= half == label
     dilate, erode = [ndimage.binary_dilation], [ndimage.binary_erosion]
     small, disk = morphology.disk(1), morphology.disk(radius * min(2, iterations) // 2)
-    ground = _continued((std > limit) & inside, dilate + erode, small) & inside
+    ground = continued((std > limit) & inside, dilate + erode, small) & inside
     part_of = np.zeros(half.shape, int)
     count = dict.fromkeys(too_large, 0)
     rest = inside
     for step in range(7):
-        strict = _continued(rest & dark & (std > limit + 0.5 * step), dilate + erode, small) & rest & dark
-        strict = _continued(_without_small_holes(strict) & rest, erode + dilate, disk) & rest
+        strict = continued(rest & dark & (std > limit + 0.5 * step), dilate + erode, small) & rest & dark
+        strict = continued(_without_small_holes(strict) & rest, erode + dilate, disk) & rest
         rest = np.zeros(half.shape, bool)
         for part in measure.regionprops(measure.label(strict, connectivity=1)):
             at = tuple(part.coords.T)
@@ -530,15 +492,6 @@ def _without_small_holes(mask):
     """Filled where up to 100 pixels are connected that are not of the mask, also at the edge."""
     holes = measure.label(~mask, connectivity=1)
     return mask | (np.bincount(holes.ravel()) <= 100)[holes]
-
-
-def _continued(mask, steps, disk):
-    """The steps on a mask that goes on beyond the image as it is at the edge, further than any step reaches."""
-    reach = (len(disk) // 2) * len(steps) + 1
-    mask = np.pad(mask, reach, mode="edge")
-    for step in steps:
-        mask = step(mask, disk)
-    return mask[reach:-reach, reach:-reach]
 
 
 def pyama_labels(image):

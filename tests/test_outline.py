@@ -8,6 +8,7 @@ import oracles
 import pytest
 import tifffile
 from conftest import REAL_FILES
+from oracles_regions import continued
 from scipy import ndimage
 from skimage import measure, morphology
 from test_segmentation import assert_like_oracle, disk, overlap, textured
@@ -276,7 +277,7 @@ def test_small_dim_regions_get_back_what_the_opening_took_but_do_not_run_togethe
     blobs = cv2.GaussianBlur(rng.standard_normal((200, 220)), (0, 0), 4)
     filled = ndimage.binary_fill_holes(blobs > 0.2 * blobs.std())
     steps = [ndimage.binary_erosion] * 3 + [ndimage.binary_dilation] * 3
-    mask = oracles._continued(filled, steps, morphology.disk(2))
+    mask = continued(filled, steps, morphology.disk(2))
     uneven = [cv2.GaussianBlur(rng.standard_normal(mask.shape), (0, 0), sigma) * sigma for sigma in (2, 6)]
     image = np.rint(1000 + 25 * uneven[0] + 10 * np.exp(uneven[1]) * rng.standard_normal(mask.shape)).astype(np.uint16)
     std = oracles.log_std(image, 3)
