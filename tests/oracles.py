@@ -117,22 +117,18 @@ def logstd_labels(
     kept = (area >= min_object_size) & (area <= max_object_size)
     kept[0] = False
     if logstd_outline == "cell" and kept.any():
-        variances = _some_variances(labels, np.flatnonzero(kept), std, 4)
-        variance = {label: variance.mean() for label, variance in variances.items() if variance.size}
-        usual = _usual(area[kept], area[kept])
-        usual_variance = _usual(np.array(list(variance.values())), area[list(variance)])
-        weight = np.array([min(1, variance.get(label, math.inf) / usual_variance) for label in range(area.size)])
+        variance = np.array([np.exp(2 * std[labels == label]).mean() for label in range(area.size)])
+        usual, usual_variance = (
+            next(one for one in np.sort(of[kept]) if 2 * area[kept & (of <= one)].sum() >= area[kept].sum())
+            for of in (area, variance)
+        )
+        weight = np.minimum(1, variance / usual_variance)
         cut = np.unique(np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]]))
         full_area = np.where(np.isin(np.arange(area.size), cut), usual, area)
         debris = kept & (area < usual) & (full_area * weight < segmentation_debris * usual)
         if (area * weight)[debris].sum() <= 0.2 * (area * weight)[kept].sum():
             kept &= ~debris
     return measure.label(kept[labels] & mask, connectivity=1)
-
-
-def _usual(values, areas):
-    """Of objects with these areas, the value up to which they have half of all pixels."""
-    return next(one for one in np.sort(values) if 2 * areas[values <= one].sum() >= areas.sum())
 
 
 def _with_narrow_cells(mask, less_opened, std, iterations, max_size):
@@ -381,7 +377,7 @@ def part_joined(mask, rough, radius, min_size, max_size):
     looked_at = [region.label for region in _may_be_joined(mask, min_size, max_size)]
     inside = np.isin(measure.label(mask, connectivity=1), looked_at)
     rough = ndimage.binary_fill_holes(continued(rough & inside, dilate + erode, morphology.disk(1)) & inside)
-    for times in range(1, 4):
+    for times in range(1, 5):
         pieces = continued(rough, erode * times + dilate * times, morphology.disk(radius)) & mask & inside
         pieces, regions = (measure.label(part, connectivity=1) for part in (pieces, mask))
         candidates = list(_may_be_joined(mask, min_size, max_size))

@@ -25,7 +25,7 @@ from celltraces.segmentation.mask_objects import between, fill_holes, fill_holes
 
 GAP = 3  # px: width of the disk of the closing that joins what belongs together; it bridges gaps of 2 px
 APART = 3  # px between regions in what is looked at, at least, so that the closing joins none
-OPEN = 3  # times, at most: two pieces may hang together by no more than the disk of the opening is wide
+OPEN = 4  # times, at most: two pieces may hang together by no more than the disk of the opening is wide
 WHOLE = 0.95  # of the ellipse with the same second moments: a region that fills more of it is one cell
 LEFT = 2  # the openings leave half of a usual region's pixels, or more
 ALIKE = 0.4  # of the frame's median piece, or of its region's largest if that is smaller: a piece's area, at least
@@ -46,8 +46,8 @@ def part_joined(
 
     Granular are the pixels of `kept`, (H, W) uint8 0/1, no halo, of which `spread`, (H, W), is at least what `least`,
     (n,), says of their region. Only regions are looked at that are no ellipse, or larger than `max_size`. What is
-    granular in these is closed with a disk of 3 px, filled, and opened with one of `morph_size` px: once, then two and
-    three times, so that wider and wider necks part. Each time, a region is parted if two or more pieces lie in it that
+    granular in these is closed with a disk of 3 px, filled, and opened with one of `morph_size` px: once, then up to
+    four times, so that wider and wider necks part. Each time, a region is parted if two or more pieces lie in it that
     have at least `min_size` pixels, and 0.4 of the largest one or of the frame's usual piece, and cover half of what is
     granular in it. Each of its pixels goes to the nearest of these. The usual piece is the median of those of
     `min_size` or more, where a region that is not looked at is a piece of half its pixels. Those with area 0 are none.

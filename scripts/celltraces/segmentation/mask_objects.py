@@ -9,9 +9,8 @@ import numpy as np
 from celltraces.frames import coverage
 from celltraces.labels import bit_morphology
 from celltraces.labels.left_out import TOO_LARGE, TOO_NARROW, TOO_SMALL
-from celltraces.labels.objects import Components, components, means, painted, pixels_of, some_pixels_of
+from celltraces.labels.objects import Components, components, means, painted, pixels_of
 
-EVERY = 4  # one in so many pixels tells the local variance of an object
 DEBRIS_AT_MOST = 0.2  # of what counts of all objects; on T98G debris has up to 0.06
 
 
@@ -171,21 +170,19 @@ def without_debris(
 ) -> Components:
     """The objects, with area 0 for those that are smaller than the usual one and have less than a share of its pixels.
 
-    spread: (H, W), what `local_variance.n2_variance` gave. Where the mean of it in an object is below the usual
-    one, its pixels count as many times less: dust that the closing joined is smooth in between. Of all pixels in
-    raster order, the first and each fourth after it tell the mean; an object with none of these counts whole. Usual
-    are the area and the mean up to which objects of `min_size` to `max_size` pixels have half of all their pixels.
-    What the edge of the image, or pixels without data, `uncovered` (H, W) bool, cut may be a part of a usual
-    object, and counts as one. If all that would go has more than DEBRIS_AT_MOST of what counts, it is cells beside
-    something large, and stays. What goes is marked in `rejected` as TOO_SMALL.
+    spread: (H, W), what `local_variance.n2_variance` gave. Where the mean of it in an object is below the usual one,
+    its pixels count as many times less: dust that the closing joined is smooth in between. Usual are the area and the
+    mean up to which objects of `min_size` to `max_size` pixels have half of all their pixels. What the edge of the
+    image, or pixels without data, `uncovered` (H, W) bool, cut may be a part of a usual object, and counts as one. If
+    all that would go has more than DEBRIS_AT_MOST of what counts, it is cells beside something large, and stays. What
+    goes is marked in `rejected` as TOO_SMALL.
     """
     area = objects.area
     counted = (area >= max(min_size, 1)) & (area <= max_size)
-    pixels, owner = some_pixels_of(objects, counted, EVERY)
-    number = np.bincount(owner, minlength=area.size)
-    variance = means(owner, spread.ravel().take(pixels), number)
-    usual_variance = usual(variance[number > 0], area[number > 0])
-    weight = np.where(number > 0, np.minimum(1, variance / usual_variance), 1) if usual_variance else np.ones(area.size)
+    pixels, owner = pixels_of(objects, counted)
+    variance = means(owner, spread.ravel().take(pixels), area)
+    usual_variance = usual(variance[counted], area[counted])
+    weight = np.minimum(1, variance / usual_variance) if usual_variance else np.ones(area.size)
     size = usual_area(area[counted])
     debris = counted & (area < size) & (area * weight < share * size)
     pixels, owner = pixels_of(objects, debris)
