@@ -48,7 +48,9 @@ THEN = {
     "snakemake --list-target-rules --configfile my.yaml": None,
     "snakemake --list-rules --configfile my.yaml": None,
 }
+IN_ANOTHER_FOLDER = "/opt/celltraces/.venv/bin/snakemake -s /opt/celltraces/Snakefile --cores 4 --configfile my.yaml"
 ELSEWHERE = {
+    IN_ANOTHER_FOLDER: "test_a_clone_that_others_look_after_is_used_from_a_folder_of_ones_own",
     ACTIVATE: "before each of the above that needs it",
     **dict.fromkeys(
         ("make demo", "make test", "make lint", "make docs", "make test-fast", "make test-evaluate", "make test-slurm"),
@@ -227,3 +229,13 @@ def test_a_command_does_what_its_page_says(folder, command):
     made = folder / "results/small" / (THEN[command] or "report.html")
     type_in(folder, command)
     assert made.stat().st_size > 0
+
+
+def test_a_clone_that_others_look_after_is_used_from_a_folder_of_ones_own(folder, tmp_path):
+    """Nothing is written into the clone, whose place stands for /opt/celltraces."""
+    (tmp_path / "my.yaml").write_text((folder / "my.yaml").read_text())
+    (tmp_path / "beads.tif").symlink_to(folder / "beads.tif")
+    before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
+    type_in(tmp_path, IN_ANOTHER_FOLDER.replace("/opt/celltraces", str(folder)))
+    assert (tmp_path / "results/small/report.html").stat().st_size > 0
+    assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
