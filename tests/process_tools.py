@@ -1,7 +1,11 @@
 """Starting processes as a person does, from a shell that listens to Ctrl-C."""
 
 import signal
+import subprocess
 from contextlib import contextmanager
+
+import pytest
+from conftest import PYTHON
 
 
 @contextmanager
@@ -16,3 +20,27 @@ def hearing_ctrl_c():
         yield
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+def start(checkout, config, *arguments):
+    """Begin a run; with --verbose it prints a line for each job, for `wait_for`."""
+    command = [PYTHON, "-m", "snakemake", "--cores", "2", *arguments, "--configfile", checkout.configure(config)]
+    with hearing_ctrl_c():
+        return subprocess.Popen(
+            command,
+            cwd=checkout.folder,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+
+
+def wait_for(process, text):
+    """Read what a run says until it says `text`, and return that."""
+    said = ""
+    for line in process.stdout:
+        said += line
+        if text in line:
+            return said
+    pytest.fail(f"the run ended without saying {text!r}")

@@ -16,32 +16,10 @@ import time
 import psutil
 import pytest
 from conftest import PYTHON, Checkout, Outcome, small_config
-from process_tools import hearing_ctrl_c
+from process_tools import start, wait_for
 from results_tools import assert_same, results_of
 
 KILLS = int(os.environ.get("CELLTRACES_KILLS", "4"))
-
-
-def start(checkout, config, *arguments):
-    """Begin a run; with --verbose it prints a line for each job, for `wait_for`."""
-    command = [PYTHON, "-m", "snakemake", "--cores", "2", *arguments, "--configfile", checkout.configure(config)]
-    with hearing_ctrl_c():
-        return subprocess.Popen(
-            command,
-            cwd=checkout.folder,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            start_new_session=True,
-        )
-
-
-def wait_for(process, text):
-    """Read what a run says until it says `text`."""
-    for line in process.stdout:
-        if text in line:
-            return
-    pytest.fail(f"the run ended without saying {text!r}")
 
 
 def kill_tree(process, with_signal=signal.SIGKILL):
