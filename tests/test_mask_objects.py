@@ -19,7 +19,7 @@ from celltraces.labels.objects import (
     some_pixels_of,
 )
 from celltraces.segmentation.local_variance import greatest_up_to, log_std
-from celltraces.segmentation.mask_objects import fill_holes, fill_holes_of, openings, vanished, without_debris
+from celltraces.segmentation.mask_objects import fill_holes, openings, vanished, without_debris
 
 MASKS = hnp.arrays(np.uint8, st.tuples(st.integers(1, 25), st.integers(1, 25)), elements=st.integers(0, 1))
 
@@ -115,7 +115,7 @@ def test_a_hole_with_pixels_without_data_is_open(mask, y, x):
     ground, n = ndimage.label(mask == 0)
     edges = [ground[0], ground[-1], ground[:, 0], ground[:, -1], ground[uncovered]]
     closed = np.setdiff1d(np.arange(1, n + 1), np.concatenate(edges))
-    np.testing.assert_array_equal(fill_holes_of(mask, uncovered), mask.astype(bool) | np.isin(ground, closed))
+    np.testing.assert_array_equal(fill_holes(mask, uncovered), mask.astype(bool) | np.isin(ground, closed))
 
 
 def test_objects_of_two_masks_are_numbered_as_those_of_both_together():

@@ -17,6 +17,7 @@ from celltraces.errors import UserError
 from celltraces.features import cell_features
 from celltraces.labels.objects import components, painted
 from celltraces.segmentation import joined_cells, logstd, outline
+from celltraces.segmentation.edges import Settings
 from celltraces.segmentation.local_variance import n2_variance
 from demo.simulate import COUNTS_PER_ELECTRON, simulate
 
@@ -244,7 +245,7 @@ def test_cells_that_the_edge_cuts_are_not_lost_by_drawing_in_their_outlines(seed
 def regrown(mask, filled, image, limit):
     """With a window of 3, an opening by a disk 5 px wide, 3 times, and regions of 10 pixels at least."""
     opened, filled, spread = mask.view(np.uint8), filled.view(np.uint8), n2_variance(image, 3)
-    settings = outline.Settings(3, limit, 5, 3, min_size=10, max_size=1600)
+    settings = Settings(3, limit, 5, 3, min_size=10, max_size=1600)
     return outline.regrown(opened, components(opened), filled, image, spread, settings)
 
 

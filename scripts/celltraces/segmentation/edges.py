@@ -23,6 +23,17 @@ NONE = -(1 << 20)  # counts: below those of all images
 HALO_PIXEL, BODY = 1.0, 0.5  # STDs of the edge, darkness of the body: one pixel is halo that is above their difference
 
 
+class Settings(NamedTuple):
+    """With which regions were found, and how large an object is."""
+
+    window: int  # px
+    limit: float  # log-STD above which a pixel was foreground
+    morph_size: int  # px, odd
+    morph_iterations: int
+    min_size: float  # px, both inclusive
+    max_size: float
+
+
 class Frame(NamedTuple):
     """What is known of each pixel, (H, W) each, and with what the regions were found."""
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from celltraces.labels import bit_morphology
 from celltraces.labels.objects import Components, components, cut_out, means, painted, some_pixels_of
-from celltraces.segmentation.mask_objects import fill_holes, fill_holes_of, morph
+from celltraces.segmentation.mask_objects import fill_holes, morph
 from celltraces.segmentation.percentiles import percentile
 
 EVEN = 0.25  # log-STD: by how much the median of a region is below the root mean square of its STD, at most
@@ -67,7 +67,7 @@ def without_gaps(
     least = np.array([0, *median]) * math.exp(-2 * SMOOTH)
     rough = (cut.of(spread) >= least.take(number)).view(np.uint8) & inside
     rough = morph(rough, bit_morphology.dilate, bit_morphology.erode, GAP, 1, uncovered) & inside
-    filled = (fill_holes(rough) if uncovered is None else fill_holes_of(rough, uncovered)) & inside
+    filled = fill_holes(rough, uncovered) & inside
     holes = components(filled & ~rough)
     rough |= painted(holes, (HOLE * holes.area < max_size).view(np.uint8), cut.shape) & filled
     rough = morph(rough, bit_morphology.erode, bit_morphology.dilate, morph_size, 1, uncovered) & inside

@@ -7,14 +7,14 @@ without it is parted.
 """
 
 import math
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 
 from celltraces.labels.objects import Components, bounds_of, cut_out, means, painted, pixels_of
 from celltraces.labels.shapes import shapes, shapes_of_runs
-from celltraces.segmentation.edges import LAYER, LAYERS, box_sums, depths, levels_beside
+from celltraces.segmentation.edges import LAYER, LAYERS, Settings, box_sums, depths, levels_beside
 from celltraces.segmentation.local_variance import greatest_up_to
 from celltraces.segmentation.mask_objects import between, fill_holes, usual_area
 
@@ -27,16 +27,6 @@ MOST = 0.75  # of what is not bright, that lies in such pieces, in a region that
 ALIKE = 0.12  # of the usual piece of its region, that a piece has at least
 FAINT = 4.0  # STDs of the limit: the height of a halo, at least
 BESIDE = 0.25  # of the halo's height: what is measured beside a part and is more above the level is a halo
-
-
-class Settings(Protocol):
-    """What is asked of `outline.Settings`."""
-
-    window: int
-    limit: float
-    morph_size: int
-    min_size: float
-    max_size: float
 
 
 class Parted(NamedTuple):

@@ -21,7 +21,7 @@ from celltraces.labels.objects import (
     replaced,
 )
 from celltraces.labels.shapes import shapes_of_runs
-from celltraces.segmentation.mask_objects import between, fill_holes, fill_holes_of, morph, openings
+from celltraces.segmentation.mask_objects import between, fill_holes, morph, openings
 
 GAP = 3  # px: width of the disk of the closing that joins what belongs together; it bridges gaps of 2 px
 APART = 3  # px between regions in what is looked at, at least, so that the closing joins none
@@ -65,7 +65,7 @@ def part_joined(
     least = painted(joined, np.ceil(np.append(0, least[looked_at])).astype(spread.dtype), cut.shape)
     rough = cut.of(kept) & (cut.of(spread) >= least).view(np.uint8) & mask
     rough = morph(rough, bit_morphology.dilate, bit_morphology.erode, GAP, 1, uncovered) & mask
-    rough = fill_holes(rough) if uncovered is None else fill_holes_of(rough, uncovered)
+    rough = fill_holes(rough, uncovered)
     alone = regions.area[~looked_at] // LEFT
     candidate = np.append(False, np.ones(joined.area.size - 1, bool))
     for times, opened in enumerate(openings(rough, morph_size, range(1, OPEN + 1), uncovered), 1):

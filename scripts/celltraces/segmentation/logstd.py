@@ -15,10 +15,10 @@ from celltraces.frames import coverage
 from celltraces.labels import bit_morphology
 from celltraces.labels.objects import Components, components
 from celltraces.segmentation import outline
+from celltraces.segmentation.edges import Settings
 from celltraces.segmentation.local_variance import greatest_up_to, log_std, n2_variance, strips
 from celltraces.segmentation.mask_objects import (
     fill_holes,
-    fill_holes_of,
     mark_vanished,
     morph,
     number_objects,
@@ -91,9 +91,9 @@ def segment_frame(
     mask = morph(mask, bit_morphology.dilate, bit_morphology.erode, *disks, uncovered)
     found = components(mask)
     mask = remove_small(mask, found, min_object_size)
-    filled = fill_holes(mask) if uncovered is None else fill_holes_of(mask, uncovered)
+    filled = fill_holes(mask, uncovered)
     if logstd_outline == "cell":
-        settings = outline.Settings(logstd_window_size, limit, *disks, *sizes)
+        settings = Settings(logstd_window_size, limit, *disks, *sizes)
         objects, left = _cells(filled, image, spread, settings, uncovered)
         objects = without_debris(objects, spread, segmentation_debris, *sizes, rejected, uncovered)
     else:
@@ -105,7 +105,7 @@ def segment_frame(
 
 
 def _cells(
-    filled: np.ndarray, image: np.ndarray, spread: np.ndarray, settings: outline.Settings, uncovered: np.ndarray | None
+    filled: np.ndarray, image: np.ndarray, spread: np.ndarray, settings: Settings, uncovered: np.ndarray | None
 ) -> tuple[Components, Components]:
     """The cells in a mask, `filled` (H, W) uint8 0/1, each without its halo, and the regions in which they were found.
 
@@ -119,7 +119,7 @@ def _cells(
 
 
 def _opened(
-    filled: np.ndarray, spread: np.ndarray, settings: outline.Settings, uncovered: np.ndarray | None
+    filled: np.ndarray, spread: np.ndarray, settings: Settings, uncovered: np.ndarray | None
 ) -> tuple[np.ndarray, Components]:
     """What the opening leaves of a mask, and narrow cells, (H, W) uint8 0/1, and its objects."""
     times = settings.morph_iterations

@@ -57,16 +57,17 @@ def openings(
         yield opened
 
 
-def fill_holes(mask: np.ndarray) -> np.ndarray:
-    """Fill background that is not 4-connected to the image border. (H, W) uint8 0/1 -> the same."""
+def fill_holes(mask: np.ndarray, uncovered: np.ndarray | None = None) -> np.ndarray:
+    """Fill background that is not 4-connected to the image border. (H, W) uint8 0/1 -> the same.
+
+    uncovered: (H, W) bool, pixels without data, 0 in the mask: outside, as is all beyond the border.
+    """
     wider = cv2.copyMakeBorder(mask, 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=0)
     cv2.floodFill(wider, None, (0, 0), 2)
-    return (wider[1:-1, 1:-1] != 2).view(np.uint8)
-
-
-def fill_holes_of(mask: np.ndarray, uncovered: np.ndarray) -> np.ndarray:
-    """As `fill_holes`, where uncovered pixels (0 in the mask) are outside, as is all beyond the image's border."""
-    holes = fill_holes(mask) - mask
+    filled = (wider[1:-1, 1:-1] != 2).view(np.uint8)
+    if uncovered is None:
+        return filled
+    holes = filled - mask
     _, labels = cv2.connectedComponents(holes, connectivity=4, ltype=cv2.CV_32S)
     open_ones = np.unique(labels[uncovered])
     return mask | (holes & ~np.isin(labels, open_ones))

@@ -15,7 +15,6 @@ back towards each other.
 """
 
 import math
-from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -31,7 +30,17 @@ from celltraces.labels.objects import (
     painted,
     pixels_of,
 )
-from celltraces.segmentation.edges import AROUND, CORE, LAYERS, WIDE_LAYERS, Frame, box_sums, depths, find_edges
+from celltraces.segmentation.edges import (
+    AROUND,
+    CORE,
+    LAYERS,
+    WIDE_LAYERS,
+    Frame,
+    Settings,
+    box_sums,
+    depths,
+    find_edges,
+)
 from celltraces.segmentation.even_clumps import without_gaps
 from celltraces.segmentation.halo_gaps import part_at_halos
 from celltraces.segmentation.joined_cells import part_joined
@@ -41,7 +50,6 @@ from celltraces.segmentation.mask_objects import (
     between,
     box_of,
     fill_holes,
-    fill_holes_of,
     fill_small_holes,
     morph,
 )
@@ -64,17 +72,6 @@ RAISE, RAISES = 0.5, 6  # log-STD, number
 PART = 30  # what comes apart is a cell if it has at least this part of max_object_size
 COVER = 1 / 5  # all parts of a region cover at least so much of it
 FEW, COVER_FEW = 2, 3 / 4  # times max_object_size: of a region up to that, so much, or they are parts of one cell
-
-
-class Settings(NamedTuple):
-    """With which regions were found, and how large an object is."""
-
-    window: int  # px
-    limit: float  # log-STD above which a pixel was foreground
-    morph_size: int  # px, odd
-    morph_iterations: int
-    min_size: float  # px, both inclusive
-    max_size: float
 
 
 def on_cells(
@@ -222,7 +219,7 @@ def refine(
     _, _, morph_size, morph_iterations, *_ = settings
     close, open_ = min(CLOSE, morph_iterations), min(OPEN, morph_iterations)
     refined = morph(refined, bit_morphology.dilate, bit_morphology.erode, morph_size, close, uncovered) & mask
-    refined = fill_holes(refined) if uncovered is None else fill_holes_of(refined, uncovered)
+    refined = fill_holes(refined, uncovered)
     refined = morph(refined, bit_morphology.erode, bit_morphology.dilate, morph_size, open_, uncovered) & mask
     objects = _without_crumbs(refined, regions, settings.min_size, uncovered)
     granular = (edges.std * math.exp(-SMOOTH) * settings.window**2) ** 2  # n**2 times variance, in each region
