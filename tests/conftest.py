@@ -45,7 +45,7 @@ LEVELS = {
         uncovered unused_keys userpaths versions white_cells zstacks
     """,
     "slow": """
-        benchmarks curate_connections curation_page curation_page_decisions learned onnx_model report_page
+        benchmarks curate_connections curation_page curation_page_decisions learned onnx_model report_page script_server
     """,
     "workflow": """
         bad_input commands crash fit_workflow formats_corrections inputs_workflow isolation leftovers module

@@ -14,8 +14,11 @@ import runpy
 import subprocess
 import sys
 import tempfile
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
+
+import copies  # first: see there
+import script_server
 
 PATIENCE_S = 900  # a run that takes longer hangs: it says where, and ends, before pytest ends the test's process
 READ_AT_START = ("PYTHON", "HOME", "XDG_", "LANG", "LC_", "TZ", "OMP_", "OPENBLAS_")
@@ -27,10 +30,10 @@ def _read_at_start():
 
 
 USUAL = _read_at_start()
-# What a run of any workflow imports and ours besides, as far as it is not ours: 0.9 s.
+# What a run of any workflow imports and ours and its scripts besides, as far as it is not ours: 0.9 s.
 IMPORTED = (
     *("snakemake.cli", "snakemake.report.html_reporter", "snakemake.storage", "smart_open", "pandas"),
-    *("cv2", "jsonschema", "numcodecs"),
+    *("cv2", "jsonschema", "numcodecs.blosc", "numcodecs.zstd", "pyarrow.parquet", "yaml"),
 )
 
 
@@ -45,8 +48,7 @@ def _server(python):
 def run_snakemake(python, arguments, folder):
     """What `python -m snakemake ARGUMENTS`, run in a folder, wrote, and its exit status, as subprocess.run gives it."""
     if sys.platform != "linux" or _read_at_start() != USUAL:  # others do not copy a process that has imported numpy
-        command = [python, "-m", "snakemake", *arguments]
-        return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+        return run_alone(python, arguments, folder)
     umask = os.umask(0)
     os.umask(umask)
     server = _server(str(python))
@@ -64,21 +66,24 @@ def run_snakemake(python, arguments, folder):
         return subprocess.CompletedProcess(arguments, code, *(path.read_text(encoding="utf-8") for path in outputs))
 
 
+def run_alone(python, arguments, folder):
+    """As `run_snakemake`, with nothing but processes that Python starts."""
+    command = [python, "-m", "snakemake", *arguments]
+    where = {"cwd": folder, "env": dict(os.environ)}  # which lacks what libraries in C have set
+    return subprocess.run(command, **where, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+
+
 def _become_snakemake(arguments, folder, umask, environment, outputs):
     """Run Snakemake in this process, as `python -m snakemake` does, and end it."""
-    os.chdir(folder)
-    os.umask(umask)
-    os.environ.clear()
-    os.environ.update(environment)
-    for number, path in enumerate([os.devnull, *outputs]):
-        file = os.open(path, os.O_RDONLY if number == 0 else os.O_WRONLY | os.O_CREAT, 0o600)
-        os.dup2(file, number)
-        os.close(file)
+    script_server.let_go()
+    flags = os.O_WRONLY | os.O_CREAT
+    files = [os.open(os.devnull, os.O_RDONLY), *(os.open(path, flags, 0o600) for path in outputs)]
     faulthandler.dump_traceback_later(PATIENCE_S, exit=True)
-    sys.path[0] = os.getcwd()
+    sys.path[0] = folder
     sys.argv = ["", *arguments]
     sys.orig_argv = [sys.executable, "-m", "snakemake", *arguments]
-    runpy.run_module("snakemake", run_name="__main__", alter_sys=True)
+    run = partial(runpy.run_module, "snakemake", run_name="__main__", alter_sys=True)
+    copies.run_and_end(run, folder, umask, environment, files)
 
 
 def _serve():
@@ -90,10 +95,9 @@ def _serve():
         importlib.import_module(module)
     if told is None:
         del os.environ["OPENBLAS_NUM_THREADS"]
-    threads = [Path(f"/proc/self/task/{thread}/comm").read_text() for thread in os.listdir("/proc/self/task")]
-    assert {*threads} <= {"python\n", "jemalloc_bg_thd\n"}, threads  # of pyarrow's memory, which minds copies itself
-    assert len(threads) <= 2
+    copies.check_threads()
     gc.freeze()  # no copy looks for garbage in what was imported
+    script_server.use(script_server.start())
     answers = os.fdopen(os.dup(1), "w")
     print("ready", file=answers, flush=True)
     for line in sys.stdin:
