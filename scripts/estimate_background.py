@@ -116,8 +116,9 @@ def _with_uncovered(mask: np.ndarray | None, frames: Frames, frame: int) -> np.n
 
 
 def main(
-    sources: Sequence[str], labeled: Sequence[str], outputs: Sequence[str], tile_size: int, background_dilation: int
+    sources: Sequence[str], labeled: Sequence[str], outputs: Sequence[str], tile_size: int, background_dilation: int = 0
 ) -> None:
+    """background_dilation: of the cells that are left out; without `labeled` there are none."""
     borrowed = estimate_movie(
         [Path(source) for source in sources],
         Path(labeled[0]) if labeled else None,

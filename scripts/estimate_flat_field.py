@@ -13,6 +13,7 @@ from celltraces.fluorescence import flat_field
 from celltraces.fluorescence.background import estimate_background
 from celltraces.frames import coverage
 from celltraces.preview.frames import read_covered
+from celltraces.pyme import spool
 from celltraces.readers.movie_file import open_movie
 from celltraces.readers.reference_image import read_reference
 from celltraces.runs import job
@@ -64,8 +65,8 @@ def main(
     frames: Sequence[tuple[int, int]],
     shape: Sequence[int],
     planes: Sequence[int | None],
-    pyme: Mapping[str, Any],
     camera_offset: float | None,
+    pyme: Mapping[str, Any] = spool.DEFAULTS,
 ) -> None:
     """Write a gain (H, W) float32 for each channel of `sources` (a file; None: from the movie), and its origin."""
     described = {}

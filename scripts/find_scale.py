@@ -7,6 +7,7 @@ from typing import Any
 
 from celltraces.files import write_text
 from celltraces.preview.frames import find_scale
+from celltraces.pyme import spool
 from celltraces.runs import job
 
 
@@ -19,7 +20,7 @@ def main(
     frames: Sequence[tuple[int, int]],
     channel: int,
     planes: Sequence[int | None],
-    pyme: Mapping[str, Any],
+    pyme: Mapping[str, Any] = spool.DEFAULTS,
     pixel_size_um: float | None = None,
 ) -> None:
     """Write {"segmentation_scale": number}, or null where the frames that were looked at hold no cells."""

@@ -83,7 +83,8 @@ def main(
         settings |= json.loads(Path(scale).read_text(encoding="utf-8"))
     with plugins.blamed(segmentation_method, "segmentation_method"):
         segment = segmenter(segmentation_method, settings, recipe)
-        floating = not (is_network(segmentation_method) and settings["segmentation_debris"])
+        # Labels of a recipe are the cells as they are: then there is no such setting.
+        floating = not (is_network(segmentation_method) and settings.get("segmentation_debris"))
         counts = segment_movie(Path(source), Path(output), segment, floating=floating)
     job.log.info("cells per frame: %s", counts)
     empty = [frame for frame, count in enumerate(counts) if not count]

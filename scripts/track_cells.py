@@ -80,19 +80,14 @@ def main(
     *,
     fov: int,
     divisions: bool,
-    division_roundness: float,
-    division_frames: int,
-    division_min_age: int,
     max_touching: int,
     phase_contrast: str | None = None,
     **settings: Any,
 ) -> None:
-    dividing = {
-        "max_gap": settings["max_gap"],
-        "division_roundness": division_roundness,
-        "division_frames": division_frames,
-        "division_min_age": division_min_age,
-    }
+    """settings: of the method and, where divisions are to be found, `max_gap` and those that begin with division_."""
+    dividing = {key: settings.pop(key) for key in [*settings] if key.startswith("division_")}
+    if divisions:
+        dividing["max_gap"] = settings["max_gap"]
     images = open_frames(Path(phase_contrast)) if phase_contrast else None
     movement = images.attributes.get(stage_movement.ATTRIBUTE) if images else None
     with plugins.blamed(tracking_method, "tracking_method"):

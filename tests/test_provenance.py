@@ -36,8 +36,9 @@ def test_a_users_file_counts_by_its_content_under_any_name():
     [
         (settings(a=1, b=3), ["b"]),
         (settings(a=3, b=1), ["a", "b"]),  # two values swapped
-        (settings(a=1, b=3, c=0), ["b", "c"]),
-        (settings(a=1), ["b"]),
+        (settings(a=1, b=3, c=0), ["b"]),  # c came with it, as a parameter that only another method has
+        (settings(a=1, b=2, c=0), ["c"]),
+        (settings(a=1), []),  # b is not used any more, and what uses it instead is named beside it
         ({**settings(a=1, b=2), "code": "d"}, ["code"]),
     ],
 )

@@ -12,8 +12,23 @@ import pandas as pd
 import pytest
 import yaml
 from conftest import PYTHON, Checkout, small_config
-from stages import BACKGROUND, CROP, EVERYTHING, EXTRACT, JOINED, RECORD, REPORT, SEGMENT, TABLES, TRACK
+from stages import (
+    BACKGROUND,
+    CROP,
+    EVERY_METHOD,
+    EVERYTHING,
+    EXTRACT,
+    JOINED,
+    RECORD,
+    REPORT,
+    SEGMENT,
+    TABLES,
+    TRACK,
+    changed_where_unused,
+)
 from test_psf import spot
+
+from celltraces.config.read_config import complete
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +77,7 @@ def changed(done, **params):
         ({"segmentation_method": "deepsea", "segmentation_scale": 0.5}, SEGMENT),
         ({"recipe": "r.yaml"}, SEGMENT),
         ({"psf": "spot.psf"}, EXTRACT),
-        ({"frame_interval": 3}, {"index"}),
+        ({"frame_interval": 3}, set()),  # the file has time stamps
         ({"time_mapping": {0: 0, 1: 3}}, {"index"} | TABLES),
         ({"qc_size": 3}, {"qc"}),
     ],
@@ -70,6 +85,42 @@ def changed(done, **params):
 )
 def test_a_parameter_reruns_its_stage_and_those_after_it(done, params, rules):
     assert set(done.planned(changed(done, **params))) == rules | RECORD
+
+
+# What may be changed by itself in each of EVERY_METHOD and is used there, though not with the other methods.
+USED = {
+    "as it is": ({"division_frames": 4, "particle_sigma": 2.0, "min_iou": 0.2}, TRACK),
+    "halo": ({"max_object_size": 9000}, SEGMENT),
+    "deepsea": ({"segmentation_scale": 0.6}, SEGMENT),
+    "pyama": ({"segmentation_method": "logstd"}, SEGMENT),
+    "btrack": ({"max_gap": 4}, TRACK),
+    "no divisions": ({"divisions": True}, TRACK),
+    "no spots, no totals": ({"mask_margin": 1}, EXTRACT),
+    "no light": ({"border_margin": 6}, EXTRACT),
+    "no cells": ({"tile_size": 50}, {"background", "cache", "index", "digest_images", "qc"}),
+}
+
+
+@pytest.mark.parametrize("variant", USED)
+def test_a_parameter_that_the_method_does_not_use_reruns_nothing(done, tmp_path, variant):
+    """All of them at once; `--touch` makes results of each method of those that are there."""
+    checkout = Checkout(tmp_path, done.folder / "results")
+    config = EVERY_METHOD[variant]({**done.base, "datasets": {"small": str(done.folder / "small.nd2")}})
+    params, rules = USED[variant]
+    if variant == "no cells":
+        assert checkout.run(config).code == 0  # other results than those that are there
+    touched = checkout.run(config, "--touch")
+    assert touched.code == 0, touched.text
+    assert checkout.planned(config) == {}
+    full = complete(config)
+    unused = {key: value for key, value in changed_where_unused(full)["params"].items() if value != full["params"][key]}
+    assert set(checkout.planned({**config, "params": {**config["params"], **unused}})) == (RECORD if unused else set())
+    assert set(checkout.planned({**config, "params": {**config["params"], **params}})) == rules | RECORD
+
+
+def test_how_another_format_is_read_reruns_nothing(done):
+    """Not even copying: the input is no .h5 file of PYME."""
+    assert done.planned({**done.base, "pyme": {"axes": "yx", "allow_lossy": True}}) == {}
 
 
 def test_a_feature_reruns_extraction(done):

@@ -61,13 +61,14 @@ def extract_cell(
     origins: np.ndarray,
     chosen: Chosen,
     *,
-    mask_margin: int,
+    mask_margin: int = 0,
     **settings: float,
 ) -> list[np.ndarray]:
     """Feature columns of one cell, (n,) float64 each, over the n `frames` in which it is present.
 
-    origins: (n, 2) upper left corners of its crops. Features of a fluorescence channel are NaN in frames that the
-    file did not hold, and where a pixel of the cell holds no data there, for intensity_total also one of its
+    origins: (n, 2) upper left corners of its crops.
+    mask_margin, settings: of the light, as far as it is measured. Features of a fluorescence channel are NaN in frames
+    that the file did not hold, and where a pixel of the cell holds no data there, for intensity_total also one of its
     `light_margin`: no total is right without it.
     """
     mask = read_crop(get, paths.tracked(chosen.pc), cell)[0][frames] > 0

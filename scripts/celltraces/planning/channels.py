@@ -86,6 +86,11 @@ class Arrays:
     laid_over: tuple[str, ...]  # fluorescence that movies show, and its background
 
 
+def reading(config: Mapping[str, Any], dataset: Dataset) -> dict[str, Any]:
+    """What a job that reads a dataset's file has to be told: how spools of PYME are read, nothing of other formats."""
+    return {"pyme": config["pyme"]} if dataset.movie.format == "pyme" else {}
+
+
 def arrays_of(
     config: Mapping[str, Any], pc: int | None, fl: Sequence[int], shifted: Collection[int], flat: Collection[int]
 ) -> Arrays:

@@ -40,6 +40,7 @@ def lines(experiment: Experiment) -> Iterator[str]:
     if experiment.tracing:
         yield from _unused_decisions(experiment.layout, experiment.datasets)
     yield from lines_of_unused_keys(experiment.config)
+    yield from _unused_reading(experiment.config, experiment.datasets)
     yield from _unused_times(experiment.config["params"], experiment.datasets)
     yield from _onsets_after_the_end(experiment.config, experiment.datasets)
     for dataset in experiment.datasets.values():
@@ -120,6 +121,15 @@ def _frame_sizes(dataset: Dataset) -> Iterator[str]:
             f"in FOV {sides[large]}: was the camera's binning changed? Areas and intensities cannot be compared as "
             "they are, and the size of a pixel is that of one of them; process them apart (`fovs`)"
         )
+
+
+def _unused_reading(config: Mapping[str, Any], datasets: Mapping[str, Dataset]) -> Iterator[str]:
+    """Settings of a format that no input has."""
+    declared = load_schema()["properties"]["pyme"]["properties"]
+    written = [key for key, value in config["pyme"].items() if value != declared[key]["default"]]
+    beads = config["shift_field"]["beads"]
+    if written and not beads and all(dataset.movie.format != "pyme" for dataset in datasets.values()):
+        yield f"pyme.{', '.join(written)}: no dataset is an .h5 file of PYME, so that nothing is read in another way"
 
 
 def _unused_times(params: Mapping[str, Any], datasets: Mapping[str, Dataset]) -> Iterator[str]:

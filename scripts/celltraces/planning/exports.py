@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from celltraces.config.stage_settings import stage_settings
+from celltraces.config.unused_keys import in_use
 from celltraces.exports.registry import CELLS, EARLIER, FORMATS, LABELS, LABELS_IF_ANY, TRACES
 from celltraces.paths import fl, fov_text
 from celltraces.planning.dataset import Dataset
@@ -70,7 +71,7 @@ def export_settings(
     """What a format depends on besides its inputs: params, and some of what planning knows of the FOV."""
     known = {**experiment.config["params"], **scales}
     known["source"] = dataset.identity
-    known["steps"] = {step: stage_settings(experiment.config, step) for step in STEPS}
+    known["steps"] = {step: in_use(stage_settings(experiment.config, step), experiment.config) for step in STEPS}
     chosen = {key: known[key] for key in FORMATS[name].settings}
     base = experiment.layout.base.format(dataset=dataset.name, fov=fov_text(fov))
     return {"format": name, "base": base, "settings": chosen}

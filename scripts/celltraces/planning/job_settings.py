@@ -11,9 +11,10 @@ from functools import cache
 from typing import Any
 
 from celltraces.config.stage_settings import as_json, digests, stage_settings
+from celltraces.config.unused_keys import in_use
 from celltraces.planning import joined, tried_segmentation
 from celltraces.planning.calibration import ESTIMATE
-from celltraces.planning.channels import features_of, known_pixel_size_um, pixel_size_um, planes, shape
+from celltraces.planning.channels import features_of, known_pixel_size_um, pixel_size_um, planes, reading, shape
 from celltraces.planning.dataset import Dataset
 from celltraces.planning.decisions import decided
 from celltraces.planning.edits import as_settings, list_settings
@@ -41,12 +42,17 @@ def settings_of(experiment: Experiment, job: str, wildcards: Wildcards) -> str:
         return as_json(export_settings(experiment, dataset, fov, job.removeprefix("export_"), placed))
     if job not in OF_JOB:
         return _of_stage_alone(experiment, job)
-    return as_json({**stage_settings(experiment.config, job), **OF_JOB[job](experiment, wildcards)})
+    return as_json({**_in_use(experiment, job), **OF_JOB[job](experiment, wildcards)})
 
 
 @cache
 def _of_stage_alone(experiment: Experiment, stage: str) -> str:
-    return as_json(stage_settings(experiment.config, stage))
+    return as_json(_in_use(experiment, stage))
+
+
+def _in_use(experiment: Experiment, stage: str) -> dict[str, Any]:
+    """What the schema gives to a stage, without what changes nothing."""
+    return in_use(stage_settings(experiment.config, stage), experiment.config)
 
 
 def _place(experiment: Experiment, wildcards: Wildcards) -> tuple[Dataset, int]:
@@ -61,6 +67,7 @@ def _copy(experiment: Experiment, wildcards: Wildcards) -> dict[str, Any]:
     dataset, fov = _place(experiment, wildcards)
     return {
         **_input_file(dataset),
+        **reading(experiment.config, dataset),
         "fov": fov,
         "channels": [index for index in (experiment.pc, *experiment.fl) if index is not None],
         "shape": shape(dataset, fov),
@@ -91,7 +98,7 @@ def _list_edits(experiment: Experiment, wildcards: Wildcards) -> dict[str, Any]:
 
 
 def _extract_taken_in(experiment: Experiment, wildcards: Wildcards) -> dict[str, Any]:
-    return {**stage_settings(experiment.config, "extract"), **_extract(experiment, wildcards)}
+    return {**_in_use(experiment, "extract"), **_extract(experiment, wildcards)}
 
 
 def _extract(experiment: Experiment, wildcards: Wildcards) -> dict[str, Any]:
@@ -115,7 +122,7 @@ def _flat_field(experiment: Experiment, wildcards: Wildcards) -> dict[str, Any]:
         "shape": [height, width],
         "frames": frame_choice.frames_for_flat_field(dataset, (height, width)),
         "planes": planes(dataset, experiment.config["z"]),
-        "pyme": experiment.config["pyme"],
+        **reading(experiment.config, dataset),
         "raw": dataset.path,
         "files": {**digests(references), dataset.path: dataset.identity},
     }

@@ -7,9 +7,10 @@ from importlib import metadata
 from typing import Any
 
 from celltraces.config.stage_settings import digests, is_model, is_network, stage_settings
+from celltraces.config.unused_keys import in_use
 from celltraces.errors import UserError
 from celltraces.planning import resources
-from celltraces.planning.channels import known_pixel_size_um, planes
+from celltraces.planning.channels import known_pixel_size_um, planes, reading
 from celltraces.planning.dataset import Dataset
 from celltraces.planning.frame_times import frame_times
 from celltraces.preview import frame_choice, sets
@@ -26,7 +27,7 @@ def preview_frames(config: Mapping[str, Any], dataset: Dataset) -> dict[str, Any
         "frames": frame_choice.frames_to_try(config, dataset),
         "channel": dataset.pc,
         "planes": planes(dataset, config["z"]),
-        "pyme": config["pyme"],
+        **reading(config, dataset),
     }
 
 
@@ -34,11 +35,11 @@ def preview_segmentation(config: Mapping[str, Any], dataset: Dataset, parameters
     """What segmenting a preview's frames by one set of parameters, by its name, depends on."""
     segment = stage_settings(config, "segment")
     tried = sets.set_named(config, parameters)
+    trying = {**config, "params": {**config["params"], **tried}}
     needs = needs_of_method(tried[sets.METHOD])
-    searching = finds_scale({**config, "params": {**config["params"], **tried}})
+    searching = finds_scale(trying)
     return {
-        **segment,
-        **tried,
+        **in_use({**segment, **tried}, trying),
         **preview_frames(config, dataset),
         "raw": dataset.path,
         "scale_frames": frame_choice.frames_for_scale(dataset) if searching else [],
