@@ -28,7 +28,7 @@ PARTING = 8  # frames in which they leave each other
 
 @dataclass(frozen=True)
 class Course:
-    """How cells divide. rounds_up: mothers become round, thick and white, and so are young daughters. rounding: frames
+    """How cells divide. rounds_up: mothers become round and thick, and so are young daughters. rounding: frames
     until a mother begins to be two; lobed: frames in which she is two lobes; leaving: px in the daughters' first frame;
     spreading: frames; share: of the mother's area, of one of the daughters; rounded: area of a round mother by hers
     before."""

@@ -1,9 +1,10 @@
-"""Movies of cells that delay light, seen by phase contrast, with their truth: white round mothers, flat cells, debris.
+"""Movies of cells that delay light, seen by phase contrast, with their truth.
 
-The third simulator of dividing cells. What a cell is, and how it is seen, were laid down without looking at the methods
-that are measured or at the other simulators. It draws what those do not: mothers and daughters that are thick and white
-(demo.dividing has labels alone, evaluation.phase_contrast paints halos around them), in pictures by the optics of phase
-contrast (evaluation.flat_cells has those, of single pictures of large cells).
+What a cell is, and how it is seen, were laid down without looking at the methods that are measured or at the other
+simulators. It shows what those do not: cells that round up, divide, meet, die and are left by the stage in pictures
+that optics made of them, so that thick mothers and daughters are white or black, and the halos of neighbours add up.
+(demo.dividing has labels, around which evaluation.phase_contrast paints halos; evaluation.flat_cells, which computes
+the optics more exactly, has single pictures of large cells.)
 """
 
 from __future__ import annotations
@@ -89,21 +90,21 @@ PICTURES = {
 _MOVIE = Settings(n_frames=36, shape=(480, 540))
 _MEDIUM = replace(_MOVIE, n_cells=45, dividing=0.5, touching=1.0)
 MOVIES = {
-    "sparse": replace(_MOVIE, shape=(420, 480), n_cells=20, dividing=0.6),
-    "medium": _MEDIUM,
-    "dense": replace(_MOVIE, shape=(512, 512), n_cells=80, dividing=0.35, touching=1.0),
-    "mothers that do not round up": replace(
+    "dividing, sparse": replace(_MOVIE, shape=(420, 480), n_cells=20, dividing=0.6),
+    "dividing, medium": _MEDIUM,
+    "dividing, dense": replace(_MOVIE, shape=(512, 512), n_cells=80, dividing=0.35, touching=1.0),
+    "dividing, mothers that do not round up": replace(
         _MOVIE, n_cells=30, dividing=0.5, course=Course(rounds_up=False, rounding=(1, 2), lobed=(1, 5), leaving=1.5)
     ),
-    "unequal daughters": replace(_MOVIE, n_cells=30, dividing=0.5, course=Course(share=(0.33, 0.42))),
-    "long intervals": replace(
+    "dividing, unequal daughters": replace(_MOVIE, n_cells=30, dividing=0.5, course=Course(share=(0.33, 0.42))),
+    "dividing, long intervals": replace(
         _MOVIE,
         n_frames=30,
         dividing=0.6,
         step=3,
         course=Course(rounding=(1, 2), lobed=(0, 1), leaving=8, spreading=(1, 3)),
     ),
-    "short intervals": replace(
+    "dividing, short intervals": replace(
         _MOVIE,
         n_frames=60,
         shape=(420, 480),
@@ -111,7 +112,7 @@ MOVIES = {
         step=0.6,
         course=Course(rounding=(5, 9), lobed=(3, 6), leaving=1, spreading=(8, 14)),
     ),
-    "flat": replace(
+    "dividing, flat cells": replace(
         PICTURES["flat"],
         n_frames=32,
         shape=(600, 640),
@@ -121,14 +122,16 @@ MOVIES = {
         granules=0.18,
         course=Course(rounded=0.35),
     ),
-    "thick is dark": replace(_MOVIE, n_cells=30, dividing=0.5, phase=1, optics=Optics("thick is dark", halo=4)),
-    "the stage jumps after divisions": replace(_MEDIUM, n_frames=24, n_cells=40, stage=((10, 0.3, 0.2),)),
-    "none divides, some meet and part": replace(_MOVIE, shape=(420, 480), n_frames=32, n_cells=24, meeting=8),
-    "none divides, half of them die": replace(_MOVIE, n_frames=30, n_cells=30, dying=0.5),
-    "none divides, the stage jumps by half a picture": replace(
+    "dividing, thick is dark": replace(
+        _MOVIE, n_cells=30, dividing=0.5, phase=1, optics=Optics("thick is dark", halo=4)
+    ),
+    "dividing, the stage jumps": replace(_MEDIUM, n_frames=24, n_cells=40, stage=((10, 0.3, 0.2),)),
+    "some meet and part": replace(_MOVIE, shape=(420, 480), n_frames=32, n_cells=24, meeting=8),
+    "half of them die": replace(_MOVIE, n_frames=30, n_cells=30, dying=0.5),
+    "the stage jumps by half a picture": replace(
         _MOVIE, n_frames=20, shape=(480, 480), n_cells=30, stage=((10, 0, 0.5),)
     ),
-    "none divides, the stage goes away and comes back": replace(
+    "the stage goes away and comes back": replace(
         _MOVIE,
         n_frames=22,
         shape=(480, 480),
@@ -136,3 +139,9 @@ MOVIES = {
         stage=((8, 0.8, 0.9), (9, 0, 0), (14, 0.3, -0.3), (16, 0, 0)),
     ),
 }
+
+EVALUATED = (  # of these, by `make evaluate`, which benchmarks/divisions.py does with all
+    *("dividing, medium", "dividing, dense", "dividing, mothers that do not round up", "dividing, long intervals"),
+    *("dividing, flat cells", "dividing, thick is dark"),
+    *("some meet and part", "half of them die", "the stage goes away and comes back"),
+)
