@@ -11,7 +11,7 @@ from scipy import ndimage
 
 from evaluation.phase_cells import TEXTURE, WAVES, Cell, Form, Settings, form
 
-Window = tuple[slice, slice]
+Window = tuple[slice, ...]
 THICKER = 2.2  # a round cell is thicker than a flat one, by that one's thickness
 
 
@@ -44,15 +44,19 @@ def draw(cells: Sequence[Cell], debris: Sequence[Piece], frame: int, settings: S
     phase, light = np.zeros(settings.shape), np.zeros(settings.shape)
     boxes = dict(enumerate(ndimage.find_objects(labels), start=1))
     for cell in cells:
-        box = boxes.get(cell.number)
-        if box is None:
+        tight = boxes.get(cell.number)
+        if tight is None:
             continue
-        y, x = np.ogrid[box]
+        box = tuple(
+            slice(max(0, side.start - 1), min(end, side.stop + 1))
+            for side, end in zip(tight, settings.shape, strict=True)
+        )
         inside = labels[box] == cell.number
+        y, x = np.ogrid[box]
         at = y - (cell.place[0] - corner[0]), x - (cell.place[1] - corner[1])
         thick = _thickness(inside, forms[cell.number], settings)
         phase[box] += _phase(cell, forms[cell.number], thick, at, frame, settings)
-        cut = any(side.start == 0 or side.stop == end for side, end in zip(box, settings.shape, strict=True))
+        cut = any(side.start == 0 or side.stop == end for side, end in zip(tight, settings.shape, strict=True))
         shown = min(1, inside.sum() / forms[cell.number].area) if cut else 1
         light[box] += cell.light * shown * thick / thick.sum()
     for piece in debris:
@@ -80,13 +84,7 @@ def _labels(cells: Sequence[Cell], forms: dict[int, Form], corner: np.ndarray, s
     labels, depth = np.zeros(settings.shape, np.uint16), np.ones(settings.shape)
     for cell in cells:
         now, middle = forms[cell.number], cell.place - corner
-        reach = int(1.6 * now.radius * np.sqrt(now.length)) + 6
-        window = tuple(
-            slice(max(0, int(at) - reach), min(side, int(at) + reach + 1))
-            for at, side in zip(middle, settings.shape, strict=True)
-        )
-        if any(side.stop <= side.start for side in window):
-            continue
+        window = _around(middle, 1.6 * now.radius * np.sqrt(now.length) + 6, settings.shape)
         y, x = np.ogrid[window]
         inside = _depth(cell, now, y - middle[0], x - middle[1], settings)
         mine = inside < depth[window]
@@ -147,8 +145,15 @@ def _phase(
 
 
 def _add_ball(phase: np.ndarray, piece: Piece, middle: np.ndarray) -> None:
-    window = tuple(slice(max(0, int(at - 5)), max(0, int(at + 6))) for at in middle)
+    window = _around(middle, piece.radius + 1, phase.shape)
     y, x = np.ogrid[window]
-    y, x = y[: phase[window].shape[0]], x[:, : phase[window].shape[1]]
     away = np.hypot(y - middle[0], x - middle[1]) / piece.radius
     phase[window] += piece.phase * np.sqrt(np.maximum(1 - away**2, 0))
+
+
+def _around(middle: np.ndarray, reach: float, shape: tuple[int, ...]) -> Window:
+    """The part of a picture that is no farther than `reach` px up, down, left or right; empty outside of it."""
+    return tuple(
+        slice(max(0, int(at - reach)), max(0, min(side, int(at + reach) + 1)))
+        for at, side in zip(middle, shape, strict=True)
+    )
