@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import combinations
 from typing import NamedTuple
 
 import numpy as np
@@ -186,11 +187,10 @@ def _plan(cells: Sequence[Cell], settings: Settings, rng: np.random.Generator) -
     rng.shuffle(free)  # type: ignore[arg-type]
     n_dividing, n_dying = (round(share * len(free)) for share in (settings.dividing, settings.dying))
     for _ in range(min(settings.meeting, len(free) // 2)):
-        one = free.pop()
-        other = min(free, key=lambda cell: np.hypot(*(cell.place - one.place)))
-        free.remove(other)
+        one, other = min(combinations(free, 2), key=lambda pair: np.hypot(*(pair[0].place - pair[1].place)))
+        free = [cell for cell in free if cell not in (one, other)]
         one.meets, other.meets = other, one
-        one.together = other.together = int(rng.integers(4, 7)), int(rng.integers(8, max(9, last - 6)))
+        one.together = other.together = int(rng.integers(4, 7)), int(rng.integers(12, max(13, last - 6)))
     for cell in free[:n_dividing]:
         cell.rounds = int(rng.integers(4, max(6, last - 8)))
         cell.lobes = cell.rounds + int(rng.integers(course.rounding[0], course.rounding[1] + 1))

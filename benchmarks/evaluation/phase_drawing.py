@@ -121,7 +121,8 @@ def _of_ellipse(
 
 def _thickness(inside: np.ndarray, now: Form, settings: Settings) -> np.ndarray:
     """Of a cell in its window, (h, w), 0 outside and 1 where it is thickest: a rim like a quarter of a circle, which
-    reaches to the middle of round cells. A cell that the edge of the picture cuts goes on there."""
+    reaches to the middle of round cells, by the distance to the nearest pixel outside. A cell that the edge of the
+    picture cuts goes on there."""
     padded = np.pad(inside, 1, mode="edge").astype(np.uint8)
     depth = cv2.distanceTransform(padded, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)[1:-1, 1:-1]
     rim = settings.rim * (1 - now.roundness) + now.radius * now.roundness
