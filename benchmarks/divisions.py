@@ -4,11 +4,12 @@ Usage: python benchmarks/divisions.py [SEEDS] [--first SEED] [--kind TEXT] [--ou
 
 SEEDS movies of each kind (3 if not given), of kinds that have TEXT in their name, with the seeds from SEED on (1000).
 The kinds of labels were not looked at when the constants of celltraces.tracking.families were chosen, but "segmented,
-plain" was, with the seeds 1000 to 1005.
+plain" was, with the seeds 1000 to 1005, and so were movies like the "phase objects".
 
 - Kinds of labels start from what a segmentation would have found.
 - "real outlines" are those of a second simulator, with the outlines of cells in pictures NN_cells.png of FOLDER (with
   NN_phase.tif beside them, as make evaluate takes them); left out without FOLDER.
+- "phase objects" are cells that delay light, seen by phase contrast (evaluation.phase_objects), segmented by NAME.
 - "segmented": phase contrast is drawn, in several looks, and segmented by NAME (`logstd, cell` if not given; or
   `logstd, halo`, `pyama`, `deepsea`, which takes hours).
 
@@ -21,7 +22,7 @@ import argparse
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -33,7 +34,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
 
-from evaluation import real_outlines
+from evaluation import phase_objects, real_outlines
 from evaluation.dividing import KINDS, REAL_OUTLINES, TO_SEGMENT
 from evaluation.linking import link, movement
 from evaluation.phase_contrast import LOOKS, Look, draw
@@ -53,7 +54,16 @@ def of_labels(new_movie: Callable[[int], Movie], seed: int) -> Score:
 def of_images(settings: Settings, look: Look, new: Callable[[], Segment], seed: int) -> Score:
     """The cells drawn, segmented and linked, with the movement of the stage that the images show."""
     movie = simulate(settings, seed)
-    images = draw(movie.cells, movie.divisions, look, seed)
+    return _of_segmented(movie, draw(movie.cells, movie.divisions, look, seed), new)
+
+
+def of_phase_objects(settings: phase_objects.Settings, new: Callable[[], Segment], seed: int) -> Score:
+    movie = phase_objects.simulate(settings, seed)
+    cells = np.stack(movie.cells)
+    return _of_segmented(Movie(cells, cells, movie.divisions), movie.images, new)
+
+
+def _of_segmented(movie: Movie, images: Sequence[np.ndarray], new: Callable[[], Segment]) -> Score:
     tracked, divisions = link(segmented(images, new())[0], movement(images))
     return score(movie, np.stack(tracked), divisions)
 
@@ -65,6 +75,8 @@ def kinds(outlines: Path | None, new: Callable[[], Segment]) -> Iterator[tuple[s
     real = None if outlines is None else real_outlines.real_outlines(outlines)
     for name, settings in {} if real is None else REAL_OUTLINES.items():
         yield "real outlines", name, partial(of_labels, partial(real_outlines.simulate, settings, real))
+    for name, settings in phase_objects.MOVIES.items():
+        yield "phase objects", name, partial(of_phase_objects, settings, new)
     for look_name, look in LOOKS.items():
         for name, settings in TO_SEGMENT.items():
             yield "segmented", f"{look_name}: {name}", partial(of_images, settings, look, new)

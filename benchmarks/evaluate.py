@@ -74,7 +74,8 @@ def outlines_row(movie: Movie, labels: Sequence[np.ndarray]) -> Row:
     right, found, cells = (
         sum(part) for part in zip(*((one.right, one.found, one.jaccard.size) for one in scores.values()), strict=True)
     )
-    lights = [light(labels[frame], true, scores[frame]) for frame, true in truth.items()]
+    left = movie.light or dict.fromkeys(truth)
+    lights = [light(labels[frame], true, scores[frame], left[frame]) for frame, true in truth.items()]
     means, totals = (np.concatenate(part) for part in zip(*lights, strict=True))
     areas = np.concatenate([one.area for one in scores.values()])
     row: Row = {"cells": cells}
@@ -176,7 +177,9 @@ def main(folders: Sequence[Path], ctc: Path | None, to: Path, method: str = "", 
     table = to / "evaluation.csv"
     if (method or of_set) and not table.is_file():
         raise UserError(f"{str(table)!r} is not there: without --method and --set all is measured first")
-    to_segment: Iterable[Movie] = movies.of_challenge(ctc) if ctc else chain(movies.to_segment(), movies.flat())
+    to_segment: Iterable[Movie] = (
+        movies.of_challenge(ctc) if ctc else chain(movies.to_segment(), movies.flat(), movies.of_phase_objects())
+    )
     to_track = to_segment if ctc else movies.to_track()
     rows: list[Row] = []
 

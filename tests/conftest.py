@@ -39,10 +39,10 @@ LEVELS = {
         evaluation exposure features fitting flat_field flows foreign_arrays formats_deepcell formats_playnano
         formats_pyama formats_pyme formats_tracks future_dates halo_gaps house images interrupts kinetics left_out
         levels lif light_in_time likeness lock mask_objects merge messages methods missing movie_czi movie_file
-        movie_nd2 nd2_internals ndtiff odd_parts ome_tiff ome_zarr outline phantoms pictures plan preview preview_advice
-        preview_workflow psf quality recipe repeats report report_digest segmentation shared_regions shifts
-        silent_faults simulate stage_movement stage_places store terminal tiff tiff_folder torch_file touching tracking
-        uncovered unused_keys userpaths versions white_cells zstacks
+        movie_nd2 nd2_internals ndtiff odd_parts ome_tiff ome_zarr outline phantoms phase_objects pictures plan preview
+        preview_advice preview_workflow psf quality recipe repeats report report_digest segmentation shared_regions
+        shifts silent_faults simulate stage_movement stage_places store terminal tiff tiff_folder torch_file touching
+        tracking uncovered unused_keys userpaths versions white_cells zstacks
     """,
     "slow": """
         benchmarks curate_connections curation_page curation_page_decisions learned onnx_model report_page script_server
@@ -97,6 +97,10 @@ SLOW = {
     "movie_file": "pixels_come_back",
     "outline": "crowded_cells_outlined_by_hand_are_found",
     "pictures": "tables_without_rows_are_drawn traces_with_mean_and_spread distributions_are_of_means_over_time",
+    "phase_objects": """
+        daughters_share_what_their_mother_had divisions_are_looked_for_in_what_a_method_finds
+        light_is_that_of_the_cells_and_lasts
+    """,
     "preview": "cells_in_common_do_not_depend_on_which_is_compared_with_which",
     "preview_workflow": "real_files a_frame_that_turns_out_to_be_missing_is_left_out",
     "report": """

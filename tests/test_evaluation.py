@@ -2,13 +2,14 @@
 
 import importlib.util
 import shutil
+from dataclasses import replace
 
 import cv2
 import evaluate
 import numpy as np
 import pytest
 import tifffile
-from evaluation import flat_cells, movies, phase_contrast, real_outlines, trackers
+from evaluation import flat_cells, movies, phase_contrast, phase_objects, real_outlines, trackers
 from evaluation.movies import Movie
 from evaluation.overlaps import light, score
 from scipy.stats import norm
@@ -68,6 +69,23 @@ def test_missed_cells_cells_in_one_and_outlines_too_wide():
     mean, total = light(wide, truth, of)
     np.testing.assert_allclose(mean, SIDE**2 / (SIDE + 4) ** 2, rtol=0.1)
     np.testing.assert_allclose(total, 1, atol=0.005)
+
+
+def test_light_that_is_not_spread_evenly_is_that_of_each_cell():
+    """All light of a cell leaves its middle, and one shines ten times as brightly as the others."""
+    truth = squares()[0]
+    left = np.zeros(truth.shape)
+    for cell in range(9):
+        y, x = 10 + 45 * (cell // 3), 10 + 45 * (cell % 3)
+        left[y + 9 : y + 11, x + 9 : x + 11] = 1000 if cell == 4 else 100
+    wide = cv2.dilate(truth, np.ones((5, 5), np.uint8))
+    mean, total = light(wide, truth, score(wide, truth), left)
+    np.testing.assert_allclose(mean, SIDE**2 / (SIDE + 4) ** 2, rtol=1e-3)  # the same light on more pixels
+    np.testing.assert_allclose(total, 1, rtol=1e-3)
+    half = np.where(np.arange(150) % 45 < 20, truth, 0)  # columns 10 to 19 of each cell's 10 to 29
+    mean, total = light(half, truth, score(truth, truth), left)
+    np.testing.assert_allclose(mean, 1, rtol=1e-3)  # half of the light on half of the pixels
+    np.testing.assert_allclose(total, norm.cdf([2.5, 1.5]).mean(), atol=0.02)  # and 2 px more
 
 
 @needs_ctcmetrics
@@ -180,6 +198,29 @@ def test_dividing_cells_are_drawn_and_evaluated(monkeypatch):
     assert 0.6 < ours["SEG"] < perfect["SEG"] == 1
     assert (perfect["DET"], perfect["TRA"]) == (1, 1)
     assert {"DET", "TRA", "LNK", "division recall"} <= ours.keys()
+
+
+@needs_ctcmetrics
+def test_phase_objects_are_drawn_and_evaluated(monkeypatch):
+    tiny = phase_objects.Settings(n_cells=5, n_frames=16, shape=(180, 200), dividing=0.8)
+    monkeypatch.setattr(movies.phase_objects, "PICTURES", {"still": replace(tiny, n_frames=1)})
+    monkeypatch.setattr(movies.phase_objects, "MOVIES", {"dividing": tiny})
+    monkeypatch.setattr(movies.phase_objects, "EVALUATED", ("dividing",))
+    pictures, movie = movies.of_phase_objects()
+    assert (pictures.name, len(pictures.images), pictures.divisions) == ("phase objects: still", 2, None)
+    assert not np.array_equal(*pictures.images)
+    assert (movie.name, len(movie.images), len(movie.divisions) > 1) == ("phase objects: dividing", 16, True)
+    for of in (pictures, movie):
+        true = iter(of.cells)
+        methods = {
+            "ours": evaluate.segmenters()["logstd, cell"],
+            "true": lambda true=true: lambda image: next(true).astype(np.int64),
+        }
+        ours, perfect = evaluate.segmentation_rows(of, methods)
+        assert 0.6 < ours["SEG"] < perfect["SEG"] == 1
+        assert (perfect["DET"], perfect["F1"], perfect["area"]) == (1, 1, 1)
+        assert (perfect["intensity_mean"], perfect["intensity_total"]) == pytest.approx((1, 1), abs=0.01)
+    assert {"TRA", "LNK", "division recall"} <= ours.keys()
 
 
 def test_real_outlines_keep_their_shape_and_divide(tmp_path):

@@ -14,7 +14,7 @@ from celltraces.errors import UserError
 from celltraces.labels.lineage import Division
 from demo import dividing
 from demo.simulate import COUNTS_PER_ELECTRON, simulate
-from evaluation import flat_cells
+from evaluation import flat_cells, phase_objects
 from evaluation.dividing import KINDS, TO_SEGMENT_SMALL
 from evaluation.linking import movement
 from evaluation.phase_contrast import LOOKS, draw
@@ -32,7 +32,8 @@ class Movie:
     cells: T images (H, W), true numbers of the cells. images: T (H, W) uint16, or None, where labels alone are known.
     outlines: frame -> true outlines, where they are others than `cells`. divisions: None, if the frames are pictures
     that have nothing to do with each other. found: T images (H, W), what trackers are given, where it is other than
-    `cells`. reference: a folder NN_GT of the Cell Tracking Challenge, where the truth is one.
+    `cells`. light: T (H, W), what leaves the cells, where they do not shine evenly. reference: a folder NN_GT of the
+    Cell Tracking Challenge, where the truth is one.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Movie:
     images: list[np.ndarray] | None = None
     divisions: list[Division] | None = None
     found: list[np.ndarray] | None = None
+    light: list[np.ndarray] | None = None
     outlines: dict[int, np.ndarray] = field(default_factory=dict)
     reference: Path | None = None
 
@@ -82,6 +84,17 @@ def flat() -> Iterator[Movie]:
         yield Movie(f"flat cells, {name}", list(labels), list(images))
 
 
+def of_phase_objects() -> Iterator[Movie]:
+    """Pictures and movies of cells that delay light; nobody looked at these seeds, nor chose anything by them."""
+    for name, settings in phase_objects.PICTURES.items():
+        pictures = [phase_objects.simulate(settings, seed) for seed in (2000, 2001)]
+        images, cells, light = ([frames[0] for frames in of] for of in list(zip(*pictures, strict=True))[:3])
+        yield Movie(f"phase objects: {name}", cells, images, light=light)
+    for name in phase_objects.EVALUATED:
+        movie = phase_objects.simulate(phase_objects.MOVIES[name], 2000)
+        yield Movie(f"phase objects: {name}", movie.cells, movie.images, _true_divisions(movie), light=movie.light)
+
+
 def to_track() -> Iterator[Movie]:
     """True outlines of cells that lie still, drift, jump, are missed and divide."""
     still: dict[int, tuple[int, int]] = {}
@@ -107,7 +120,7 @@ def to_track() -> Iterator[Movie]:
         yield Movie(f"divisions: {kind}", list(movie.cells), None, _true_divisions(movie), list(movie.labels))
 
 
-def _true_divisions(movie: dividing.Movie) -> list[Division]:
+def _true_divisions(movie: dividing.Movie | phase_objects.Movie) -> list[Division]:
     return [Division(mother, daughters, frame) for mother, daughters, frame in movie.divisions]
 
 

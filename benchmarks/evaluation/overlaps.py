@@ -60,18 +60,22 @@ def score(labels: np.ndarray, truth: np.ndarray) -> Score:
     )
 
 
-def light(labels: np.ndarray, truth: np.ndarray, of: Score) -> tuple[np.ndarray, np.ndarray]:
+def light(
+    labels: np.ndarray, truth: np.ndarray, of: Score, left: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
     """What `intensity_mean` and `intensity_total` of the cells in `of.true` would be, by what is true. (N,) each.
 
-    All true cells shine evenly, and optics spread their light by BLUR. The true mean is that within the true outline,
-    the true total all the light of the cell; the total is summed over LIGHT_MARGIN around the outline too.
+    left: (H, W) the light that leaves the true cells; if it is not given, all shine evenly. Optics spread it by BLUR.
+    The true mean is that within the true outline, the true total all the light of the cell; the total is summed over
+    LIGHT_MARGIN around the outline too.
     """
-    shining = cv2.GaussianBlur((truth > 0).astype(np.float32), (0, 0), BLUR)
+    left = (truth > 0 if left is None else left).astype(np.float32)
+    shining = cv2.GaussianBlur(left, (0, 0), BLUR)
     found, _, box = regions(labels)
     boxes = dict(zip(found.tolist(), box.tolist(), strict=True))
     mean, total = np.empty(of.true.size), np.empty(of.true.size)
     true_area = np.bincount(truth.ravel())
-    true_light = np.bincount(truth.ravel(), shining.ravel())
+    true_light, all_light = (np.bincount(truth.ravel(), of_cells.ravel()) for of_cells in (shining, left))
     for at, (cell, own) in enumerate(zip(of.true.tolist(), of.own.tolist(), strict=True)):
         y0, x0, y1, x1 = boxes[own]
         window = np.s_[
@@ -80,5 +84,5 @@ def light(labels: np.ndarray, truth: np.ndarray, of: Score) -> tuple[np.ndarray,
         ]
         mask = labels[window] == own
         mean[at] = shining[window][mask].mean() / (true_light[cell] / true_area[cell])
-        total[at] = shining[window][grow_mask(mask[None], LIGHT_MARGIN)[0]].sum() / true_area[cell]
+        total[at] = shining[window][grow_mask(mask[None], LIGHT_MARGIN)[0]].sum() / all_light[cell]
     return mean, total
