@@ -138,7 +138,7 @@ def _modules(name: str) -> frozenset[Path]:
 def _files() -> frozenset[str]:
     """All modules below scripts/: one look at the folders, not two at the disk for each name that a module imports."""
     files: set[str] = set()
-    for folder, _, names in os.walk(SCRIPTS):
+    for folder, _, names in os.walk(SCRIPTS, followlinks=True):
         inside = os.path.relpath(folder, SCRIPTS).replace(os.sep, "/") + "/"
         files.update(inside.removeprefix("./") + name for name in names if name.endswith(".py"))
     return frozenset(files)
