@@ -241,7 +241,13 @@ class Checkout:
         """Run `snakemake --cores N --configfile FILE`; `config` None leaves the file as it is."""
         if config is not None:
             self.configure(config, name)
-        done = run_snakemake(python, ["--cores", str(cores), *arguments, "--configfile", name], self.folder)
+        return self.run_named([python, "-m", "snakemake", "--cores", cores, *arguments, "--configfile", name])
+
+    def run_named(self, words):
+        """Run the words of a command `PYTHON -m snakemake ...`, as a run names it for what to do next."""
+        python, *module = words[:3]
+        assert module == ["-m", "snakemake"]
+        done = run_snakemake(python, words[3:], self.folder)
         return Outcome(done.returncode, done.stdout + done.stderr)
 
     def planned(self, config):

@@ -30,7 +30,7 @@ def _read_at_start():
 
 
 USUAL = _read_at_start()
-# What a run of any workflow imports and ours and its scripts besides, as far as it is not ours: 0.9 s.
+# What a run of any workflow imports, and ours and its scripts besides, as far as it is not ours: 0.9 s.
 IMPORTED = (
     *("snakemake.cli", "snakemake.report.html_reporter", "snakemake.storage", "smart_open", "pandas"),
     *("cv2", "jsonschema", "numcodecs.blosc", "numcodecs.zstd", "pyarrow.parquet", "yaml"),

@@ -18,6 +18,7 @@ import pytest
 from conftest import PYTHON, Checkout, Outcome, small_config
 from process_tools import start, wait_for
 from results_tools import assert_same, results_of
+from snakemake_server import run_alone, run_snakemake
 
 KILLS = int(os.environ.get("CELLTRACES_KILLS", "4"))
 
@@ -125,11 +126,15 @@ def test_stopped_and_started_again(undisturbed, tmp_path, with_signal, to_jobs):
     assert_same(results_of(checkout.folder / "results"), expected)
 
 
-@pytest.mark.parametrize("cores", [1, 4])
-def test_any_number_of_cores_in_any_folder_gives_the_same_bytes(movies, finished_run, tmp_path, cores):
+@pytest.mark.parametrize(
+    ("cores", "run"), [(1, run_snakemake), (4, run_alone)], ids=["1 core", "4 cores, and sets in orders of their own"]
+)
+def test_any_number_of_cores_in_any_folder_gives_the_same_bytes(movies, finished_run, tmp_path, cores, run):
+    """Also in processes that Python starts, in each of which sets of texts have another order."""
     checkout = Checkout(tmp_path / "with a space" / "ünïcode")
-    outcome = checkout.run(small_config(movies), cores=cores)
-    assert outcome.code == 0, outcome.text
+    config = checkout.configure(small_config(movies))
+    done = run(PYTHON, ["--cores", str(cores), "--configfile", config], checkout.folder)
+    assert done.returncode == 0, done.stdout + done.stderr
     assert_same(results_of(checkout.folder / "results"), results_of(finished_run))
 
 

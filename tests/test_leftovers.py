@@ -2,7 +2,6 @@
 
 import re
 import shlex
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -68,8 +67,8 @@ def test_what_is_left_over_is_what_a_run_alone_would_not_have_written(movies, fi
     names, command = listed(outcome)
     assert names[-1].endswith(" more")
     assert command[1:4] == ["-m", "snakemake", "set_aside"]
-    done = subprocess.run(command, cwd=both.folder, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
+    outcome = both.run_named(command)
+    assert outcome.code == 0, outcome.text
     outcome = alone.run(second)
     assert outcome.code == 0, outcome.text
     # Pictures and exports on request would be made by this configuration too, but for those of the dropped channel.

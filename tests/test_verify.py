@@ -3,7 +3,6 @@
 import re
 import shlex
 import shutil
-import subprocess
 
 import pytest
 import zarr
@@ -30,7 +29,7 @@ def test_sound_results(done):
 def run_remedy(done, outcome):
     """Run the command that verify's output names: its exit status."""
     words = shlex.split(re.search(r"^This command makes new .*\n  (.*)", outcome.text, re.MULTILINE)[1])
-    return subprocess.run(words, cwd=done.folder, check=False).returncode
+    return done.run_named(words).code
 
 
 @pytest.mark.parametrize(
