@@ -174,7 +174,7 @@ def test_fluorescence_that_is_taken_for_phase_contrast(tmp_path):
     + [("czi/s_1_t_1_c_1_z_1.czi", 0, False)],
 )
 def test_real_frames_are_fluorescence_or_not(name, channel, is_light):
-    """Phase contrast of T98G cells also with a vignette of 60 %, a gradient of 50 %, and white disks on a tenth of it."""
+    """T98G also with a vignette of 60 %, a gradient of 50 %, and white disks on a tenth of it."""
     with open_movie(real_file(name)) as read:
         (image,) = read(0, 0, [channel], None)
     y, x = (axis / side for axis, side in zip(np.mgrid[: image.shape[0], : image.shape[1]], image.shape, strict=True))
