@@ -41,6 +41,7 @@ from celltraces.results.quality import (
     check_left_out,
     check_light,
     check_noise,
+    check_phase_contrast,
     check_pixel_size,
     check_place,
     check_speed,
@@ -243,6 +244,8 @@ def _of_channels(
         if name in fluorescence:
             limits_of_light = {"qc_exposure": limits.qc_exposure, "qc_light_drift": limits.qc_light_drift}
             rows += check_light(arrays, phase_contrast, covered, **limits_of_light, offset=offset)
+        else:
+            rows += check_phase_contrast(arrays)
         rows += check_stacks(arrays)
     uneven = {name: {fov: one.uneven for fov, one in of.items() if one.uneven} for name, of in of_light.items()}
     exchanged = list(check_exchanged_fovs(fluorescence, uneven, qc_exposure=limits.qc_exposure, offset=offset))

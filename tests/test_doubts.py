@@ -21,12 +21,12 @@ def two(movies, tmp_path, monkeypatch):
     experiment = plan_experiment(small_config(movies))
     known = replace(experiment.datasets["small"], identity="")
 
-    def lines(params=None, samples=None, fits=(), **changes):
+    def lines(params=None, samples=None, fits=(), flat=None, pyme=None, **changes):
         datasets = {}
         for name, change in changes.items():
             of_movie = {
                 key: change.pop(key)
-                for key in ("pixel_size_um", "fovs_of_movie", "period_min", "channels")
+                for key in ("pixel_size_um", "fovs_of_movie", "period_min", "channels", "format")
                 if key in change
             }
             if "fovs_of_movie" in of_movie:
@@ -35,7 +35,10 @@ def two(movies, tmp_path, monkeypatch):
             datasets[name] = replace(known, name=name, identity=change.pop("identity", name), movie=movie, **change)
         config = {**experiment.config, "fits": fits, "params": {**experiment.config["params"], **(params or {})}}
         config["samples"] = samples or config["samples"]
-        planned = SimpleNamespace(tracing=True, layout=Layout("results"), datasets=datasets, config=config)
+        config |= {"pyme": {**config["pyme"], **(pyme or {})}}
+        planned = SimpleNamespace(
+            tracing=True, layout=Layout("results"), datasets=datasets, config=config, flat=flat or {}
+        )
         return list(doubts.lines(planned))
 
     lines.places, lines.n_frames = known.movie.fovs, known.movie.n_frames
@@ -115,6 +118,51 @@ def test_files_with_their_channels_in_another_order(two):
     ]
     (line,) = two(a={"channels": names}, b={"channels": ["Phase contrast", "GFP", "DAPI", "mCherry"]})
     assert line.startswith("channel 2 is 'mCherry' in a and 'DAPI' in b: ")
+
+
+@pytest.mark.parametrize(
+    ("names", "told"),
+    [
+        (["Phase contrast", "GFP", "mCherry"], []),
+        (["Ph2", "FITC", "TRITC"], []),
+        (["DIC", "Transfected_GFP", "TL brightened"], ["fl"]),  # a word of both kinds is told, it may be either
+        (["C0", "C1", "C2"], []),
+        (["Mono", "DAPI", "FITC BP", "TRITC BP"], []),
+        (["GFP", "Phase contrast", "mCherry"], ["pc", "fl"]),
+        (["GFP", "mCherry", "DAPI", "Trans"], ["pc"]),  # what is phase contrast is not used
+        (["FITC BP", "mCherry", "Cy5"], ["pc"]),
+        (["Brightfield_10x", "GFP", "BF"], ["fl"]),
+        (["LED555", "LED470", "AF488"], []),
+    ],
+)
+def test_channels_by_their_names(two, names, told):
+    """Channel 0 is the phase contrast, 1 and 2 are fluorescence."""
+    lines = two(a={"channels": names})
+    assert [line.split(":")[0] for line in lines] == [f"channels.{kind}" for kind in told]
+    if names[0] == "GFP":
+        assert f"should it be channel {'1' if 'Phase contrast' in names else '3'} " in lines[0]
+    own = two(a={"channels": names}, params={"segmentation_method": "nuclei.py:segment"})
+    assert [line.split(":")[0] for line in own] == [f"channels.{kind}" for kind in told if kind == "fl"]
+
+
+def test_what_is_found_on_fovs_that_are_left_out(two):
+    assert two(a={"fovs": (0,)}) == two(a={}, flat={1: "estimate"}) == []
+    assert two(a={"fovs": (0,)}, flat={1: "flat.tif"}) == []
+    (line,) = two(a={"fovs": (0,)}, flat={1: "flat.tif", 2: "estimate"})
+    assert line.startswith(
+        "a: frames of all FOVs of the file, also of 1, which `fovs` leaves out, tell the flat field,"
+    )
+    params = {"segmentation_method": "deepsea"}
+    (line,) = two(a={"fovs": (1,)}, params=params)
+    assert "also of 0, which `fovs` leaves out, tell the scale for the network," in line
+    assert two(a={"fovs": (1,)}, params={**params, "segmentation_scale": 0.5}) == []
+    assert two(a={"failed": (1,), "fovs": (0,)}, flat={1: "estimate"}) == []  # processed, though not to the end
+
+
+def test_how_another_format_is_read(two):
+    assert two(a={"format": "pyme"}, pyme={"axes": "yx"}) == []
+    (line,) = two(a={}, pyme={"axes": "yx"})
+    assert line.startswith("pyme.axes: no dataset is an .h5 file of PYME")
 
 
 def sized(place, height, width):

@@ -2,11 +2,14 @@
 
 import numpy as np
 import pytest
+from conftest import real_file
 from scipy import ndimage
 
 from celltraces.frames import camera_faults, likeness
 from celltraces.frames.statistics import NAMES, frame_statistics
-from celltraces.results.quality import check_frames, check_light, check_noise
+from celltraces.readers.movie_file import open_movie
+from celltraces.results import light_checks
+from celltraces.results.quality import check_frames, check_light, check_noise, check_phase_contrast
 from celltraces.storage.codecs import PIXELS
 from celltraces.storage.frames import open_frames, writing
 
@@ -151,6 +154,38 @@ def test_phase_contrast_that_is_taken_for_fluorescence(tmp_path):
     assert of_channel(tmp_path / "b", [phase], [fluorescence]) == {(0, "exchanged_fl_ch_1")}
     assert of_channel(tmp_path / "c", [phase]) == {(0, "not_fluorescence_fl_ch_1")}
     assert of_channel(tmp_path / "d", [phase, fluorescence]) == set()
+
+
+def test_fluorescence_that_is_taken_for_phase_contrast(tmp_path):
+    def told(name, *fovs):
+        arrays = {fov: written(tmp_path / f"{name}/{fov}/pc_ch_0/0", frames) for fov, frames in enumerate(fovs)}
+        return [(row.fov, row.check) for row in check_phase_contrast(arrays)]
+
+    assert told("light", taken(cells(1)), taken(cells(2))) == [(0, "not_phase_contrast_pc_ch_0")]
+    assert told("phase", phase_contrast(1), phase_contrast(2)) == []
+    assert told("nothing", taken(np.zeros((T, *SHAPE)))) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "channel", "is_light"),
+    [(f"t98g/{number:02}_phase.tif", 0, False) for number in range(1, 13)]
+    + [("nd2/example-cerevisiae.nd2", 0, False), ("nd2/example-cerevisiae.nd2", 1, True)]
+    + [("nd2/example-multichannel.nd2", channel, channel > 0) for channel in range(4)]
+    + [("czi/s_1_t_1_c_1_z_1.czi", 0, False)],
+)
+def test_real_frames_are_fluorescence_or_not(name, channel, is_light):
+    """T98G also with a vignette of 60 %, a gradient of 50 %, and white disks on a tenth of it."""
+    with open_movie(real_file(name)) as read:
+        (image,) = read(0, 0, [channel], None)
+    y, x = (axis / side for axis, side in zip(np.mgrid[: image.shape[0], : image.shape[1]], image.shape, strict=True))
+    white = (np.abs(y * 10 % 1 - 0.5) < 0.16) & (np.abs(x * 10 % 1 - 0.5) < 0.16)
+    made = [image, image * (1 - 1.2 * ((y - 0.5) ** 2 + (x - 0.5) ** 2)), image * (1 + 0.5 * x)]
+    made.append(np.where(white, 1.9 * np.median(image), image))
+    for one in made if name.startswith("t98g") else made[:1]:
+        counts = one.clip(0, 65535).astype(np.uint16)
+        statistics = frame_statistics(counts, np.bincount(counts.ravel()))
+        of_fov = {key: np.array([statistics[key]], float) for key in ("low", "floor", "mean")}
+        assert (light_checks.not_phase_contrast([of_fov]) is not None) == is_light
 
 
 def test_a_channel_of_noise_alone(tmp_path):

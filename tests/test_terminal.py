@@ -35,6 +35,20 @@ from celltraces.runs.progress import Job, Progress, duration, seconds_left, stat
 # ------------------------------------------------------------------------------------------------- what is in the files
 
 
+def test_frames_that_a_file_lacks_are_told_before_a_run(movies, monkeypatch):
+    experiment = plan_experiment(small_config(movies))
+    known = experiment.datasets["small"]
+
+    def lines(**missing):
+        places = [{**place, "missing": missing.get(f"fov{at}", [])} for at, place in enumerate(known.movie.fovs)]
+        dataset = replace(known, movie=replace(known.movie, fovs=places))
+        return [line for line in input_lines(experiment.config, {"small": dataset}) if "not in the file" in line]
+
+    assert lines() == lines(fov0=[[3, 9]]) == []  # a channel that is not used
+    (line,) = lines(fov0=[[6, 0], [7, 0], [7, 1], [2, 2]], fov1=[[frame, 0] for frame in range(8)])
+    assert line == "  frames not in the file, in a channel that is used: 2, 6-7 of FOV 0, all of FOV 1"
+
+
 def test_what_is_in_a_file(movies):
     config = small_config(movies, fovs="1", channels={"pc": {"channel": 0}, "fl": [{"channel": 2}]})
     experiment = plan_experiment(config)

@@ -14,6 +14,8 @@ from celltraces.config.schema import load_schema
 from celltraces.config.selection import spell_fovs
 from celltraces.config.unused_keys import lines as lines_of_unused_keys
 from celltraces.paths import CURATION, DATASET, Layout, fov_text
+from celltraces.planning import channel_names, tried_segmentation
+from celltraces.planning.calibration import ESTIMATE
 from celltraces.planning.channels import known_pixel_size_um
 from celltraces.planning.dataset import Dataset
 from celltraces.planning.experiment import Experiment
@@ -44,6 +46,8 @@ def lines(experiment: Experiment) -> Iterator[str]:
     yield from _unused_times(experiment.config["params"], experiment.datasets)
     yield from _onsets_after_the_end(experiment.config, experiment.datasets)
     for dataset in experiment.datasets.values():
+        yield from channel_names.lines(experiment.config, dataset)
+        yield from _of_all_fovs(experiment, dataset)
         yield from _unused_scales(experiment.config["params"], dataset)
         yield from _frame_sizes(dataset)
         yield from _numbered_in_steps(dataset)
@@ -102,6 +106,22 @@ def _unused_scales(params: Mapping[str, Any], dataset: Dataset) -> Iterator[str]
                 f"params.frame_interval: {given:g} is not used for {dataset.name}, since {dataset.path} says "
                 f"{own:.4g} min, which counts; `time_mapping` overrides a file"
             )
+
+
+def _of_all_fovs(experiment: Experiment, dataset: Dataset) -> Iterator[str]:
+    """What is found on frames of all FOVs of a file, also of those that are not processed."""
+    left_out = sorted({*range(len(dataset.movie.fovs))} - {*dataset.fovs, *dataset.failed})
+    instead = {}
+    if ESTIMATE in experiment.flat.values():
+        instead["the flat field"] = "a picture under `flat_field`"
+    if experiment.tracing and tried_segmentation.finds_scale(experiment.config):
+        instead["the scale for the network"] = "`segmentation_scale`"
+    if left_out and instead:
+        yield (
+            f"{dataset.name}: frames of all FOVs of the file, also of {spell_fovs(left_out)}, which `fovs` leaves out, "
+            f"tell {' and '.join(instead)}, so that a FOV more or less changes no other; if they should not, give "
+            f"{' and '.join(instead.values())}"
+        )
 
 
 def _alike(one: float, other: float) -> bool:

@@ -19,6 +19,7 @@ FORMATS = {"nd2": "ND2", "czi": "CZI", "lif": "LIF", "pyme": "PYME .h5", "PyAMA"
 FORMATS |= {"tiff": "TIFF", "tiff files": "TIFF files", "ome-tiff": "OME-TIFF", "imagej": "TIFF of ImageJ"}
 FORMATS |= {"metamorph": "TIFF of MetaMorph", "micro-manager": "TIFF of Micro-Manager", "ndtiff": "NDTiff"}
 FORMATS |= {"ome-zarr": "OME-Zarr", "celltraces": "results of this workflow"}
+MOST_TOLD = 5  # FOVs that lack frames
 TIMES_FROM = {
     "time_mapping": "time_mapping of the config",
     "file time stamps": "the file's time stamps",
@@ -41,6 +42,7 @@ def input_lines(config: Mapping[str, Any], datasets: Mapping[str, Dataset]) -> I
         planes = f", {movie.n_z} z planes" if movie.n_z > 1 else ""
         yield f"  {_many(len(movie.fovs), 'FOV')}{processed} of {_sides(movie.fovs)} px, {movie.dtype}{planes}"
         yield f"  {_interval(*frame_times(dataset, (everything or [0])[0], config['params']))}"
+        yield from _missing(dataset, everything)
         if movie.pixel_size_um:
             yield f"  pixel size: {movie.pixel_size_um:.4g} um, from the file"
         elif config["params"]["pixel_size_um"]:
@@ -50,6 +52,20 @@ def input_lines(config: Mapping[str, Any], datasets: Mapping[str, Dataset]) -> I
         yield f"  channels: {', '.join(_channels(dataset))}"
         if len(config["samples"]) > 1 or any(sample["fovs"] != "all" for sample in config["samples"]):
             yield f"  samples: {', '.join(described(config, dataset)) or 'no FOV of this file is in one'}"
+
+
+def _missing(dataset: Dataset, fovs: list[int]) -> Iterator[str]:
+    """Frames of processed FOVs that the file lacks in a channel that is used."""
+    used = {dataset.pc, *dataset.fl}
+    gone = {fov: {frame for frame, channel in dataset.movie.fovs[fov]["missing"] if channel in used} for fov in fovs}
+    told = [
+        f"{spell_fovs(sorted(frames))} of FOV {fov}" if len(frames) < dataset.movie.n_frames else f"all of FOV {fov}"
+        for fov, frames in gone.items()
+        if frames
+    ]
+    if told:
+        more = f" and of {_many(len(told) - MOST_TOLD, 'other FOV')}" if len(told) > MOST_TOLD else ""
+        yield f"  frames not in the file, in a channel that is used: {', '.join(told[:MOST_TOLD])}{more}"
 
 
 def _channels(dataset: Dataset) -> Iterator[str]:

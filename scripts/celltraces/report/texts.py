@@ -35,6 +35,8 @@ CHECKS = {
     "exchanged, in the config or in the file, and all results are wrong",
     "not_fluorescence": "this channel looks like phase contrast or bright field: its intensities are no fluorescence; "
     "look up the channel's number in the config",
+    "not_phase_contrast": "the phase contrast is bright on dark, as fluorescence is (value): the cells may be none; "
+    "look up the channel's number in the config",
     "no_light": "nothing but noise in any FOV (value: likeness of frames), so traces are noise: lamp, filter, shutter",
     "hot_pixels": "a pixel of the camera that is bright in all frames lies in a cell and adds this share (value) of "
     "the usual light of a cell",

@@ -18,6 +18,7 @@ Statistics = Mapping[str, np.ndarray]
 DARK_STRUCTURE = 0.5  # of phase contrast 0.05 to 0.4, of noise 0.7, of fluorescence 0.75 and more
 EVENLY_BRIGHT = 0.85  # of the mean, the background of phase contrast at least
 FLUORESCENT = 0.7
+BRIGHT_ON_DARK = 1.0  # of no phase contrast, DIC or bright field; of fluorescence with cells that stand out
 NOISE = (0.6, 0.9)
 LIT = 8.0  # usual scatters from frame to frame, by which a frame with light stands out of noise
 LIT_LIKE = 5.0  # the same of the likeness of two frames, and UNLIKE at least
@@ -52,6 +53,14 @@ def is_like_fluorescence(fovs: Sequence[Statistics]) -> bool:
     values = np.concatenate([balance(of) for of in fovs])
     values = values[np.isfinite(values)]
     return bool(len(values) and np.median(values) > FLUORESCENT)
+
+
+def not_phase_contrast(fovs: Sequence[Statistics]) -> float | None:
+    """The usual balance of a channel that is bright on dark as only fluorescence is; else None."""
+    values = np.concatenate([balance(of) for of in fovs])
+    values = values[np.isfinite(values)]
+    usual = float(np.median(values)) if len(values) else 0.0
+    return usual if usual > BRIGHT_ON_DARK else None
 
 
 def noise_alone(fovs: Sequence[Statistics], likeness: Sequence[Sequence[float | None]]) -> float | None:

@@ -168,6 +168,15 @@ def check_fovs(arrays: Mapping[int, Frames], *, qc_brightness: float) -> Finding
             yield Finding(fov, None, f"brightness_{arrays[fov].path.parent.name}", level / usual, qc_brightness)
 
 
+def check_phase_contrast(arrays: Mapping[int, Frames]) -> Findings:
+    """Phase contrast, by FOV, that is fluorescence (one row, for the first FOV)."""
+    value = light_checks.not_phase_contrast([_statistics(frames) for frames in arrays.values()])
+    if value is not None:
+        first = min(arrays)
+        name = arrays[first].path.parent.name
+        yield Finding(first, None, f"not_phase_contrast_{name}", value, light_checks.BRIGHT_ON_DARK)
+
+
 def check_light(
     arrays: Mapping[int, Frames],
     phase_contrast: Mapping[int, Frames],
