@@ -252,6 +252,21 @@ def test_figures_of_what_we_lose_at_are_those_of_the_tables():
         assert rows[name, method][measure] == figure, (name, method, measure)
 
 
+def test_figures_of_phase_objects_are_those_of_the_tables():
+    """The ranges over the kinds of pictures, and what is apart from them."""
+    with open(ROOT / "docs/evaluation.csv", encoding="utf-8", newline="") as file:
+        rows = {row["set"]: row for row in csv.DictReader(file) if row["method"] == "logstd, cell"}
+    rows = {name.partition(": ")[2]: row for name, row in rows.items() if name.startswith("phase objects: ")}
+    rows = {name: row for name, row in rows.items() if not row["TRA"]}
+    text = " ".join(section((ROOT / "docs/segmentation.md").read_text(encoding="utf-8"), "Where a cell ends").split())
+    apart = rows.pop("wide halos")
+    for measure in ("SEG", "area", "intensity_mean"):
+        values = sorted(float(row[measure]) for row in rows.values())
+        assert f"{measure} {values[0]:.2f} to {values[-1]:.2f}" in text.replace("`", ""), measure
+    assert ", ".join(f"{float(apart[name]):.2f}" for name in ("SEG", "area", "intensity_mean")) in text
+    assert f"{sum(int(row['cells']) for row in [*rows.values(), apart])} outlines" in text
+
+
 def test_what_is_cited_is_among_the_references():
     pages = {page: page.read_text(encoding="utf-8") for page in [*ROOT.glob("docs/*.md"), *PACKAGE.rglob("*.py")]}
     methods = ROOT / "docs/methods.md"

@@ -140,8 +140,7 @@ MOVIES = {
     ),
 }
 
-EVALUATED = (  # of these, by `make evaluate`, which benchmarks/divisions.py does with all
+EVALUATED = (  # of these, by `make evaluate`; benchmarks/divisions.py does all
     *("dividing, medium", "dividing, dense", "dividing, mothers that do not round up", "dividing, long intervals"),
-    *("dividing, flat cells", "dividing, thick is dark"),
-    *("some meet and part", "half of them die", "the stage goes away and comes back"),
+    *("half of them die", "the stage goes away and comes back"),
 )
