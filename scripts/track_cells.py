@@ -59,7 +59,12 @@ def track_movie(
     if dividing is not None:
         moved = np.array([mapping.place or (0, 0) for mapping in mappings])
         seen = sightings_of(mappings, found, labeled.shape[1:], moved)
-        mappings, divisions = numbered(mappings, seen, find_divisions(seen, **dividing))
+        mappings, divisions = numbered(
+            mappings,
+            seen,
+            find_divisions(seen, **dividing),
+            lambda frame: shared_regions.with_parts(labeled.read(frame), parted[frame]),
+        )
     n_cells = max((int(tracks_of(mapping).max(initial=0)) for mapping in mappings), default=0)
     dtype = np.uint16 if n_cells <= np.iinfo(np.uint16).max else np.uint32
     attributes = {"display_limits": [0, n_cells], **places}

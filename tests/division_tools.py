@@ -51,7 +51,8 @@ def found_in(frames, track=overlap.track, max_gap=3, displacement=None, **change
     """Tracked frames and divisions."""
     mappings = [FrameTracks(*entry) for entry in track(frames)]
     seen = sightings_of(mappings, list(map(shapes, frames)), frames[0].shape, displacement)
-    mappings, divisions = numbered(mappings, seen, find_divisions(seen, max_gap, **{**SETTINGS, **changes}))
+    splits = find_divisions(seen, max_gap, **{**SETTINGS, **changes})
+    mappings, divisions = numbered(mappings, seen, splits, frames.__getitem__)
     return [relabel(frame, mapping, np.uint16) for frame, mapping in zip(frames, mappings, strict=True)], divisions
 
 

@@ -228,6 +228,44 @@ def test_a_cell_that_a_jump_takes_out_of_the_picture_ends_and_one_that_comes_bac
     assert short[4].ids.tolist() == [1, 6, 7, 4]
 
 
+def unlike(movement, *frames, since=()):
+    """The movement with frames of which nothing was measured but that they are unlike the one before; since: others."""
+    for frame in frames:
+        for name in ("y", "x", "alike", "since"):
+            movement[name][frame] = None
+    for frame, of in since:
+        movement["since"][frame] = of
+    assert stage_movement.other_places(movement) == list(frames)
+    return movement
+
+
+AWAY = {
+    "for a frame": (range(4, 5), ((4,), ((5, 3),))),
+    "for two frames": (range(4, 6), ((4, 6), ((5, 4), (7, 6)))),
+    "for good": (range(4, 8), ((4,), ())),
+}
+
+
+@pytest.mark.parametrize("compare", ["box", "mask"])
+@pytest.mark.parametrize("away", AWAY)
+def test_no_cell_of_another_place_gets_a_number_of_those_before(away, compare):
+    """And those before keep theirs when the stage comes back."""
+    frames, (lost, since) = AWAY[away]
+    labels = windows(sea_labels(110), {4: (400, 450), frames.stop: (-400, -450)}, 250, (500, 500))
+    assert not {*np.unique([labels[frame] for frame in frames])} & {*np.unique(labels[3])} - {0}
+    _, tracked = numbered(labels, unlike(moved_by(np.zeros((8, 2))), *lost, since=since), iou=compare)
+    whole, cells, shared = kept(labels, tracked)
+    assert (whole, shared) == (cells, 0)
+    assert kept(labels, numbered(labels, None, iou=compare)[1])[2] > 2  # without what the pictures tell
+
+
+def test_a_frame_that_is_unlike_the_others_but_shows_cells_where_they_were_is_linked():
+    """As one that is out of focus."""
+    labels = windows(sea_labels(60), {})
+    movement = unlike(moved_by(np.zeros((8, 2))), 4, since=((5, 3),))
+    same(numbered(labels, movement)[0], numbered(labels, None)[0])
+
+
 @pytest.mark.parametrize("compare", ["box", "mask"])
 @pytest.mark.parametrize("apart", [False, True])
 def test_cells_that_touch_stay_two_when_the_stage_jumps_at_that_moment(compare, apart):

@@ -31,7 +31,8 @@ def link(labels: Sequence[np.ndarray], movement: Mapping[str, Sequence[Any]] | N
     places = np.array([mapping.place or (0, 0) for mapping in mappings])
     seen = sightings_of(mappings, list(map(shapes, labels)), labels[0].shape, places)
     dividing = ("max_gap", "division_roundness", "division_frames", "division_min_age")
-    mappings, divisions = numbered(mappings, seen, find_divisions(seen, **{key: params[key] for key in dividing}))
+    splits = find_divisions(seen, **{key: params[key] for key in dividing})
+    mappings, divisions = numbered(mappings, seen, splits, labels.__getitem__)
     return relabeled(labels, mappings), divisions
 
 

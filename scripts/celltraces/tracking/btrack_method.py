@@ -33,7 +33,7 @@ def btrack_track(
         shape = labels.shape
         label, _, boxes = regions(labels)
         labels_of.append(label)
-        places.append(place_of(boxes, shape))
+        places.append(place_of(boxes, shape)[0])
         for row, (y0, x0, y1, x1) in enumerate(boxes.tolist()):
             found = PyTrackObject()
             found.ID, found.t = len(objects), frame

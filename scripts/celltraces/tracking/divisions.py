@@ -9,26 +9,30 @@ a mother and two daughters, and each condition, is in `families`.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from celltraces.labels.lineage import Division
 from celltraces.labels.regions import FrameTracks, tracks_of
+from celltraces.tracking import sisters
 from celltraces.tracking.families import NEAR, Limits, cost
+from celltraces.tracking.mitosis import rounded_up
 from celltraces.tracking.sightings import Movie, Sightings, first_of, look_up
 
 
 class Split(NamedTuple):
     """A division, as positions in the sightings: the mother's last, and the first of each daughter.
 
-    cost: the lower, the more it is like a division.
+    cost: the lower, the more it is like a division. one_cell: the mother's last sighting as one cell; if it is an
+    earlier one, her region holds both daughters since.
     """
 
     cost: float
     mother: int
     daughters: tuple[int, int]
+    one_cell: int
 
 
 def find_divisions(
@@ -70,15 +74,15 @@ def find_divisions(
             for mother, other in _families(movie, daughter, max_gap):
                 start = begins.get(int(seen.track[mother]), first_of(movie, mother))
                 if start <= mother + 1 - division_min_age:
-                    candidates.append(
-                        Split(cost(movie, start, mother, other, daughter, limits), mother, (other, daughter))
-                    )
+                    unlike = cost(movie, start, mother, other, daughter, limits)
+                    candidates.append(Split(unlike, mother, (other, daughter), mother))
         for split in sorted(candidates):
             mother_track, (other, daughter) = int(seen.track[split.mother]), split.daughters
             new = split.mother >= begins.get(mother_track, 0)
             if not math.isfinite(split.cost) or {other, daughter} & taken or not new:
                 continue
-            found.append(split)
+            mitosis = rounded_up(movie, begins.get(mother_track, first_of(movie, split.mother)), split.mother)
+            found.append(split._replace(one_cell=mitosis.last) if mitosis else split)
             taken |= {other, daughter}
             begins[mother_track] = split.mother + 1
             begins |= {int(seen.track[at]): at for at in (other, daughter)}
@@ -86,9 +90,11 @@ def find_divisions(
 
 
 def numbered(
-    mappings: Sequence[FrameTracks], seen: Sightings, splits: Sequence[Split]
+    mappings: Sequence[FrameTracks], seen: Sightings, splits: Sequence[Split], read: Callable[[int], np.ndarray]
 ) -> tuple[list[FrameTracks], list[Division]]:
-    """The mappings with a number of its own for each cell, and the divisions.
+    """The mappings with a number of its own for each cell, and the divisions. read: gives a frame's labels (H, W).
+
+    A region that holds both daughters is cut in two, so that the mother ends before it.
 
     A mother keeps her number, and so does a daughter whose track begins with her. Other daughters get numbers above the
     highest, in the order of `splits`. So no other cell's number changes, and without a division none does.
@@ -101,11 +107,12 @@ def numbered(
             if at > 0 and seen.track[at - 1] == seen.track[at]:
                 highest += 1
                 number[at:end] = highest
+        number[split.one_cell + 1 : split.mother + 1] = number[_keeper(seen, split)]
     divisions = [
         Division(
-            int(number[split.mother]),
+            int(number[split.one_cell]),
             tuple(sorted(int(number[at]) for at in split.daughters)),
-            int(seen.frame[list(split.daughters)].min()),
+            int(seen.frame[[*split.daughters, *_together(split)]].min()),
         )
         for split in splits
     ]
@@ -117,7 +124,34 @@ def numbered(
         ids = np.array([new.get(track, track) for track in mappings[frame].ids.tolist()], np.int64)
         parts = [(pixels, new.get(track, track)) for pixels, track in mappings[frame].parts]
         renamed[frame] = mappings[frame]._replace(ids=ids, parts=parts)
+    for split in splits:
+        if _together(split):
+            keeper = _keeper(seen, split)
+            sister = next(at for at in split.daughters if at != keeper)
+            apart = _both_seen(seen, keeper, sister)
+            pair = int(number[keeper]), int(number[sister])
+            for frame, mapping in sisters.cut(
+                renamed, seen.frame[_together(split)].tolist(), apart, pair, read
+            ).items():
+                renamed[frame] = mapping
     return renamed, divisions
+
+
+def _together(split: Split) -> list[int]:
+    """The positions of sightings of a mother in which her region holds both daughters."""
+    return list(range(split.one_cell + 1, split.mother + 1))
+
+
+def _keeper(seen: Sightings, split: Split) -> int:
+    """The daughter that has the mother's track, or else the first: the region that holds both is hers."""
+    tracks = seen.track[list(split.daughters)].tolist()
+    return split.daughters[tracks.index(seen.track[split.mother]) if seen.track[split.mother] in tracks else 0]
+
+
+def _both_seen(seen: Sightings, one: int, two: int) -> int:
+    """The first frame in which both of two cells, from these positions on, are seen; those of a division are."""
+    frames = [seen.frame[at : np.searchsorted(seen.track, seen.track[at], "right")] for at in (one, two)]
+    return int(np.intersect1d(*frames)[0])
 
 
 def _families(movie: Movie, daughter: int, max_gap: int) -> Iterator[tuple[int, int]]:

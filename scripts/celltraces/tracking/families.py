@@ -25,6 +25,7 @@ from celltraces.tracking.daughters import (
     stay_apart,
     vanish,
 )
+from celltraces.tracking.mitosis import Mitosis, rounded_up
 from celltraces.tracking.sightings import Movie, first_of
 
 RECENT = 8  # sightings of the mother before she divides, in which her area and shape are looked at
@@ -63,6 +64,10 @@ BALL, BALL_DAUGHTER = 0.7, 0.65  # short axis by long axis, of her and of her da
 BALLS, BALLS_EQUAL = (1.0, 1.45), 0.55  # as SUM and EQUAL, of her last area; pieces of a dead cell have less together
 AFTER_ONE = 0.9, 1.45  # the same of a mother who was so small in one frame alone
 BALLS_OFF = 0.2  # as OFF_CENTRE
+# Of a mother who rounded up.
+RETURN = 0.85, 1.5  # of her area when she was round, at least, and before, at most: daughters together when new
+HALVED_BEFORE = 3  # sightings before her last one, in which a daughter may have gone to a neighbour's region
+SPREAD = 1.3  # of her area when she was round: daughters together, if they have spread
 BALLS_APART = 0.6  # of her last diameter: from one daughter to the other, at least; halves of an oval have 0.5
 
 
@@ -93,6 +98,7 @@ class Family(NamedTuple):
     off: float  # from her centre to that of both daughters, by her diameter
     distance: float  # from one daughter to the other, by her diameter
     left: float  # from her centre to that of the larger daughter, by her diameter
+    mitosis: Mitosis | None = None  # where it is looked for
 
     @property
     def both(self) -> float:
@@ -118,7 +124,10 @@ def cost(movie: Movie, start: int, mother: int, one: int, two: int, limits: Limi
     white = _shrank_at_once(family)
     if white:
         family = _as_seen(family)
-    return _unlike(family) if all(met(family) for met in (OF_WHITE if white else OF_OTHERS)) else math.inf
+    if all(met(family) for met in (OF_WHITE if white else OF_OTHERS)):
+        return _unlike(family)
+    family = family._replace(mitosis=rounded_up(movie, start, mother))
+    return _unlike(family) if family.mitosis and all(met(family) for met in OF_ROUNDED_UP) else math.inf
 
 
 def _unlike(family: Family) -> float:
@@ -189,15 +198,21 @@ def _areas_add_up(family: Family) -> bool:
 
 def _change_here(family: Family) -> bool:
     """The area changes here, not a frame earlier or later: a mother also becomes smaller when she rounds up."""
-    movie, seen, new = family.movie, family.movie.seen, (family.one, family.two)
-    last = seen.area[family.mother]
-    if max(family.new_areas) > LARGEST * family.largest or seen.area[list(new)].max() > LARGEST * last:
+    seen, last = family.movie.seen, family.movie.seen.area[family.mother]
+    first = seen.area[[family.one, family.two]].max()
+    if max(family.new_areas) > LARGEST * family.largest or first > LARGEST * last or not _new_at_once(family):
         return False
-    for at, size in zip(new, family.areas, strict=True):
+    return bool(last >= SAME * family.area) or _rounded_in_last(family)
+
+
+def _new_at_once(family: Family) -> bool:
+    """What is seen of one daughter before the other is no larger than she is: it is no longer the mother."""
+    movie, seen = family.movie, family.movie.seen
+    for at, size in zip((family.one, family.two), family.areas, strict=True):
         alone = slice(at, at + int(np.searchsorted(seen.frame[at : movie.ends[at]], family.later)))
         if (seen.area[alone] > BEFORE * size).any():
             return False
-    return bool(last >= SAME * family.area) or _rounded_in_last(family)
+    return True
 
 
 def _rounded_in_last(family: Family) -> bool:
@@ -289,6 +304,50 @@ def _holds_no_other(family: Family) -> bool:
     return not _swallowed(movie, start, mother, area, family.limits.max_gap)
 
 
+def _areas_return(family: Family) -> bool:
+    """The daughters have together what a mother who rounded up had then, or more, as they spread until they are as
+    large as she was; each is clearly smaller."""
+    flat, small = family.mitosis.flat, family.mitosis.small
+    at_first = sum(family.new_areas)
+    return bool(
+        RETURN[0] * small <= at_first
+        and min(family.both, at_first) <= RETURN[1] * flat
+        and max(family.new_areas) <= LARGEST * flat
+        and family.ratio >= EQUAL
+    )
+
+
+def _parts_here(family: Family) -> bool:
+    """The mother became no smaller just before: else one daughter is in a neighbour's region since then."""
+    seen, mother = family.movie.seen, family.mother
+    last = seen.area[mother]
+    halved = last < LARGEST * seen.area[max(family.start, mother - HALVED_BEFORE) : mother + 1].max()
+    at_once = family.later <= seen.frame[mother] + 2  # but for one frame
+    return bool(at_once and (not halved or seen.area[[family.one, family.two]].max() <= LARGEST * last))
+
+
+def _was_one_cell(family: Family) -> bool:
+    """The mother was no larger than cells are before she rounded up."""
+    movie, until = family.movie, int(family.movie.seen.frame[family.mother]) + 1
+    return bool(family.mitosis.flat <= LARGE * np.percentile(movie.seen.area[movie.in_frames(0, until)], GROWN))
+
+
+def _stay_apart_after_mitosis(family: Family) -> bool:
+    """The daughters stay apart; in the last frames, they were seen in one region with a waist, or are round halves."""
+    left = family.movie.n_frames - family.later
+    if left < family.limits.frames and family.mitosis.last == family.mother and not _are_round_halves(family):
+        return False
+    least = min(family.limits.frames, left)
+    return stay_apart(family.movie, family.one, family.two, family.areas, least, APART_SURE)
+
+
+def _spread_since(family: Family) -> bool:
+    """The daughters have spread already and remain so, or do, or are too short to tell."""
+    movie, area = family.movie, family.movie.seen.area
+    typical = [np.median(area[at : min(at + AHEAD, int(movie.ends[at]))]) for at in (family.one, family.two)]
+    return bool(sum(typical) >= SPREAD * family.mitosis.small) or _spread(family)
+
+
 OF_WHITE: tuple[Callable[[Family], bool], ...] = _go_on, _spread, _are_all, _holds_no_other
 OF_OTHERS: tuple[Callable[[Family], bool], ...] = (
     _areas_add_up,
@@ -299,6 +358,27 @@ OF_OTHERS: tuple[Callable[[Family], bool], ...] = (
     _stay_apart,
     _go_on,
     _spread_or_halves,
+    _are_all,
+    _holds_no_other,
+)
+
+
+def _around_her(family: Family) -> bool:
+    """The daughters lie on both sides of where the mother was, who was small."""
+    size = max(family.mitosis.small, float(family.movie.seen.area[family.mother]))
+    return _on_both_sides(family) and family.off * math.sqrt(family.largest / size) <= OFF_CENTRE
+
+
+OF_ROUNDED_UP: tuple[Callable[[Family], bool], ...] = (
+    _areas_return,
+    _parts_here,
+    _new_at_once,
+    _was_one_cell,
+    _around_her,
+    _are_steady,
+    _stay_apart_after_mitosis,
+    _go_on,
+    _spread_since,
     _are_all,
     _holds_no_other,
 )

@@ -38,6 +38,7 @@ class _Frame(NamedTuple):
     age: np.ndarray  # number of frames in which the track has been seen
     unclaimed: np.ndarray  # bool: the track has not been seen since
     place: np.ndarray  # (y, x) of the first frame's contents in this frame, whole pixels
+    scene: int  # the same in frames that have anything in common
 
 
 def track(
@@ -77,7 +78,7 @@ def track(
     region.
 
     movement: of the stage, as measured in the pictures; None where it was not. Earlier regions are moved along with
-    the stage, and compared in what both frames show (see `stage_places`).
+    the stage, and compared in what both frames show, if they show the same place (see `stage_places`).
     """
     if iou not in ("box", "mask"):
         raise UserError(f"iou: {iou!r} is not one of 'box', 'mask'")
@@ -91,10 +92,11 @@ def track(
         label, frame = _regions(image, min_size, max_size, iou == "mask" or split_touching, place_of)
         _claim(recent, frame, *assign(*_permitted(recent, frame, min_iou, iou == "mask", image.shape)))
         parts: list[tuple[np.ndarray, int]] = []
-        if split_touching and recent:
+        follows = bool(recent) and recent[0].scene == frame.scene
+        if split_touching and follows:
             label, frame, parts, divided = _kept_apart(label, frame, recent[0], len(mappings), image.shape)
             divisions += divided
-        if max_distance > 0 and recent:
+        if max_distance > 0 and follows:
             _match_nearest(recent[0], frame, max_distance, image.shape)
         new = np.flatnonzero(frame.ids == 0)
         frame.ids[new] = np.arange(n_tracks + 1, n_tracks + 1 + new.size)
@@ -117,6 +119,7 @@ def _regions(
     if max_size is not None:
         keep &= area <= max_size
     label, area, bbox = label[keep], area[keep], bbox[keep]
+    place, scene = place_of(bbox, image.shape)
     return label, _Frame(
         area=area,
         bbox=bbox,
@@ -124,7 +127,8 @@ def _regions(
         ids=np.zeros(label.size, np.int64),
         age=np.ones(label.size, np.int64),
         unclaimed=np.ones(label.size, bool),
-        place=place_of(bbox, image.shape),
+        place=place,
+        scene=scene,
     )
 
 
@@ -243,6 +247,7 @@ def _take_apart(
         age=np.concatenate([frame.age, past.age[members] + 1]),
         unclaimed=np.ones(label.size + n, bool),
         place=frame.place,
+        scene=frame.scene,
     )
     # The emptied entry overlaps nothing, continues nothing and is given no number.
     divided.area[region], divided.bbox[region], divided.ids[region], divided.age[region] = 0, 0, -1, 0
@@ -259,9 +264,10 @@ def _permitted(
     pairs = [(np.zeros(0, np.intp), np.zeros(0, np.intp), np.zeros(0))]
     offset = 0
     for missed, past in enumerate(recent):
-        i, j, overlap = _overlaps(*_in_common(past, frame, shape), by_mask)
-        ok = overlap >= min_iou
-        pairs.append((i[ok] + offset, j[ok], overlap[ok] * 0.8**missed))
+        if past.scene == frame.scene:
+            i, j, overlap = _overlaps(*_in_common(past, frame, shape), by_mask)
+            ok = overlap >= min_iou
+            pairs.append((i[ok] + offset, j[ok], overlap[ok] * 0.8**missed))
         offset += past.ids.size
     i, j, gain = (np.concatenate(part) for part in zip(*pairs, strict=True))
     return i, j, gain

@@ -43,6 +43,7 @@ class _Frame:
     label: np.ndarray
     area: np.ndarray
     place: np.ndarray  # (y, x) of the first frame's contents in this frame, whole pixels
+    scene: int  # the same in frames that have anything in common
     parts: Parts
     refused: set[tuple[int, ...]]  # an entry and those that it came apart into, which are not to be tried again
     tried: dict[tuple[int, ...], list[int]]  # the same, not again while the frames around have so many parts
@@ -124,7 +125,7 @@ def _frame(image: np.ndarray, place_of: PlaceOf) -> _Frame:
     label, area, bbox = region_table(runs, image.shape[1])
     entry, known = find_sorted(label, runs.value)
     of_regions = select_runs(runs._replace(value=entry), known)
-    return _Frame(runs, of_regions, label.astype(np.int64), area, place_of(bbox, image.shape), [], set(), {})
+    return _Frame(runs, of_regions, label.astype(np.int64), area, *place_of(bbox, image.shape), [], set(), {})
 
 
 def _image(frame: _Frame, shape: tuple[int, ...]) -> tuple[np.ndarray, Parts]:
@@ -135,8 +136,10 @@ def _image(frame: _Frame, shape: tuple[int, ...]) -> tuple[np.ndarray, Parts]:
 def _links(one: _Frame, two: _Frame, shape: tuple[int, ...]) -> _Links:
     step = two.place - one.place
     runs = one.runs if not step.any() else moved_runs(one.runs, step, shared_window(step, shape), shape[1])
-    i, j, shared = shared_pixels(runs, two.runs, two.area.size)
     links = _Links(np.full(one.area.size, -1), np.full(two.area.size, -1))
+    if one.scene != two.scene:
+        return links
+    i, j, shared = shared_pixels(runs, two.runs, two.area.size)
     most = 2 * shared > one.area[i]
     links.after[i[most]] = j[most]
     most = 2 * shared > two.area[j]
@@ -192,6 +195,8 @@ def _part_back(
     for at in range(step, max(0, step - max_touching), -1):
         parts = divide(pixels_of(window[at].runs, entry), parts, shape)
         chain.append((entry, parts))
+        if window[at - 1].scene != window[at].scene:
+            break
         sources = [_source(window[at - 1], pixels, window[at].place, shape, MOST) for pixels in parts]
         others = _others(window, links, at, entry, sources)
         if others or _goes_back(window, links[at - 1], at, entry, sources):

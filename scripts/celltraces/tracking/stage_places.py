@@ -3,7 +3,8 @@
 The stage's displacement is measured in the pictures (`frames.stage_movement`). What is measured may be wrong, as when
 things move that are no cells; so it counts where it explains the regions about as well as no displacement does. Where
 it is unknown or refused, and the regions overlap those before hardly at all, a displacement that nearly all regions
-have in common is looked for in their boxes.
+have in common is looked for in their boxes. A frame that is found nowhere, and whose picture is unlike those before,
+shows another place: nothing in it is linked with what others show.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from celltraces.frames.stage_movement import bin_width, displacements
+from celltraces.frames.stage_movement import bin_width, displacements, other_places
 from celltraces.tracking.box_pairs import box_sizes, in_window, shared_boxes, shared_window
 
 ATTRIBUTE = "stage_places"  # of the array of tracked labels
@@ -28,7 +29,7 @@ SAME = 0.5  # IoU of boxes of the same cell
 LIKE = 0.3  # relative difference of the sides of boxes of the same cell
 CANDIDATES = 5
 
-PlaceOf = Callable[[np.ndarray, tuple[int, ...]], np.ndarray]
+PlaceOf = Callable[[np.ndarray, tuple[int, ...]], tuple[np.ndarray, int]]
 
 
 def still(shape: Sequence[int]) -> float:
@@ -37,28 +38,37 @@ def still(shape: Sequence[int]) -> float:
 
 
 def place_finder(movement: Mapping[str, Sequence[Any]] | None) -> PlaceOf:
-    """A function that is given the boxes of one frame after the other: place_of(bbox, shape) -> (y, x).
+    """A function that is given the boxes of one frame after the other: place_of(bbox, shape) -> ((y, x), scene).
 
     movement: as `displacement.follower` measured it; None where it was not. bbox: (N, 4) half-open boxes of the
     frame's regions; shape: (H, W). The place is that of the first frame's contents in this frame, (2,) whole pixels.
+    The scene is the same number in all frames that have anything in common: 0, or the frame that first shows another.
     """
+    foreign = set(other_places(movement)) if movement else set()
     steps = displacements(movement) if movement else np.zeros((0, 2))
     # Frames that a later one may be measured against: the last that was measured, and those after it.
-    seen: dict[int, tuple[np.ndarray, np.ndarray]] = {}
-    frame, place = -1, np.zeros(2, np.int64)
+    seen: dict[int, tuple[np.ndarray, np.ndarray, int]] = {}
+    left: dict[int, tuple[np.ndarray, np.ndarray]] = {}  # the last boxes and place of a scene that the stage left
+    frame, place, scene = -1, np.zeros(2, np.int64), 0
 
-    def place_of(bbox: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-        nonlocal frame, place
+    def place_of(bbox: np.ndarray, shape: tuple[int, ...]) -> tuple[np.ndarray, int]:
+        nonlocal frame, place, scene
         frame += 1
         measured = steps[frame] if frame < len(steps) else np.full(2, np.nan)
         known = bool(np.isfinite(measured).all())
         since = movement["since"][frame] if known else frame - 1
-        before, start = seen.get(since, (bbox, place))
-        place = start + _step(before, bbox, measured if known else np.zeros(2), shape)
+        before, start, scene = seen.get(since, (bbox, place, scene))
+        step = _step(before, bbox, measured if known else np.zeros(2), shape)
+        place = start + step
+        if frame in foreign and not step.any() and _explained(before, bbox, step, shape) < POOR:
+            left[scene] = before, start
+            back = [one for one, (boxes, _) in left.items() if _explained(boxes, bbox, step, shape) > SAME]
+            scene = back[-1] if back else frame
+            place = left[scene][1] if back else place
         if known:
             seen.clear()
-        seen[frame] = bbox, place
-        return place
+        seen[frame] = bbox, place, scene
+        return place, scene
 
     return place_of
 
