@@ -27,6 +27,7 @@ from celltraces.segmentation.mask_objects import (
     without_debris,
 )
 from celltraces.segmentation.narrow_cells import with_narrow_cells
+from celltraces.segmentation.saturation import continued_above
 from celltraces.segmentation.white_cells import with_white_cells
 
 BINS = 200
@@ -81,6 +82,8 @@ def segment_frame(
         raise UserError(f"morph_size: {morph_size} has no centre pixel; use an odd number from 1")
     if uncovered is not None:
         image = coverage.continued(image, uncovered, mirrored=True)
+    if logstd_outline == "cell":
+        image = continued_above(image)
     spread = n2_variance(image, logstd_window_size)
     if uncovered is not None:
         spread[uncovered] = 0

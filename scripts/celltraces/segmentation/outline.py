@@ -62,7 +62,7 @@ CLOSE, OPEN = 2, 1  # times, where morph_iterations is not less
 SMOOTH = 1.0  # log-STD below the edge's: what is smoother is no part of a cell where cells are told apart
 PIECE = 4  # pieces of a region are kept that are at least the fourth part of the largest
 STEP = 50  # one pixel in so many is looked at, in rows and columns, by the root of max_object_size. Of these pixels:
-GLOW = 0.37  # of the usual difference from the surroundings (root mean square): what is so much brighter is of a halo
+GLOW = 0.41  # of how much what is darker than its surroundings is usually (root mean square): so much brighter is halo
 SURROUNDINGS = 31  # px: width of these
 NO_GAPS = 0.97  # of a region that is above the limit: more than that has no gaps between cells
 GAP = 3  # px: width of the disk of the closing, which heals what is left
@@ -261,7 +261,8 @@ def come_apart(
     regions: of the mask, before it was grown, if it was.
     Every second pixel of every second row is looked at, which is enough here; fewer where `max_size` is larger, so that
     it is about 2,500 of these pixels. A pixel is of a halo, and left out, if it is brighter than the mean of its
-    surroundings, 31 x 31 of these pixels, by 0.37 times the root mean square of such differences in all these regions;
+    surroundings, 31 x 31 of these pixels, by 0.41 times the root mean square of how much the darker ones in all these
+    regions are below theirs (bright ones tell as well where debris, white cells or the end of the camera's range are);
     but not in a region of which less than 3 % is below `limit`: without gaps, what is bright is texture. In steps of
     0.5 the threshold on log-STD is raised from `limit`, in each step only within what is still larger than `max_size`,
     and what exceeds it is closed with a disk of 3 px, again without halos, freed of holes of up to 100 px, and opened.
@@ -285,7 +286,8 @@ def come_apart(
     of, difference = region.ravel().take(pixels), above.ravel().take(pixels)
     rough = within.ravel().take(pixels) > greatest_up_to(limit, window, int(within.max(initial=0)))
     has_gaps = np.bincount(of[rough], minlength=areas.size) <= NO_GAPS * some.area
-    dark = above <= GLOW * math.sqrt(np.dot(difference, difference) / max(pixels.size, 1))
+    darker = difference[difference < 0]
+    dark = above <= GLOW * math.sqrt(np.dot(darker, darker) / max(darker.size, 1))
     if not has_gaps.all():
         dark |= ~has_gaps.take(region)
     sizes = settings._replace(min_size=settings.min_size / step**2, max_size=max_size / step**2)
