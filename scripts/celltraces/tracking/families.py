@@ -98,7 +98,7 @@ class Family(NamedTuple):
     off: float  # from her centre to that of both daughters, by her diameter
     distance: float  # from one daughter to the other, by her diameter
     left: float  # from her centre to that of the larger daughter, by her diameter
-    mitosis: Mitosis | None = None  # where it is looked for
+    mitosis: Mitosis | None  # if she rounded up
 
     @property
     def both(self) -> float:
@@ -126,7 +126,6 @@ def cost(movie: Movie, start: int, mother: int, one: int, two: int, limits: Limi
         family = _as_seen(family)
     if all(met(family) for met in (OF_WHITE if white else OF_OTHERS)):
         return _unlike(family)
-    family = family._replace(mitosis=rounded_up(movie, start, mother))
     return _unlike(family) if family.mitosis and all(met(family) for met in OF_ROUNDED_UP) else math.inf
 
 
@@ -159,6 +158,7 @@ def _family(movie: Movie, start: int, mother: int, one: int, two: int, limits: L
         off=off,
         distance=distance,
         left=left,
+        mitosis=rounded_up(movie, start, mother),
     )
 
 
@@ -290,7 +290,8 @@ def _spread(family: Family) -> bool:
 def _spread_or_halves(family: Family) -> bool:
     """Where the mother became smaller before, the daughters spread again, or are two halves of her."""
     halves = family.both >= HALVES[0] * family.area and family.ratio >= HALVES[1] and family.off <= HALVES[2]
-    return family.usual <= SHRINKING * family.area or halves or _spread(family)
+    steady = family.usual <= SHRINKING * family.area and family.mitosis is None
+    return steady or halves or _spread(family)
 
 
 def _are_all(family: Family) -> bool:
