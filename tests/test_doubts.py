@@ -21,7 +21,7 @@ def two(movies, tmp_path, monkeypatch):
     experiment = plan_experiment(small_config(movies))
     known = replace(experiment.datasets["small"], identity="")
 
-    def lines(params=None, samples=None, fits=(), flat=None, pyme=None, **changes):
+    def lines(params=None, samples=None, fits=(), flat=None, pyme=None, config=None, **changes):
         datasets = {}
         for name, change in changes.items():
             of_movie = {
@@ -33,7 +33,12 @@ def two(movies, tmp_path, monkeypatch):
                 of_movie["fovs"] = of_movie.pop("fovs_of_movie")
             movie = replace(known.movie, **of_movie)
             datasets[name] = replace(known, name=name, identity=change.pop("identity", name), movie=movie, **change)
-        config = {**experiment.config, "fits": fits, "params": {**experiment.config["params"], **(params or {})}}
+        config = {
+            **experiment.config,
+            **(config or {}),
+            "fits": fits,
+            "params": {**experiment.config["params"], **(params or {})},
+        }
         config["samples"] = samples or config["samples"]
         config |= {"pyme": {**config["pyme"], **(pyme or {})}}
         planned = SimpleNamespace(
@@ -157,6 +162,19 @@ def test_what_is_found_on_fovs_that_are_left_out(two):
     assert "also of 0, which `fovs` leaves out, tell the scale for the network," in line
     assert two(a={"fovs": (1,)}, params={**params, "segmentation_scale": 0.5}) == []
     assert two(a={"failed": (1,), "fovs": (0,)}, flat={1: "estimate"}) == []  # processed, though not to the end
+
+
+def test_features_that_no_table_will_have(two):
+    light = [{"channel": 1, "features": ["intensity_mean"]}, {"channel": "GFP", "features": []}]
+    cells = {"channel": 0, "features": []}
+    assert two(a={}, config={"channels": {"pc": cells, "fl": light}}) == []
+    usual = {"min_frames": 30, "border_margin": 50}
+    (line,) = two(a={"pc": None}, config={"channels": {"pc": None, "fl": light}}, params=usual)
+    assert line.startswith("channels.fl: features of channel 1 are not measured: no cells are looked for")
+    assert two(a={"pc": None}, config={"channels": {"pc": None, "fl": light[1:]}}, params=usual) == []
+    assert two(a={"pc": None}, config={"channels": {"pc": None, "fl": light}}, params={"copy_only": True}) == []
+    (line,) = two(a={}, config={"channels": {"pc": cells, "fl": light[1:]}})
+    assert line.startswith("channels: no channel has features")
 
 
 def test_how_another_format_is_read(two):

@@ -42,6 +42,7 @@ def lines(experiment: Experiment) -> Iterator[str]:
     if experiment.tracing:
         yield from _unused_decisions(experiment.layout, experiment.datasets)
     yield from lines_of_unused_keys(experiment.config)
+    yield from _unmeasured(experiment.config)
     yield from _unused_reading(experiment.config, experiment.datasets)
     yield from _unused_times(experiment.config["params"], experiment.datasets)
     yield from _onsets_after_the_end(experiment.config, experiment.datasets)
@@ -141,6 +142,21 @@ def _frame_sizes(dataset: Dataset) -> Iterator[str]:
             f"in FOV {sides[large]}: was the camera's binning changed? Areas and intensities cannot be compared as "
             "they are, and the size of a pixel is that of one of them; process them apart (`fovs`)"
         )
+
+
+def _unmeasured(config: Mapping[str, Any]) -> Iterator[str]:
+    """Features of which no table comes, and tables without any."""
+    channels = config["channels"]
+    named = [f"{channel['channel']!r}" for channel in channels["fl"] if channel["features"]]
+    if config["params"]["copy_only"]:
+        return
+    if not channels["pc"] and named:
+        yield (
+            f"channels.fl: features of channel {', '.join(named)} are not measured: no cells are looked for without "
+            "channels.pc; images are copied and backgrounds estimated"
+        )
+    elif channels["pc"] and not named and not channels["pc"]["features"]:
+        yield "channels: no channel has features, so that tables hold where cells are and nothing else: see `features`"
 
 
 def _unused_reading(config: Mapping[str, Any], datasets: Mapping[str, Dataset]) -> Iterator[str]:

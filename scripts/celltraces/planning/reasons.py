@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from celltraces.storage import provenance
+
 # Causes that are no change of a setting, in the words of the plan.
 NOT_MADE = "not made yet"
 REMOVED = "its files are not all there any more"
@@ -36,6 +38,21 @@ class PlannedJob(NamedTuple):
     stage: str
     causes: tuple[str, ...]  # of its own
     after: tuple[int, ...]  # places, in the list of all, of the jobs that it waits for
+
+
+def changes(recorded: provenance.Record, now: provenance.Record) -> list[str]:
+    """What differs between what a job's result was made from and what it would be made from, in words.
+
+    A setting that the job does not use any more counts for nothing. One that it did not use before is told only where
+    no other differs: it came with another method, or with what is measured now. (Here and not in storage, which all
+    jobs import: an edit there makes every result anew.)
+    """
+    before, after = recorded["params"]["settings"], now["params"]["settings"]
+    still_used = {name: value for name, value in before.items() if name in after}
+    found = provenance.changes({**recorded, "params": {**recorded["params"], "settings": still_used}}, now)
+    came_with_others = after.keys() - before.keys()
+    told = [change for change in found if change.partition(":")[0] not in came_with_others]
+    return told if set(told) - {"inputs"} else found
 
 
 def worded(change: str) -> str:

@@ -71,15 +71,14 @@ def _read(listing: Path, _modified: int, _size: int) -> Record | None:
 
 
 def changes(recorded: Record, now: Record) -> list[str]:
-    """What differs between two records, in words; empty where nothing does.
-
-    A setting that the job does not use any more counts for nothing. One that it did not use before is told only where
-    no other differs: it came with another method, or with what is measured now.
-    """
+    """What differs between two records, in words; empty where nothing does."""
     before, after = ({**record["params"], **record["params"]["settings"]} for record in (recorded, now))
-    names = [name for name in sorted(after.keys() - {"settings"}) if before.get(name) != after[name]]
-    told = [name for name in names if name in before] or names
-    different = [f"{name}: {before.get(name, '-')} -> {after[name]}" for name in told]
+    names = sorted((before.keys() | after.keys()) - {"settings"})
+    different = [
+        f"{name}: {before.get(name, '-')} -> {after.get(name, '-')}"
+        for name in names
+        if before.get(name) != after.get(name)
+    ]
     if recorded["inputs"] != now["inputs"]:
         different.append("inputs")
     return different
