@@ -59,7 +59,8 @@ def find_divisions(
     - most cells of the frame go on: it is not the stage that moved.
 
     A mother who shrank at once, stayed so small and round, and left two round daughters that together are no smaller
-    (`families`) needs no more of what is said of areas and roundness, and daughters seen apart in MOMENT frames.
+    (`families`) needs no more of what is said of areas and roundness, and daughters seen apart in MOMENT frames. One
+    who rounded up (`mitosis`) may be long and hold both daughters in her last sightings, and they may have spread.
     """
     if not seen.track.size:
         return []

@@ -64,11 +64,11 @@ BALL, BALL_DAUGHTER = 0.7, 0.65  # short axis by long axis, of her and of her da
 BALLS, BALLS_EQUAL = (1.0, 1.45), 0.55  # as SUM and EQUAL, of her last area; pieces of a dead cell have less together
 AFTER_ONE = 0.9, 1.45  # the same of a mother who was so small in one frame alone
 BALLS_OFF = 0.2  # as OFF_CENTRE
+BALLS_APART = 0.6  # of her last diameter: from one daughter to the other, at least; halves of an oval have 0.5
 # Of a mother who rounded up.
 RETURN = 0.85, 1.5  # of her area when she was round, at least, and before, at most: daughters together when new
 HALVED_BEFORE = 3  # sightings before her last one, in which a daughter may have gone to a neighbour's region
 SPREAD = 1.3  # of her area when she was round: daughters together, if they have spread
-BALLS_APART = 0.6  # of her last diameter: from one daughter to the other, at least; halves of an oval have 0.5
 
 
 class Limits(NamedTuple):
