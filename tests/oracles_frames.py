@@ -21,7 +21,7 @@ def continued_above(image):
         for beside in ((y, x - 1), (y, x + 1), (y - 1, x), (y + 1, x)):
             if 0 <= beside[0] < full.shape[0] and 0 <= beside[1] < full.shape[1] and not full[beside]:
                 missing.append(counts.max() - counts[beside])
-    away = ndimage.distance_transform_edt(full)
+    away = cv2.distanceTransform(full.astype(np.uint8), cv2.DIST_L2, 3)
     counts = np.where(full, counts.max() + np.rint(2 * np.mean(missing) * away).astype(np.int64), counts)
     while counts.max() >= 2**16:
         counts = counts // 2
@@ -47,10 +47,10 @@ def in_less_noise(image, std, limit, log_std, threshold):
     sigma = min(0.3 * (8 - math.sqrt(rough.mean() / background.mean())), 1)
     if sigma < 0.2:
         return image, std, limit
-    tops = range(0, max(len(image) - 32, 0) + 1, 128)
-    before = sum((std[top : top + 32] > limit).sum() for top in tops)
-    after = np.concatenate([log_std(smoothed(image[top : top + 32], 0.6)) for top in tops])
-    if (after > threshold(after)).sum() < 1.7 * before:
+    tops = range(0, max(len(image) - 16, 0) + 1, 128)
+    before = sum((std[top : top + 16] > limit).sum() for top in tops)
+    after = np.concatenate([log_std(smoothed(image[top : top + 16], 0.6)) for top in tops])
+    if (after > threshold(after)).sum() < max(1.7 * before, 0.02 * after.size):
         return image, std, limit
     image = smoothed(image, sigma)
     std = log_std(image)

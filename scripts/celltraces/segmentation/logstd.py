@@ -41,6 +41,7 @@ BACKGROUND_SIGMAS = 3
 VALLEY_SIGMAS = 8
 TRIAL = 0.6  # px: STD of the Gaussian with which it is tried whether smoothing finds more
 HIDDEN = 1.7  # times the foreground: what noise hid, at least, where a frame is smoothed
+PRESENT = 0.02  # of the pixels tried: less foreground may be that of noise alone
 DIGITS = 14  # binary ones of a float32 that are left out of a coarse logarithm
 ONE = int(np.float32(1).view(np.uint32)) >> DIGITS
 
@@ -118,7 +119,7 @@ def _in_less_noise(
     """The frame, its `n2_variance` and its threshold: as they are, or smoothed where noise hides cells.
 
     Smoothing blurs edges. So a frame whose noise is strong (see noise.py) is smoothed only if some of its rows, smoothed
-    by 0.6 px, have 1.7 times as much foreground as before.
+    by 0.6 px, have 1.7 times as much foreground as before, and 2 % of their pixels: of mere noise less is.
     """
     sigma = sigma_needed(spread, limit, window)
     if not sigma:
@@ -132,7 +133,7 @@ def _in_less_noise(
         np.count_nonzero(of > greatest_up_to(above, window, int(of.max())))
         for of, above in ((before, limit), (after, threshold(after, window, min_pixels)))
     )
-    if found < HIDDEN * found_before:
+    if found < max(HIDDEN * found_before, PRESENT * after.size):
         return image, spread, limit
     image = smoothed(image, sigma)
     spread = n2_variance(image, window)

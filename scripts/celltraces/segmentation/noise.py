@@ -16,7 +16,7 @@ EVERY = 4  # of rows and columns: in these pixels the noise is measured
 CLEAR = 8.0  # STD of the foreground by that of the background: where it is as high, noise does no harm
 WIDTH, WIDEST = 0.3, 1.0  # px: STD of the Gaussian for each 1 that this is less, at most
 NARROWEST = 0.2  # px: what is less changes nothing
-BAND, APART = 32, 128  # rows: of a band in which smoothing is tried, and from one band to the next
+BAND, APART = 16, 128  # rows: of a band in which smoothing is tried, and from one band to the next
 BITS = 16  # of a frame
 FINER = 2  # more bits, where they fit: smoothed values are stored in quarters of a count
 

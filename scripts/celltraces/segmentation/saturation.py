@@ -40,7 +40,7 @@ def continued_above(image: np.ndarray) -> np.ndarray:
     ]
     rim = np.concatenate([at[full.ravel().take(at) == 0] for at in beside])
     slope = CUT * (highest - float(image.ravel().take(rim).mean()))
-    away = cv2.distanceTransform(full, cv2.DIST_L2, cv2.DIST_MASK_PRECISE).ravel().take(inside)
+    away = cv2.distanceTransform(full, cv2.DIST_L2, cv2.DIST_MASK_3).ravel().take(inside)
     raised = highest + np.rint(slope * away).astype(np.int64)
     halved = max(int(raised.max()).bit_length() - BITS, 0)
     counts = (image >> halved).astype(np.uint16)
