@@ -118,8 +118,8 @@ def _in_less_noise(
 ) -> tuple[np.ndarray, np.ndarray, float]:
     """The frame, its `n2_variance` and its threshold: as they are, or smoothed where noise hides cells.
 
-    Smoothing blurs edges. So a frame whose noise is strong (see noise.py) is smoothed only if some of its rows, smoothed
-    by 0.6 px, have 1.7 times as much foreground as before, and 2 % of their pixels: of mere noise less is.
+    Smoothing blurs edges. So a frame whose noise is strong (see noise.py) is smoothed only if some of its rows,
+    smoothed by 0.6 px, have 1.7 times as much foreground as before, and 2 % of their pixels: of mere noise less is.
     """
     sigma = sigma_needed(spread, limit, window)
     if not sigma:
