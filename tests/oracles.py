@@ -4,9 +4,11 @@ No thought is given to speed here. Nothing is imported from the product. White c
 """
 
 import math
+from functools import partial
 
 import cv2
 import numpy as np
+from oracles_frames import continued_above, in_less_noise
 from oracles_regions import before_another, continued, counts_beside, filling, layers_of, nearly_far
 from scipy import ndimage
 from scipy.optimize import linear_sum_assignment
@@ -95,8 +97,14 @@ def logstd_labels(
     segmentation_debris=0.12,
 ):
     """Segmentation `logstd`. (H, W) integers -> (H, W) labels."""
-    std = log_std(image, logstd_window_size)
-    limit = threshold(std, logstd_window_size, min_object_size)
+    if logstd_outline == "cell":
+        image = continued_above(image)
+    std_of = partial(log_std, window=logstd_window_size)
+    limit_of = partial(threshold, window=logstd_window_size, min_pixels=min_object_size)
+    std = std_of(image)
+    limit = limit_of(std)
+    if logstd_outline == "cell":
+        image, std, limit = in_less_noise(image, std, limit, std_of, limit_of)
     mask = std > limit
     disk = morphology.disk(morph_size // 2)
     dilate = [ndimage.binary_dilation] * morph_iterations
@@ -440,7 +448,7 @@ def _come_apart(mask, image, std, limit, radius, iterations, min_size, max_size)
     if not inside.any():
         return mask
     above = image - np.rint(ndimage.uniform_filter(image, 31, mode="reflect") * 961) / 961
-    dark = above <= 0.37 * math.sqrt(np.mean(above[inside] ** 2))
+    dark = above <= 0.41 * math.sqrt(np.mean(above[inside & (above < 0)] ** 2))
     for label in too_large:
         if (std[half == label] > limit).sum() > 0.97 * (half == label).sum():
             dark |= half == label

@@ -27,6 +27,7 @@ from celltraces.segmentation.mask_objects import (
     without_debris,
 )
 from celltraces.segmentation.narrow_cells import with_narrow_cells
+from celltraces.segmentation.noise import bands, sigma_needed, smoothed
 from celltraces.segmentation.saturation import continued_above
 from celltraces.segmentation.white_cells import with_white_cells
 
@@ -38,6 +39,9 @@ ROUNDING_STD = math.sqrt(1 / 4 + 1 / 12)
 # is 4 to 7 sigma from the mode; minima further out belong to debris and hot pixels.
 BACKGROUND_SIGMAS = 3
 VALLEY_SIGMAS = 8
+TRIAL = 0.6  # px: STD of the Gaussian with which it is tried whether smoothing finds more
+HIDDEN = 1.7  # times the foreground: what noise hid, at least, where a frame is smoothed
+PRESENT = 0.02  # of the pixels tried: less foreground may be that of noise alone
 DIGITS = 14  # binary ones of a float32 that are left out of a coarse logarithm
 ONE = int(np.float32(1).view(np.uint32)) >> DIGITS
 
@@ -88,6 +92,8 @@ def segment_frame(
     if uncovered is not None:
         spread[uncovered] = 0
     limit = threshold(spread, logstd_window_size, min_object_size)
+    if logstd_outline == "cell":
+        image, spread, limit = _in_less_noise(image, spread, limit, logstd_window_size, min_object_size, uncovered)
     disks = (morph_size, morph_iterations)
     sizes = (min_object_size, max_object_size)
     mask = (spread > greatest_up_to(limit, logstd_window_size, int(spread.max()))).view(np.uint8)
@@ -105,6 +111,35 @@ def segment_frame(
         least = bit_morphology.disk_area(morph_size // 2, morph_iterations)
         mark_vanished(found, left, rejected, min_object_size, least)
     return number_objects(objects, image.shape, *sizes, rejected)
+
+
+def _in_less_noise(
+    image: np.ndarray, spread: np.ndarray, limit: float, window: int, min_pixels: int, uncovered: np.ndarray | None
+) -> tuple[np.ndarray, np.ndarray, float]:
+    """The frame, its `n2_variance` and its threshold: as they are, or smoothed where noise hides cells.
+
+    Smoothing blurs edges. So a frame whose noise is strong (see noise.py) is smoothed only if some of its rows,
+    smoothed by 0.6 px, have 1.7 times as much foreground as before, and 2 % of their pixels: of mere noise less is.
+    """
+    sigma = sigma_needed(spread, limit, window)
+    if not sigma:
+        return image, spread, limit
+    tried = [np.s_[rows] for rows in bands(len(image))]
+    before = np.concatenate([spread[rows] for rows in tried])
+    after = np.concatenate([n2_variance(smoothed(image[rows], TRIAL), window) for rows in tried])
+    if uncovered is not None:
+        after[np.concatenate([uncovered[rows] for rows in tried])] = 0
+    found_before, found = (
+        np.count_nonzero(of > greatest_up_to(above, window, int(of.max())))
+        for of, above in ((before, limit), (after, threshold(after, window, min_pixels)))
+    )
+    if found < max(HIDDEN * found_before, PRESENT * after.size):
+        return image, spread, limit
+    image = smoothed(image, sigma)
+    spread = n2_variance(image, window)
+    if uncovered is not None:
+        spread[uncovered] = 0
+    return image, spread, threshold(spread, window, min_pixels)
 
 
 def _cells(
