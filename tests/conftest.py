@@ -242,7 +242,7 @@ class Checkout:
         """Run `snakemake --cores N --configfile FILE`; `config` None leaves the file as it is."""
         if config is not None:
             self.configure(config, name)
-        return self.run_named([python, "-m", "snakemake", "--cores", cores, *arguments, "--configfile", name])
+        return self.run_named([python, "-m", "snakemake", "--cores", str(cores), *arguments, "--configfile", name])
 
     def run_named(self, words):
         """Run the words of a command `PYTHON -m snakemake ...`, as a run names it for what to do next."""

@@ -74,6 +74,7 @@ ELSEWHERE = {
             "make evaluate CTC=path/to/set",
             'make evaluate ONLY="--method deepsea --set t98g"',
             'make evaluate ONLY="--set divisions:"',
+            'make evaluate ONLY="--set phase"',
         ),
         "installs other programs, and takes long",
     ),
