@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from conftest import real_file
+from evaluation import phase_objects
 from scipy import ndimage
 
 from celltraces.frames import camera_faults, likeness
@@ -46,14 +47,14 @@ def phase_contrast(seed=0):
 
 
 def written(path, frames, missing=()):
-    """The array of a channel, with the attributes that copying gives it."""
+    """The array of a channel, with the attributes that copying gives it. missing: frames that the file did not hold."""
     statistics = {name: [] for name in NAMES}
     like, dead = likeness.follower(), None
     attributes = {"frame_statistics": statistics, likeness.ATTRIBUTE: []}
     with writing(path, frames.shape, np.uint16, PIXELS, attributes=attributes) as append:
-        for image in frames:
+        for frame, image in enumerate(frames):
             for name, value in frame_statistics(image, np.bincount(image.ravel())).items():
-                statistics[name].append(value)
+                statistics[name].append(None if frame in missing else value)
             attributes[likeness.ATTRIBUTE].append(like(likeness.picture_of(image)))
             dead = camera_faults.dead_lines(image, (), dead)
             append(image)
@@ -162,8 +163,19 @@ def test_fluorescence_that_is_taken_for_phase_contrast(tmp_path):
         return [(row.fov, row.check) for row in check_phase_contrast(arrays)]
 
     assert told("light", taken(cells(1)), taken(cells(2))) == [(0, "not_phase_contrast_pc_ch_0")]
+    arrays = {
+        0: written(tmp_path / "none/0/pc_ch_0/0", taken(cells(1)), range(T)),
+        1: open_frames(tmp_path / "light/1/pc_ch_0/0"),
+    }
+    assert [(row.fov, row.check) for row in check_phase_contrast(arrays)] == [(1, "not_phase_contrast_pc_ch_0")]
     assert told("phase", phase_contrast(1), phase_contrast(2)) == []
     assert told("nothing", taken(np.zeros((T, *SHAPE)))) == []
+    for kind in ("sheet", "dense"):  # dark cells that fill the picture, with bright gaps
+        sheet = np.stack(phase_objects.simulate(phase_objects.PICTURES[kind], 3).images)
+        of_sheet = frame_statistics(sheet[0], np.bincount(sheet[0].ravel()))
+        usual = light_checks.not_phase_contrast([{key: np.array([of_sheet[key]]) for key in ("low", "floor", "mean")}])
+        assert usual > light_checks.BRIGHT_ON_DARK
+        assert told(kind, sheet) == []
 
 
 @pytest.mark.parametrize(
@@ -185,7 +197,8 @@ def test_real_frames_are_fluorescence_or_not(name, channel, is_light):
         counts = one.clip(0, 65535).astype(np.uint16)
         statistics = frame_statistics(counts, np.bincount(counts.ravel()))
         of_fov = {key: np.array([statistics[key]], float) for key in ("low", "floor", "mean")}
-        assert (light_checks.not_phase_contrast([of_fov]) is not None) == is_light
+        told = light_checks.not_phase_contrast([of_fov]) is not None and light_checks.has_few_bright(counts)
+        assert told == is_light
 
 
 def test_a_channel_of_noise_alone(tmp_path):

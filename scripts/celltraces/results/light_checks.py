@@ -18,7 +18,8 @@ Statistics = Mapping[str, np.ndarray]
 DARK_STRUCTURE = 0.5  # of phase contrast 0.05 to 0.4, of noise 0.7, of fluorescence 0.75 and more
 EVENLY_BRIGHT = 0.85  # of the mean, the background of phase contrast at least
 FLUORESCENT = 0.7
-BRIGHT_ON_DARK = 1.0  # of no phase contrast, DIC or bright field; of fluorescence with cells that stand out
+BRIGHT_ON_DARK = 1.0  # of phase contrast only where dark cells fill it; of fluorescence with cells that stand out
+FEW_BRIGHT = 1.0  # standard deviations from the background to the mean, at most; where dark cells fill it, 1.5
 NOISE = (0.6, 0.9)
 LIT = 8.0  # usual scatters from frame to frame, by which a frame with light stands out of noise
 LIT_LIKE = 5.0  # the same of the likeness of two frames, and UNLIKE at least
@@ -61,6 +62,12 @@ def not_phase_contrast(fovs: Sequence[Statistics]) -> float | None:
     values = values[np.isfinite(values)]
     usual = float(np.median(values)) if len(values) else 0.0
     return usual if usual > BRIGHT_ON_DARK else None
+
+
+def has_few_bright(pixels: np.ndarray) -> bool:
+    """Whether a few of the pixels (any shape) are bright, and not all but a few dark, as cells with bright gaps are."""
+    low = np.percentile(pixels, 10)
+    return bool(pixels.mean(dtype=np.float64) - low <= FEW_BRIGHT * pixels.std(dtype=np.float64))
 
 
 def noise_alone(fovs: Sequence[Statistics], likeness: Sequence[Sequence[float | None]]) -> float | None:

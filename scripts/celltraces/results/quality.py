@@ -169,12 +169,25 @@ def check_fovs(arrays: Mapping[int, Frames], *, qc_brightness: float) -> Finding
 
 
 def check_phase_contrast(arrays: Mapping[int, Frames]) -> Findings:
-    """Phase contrast, by FOV, that is fluorescence (one row, for the first FOV)."""
+    """Phase contrast, by FOV, that is fluorescence (one row, for the first FOV of which the file held a frame).
+
+    A frame of that FOV is read to tell fluorescence from a sheet of dark cells with bright gaps.
+    """
     value = light_checks.not_phase_contrast([_statistics(frames) for frames in arrays.values()])
-    if value is not None:
-        first = min(arrays)
+    if value is None:
+        return
+    first = min(fov for fov, frames in arrays.items() if np.isfinite(_statistics(frames)["mean"]).any())
+    if light_checks.has_few_bright(_middle_frame(arrays[first])):
         name = arrays[first].path.parent.name
         yield Finding(first, None, f"not_phase_contrast_{name}", value, light_checks.BRIGHT_ON_DARK)
+
+
+def _middle_frame(frames: Frames) -> np.ndarray:
+    """The pixels that hold data (N,) of the frame in the middle of those that the file held."""
+    present = np.flatnonzero(np.isfinite(_statistics(frames)["mean"]))
+    frame = int(present[present.size // 2])
+    image = frames.read(frame)
+    return image[~coverage.mask_of_boxes(coverage.of_frame(frames.attributes, frame), image.shape)]
 
 
 def check_light(
