@@ -51,17 +51,20 @@ def not_fluorescence(fovs: Sequence[Statistics]) -> float | None:
 
 def is_like_fluorescence(fovs: Sequence[Statistics]) -> bool:
     """Whether the frames of all FOVs are usually bright on dark."""
-    values = np.concatenate([balance(of) for of in fovs])
-    values = values[np.isfinite(values)]
-    return bool(len(values) and np.median(values) > FLUORESCENT)
+    return _usual_balance(fovs) > FLUORESCENT
 
 
 def not_phase_contrast(fovs: Sequence[Statistics]) -> float | None:
     """The usual balance of a channel that is bright on dark as only fluorescence is; else None."""
+    usual = _usual_balance(fovs)
+    return usual if usual > BRIGHT_ON_DARK else None
+
+
+def _usual_balance(fovs: Sequence[Statistics]) -> float:
+    """The median over all frames of all FOVs; 0 where none is known."""
     values = np.concatenate([balance(of) for of in fovs])
     values = values[np.isfinite(values)]
-    usual = float(np.median(values)) if len(values) else 0.0
-    return usual if usual > BRIGHT_ON_DARK else None
+    return float(np.median(values)) if len(values) else 0.0
 
 
 def has_few_bright(pixels: np.ndarray) -> bool:

@@ -88,9 +88,7 @@ def segment_frame(
         image = coverage.continued(image, uncovered, mirrored=True)
     if logstd_outline == "cell":
         image = continued_above(image)
-    spread = n2_variance(image, logstd_window_size)
-    if uncovered is not None:
-        spread[uncovered] = 0
+    spread = _spread(image, logstd_window_size, uncovered)
     limit = threshold(spread, logstd_window_size, min_object_size)
     if logstd_outline == "cell":
         image, spread, limit = _in_less_noise(image, spread, limit, logstd_window_size, min_object_size, uncovered)
@@ -113,6 +111,14 @@ def segment_frame(
     return number_objects(objects, image.shape, *sizes, rejected)
 
 
+def _spread(image: np.ndarray, window: int, uncovered: np.ndarray | None) -> np.ndarray:
+    """`n2_variance` of a frame (H, W), 0 in pixels without data."""
+    spread = n2_variance(image, window)
+    if uncovered is not None:
+        spread[uncovered] = 0
+    return spread
+
+
 def _in_less_noise(
     image: np.ndarray, spread: np.ndarray, limit: float, window: int, min_pixels: int, uncovered: np.ndarray | None
 ) -> tuple[np.ndarray, np.ndarray, float]:
@@ -124,11 +130,14 @@ def _in_less_noise(
     sigma = sigma_needed(spread, limit, window)
     if not sigma:
         return image, spread, limit
-    tried = [np.s_[rows] for rows in bands(len(image))]
+    tried = [*bands(len(image))]
     before = np.concatenate([spread[rows] for rows in tried])
-    after = np.concatenate([n2_variance(smoothed(image[rows], TRIAL), window) for rows in tried])
-    if uncovered is not None:
-        after[np.concatenate([uncovered[rows] for rows in tried])] = 0
+    after = np.concatenate(
+        [
+            _spread(smoothed(image[rows], TRIAL), window, None if uncovered is None else uncovered[rows])
+            for rows in tried
+        ]
+    )
     found_before, found = (
         np.count_nonzero(of > greatest_up_to(above, window, int(of.max())))
         for of, above in ((before, limit), (after, threshold(after, window, min_pixels)))
@@ -136,9 +145,7 @@ def _in_less_noise(
     if found < max(HIDDEN * found_before, PRESENT * after.size):
         return image, spread, limit
     image = smoothed(image, sigma)
-    spread = n2_variance(image, window)
-    if uncovered is not None:
-        spread[uncovered] = 0
+    spread = _spread(image, window, uncovered)
     return image, spread, threshold(spread, window, min_pixels)
 
 
