@@ -35,7 +35,8 @@ def main(folders: list[str]) -> None:
         model.graph.output.append(onnx.helper.make_empty_tensor_value_info(name))
     session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
     found = dict.fromkeys(layers, (0.0, 0.0))
-    for movie in (*to_segment(), *(annotated(Path(folder)) for folder in folders)):
+    drawn = (draw() for draw in to_segment().values())
+    for movie in (*drawn, *(annotated(Path(folder)) for folder in folders)):
         assert movie.images is not None
         picture = stretched(movie.images[0], contract)
         scale = (contract.diameter or 1) / typical_diameter(movie.cells[0])

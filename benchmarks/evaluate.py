@@ -7,7 +7,7 @@ Without --ctc: simulated sets of rising difficulty, and FOLDERs of pairs NN_phas
 that are there. With it, only the sequences of a folder in the layout of the Cell Tracking Challenge. Writes
 evaluation.csv, evaluation.png and evaluation.md into the folder --to; of a page evaluation.md that is there the part
 between the two comments alone. With --method or --set only methods and sets are measured whose name holds TEXT; their
-rows take the place of the old ones in evaluation.csv, and the others stay.
+rows take the place of the old ones in evaluation.csv, and the others stay. No other sets are drawn.
 Methods that are not installed are left out, and said to be.
 """
 
@@ -20,7 +20,6 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from importlib.util import find_spec
-from itertools import chain
 from pathlib import Path
 
 if __name__ == "__main__":
@@ -86,8 +85,8 @@ def outlines_row(movie: Movie, labels: Sequence[np.ndarray]) -> Row:
     return row
 
 
-def segmentation_rows(movie: Movie, methods: Mapping[str, Callable[[], Segment]]) -> Iterator[Row]:
-    """A row for each method: what it finds, numbered by `tracking_method: iou` where the frames are a movie."""
+def segmentation_rows(name: str, movie: Movie, methods: Mapping[str, Callable[[], Segment]]) -> Iterator[Row]:
+    """A row for each method: what it finds in the set `name`, numbered by `tracking_method: iou` if a movie."""
     for method, new in methods.items():
         assert movie.images is not None
         labels, seconds = segmented(movie.images, new())
@@ -98,10 +97,10 @@ def segmentation_rows(movie: Movie, methods: Mapping[str, Callable[[], Segment]]
             tracked, divisions, _ = trackers.by_overlap(labels, movie.movement, False)
             row |= challenge.of_movie(movie, tracked, divisions)
         row["CPU s/frame"] = seconds
-        yield {"what": "segmentation", "set": movie.name, "method": method, "frames": len(labels), **row}
+        yield {"what": "segmentation", "set": name, "method": method, "frames": len(labels), **row}
 
 
-def tracking_rows(movie: Movie, methods: Mapping[str, trackers.Tracker]) -> Iterator[Row]:
+def tracking_rows(name: str, movie: Movie, methods: Mapping[str, trackers.Tracker]) -> Iterator[Row]:
     """A row for each method, given the true regions, or those in `movie.found`, under other numbers in each frame."""
     labels = [shuffled(image, frame) for frame, image in enumerate(movie.found or movie.cells)]
     movement = movie.movement
@@ -110,7 +109,7 @@ def tracking_rows(movie: Movie, methods: Mapping[str, trackers.Tracker]) -> Iter
         row = challenge.of_movie(movie, tracked, divisions)
         row.pop("SEG", None)  # of true outlines
         row |= {"cells": n_cells(movie), "CPU s/frame": seconds / len(labels)}
-        yield {"what": "tracking", "set": movie.name, "method": method, "frames": len(labels), **row}
+        yield {"what": "tracking", "set": name, "method": method, "frames": len(labels), **row}
 
 
 def n_cells(movie: Movie) -> int:
@@ -172,15 +171,31 @@ def _value(name: str, text: str) -> str | int | float:
     return int(text) if name in COLUMNS[3:5] else float(text)
 
 
+def sets(folders: Sequence[Path], ctc: Path | None) -> tuple[movies.Sets, movies.Sets]:
+    """Those to segment and those to track, by name, none of which is drawn yet."""
+    if ctc:
+        sequences: movies.Sets = {name: lambda movie=movie: movie for name, movie in movies.of_challenge(ctc).items()}
+        return sequences, sequences
+    to_segment = movies.to_segment() | movies.by_optics()
+    for folder in folders:
+        if folder.is_dir():
+            to_segment[folder.name] = partial(movies.annotated, folder)
+        else:
+            print(f"{folder} is not there, and left out", flush=True)
+    return to_segment, movies.to_track()
+
+
+def asked_for(of: movies.Sets, text: str) -> list[tuple[str, Callable[[], Movie]]]:
+    """The sets that have this text in their names."""
+    return [(name, draw) for name, draw in of.items() if text in name]
+
+
 def main(folders: Sequence[Path], ctc: Path | None, to: Path, method: str = "", of_set: str = "") -> None:
     cv2.setNumThreads(1)
     table = to / "evaluation.csv"
     if (method or of_set) and not table.is_file():
         raise UserError(f"{str(table)!r} is not there: without --method and --set all is measured first")
-    to_segment: Iterable[Movie] = (
-        movies.of_challenge(ctc) if ctc else chain(movies.to_segment(), movies.flat(), movies.of_phase_objects())
-    )
-    to_track = to_segment if ctc else movies.to_track()
+    to_segment, to_track = sets(folders, ctc)
     rows: list[Row] = []
 
     def evaluate(of: Iterable[Row]) -> None:
@@ -190,21 +205,14 @@ def main(folders: Sequence[Path], ctc: Path | None, to: Path, method: str = "", 
 
     all_segment = segmenters()
     segment, track = ({name: of[name] for name in of if method in name} for of in (all_segment, linkers()))
-    for movie in to_segment if segment else ():
-        if of_set in movie.name:
-            evaluate(segmentation_rows(movie, segment))
-    for folder in () if ctc else folders:
-        if not folder.is_dir():
-            print(f"{folder} is not there, and left out", flush=True)
-            continue
-        pictures = movies.annotated(folder)
-        if segment and of_set in pictures.name:
-            evaluate(segmentation_rows(pictures, segment))
+    for name, draw in asked_for(to_segment, of_set) if segment else ():
+        movie = draw()
+        evaluate(segmentation_rows(name, movie, segment))
+        if name in {folder.name for folder in folders} and not ctc:
             to.mkdir(parents=True, exist_ok=True)
-            chart.draw_outlines(pictures, all_segment, to / "outlines.png")
-    for movie in to_track if track else ():
-        if of_set in movie.name:
-            evaluate(tracking_rows(movie, track))
+            chart.draw_outlines(movie, all_segment, to / "outlines.png")
+    for name, draw in asked_for(to_track, of_set) if track else ():
+        evaluate(tracking_rows(name, draw(), track))
     if not rows:
         raise UserError(f"no method has {method!r} in its name, or no set {of_set!r}: nothing was measured")
     write(renewed(rows, table) if method or of_set else rows, to)

@@ -1,8 +1,10 @@
 """What `make evaluate` measures: known scores of known masks, sets with their truth, and folders that are mistaken."""
 
+import csv
 import importlib.util
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import cv2
 import evaluate
@@ -92,12 +94,12 @@ def test_light_that_is_not_spread_evenly_is_that_of_each_cell():
 @pytest.mark.parametrize("shift", [0, 5])
 def test_a_tiny_movie_is_evaluated(shift):
     images = [labels * 100 for labels in squares()]
-    movie = Movie("squares", squares(), images, [])
+    movie = Movie(squares(), images, [])
     methods = {"as it is": lambda: lambda image: np.roll(image // 100, shift, axis=1).astype(np.int64)}
-    (row,) = evaluate.segmentation_rows(movie, methods)
+    (row,) = evaluate.segmentation_rows("movie", movie, methods)
     assert row["SEG"] == pytest.approx((SIDE - shift) / (SIDE + shift))
     assert (row["DET"], row["TRA"], row["LNK"], row["F1"], row["cells"]) == (1, 1, 1, 1, 36)
-    (row,) = evaluate.segmentation_rows(Movie("pictures", squares(), images), methods)
+    (row,) = evaluate.segmentation_rows("pictures", Movie(squares(), images), methods)
     assert row["SEG"] == pytest.approx((SIDE - shift) / (SIDE + shift))
     assert (row["DET"], "TRA" in row) == (1, False)
 
@@ -106,7 +108,7 @@ def test_a_tiny_movie_is_evaluated(shift):
 def test_a_method_that_finds_nothing_is_worth_nothing():
     methods = {"nothing": lambda: lambda image: np.zeros(image.shape, np.int64)}
     for divisions in (None, []):
-        (row,) = evaluate.segmentation_rows(Movie("squares", squares(), squares(), divisions), methods)
+        (row,) = evaluate.segmentation_rows("squares", Movie(squares(), squares(), divisions), methods)
         assert {row[name] for name in ("SEG", "DET", "F1", *(["TRA", "LNK"] if divisions == [] else []))} == {0}
         assert "area" not in row
 
@@ -120,8 +122,8 @@ def all_links_but_one(labels, movement, dividing):
 
 @needs_ctcmetrics
 def test_a_broken_link_costs_one_link():
-    movie = Movie("squares", squares(), None, [])
-    ours, broken = evaluate.tracking_rows(movie, {"iou": trackers.by_overlap, "broken": all_links_but_one})
+    movie = Movie(squares(), None, [])
+    ours, broken = evaluate.tracking_rows("movie", movie, {"iou": trackers.by_overlap, "broken": all_links_but_one})
     assert (ours["DET"], ours["TRA"], ours["LNK"]) == (1, 1, 1)
     assert broken["LNK"] == pytest.approx(26 / 27)  # 9 cells, 3 links each
     assert broken["DET"] == 1
@@ -133,17 +135,17 @@ def test_divisions_are_counted():
     cells = cells[:3] + [np.where(labels == 1, 0, labels) for labels in cells[3:]]
     for labels in cells[3:]:
         labels[10:30, 10:19], labels[10:30, 21:30] = 11, 12
-    movie = Movie("division", cells, None, [Division(1, (11, 12), 3)])
+    movie = Movie(cells, None, [Division(1, (11, 12), 3)])
     right = lambda labels, movement, dividing: (cells, movie.divisions, 0.0)  # noqa: E731
     blind = lambda labels, movement, dividing: (cells, [], 0.0)  # noqa: E731
-    found, missed = evaluate.tracking_rows(movie, {"right": right, "blind": blind})
+    found, missed = evaluate.tracking_rows("movie", movie, {"right": right, "blind": blind})
     assert (found["division recall"], found["division precision"], found["TRA"]) == (1, 1, 1)
     assert missed["division recall"] == 0
     assert "division precision" not in missed
 
 
 def test_simulated_sets_hold_their_truth():
-    jumping = movies._seen("jump", 60, {9: (30, 0)})
+    jumping = movies._seen(60, {9: (30, 0)})
     (moved,) = (jumping.movement["y"][9],)
     assert abs(moved - 30) < 2
     inside = [(labels > 0)[:-30] for labels in jumping.cells[8:10]]
@@ -190,11 +192,11 @@ def test_cells_are_bright_around_while_they_are_round():
 def test_dividing_cells_are_drawn_and_evaluated(monkeypatch):
     tiny = Settings(n_cells=3, n_frames=10, size=200, radius=22, dividing=1)
     monkeypatch.setattr(movies, "TO_SEGMENT_SMALL", {"tiny": tiny})
-    *_, movie = movies.to_segment()
-    assert (movie.name, len(movie.images), len(movie.divisions) > 0) == ("divisions: tiny", 10, True)
+    movie = movies.to_segment()["divisions: tiny"]()
+    assert (len(movie.images), len(movie.divisions) > 0) == (10, True)
     true = iter(movie.cells)
     methods = {"ours": evaluate.segmenters()["logstd, cell"], "true": lambda: lambda image: next(true).astype(np.int64)}
-    ours, perfect = evaluate.segmentation_rows(movie, methods)
+    ours, perfect = evaluate.segmentation_rows("movie", movie, methods)
     assert 0.6 < ours["SEG"] < perfect["SEG"] == 1
     assert (perfect["DET"], perfect["TRA"]) == (1, 1)
     assert {"DET", "TRA", "LNK", "division recall"} <= ours.keys()
@@ -206,17 +208,17 @@ def test_phase_objects_are_drawn_and_evaluated(monkeypatch):
     monkeypatch.setattr(movies.phase_objects, "PICTURES", {"still": replace(tiny, n_frames=1)})
     monkeypatch.setattr(movies.phase_objects, "MOVIES", {"dividing": tiny})
     monkeypatch.setattr(movies.phase_objects, "EVALUATED", ("dividing",))
-    pictures, movie = movies.of_phase_objects()
-    assert (pictures.name, len(pictures.images), pictures.divisions) == ("phase objects: still", 2, None)
+    pictures, movie = (movies.by_optics()[f"phase objects: {name}"]() for name in ("still", "dividing"))
+    assert (len(pictures.images), pictures.divisions) == (2, None)
     assert not np.array_equal(*pictures.images)
-    assert (movie.name, len(movie.images), len(movie.divisions) > 1) == ("phase objects: dividing", 16, True)
+    assert (len(movie.images), len(movie.divisions) > 1) == (16, True)
     for of in (pictures, movie):
         true = iter(of.cells)
         methods = {
             "ours": evaluate.segmenters()["logstd, cell"],
             "true": lambda true=true: lambda image: next(true).astype(np.int64),
         }
-        ours, perfect = evaluate.segmentation_rows(of, methods)
+        ours, perfect = evaluate.segmentation_rows("of", of, methods)
         assert 0.6 < ours["SEG"] < perfect["SEG"] == 1
         assert (perfect["DET"], perfect["F1"], perfect["area"]) == (1, 1, 1)
         assert (perfect["intensity_mean"], perfect["intensity_total"]) == pytest.approx((1, 1), abs=0.01)
@@ -270,17 +272,20 @@ def challenge(tmp_path):
 
 
 def test_a_folder_of_the_challenge_is_read(challenge):
-    (movie,) = movies.of_challenge(challenge)
-    assert (movie.name, len(movie.images), sorted(movie.outlines)) == ("set/01", 4, [1, 3])
+    ((name, movie),) = movies.of_challenge(challenge).items()
+    assert (name, len(movie.images), sorted(movie.outlines)) == ("set/01", 4, [1, 3])
     assert {image.dtype for image in movie.images} == {np.dtype(np.uint16)}
     np.testing.assert_array_equal(movie.cells[2], squares()[0])
 
 
 @needs_ctcmetrics
 def test_a_folder_of_the_challenge_is_evaluated(challenge, capsys):
-    (movie,) = movies.of_challenge(challenge)
+    (movie,) = movies.of_challenge(challenge).values()
     methods = {"as it is": lambda: lambda image: np.roll(image // 20, 5, axis=1).astype(np.int64)}
-    rows = [*evaluate.segmentation_rows(movie, methods), *evaluate.tracking_rows(movie, {"iou": trackers.by_overlap})]
+    rows = [
+        *evaluate.segmentation_rows("set/01", movie, methods),
+        *evaluate.tracking_rows("set/01", movie, {"iou": trackers.by_overlap}),
+    ]
     assert rows[0]["SEG"] == pytest.approx((SIDE - 5) / (SIDE + 5))
     assert [row["LNK"] for row in rows] == [1, 1]
     evaluate.write(rows, challenge / "out")
@@ -338,7 +343,7 @@ def test_a_folder_that_is_not_in_that_layout_is_refused_in_one_line(challenge, b
 def test_divisions_and_sequences_without_truth_of_the_challenge(challenge, capsys):
     (challenge / "02").mkdir()
     edit_tracks(challenge, "8 0 3 0\n9 0 3 0", "8 2 3 7\n9 3 3 7")
-    (movie,) = movies.of_challenge(challenge)
+    (movie,) = movies.of_challenge(challenge).values()
     assert movie.divisions == [Division(7, (8, 9), 2)]
     assert capsys.readouterr().out.count("02' is left out") == 1
 
@@ -351,8 +356,8 @@ def test_single_frames_as_a_sequence_have_no_links(challenge):
         tifffile.imwrite(challenge / f"01_GT/TRA/man_track{frame:03d}.tif", numbers)
         lines += [f"{cell} {frame} {frame} 0\n" for cell in range(9 * frame + 1, 9 * frame + 10)]
     (challenge / TRACKS).write_text("".join(lines))
-    (movie,) = movies.of_challenge(challenge)
-    (row,) = evaluate.tracking_rows(movie, {"iou": trackers.by_overlap})
+    (movie,) = movies.of_challenge(challenge).values()
+    (row,) = evaluate.tracking_rows("movie", movie, {"iou": trackers.by_overlap})
     assert ("LNK" in row, row["DET"], row["cells"]) == (False, 1, 36)
 
 
@@ -366,7 +371,7 @@ def test_a_single_picture_is_evaluated(tmp_path):
         movies.annotated(tmp_path)
     cv2.imwrite(str(tmp_path / "01_cells.png"), labels)
     methods = {"as it is": lambda: lambda image: np.roll(image // 20, 5, axis=1).astype(np.int64)}
-    (row,) = evaluate.segmentation_rows(movies.annotated(tmp_path), methods)
+    (row,) = evaluate.segmentation_rows("pictures", movies.annotated(tmp_path), methods)
     assert (row["SEG"], row["DET"]) == (pytest.approx((SIDE - 5) / (SIDE + 5)), 1)
 
 
@@ -386,6 +391,29 @@ def test_rows_measured_anew_take_the_place_of_the_old_ones(tmp_path, monkeypatch
     assert (tmp_path / "evaluation.csv").read_text().splitlines() == [lines[0], *anew]
     with pytest.raises(UserError, match="is not there"):
         evaluate.main([], None, tmp_path / "none", method="deepsea")
+
+
+def test_a_set_is_drawn_when_it_is_asked_for(monkeypatch):
+    """Names of all sets, which the table on the page has, cost nothing; what is not asked for is not drawn."""
+
+    def refuse(*_, **__):
+        raise AssertionError("was drawn")
+
+    for name in ("simulate", "draw", "disks"):
+        monkeypatch.setattr(movies, name, refuse)
+    for module in (movies.dividing, movies.phase_objects):
+        monkeypatch.setattr(module, "simulate", refuse)
+    monkeypatch.setattr(movies.flat_cells, "picture", refuse)
+    to_segment, to_track = evaluate.sets([Path("t98g_of_nobody")], None)
+    with open(evaluate.ROOT / "docs/evaluation.csv", newline="", encoding="utf-8") as file:
+        rows = [(row["what"], row["set"]) for row in csv.DictReader(file) if row["set"] != "t98g"]
+    named = [*(("segmentation", name) for name in to_segment), *(("tracking", name) for name in to_track)]
+    assert list(dict.fromkeys(rows)) == named
+    monkeypatch.setattr(movies, "disks", lambda seed, **halo: (seed, halo))
+    assert [name for name, _ in evaluate.asked_for(to_segment, "disks, halos in")] == ["disks, halos in noise"]
+    assert evaluate.asked_for(to_segment, "disks, halos in")[0][1]().images == [0, 1, 2]
+    with pytest.raises(AssertionError, match="was drawn"):
+        to_segment["40 cells"]()
 
 
 def ball(phase_rad, radius_um=3.0):

@@ -45,7 +45,7 @@ def of_movie(movie: Movie, tracked: Sequence[np.ndarray], divisions: Iterable[Di
 def of_pictures(movie: Movie, labels: Sequence[np.ndarray]) -> dict[str, float]:
     """SEG and DET of pictures that have nothing to do with each other."""
     times = 1 if len(labels) > 1 else 2  # py-ctcmetrics needs two frames
-    apart = Movie(movie.name, _apart(movie.cells * times), divisions=[])
+    apart = Movie(_apart(movie.cells * times), divisions=[])
     found = _measured(apart, _apart([*labels] * times), [], ["SEG", "DET"])
     return {name: found[name] for name in ("SEG", "DET")}
 
@@ -84,7 +84,7 @@ def _measured(
             reference = _write_truth(Path(folder, "truth"), movie)
         found = evaluate_sequence(str(result / "01_RES"), str(reference), ["Valid", *measures], threads=1)
     if not found["Valid"]:
-        raise ValueError(f"{movie.name}: {said.getvalue()}")
+        raise ValueError(said.getvalue())
     return found
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,6 @@ class Movie:
     Cell Tracking Challenge, where the truth is one.
     """
 
-    name: str
     cells: list[np.ndarray]
     images: list[np.ndarray] | None = None
     divisions: list[Division] | None = None
@@ -51,80 +51,122 @@ class Movie:
         return None if self.images is None else movement(self.images)
 
 
-def to_segment() -> Iterator[Movie]:
+# The sets, each drawn when it is asked for: name -> what draws it.
+Sets = dict[str, Callable[[], Movie]]
+
+
+def to_segment() -> Sets:
     """Cells of the demo, more and more densely, and with less and less contrast; disks with halos; dividing cells."""
-    frames = range(6)
-    for n_cells in (15, 40, 70):
-        cells = simulate(n_fovs=1, n_frames=36, height=SIDE, width=SIDE, n_cells=n_cells, seed=21)
-        images = [cells.plane(0, frame, 0) for frame in frames]
-        yield Movie(f"{n_cells} cells", [cells.labels(0, frame) for frame in frames], images, [])
+    sets: Sets = {f"{n_cells} cells": partial(_demo_cells, n_cells) for n_cells in (15, 40, 70)}
+    sets |= {f"contrast {contrast:g}": partial(_faint_cells, contrast) for contrast in CONTRASTS}
+    sets |= {f"disks, {name}": partial(_disks, name) for name in HALOS}
+    sets |= {f"divisions: {kind}": partial(_dividing_cells, kind) for kind in TO_SEGMENT_SMALL}
+    return sets
+
+
+def by_optics() -> Sets:
+    """Large flat cells, and cells that delay light, by the optics of phase contrast; nobody looked at these seeds, nor
+    chose anything by them."""
+    sets: Sets = {f"flat cells, {name}": partial(_flat_cells, name) for name in flat_cells.LOOKS}
+    sets |= {f"phase objects: {name}": partial(_phase_pictures, name) for name in phase_objects.PICTURES}
+    sets |= {f"phase objects: {name}": partial(_phase_movie, name) for name in phase_objects.EVALUATED}
+    return sets
+
+
+def _demo_cells(n_cells: int) -> Movie:
+    cells = simulate(n_fovs=1, n_frames=36, height=SIDE, width=SIDE, n_cells=n_cells, seed=21)
+    return Movie(
+        [cells.labels(0, frame) for frame in range(6)], [cells.plane(0, frame, 0) for frame in range(6)], divisions=[]
+    )
+
+
+def _faint_cells(contrast: float) -> Movie:
     cells = simulate(n_fovs=1, n_frames=36, height=SIDE, width=SIDE, n_cells=25, seed=22)
-    for contrast in CONTRASTS:
-        rng = np.random.default_rng(23)
-        images = []
-        for frame in frames:
-            level = cells.background(0, frame, 0)
-            image = level + contrast * (cells.noiseless(0, frame, 0) - level)
-            noise = rng.standard_normal(image.shape) * np.sqrt(COUNTS_PER_ELECTRON * image)
-            images.append(np.rint(image + noise).astype(np.uint16))
-        yield Movie(f"contrast {contrast:g}", [cells.labels(0, frame) for frame in frames], images, [])
-    for name, halo in HALOS.items():
-        images, labels = zip(*(disks(seed, **halo) for seed in range(3)), strict=True)
-        yield Movie(f"disks, {name}", list(labels), list(images))
-    for kind, settings in TO_SEGMENT_SMALL.items():
-        dividing_cells = dividing.simulate(settings, 2000)
-        images = draw(dividing_cells.cells, dividing_cells.divisions, LOOKS["plain"], 2000)
-        yield Movie(f"divisions: {kind}", list(dividing_cells.cells), images, _true_divisions(dividing_cells))
+    rng = np.random.default_rng(23)
+    images = []
+    for frame in range(6):
+        level = cells.background(0, frame, 0)
+        image = level + contrast * (cells.noiseless(0, frame, 0) - level)
+        noise = rng.standard_normal(image.shape) * np.sqrt(COUNTS_PER_ELECTRON * image)
+        images.append(np.rint(image + noise).astype(np.uint16))
+    return Movie([cells.labels(0, frame) for frame in range(6)], images, divisions=[])
 
 
-def flat() -> Iterator[Movie]:
-    """Pictures of large flat cells by the optics of phase contrast; nothing was chosen by looking at these seeds."""
-    for name, look in flat_cells.LOOKS.items():
-        images, labels = zip(*(flat_cells.picture(look, seed) for seed in (100, 101)), strict=True)
-        yield Movie(f"flat cells, {name}", list(labels), list(images))
+def _disks(name: str) -> Movie:
+    return _pictures_of(disks(seed, **HALOS[name]) for seed in range(3))
 
 
-def of_phase_objects() -> Iterator[Movie]:
-    """Pictures and movies of cells that delay light; nobody looked at these seeds, nor chose anything by them."""
-    for name, settings in phase_objects.PICTURES.items():
-        pictures = [phase_objects.simulate(settings, seed) for seed in (2000, 2001)]
-        images, cells, light = ([frames[0] for frames in of] for of in list(zip(*pictures, strict=True))[:3])
-        yield Movie(f"phase objects: {name}", cells, images, light=light)
-    for name in phase_objects.EVALUATED:
-        movie = phase_objects.simulate(phase_objects.MOVIES[name], 2000)
-        yield Movie(f"phase objects: {name}", movie.cells, movie.images, _true_divisions(movie), light=movie.light)
+def _dividing_cells(kind: str) -> Movie:
+    movie = dividing.simulate(TO_SEGMENT_SMALL[kind], 2000)
+    images = draw(movie.cells, movie.divisions, LOOKS["plain"], 2000)
+    return Movie(list(movie.cells), images, _true_divisions(movie))
 
 
-def to_track() -> Iterator[Movie]:
+def _flat_cells(name: str) -> Movie:
+    return _pictures_of(flat_cells.picture(flat_cells.LOOKS[name], seed) for seed in (100, 101))
+
+
+def _phase_pictures(name: str) -> Movie:
+    pictures = [phase_objects.simulate(phase_objects.PICTURES[name], seed) for seed in (2000, 2001)]
+    return Movie(
+        [picture.cells[0] for picture in pictures],
+        [picture.images[0] for picture in pictures],
+        light=[picture.light[0] for picture in pictures],
+    )
+
+
+def _phase_movie(name: str) -> Movie:
+    movie = phase_objects.simulate(phase_objects.MOVIES[name], 2000)
+    return Movie(movie.cells, movie.images, _true_divisions(movie), light=movie.light)
+
+
+def _pictures_of(pairs: Iterable[tuple[np.ndarray, np.ndarray]]) -> Movie:
+    """Of pairs of a picture and its true outlines."""
+    images, labels = zip(*pairs, strict=True)
+    return Movie(list(labels), list(images))
+
+
+def to_track() -> Sets:
     """True outlines of cells that lie still, drift, jump, are missed and divide."""
     still: dict[int, tuple[int, int]] = {}
-    yield _seen("still", 60, still)
-    yield _seen("dense", 220, still)
-    yield _seen("dense, a frame in 5", 220, still, 5)
-    yield _seen("dense, a frame in 12", 220, still, 12)
-    yield _seen("drift of 5 px per frame", 60, dict.fromkeys(range(1, N_FRAMES), (0, 5)))
-    yield _seen("jump by 30 px", 60, {9: (30, 0)})
-    yield _seen("jump by half an image", 60, {9: (0, 192)})
-    yield _seen("dense, jump by 30 px", 220, {9: (30, 0)})
-    for share in (0.05, 0.15):
-        movie = _seen(f"{share:.0%} missed", 60, still)
-        rng = np.random.default_rng(5)
-        movie.found = [
-            np.where(np.isin(labels, numbers[rng.random(numbers.size) < share]), 0, labels)
-            for labels in movie.cells
-            for numbers in [np.unique(labels)]
-        ]
-        yield movie
-    for kind in ("plain", "dense, touching cells run together", "all of it"):
-        movie = dividing.simulate(KINDS[kind], 2000)
-        yield Movie(f"divisions: {kind}", list(movie.cells), None, _true_divisions(movie), list(movie.labels))
+    return {
+        "still": partial(_seen, 60, still),
+        "dense": partial(_seen, 220, still),
+        "dense, a frame in 5": partial(_seen, 220, still, 5),
+        "dense, a frame in 12": partial(_seen, 220, still, 12),
+        "drift of 5 px per frame": partial(_seen, 60, dict.fromkeys(range(1, N_FRAMES), (0, 5))),
+        "jump by 30 px": partial(_seen, 60, {9: (30, 0)}),
+        "jump by half an image": partial(_seen, 60, {9: (0, 192)}),
+        "dense, jump by 30 px": partial(_seen, 220, {9: (30, 0)}),
+        **{f"{share:.0%} missed": partial(_missed, share) for share in (0.05, 0.15)},
+        **{
+            f"divisions: {kind}": partial(_dividing_outlines, kind)
+            for kind in ("plain", "dense, touching cells run together", "all of it")
+        },
+    }
+
+
+def _missed(share: float) -> Movie:
+    movie = _seen(60, {})
+    rng = np.random.default_rng(5)
+    movie.found = [
+        np.where(np.isin(labels, numbers[rng.random(numbers.size) < share]), 0, labels)
+        for labels in movie.cells
+        for numbers in [np.unique(labels)]
+    ]
+    return movie
+
+
+def _dividing_outlines(kind: str) -> Movie:
+    movie = dividing.simulate(KINDS[kind], 2000)
+    return Movie(list(movie.cells), None, _true_divisions(movie), list(movie.labels))
 
 
 def _true_divisions(movie: dividing.Movie | phase_objects.Movie) -> list[Division]:
     return [Division(mother, daughters, frame) for mother, daughters, frame in movie.divisions]
 
 
-def _seen(name: str, n_cells: int, steps: Mapping[int, tuple[int, int]], every: int = 1) -> Movie:
+def _seen(n_cells: int, steps: Mapping[int, tuple[int, int]], every: int = 1) -> Movie:
     """Cells in a field twice as wide as the image, of which a stage that moves by `steps` {frame: (y, x)} shows a part.
 
     every: of the simulation's frames, one in so many is seen.
@@ -136,7 +178,7 @@ def _seen(name: str, n_cells: int, steps: Mapping[int, tuple[int, int]], every: 
         window = np.s_[place[0] : place[0] + SIDE, place[1] : place[1] + SIDE]
         images.append(field_of_cells.plane(0, every * frame, 0)[window])
         cells.append(field_of_cells.labels(0, every * frame)[window].astype(np.uint16))
-    return Movie(name, cells, images, [])
+    return Movie(cells, images, divisions=[])
 
 
 def annotated(folder: Path) -> Movie:
@@ -144,12 +186,12 @@ def annotated(folder: Path) -> Movie:
     pairs = of_folder(folder)
     if not pairs:
         raise UserError(f"{str(folder)!r} has no pictures NN_phase.tif with outlines NN_cells.png")
-    images, labels = zip(*pairs, strict=True)
-    return Movie(folder.name, list(labels), list(images))
+    return _pictures_of(pairs)
 
 
-def of_challenge(path: Path) -> list[Movie]:
-    """The sequences NN of a folder in the layout of the Cell Tracking Challenge: images NN/t000.tif, truth in NN_GT.
+def of_challenge(path: Path) -> dict[str, Movie]:
+    """The sequences NN of a folder in the layout of the Cell Tracking Challenge, each by its name FOLDER/NN: images
+    NN/t000.tif, truth in NN_GT.
 
     NN_GT/TRA holds man_track000.tif ... and man_track.txt, NN_GT/SEG man_seg000.tif of some frames. Sequences without
     NN_GT are left out, and said to be. Raises UserError.
@@ -163,7 +205,8 @@ def of_challenge(path: Path) -> list[Movie]:
     for folder in sorted(path.glob("[0-9][0-9]")):
         if folder.is_dir() and folder.with_name(f"{folder.name}_GT") not in references:
             print(f"{str(folder)!r} is left out: there is no {folder.name}_GT beside it", flush=True)
-    return [_sequence(reference, f"{path.resolve().name}/{reference.name[:-3]}") for reference in references]
+    names = [f"{path.resolve().name}/{reference.name[:-3]}" for reference in references]
+    return {name: _sequence(reference, name) for name, reference in zip(names, references, strict=True)}
 
 
 def _sequence(reference: Path, name: str) -> Movie:
@@ -190,7 +233,7 @@ def _sequence(reference: Path, name: str) -> Movie:
     )
     pictures = [images[frame].astype(np.uint16) for frame in sorted(images)]
     truth = [cells[frame] for frame in sorted(cells)]
-    return Movie(name, truth, pictures, divisions, outlines=outlines, reference=reference)
+    return Movie(truth, pictures, divisions, outlines=outlines, reference=reference)
 
 
 def _divisions(path: Path, numbers: set[int]) -> list[Division]:
