@@ -143,6 +143,8 @@ def _broken(lines: Iterable[pd.Series]) -> np.ndarray:
 
 def save(figure: Figure, stem: Path) -> None:
     """Write stem.png and stem.pdf without dates, versions and anything else that differs from run to run."""
+    figure.draw_without_rendering()  # sets the layout, which each format would compute anew
+    figure.set_layout_engine("none")
     nothing = {"png": {"Software": None}, "pdf": {"Creator": None, "Producer": None, "CreationDate": None}}
     for ending, metadata in nothing.items():
         with whole(stem.with_name(f"{stem.name}.{ending}")) as partial:
