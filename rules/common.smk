@@ -230,14 +230,14 @@ def decisions_of(wildcards):
 
 def fitted_tables(wildcards):
     """The tables of all fits of the job's dataset."""
-    return planned.fitted_tables(EXPERIMENT, DATASETS[wildcards.dataset])
+    return planned.fits_of_dataset(EXPERIMENT, DATASETS[wildcards.dataset])
 
 
 def segmentations_to_compare(wildcards):
     """What each set of parameters of a preview makes of the job's dataset."""
     return [
         LAYOUT.preview_labels.format(
-            dataset=wildcards.dataset, parameters=preview.spelled(tried)
+            dataset=wildcards.dataset, parameters=preview.file_stem(tried)
         )
         for tried in preview.parameter_sets(CONFIG)
     ]

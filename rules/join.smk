@@ -34,7 +34,7 @@ if EXPERIMENT.merging:
         """Join the merged tables, and the fits, of a sample: each of all datasets in which it has FOVs."""
         input:
             merged=lambda wildcards: joined.merged_tables(EXPERIMENT, wildcards.sample),
-            fitted=lambda wildcards: joined.fitted_tables(EXPERIMENT, wildcards.sample),
+            fitted=lambda wildcards: joined.fits_of_sample(EXPERIMENT, wildcards.sample),
         output:
             merged=expand(LAYOUT.joined, column=EXPERIMENT.columns, allow_missing=True),
             fitted=[

@@ -68,17 +68,17 @@ internals.before_execution(workflow, begin, rehearse, TERMINAL.stopped)
 def findings():
     """What the checks of quality found, and what became of a person's decisions: a line for each dataset."""
     tables = {
-        name: decisions.tables(EXPERIMENT, dataset, dataset.fovs)
+        name: decisions.decision_tables(EXPERIMENT, dataset, dataset.fovs)
         for name, dataset in DATASETS.items()
     }
     qualities = [LAYOUT.quality.format(dataset=name) for name in DATASETS]
-    outcomes = edits.tables(LAYOUT, EXPERIMENT.edits, DATASETS)
+    outcomes = edits.outcome_tables(LAYOUT, EXPERIMENT.edits, DATASETS)
     scales = [
         LAYOUT.log("find_scale", DATASET).format(dataset=name) for name in DATASETS
     ]
     return [
         *summary.said(scales, BEGAN),
-        *summary.findings(qualities),
+        *summary.findings_by_dataset(qualities),
         *summary.decisions(tables),
         *summary.edits(outcomes),
     ]
@@ -88,7 +88,7 @@ def previewed():
     """What the methods tried by a preview cost, and why some could not be tried."""
     logs = [
         LAYOUT.log("preview_segment_{parameters}", DATASET).format(
-            dataset=name, parameters=preview.spelled(tried)
+            dataset=name, parameters=preview.file_stem(tried)
         )
         for name in DATASETS
         for tried in preview.parameter_sets(CONFIG)

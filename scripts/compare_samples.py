@@ -49,7 +49,9 @@ def main(
     comparison_tables.write_effects(effects, found, quantities, samples)
     missing = {dataset["name"]: dataset["missing"] for dataset in datasets if dataset["missing"]}
     try:
-        text = comparison.build(numbers, samples, labels, quantities, found, missing=missing, size_mb=size_mb)
+        text = comparison.build_comparison(
+            numbers, samples, labels, quantities, found, missing=missing, size_mb=size_mb
+        )
     except Exception as error:  # a page to look at never costs the run its data
         job.log.exception("no page")
         text = (

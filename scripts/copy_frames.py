@@ -92,7 +92,7 @@ class _Channel:
     uncovered: list[Boxes] = field(default_factory=list)
     repeated: list[tuple[int, float, float]] = field(default_factory=list)
     likeness: list[float | None] = field(default_factory=list)
-    parts: tuple[odd_parts.Look, list[tuple[int, float]]] = field(default_factory=odd_parts.follower)
+    parts: tuple[odd_parts.Look, list[tuple[int, float]]] = field(default_factory=odd_parts.odd_parts_follower)
     dead_lines: camera_faults.Lines | None = None
     cut_off: list[tuple[int, int, int, int]] = field(default_factory=list)
     hot_pixels: np.ndarray | None = None
@@ -123,7 +123,7 @@ def _copy_once(
             number,
             states[number],
             displacement.follower() if name in looked_at else None,
-            None if paths.is_phase_contrast(name) else likeness.follower(),
+            None if paths.is_phase_contrast(name) else likeness.likeness_follower(),
         )
         for number, name in zip(channels, names, strict=True)
     ]
@@ -152,7 +152,7 @@ def _copy_once(
                 append(nothing if image is None else image)
                 channel.uncovered.append(without_data)
                 picture = None if image is None else covered_picture(image, without_data)
-                small = None if picture is None else likeness.picture_of(picture)
+                small = None if picture is None else likeness.small_picture(picture)
                 if small is not None and not blank.is_blank(counts):
                     channel.parts[0](frame, small)
                 if channel.liken is not None:
@@ -188,7 +188,7 @@ def _highest(
     of_tiles = coverage.of_any(without_tile, image.shape)
     image = coverage.blanked(image, of_tiles)
     counts = display_level.count_pixels(image)
-    without_data = blank_areas.find(image, int(counts[0]), of_tiles)
+    without_data = blank_areas.find_blank_areas(image, int(counts[0]), of_tiles)
     if without_data is not of_tiles:
         image = coverage.blanked(image, without_data)
         counts = display_level.count_pixels(image)

@@ -88,7 +88,7 @@ def write_cells(tracked: Frames, channels: Sequence[Frames], output: Path, *, cr
             put_array(put, f"metadata/{name}", data, LABELS)
         for name in names:
             put_group(put, name)
-        uncovered = [coverage.by_frame(channel.attributes) for channel in (tracked, *channels)]
+        uncovered = [coverage.boxes_by_frame(channel.attributes) for channel in (tracked, *channels)]
         for batch in batches(_sizes(cells)):
             for name, channel, boxes in zip(names, (tracked, *channels), uncovered, strict=True):
                 for cell, pixels in zip(batch, _collect(channel, cells, batch), strict=True):

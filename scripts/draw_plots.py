@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from celltraces.pictures.legend import label_of, scale_of, time_unit
-from celltraces.pictures.plots import STYLE, count_plot, distribution_plot, save, trace_plot
+from celltraces.pictures.plots import STYLE, count_plot, distribution_plot, save_figure, trace_plot
 from celltraces.results.curation import good_traces
 from celltraces.runs import job
 from celltraces.storage.cells import get_array, open_store
@@ -69,11 +69,11 @@ def main(
     stems = {Path(path).stem: Path(path).with_suffix("") for path in outputs}
     with matplotlib.rc_context({**matplotlib.rcParamsDefault, **STYLE}):
         counts = {"all tracked cells": pd.concat(tracked), "cells in the tables": pd.concat(kept)}
-        save(count_plot(counts, unit), stems["cells"])
+        save_figure(count_plot(counts, unit), stems["cells"])
         if columns:
-            save(distribution_plot(by_sample, labels, of_sample), stems["distributions"])
+            save_figure(distribution_plot(by_sample, labels, of_sample), stems["distributions"])
         for column in columns:
-            save(trace_plot(by_sample, column, labels[column], of_sample, unit), stems[f"traces_{column}"])
+            save_figure(trace_plot(by_sample, column, labels[column], of_sample, unit), stems[f"traces_{column}"])
     job.log.info("%d samples, %d features", len(samples), len(columns))
     if missing:
         job.log.warning("missing FOVs: %s", missing)

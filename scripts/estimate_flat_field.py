@@ -73,9 +73,9 @@ def main(
     for (channel, source), output in zip(sorted(sources.items(), key=lambda of: int(of[0])), outputs, strict=True):
         if source is None:
             found, whole_frames, fovs = backgrounds_of(Path(raw), int(channel), frames, planes, pyme)
-            field = flat_field.estimate(found, (shape[0], shape[1]), camera_offset) if found else None
+            field = flat_field.estimate_gain(found, (shape[0], shape[1]), camera_offset) if found else None
             if field is not None and whole_frames and field.gain.min() >= flat_field.DARKEST:
-                field = flat_field.refine(field, whole_frames, fovs)
+                field = flat_field.add_rims_and_rings(field, whole_frames, fovs)
             if field is None or field.gain.min() < flat_field.DARKEST:
                 raise UserError(
                     f"flat_field.{channel}: the {len(found)} frames of {raw!r} that show background do not tell how "
@@ -87,7 +87,7 @@ def main(
                     "it is taken as 0, so that too little may be corrected: set camera_offset",
                     channel,
                 )
-            details = flat_field.describe("estimate", field, len(found))
+            details = flat_field.attributes_of("estimate", field, len(found))
         else:
             field = flat_field.Field(read_reference(Path(source), camera_offset or 0.0), camera_offset)
             some = frames[:: -(-len(frames) // LOOKED_AT) or 1]
@@ -99,7 +99,7 @@ def main(
             field = field._replace(
                 foreign=flat_field.not_in_frames(field, [one for one, _ in whole_ones], [fov for _, fov in whole_ones])
             )
-            details = flat_field.describe(Path(source).name, field, None)
+            details = flat_field.attributes_of(Path(source).name, field, None)
         described[channel] = details
         with whole(Path(output)) as partial, open(partial, "wb") as file:
             np.save(file, field.gain)

@@ -14,7 +14,7 @@ import numpy as np
 from celltraces.errors import UserError
 from celltraces.files import write_text
 from celltraces.pyme import shift_field, spots, tiff
-from celltraces.pyme.bead_shifts import FEWEST, estimate
+from celltraces.pyme.bead_shifts import FEWEST, estimate_shift
 from celltraces.readers.movie_file import inspect_movie, open_movie
 from celltraces.runs import job
 
@@ -80,7 +80,7 @@ def main(
     fields = {}
     for at in others:
         counts = [sum(map(len, found[channel])) for channel in (first, at)]
-        result = estimate(list(zip(found[first], found[at], strict=True)), shape, 1000 * size)
+        result = estimate_shift(list(zip(found[first], found[at], strict=True)), shape, 1000 * size)
         if result is None:
             raise UserError(
                 f"shift_field.beads: '{path}': {counts[0]} beads in channel {first} and {counts[1]} in channel {at}, "

@@ -65,7 +65,7 @@ def fit_table(table: pd.DataFrame, model: models.Model) -> pd.DataFrame:
         columns |= {f"{name}_low": fits.low[name], f"{name}_high": fits.high[name]}
         columns |= {f"{name}_flag": fits.flags[name], f"{name}_best": fits.best[name]}
     columns["residual_autocorrelation"] = fits.autocorrelation
-    numbers = [model_free.describe(*trace) for trace in zip(times, values, strict=True)]
+    numbers = [model_free.describe_trace(*trace) for trace in zip(times, values, strict=True)]
     columns |= {name: np.array([each[name] for each in numbers], float) for name in model_free.UNITS}
     return pd.DataFrame(columns)
 

@@ -22,7 +22,7 @@ from celltraces.preview.comparison import (
     Comparison,
     agreement,
     agreements,
-    compare,
+    compare_labels,
     in_common,
     of_other_methods,
     rows_as_csv,
@@ -186,7 +186,7 @@ def _compare_frame(
     tiles += [draw_reason(reason) if reason else tiles[0] for reason in found.failed]
     comparisons = []
     for which, labels, left in zip(found.done, by_set, gone, strict=True):
-        comparisons.append(compare(present, labels, left, found.boxes[at], border_margin))
+        comparisons.append(compare_labels(present, labels, left, found.boxes[at], border_margin))
         tiles[which + 1] = draw_detail(grey, present, labels, comparisons[-1], place, left)
     common = np.zeros((len(by_set), len(by_set)), np.int64)
     for (one, first), (other, second) in combinations(enumerate(by_set), 2):

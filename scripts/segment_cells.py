@@ -64,7 +64,7 @@ def _write_labels(frames: Frames, output: Path, segment: Segment, dtype: type[np
             if frame == shown and rejected is not None:
                 attributes[left_out.SHOWN] = left_out.to_show(frame, rejected)
         attributes["display_limits"] = [0, max(counts)]
-        attributes[left_out.ATTRIBUTE] = left_out.by_frame(counted)
+        attributes[left_out.ATTRIBUTE] = left_out.counts_by_frame(counted)
         attributes |= attributes_of(segment)
     return counts
 
@@ -91,7 +91,7 @@ def main(
     if empty:
         job.log.warning("no cells in frames %s", empty)
     by_frame = open_frames(Path(output)).attributes[left_out.ATTRIBUTE]
-    job.log.info("left out by size: %s", left_out.described(by_frame))
+    job.log.info("left out by size: %s", left_out.in_words(by_frame))
 
 
 if __name__ == "__main__":

@@ -100,7 +100,7 @@ def main(
         mappings, found = track_movie(
             Path(source), Path(output), track, movement, dividing if divisions else None, max_touching
         )
-    lineage.write_lineage(Path(table), fov, lineage.seen_in(map(tracks_of, mappings)), found)
+    lineage.write_lineage(Path(table), fov, lineage.first_and_last(map(tracks_of, mappings)), found)
     lengths = np.bincount(np.concatenate([tracks_of(mapping) for mapping in mappings]))[1:]
     job.log.info("%d cells; frames per cell: %s", len(lengths), np.sort(lengths)[::-1].tolist())
     job.log.info("cells per frame: %s", [len(tracks_of(mapping)) for mapping in mappings])

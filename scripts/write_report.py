@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from celltraces.files import write_text
-from celltraces.report.build import build
+from celltraces.report.build import build_report
 from celltraces.runs import job
 
 
 def main(output: str, **wanted: Any) -> None:
     try:
-        text = build(**wanted)
+        text = build_report(**wanted)
     except Exception as error:  # a page to look at never costs the run its data
         job.log.exception("no report")
         text = f"<!doctype html>\n<title>No report</title>\n<p>No report could be made ({type(error).__name__}).</p>\n"

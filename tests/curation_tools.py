@@ -17,7 +17,7 @@ def open_results(folder, author="anna"):
 
 def decide(results, dataset, fov, op, **fields):
     """Save a decision as the page does; its id."""
-    return browse.save(results, {"dataset": dataset, "fov": fov, "op": op, **fields})["id"]
+    return browse.save_decision(results, {"dataset": dataset, "fov": fov, "op": op, **fields})["id"]
 
 
 def shown(results, dataset, fov):

@@ -10,7 +10,7 @@ ANCHOR = Anchor(11, 40, 123, 442, 391, (112, 430, 135, 455), "9f3c")
 
 def make(by="anna", after=None, **fields):
     """A new edit of dataset d, FOV 0."""
-    edit_id, when = records.stamp(after)
+    edit_id, when = records.id_and_date(after)
     return Edit(edit_id, by, when, "d", 0, **fields)
 
 

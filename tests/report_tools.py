@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import yaml
 
 from celltraces.report import digest
-from celltraces.report.build import build
+from celltraces.report.build import build_report
 from celltraces.storage.cells import new_store
 
 HOSTILE = (
@@ -124,7 +124,7 @@ def hostile(folder):
     made |= {"channels": {"0": HOSTILE[1]}, "samples": {HOSTILE[2]: [0, 1], HOSTILE[1]: [2]}}
     record = {"params": {HOSTILE[0]: HOSTILE[1]}, "provenance": {"input": {"file": HOSTILE[1]}, "time": {"from": "x"}}}
     (folder / "record.yaml").write_text(yaml.safe_dump(record))
-    return build(**made)
+    return build_report(**made)
 
 
 def open_page(tab, path):

@@ -36,7 +36,7 @@ def test_tiles_are_seen_by_their_edges(covered, zeros, seed):
     edge: scipy's opening; zeros that are data inside the tiles are not it."""
     rng = np.random.default_rng(seed)
     image = np.where(covered & (rng.random(covered.shape) >= zeros), 300, 0).astype(np.uint16)
-    found = blank_areas.seen_in(image)
+    found = blank_areas.blank_pixels(image)
     if covered.all():
         assert found is None
         return
@@ -52,7 +52,7 @@ def test_tiles_are_seen_by_their_edges(covered, zeros, seed):
 @pytest.mark.parametrize("degrees", [0.2, -0.7, 3, 17, -41, 45])
 def test_frames_that_were_rotated(degrees):
     image, gone = rotated(degrees)
-    np.testing.assert_array_equal(blank_areas.seen_in(image), gone)
+    np.testing.assert_array_equal(blank_areas.blank_pixels(image), gone)
 
 
 @pytest.mark.parametrize("width", [1, 2, 5, 40])
@@ -64,7 +64,7 @@ def test_borders_of_any_width_also_beside_zeros_that_are_data(width, zeros):
     image[:width] = image[:, -width:] = 0
     gone = np.zeros(shape, bool)
     gone[:width] = gone[:, -width:] = True
-    found = coverage.mask_of_boxes(blank_areas.find(image, np.count_nonzero(image == 0)), shape)
+    found = coverage.mask_of_boxes(blank_areas.find_blank_areas(image, np.count_nonzero(image == 0)), shape)
     assert (found & gone).sum() == gone.sum()
     assert (found & ~gone).sum() <= (0.004 if zeros > 0.7 else 0.001) * gone.size
 
@@ -75,7 +75,7 @@ def test_zeros_of_a_camera_without_an_offset_are_data(zeros, shape):
     for seed in range(20):
         rng = np.random.default_rng(seed)
         image = rng.poisson(-np.log(zeros), shape).astype(np.uint16)
-        assert not blank_areas.find(image, np.count_nonzero(image == 0))
+        assert not blank_areas.find_blank_areas(image, np.count_nonzero(image == 0))
 
 
 def blobs(shape=(300, 320), n=12, sigma=14, seed=0):
@@ -96,7 +96,7 @@ def test_zeros_between_cells_are_data(look, n):
         if look == "noisy":
             light += np.random.default_rng(seed).normal(0, 1, light.shape) - 3
         image = np.clip(np.rint(light), 0, 65535).astype(np.uint16)
-        assert not blank_areas.find(image, np.count_nonzero(image == 0))
+        assert not blank_areas.find_blank_areas(image, np.count_nonzero(image == 0))
 
 
 @pytest.mark.parametrize("fill", [1, 100, 480, 1000, 65535])
@@ -112,7 +112,7 @@ def test_borders_filled_with_another_value_than_0(fill, look):
     if look == "rotated":
         gone = ndimage.rotate(np.ones(shape), 17, reshape=False, order=0) == 0
     image[gone] = fill
-    found = coverage.mask_of_boxes(blank_areas.find(image, 0), shape)
+    found = coverage.mask_of_boxes(blank_areas.find_blank_areas(image, 0), shape)
     assert (gone & ~found).sum() <= 0.01 * gone.sum() * (look == "rotated")  # a corner is narrower than a square
     assert (found & ~gone).sum() <= 0.002 * gone.sum()
 
@@ -126,14 +126,14 @@ def test_areas_of_one_value_that_are_data(n):
     rectangle[50:120, :90] = 500
     noisy = np.random.default_rng(n).normal(300, 5, light.shape)
     for image in (np.minimum(noisy + 20 * light, 4095), 100 + np.rint(light), steps + light, rectangle):
-        assert not blank_areas.find(np.rint(image).astype(np.uint16), 0)
+        assert not blank_areas.find_blank_areas(np.rint(image).astype(np.uint16), 0)
 
 
 def test_a_frame_of_zeros_and_one_without_any_are_covered():
-    assert not blank_areas.find(np.zeros((90, 90), np.uint16), 8100)
-    assert not blank_areas.find(np.full((90, 90), 7, np.uint16), 0)
+    assert not blank_areas.find_blank_areas(np.zeros((90, 90), np.uint16), 8100)
+    assert not blank_areas.find_blank_areas(np.full((90, 90), 7, np.uint16), 0)
     for shape in [(1, 1), (3, 200), (24, 24)]:
-        assert not blank_areas.find(np.zeros(shape, np.uint16), shape[0] * shape[1])
+        assert not blank_areas.find_blank_areas(np.zeros(shape, np.uint16), shape[0] * shape[1])
 
 
 @pytest.mark.parametrize("value", [0, 1, 200, 4095, 65535])
@@ -145,7 +145,7 @@ def test_a_tile_that_was_lost_in_the_middle(value, place):
     image[place] = value
     gone = np.zeros(image.shape, bool)
     gone[place] = True
-    found = coverage.mask_of_boxes(blank_areas.find(image, np.count_nonzero(image == 0)), image.shape)
+    found = coverage.mask_of_boxes(blank_areas.find_blank_areas(image, np.count_nonzero(image == 0)), image.shape)
     assert found[gone].all()
     assert np.count_nonzero(found & ~gone) <= (10 if value == 200 else 0)  # noise beside it may be the same
 
@@ -157,7 +157,7 @@ def test_tiles_that_were_lost_each_with_a_value_of_its_own(side):
     for at, value in enumerate([100, 871, 900, 65535]):
         tile = np.s_[10 + 50 * (at % 2) : 10 + 50 * (at % 2) + side, 5 + 70 * at : 5 + 70 * at + side]
         image[tile], gone[tile] = value, True
-    found = coverage.mask_of_boxes(blank_areas.find(image, 0), image.shape)
+    found = coverage.mask_of_boxes(blank_areas.find_blank_areas(image, 0), image.shape)
     np.testing.assert_array_equal(found, gone)
 
 
@@ -167,7 +167,7 @@ def test_a_frame_of_which_a_part_was_written(value, written):
     image = np.full((120, 160), value, np.uint16)
     noise = np.random.default_rng(value).normal(900, 30, image.shape).astype(np.uint16)
     image[written] = noise[written]
-    found = coverage.mask_of_boxes(blank_areas.find(image, np.count_nonzero(image == 0)), image.shape)
+    found = coverage.mask_of_boxes(blank_areas.find_blank_areas(image, np.count_nonzero(image == 0)), image.shape)
     np.testing.assert_array_equal(found, image == value)
 
 
@@ -175,7 +175,7 @@ def test_narrow_ends_of_a_border_of_a_turned_image():
     y, x = np.mgrid[:200, :300]
     gone = y < 20 - x / 8
     image = np.where(gone, 0, np.random.default_rng(2).poisson(200, gone.shape)).astype(np.uint16)
-    found = coverage.mask_of_boxes(blank_areas.find(image, np.count_nonzero(gone)), image.shape)
+    found = coverage.mask_of_boxes(blank_areas.find_blank_areas(image, np.count_nonzero(gone)), image.shape)
     np.testing.assert_array_equal(found, gone)
 
 
@@ -193,15 +193,15 @@ def test_what_is_round_was_imaged(data):
         along = (y - cy) * np.cos(turn) + (x - cx) * np.sin(turn)
         across = (x - cx) * np.cos(turn) - (y - cy) * np.sin(turn)
         image[(along / long) ** 2 + (across / short) ** 2 < 1] = value
-    assert not blank_areas.find(image, np.count_nonzero(image == 0))
+    assert not blank_areas.find_blank_areas(image, np.count_nonzero(image == 0))
 
 
 def test_an_image_of_squares_of_many_values_is_not_looked_at_for_each(monkeypatch):
     """An image that was enlarged has no noise: to look for each of its values would take minutes."""
-    looked, look = [], blank_areas.seen_in
-    monkeypatch.setattr(blank_areas, "seen_in", lambda *of, **how: looked.append(1) or look(*of, **how))
+    looked, look = [], blank_areas.blank_pixels
+    monkeypatch.setattr(blank_areas, "blank_pixels", lambda *of, **how: looked.append(1) or look(*of, **how))
     coarse = np.random.default_rng(3).permutation(np.arange(100, 100 + 32 * 32)).reshape(32, 32)
     for width in (8, 16):
         image = np.kron(coarse, np.ones((width, width), int)).astype(np.uint16)
-        assert not blank_areas.find(image, 0)
+        assert not blank_areas.find_blank_areas(image, 0)
     assert len(looked) <= 2

@@ -51,16 +51,16 @@ def test_frames_in_order(n_cells, step, seed):
     turns[:, ::2] += rng.normal(0, 4, (n_cells, 1, 4))
     divides[: n_cells // 2, 12:] = False
     for of_boxes, of_present in ((boxes, present), (jitters, present), (blurred, present), (boxes, divides)):
-        assert frame_order.exchanged(of_boxes, of_present) == []
+        assert frame_order.exchanged_by_place(of_boxes, of_present) == []
     if step == 0:
-        assert frame_order.exchanged(turns, present) == []
+        assert frame_order.exchanged_by_place(turns, present) == []
 
 
 @pytest.mark.parametrize("n_frames", range(6))
 def test_movies_too_short_for_an_order(n_frames):
     boxes, present = walking()
-    assert frame_order.exchanged(boxes[:, :n_frames], present[:, :n_frames]) == []
-    assert frame_order.exchanged(boxes[:0], present[:0]) == []
+    assert frame_order.exchanged_by_place(boxes[:, :n_frames], present[:, :n_frames]) == []
+    assert frame_order.exchanged_by_place(boxes[:0], present[:0]) == []
 
 
 # ------------------------------------------------------------------------------------------------ light beside cells

@@ -20,7 +20,7 @@ from celltraces.errors import UserError
 from celltraces.kinetics.model_free import UNITS
 from celltraces.planning import samples
 from celltraces.report.comparison import mean_of_fovs
-from celltraces.report.effects import compare
+from celltraces.report.effects import effect_of_sample
 
 # ------------------------------------------------------------------------------------------- which FOVs a sample is
 
@@ -108,8 +108,8 @@ def test_a_dataset_has_no_name_of_a_file_that_lies_beside_it(name):
 
 def test_what_is_in_the_samples_is_said():
     config = of_samples(a="0-2", b={"monday": "3"})
-    assert [*samples.described(config, DATASETS["monday"])] == ["a (FOV 0-2)", "b (FOV 3)"]
-    assert [*samples.described(config, DATASETS["tuesday"])] == ["a (FOV 0-1; others are not in this file)"]
+    assert [*samples.fovs_by_sample(config, DATASETS["monday"])] == ["a (FOV 0-2)", "b (FOV 3)"]
+    assert [*samples.fovs_by_sample(config, DATASETS["tuesday"])] == ["a (FOV 0-1; others are not in this file)"]
 
 
 # ---------------------------------------------------------------------------------------------------- joined tables
@@ -173,7 +173,7 @@ A, B = [10.0, 12.5, 9.0, 11.0], [15.0, 13.0, 18.5]
 
 
 def test_in_one_dataset_the_interval_is_that_of_welch():
-    effect = compare(one(A), one(B))
+    effect = effect_of_sample(one(A), one(B))
     expected = stats.ttest_ind(B, A, equal_var=False)
     assert effect.difference.value == pytest.approx(np.mean(B) - np.mean(A))
     assert effect.difference[1:] == pytest.approx([*expected.confidence_interval()])
@@ -184,16 +184,16 @@ def test_in_one_dataset_the_interval_is_that_of_welch():
 
 def test_the_ratio_is_the_same_on_logarithms():
     expected = stats.ttest_ind(np.log(B), np.log(A), equal_var=False).confidence_interval()
-    ratio = compare(one(A), one(B)).ratio
+    ratio = effect_of_sample(one(A), one(B)).ratio
     assert ratio.value == pytest.approx(stats.gmean(B) / stats.gmean(A))
     assert ratio[1:] == pytest.approx(np.exp([*expected]))
-    assert np.isnan(compare(one(A), one([0.0, 3, 4])).ratio.value)
+    assert np.isnan(effect_of_sample(one(A), one([0.0, 3, 4])).ratio.value)
 
 
 def test_one_fov_of_each_in_every_dataset_are_pairs():
     before, after = [10.0, 14.0, 9.0], [13.0, 15.0, 14.0]
     sides = [{f"day {at}": np.array([value]) for at, value in enumerate(values)} for values in (before, after)]
-    effect = compare(*sides)
+    effect = effect_of_sample(*sides)
     expected = stats.ttest_rel(after, before).confidence_interval()
     assert effect.difference[1:] == pytest.approx([*expected])
     assert effect.by_datasets == pytest.approx(effect.difference)
@@ -206,17 +206,17 @@ def test_datasets_as_the_unit():
     days = [{f"day {at}": rng.normal(10 * at + shift, 1, 3) for at in range(4)} for shift in (0, 2)]
     before, after = ([fovs.mean() for fovs in side.values()] for side in days)
     expected = stats.ttest_rel(after, before).confidence_interval()
-    assert compare(*days).by_datasets[1:] == pytest.approx([*expected])
+    assert effect_of_sample(*days).by_datasets[1:] == pytest.approx([*expected])
     elsewhere = {f"other {name}": fovs for name, fovs in days[1].items()}
     expected = stats.ttest_ind(after, before, equal_var=False).confidence_interval()
-    effect = compare(days[0], elsewhere)
+    effect = effect_of_sample(days[0], elsewhere)
     assert effect.by_datasets[1:] == pytest.approx([*expected])
     assert any("no dataset holds both" in note for note in effect.notes)
 
 
 def test_hedges_g_and_its_interval():
     """g by its definition; at the ends of its interval Student's t has the observed value as its quantiles."""
-    effect = compare(one(A), one(B))
+    effect = effect_of_sample(one(A), one(B))
     degrees, error = 5, np.sqrt(1 / 4 + 1 / 3)
     spread = np.sqrt((np.var(A, ddof=1) * 3 + np.var(B, ddof=1) * 2) / degrees)
     d = (np.mean(B) - np.mean(A)) / spread
@@ -239,14 +239,14 @@ def test_hedges_g_and_its_interval():
     ],
 )
 def test_where_there_is_no_interval_it_is_said_why(reference, sample, why):
-    effect = compare(reference, sample)
+    effect = effect_of_sample(reference, sample)
     assert np.isnan([*effect.difference[1:], *effect.standardised[1:]]).all()
     assert why in "; ".join(effect.notes)
 
 
 def test_datasets_that_hold_one_sample_alone_do_not_count_where_others_hold_both():
-    effect = compare(one(A) | one([99.0, 98], "tuesday"), one(B))
-    assert effect.difference == compare(one(A), one(B)).difference
+    effect = effect_of_sample(one(A) | one([99.0, 98], "tuesday"), one(B))
+    assert effect.difference == effect_of_sample(one(A), one(B)).difference
     assert effect.notes == ("2 FOVs in datasets that hold only one of the two are left out",)
 
 
@@ -265,7 +265,7 @@ def test_intervals_by_fovs_cover_what_is_true_and_those_by_cells_do_not():
     n = 500
     for _ in range(n):
         sides = simulated(rng)
-        effect = compare(*({f"day {day}": side[day].mean(axis=1) for day in range(3)} for side in sides))
+        effect = effect_of_sample(*({f"day {day}": side[day].mean(axis=1) for day in range(3)} for side in sides))
         covered["fovs"] += effect.difference.low <= 1 <= effect.difference.high
         covered["datasets"] += effect.by_datasets.low <= 1 <= effect.by_datasets.high
         true_g = 1 / np.sqrt(1 + 4 / 40)
@@ -385,7 +385,7 @@ def test_tables_and_page_say_what_the_traces_say(experiment, tmp_path):
         {day: of_day[of_day["sample"] == name]["mean"].to_numpy() for day, of_day in of_light.groupby("dataset")}
         for name in ("control", "drug")
     ]
-    effect = compare(*means)
+    effect = effect_of_sample(*means)
     assert (row["sample"], row["reference"]) == ("drug", "control")
     np.testing.assert_allclose(
         row[["difference", "difference_low", "difference_high"]].astype(float), effect.difference, rtol=1e-4

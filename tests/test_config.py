@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from celltraces.config import read_config
 from celltraces.config.schema import load_schema
 from celltraces.config.selection import expand_fovs
-from celltraces.config.stage_settings import as_json, stage_settings
+from celltraces.config.stage_settings import canonical_json, stage_settings
 from celltraces.errors import UserError
 
 ROOT = Path(__file__).parents[1]
@@ -184,7 +184,7 @@ def test_the_spelling_of_a_config_does_not_matter():
     one = {**MINIMAL, "params": {"min_frames": 30, "background_weight": 1, "time_mapping": {0: 1, 5: 2}}}
     other = {**MINIMAL, "params": {"time_mapping": {"5": 2.0, "0": 1.0}, "background_weight": 1.0, "min_frames": 30.0}}
     for stage in ("copy", "segment", "track", "background", "crop", "extract", "cache", "index"):
-        settings_of = [as_json(stage_settings(read_config.complete(raw), stage)) for raw in (one, other)]
+        settings_of = [canonical_json(stage_settings(read_config.complete(raw), stage)) for raw in (one, other)]
         assert settings_of[0] == settings_of[1]
 
 

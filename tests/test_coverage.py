@@ -285,7 +285,7 @@ def test_the_attribute_names_frames_and_boxes():
     assert [(span["first"], span["last"]) for span in attribute] == [(1, 2), (3, 3), (5, 5)]
     for frame, boxes in enumerate(by_frame):
         assert coverage.of_frame({"uncovered": attribute}, frame) == boxes
-    held = coverage.by_frame({"uncovered": attribute})
+    held = coverage.boxes_by_frame({"uncovered": attribute})
     assert {frame: boxes.tolist() for frame, boxes in held.items()} == {
         frame: [list(box) for box in boxes] for frame, boxes in enumerate(by_frame) if boxes
     }
@@ -338,6 +338,6 @@ def test_real_files_are_covered_everywhere_or_by_their_tiles(path):
                 if image is None:
                     continue
                 known = read.uncovered(fov, 0, channel, z)
-                found = blank_areas.find(image, np.count_nonzero(image == 0), known)
+                found = blank_areas.find_blank_areas(image, np.count_nonzero(image == 0), known)
                 assert not (image[coverage.mask_of_boxes(found, image.shape)]).any()
                 assert coverage.area_of(found) < image.size

@@ -246,9 +246,9 @@ def test_the_command_is_that_of_the_last_run(client, results, tmp_path):
     )
     assert said.stdout.splitlines() == [str(here), *arguments[1:]]
     copy = shutil.copytree(results.folder, tmp_path / "copy")  # that command would make the tables of the first folder
-    assert browse.command(Results(copy, results.author, "snakemake --cores 2")) == "snakemake --cores 2"
+    assert browse.command_to_apply(Results(copy, results.author, "snakemake --cores 2")) == "snakemake --cores 2"
     (tmp_path / "link").symlink_to(results.folder)
-    assert browse.command(Results(tmp_path / "link", results.author, "")) == shown
+    assert browse.command_to_apply(Results(tmp_path / "link", results.author, "")) == shown
     config.unlink()  # the results were brought here from another machine
     assert fov_of(client)["command"] == "snakemake --cores 2"
     (results.folder / ".last_run.json").write_text('{"config_files": 3}')
@@ -258,7 +258,7 @@ def test_the_command_is_that_of_the_last_run(client, results, tmp_path):
 def test_decisions_of_others_are_shown_at_once(client, results):
     berta = open_results(results.folder, "berta")
     before = client.get("/api/state", params={"dataset": "one", "fov": 0}).json()
-    browse.save(berta, {"dataset": "one", "fov": 0, "op": "bad", "cell": 5, "frame": 0})
+    browse.save_decision(berta, {"dataset": "one", "fov": 0, "op": "bad", "cell": 5, "frame": 0})
     after = client.get("/api/state", params={"dataset": "one", "fov": 0}).json()
     assert (before["version"], before["decided"] == after["decided"]) == (after["version"], False)
     found = fov_of(client)
@@ -275,10 +275,10 @@ def test_what_another_person_saves_meanwhile_is_not_overlooked(results, monkeypa
     def both(path, edit):
         append(path, edit)
         if edit.by == "anna":
-            browse.save(berta, {"dataset": "one", "fov": 0, "op": "bad", "cell": 4, "frame": 0})
+            browse.save_decision(berta, {"dataset": "one", "fov": 0, "op": "bad", "cell": 4, "frame": 0})
 
     monkeypatch.setattr(records, "append", both)
-    browse.save(anna, {"dataset": "one", "fov": 0, "op": "bad", "cell": 5, "frame": 0})
+    browse.save_decision(anna, {"dataset": "one", "fov": 0, "op": "bad", "cell": 5, "frame": 0})
     now = state_of(browse.cells_now(anna, "one", 0))
     assert (now[4], now[5]) == ("bad", "bad")
 
@@ -287,7 +287,7 @@ def test_a_second_server_of_an_author_saves_nothing(client, results):
     second = open_results(results.folder)
     assert "--author" in second.author.why_not
     with pytest.raises(Refused, match="Another server of the author anna"):
-        browse.save(second, {"dataset": "one", "fov": 0, "op": "bad", "cell": 5, "frame": 0})
+        browse.save_decision(second, {"dataset": "one", "fov": 0, "op": "bad", "cell": 5, "frame": 0})
     save(client, "bad", cell=5, frame=0)
     assert state_of(browse.cells_now(second, "one", 0))[5] == "bad"
 

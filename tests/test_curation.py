@@ -202,7 +202,7 @@ def whole(*cells):
 
 def edit(op, cell=None, frame=2, **fields):
     """An edit of a cell of BEFORE."""
-    edit_id, when = records.stamp()
+    edit_id, when = records.id_and_date()
     if cell:
         base = of_labels(SimpleNamespace(shape=BEFORE.shape, read=lambda at: BEFORE[at], attributes={}))
         fields["cell"] = make_anchor(base, base.row(frame, cell), BEFORE[frame])

@@ -106,7 +106,7 @@ def test_daughters_divide_again():
     assert (first.parent, first.frame, second.frame) == (1, 8, 20)
     assert second.parent in first.daughters
     assert len({*first.daughters, *second.daughters, 1, 2, 3, 4}) == 8
-    seen = lineage.seen_in(set(np.unique(cells).tolist()) - {0} for cells in tracked)
+    seen = lineage.first_and_last(set(np.unique(cells).tolist()) - {0} for cells in tracked)
     assert lineage.checked_divisions(divisions, seen, "") == (sorted(divisions), [])
     assert seen[1] == (0, 7)
     assert seen[second.parent] == (8, 19)

@@ -44,7 +44,7 @@ def two(movies, tmp_path, monkeypatch):
         planned = SimpleNamespace(
             tracing=True, layout=Layout("results"), datasets=datasets, config=config, flat=flat or {}
         )
-        return list(doubts.lines(planned))
+        return list(doubts.lines_on_doubts(planned))
 
     lines.places, lines.n_frames = known.movie.fovs, known.movie.n_frames
     return lines

@@ -110,7 +110,7 @@ def test_times_and_ids_only_grow_also_where_the_clock_goes_back():
     last = None
     orders = []
     for _ in range(5):
-        edit_id, when = records.stamp(last, lambda: next(clock))
+        edit_id, when = records.id_and_date(last, lambda: next(clock))
         assert records.ID.fullmatch(edit_id)
         assert records.WHEN.fullmatch(when)
         last = replace(records.from_json(LINE), id=edit_id, when=when)
@@ -203,7 +203,7 @@ from pathlib import Path
 from celltraces.edits import records
 edit = None
 while True:
-    edit_id, when = records.stamp(edit)
+    edit_id, when = records.id_and_date(edit)
     edit = records.Edit(edit_id, "anna", when, "d", 0, "exclude", frames=(1, 2))
     records.append(Path(sys.argv[2]), edit)
     print(edit_id, flush=True)

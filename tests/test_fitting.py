@@ -284,7 +284,7 @@ def test_a_users_model_with_numeric_slopes(tmp_path):
 def test_numbers_of_a_broken_line():
     t = np.arange(40) / 4
     y = 10 + np.maximum(t - 3.125, 0) * 8.0
-    numbers = model_free.describe(t, y)
+    numbers = model_free.describe_trace(t, y)
     assert numbers["onset"] == pytest.approx(3.125, abs=1e-9)
     assert numbers["maximal_slope"] == pytest.approx(8)
     assert (numbers["maximum"], numbers["time_of_maximum"]) == (y[-1], t[-1])
@@ -308,8 +308,8 @@ def test_onset_is_robust():
 
 def test_numbers_bridge_gaps_and_need_two_points():
     t = np.array([0.0, 1.0, 2.0, 4.0])
-    assert model_free.describe(t, np.array([1.0, np.nan, 3.0, 3.0]))["auc"] == pytest.approx(10)
-    assert np.isnan(list(model_free.describe(t, np.array([1.0, np.nan, np.nan, np.nan])).values())).all()
+    assert model_free.describe_trace(t, np.array([1.0, np.nan, 3.0, 3.0]))["auc"] == pytest.approx(10)
+    assert np.isnan(list(model_free.describe_trace(t, np.array([1.0, np.nan, np.nan, np.nan])).values())).all()
 
 
 # ------------------------------------------------------------------------------------------------------ the stage

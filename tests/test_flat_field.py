@@ -68,7 +68,7 @@ def movie(gain, n_frames=20, seed=0, levels=(250, 450), offset=OFFSET):
 
 def estimated(images, offset=None):
     surfaces = [estimate_background(image, None, background_dilation=0) for image in images]
-    return flat_field.estimate([flat_field.on_grid(surface) for surface in surfaces], SHAPE, offset)
+    return flat_field.estimate_gain([flat_field.on_grid(surface) for surface in surfaces], SHAPE, offset)
 
 
 def lights(images, masks):
@@ -86,7 +86,7 @@ def test_a_cell_that_crosses_the_field_keeps_its_light_by_estimate(offset):
     field = estimated(seen.images, offset)
     np.testing.assert_allclose(field.offset, OFFSET, atol=15)
     np.testing.assert_allclose(field.gain, gain, atol=0.02)
-    images = [flat_field.corrected(image, field.gain, field.offset) for image in seen.images]
+    images = [flat_field.flattened(image, field.gain, field.offset) for image in seen.images]
     np.testing.assert_allclose(lights(images, seen.masks), LIGHT, rtol=0.02)
 
 
@@ -100,7 +100,7 @@ def test_a_cell_that_crosses_the_field_keeps_its_light_by_a_picture(tmp_path, in
     for name in ("flat.tif", "flat.npy"):
         found = read_reference(tmp_path / name, in_picture)
         np.testing.assert_allclose(found, gain, atol=0.006)
-        images = [flat_field.corrected(image, found, OFFSET) for image in seen.images]
+        images = [flat_field.flattened(image, found, OFFSET) for image in seen.images]
         np.testing.assert_allclose(lights(images, seen.masks), LIGHT, rtol=0.02)
 
 
@@ -125,7 +125,7 @@ def test_light_that_moves_is_not_the_field():
     surfaces = [
         flat_field.on_grid(np.float32(gain * (1 + tilt * x) * 500)) for tilt in (0.2, -0.2, 0.1, -0.1, 0.05, -0.05, 0)
     ]
-    np.testing.assert_allclose(flat_field.estimate(surfaces, SHAPE, 0.0).gain, gain, atol=0.005)
+    np.testing.assert_allclose(flat_field.estimate_gain(surfaces, SHAPE, 0.0).gain, gain, atol=0.005)
 
 
 def steep_rim():
@@ -146,7 +146,7 @@ def refined(gain, n_fovs, n_frames):
     images = [image for seed in range(n_fovs) for image in movie(gain, n_frames, seed).images]
     field = estimated(images, OFFSET)
     fovs = np.repeat(np.arange(n_fovs), n_frames).tolist()
-    return field, flat_field.refine(field, [flat_field.on_fine_grid(image) for image in images], fovs)
+    return field, flat_field.add_rims_and_rings(field, [flat_field.on_fine_grid(image) for image in images], fovs)
 
 
 def errors(field, gain):
@@ -238,7 +238,7 @@ def test_a_picture_that_leaves_the_background_uneven_is_told(tmp_path, pictured,
 
 
 def test_no_background_above_the_offset_tells_nothing():
-    assert flat_field.estimate([np.full((8, 8), 90.0)], SHAPE, OFFSET) is None
+    assert flat_field.estimate_gain([np.full((8, 8), 90.0)], SHAPE, OFFSET) is None
 
 
 @pytest.mark.parametrize(
@@ -403,5 +403,5 @@ def test_frames_that_cannot_be_had_are_passed_over(movies, experiment):
 
 def test_the_field_is_replaced_by_its_offset_only_where_known():
     field = flat_field.Field(np.ones((2, 2), np.float32), None)
-    assert flat_field.describe("estimate", field, 3)["camera_offset"] == 0
-    assert flat_field.describe("estimate", field._replace(offset=7.0), 3)["camera_offset"] == 7
+    assert flat_field.attributes_of("estimate", field, 3)["camera_offset"] == 0
+    assert flat_field.attributes_of("estimate", field._replace(offset=7.0), 3)["camera_offset"] == 7

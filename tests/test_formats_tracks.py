@@ -111,7 +111,7 @@ def test_ome_tiff_comes_back(tmp_path_factory, n_frames, n_channels, size, pixel
     assert {(p.the_t, p.the_c): p.delta_t for p in described.planes} == {
         (t, c): 60 * TIMES[t] for t in range(n_frames) for c in range(n_channels)
     }
-    with ome.reading(path, "f", (n_frames, *size), "T") as stack:
+    with ome.open_ome_tiff(path, "f", (n_frames, *size), "T") as stack:
         assert stack.names == [c.name for c in described.channels]
         for at, image in enumerate(images.values()):
             for frame in range(n_frames):

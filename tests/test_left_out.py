@@ -15,7 +15,7 @@ from celltraces.labels import left_out
 from celltraces.labels.left_out import TOO_LARGE, TOO_NARROW, TOO_SMALL
 from celltraces.pictures import draw
 from celltraces.preview import comparison
-from celltraces.preview.comparison import compare
+from celltraces.preview.comparison import compare_labels
 from celltraces.preview.picture import draw_detail, draw_whole
 from celltraces.results.quality import check_left_out
 from celltraces.segmentation import logstd, mask_objects
@@ -128,14 +128,14 @@ def test_the_stage_records_every_frame(tmp_path, caplog):
     rows = list(check_left_out(4, labeled, qc_dropped=0.2))
     assert [(row.fov, row.frame, row.check) for row in rows] == [(4, 1, "dropped_area"), (4, 2, "dropped_area")]
     assert rows[0].value == pytest.approx(told["too_large"][1] / told["foreground"][1])
-    assert "; regions: 2 too large (max_object_size)" in left_out.described(told)
+    assert "; regions: 2 too large (max_object_size)" in left_out.in_words(told)
 
 
 def test_sound_frames_are_no_finding(tmp_path):
     segment = segmenter("logstd", SETTINGS | {"min_object_size": 50, "max_object_size": 10000})
     labeled = segmented(tmp_path, [textured(*CELLS), textured()], segment)
     assert list(check_left_out(0, labeled, qc_dropped=0.2)) == []
-    assert left_out.described(labeled.attributes[left_out.ATTRIBUTE]) == "nothing"
+    assert left_out.in_words(labeled.attributes[left_out.ATTRIBUTE]) == "nothing"
 
 
 def shares(foreground, gone, limit=0.2):
@@ -163,7 +163,7 @@ def test_a_method_that_does_not_tell_has_no_finding(tmp_path, method):
     labeled = segmented(tmp_path, [textured(*CELLS)] * 2, segmenter(method, {}))
     told = labeled.attributes[left_out.ATTRIBUTE]
     assert told["too_large"] == [None, None]
-    assert left_out.totals(told) is None
+    assert left_out.counts_in_all(told) is None
     assert left_out.SHOWN not in labeled.attributes
     assert list(check_left_out(0, labeled, qc_dropped=0.2)) == []
 
@@ -201,7 +201,7 @@ def test_the_preview_draws_what_was_left_out_and_counts_it():
     labels, rejected = np.zeros((100, 100), np.uint16), np.zeros((100, 100), np.uint8)
     labels[10:20, 10:20], rejected[40:80, 40:90], rejected[85:95, 5:15] = 1, TOO_LARGE, TOO_SMALL
     grey = np.full((100, 100), 128, np.uint8)
-    found = compare(labels, labels, rejected)
+    found = compare_labels(labels, labels, rejected)
     whole = draw_whole(grey, labels, (0, 0, 30), rejected)
     square = draw_detail(grey, labels, labels, found, (0, 0, 100), rejected)
     for picture in (whole, square):

@@ -39,10 +39,10 @@ def taken(frames, level=200, seed=0):
 
 def found(tmp_path, frames, jumps=(), missing=()):
     """Frames that check_place reports."""
-    like = likeness.follower()
+    like = likeness.likeness_follower()
     attributes = {
         likeness.ATTRIBUTE: [
-            like(None if at in missing else likeness.picture_of(frame)) for at, frame in enumerate(frames)
+            like(None if at in missing else likeness.small_picture(frame)) for at, frame in enumerate(frames)
         ]
     }
     path = tmp_path / "fl_ch_1" / "0"
@@ -119,10 +119,10 @@ def test_pictures_are_alike_as_far_as_they_are_the_same():
     """Of two noises mixed, the share that both have is the correlation."""
     rng = np.random.default_rng(0)
     first, other = rng.normal(0, 20, (2, 90, 90))
-    compare = likeness.follower()
+    compare = likeness.likeness_follower()
 
     def follow(image):
-        return compare(None if image is None else likeness.picture_of(image))
+        return compare(None if image is None else likeness.small_picture(image))
 
     assert follow((1000 + first).astype(np.uint16)) is None
     mixed = 0.6 * first + 0.8 * other

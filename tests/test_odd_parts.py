@@ -26,9 +26,9 @@ def movie(seed=0, n_cells=60, step=1.0, radius=7):
 
 def found(light, seed=0):
     """What is found in frames with this light."""
-    look, rows = odd_parts.follower()
+    look, rows = odd_parts.odd_parts_follower()
     for frame, image in enumerate(np.random.default_rng(seed).poisson(light + 300).astype(np.uint16)):
-        look(frame, likeness.picture_of(image))
+        look(frame, likeness.small_picture(image))
     return rows
 
 
@@ -79,9 +79,9 @@ def test_a_stage_that_jitters_in_a_frame(by):
 
 
 def test_pictures_without_anything_in_them():
-    look, rows = odd_parts.follower()
+    look, rows = odd_parts.odd_parts_follower()
     for frame in range(5):
-        look(frame, likeness.picture_of(np.full((3, 4), 7, np.uint16)))
+        look(frame, likeness.small_picture(np.full((3, 4), 7, np.uint16)))
     assert rows == []
     assert odd_parts.larger_than({"odd_parts": [[3, 0.02], [5, 0.01]]}, 0.015) == [(3, 0.02)]
     assert odd_parts.larger_than({}, 0.015) == []

@@ -24,7 +24,7 @@ from celltraces.config.read_config import complete
 from celltraces.errors import UserError
 from celltraces.labels import lineage
 from celltraces.pictures import draw, legend, movie
-from celltraces.pictures.plots import count_plot, distribution_plot, save, trace_plot
+from celltraces.pictures.plots import count_plot, distribution_plot, save_figure, trace_plot
 from celltraces.storage.codecs import LABELS, PIXELS
 from celltraces.storage.frames import open_frames, writing
 
@@ -422,7 +422,7 @@ def test_tables_without_rows_are_drawn(tmp_path):
         trace_plot({"a": empty}, "area_ch_0", "area", {"a": 0}, "h"),
         distribution_plot({"a": empty}, {"area_ch_0": "area"}, {"a": 0}),
     ):
-        save(figure, tmp_path / "a")
+        save_figure(figure, tmp_path / "a")
     assert np.ptp(cv2.imread(str(tmp_path / "a.png"))) == 255
 
 

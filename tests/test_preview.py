@@ -20,16 +20,16 @@ from celltraces.preview.comparison import (
     NEW,
     agreement,
     agreements,
-    compare,
+    compare_labels,
     in_common,
-    near_edge,
+    labels_near_edge,
     of_other_methods,
     rows_as_csv,
     summarise,
 )
 from celltraces.preview.frame_choice import frames_to_try
 from celltraces.preview.picture import FATES, LOST_COLOUR, TILE, detail, draw_detail
-from celltraces.preview.sets import PARAMETERS, mistakes, parameter_sets, set_named, spelled
+from celltraces.preview.sets import PARAMETERS, file_stem, mistakes, parameter_sets, set_named
 from celltraces.readers.movie_file import read_frame
 
 # --------------------------------------------------------------------------------------------- parameters and frames
@@ -82,7 +82,7 @@ def test_methods_are_tried_in_the_order_written_beside_other_parameters():
         *("logstd", "cellpose", "a/mine.onnx", "b/mine.onnx", "my_own.py:find", "logstd")
     ]
     assert [one["morph_size"] for one in tried] == [7] * 5 + [5]
-    names = [spelled(one) for one in tried]
+    names = [file_stem(one) for one in tried]
     assert len({name.lower() for name in names}) == len(names)
     for name, one in zip(names, tried, strict=True):
         assert re.fullmatch(r"[\w~,]{1,200}", name, re.ASCII)
@@ -202,7 +202,7 @@ label_images = hnp.arrays(np.uint16, (6, 7), elements=st.integers(0, 4))
 @settings(max_examples=200)
 @given(label_images, label_images)
 def test_comparison_agrees_with_the_definitions(reference, labels):
-    found, expected = compare(reference, labels), plain_comparison(reference, labels)
+    found, expected = compare_labels(reference, labels), plain_comparison(reference, labels)
     assert np.count_nonzero(found.areas) == expected["cells"]
     np.testing.assert_array_equal(found.areas, [(labels == k).sum() for k in range(1, int(labels.max()) + 1)])
     used = np.unique(labels[labels > 0])
@@ -215,7 +215,7 @@ def test_comparison_agrees_with_the_definitions(reference, labels):
 
 
 def test_numbers_of_nothing_are_not_numbers():
-    nothing = compare(np.zeros((4, 4), np.uint16), np.zeros((4, 4), np.uint16))
+    nothing = compare_labels(np.zeros((4, 4), np.uint16), np.zeros((4, 4), np.uint16))
     numbers = summarise([nothing])
     assert (numbers["cells"], numbers["empty_frames_percent"]) == (0, 100)
     assert np.isnan([numbers["median_area"], numbers["merged_percent"], numbers["same_percent"]]).all()
@@ -268,7 +268,7 @@ def test_cells_near_the_edge(labels, margin, corners):
         outside[margin + y0 : margin + y1, margin + x0 : margin + x1] = True
     near = ndimage.maximum_filter(outside, 2 * margin + 1)[margin:, margin:][: labels.shape[0], : labels.shape[1]]
     expected = np.setdiff1d(labels[near], [0]) if margin else []
-    np.testing.assert_array_equal(near_edge(labels, boxes, margin), expected)
+    np.testing.assert_array_equal(labels_near_edge(labels, boxes, margin), expected)
 
 
 # ------------------------------------------------------------------------------------------------------------ picture
@@ -307,7 +307,7 @@ def test_outlines_in_the_picture_lie_on_the_borders_of_the_labels():
     reference[10:20, 10:20], reference[10:20, 24:34], reference[60:70, 60:70] = 1, 2, 3
     labels[10:20, 10:34], labels[80:90, 10:20] = 1, 2
     grey = np.full((100, 100), 128, np.uint8)
-    found = compare(reference, labels)
+    found = compare_labels(reference, labels)
     picture = draw_detail(grey, reference, labels, found, (0, 0, 100))
     tile = TILE
     assert picture.shape == (tile, tile, 3)

@@ -12,13 +12,13 @@ import pytest
 from conftest import PYTHON, Checkout, small_config
 from stages import EVERYTHING, EXTRACT, RECORD, TABLES
 
-from celltraces.config.stage_settings import as_json
+from celltraces.config.stage_settings import canonical_json
 from celltraces.planning import reasons
 from celltraces.storage import checksums, provenance
 
 
 def settings(**values):
-    return {"settings": as_json(values), "code": "c"}
+    return {"settings": canonical_json(values), "code": "c"}
 
 
 def test_a_users_file_counts_by_its_content_under_any_name():
@@ -45,7 +45,7 @@ def test_a_users_file_counts_by_its_content_under_any_name():
 )
 def test_a_change_is_named(other, names):
     recorded = provenance.record_of(settings(a=1, b=2), {"x": "1"})
-    changes = reasons.changes(recorded, provenance.record_of(other, {"x": "1"}))
+    changes = reasons.reasons_to_run(recorded, provenance.record_of(other, {"x": "1"}))
     assert [change.split(":")[0] for change in changes] == names
 
 

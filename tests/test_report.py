@@ -19,7 +19,7 @@ from celltraces.config.schema import load_schema
 from celltraces.labels import left_out
 from celltraces.pictures import web
 from celltraces.report import comparison, digest, page, texts
-from celltraces.report.build import build, cells_to_show, lines_with_room, within
+from celltraces.report.build import build_report, cells_to_show, lines_with_room, within
 from celltraces.storage.codecs import PIXELS, SMOOTH
 from celltraces.storage.frames import writing
 
@@ -50,7 +50,7 @@ def test_numbers_come_back_within_half_a_step(values):
 
 @given(st.integers(1, 400), st.integers(1, 400))
 def test_every_beginning_of_an_order_is_spread_evenly(n, taken):
-    order = digest.spread(n)
+    order = digest.evenly_spread(n)
     assert sorted(order) == list(range(n))
     places = sorted(order[:taken])
     assert max(np.diff([-1, *places, n])) <= 3 * n / min(taken, n) + 3
@@ -58,7 +58,7 @@ def test_every_beginning_of_an_order_is_spread_evenly(n, taken):
 
 def test_cells_are_taken_from_all_fovs_and_not_only_the_dim_ones():
     """The first to be shown is the dimmest cell of a FOV; with room for one of each these are not all dim."""
-    cells = [{"cell": rank, "bytes": 300} for rank in digest.spread(40)]
+    cells = [{"cell": rank, "bytes": 300} for rank in digest.evenly_spread(40)]
     digests = {fov: {"cells": cells} for fov in range(50)} | {50: {"problem": "x"}, 51: {"cells": []}}
     there = {(fov, rank): 0 for fov in range(50) for rank in range(40)} | {(3, 7): 0}
     chosen, left = within(cells_to_show(digests, there, 100), 50 * 511)
@@ -97,7 +97,7 @@ def test_every_file_beside_the_pages_is_in_one_of_them():
 @pytest.mark.parametrize("size_mb", [3.0, 4.0])
 def test_the_page_keeps_its_size_and_says_of_how_many_it_shows_how_many(tmp_path, size_mb):
     given_results = results_in(tmp_path / "r", fovs=range(60), cells=30)
-    text = build(**{**given_results, "size_mb": size_mb})
+    text = build_report(**{**given_results, "size_mb": size_mb})
     assert len(text.encode()) <= size_mb * 1e6
     data, rows, _ = carried(text)
     shown = len(data["cells"])
@@ -119,7 +119,7 @@ def test_many_samples_of_a_long_movie_are_thinned_out_rather_than_too_large(tmp_
         tmp_path / "r", fovs=fovs, cells=3, n_frames=120, columns=[f"f{at}_ch_0" for at in range(30)]
     )
     samples = {f"s{fov}": [fov] for fov in fovs}
-    text = build(**{**given_results, "samples": samples, "size_mb": 3.0})
+    text = build_report(**{**given_results, "samples": samples, "size_mb": 3.0})
     data, rows, _ = carried(text)
     assert len(text.encode()) <= 3e6
     every = data["frames"][1]
@@ -130,7 +130,7 @@ def test_many_samples_of_a_long_movie_are_thinned_out_rather_than_too_large(tmp_
 
 
 def test_the_same_results_give_the_same_bytes_and_no_path(tmp_path):
-    one, other = (build(**results_in(tmp_path / name, fovs=range(3))) for name in "ab")
+    one, other = (build_report(**results_in(tmp_path / name, fovs=range(3))) for name in "ab")
     assert one == other
     ids = Parsed(one).ids
     unpacked = b"".join(zlib.decompress(base64.b64decode(ids[name])) for name in ("data", "arrays"))
@@ -163,7 +163,7 @@ def light(folder, *, fovs=(0, 1), missing=(), with_background=True):
 
 def test_a_page_of_images_alone(tmp_path):
     made, arrays = light(tmp_path / "r", missing=[0], with_background=True)
-    text = build(**made)
+    text = build_report(**made)
     parsed = Parsed(text)
     assert "script" not in parsed.tags
     assert parsed.tags.count("img") == 2
@@ -188,21 +188,21 @@ def test_a_page_of_images_alone(tmp_path):
 def test_a_page_of_images_of_which_nothing_can_be_read(tmp_path, caplog):
     made, _ = light(tmp_path / "r", fovs=(0,))
     digest_images.main(str(tmp_path / "r/0.zip"), [str(tmp_path / "none/fl_ch_1/0")], [], thumbnail_width=90)
-    assert "no pictures: UserError" in build(**made)
+    assert "no pictures: UserError" in build_report(**made)
     (tmp_path / "r/0.zip").write_bytes(b"no zip")
-    assert "could not be read" in build(**made)
+    assert "could not be read" in build_report(**made)
 
 
 def test_a_page_of_images_keeps_its_size(tmp_path):
     made, _ = light(tmp_path / "r", fovs=range(20))
-    room = len(build(**made).encode()) - 300
-    text = build(**{**made, "size_mb": room / 1e6})
+    room = len(build_report(**made).encode()) - 300
+    text = build_report(**{**made, "size_mb": room / 1e6})
     assert len(text.encode()) <= room
     assert 0 < Parsed(text).tags.count("img") < 20
 
 
 def test_names_from_files_are_text_and_nothing_else(tmp_path):
-    text, plain = hostile(tmp_path / "h"), build(**results_in(tmp_path / "p"))
+    text, plain = hostile(tmp_path / "h"), build_report(**results_in(tmp_path / "p"))
     tags, usual = Parsed(text).tags, Parsed(plain).tags
     assert tags.count("script") == usual.count("script") == 5
     assert tags.count("img") == 5  # thumbnails
@@ -225,7 +225,7 @@ def test_names_from_files_are_text_and_nothing_else(tmp_path):
     ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_what_is_not_there_is_shown_and_not_raised(tmp_path, what, changes, words):
-    text = build(**results_in(tmp_path / "r", **changes))
+    text = build_report(**results_in(tmp_path / "r", **changes))
     for word in words:
         assert word in text
     carried(text)
@@ -237,7 +237,7 @@ NONE_LEFT_OUT = {"foreground": 900, "left_out": 0, **dict.fromkeys(left_out.DETA
 
 @pytest.mark.parametrize("by_size", [None, NONE_LEFT_OUT])
 def test_nothing_found_is_said_where_nothing_was(tmp_path, by_size):
-    text = build(**results_in(tmp_path / "r", by_size=by_size))
+    text = build_report(**results_in(tmp_path / "r", by_size=by_size))
     assert "the checks found nothing" in text
     assert 'id="by-size"' not in text
 
@@ -245,7 +245,7 @@ def test_nothing_found_is_said_where_nothing_was(tmp_path, by_size):
 @pytest.mark.parametrize("reason", left_out.LIMITS)
 def test_regions_that_were_left_out_are_said_even_where_no_check_strikes(tmp_path, reason):
     by_size = NONE_LEFT_OUT | {reason: 90, f"{reason}_regions": 7, "left_out": 90}
-    text = build(**results_in(tmp_path / "r", by_size=by_size, fovs=(0, 1)))
+    text = build_report(**results_in(tmp_path / "r", by_size=by_size, fovs=(0, 1)))
     assert "the checks found nothing" not in text
     summary = re.search(r'id="by-size">(.*?)</li>', text).group(1)
     assert "<b>10 %</b>" in summary
@@ -287,7 +287,7 @@ def test_the_list_of_cells_is_thinned_out_where_there_is_no_room(tmp_path):
     made = results_in(tmp_path / "r")
     rows = (f"made_up,all,0,{cell},0,3,4,True,{rng.random()}{rng.random()}" for cell in range(30000))
     made["cell_list"].write_text("\n".join([made["cell_list"].read_text().splitlines()[0], *rows, ""]))
-    text = build(**{**made, "size_mb": 3.0})
+    text = build_report(**{**made, "size_mb": 3.0})
     assert len(text.encode()) <= 3e6
     said = re.search(r"([\d,]+) of 30,000 cells are listed here", text)
     packed = zlib.decompress(base64.b64decode(Parsed(text).ids["cell-list"]))
@@ -297,7 +297,7 @@ def test_the_list_of_cells_is_thinned_out_where_there_is_no_room(tmp_path):
 def test_failed_fovs_and_fovs_of_no_sample_are_listed(tmp_path):
     made = results_in(tmp_path / "r", fovs=(0, 1, 3), qc=["2,,failed,,"])
     made |= {"failed": [2], "fov_names": {str(fov): f"Pos{fov}" for fov in range(4)}, "samples": {"a": [0, 1]}}
-    text = build(**made)
+    text = build_report(**made)
     assert re.search(r'data-fov="2">(?:(?!</button>).)*failed', text, re.DOTALL)
     assert "<b>1</b> FOV failed and is missing here" in text
     data, _, _ = carried(text)

@@ -53,7 +53,7 @@ def two_cells(tmp_path):
         labels.dtype,
         LABELS,
         attributes={
-            left_out.ATTRIBUTE: left_out.by_frame([left_out.count(frame, rejected) for frame in labels]),
+            left_out.ATTRIBUTE: left_out.counts_by_frame([left_out.count(frame, rejected) for frame in labels]),
             left_out.SHOWN: left_out.to_show(3, rejected),
         },
     ) as append:

@@ -9,7 +9,7 @@ from axe_playwright_python.sync_playwright import Axe
 from browser import CHROMIUM, new_page
 from report_tools import open_page, results_in
 
-from celltraces.report.build import build
+from celltraces.report.build import build_report
 
 pytestmark = [
     pytest.mark.browser,
@@ -30,7 +30,7 @@ def written(folder, **changes):
         numbers = np.resize(np.asarray(values, float), table.num_rows)
         pq.write_table(table.set_column(at, COLUMNS[1], [numbers]), made["tidy"])
     path = folder / "page.html"
-    path.write_text(build(**made), encoding="utf-8")
+    path.write_text(build_report(**made), encoding="utf-8")
     return path
 
 

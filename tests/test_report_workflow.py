@@ -18,7 +18,7 @@ from test_fit_workflow import LINE
 
 from celltraces.features.cell_list import KINDS
 from celltraces.pictures import web
-from celltraces.report.build import build
+from celltraces.report.build import build_report
 from celltraces.storage.frames import open_frames
 
 # ------------------------------------------------------------------------------------------------------ the workflow
@@ -475,7 +475,7 @@ def test_pages_with_little_on_them_open(tmp_path):
     with new_page() as tab:
         for at, changes in enumerate([{"cells": 0}, {"n_frames": 1}, {"broken": ["0.zip"]}]):
             path = tmp_path / f"{at}.html"
-            path.write_text(build(**results_in(tmp_path / f"r{at}", **changes)), encoding="utf-8")
+            path.write_text(build_report(**results_in(tmp_path / f"r{at}", **changes)), encoding="utf-8")
             open_page(tab, path)
             assert tab.evaluate("document.getElementById('trouble').hidden") is True
         assert tab.errors == []

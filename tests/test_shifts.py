@@ -19,7 +19,7 @@ from celltraces.errors import UserError
 from celltraces.planning.calibration import shifts_of
 from celltraces.planning.datasets import plan_datasets
 from celltraces.pyme import shift_field, spots
-from celltraces.pyme.bead_shifts import estimate
+from celltraces.pyme.bead_shifts import estimate_shift
 from celltraces.pyme.metadata import write_groups
 from celltraces.pyme.spool import DEFAULTS
 from celltraces.readers import child_process
@@ -54,19 +54,19 @@ def shift_in(path, channel=1, **options):
 def test_the_json_kind(tmp_path):
     names = {"shiftModel": "PYME.Analysis.points.twoColour.lin3Model", "Chan01.X": LIN3, "Chan01.Y": OTHER}
     found = shift_in(json_sf(tmp_path / "a.sf", names))
-    dx, dy = shift_field.displacement(found, *PLACES)
+    dx, dy = shift_field.shift_at(found, *PLACES)
     np.testing.assert_allclose(dx, lin3(*PLACES, LIN3))
     np.testing.assert_allclose(dy, lin3(*PLACES, OTHER))
     del names["Chan01.X"]["my3"]  # which the fit of PYME has not
     np.testing.assert_allclose(
-        shift_field.displacement(shift_in(json_sf(tmp_path / "a.sf", names)), *PLACES)[0],
+        shift_field.shift_at(shift_in(json_sf(tmp_path / "a.sf", names)), *PLACES)[0],
         lin3(*PLACES, {**LIN3, "my3": 0.0}),
     )
     LIN3["my3"] = 5.0
     two = {"shiftModel": "a.lin2Model"} | {f"Chan{n:02d}.{axis}": LIN2 for n in (1, 2) for axis in "XY"}
     path = json_sf(tmp_path / "b.sf", two)
     np.testing.assert_allclose(
-        shift_field.displacement(shift_in(path, 2), *PLACES)[1], -30 + 0.003 * PLACES[0] + 0.001 * PLACES[1]
+        shift_field.shift_at(shift_in(path, 2), *PLACES)[1], -30 + 0.003 * PLACES[0] + 0.001 * PLACES[1]
     )
     with pytest.raises(UserError, match=r"it has no Chan03; there are Chan01, Chan02"):
         shift_in(path, 3)
@@ -80,7 +80,7 @@ def test_the_hdf5_kind(tmp_path):
         write_groups(file, {"Multiview.shift_map.model": "PYME.Analysis.points.twoColour.lin3Model"})
         legend = pickle.dumps({"Chan01.X": 0, "Chan01.Y": 1}, 0)
         file["MetaData/Multiview/shift_map"].attrs["legend"] = np.bytes_(legend)
-    dx, dy = shift_field.displacement(shift_in(tmp_path / "a.sf"), *PLACES)
+    dx, dy = shift_field.shift_at(shift_in(tmp_path / "a.sf"), *PLACES)
     np.testing.assert_allclose(dx, lin3(*PLACES, LIN3), rtol=1e-6)
     np.testing.assert_allclose(dy, lin3(*PLACES, OTHER), rtol=1e-6)
 
@@ -110,7 +110,7 @@ def test_pickles_only_on_request(tmp_path, pyme_models, protocol):
     with pytest.raises(UserError, match="set allow_pickle_sf: true"):
         shift_in(tmp_path / "a.sf")
     found = shift_in(tmp_path / "a.sf", allow_pickle=True)
-    np.testing.assert_allclose(shift_field.displacement(found, *PLACES)[1], lin3(*PLACES, OTHER))
+    np.testing.assert_allclose(shift_field.shift_at(found, *PLACES)[1], lin3(*PLACES, OTHER))
 
 
 def test_pickled_splines(tmp_path):
@@ -119,7 +119,7 @@ def test_pickled_splines(tmp_path):
     models = [SmoothBivariateSpline(x, y, np.sin(x / 20_000 + n) * 300, s=len(x)) for n in range(2)]
     (tmp_path / "a.sf").write_bytes(pickle.dumps(tuple(models)))
     found = shift_in(tmp_path / "a.sf", allow_pickle=True)
-    for model, d in zip(models, shift_field.displacement(found, *PLACES), strict=True):  # PLACES go beyond the knots
+    for model, d in zip(models, shift_field.shift_at(found, *PLACES), strict=True):  # PLACES go beyond the knots
         np.testing.assert_allclose(d, model.ev(*PLACES), rtol=1e-9, atol=1e-6)
 
 
@@ -261,7 +261,7 @@ def bead_pictures(shift, n_beads, shape=(300, 360), sigma=1.4, seed=0):
 
 def estimated(images, n_fovs=1):
     found = [[spots.find_beads(image, 1.5) for image in pictures] for pictures in images]
-    return estimate([tuple(beads) for beads in found], images[0].shape[1:], NM)
+    return estimate_shift([tuple(beads) for beads in found], images[0].shape[1:], NM)
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -270,7 +270,7 @@ def test_a_field_is_recovered_from_beads(seed):
     assert used > 150
     assert distance < 0.1
     y, x = np.mgrid[10:290:15, 10:350:15] * NM
-    for d, c in zip(shift_field.displacement(shift, x, y), (LIN3, OTHER), strict=True):
+    for d, c in zip(shift_field.shift_at(shift, x, y), (LIN3, OTHER), strict=True):
         assert np.abs(d - lin3(x, y, c)).max() / NM < 0.1
 
 
@@ -281,7 +281,7 @@ def test_with_few_beads_the_field_is_linear():
     assert used < 40
     assert shift["x"]["mx3"] == 0
     y, x = np.mgrid[40:260:20, 40:320:20] * NM
-    assert np.abs(shift_field.displacement(shift, x, y)[0] - lin3(x, y, few)).max() / NM < 0.1
+    assert np.abs(shift_field.shift_at(shift, x, y)[0] - lin3(x, y, few)).max() / NM < 0.1
     assert estimated([np.random.default_rng(0).poisson(100, (2, 300, 360))]) is None
 
 
@@ -312,4 +312,4 @@ def test_beads_in_a_movie_of_the_microscope(tmp_path):
     estimate_shift_field.main(str(tmp_path / "a.sf"), str(tmp_path / "a.h5"), **known, pixel_size_um=None)
     found = shift_field.of_channel(shift_field.read_fields(tmp_path / "a.sf"), 1, "")
     y, x = np.mgrid[20:280:20, 20:340:20] * NM
-    assert np.abs(shift_field.displacement(found, x, y)[0] - lin3(x, y, LIN3)).max() / NM < 0.1
+    assert np.abs(shift_field.shift_at(found, x, y)[0] - lin3(x, y, LIN3)).max() / NM < 0.1

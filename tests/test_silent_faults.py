@@ -49,13 +49,13 @@ def phase_contrast(seed=0):
 def written(path, frames, missing=()):
     """The array of a channel, with the attributes that copying gives it. missing: frames that the file did not hold."""
     statistics = {name: [] for name in NAMES}
-    like, dead = likeness.follower(), None
+    like, dead = likeness.likeness_follower(), None
     attributes = {"frame_statistics": statistics, likeness.ATTRIBUTE: []}
     with writing(path, frames.shape, np.uint16, PIXELS, attributes=attributes) as append:
         for frame, image in enumerate(frames):
             for name, value in frame_statistics(image, np.bincount(image.ravel())).items():
                 statistics[name].append(None if frame in missing else value)
-            attributes[likeness.ATTRIBUTE].append(like(likeness.picture_of(image)))
+            attributes[likeness.ATTRIBUTE].append(like(likeness.small_picture(image)))
             dead = camera_faults.dead_lines(image, (), dead)
             append(image)
         if any(map(len, dead)):

@@ -30,7 +30,7 @@ from celltraces.planning.input_summary import input_lines
 from celltraces.planning.reasons import PlannedJob, plan_lines, worded
 from celltraces.runs import interrupts, last_run
 from celltraces.runs.job import SAID_BY_RUN, abridged
-from celltraces.runs.progress import Job, Progress, duration, seconds_left, status, took
+from celltraces.runs.progress import Job, Progress, seconds_left, status, time_to_come, took
 
 # ------------------------------------------------------------------------------------------------- what is in the files
 
@@ -179,7 +179,7 @@ def test_time_left_comes_true_in_a_run_of_equal_jobs():
 
 
 def test_durations():
-    assert [duration(s) for s in (1, 7, 44, 59, 200, 3600, 4800, 200_000)] == [
+    assert [time_to_come(s) for s in (1, 7, 44, 59, 200, 3600, 4800, 200_000)] == [
         "a few s",
         *(f"about {time}" for time in ("5 s", "45 s", "1 min", "3 min", "1 h", "1 h 20 min", "2 days 8 h")),
     ]

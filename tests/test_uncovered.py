@@ -55,7 +55,7 @@ def test_every_method_finds_in_a_border_what_it_finds_without(tmp_path, method):
     part = np.s_[20:-11, 33:]
     framed = np.zeros_like(image)
     framed[part] = image[part]
-    boxes = blank_areas.find(framed, np.count_nonzero(framed == 0))
+    boxes = blank_areas.find_blank_areas(framed, np.count_nonzero(framed == 0))
     found, _ = label_frame(segment, framed, boxes, 0)
     alone = np.asarray(left_out.parts(segment(np.ascontiguousarray(image[part])))[0])
     assert alone.max() > 3
@@ -73,7 +73,7 @@ def test_no_method_takes_the_inner_edge_of_an_l_for_cells(tmp_path, method):
     if method == "user":
         image = np.where(ndimage.gaussian_filter(np.abs(image - 8000.0), 4) > 200, 20000, image).astype(np.uint16)
     image[SIDE:, SIDE:] = 0
-    found, _ = label_frame(segment, image, blank_areas.find(image, SIDE * SIDE), 0)
+    found, _ = label_frame(segment, image, blank_areas.find_blank_areas(image, SIDE * SIDE), 0)
     assert found.max() == len(PLACES)
     assert len({int(found[y, x]) for y, x in PLACES} - {0}) == len(PLACES)
     assert max(np.bincount(found.ravel())[1:]) < 4 * np.pi * RADIUS**2

@@ -34,7 +34,7 @@ OTHER = {  # values that are not the default
 
 def told(movies, channels=None, **params):
     changes = {"channels": channels} if channels else {}
-    return list(unused_keys.lines(complete(small_config(movies, params=params, **changes))))
+    return list(unused_keys.lines_on_unused_keys(complete(small_config(movies, params=params, **changes))))
 
 
 def granular(seed=0):
@@ -123,7 +123,7 @@ def test_every_parameter_is_in_the_settings_of_a_job_or_said_to_change_nothing(m
         assert (settings(changed) == before) == (key in unused), key
     all_unused = changed_where_unused(experiment.config)
     assert settings(all_unused) == before
-    assert bool(list(unused_keys.lines(all_unused))) == (all_unused != experiment.config)
+    assert bool(list(unused_keys.lines_on_unused_keys(all_unused))) == (all_unused != experiment.config)
 
 
 def test_labels_of_a_recipe_are_the_cells_whatever_the_method(tmp_path):

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from celltraces.config.read_config import complete
-from celltraces.config.user_paths import INPUT, METHOD, OUTPUT, expand
+from celltraces.config.user_paths import INPUT, METHOD, OUTPUT, expand_path
 from celltraces.errors import UserError
 
 
@@ -39,12 +39,12 @@ def surroundings(monkeypatch, tmp_path):
     ],
 )
 def test_what_a_shell_makes_of_it(written, meant, kind):
-    assert expand(written, "key", kind) == meant
+    assert expand_path(written, "key", kind) == meant
 
 
 def test_another_users_folder():
     user = getpass.getuser()
-    assert expand(f"~{user}/x", "key") == os.path.expanduser(f"~{user}/x")
+    assert expand_path(f"~{user}/x", "key") == os.path.expanduser(f"~{user}/x")
 
 
 @pytest.mark.parametrize("kind", [INPUT, OUTPUT, METHOD])
@@ -59,7 +59,7 @@ def test_another_users_folder():
 )
 def test_what_stands_for_nothing(written, words, kind):
     with pytest.raises(UserError) as error:
-        expand(written, "key", kind)
+        expand_path(written, "key", kind)
     assert str(error.value).startswith("key: ")
     assert words in str(error.value)
 
@@ -67,17 +67,17 @@ def test_what_stands_for_nothing(written, words, kind):
 def test_an_input_of_this_very_name_is_meant_itself_an_output_never(tmp_path):
     for name in ("~", "$ABSENT", "a$HOME", "~backup.nd2"):
         (tmp_path / name).mkdir()
-        assert expand(name, "key", INPUT) == name
-        assert expand(f"{name}:f", "key", METHOD) == f"{name}:f"
-    assert expand("~", "key", OUTPUT) == "/home/of me"
+        assert expand_path(name, "key", INPUT) == name
+        assert expand_path(f"{name}:f", "key", METHOD) == f"{name}:f"
+    assert expand_path("~", "key", OUTPUT) == "/home/of me"
     with pytest.raises(UserError, match="ABSENT"):
-        expand("$ABSENT", "key", OUTPUT)
+        expand_path("$ABSENT", "key", OUTPUT)
 
 
 @given(st.text())
 def test_any_text_is_expanded_or_refused(text):
     try:
-        expand(text, "key")
+        expand_path(text, "key")
     except UserError as error:
         assert "key: " in str(error)
 

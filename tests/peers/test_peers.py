@@ -238,9 +238,9 @@ def test_pyme_shift_fields(tmp_path):
     (tmp_path / "a.sf").write_text(shift_field.to_json({1: shift}))
     seen = peer("pyme", "pyme_shifts", tmp_path / "a.sf")
     places = np.array(seen["places"])
-    np.testing.assert_allclose(shift_field.displacement(shift, *places), seen["seen"])
+    np.testing.assert_allclose(shift_field.shift_at(shift, *places), seen["seen"])
     pickled = shift_field.of_channel(shift_field.read_fields(tmp_path / "a.sf.pickled", allow_pickle=True), 1, "")
-    np.testing.assert_allclose(shift_field.displacement(pickled, *places), seen["own"])
+    np.testing.assert_allclose(shift_field.shift_at(pickled, *places), seen["own"])
 
 
 RECIPES = {

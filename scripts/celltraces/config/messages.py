@@ -87,7 +87,7 @@ def describe_violation(error: Any, schema: dict[str, Any]) -> list[str]:
     path = [str(part) for part in error.absolute_path]
     key = ".".join(path) or "config"
     value, rule = error.instance, error.schema
-    shown = spelled(value)
+    shown = as_yaml(value)
     example = _example(path, schema)
     match error.validator:
         case "additionalProperties" if isinstance(error.validator_value, bool):
@@ -115,11 +115,11 @@ def describe_violation(error: Any, schema: dict[str, Any]) -> list[str]:
         case "anyOf" if "description" in rule and {inner.validator for inner in error.context} == {"type"}:
             return [f"{key}: {shown} is {_kind_of(value)}{_limits(rule, '; allowed: ')}{_hint(value, ())}{example}"]
         case "enum":
-            names = [spelled(name) if name is None else str(name) for name in error.validator_value]
+            names = [as_yaml(name) if name is None else str(name) for name in error.validator_value]
             return [f"{key}: {shown} is not one of {', '.join(names)}{did_you_mean(value, names)}"]
         case "uniqueItems":
             twice = next(item for at, item in enumerate(value) if item in value[:at])
-            return [f"{key}: {spelled(twice)} is named twice; name it once"]
+            return [f"{key}: {as_yaml(twice)} is named twice; name it once"]
         case _:
             return [f"{key}: {shown} is not allowed{_limits(rule, '; allowed: ')}{_hint(value, ())}{example}"]
 
@@ -133,7 +133,7 @@ def _kind_of(value: Any) -> str:
     return kinds[type(value)]
 
 
-def spelled(value: Any, most: int = 80) -> str:
+def as_yaml(value: Any, most: int = 80) -> str:
     """A value as YAML spells it, cut to so many characters."""
     import yaml
 
@@ -188,7 +188,7 @@ def _example(path: Sequence[str], schema: Mapping[str, Any]) -> str:
     if value is None:
         return ""
     name = f"{path[-1]}: " if path and not path[-1].isdigit() else ""
-    shown = value if isinstance(value, str) and PLAIN.fullmatch(value) else spelled(value, most=200)
+    shown = value if isinstance(value, str) and PLAIN.fullmatch(value) else as_yaml(value, most=200)
     return f"; for example {name}{shown}"
 
 

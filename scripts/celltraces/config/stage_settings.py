@@ -50,7 +50,7 @@ def digests(files: Iterable[str]) -> dict[str, str]:
     return {file: _digest(file) for file in files}
 
 
-def as_json(settings: Mapping[str, Any]) -> str:
+def canonical_json(settings: Mapping[str, Any]) -> str:
     """Settings in one canonical spelling: the order of keys in the config changes nothing."""
     return json.dumps(settings, sort_keys=True)
 

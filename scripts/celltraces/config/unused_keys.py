@@ -52,7 +52,7 @@ def in_use(settings: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, 
     return {key: value for key, value in settings.items() if key not in unused}
 
 
-def lines(config: Mapping[str, Any]) -> Iterator[str]:
+def lines_on_unused_keys(config: Mapping[str, Any]) -> Iterator[str]:
     """A line for each reason why parameters of a completed config that are not at their defaults change nothing."""
     declared = _declared()
     written: dict[str, list[str]] = {}

@@ -16,7 +16,7 @@ VARIABLE = re.compile(r"\$(\w+|\{[^}]*\})")
 INPUT, OUTPUT, METHOD = "input", "output", "method"
 
 
-def expand(written: str, key: str, kind: str = INPUT) -> str:
+def expand_path(written: str, key: str, kind: str = INPUT) -> str:
     """The path with a leading ~ or ~user and all $NAME and ${NAME} replaced.
 
     kind: INPUT, OUTPUT, or METHOD ("path/to/file.py:function"). An input that exists under the very name as it is
@@ -56,7 +56,7 @@ def expand_all(
     for option in _options(rule, schema):
         if isinstance(value, str) and "path" in option:
             try:
-                return expand(value, key, option["path"])
+                return expand_path(value, key, option["path"])
             except UserError as error:
                 mistakes.append(str(error))
                 return value

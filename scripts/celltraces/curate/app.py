@@ -20,7 +20,7 @@ from starlette.types import Receive, Scope, Send
 from celltraces.curate import browse, pixels, scan, security
 from celltraces.curate.memory import Budget
 from celltraces.curate.questions import CORNERS, BadQuestion, Question
-from celltraces.curate.scan import Fov
+from celltraces.curate.scan import FovFiles
 from celltraces.curate.views import Results, label_array
 from celltraces.errors import UserError
 from celltraces.pictures import web
@@ -61,7 +61,7 @@ def make_app(results: Results, token: str) -> security.App:
     answers: dict[str, tuple[Answer, set[str]]] = {  # what makes each, and the parameters that it may have
         "results": (lambda found, _: as_json(browse.listing(found)), set()),
         "state": (lambda found, asked: as_json(browse.state(found, *asked.place())), place),
-        "fov": (lambda found, asked: as_json(browse.details(found, *asked.place())), place),
+        "fov": (lambda found, asked: as_json(browse.fov_details(found, *asked.place())), place),
         "cells": (lambda found, asked: as_json(browse.cells_now(found, *asked.place())), place),
         "boxes": (boxes, place),
         "traces": (traces, {*place, "column"}),
@@ -131,7 +131,7 @@ def _edit(results: Results) -> Callable[[Request], Any]:
             return PlainTextResponse("the body is not JSON", 400)
         if not isinstance(asked, dict):
             return PlainTextResponse("the body is to be an object", 400)
-        return await run_in_threadpool(in_one_line, lambda: as_json(browse.save(results, asked)), 409)
+        return await run_in_threadpool(in_one_line, lambda: as_json(browse.save_decision(results, asked)), 409)
 
     return endpoint
 
@@ -222,7 +222,7 @@ def _stored_level(asked: Question) -> int:
     return 0 if asked.flag("deep") else min(asked.level(), 1)
 
 
-def _pixels(results: Results, fov: Fov, channel: str, number: int, asked: Question) -> np.ndarray:
+def _pixels(results: Results, fov: FovFiles, channel: str, number: int, asked: Question) -> np.ndarray:
     level, part, stored = asked.level(), asked.part(), _stored_level(asked)
     with results.reader.reading(fov.array(channel, stored), number) as image:
         if part:
@@ -234,7 +234,7 @@ def _pixels(results: Results, fov: Fov, channel: str, number: int, asked: Questi
         return found.copy() if part and level == stored else found  # all of the frame is not kept for a part
 
 
-def _runs(results: Results, fov: Fov, number: int) -> np.ndarray:
+def _runs(results: Results, fov: FovFiles, number: int) -> np.ndarray:
     with results.reader.reading(label_array(fov), number) as image:
         return pixels.label_runs(image)
 

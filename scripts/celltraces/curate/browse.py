@@ -17,10 +17,10 @@ from celltraces.curate.views import (
     Results,
     View,
     arranged,
-    decided,
     image_of,
     label_array,
     old_verdicts,
+    outcome_of_edits,
     view,
 )
 from celltraces.edits.records import UNDONE, Edit
@@ -52,7 +52,7 @@ def listing(results: Results) -> dict[str, Any]:
             seen.setdefault((edit.dataset, edit.fov), set()).add(edit.cell.n)
     datasets = []
     for name, fovs in results.datasets.items():
-        found = scan.findings(results.folder, name)
+        found = scan.findings_by_fov(results.folder, name)
         problems = not_applied(results.folder, name)
         datasets.append(
             {
@@ -80,10 +80,10 @@ def state(results: Results, dataset: str, number: int) -> dict[str, Any]:
 
 def _digest_of(results: Results, dataset: str, edits: list[Edit]) -> str:
     """What changes with the edits of a FOV, and with what the last run says of them."""
-    return f"{len(edits)}-{edits[-1].id if edits else ''}-{scan.stamp(_outcomes_file(results.folder, dataset))}"
+    return f"{len(edits)}-{edits[-1].id if edits else ''}-{scan.file_stamp(_outcomes_file(results.folder, dataset))}"
 
 
-def details(results: Results, dataset: str, number: int) -> dict[str, Any]:
+def fov_details(results: Results, dataset: str, number: int) -> dict[str, Any]:
     """One FOV: channels, times, findings, and its cells by columns."""
     shown = view(results, dataset, number)
     fov = shown.fov
@@ -115,7 +115,7 @@ def details(results: Results, dataset: str, number: int) -> dict[str, Any]:
         "channels": channels,
         "labels": shown.pc is not None and label_array(fov).is_dir(),
         "columns": [{"name": name, "label": legend.label_of(name, named)} for name in columns],
-        "findings": scan.findings(results.folder, dataset).get(number, []),
+        "findings": scan.findings_by_fov(results.folder, dataset).get(number, []),
         "problems": problems,
         **cells_now(results, dataset, number),
     }
@@ -125,7 +125,7 @@ def cells_now(results: Results, dataset: str, number: int) -> dict[str, Any]:
     """The cells of a FOV after all decisions, and the decisions."""
     shown = view(results, dataset, number)
     edits = results.author.of_fov(dataset, number)
-    result = decided(results, shown)
+    result = outcome_of_edits(results, shown)
     now = arranged(shown, result)
     regions = shown.base.regions
     moved = np.flatnonzero(result.cell != regions.label)
@@ -145,7 +145,7 @@ def cells_now(results: Results, dataset: str, number: int) -> dict[str, Any]:
         "author": results.author.name,
         "writable": not results.author.why_not,
         "why_not": results.author.why_not,
-        "command": command(results),
+        "command": command_to_apply(results),
     }
 
 
@@ -163,7 +163,7 @@ def _told(edit: Edit, result: Result, shown: View, author: str) -> dict[str, Any
         "of": edit.of,
         "words": decide.words(edit, result, shown.base.regions),
         "note": edit.note,
-        "frames": decide.frames_of(edit),
+        "frames": decide.marked_frames(edit),
         "status": status,
         "reason": reason,
         "undone": status == UNDONE,
@@ -230,7 +230,7 @@ def not_applied(folder: Path, dataset: str) -> dict[int, int]:
     return counts
 
 
-def command(results: Results) -> str:
+def command_to_apply(results: Results) -> str:
     """What a person types to take the decisions into the tables: that of the last run, if its files are there, and the
     results still where it made them."""
     known = last_run.read(results.folder)
@@ -252,7 +252,9 @@ def pending(results: Results, dataset: str) -> int:
 # ---------------------------------------------------------------------------------------------------- what is saved
 
 
-def save(results: Results, request: Mapping[str, Any], make: Callable[..., Edit] = decide.edit_of) -> dict[str, Any]:
+def save_decision(
+    results: Results, request: Mapping[str, Any], make: Callable[..., Edit] = decide.edit_of
+) -> dict[str, Any]:
     """Save the decision that the page asks for. Returns the cells as they are then, the decision's id and words
     (`said`), the cell that it, or what it takes back, is about; `split_off`: it is a new one, made by
     a split."""
@@ -266,9 +268,9 @@ def save(results: Results, request: Mapping[str, Any], make: Callable[..., Edit]
     if shown.no_cells:
         raise decide.Refused(shown.no_cells)
     with author.saving:
-        before = decided(results, shown)
+        before = outcome_of_edits(results, shown)
         edit = make(request, author, shown.base.regions, before, image_of(results, shown))
-        result = decided(results, shown, edit)
+        result = outcome_of_edits(results, shown, edit)
         author.save(edit)
     about, times = decide.subject(edit, author.of_fov(dataset, number))
     done = "" if not times else "taken back: " if times % 2 else "restored: "
@@ -286,7 +288,7 @@ def save(results: Results, request: Mapping[str, Any], make: Callable[..., Edit]
 def boxes(results: Results, dataset: str, number: int) -> np.ndarray:
     """(N, T, 4) int32: y0, x0, y1, x1 of each cell in each frame; zeros where it is absent."""
     shown = view(results, dataset, number)
-    return arranged(shown, decided(results, shown)).cells.boxes
+    return arranged(shown, outcome_of_edits(results, shown)).cells.boxes
 
 
 def trace_values(results: Results, dataset: str, number: int, column: str) -> np.ndarray:
@@ -294,7 +296,7 @@ def trace_values(results: Results, dataset: str, number: int, column: str) -> np
     shown = view(results, dataset, number)
     if column not in shown.traces.features:
         raise UserError(f"there is no feature {column!r} in the traces of FOV {number}")
-    return shown.traces.by_region(column, arranged(shown, decided(results, shown)).cells.stored)
+    return shown.traces.by_region(column, arranged(shown, outcome_of_edits(results, shown)).cells.stored)
 
 
 def thumbnail(results: Results, dataset: str, number: int) -> bytes:
@@ -306,7 +308,7 @@ def thumbnail(results: Results, dataset: str, number: int) -> bytes:
 def film_strip(results: Results, dataset: str, number: int, cell: int) -> tuple[bytes, dict[str, Any]]:
     """The film strip of a cell as WebP, with the frames and channels on it."""
     shown = view(results, dataset, number)
-    cells = arranged(shown, decided(results, shown)).cells
+    cells = arranged(shown, outcome_of_edits(results, shown)).cells
     row = np.flatnonzero(cells.ids == cell)
     stored = cells.stored[row[0]] if row.size else np.zeros(0, np.int64)
     if shown.pc is None or not (stored > 0).any():

@@ -95,7 +95,7 @@ def arrange(base: Base, owner: np.ndarray) -> Cells:
     return Cells(ids.astype(np.int64), stored, boxes, areas, base.shape)
 
 
-def left_out(
+def why_not_in_traces(
     cells: Cells, origins: Mapping[int, tuple[int, int]], path: Path, pc: int, min_frames: int, border_margin: int
 ) -> list[str]:
     """Why the filters leave a cell out of the traces, in words; "" where they do not.
@@ -112,7 +112,7 @@ def _near_edge(cells: Cells, path: Path, pc: int, border_margin: int) -> np.ndar
     counts, which lies in the store below the number that the region had when it was cropped."""
     found = on_border(cells.valid, cells.boxes, cells.shape, border_margin)
     with open_store(path) as get:
-        if not border_margin or not coverage.by_frame(json.loads(get("metadata/zarr.json"))["attributes"]):
+        if not border_margin or not coverage.boxes_by_frame(json.loads(get("metadata/zarr.json"))["attributes"]):
             return found
         for row in np.flatnonzero(~found).tolist():
             for label in np.unique(cells.stored[row][cells.stored[row] > 0]).tolist():

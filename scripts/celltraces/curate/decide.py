@@ -15,7 +15,7 @@ from typing import IO, Any
 
 import numpy as np
 
-from celltraces.curate.scan import stamp
+from celltraces.curate.scan import file_stamp
 from celltraces.edits import records
 from celltraces.edits.anchors import LabelAt, make_anchor
 from celltraces.edits.records import APPLIED, DOUBTFUL, LOST, REFUSED, RENUMBERED, Anchor, Edit
@@ -79,7 +79,7 @@ class Author:
             files = sorted(self.folder.glob(f"*{records.SUFFIX}"))
         except OSError:
             files = []
-        return {file.name: stamp(file) for file in files}
+        return {file.name: file_stamp(file) for file in files}
 
     def of_fov(self, dataset: str, fov: int) -> list[Edit]:
         """The edits of a FOV by all authors."""
@@ -88,7 +88,7 @@ class Author:
     def next_stamp(self) -> tuple[str, str]:
         """Id and time of the next edit: after all that this author has seen, so that it counts over them."""
         edits = self.edits()[0]
-        return records.stamp(max(edits, key=lambda edit: edit.order, default=None))
+        return records.id_and_date(max(edits, key=lambda edit: edit.order, default=None))
 
     def save(self, edit: Edit) -> None:
         """Append an edit to the author's file; it is on the disk when this returns."""
@@ -97,7 +97,7 @@ class Author:
         stamps, edits, notes = self._known
         records.append(self.file, edit)
         # Of the own file alone: what others appended meanwhile is still to be read.
-        stamps = {**stamps, self.file.name: stamp(self.file)}
+        stamps = {**stamps, self.file.name: file_stamp(self.file)}
         self._known = stamps, sorted([*edits, edit], key=lambda other: other.order), notes
 
 
@@ -254,7 +254,7 @@ def subject(edit: Edit, edits: Sequence[Edit]) -> tuple[Edit, int]:
     return edit, times
 
 
-def frames_of(edit: Edit) -> list[int]:
+def marked_frames(edit: Edit) -> list[int]:
     """Frames at which the time slider marks an edit."""
     if edit.op in ("good", "bad", "seen", "undo"):
         return []

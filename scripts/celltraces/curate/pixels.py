@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from celltraces.curate.scan import stamp
+from celltraces.curate.scan import file_stamp
 from celltraces.errors import UserError
 from celltraces.storage import display_level
 from celltraces.storage.codecs import ARRAY_FILE
@@ -57,7 +57,7 @@ class Reader:
         return self._frames(path)[1]
 
     def _frames(self, path: Path) -> tuple[str, Frames]:
-        now = stamp(path / ARRAY_FILE)
+        now = file_stamp(path / ARRAY_FILE)
         with self._lock:
             known = self._open.get(path)
             if known and known[0] == now:
@@ -86,7 +86,7 @@ class Reader:
                 break
             except (UserError, OSError, ValueError) as error:
                 # A run may have replaced the array between the look at its index and this reading.
-                if last_try or stamp(path / ARRAY_FILE) == now:
+                if last_try or file_stamp(path / ARRAY_FILE) == now:
                     if isinstance(error, UserError):
                         raise
                     raise UserError(f"{path}, frame {frame}: cannot be read; run the workflow again") from None

@@ -1,7 +1,7 @@
 """Find what a folder of results holds: datasets, FOVs, channels, frames.
 
 The page names these things by what this table says; it never names a path. Whatever is looked at is described by its
-`stamp`, which changes when a run puts another in its place.
+`file_stamp`, which changes when a run puts another in its place.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ ORDER = ("pc", "fl", "fl_flat", "fl_registered", "fl_background")
 
 
 @dataclass(frozen=True)
-class Fov:
+class FovFiles:
     """One field of view of the results, and where its files are."""
 
     dataset: str
@@ -70,9 +70,9 @@ class Fov:
         return self.cells.is_file() or (self.cells / "metadata" / ARRAY_FILE).is_file()
 
 
-def scan(results: Path) -> dict[str, dict[int, Fov]]:
+def scan(results: Path) -> dict[str, dict[int, FovFiles]]:
     """The FOVs of each dataset in a folder of results. Raises UserError where there are none."""
-    found: dict[str, dict[int, Fov]] = {}
+    found: dict[str, dict[int, FovFiles]] = {}
     try:
         folders = sorted(folder for folder in results.iterdir() if not folder.name.startswith("."))
     except OSError as error:
@@ -86,17 +86,17 @@ def scan(results: Path) -> dict[str, dict[int, Fov]]:
     return found
 
 
-def _fovs(folder: Path) -> Iterator[tuple[int, Fov]]:
+def _fovs(folder: Path) -> Iterator[tuple[int, FovFiles]]:
     if not folder.is_dir():
         return
     for place in folder.iterdir():
         match = FOV_FOLDER.fullmatch(place.name)
         if match and (place / "images.zarr").is_dir():
             number = int(match[1])
-            yield number, Fov(folder.name, number, place)
+            yield number, FovFiles(folder.name, number, place)
 
 
-def stamp(path: Path) -> str:
+def file_stamp(path: Path) -> str:
     """What changes when a file is replaced or written to: its inode, date and size; empty where there is none."""
     try:
         status = path.stat()
@@ -105,7 +105,7 @@ def stamp(path: Path) -> str:
     return f"{status.st_ino:x}.{status.st_mtime_ns:x}.{status.st_size:x}"
 
 
-def channels(fov: Fov) -> list[str]:
+def channels(fov: FovFiles) -> list[str]:
     """Names of the arrays of the FOV that hold pixels to look at: phase contrast, light, backgrounds."""
     try:
         names = [entry.name for entry in fov.images.iterdir()]
@@ -116,12 +116,12 @@ def channels(fov: Fov) -> list[str]:
     return [match[0] for match in matches]
 
 
-def phase_contrast(fov: Fov) -> int | None:
+def phase_contrast(fov: FovFiles) -> int | None:
     """Number of the phase-contrast channel; None where there is none, and so no cells."""
     return next((int(name.rsplit("_", 1)[1]) for name in channels(fov) if paths.is_phase_contrast(name)), None)
 
 
-def version(fov: Fov) -> str:
+def version(fov: FovFiles) -> str:
     """What changes when anything of the FOV that the page shows is made anew."""
     files = [fov.images / ARRAY_FILE, fov.traces, fov.cells, *map(fov.file, OTHER_FILES)]
     try:
@@ -129,7 +129,7 @@ def version(fov: Fov) -> str:
     except OSError:
         folders = []
     files += [folder / "0" / ARRAY_FILE for folder in folders]
-    return "-".join(map(stamp, files))
+    return "-".join(map(file_stamp, files))
 
 
 def record(results: Path, dataset: str) -> dict[str, Any]:
@@ -142,7 +142,7 @@ def record(results: Path, dataset: str) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def findings(results: Path, dataset: str) -> dict[int, list[dict[str, str]]]:
+def findings_by_fov(results: Path, dataset: str) -> dict[int, list[dict[str, str]]]:
     """The rows of qc.csv by FOV, each with what its check means; empty where there is no table."""
     by_fov: dict[int, list[dict[str, str]]] = {}
     try:
@@ -166,7 +166,7 @@ def doubtful_fits(results: Path, dataset: str) -> dict[int, dict[int, str]]:
     return found
 
 
-def attributes(fov: Fov) -> dict[str, Any]:
+def attributes(fov: FovFiles) -> dict[str, Any]:
     """What images.zarr says of the FOV: name, times_min, channels, pixel_size_um; empty where it cannot be read."""
     try:
         return dict(json.loads((fov.images / ARRAY_FILE).read_bytes())["attributes"])
@@ -174,7 +174,7 @@ def attributes(fov: Fov) -> dict[str, Any]:
         return {}
 
 
-def summary(fov: Fov) -> dict[str, Any]:
+def summary(fov: FovFiles) -> dict[str, Any]:
     """What the list of FOVs says of one: name, numbers of cells, whether it has a picture."""
     known: dict[str, Any] = {}
     with suppress(UserError, ValueError, KeyError):
@@ -188,7 +188,7 @@ def summary(fov: Fov) -> dict[str, Any]:
     }
 
 
-def channel_details(fov: Fov, name: str, titles: dict[str, str]) -> dict[str, Any]:
+def channel_details(fov: FovFiles, name: str, titles: dict[str, str]) -> dict[str, Any]:
     """What the page needs to draw a channel: title, size, black and white, frames that the file does not hold."""
     frames = open_frames(fov.array(name))
     kind, _, number = name.rpartition("_ch_")

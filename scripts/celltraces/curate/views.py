@@ -18,7 +18,7 @@ from celltraces.curate import decide, scan
 from celltraces.curate.cells import Base, Cells, Traces
 from celltraces.curate.decide import Author
 from celltraces.curate.pixels import Reader
-from celltraces.curate.scan import Fov
+from celltraces.curate.scan import FovFiles
 from celltraces.edits.records import Edit
 from celltraces.edits.replay import Origins, Result
 from celltraces.errors import UserError
@@ -36,7 +36,7 @@ class View:
     is not there at present.
     """
 
-    fov: Fov
+    fov: FovFiles
     version: str
     pc: int | None
     base: Base
@@ -73,7 +73,7 @@ class Results:
     author: Author
     command: str
     reader: Reader = field(default_factory=Reader)
-    datasets: dict[str, dict[int, Fov]] = field(default_factory=dict)
+    datasets: dict[str, dict[int, FovFiles]] = field(default_factory=dict)
     views: OrderedDict[tuple[str, int], View] = field(default_factory=OrderedDict)
     lock: threading.RLock = field(default_factory=threading.RLock)
 
@@ -81,7 +81,7 @@ class Results:
         """List datasets and FOVs as they are now."""
         self.datasets = scan.scan(self.folder)
 
-    def fov(self, dataset: str, number: int) -> Fov:
+    def fov(self, dataset: str, number: int) -> FovFiles:
         """A FOV by name. Raises UserError where the results have none of that name."""
         for last_try in (False, True):
             found = self.datasets.get(dataset, {}).get(number)
@@ -109,7 +109,7 @@ def view(results: Results, dataset: str, number: int) -> View:
     return made
 
 
-def _view(results: Results, fov: Fov, version: str) -> View:
+def _view(results: Results, fov: FovFiles, version: str) -> View:
     pc = scan.phase_contrast(fov)
     params = scan.record(results.folder, fov.dataset).get("params", {})
     limits = int(params.get("min_frames") or 0), int(params.get("border_margin") or 0)
@@ -133,13 +133,13 @@ def _view(results: Results, fov: Fov, version: str) -> View:
     table = of_correction if of_correction.is_file() else fov.file(paths.LINEAGE)
     origins = lineage.read_table(table) if table.is_file() else None
     old_ways = read_old_ways(decisions) if decisions.is_file() else []
-    rows = scan.findings(results.folder, fov.dataset).get(fov.number, [])
+    rows = scan.findings_by_fov(results.folder, fov.dataset).get(fov.number, [])
     too_large = [int(row["frame"]) for row in rows if row["check"] == "cell_size" and row["frame"]]
     fits = scan.doubtful_fits(results.folder, fov.dataset).get(fov.number, {})
     return View(fov, version, pc, base, origins, traces, old_ways, limits, too_large, fits, "", problems)
 
 
-def _why_no_cells(fov: Fov, pc: int | None, *, copy_only: bool) -> str:
+def _why_no_cells(fov: FovFiles, pc: int | None, *, copy_only: bool) -> str:
     """Why a FOV has no cells, in a line; "" where it has some. pc: phase-contrast channel."""
     if pc is None or copy_only:
         why = "the frames were only copied (copy_only)" if copy_only else "it has no phase contrast"
@@ -149,7 +149,7 @@ def _why_no_cells(fov: Fov, pc: int | None, *, copy_only: bool) -> str:
     return ""
 
 
-def decided(results: Results, shown: View, new: Edit | None = None) -> Result:
+def outcome_of_edits(results: Results, shown: View, new: Edit | None = None) -> Result:
     """What all edits of a FOV make of its cells; see `decide.outcome_of_all`."""
     edits = results.author.of_fov(shown.fov.dataset, shown.fov.number)
     ids = tuple(edit.id for edit in (*edits, *((new,) if new else ())))
@@ -176,7 +176,7 @@ def arranged(shown: View, result: Result) -> Arranged:
         cells = cell_lists.arrange(shown.base, result.cell)
         left_out = []
         if shown.pc is not None and not shown.no_cells:
-            left_out = cell_lists.left_out(cells, result.origins, shown.fov.cells, shown.pc, *shown.limits)
+            left_out = cell_lists.why_not_in_traces(cells, result.origins, shown.fov.cells, shown.pc, *shown.limits)
         n_frames = shown.base.regions.n_frames
         scores, why = cell_lists.suspicion(cells, n_frames, shown.too_large, shown.fits, result.origins)
         known = Arranged(tracks, cells, left_out, scores, why, brightness(shown, cells))
@@ -216,7 +216,7 @@ def brightness(shown: View, cells: Cells) -> list[float | None]:
     return [float(total / count) if count else None for total, count in zip(sums, counts, strict=True)]
 
 
-def label_array(fov: Fov) -> Path:
+def label_array(fov: FovFiles) -> Path:
     """The base labels: tracked, or as a person corrected them in a file."""
     pc = scan.phase_contrast(fov)
     if pc is None:

@@ -247,7 +247,7 @@ def author_file(folder: Path, author: str) -> Path:
     return Path(folder) / f"{author}{SUFFIX}"
 
 
-def stamp(after: Edit | None = None, now: Callable[[], float] = time.time) -> tuple[str, str]:
+def id_and_date(after: Edit | None = None, now: Callable[[], float] = time.time) -> tuple[str, str]:
     """A new id and `when`, both later than those of `after`, the author's last edit, also if the clock went back."""
     milliseconds = int(now() * 1000)
     number = (milliseconds << 80) | secrets.randbits(80)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from celltraces.exports.fov import Fov, good_traces
+from celltraces.exports.fov import Fov, traces_of_good_cells
 from celltraces.files import whole
 from celltraces.labels.lineage import TRACE_COLUMNS
 from celltraces.storage.hdf5 import new_file, new_group
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 def export(fov: Fov, outputs: Sequence[Path]) -> None:
     """Write the traces of the FOV as one .h5ad."""
-    traces = good_traces(fov)
+    traces = traces_of_good_cells(fov)
     for at, name in enumerate(TRACE_COLUMNS):
         traces[name] = traces["cell"].map({cell: origin[at] for cell, origin in fov.origins.items()}).astype(float)
     write_anndata(outputs[0], traces, fov.settings["times_min"])

@@ -81,7 +81,7 @@ def write_project(
     cells: list[dict[str, int]] = []
     with whole(path) as partial, scratch(path) as folder:
         images, values = folder / "X", folder / "y"
-        ome.write(
+        ome.write_ome_tiff(
             images,
             (channel.read(frame) for channel in channels.values() for frame in range(n_frames)),
             (len(channels), n_frames, height, width),
@@ -90,7 +90,7 @@ def write_project(
             channels=list(channels),
             pixel_size_um=pixel_size_um,
         )
-        ome.write(values, _values(labels, cells), (1, *labels.shape), np.int32, "CZYX", channels=["cells"])
+        ome.write_ome_tiff(values, _values(labels, cells), (1, *labels.shape), np.int32, "CZYX", channels=["cells"])
         with zipfile.ZipFile(partial, "w") as archive:
             _add_file(archive, "X.ome.tiff", images)
             _add_file(archive, "y.ome.tiff", values)
@@ -197,8 +197,8 @@ def _reading_tiffs(path: Path, files: Mapping[str, Path], shape: tuple[int, int,
         if name not in files:
             raise UserError(f"{path}: {name} is missing; export the whole project from DeepCell Label")
     with (
-        ome.reading(files["X.ome.tiff"], f"{path}: X.ome.tiff", shape, "Z") as images,
-        ome.reading(files["y.ome.tiff"], f"{path}: y.ome.tiff", shape, "Z") as labels,
+        ome.open_ome_tiff(files["X.ome.tiff"], f"{path}: X.ome.tiff", shape, "Z") as images,
+        ome.open_ome_tiff(files["y.ome.tiff"], f"{path}: y.ome.tiff", shape, "Z") as labels,
     ):
         if labels.dtype.kind not in "iu":
             raise UserError(f"{path}: y.ome.tiff holds {labels.dtype} pixels; labels are whole numbers")

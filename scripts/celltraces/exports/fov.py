@@ -38,7 +38,7 @@ class Fov:
         return divisions_of(self.origins)
 
 
-def good_traces(fov: Fov) -> pd.DataFrame:
+def traces_of_good_cells(fov: Fov) -> pd.DataFrame:
     """The traces of those cells and frames that the tidy table of the dataset has: a person's decisions are applied.
 
     The settings have `times_min`, a time for each frame.

@@ -30,7 +30,7 @@ CLASSIC_LIMIT = 2**32 - 2**25  # bytes; above that the file has to be a BigTIFF
 DEFLATE = (8, 32946)
 
 
-def write(
+def write_ome_tiff(
     path: Path,
     planes: Iterable[np.ndarray],
     shape: Sequence[int],
@@ -102,7 +102,7 @@ class Stack:
 
 
 @contextmanager
-def reading(path: Path, where: str, expected: tuple[int, int, int], time_axis: str) -> Iterator[Stack]:
+def open_ome_tiff(path: Path, where: str, expected: tuple[int, int, int], time_axis: str) -> Iterator[Stack]:
     """Open an OME-TIFF of any number of channels whose frames lie along `time_axis` ("T" or "Z").
 
     `expected`: frames, height and width that it must have. Raises UserError, its line starting with `where`, for
@@ -186,11 +186,11 @@ def digest_of_planes(planes: Iterable[np.ndarray]) -> str:
     """SHA-256 of planes in their order. Whole numbers from 0 to 65535 count as uint16, whatever type they stand in."""
     total = hashlib.sha256()
     for plane in planes:
-        total.update(np.ascontiguousarray(as_counts(plane)).data)
+        total.update(np.ascontiguousarray(without_loss(plane)).data)
     return total.hexdigest()
 
 
-def as_counts(plane: np.ndarray) -> np.ndarray:
+def without_loss(plane: np.ndarray) -> np.ndarray:
     """The plane as little-endian uint16 if that changes no value, else as it is."""
     with np.errstate(invalid="ignore"):
         counts = plane.astype("<u2")

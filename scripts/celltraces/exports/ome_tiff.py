@@ -18,7 +18,7 @@ def export(fov: Fov, outputs: Sequence[Path]) -> None:
     n_frames, height, width = frames[0].shape
     named = fov.settings["channels"]
     with whole(outputs[0]) as partial:
-        ome.write(
+        ome.write_ome_tiff(
             partial,
             (channel.read(frame) for frame in range(n_frames) for channel in frames),
             (n_frames, len(frames), height, width),

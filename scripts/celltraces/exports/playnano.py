@@ -199,7 +199,7 @@ def write_tif(path: Path, content: Bundle) -> None:
         raise UserError("playnano_tif: the movie has one frame, which playNano does not read; use playnano_npz")
     provenance = json.dumps(content.provenance).encode()
     layers = json.dumps([layer.key for layer in content.layers if not layer.is_mask]).encode()
-    ome.write(
+    ome.write_ome_tiff(
         path,
         map(content.data, range(n_frames)),
         (n_frames, 1, 1, height, width),

@@ -57,7 +57,7 @@ def near_edge(
     phase-contrast channel `pc` that hold no data, in any frame. ids (N,), valid (N, T), bboxes (N, T, 4)."""
     image = json.loads(get("metadata/zarr.json"))["attributes"]
     found = on_border(valid, bboxes, (image["height"], image["width"]), border_margin)
-    uncovered = coverage.by_frame(image)
+    uncovered = coverage.boxes_by_frame(image)
     if not uncovered or not border_margin:
         return found
     origins, _ = cells.get_array(get, "metadata/crop_origins")

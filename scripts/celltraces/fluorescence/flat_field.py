@@ -55,7 +55,7 @@ def on_fine_grid(image: NDArray[np.uint16]) -> NDArray[np.float32]:
     return cv2.resize(image.astype(np.float32), (width, height), interpolation=cv2.INTER_AREA)
 
 
-def refine(field: Field, frames: Sequence[NDArray[np.float32]], fovs: Sequence[int]) -> Field:
+def add_rims_and_rings(field: Field, frames: Sequence[NDArray[np.float32]], fovs: Sequence[int]) -> Field:
     """A field with what its smooth gain (H, W) cannot follow, steep rims and rings, and how much is left.
 
     frames: (h, w) float32 counts, as on_fine_grid gives them; fovs: the FOV of each. Cells stand elsewhere in every
@@ -82,7 +82,7 @@ def not_in_frames(field: Field, frames: Sequence[NDArray[np.float32]], fovs: Seq
     """How bright or dark, as a share, narrow things are that a picture's gain (H, W) shows and frames do not: cells
     or dust on what was taken. 0: none; None: no frame shows light.
 
-    frames, fovs: as for `refine`. Where the picture is right, nothing of its pattern is left in frames divided by it;
+    frames, fovs: as for `add_rims_and_rings`. Where the picture is right, nothing of its pattern is left in frames divided by it;
     where a thing is on the picture alone, its negative is. At least half of a thing has to be left, and so clearly that
     noise does not explain it.
     """
@@ -171,7 +171,7 @@ def _darker(ratio: NDArray[np.float32]) -> float:
     return float(max(darker**2 - (3 * noise) ** 2, 0.0) ** 0.5 / level)
 
 
-def estimate(
+def estimate_gain(
     backgrounds: Sequence[NDArray[np.float64]], shape: tuple[int, int], offset: float | None = None
 ) -> Field | None:
     """The gain of a dataset, of `shape` (H, W), from backgrounds of frames on a grid, (h, w) counts each.
@@ -241,13 +241,13 @@ def from_reference(image: NDArray[np.float32], offset: float = 0.0) -> NDArray[n
     return gain
 
 
-def corrected(image: NDArray[np.uint16], gain: NDArray[np.float32], offset: float) -> NDArray[np.uint16]:
+def flattened(image: NDArray[np.uint16], gain: NDArray[np.float32], offset: float) -> NDArray[np.uint16]:
     """A frame (H, W) as if the field were lit everywhere as at its brightest place; the offset stays in it."""
     light = (image.astype(np.float32) - np.float32(offset)) / gain + np.float32(offset)
     return np.clip(np.rint(light), 0, 65535).astype(np.uint16)
 
 
-def describe(source: str, field: Field, n_frames: int | None) -> dict[str, Any]:
+def attributes_of(source: str, field: Field, n_frames: int | None) -> dict[str, Any]:
     """What the attributes of a corrected array say: where the gain is from, and how far it goes down."""
     return {
         "from": source,

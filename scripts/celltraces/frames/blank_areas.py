@@ -38,7 +38,7 @@ LARGEST_FILLED = 0.5
 MOST_VALUES = 64
 
 
-def find(image: np.ndarray, n_zeros: int, known: Boxes = ()) -> Boxes:
+def find_blank_areas(image: np.ndarray, n_zeros: int, known: Boxes = ()) -> Boxes:
     """Boxes of the pixels of an image (H, W) uint16 that hold no data: those `known` to, which are 0, and those seen.
 
     n_zeros: how many pixels of the image are 0. An image without many, without a long run of one value along its edge,
@@ -46,7 +46,7 @@ def find(image: np.ndarray, n_zeros: int, known: Boxes = ()) -> Boxes:
     """
     found: list[np.ndarray] = []
     if n_zeros - coverage.area_of(known) >= min(STRAIGHT, *image.shape):
-        found += [seen for seen in [seen_in(image)] if seen is not None]
+        found += [seen for seen in [blank_pixels(image)] if seen is not None]
     filled = _filled(image, sorted({*_along_the_edges(image), *_of_squares(image)}))
     found += [] if filled is None else [filled]
     if not found:
@@ -98,7 +98,7 @@ def _filled(image: np.ndarray, values: Sequence[int]) -> np.ndarray | None:
     of_squares = set(np.unique(image[flat]).tolist())
     seen: dict[int, np.ndarray | None] = {}
     for value in sorted(values, key=lambda value: value not in of_squares):
-        seen[value] = seen_in((image != value).view(np.uint8), inner=TILE)
+        seen[value] = blank_pixels((image != value).view(np.uint8), inner=TILE)
         if seen[value] is None and value in of_squares:
             return None  # squares of this value lie elsewhere
     areas = [area for area in seen.values() if area is not None]
@@ -124,7 +124,7 @@ def _solid(shape: Sequence[int]) -> int:
     return min(SOLID, min(shape) // 8 * 2 + 1)
 
 
-def seen_in(image: np.ndarray, inner: int = SOLID) -> np.ndarray | None:
+def blank_pixels(image: np.ndarray, inner: int = SOLID) -> np.ndarray | None:
     """Blank areas of an image (H, W) of integers, as (H, W) bool; None where there are none or all is blank.
 
     inner: least length in pixels, along an axis, of those that neither reach the edge of the image nor are rectangles.

@@ -96,7 +96,7 @@ def of_frame(attributes: Mapping[str, Any], frame: int) -> list[Box]:
     return []
 
 
-def by_frame(attributes: Mapping[str, Any]) -> dict[int, np.ndarray]:
+def boxes_by_frame(attributes: Mapping[str, Any]) -> dict[int, np.ndarray]:
     """The boxes of each frame that is not covered everywhere, (n, 4) int64, from the attributes of its array."""
     return {
         frame: boxes

@@ -42,7 +42,7 @@ class Match(NamedTuple):
     unmoved: float
 
 
-def picture_of(image: np.ndarray) -> np.ndarray | None:
+def structure_of(image: np.ndarray) -> np.ndarray | None:
     """(H, W) uint16 -> the structure of its binned picture, in standard deviations of its noise, (h, w) float32.
 
     None where there is no structure at all. Of wide bins some rows do.
@@ -224,7 +224,7 @@ def follower() -> Callable[[int, np.ndarray | None], dict[str, float | None]]:
     def follow(frame: int, image: np.ndarray | None) -> dict[str, float | None]:
         nonlocal reference, pending, expected
         nothing: dict[str, float | None] = dict.fromkeys(NAMES)
-        picture = None if image is None else picture_of(image)
+        picture = None if image is None else structure_of(image)
         if picture is None:
             return nothing
         if reference is None:

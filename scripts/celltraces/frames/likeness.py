@@ -21,7 +21,7 @@ UNLIKE = 0.3  # of the least of these: of different places
 AROUND = 2  # frames before and after that have to be alike
 
 
-def follower() -> Callable[[np.ndarray | None], float | None]:
+def likeness_follower() -> Callable[[np.ndarray | None], float | None]:
     """A function that tells how like a picture is to the one that it was given before: their correlation.
 
     None where there is none to compare with, or where one shows nothing. Pictures that are not there (None) are passed
@@ -42,7 +42,7 @@ def follower() -> Callable[[np.ndarray | None], float | None]:
     return follow
 
 
-def picture_of(image: np.ndarray) -> np.ndarray:
+def small_picture(image: np.ndarray) -> np.ndarray:
     """An image (H, W) uint16 on at most SIDE rows and columns, (h, w) float32, without what is smooth and of mean 0."""
     height, width = (min(side, SIDE) for side in image.shape)
     step = max(min(image.shape) // (4 * SIDE), 1)  # enough pixels for means
@@ -56,7 +56,7 @@ def picture_of(image: np.ndarray) -> np.ndarray:
     return rest - rest.mean()
 
 
-def other_places(likeness: Sequence[float | None]) -> Iterator[tuple[int, float]]:
+def where_place_changes(likeness: Sequence[float | None]) -> Iterator[tuple[int, float]]:
     """Return each frame from which on another place is shown, and how like the one before it is; likeness: by frame.
 
     Of one frame of another place that one is returned, although the next is unlike it, too.

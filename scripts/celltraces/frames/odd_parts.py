@@ -25,7 +25,7 @@ ALL_OF_IT = 0.5  # of all that is alike otherwise: then it is no part
 Look = Callable[[int, np.ndarray], None]
 
 
-def follower() -> tuple[Look, list[tuple[int, float]]]:
+def odd_parts_follower() -> tuple[Look, list[tuple[int, float]]]:
     """A function that is given the pictures (h, w) float32 of all frames that there are, in turn: look(frame, picture).
 
     Also the list to which it adds what it finds: the frame, and the share of the picture that is odd, in one piece.

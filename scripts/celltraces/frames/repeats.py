@@ -41,7 +41,7 @@ def watcher() -> Callable[[int, np.ndarray, np.ndarray], tuple[float, float]]:
     farther: dict[int, deque[Digests]] = {}
 
     def look(channel: int, image: np.ndarray, counts: np.ndarray) -> tuple[float, float]:
-        digests = digests_of(image)
+        digests = digests_of_runs(image)
         others = [kept for of, kept in latest.items() if of != channel]
         same = repeated_share(image, counts, digests, [latest[channel]]) if channel in latest else 0.0
         before = farther.setdefault(channel, deque(maxlen=FARTHEST))
@@ -54,7 +54,7 @@ def watcher() -> Callable[[int, np.ndarray, np.ndarray], tuple[float, float]]:
     return look
 
 
-def digests_of(image: np.ndarray) -> Digests:
+def digests_of_runs(image: np.ndarray) -> Digests:
     """(H, W) uint16 -> of every second run of pixels."""
     words = _runs(image).view(np.uint64)[:, : len(FACTORS)]
     return Digests(words @ FACTORS, words[:, 0].copy())
@@ -113,7 +113,7 @@ def _informative(runs: np.ndarray, counts: np.ndarray) -> np.ndarray:
     return np.where(runs[:, 1:] != runs[:, :-1], of_value[runs[:, 1:]], 0.0).sum(axis=1) > INFORMATION
 
 
-def frames_of(
+def repeated_frames(
     attributes: Mapping[str, Any], n_frames: int, duplicates: Sequence[int]
 ) -> list[tuple[int | None, float]]:
     """Frames that repeat a part of another image, from the attributes of their array: frame, share of its pixels.

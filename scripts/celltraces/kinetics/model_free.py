@@ -16,7 +16,7 @@ CLEAR = 5.0  # standard deviations of the noise by which a trace has to rise
 PARTS = 4  # onsets looked for between two time points
 
 
-def describe(times: Float, values: Float) -> dict[str, float]:
+def describe_trace(times: Float, values: Float) -> dict[str, float]:
     """All numbers of one trace, NaN where there are too few points."""
     there = np.isfinite(values)
     t, y = times[there], values[there]

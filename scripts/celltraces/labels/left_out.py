@@ -57,12 +57,12 @@ def count(labels: np.ndarray, rejected: np.ndarray | None) -> dict[str, int | No
     return counted
 
 
-def by_frame(counted: Sequence[Mapping[str, int | None]]) -> dict[str, list[int | None]]:
+def counts_by_frame(counted: Sequence[Mapping[str, int | None]]) -> dict[str, list[int | None]]:
     """The counts of all frames, one list for each."""
     return {name: [of_frame[name] for of_frame in counted] for name in ("foreground", *DETAILS)}
 
 
-def totals(of_frames: Mapping[str, Sequence[int | None]]) -> dict[str, int] | None:
+def counts_in_all(of_frames: Mapping[str, Sequence[int | None]]) -> dict[str, int] | None:
     """The sums over all frames, and left_out: pixels for any reason; None where the method does not tell."""
     if None in of_frames["too_large"]:
         return None
@@ -70,9 +70,9 @@ def totals(of_frames: Mapping[str, Sequence[int | None]]) -> dict[str, int] | No
     return sums | {"left_out": sum(sums[reason] for reason in REASONS.values())}
 
 
-def described(of_frames: Mapping[str, Sequence[int | None]]) -> str:
+def in_words(of_frames: Mapping[str, Sequence[int | None]]) -> str:
     """One line for the log."""
-    sums = totals(of_frames)
+    sums = counts_in_all(of_frames)
     if sums is None:
         return "the method does not tell"
     if not sums["left_out"]:
@@ -107,7 +107,7 @@ def drawable(shown: Mapping[str, Any], shape: tuple[int, int]) -> np.ndarray:
     return flat.reshape(shape)
 
 
-def colours() -> np.ndarray:
+def colours_of_reasons() -> np.ndarray:
     """(4, 3) uint8: the colour of each reason, as `draw.draw_outlines` takes them."""
     return np.uint8([COLOURS.get(code, (0, 0, 0)) for code in range(max(COLOURS) + 1)])
 

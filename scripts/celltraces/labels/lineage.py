@@ -74,7 +74,7 @@ def checked_divisions(divisions: Iterable[Division], seen: Seen, where: str) -> 
     return kept, notes
 
 
-def seen_in(frames: Iterable[Iterable[int]]) -> dict[int, tuple[int, int]]:
+def first_and_last(frames: Iterable[Iterable[int]]) -> dict[int, tuple[int, int]]:
     """First and last frame of each cell, from the cells of each frame."""
     seen: dict[int, tuple[int, int]] = {}
     for frame, cells in enumerate(frames):

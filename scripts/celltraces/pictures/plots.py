@@ -141,7 +141,7 @@ def _broken(lines: Iterable[pd.Series]) -> np.ndarray:
     return np.concatenate(parts) if parts else np.zeros(0)
 
 
-def save(figure: Figure, stem: Path) -> None:
+def save_figure(figure: Figure, stem: Path) -> None:
     """Write stem.png and stem.pdf without dates, versions and anything else that differs from run to run."""
     figure.draw_without_rendering()  # sets the layout, which each format would compute anew
     figure.set_layout_engine("none")

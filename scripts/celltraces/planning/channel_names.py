@@ -31,7 +31,7 @@ def is_fluorescence(name: str) -> bool:
     return not is_transmitted(name) and bool(FLUORESCENCE.search(name.replace("_", " ")))
 
 
-def lines(config: Mapping[str, Any], dataset: Dataset) -> Iterator[str]:
+def lines_on_channel_names(config: Mapping[str, Any], dataset: Dataset) -> Iterator[str]:
     """A line for each channel of a dataset that is used as what its name says it is not."""
     names = dataset.movie.channels
     others = [f"{at} {name!r}" for at, name in enumerate(names) if is_transmitted(name) and at not in dataset.fl]

@@ -58,7 +58,7 @@ def shape(dataset: Dataset, fov: int) -> list[int]:
     return [dataset.movie.n_frames, dataset.movie.fovs[fov]["height"], dataset.movie.fovs[fov]["width"]]
 
 
-def shapes(datasets: Mapping[str, Dataset]) -> dict[str, list[list[int]]]:
+def dataset_shapes(datasets: Mapping[str, Dataset]) -> dict[str, list[list[int]]]:
     """[T, H, W] of every FOV of each dataset, processed or not."""
     return {name: [shape(dataset, fov) for fov in range(len(dataset.movie.fovs))] for name, dataset in datasets.items()}
 
@@ -86,7 +86,7 @@ class Arrays:
     laid_over: tuple[str, ...]  # fluorescence that movies show, and its background
 
 
-def reading(config: Mapping[str, Any], dataset: Dataset) -> dict[str, Any]:
+def reader_settings(config: Mapping[str, Any], dataset: Dataset) -> dict[str, Any]:
     """What a job that reads a dataset's file has to be told: how spools of PYME are read, nothing of other formats."""
     return {"pyme": config["pyme"]} if dataset.movie.format == "pyme" else {}
 

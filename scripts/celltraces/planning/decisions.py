@@ -26,7 +26,7 @@ STAGE, TAKING_IN = "apply_curation", "extract_taken_in"
 # ----------------------------------------------------------------------------------------------- which FOVs have some
 
 
-def decided(experiment: Experiment, dataset: Dataset, fov: int) -> dict[str, Any]:
+def decisions_on(experiment: Experiment, dataset: Dataset, fov: int) -> dict[str, Any]:
     """What a person decided on the cells of a FOV: rows of curation.csv, and the inspected table that there is.
 
     The table counts by its content. As an input of the rule, one that was saved by a computer whose clock is ahead
@@ -75,7 +75,7 @@ def _inspected(experiment: Experiment, dataset: str, fov: int) -> list[str]:
     return [table] if os.path.exists(table) else []
 
 
-def tables(experiment: Experiment, dataset: Dataset, fovs: Iterable[int]) -> list[str]:
+def decision_tables(experiment: Experiment, dataset: Dataset, fovs: Iterable[int]) -> list[str]:
     """The tables of decisions of those of these FOVs on which a person decided something."""
     return [
         experiment.layout.decisions.format(dataset=dataset.name, fov=fov_text(fov))
@@ -97,7 +97,7 @@ def tables_for(experiment: Experiment, wildcards: Mapping[str, str]) -> list[str
     """The tables of decisions, and of cells taken in by hand, of a job's FOV, of its sample, or of its dataset."""
     dataset = experiment.datasets[wildcards["dataset"]]
     fovs = fovs_for(experiment.config, dataset, wildcards)
-    return [*tables(experiment, dataset, fovs), *tables_taken_in(experiment, dataset, fovs)]
+    return [*decision_tables(experiment, dataset, fovs), *tables_taken_in(experiment, dataset, fovs)]
 
 
 # -------------------------------------------------------------------------------- where the cells of a row's number lie

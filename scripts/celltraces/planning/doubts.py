@@ -12,7 +12,7 @@ from typing import Any
 
 from celltraces.config.schema import load_schema
 from celltraces.config.selection import spell_fovs
-from celltraces.config.unused_keys import lines as lines_of_unused_keys
+from celltraces.config.unused_keys import lines_on_unused_keys as lines_of_unused_keys
 from celltraces.paths import CURATION, DATASET, Layout, fov_text
 from celltraces.planning import channel_names, tried_segmentation
 from celltraces.planning.calibration import ESTIMATE
@@ -37,7 +37,7 @@ OF_IMAGES = (
 UNITS = (1000.0, 60_000.0)  # factors between units of time; intervals of 1 min and 1 h are both usual
 
 
-def lines(experiment: Experiment) -> Iterator[str]:
+def lines_on_doubts(experiment: Experiment) -> Iterator[str]:
     """What a person should know of the datasets together, and of tables that look like decisions and are not read."""
     if experiment.tracing:
         yield from _unused_decisions(experiment.layout, experiment.datasets)
@@ -47,7 +47,7 @@ def lines(experiment: Experiment) -> Iterator[str]:
     yield from _unused_times(experiment.config["params"], experiment.datasets)
     yield from _onsets_after_the_end(experiment.config, experiment.datasets)
     for dataset in experiment.datasets.values():
-        yield from channel_names.lines(experiment.config, dataset)
+        yield from channel_names.lines_on_channel_names(experiment.config, dataset)
         yield from _of_all_fovs(experiment, dataset)
         yield from _unused_scales(experiment.config["params"], dataset)
         yield from _frame_sizes(dataset)
@@ -198,7 +198,7 @@ def _onsets_after_the_end(config: Mapping[str, Any], datasets: Mapping[str, Data
 def _numbered_in_steps(dataset: Dataset) -> Iterator[str]:
     """A pattern of files whose frames are numbered 0, 10, 20, ..., and are taken for frames that follow each other."""
     path = Path(dataset.path)
-    step = name_pattern.find(path).frame_step if name_pattern.is_pattern(path) else 1
+    step = name_pattern.find_files(path).frame_step if name_pattern.is_pattern(path) else 1
     if step > 1:
         yield (
             f"{dataset.name}: files are numbered in steps of {step}; they are taken for {dataset.movie.n_frames} "

@@ -97,7 +97,7 @@ def list_settings(edits: Edits, dataset: Dataset) -> dict[str, Any]:
     }
 
 
-def tables(layout: Layout, edits: Edits, datasets: Mapping[str, Dataset]) -> list[str]:
+def outcome_tables(layout: Layout, edits: Edits, datasets: Mapping[str, Dataset]) -> list[str]:
     """The tables of what became of edits, of those datasets that have some."""
     return [
         layout.edits_outcomes.format(dataset=name)

@@ -11,7 +11,7 @@ from celltraces.config.read_config import complete
 from celltraces.errors import UserError
 from celltraces.paths import Layout
 from celltraces.planning.calibration import flat_fields_of, shifts_of, spot_size
-from celltraces.planning.channels import Arrays, arrays_of, channels_of, features_of, shapes
+from celltraces.planning.channels import Arrays, arrays_of, channels_of, dataset_shapes, features_of
 from celltraces.planning.corrections import Corrections, find_corrections
 from celltraces.planning.dataset import Dataset
 from celltraces.planning.datasets import plan_datasets
@@ -91,7 +91,7 @@ def plan_experiment(
         arrays=arrays_of(config, pc, fl, shifts, flat),
         shifts=shifts,
         flat=flat,
-        flags=read_curation(Path(layout.curation), shapes(datasets)),
+        flags=read_curation(Path(layout.curation), dataset_shapes(datasets)),
         corrections=find_corrections(config, datasets),
         edits=find_edits(config, layout, datasets, of_run),
         columns=tuple(

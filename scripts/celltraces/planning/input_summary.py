@@ -13,7 +13,7 @@ from celltraces.planning.channels import pixel_size_um
 from celltraces.planning.dataset import Dataset
 from celltraces.planning.frame_times import frame_times
 from celltraces.planning.identity import input_files
-from celltraces.planning.samples import described
+from celltraces.planning.samples import fovs_by_sample
 
 FORMATS = {"nd2": "ND2", "czi": "CZI", "lif": "LIF", "pyme": "PYME .h5", "PyAMA": "folder of PyAMA"}
 FORMATS |= {"tiff": "TIFF", "tiff files": "TIFF files", "ome-tiff": "OME-TIFF", "imagej": "TIFF of ImageJ"}
@@ -51,7 +51,7 @@ def input_lines(config: Mapping[str, Any], datasets: Mapping[str, Dataset]) -> I
             yield "  pixel size: the file does not say; give params.pixel_size_um to have scale bars and um"
         yield f"  channels: {', '.join(_channels(dataset))}"
         if len(config["samples"]) > 1 or any(sample["fovs"] != "all" for sample in config["samples"]):
-            yield f"  samples: {', '.join(described(config, dataset)) or 'no FOV of this file is in one'}"
+            yield f"  samples: {', '.join(fovs_by_sample(config, dataset)) or 'no FOV of this file is in one'}"
 
 
 def _missing(dataset: Dataset, fovs: list[int]) -> Iterator[str]:

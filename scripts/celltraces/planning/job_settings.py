@@ -10,13 +10,13 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from typing import Any
 
-from celltraces.config.stage_settings import as_json, digests, stage_settings
+from celltraces.config.stage_settings import canonical_json, digests, stage_settings
 from celltraces.config.unused_keys import in_use
 from celltraces.planning import joined, tried_segmentation
 from celltraces.planning.calibration import ESTIMATE
-from celltraces.planning.channels import features_of, known_pixel_size_um, pixel_size_um, planes, reading, shape
+from celltraces.planning.channels import features_of, known_pixel_size_um, pixel_size_um, planes, reader_settings, shape
 from celltraces.planning.dataset import Dataset
-from celltraces.planning.decisions import decided
+from celltraces.planning.decisions import decisions_on
 from celltraces.planning.edits import as_settings, list_settings
 from celltraces.planning.experiment import Experiment
 from celltraces.planning.exports import export_settings
@@ -39,15 +39,15 @@ def settings_of(experiment: Experiment, job: str, wildcards: Wildcards) -> str:
     if job.startswith("export_"):
         dataset, fov = _place(experiment, wildcards)
         placed = scales(experiment.config, dataset, fov)
-        return as_json(export_settings(experiment, dataset, fov, job.removeprefix("export_"), placed))
+        return canonical_json(export_settings(experiment, dataset, fov, job.removeprefix("export_"), placed))
     if job not in OF_JOB:
         return _of_stage_alone(experiment, job)
-    return as_json({**_in_use(experiment, job), **OF_JOB[job](experiment, wildcards)})
+    return canonical_json({**_in_use(experiment, job), **OF_JOB[job](experiment, wildcards)})
 
 
 @cache
 def _of_stage_alone(experiment: Experiment, stage: str) -> str:
-    return as_json(_in_use(experiment, stage))
+    return canonical_json(_in_use(experiment, stage))
 
 
 def _in_use(experiment: Experiment, stage: str) -> dict[str, Any]:
@@ -67,7 +67,7 @@ def _copy(experiment: Experiment, wildcards: Wildcards) -> dict[str, Any]:
     dataset, fov = _place(experiment, wildcards)
     return {
         **_input_file(dataset),
-        **reading(experiment.config, dataset),
+        **reader_settings(experiment.config, dataset),
         "fov": fov,
         "channels": [index for index in (experiment.pc, *experiment.fl) if index is not None],
         "shape": shape(dataset, fov),
@@ -122,7 +122,7 @@ def _flat_field(experiment: Experiment, wildcards: Wildcards) -> dict[str, Any]:
         "shape": [height, width],
         "frames": frame_choice.frames_for_flat_field(dataset, (height, width)),
         "planes": planes(dataset, experiment.config["z"]),
-        **reading(experiment.config, dataset),
+        **reader_settings(experiment.config, dataset),
         "raw": dataset.path,
         "files": {**digests(references), dataset.path: dataset.identity},
     }
@@ -139,7 +139,7 @@ def _record(experiment: Experiment, wildcards: Wildcards) -> dict[str, Any]:
 
 
 def _apply_curation(experiment: Experiment, wildcards: Wildcards) -> dict[str, Any]:
-    return {"pc": experiment.pc, **decided(experiment, *_place(experiment, wildcards))}
+    return {"pc": experiment.pc, **decisions_on(experiment, *_place(experiment, wildcards))}
 
 
 def _digest(experiment: Experiment, wildcards: Wildcards) -> dict[str, Any]:

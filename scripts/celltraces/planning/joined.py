@@ -60,7 +60,7 @@ def merged_tables(experiment: Experiment, sample: str) -> list[str]:
     ]
 
 
-def fitted_tables(experiment: Experiment, sample: str) -> list[str]:
+def fits_of_sample(experiment: Experiment, sample: str) -> list[str]:
     """For each fit the table of a sample of each dataset in which it has FOVs."""
     return [
         experiment.layout.fitted.format(dataset=dataset.name, sample=sample, column=column, model=model)

@@ -40,7 +40,7 @@ class PlannedJob(NamedTuple):
     after: tuple[int, ...]  # places, in the list of all, of the jobs that it waits for
 
 
-def changes(recorded: provenance.Record, now: provenance.Record) -> list[str]:
+def reasons_to_run(recorded: provenance.Record, now: provenance.Record) -> list[str]:
     """What differs between what a job's result was made from and what it would be made from, in words.
 
     A setting that the job does not use any more counts for nothing. One that it did not use before is told only where

@@ -50,7 +50,7 @@ def datasets_of(config: Mapping[str, Any], datasets: Mapping[str, Dataset], samp
     return [dataset for _, dataset in sorted(datasets.items()) if sample_fovs(config, dataset, sample)[0]]
 
 
-def described(config: Mapping[str, Any], dataset: Dataset) -> Iterator[str]:
+def fovs_by_sample(config: Mapping[str, Any], dataset: Dataset) -> Iterator[str]:
     """Each sample with its FOVs in one dataset, and FOVs of the sample that only other datasets have."""
     n_fovs = len(dataset.movie.fovs)
     for sample in config["samples"]:

@@ -263,7 +263,7 @@ def _changes(job: Any) -> list[str]:
         if listing.exists():
             _say_once(checksums.results_of(listing))
         return ["no record of what it was made from"]
-    return reasons.changes(recorded, _record(job, listing))
+    return reasons.reasons_to_run(recorded, _record(job, listing))
 
 
 def _say_once(root: Path) -> None:

@@ -25,14 +25,14 @@ def all_targets(experiment: Experiment) -> list[str]:
         found += _of_dataset(experiment, dataset)
         for template in _per_fov(experiment):
             found += of_fovs(template, dataset)
-        found += decisions.tables(experiment, dataset, dataset.fovs)
+        found += decisions.decision_tables(experiment, dataset, dataset.fovs)
         found += decisions.tables_taken_in(experiment, dataset, dataset.fovs)
         for fov in map(fov_text, dataset.fovs):
             if (dataset.name, fov) in experiment.corrections:
                 found += [path.format(dataset=dataset.name, fov=fov) for path in _of_correction(experiment)]
             if experiment.edits.get((dataset.name, fov), edits.NONE).tracks:
                 found += [path.format(dataset=dataset.name, fov=fov) for path in _of_edits(experiment)]
-    found += edits.tables(experiment.layout, experiment.edits, experiment.datasets)
+    found += edits.outcome_tables(experiment.layout, experiment.edits, experiment.datasets)
     found += joined.targets(experiment)
     for name in experiment.config["exports"]:
         found += export_targets(experiment, *formats_of(name))
@@ -81,10 +81,10 @@ def _of_dataset(experiment: Experiment, dataset: Dataset) -> list[str]:
                 layout.merged.format(dataset=dataset.name, sample=sample, column=column)
                 for column in experiment.columns
             ]
-    return found + fitted_tables(experiment, dataset)
+    return found + fits_of_dataset(experiment, dataset)
 
 
-def fitted_tables(experiment: Experiment, dataset: Dataset) -> list[str]:
+def fits_of_dataset(experiment: Experiment, dataset: Dataset) -> list[str]:
     """For each fit the table of each sample of a dataset."""
     return [
         table for column, model in experiment.fits for table in joined.tables_of_fit(experiment, dataset, column, model)

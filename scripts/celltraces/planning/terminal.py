@@ -55,7 +55,7 @@ class Terminal:
             return
         for line in input_lines(self.experiment.config, self.experiment.datasets):
             print(folded(line, sys.stdout))
-        for line in doubts.lines(self.experiment):
+        for line in doubts.lines_on_doubts(self.experiment):
             print(folded(line, sys.stdout))
         print(flush=True)
 
@@ -180,7 +180,7 @@ class Terminal:
         """Where the results of the targets are that were asked for, and what is doubtful in them."""
         targets = dict(self.targets())
         lines = list(result_lines(self.experiment, command())) if targets.pop("all", None) else []
-        return [*lines, *target_lines(targets), *doubts.lines(self.experiment)]
+        return [*lines, *target_lines(targets), *doubts.lines_on_doubts(self.experiment)]
 
     def _print(self, lines: Iterable[str]) -> None:
         for line in lines:

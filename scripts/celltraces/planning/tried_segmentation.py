@@ -10,7 +10,7 @@ from celltraces.config.stage_settings import digests, is_model, is_network, stag
 from celltraces.config.unused_keys import in_use
 from celltraces.errors import UserError
 from celltraces.planning import resources
-from celltraces.planning.channels import known_pixel_size_um, planes, reading
+from celltraces.planning.channels import known_pixel_size_um, planes, reader_settings
 from celltraces.planning.dataset import Dataset
 from celltraces.planning.frame_times import frame_times
 from celltraces.preview import frame_choice, sets
@@ -27,7 +27,7 @@ def preview_frames(config: Mapping[str, Any], dataset: Dataset) -> dict[str, Any
         "frames": frame_choice.frames_to_try(config, dataset),
         "channel": dataset.pc,
         "planes": planes(dataset, config["z"]),
-        **reading(config, dataset),
+        **reader_settings(config, dataset),
     }
 
 

@@ -31,7 +31,7 @@ class Comparison:
     pixels: int  # of the frame
 
 
-def compare(
+def compare_labels(
     reference: np.ndarray,
     labels: np.ndarray,
     rejected: np.ndarray | None = None,
@@ -67,7 +67,7 @@ def compare(
         int((parts > 1).sum()),
         lost,
         left_out.count(labels, rejected),
-        near_edge(labels, boxes, border_margin),
+        labels_near_edge(labels, boxes, border_margin),
         labels.size,
     )
 
@@ -111,7 +111,7 @@ def agreement(with_others: np.ndarray) -> dict[str, float]:
     return {name: float(function(values)) for name, function in zip(names, of, strict=True)}
 
 
-def near_edge(labels: np.ndarray, boxes: Sequence[Sequence[int]], margin: int) -> np.ndarray:
+def labels_near_edge(labels: np.ndarray, boxes: Sequence[Sequence[int]], margin: int) -> np.ndarray:
     """Labels of the cells (H, W) that come within `margin` px of the edge of the image or of `boxes` without data.
 
     boxes: half-open [y0, x0, y1, x1].
@@ -162,7 +162,7 @@ def summarise(comparisons: Sequence[Comparison]) -> dict[str, float]:
 
 def _left_out(counted: Sequence[Mapping[str, int | None]]) -> dict[str, float]:
     """Regions that were left out, and their share of the foreground; NaN where the method does not tell."""
-    sums = left_out.totals(left_out.by_frame(counted))
+    sums = left_out.counts_in_all(left_out.counts_by_frame(counted))
     if sums is None or not counted:
         return dict.fromkeys((*left_out.LIMITS, "left_out_percent"), math.nan)
     regions = {reason: sums[f"{reason}_regions"] for reason in left_out.LIMITS}

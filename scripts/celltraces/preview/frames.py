@@ -31,7 +31,7 @@ def read_covered(
     tiles = [read.uncovered(fov, frame, channel, plane) for plane in planes]
     of_tiles = coverage.of_any(tiles, image.shape)
     image = coverage.blanked(image, of_tiles)
-    uncovered = blank_areas.find(image, np.count_nonzero(image == 0), of_tiles)
+    uncovered = blank_areas.find_blank_areas(image, np.count_nonzero(image == 0), of_tiles)
     return coverage.blanked(image, uncovered), uncovered
 
 

@@ -81,7 +81,7 @@ def _draw_left_out(picture: np.ndarray, rejected: np.ndarray | None, width: int 
         shown = draw.resize_labels(rejected, picture.shape[:2])
         for code in HATCHES.keys() & set(np.unique(shown).tolist()):
             _hatch(picture, shown == code, code)
-        draw.draw_outlines(picture, shown, left_out.colours(), width)
+        draw.draw_outlines(picture, shown, left_out.colours_of_reasons(), width)
 
 
 def _hatch(picture: np.ndarray, mask: np.ndarray, reason: int) -> None:

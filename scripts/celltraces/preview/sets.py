@@ -49,7 +49,7 @@ def parameter_sets(config: Mapping[str, Any]) -> list[dict[str, Any]]:
     return sets
 
 
-def spelled(tried: Set) -> str:
+def file_stem(tried: Set) -> str:
     """A set of parameters as it stands in the name of a file."""
     return ",".join(f"{key}~{_in_file_name(tried[key])}" for key in KEYS)
 
@@ -64,8 +64,8 @@ def _in_file_name(value: Any) -> str:
 
 
 def set_named(config: Mapping[str, Any], text: str) -> dict[str, Any]:
-    """The set of parameters that `spelled` made a text of."""
-    return next(tried for tried in parameter_sets(config) if spelled(tried) == text)
+    """The set of parameters that `file_stem` made a text of."""
+    return next(tried for tried in parameter_sets(config) if file_stem(tried) == text)
 
 
 def changed(tried: Set, present: Set) -> dict[str, Any]:

@@ -16,7 +16,9 @@ RAYLEIGH = 0.83  # median of the distance of two Gaussian errors, in roots of th
 ROUNDS = 20
 
 
-def estimate(pairs: Sequence[tuple[np.ndarray, np.ndarray]], shape: Sequence[int], pixel_nm: float) -> tuple[Any, ...]:
+def estimate_shift(
+    pairs: Sequence[tuple[np.ndarray, np.ndarray]], shape: Sequence[int], pixel_nm: float
+) -> tuple[Any, ...]:
     """The shift of a channel from `pairs`, for each FOV the beads of the reference and of the channel, (n, 2) x, y px.
 
     `shape`: height and width. Returns the Shift, the number of beads used, and the root of their mean square distance
@@ -97,4 +99,4 @@ def _fit(degree: int, beads: np.ndarray, targets: np.ndarray, pixel_nm: float) -
 
 
 def _moved(shift: shift_field.Shift, beads: np.ndarray, pixel_nm: float) -> np.ndarray:
-    return np.stack(shift_field.displacement(shift, *(beads.T * pixel_nm)), axis=1) / pixel_nm
+    return np.stack(shift_field.shift_at(shift, *(beads.T * pixel_nm)), axis=1) / pixel_nm

@@ -29,14 +29,14 @@ def export(fov: Fov, outputs: Sequence[Path]) -> None:
     """Write raw channels and metadata, each file in the form that its ending names."""
     for path in outputs:
         if path.suffix in AS_TEXT:
-            write_text(path, AS_TEXT[path.suffix](described(fov)))
+            write_text(path, AS_TEXT[path.suffix](frames_metadata(fov)))
         else:
             write = {".h5": write_spool, ".tif": write_tif}.get(path.suffix, write_series)
             with whole(path) as partial:
                 write(partial, fov)
 
 
-def described(fov: Fov) -> dict[str, Any]:
+def frames_metadata(fov: Fov) -> dict[str, Any]:
     """The metadata of the frames."""
     n_frames, height, width = next(iter(fov.channels.values())).shape
     named = fov.settings["channels"]
@@ -54,7 +54,7 @@ def _printable(name: str) -> str:
     return "".join(letter if letter.isprintable() else "?" for letter in name)
 
 
-def frames_of(fov: Fov) -> Iterator[tuple[int, np.ndarray, bool]]:
+def planes_of(fov: Fov) -> Iterator[tuple[int, np.ndarray, bool]]:
     """Number, pixels (H, W), and whether the microscope's file held it, of every frame in the order of a spool."""
     channels = list(fov.channels.values())
     for frame in range(channels[0].shape[0]):
@@ -65,7 +65,7 @@ def frames_of(fov: Fov) -> Iterator[tuple[int, np.ndarray, bool]]:
 
 def write_spool(path: Path, fov: Fov) -> None:
     """Write all raw frames that the file held as one HDF5 spool."""
-    metadata = described(fov)
+    metadata = frames_metadata(fov)
     width, height = (metadata[f"Camera.ROI{side}"] for side in ("Width", "Height"))
     count = metadata["SizeT"] * metadata["SizeC"]
     with new_file(path) as file:
@@ -74,7 +74,7 @@ def write_spool(path: Path, fov: Fov) -> None:
         data = file.create_dataset("ImageData", shape, np.uint16, chunks=chunks, maxshape=growing, **packing)
         for name in ("DimOrder", "SizeC", "SizeZ", "SizeT"):
             write_attribute(data, name, metadata[name])
-        for number, image, held in frames_of(fov):
+        for number, image, held in planes_of(fov):
             if held:
                 data[number] = image.T
         write_groups(file, metadata)
@@ -83,11 +83,11 @@ def write_spool(path: Path, fov: Fov) -> None:
 
 def write_tif(path: Path, fov: Fov) -> None:
     """Write all raw frames as one TIFF, (T, C, Y, X) uint16."""
-    metadata = described(fov)
+    metadata = frames_metadata(fov)
     sizes = (metadata["SizeT"], metadata["SizeC"], metadata["Camera.ROIHeight"], metadata["Camera.ROIWidth"])
-    ome.write(
+    ome.write_ome_tiff(
         path,
-        (image for _, image, _ in frames_of(fov)),
+        (image for _, image, _ in planes_of(fov)),
         sizes,
         np.uint16,
         "TCYX",
@@ -101,9 +101,9 @@ def write_series(folder: Path, fov: Fov) -> None:
     """frame00000.pzf ..., metadata.json and events.json, as a camera's series lies on PYME's cluster."""
     series = folder / fov.base
     series.mkdir(parents=True)
-    for number, image, _ in frames_of(fov):
+    for number, image, _ in planes_of(fov):
         (series / f"frame{number:05d}.pzf").write_bytes(pzf.encode(image, number))
-    text = to_json(described(fov))
+    text = to_json(frames_metadata(fov))
     for name in ("metadata.json", "final_metadata.json"):
         (series / name).write_bytes(text.encode())
     (series / "events.json").write_bytes(json.dumps(events_of(fov.settings, len(fov.channels))).encode())

@@ -60,7 +60,7 @@ def encode(image: np.ndarray, number: int, *, compression: int = HUFFMAN) -> byt
     return header + (pixels.tobytes() if compression == PLAIN else huffman(pixels))
 
 
-def describe(data: bytes) -> tuple[tuple[int, int], np.dtype, bool]:
+def image_type(data: bytes) -> tuple[tuple[int, int], np.dtype, bool]:
     """(width, height), type of the pixels, and whether they were rounded, from the header of a frame of one plane."""
     header = _header(data)
     if header.shape[2] != 1 or 0 in header.shape:

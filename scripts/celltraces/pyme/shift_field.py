@@ -230,7 +230,7 @@ def _spline(given: Mapping[str, Any]) -> dict[str, Any]:
 # ------------------------------------------------------------------------------------------------------------ shifting
 
 
-def displacement(shift: Shift, x_nm: np.ndarray, y_nm: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def shift_at(shift: Shift, x_nm: np.ndarray, y_nm: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """dx and dy in nm at positions of the channel, arrays of one shape."""
     evaluate = _evaluate_spline if shift["model"] == SPLINE else _evaluate
     return tuple(evaluate(shift["model"], shift[axis], x_nm, y_nm) for axis in "xy")
@@ -265,7 +265,7 @@ def refuse_far(shift: Shift, shape: Sequence[int], pixel_nm: float, where: str) 
     """
     height, width = shape
     y, x = np.meshgrid(*(np.linspace(0, side - 1, 33) * pixel_nm for side in shape), indexing="ij")
-    dx, dy = displacement(shift, x, y)
+    dx, dy = shift_at(shift, x, y)
     farthest = max(float(np.abs(dx).max()) / (width * pixel_nm), float(np.abs(dy).max()) / (height * pixel_nm))
     if not farthest < 1:
         far_px = max(np.abs(dx).max(), np.abs(dy).max()) / pixel_nm
@@ -286,7 +286,7 @@ def sources(shift: Shift, shape: Sequence[int], pixel_nm: float, where: str) -> 
         from_y, from_x = y, x
         change = np.inf
         for _ in range(100):
-            dx, dy = displacement(shift, from_x * pixel_nm, from_y * pixel_nm)
+            dx, dy = shift_at(shift, from_x * pixel_nm, from_y * pixel_nm)
             next_y, next_x = y - dy / pixel_nm, x - dx / pixel_nm
             change = max(np.abs(next_y - from_y).max(), np.abs(next_x - from_x).max())
             from_y, from_x = next_y, next_x

@@ -89,7 +89,7 @@ def _look(path: Path, file: h5py.File, settings: Mapping[str, Any]) -> Spool:
     order, sizes = _sizes(path, data, known, count)
     if packed:
         first = _frame_bytes(data, _positions(file, count)[0])
-        axes, dtype, lossy = pzf.describe(first)
+        axes, dtype, lossy = pzf.image_type(first)
         _refuse_lossy(path, lossy, settings)
     else:
         axes, dtype = data.shape[1:], data.dtype

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from celltraces import paths
-from celltraces.exports.fov import Fov, good_traces
+from celltraces.exports.fov import Fov, traces_of_good_cells
 from celltraces.features import cell_features
 from celltraces.features.particles import find_particles
 from celltraces.files import whole
@@ -33,7 +33,7 @@ SPOT = np.dtype(
 
 def export(fov: Fov, outputs: Sequence[Path]) -> None:
     """Write the traces (.hdf), or the spots of each fluorescence channel (.h5r)."""
-    traces = good_traces(fov)
+    traces = traces_of_good_cells(fov)
     if outputs[0].suffix == ".hdf":
         write_pyme_table(outputs[0], "Traces", traces_table(traces, fov.settings), fov)
         return

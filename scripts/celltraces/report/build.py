@@ -97,7 +97,7 @@ def within(sizes: Iterable[tuple[Any, float]], room: float) -> tuple[list[Any], 
 def fovs_to_picture(cards: Sequence[Mapping[str, Any]], digests: Mapping[int, Mapping[str, Any]]) -> Iterator[Any]:
     """FOVs that have a thumbnail, with the size it takes: first those with findings, then evenly spread ones."""
     pictured = [card for card in cards if digests.get(card["fov"], {}).get("bytes")]
-    for at in sorted(digest.spread(len(pictured)), key=lambda at: not pictured[at]["checks"]):
+    for at in sorted(digest.evenly_spread(len(pictured)), key=lambda at: not pictured[at]["checks"]):
         fov = pictured[at]["fov"]
         yield fov, page.BASE64 * digests[fov]["bytes"]
 
@@ -113,7 +113,7 @@ def cells_to_show(
         fov: [of_cell for of_cell in known.get("cells", ()) if (fov, of_cell["cell"]) in in_traces]
         for fov, known in digests.items()
     }
-    fovs = [sorted(by_fov)[at] for at in digest.spread(len(by_fov))]
+    fovs = [sorted(by_fov)[at] for at in digest.evenly_spread(len(by_fov))]
     for turn in range(max(map(len, by_fov.values()), default=0)):
         for at, fov in enumerate(fovs):
             if turn < len(by_fov[fov]):
@@ -127,7 +127,7 @@ def lines_with_room(lines: Sequence[str], room: float) -> tuple[str, int]:
     rows = lines[1:]
     n = len(rows)
     while True:
-        chosen = sorted(digest.spread(len(rows))[:n])
+        chosen = sorted(digest.evenly_spread(len(rows))[:n])
         text = page.packed("\n".join([*lines[:1], *(rows[at] for at in chosen), ""]).encode())
         if len(text) <= room or not n:
             return text, n
@@ -207,7 +207,7 @@ def _fits(
     return fits, distributions
 
 
-def data_of(
+def report_data(
     found: StageResults,
     chosen: Sequence[tuple[int, Mapping[str, Any]]],
     frames: np.ndarray,
@@ -277,18 +277,18 @@ def text_of(
     params = found.record.get("params", {})
     return {
         "cards": cards,
-        "totals": texts.totals(cards),
-        "left_out": texts.left_out(cards),
+        "totals": texts.numbers_of_cells(cards),
+        "left_out": texts.left_out_by_size(cards),
         "checks": texts.checks(found.findings),
         "findings": found.findings[:MOST_FINDINGS],
         "n_findings": len(found.findings),
         "n_listed": max(len(found.cell_list) - 1, 0),
         "params": params,
         "parameters": texts.parameters(params),
-        "details": texts.details(found.record),
+        "details": texts.rest_of_record(found.record),
         "provenance": found.record.get("provenance", {}),
         "fit_counts": [(fit.model.name, labels[fit.column], *fit.counts()) for fit in found.fits],
-        "duration": texts.duration(times_min),
+        "duration": texts.length_of_movie(times_min),
         "n_frames": len(times_min),
         "problems": found.problems,
     }
@@ -304,7 +304,7 @@ def _add_thumbnails(cards: Sequence[dict[str, Any]], found: StageResults, room: 
     return len(pictured), left
 
 
-def build(
+def build_report(
     digest_files: Mapping[int, Path],
     tidy: Path | None,
     cell_list: Path | None,
@@ -335,7 +335,7 @@ def build(
     labels = {column: legend.label_of(column, channels, pixel_size_um) for column in columns}
     text = text_of(found, labels, fovs=fovs, samples=samples, times_min=times_min, **of_fovs)
     text |= {"name": name, "channels": [channels[str(channel)] for channel in used], "cells": tidy is not None}
-    text |= {"library": page.library() if tidy else "", "images": texts.images(found.digests, channels)}
+    text |= {"library": page.library() if tidy else "", "images": texts.image_levels(found.digests, channels)}
     render = page.renderer()
     nothing_shown = {"shown": 0, "pictured": 0, "every": 1, "listed": 0}
     room = size_mb * 1e6 - len(render(**text, data="", arrays="", cell_list="", **nothing_shown).encode())
@@ -358,10 +358,10 @@ def build(
     of_cell = of_frame * len(frames) + page.BASE64 * (CELL_BYTES + 2 * figures.CURVE_POINTS * len(found.fits))
     chosen, _ = within(cells_to_show(found.digests, found.traces.index(), of_cell), room)
     chosen.sort(key=lambda place: (place[0], place[1]["cell"]))
-    data, block = data_of(found, chosen, frames, groups, labels, text["channels"], times_min, pixel_size_um)
+    data, block = report_data(found, chosen, frames, groups, labels, text["channels"], times_min, pixel_size_um)
     data["cards"] = [{key: card[key] for key in ("fov", "good", *KINDS)} for card in text["cards"]]
     data["cell_list"] = f"{name}_cells.csv"
     numbers = len(chosen), len(found.traces.cell), pictured, len(text["cards"])
     job.log.info("%d of %d cells, %d of %d thumbnails", *numbers)
     shown = {"shown": len(chosen), "pictured": pictured, "every": every, "listed": listed, "cell_list": table}
-    return render(**text, **shown, data=page.packed(page.as_json(data)), arrays=page.packed(block.content()))
+    return render(**text, **shown, data=page.packed(page.page_data(data)), arrays=page.packed(block.content()))

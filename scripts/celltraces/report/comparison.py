@@ -56,7 +56,7 @@ def _coloured(names: Sequence[str]) -> list[dict[str, str]]:
     return [{"name": name, "colour": colour} for name, colour in zip(names, legend.colours(len(names)), strict=True)]
 
 
-def data_of(
+def comparison_data(
     datasets: Sequence[Numbers],
     samples: Sequence[str],
     labels: Mapping[str, str],
@@ -87,7 +87,7 @@ def data_of(
         name: [[samples.index(a), samples.index(b), _of_effect(effect)] for (a, b), effect in effects[name].items()]
         for name in quantities
     }
-    room -= len(page.packed(page.as_json(effects_text)))
+    room -= len(page.packed(page.page_data(effects_text)))
     of_frame = 2 * page.BASE64 * len(places) * (len(labels) + 1)
     every = max(1, math.ceil(of_frame * longest / max(room * FOR_TRACES, 1)))
     frames = np.arange(0, longest, every)
@@ -214,7 +214,7 @@ def summary_rows(datasets: Sequence[Numbers], samples: Sequence[str]) -> list[di
     return rows
 
 
-def build(
+def build_comparison(
     datasets: Sequence[Numbers],
     samples: Sequence[str],
     labels: Mapping[str, str],
@@ -235,7 +235,7 @@ def build(
         "library": page.library(),
     }
     room = size_mb * 1e6 - len(render(**text, data="", arrays="", shown=0, cells=0))
-    data, block = data_of(datasets, samples, labels, quantities, effects, room)
+    data, block = comparison_data(datasets, samples, labels, quantities, effects, room)
     n_cells = sum(row["cells"] for row in text["samples"])
-    content = {"data": page.packed(page.as_json(data)), "arrays": page.packed(block.content())}
+    content = {"data": page.packed(page.page_data(data)), "arrays": page.packed(block.content())}
     return render(**text, **content, shown=len(data["cells"]), cells=n_cells)

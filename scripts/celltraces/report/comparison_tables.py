@@ -59,7 +59,7 @@ def write_effects(
         for name, of_quantity in found.items()
         for reference, sample in combinations(samples, 2)
     ]
-    columns = ["quantity", "unit", "sample", "reference", *described(effects.Effect(), 0, 0)]
+    columns = ["quantity", "unit", "sample", "reference", *effect_columns(effects.Effect(), 0, 0)]
     with whole(path) as partial, open(partial, "w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, columns, lineterminator="\n")
         writer.writeheader()
@@ -70,7 +70,7 @@ def write_effects(
 def all_effects(
     datasets: Sequence[Numbers], quantities: Iterable[str], samples: Sequence[str]
 ) -> Iterator[tuple[str, dict[tuple[str, str], dict[str, Any]]]]:
-    """Each quantity, and (reference, sample) -> what `described` says, for each sample against each other one."""
+    """Each quantity, and (reference, sample) -> what `effect_columns` says, for each sample against each other one."""
     for quantity in quantities:
         means: dict[str, dict[str, np.ndarray]] = {sample: {} for sample in samples}
         counts: dict[str, dict[str, int]] = {sample: {} for sample in samples}
@@ -79,16 +79,16 @@ def all_effects(
                 _, means[sample][numbers.dataset], counts[sample][numbers.dataset] = numbers.means(quantity, sample)
         of_quantity = {}
         for reference, sample in permutations(samples, 2):
-            effect = effects.compare(means[reference], means[sample])
+            effect = effects.effect_of_sample(means[reference], means[sample])
             cells = [
                 sum(counts[side][name] for name in names)
                 for side, names in zip((reference, sample), effect.datasets, strict=True)
             ]
-            of_quantity[reference, sample] = described(effect, *cells)
+            of_quantity[reference, sample] = effect_columns(effect, *cells)
         yield quantity, of_quantity
 
 
-def described(effect: effects.Effect, cells_reference: int, cells: int) -> dict[str, Any]:
+def effect_columns(effect: effects.Effect, cells_reference: int, cells: int) -> dict[str, Any]:
     """An effect as columns of a table."""
     found: dict[str, Any] = {}
     for name, estimate in (

@@ -23,7 +23,7 @@ def strip_file(cell: int) -> str:
     return f"cell_{cell}.webp"
 
 
-def spread(n: int) -> list[int]:
+def evenly_spread(n: int) -> list[int]:
     """0 to n - 1 in an order of which every beginning is spread evenly over all: by multiples of the golden section."""
     return sorted(range(n), key=lambda at: at * GOLDEN % 1)
 

@@ -56,7 +56,7 @@ class _Scatter(NamedTuple):
     weights: tuple[float, float]  # variance of the mean of strata, per variance of a FOV
 
 
-def compare(reference: Means, sample: Means) -> Effect:
+def effect_of_sample(reference: Means, sample: Means) -> Effect:
     """The effect of `sample` against `reference`; FOVs without a number are to be left out before."""
     reference, sample = ({name: means for name, means in side.items() if len(means)} for side in (reference, sample))
     if not reference or not sample:

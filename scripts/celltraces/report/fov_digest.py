@@ -12,7 +12,7 @@ from celltraces import paths
 from celltraces.features.cell_list import KINDS, LETTERS, find_cells
 from celltraces.labels import left_out, lineage
 from celltraces.pictures import draw
-from celltraces.report.digest import DIGEST, THUMBNAIL, as_webp, spread, strip_file
+from celltraces.report.digest import DIGEST, THUMBNAIL, as_webp, evenly_spread, strip_file
 from celltraces.results.curation import good_traces
 from celltraces.storage import display_level
 from celltraces.storage.cells import Get, open_store, read_crop
@@ -27,7 +27,7 @@ TILES_OF_BAR = 2  # the bar of a film strip is that of a picture as wide as so m
 NOT_THERE = 96  # grey of a plane that the file does not hold
 
 
-def thumbnail(
+def draw_thumbnail(
     pc: Frames,
     tracked: Frames,
     kept: Sequence[int],
@@ -51,7 +51,7 @@ def thumbnail(
     broad = bool((areas > 0).any()) and np.median(areas[areas > 0]) >= BROAD**2
     if shown and shown["frame"] == frame:
         gone = draw.resize_labels(left_out.drawable(shown, image.shape), shape)
-        draw.draw_outlines(picture, gone, left_out.colours(), 2 if broad else 1)
+        draw.draw_outlines(picture, gone, left_out.colours_of_reasons(), 2 if broad else 1)
     colours = draw.colour_table(len(areas), dict.fromkeys(kept, KEPT))
     draw.draw_outlines(picture, labels, colours, 2 if broad else 1)
     texts = draw.numbers(labels, {}, NUMBER, letters) if broad else []
@@ -157,7 +157,7 @@ def means_and_counts(
 def by_preference(means: Mapping[int, float]) -> list[int]:
     """The cells in the order in which to show them: however many are taken, dim and bright ones are among them."""
     ranked = sorted(means, key=lambda cell: (means[cell], cell))
-    return [ranked[rank] for rank in spread(len(ranked))]
+    return [ranked[rank] for rank in evenly_spread(len(ranked))]
 
 
 def evenly_spaced(frames: np.ndarray, n: int) -> np.ndarray:
@@ -201,7 +201,7 @@ def make_digest(
     taken_in: number of those that are, although filters leave them out;
     tracked_by_frame, kept_by_frame: numbers of cells, one for each frame;
     divisions: number of cells that divide;
-    left_out: what segmentation left out because of its size, in all frames, as `left_out.totals`;
+    left_out: what segmentation left out because of its size, in all frames, as `left_out.counts_in_all`;
     frame, bytes: the one on the thumbnail, and the size of its file;
     levels: of each channel, phase contrast first, the counts that are black and white in the film strips;
     cells: for each film strip `cell`, `frames`, `bytes` and `bar` (how long the scale bar is), in the order in which
@@ -217,7 +217,7 @@ def make_digest(
         means, kept_by_frame = means_and_counts(good_rows(traces, decisions, n_frames), column, n_frames)
         kinds = found.kinds(means)
         by_size = open_frames(labeled).attributes
-        frame, picture = thumbnail(
+        frame, picture = draw_thumbnail(
             open_frames(pc_frames),
             open_frames(tracked),
             list(means),
@@ -242,7 +242,7 @@ def make_digest(
         **{kind: list(kinds.values()).count(kind) for kind in KINDS},
         "taken_in": sum(bool(words) and cell in means for cell, words in zip(found.ids, found.words, strict=True)),
         "divisions": len(divisions),
-        "left_out": left_out.totals(by_size[left_out.ATTRIBUTE]),
+        "left_out": left_out.counts_in_all(by_size[left_out.ATTRIBUTE]),
         "tracked_by_frame": found.valid.sum(axis=0).tolist(),
         "kept_by_frame": kept_by_frame,
         "frame": frame,

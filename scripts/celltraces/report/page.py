@@ -64,7 +64,7 @@ def packed(content: bytes) -> str:
     return base64.b64encode(zlib.compress(content, 6)).decode()
 
 
-def as_json(data: Mapping[str, Any]) -> bytes:
+def page_data(data: Mapping[str, Any]) -> bytes:
     """JSON, the same for the same data; NaN is refused, since browsers do not know it."""
     return json.dumps(data, sort_keys=True, allow_nan=False, separators=(",", ":")).encode()
 

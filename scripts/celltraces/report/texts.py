@@ -154,7 +154,7 @@ def parameters(params: Mapping[str, Any]) -> list[dict[str, Any]]:
     return [{"title": title, "changed": title == CHANGED, "rows": rows} for title, rows in groups.items() if rows]
 
 
-def duration(times_min: Sequence[float]) -> str:
+def length_of_movie(times_min: Sequence[float]) -> str:
     """How long a movie is, in words."""
     unit, minutes = time_unit(times_min)
     length = (times_min[-1] - times_min[0]) / minutes
@@ -165,7 +165,7 @@ def _written(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
-def details(record: Mapping[str, Any]) -> str:
+def rest_of_record(record: Mapping[str, Any]) -> str:
     """What else processing_config.yaml says, as YAML, without long lists."""
     provenance = {key: value for key, value in record.get("provenance", {}).items() if key not in ELSEWHERE}
     if "time" in provenance:
@@ -213,7 +213,7 @@ def cards(
     return made
 
 
-def left_out(of_fovs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def left_out_by_size(of_fovs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """What segmentation left out because of its size, in all frames.
 
     percent: of the foreground; regions: for each reason that struck it, the parameter, and the number of regions.
@@ -231,7 +231,7 @@ def left_out(of_fovs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     }
 
 
-def images(digests: Mapping[int, Mapping[str, Any]], channels: Mapping[str, str]) -> list[dict[str, Any]]:
+def image_levels(digests: Mapping[int, Mapping[str, Any]], channels: Mapping[str, str]) -> list[dict[str, Any]]:
     """A row for each channel of each FOV of which `digest_images.py` tells the levels."""
     return [
         {"fov": fov, "channel": channels[image["array"].rsplit("_", 1)[1]], **image}
@@ -240,7 +240,7 @@ def images(digests: Mapping[int, Mapping[str, Any]], channels: Mapping[str, str]
     ]
 
 
-def totals(of_fovs: Sequence[Mapping[str, Any]]) -> dict[str, int]:
+def numbers_of_cells(of_fovs: Sequence[Mapping[str, Any]]) -> dict[str, int]:
     """Numbers of cells in all FOVs, and of FOVs that failed or have findings."""
     sums = {key: sum(card[key] for card in of_fovs) for key in ("tracked", "divisions", "good", "taken_in", *KINDS)}
     return sums | {

@@ -17,7 +17,7 @@ from celltraces.storage.frames import Frames
 
 def check_order(fov: int, bboxes: np.ndarray, present: np.ndarray) -> Findings:
     """Frames that stand in each other's place (value: the other one); boxes and presence of cells by frame."""
-    for first, second, _ in frame_order.exchanged(bboxes, present):
+    for first, second, _ in frame_order.exchanged_by_place(bboxes, present):
         yield Finding(fov, first, "frame_order", second)
 
 
@@ -104,7 +104,7 @@ def check_light_of_fovs(name: str, fovs: Mapping[int, FovLight], *, qc_blur: flo
     """FOVs of a channel out of focus (value: how much more light is beside cells than in other FOVs); FOVs whose light
     is on the cells of another FOV (value: which); light that is turned or mirrored (value: degrees against the clock;
     one row where that is so in all FOVs that tell)."""
-    for fov, more in light_of_fovs.blurred(fovs, qc_blur):
+    for fov, more in light_of_fovs.blurred_fovs(fovs, qc_blur):
         yield Finding(fov, None, f"blurred_{name}", more, qc_blur)
     for fov, other in light_of_fovs.on_cells_of_others(fovs):
         yield Finding(fov, None, f"light_of_fov_{name}", other)
@@ -131,12 +131,12 @@ def _of_frames(
     if not any(lags):
         pairs = list(light_in_time.near_exchanged(channel, seen))
         near = {frame for pair in pairs for frame in pair}
-        pairs += (pair for pair in light_in_time.exchanged(channel, seen) if not near & {*pair})
+        pairs += (pair for pair in light_in_time.exchanged_by_light(channel, seen) if not near & {*pair})
     else:
-        pairs = list(light_in_time.exchanged(channel, seen, lags))
+        pairs = list(light_in_time.exchanged_by_light(channel, seen, lags))
     found += (Finding(fov, frame, f"light_order_{name}", other) for frame, other in pairs)
     told = {row.frame for row in found} | {other for _, other in pairs}
-    for frame, more in light_in_time.blurred(seen, qc_blur):
+    for frame, more in light_in_time.blurred_frames(seen, qc_blur):
         if frame not in told:  # light that is elsewhere lies beside cells
             found.append(Finding(fov, frame, f"blurred_{name}", more, qc_blur))
     yield from found

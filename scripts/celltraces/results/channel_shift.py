@@ -57,13 +57,13 @@ def shifts(
         uncovered = coverage.of_frame(light[fov].attributes, frame)
         if uncovered:
             above[coverage.mask_of_boxes(uncovered, above.shape)] = 0
-        moved = displacement(labeled[fov].read(frame), above)
+        moved = shift_of_light(labeled[fov].read(frame), above)
         if moved is not None:
             found.append(Shift(fov, frame, *moved))
     return found
 
 
-def displacement(labels: np.ndarray, light: np.ndarray) -> tuple[float, float, int, int] | None:
+def shift_of_light(labels: np.ndarray, light: np.ndarray) -> tuple[float, float, int, int] | None:
     """How far light (H, W) float32, less its background, lies from the cells (H, W): the last four of Shift, or None.
 
     Where the correlation of the two is highest. Each pixel counts by whether it shines rather than by how much, so that

@@ -21,7 +21,7 @@ MISPLACED = 1.6  # times the usual way to a frame and on, by that past it: it ma
 MOST = 16  # such frames that are compared with each other
 
 
-def exchanged(bboxes: np.ndarray, present: np.ndarray) -> list[tuple[int, int, float]]:
+def exchanged_by_place(bboxes: np.ndarray, present: np.ndarray) -> list[tuple[int, int, float]]:
     """Pairs of frames that are exchanged, and by how many standard errors their exchange shortens the cells' ways.
 
     bboxes: (N, T, 4) of each cell; present: (N, T) bool. Nothing is known of the first and the last frame.

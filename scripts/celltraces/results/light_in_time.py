@@ -72,7 +72,7 @@ def _evidence(one: Sight | None, lag: int) -> float:
     return 0.0 if z is None else LIKELY * float(np.clip(z, -MOST, MOST)) - LIKELY**2 / 2
 
 
-def exchanged(
+def exchanged_by_light(
     channel: Channel, seen: Sequence[Sight | None], lags: Sequence[int] | None = None
 ) -> Iterator[tuple[int, int]]:
     """Frames whose light is on the cells of another frame, and which; of two that are exchanged the first alone.
@@ -146,7 +146,7 @@ def _narrower(before: Sight, now: Sight) -> float:
     return max(float(np.median(np.subtract(*radii))), 0.0) if both.any() else 0.0
 
 
-def blurred(seen: Sequence[Sight | None], limit: float) -> Iterator[tuple[int, float]]:
+def blurred_frames(seen: Sequence[Sight | None], limit: float) -> Iterator[tuple[int, float]]:
     """Frames in which, or from which on, more light lies beside the cells than before, and how much more.
 
     The share of the light in the ring around a cell has to rise by `limit` from one frame to the next, besides what

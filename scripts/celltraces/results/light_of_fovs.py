@@ -41,7 +41,7 @@ def of_fov(seen: Sequence[Sight | None]) -> FovLight:
     return FovLight(*usual, pictures)
 
 
-def blurred(fovs: Mapping[int, FovLight], limit: float) -> Iterator[tuple[int, float]]:
+def blurred_fovs(fovs: Mapping[int, FovLight], limit: float) -> Iterator[tuple[int, float]]:
     """FOVs in which more light lies beside the cells than in the others, by `limit` or more: how much more."""
     levels = {fov: one.beside for fov, one in fovs.items() if one.beside is not None}
     if len(levels) < FEWEST_FOVS:

@@ -84,7 +84,8 @@ def check_duplicates(
     """Of the frames of one channel that have been `shown` those that are wholly or partly as another image.
 
     As an earlier frame (value: which); as a frame of another FOV (value: which; one row where all are); as the frame
-    before, or another channel, in parts (value: share of the pixels; see repeats.frames_of). other_fovs: as above.
+    before, or another channel, in parts (value: share of the pixels; see repeats.repeated_frames).
+    other_fovs: as above.
     """
     name = frames.path.parent.name
     in_others = {} if other_fovs is None else other_fovs
@@ -103,7 +104,7 @@ def check_duplicates(
         elsewhere = {None: next(iter(elsewhere.values()))}
     for frame, other in elsewhere.items():
         yield Finding(fov, frame, f"duplicate_fov_{name}", other)
-    for frame, share in repeats.frames_of(frames.attributes, len(shown), duplicates):
+    for frame, share in repeats.repeated_frames(frames.attributes, len(shown), duplicates):
         yield Finding(fov, frame, f"repeated_{name}", share, 0)
 
 
@@ -121,14 +122,14 @@ def check_place(fov: int, frames: Frames, jumps: Collection[int | None] = ()) ->
 
     jumps: frames at which the stage jumps, which a check of its own reports.
     """
-    for frame, value in likeness.other_places(frames.attributes.get(likeness.ATTRIBUTE, ())):
+    for frame, value in likeness.where_place_changes(frames.attributes.get(likeness.ATTRIBUTE, ())):
         if frame not in jumps:
             yield Finding(fov, frame, f"other_place_{frames.path.parent.name}", value)
 
 
 def check_coverage(fov: int, frames: Frames, present: np.ndarray) -> Findings:
     """Share of the pixels that hold no data: the largest of all frames where all lack some, else of each such frame."""
-    uncovered = coverage.by_frame(frames.attributes)
+    uncovered = coverage.boxes_by_frame(frames.attributes)
     shares = {
         frame: coverage.area_of(boxes.tolist()) / (frames.shape[1] * frames.shape[2])
         for frame, boxes in uncovered.items()
@@ -264,7 +265,7 @@ def check_flat_field(
     """
     found = [(share, qc_flat_field) for share in (unexplained, foreign)]
     if unexplained is None and backgrounds:
-        found.append((vignetting.unevenness(backgrounds, offset), qc_vignetting))
+        found.append((vignetting.darkening(backgrounds, offset), qc_vignetting))
     for share, limit in found:
         if share is not None and share > limit:
             yield Finding(fov, None, f"flat_field_{name}", share, limit)

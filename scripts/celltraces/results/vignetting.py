@@ -31,7 +31,7 @@ def rim_darkness(backgrounds: Sequence[Frames], offset: float = 0.0) -> float | 
     return float(1 - np.nanpercentile(even, DARK) / middle) if middle > 0 else None
 
 
-def unevenness(backgrounds: Sequence[Frames], offset: float = 0.0) -> float | None:
+def darkening(backgrounds: Sequence[Frames], offset: float = 0.0) -> float | None:
     """Share by which the background of a channel is darker in its darkest places than in its brightest ones, in all
     frames; arguments as above. None: there is no light."""
     common = _common(backgrounds, offset)

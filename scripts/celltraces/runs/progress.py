@@ -46,7 +46,7 @@ def seconds_left(
     return rest / max(at_once, 0.01)
 
 
-def duration(seconds: float) -> str:
+def time_to_come(seconds: float) -> str:
     """A time to come in the units that a person would say: "about 45 s", "about 1 h 20 min", "about 2 days 4 h"."""
     if seconds < 58:
         return f"about {max(5 * round(seconds / 5), 5)} s" if seconds > 2 else "a few s"
@@ -80,7 +80,7 @@ def status(
     undone = {job.place for number, job in jobs.items() if job.place and number not in done}
     fovs = [f"FOVs {len(places - undone)}/{len(places)}"] if places else []
     failed = f"{n_failed} failed"
-    rest = [] if left is None else [f"{duration(left)} left"]
+    rest = [] if left is None else [f"{time_to_come(left)} left"]
     for parts in (
         [f"{n_done} {share}", *fovs, failed, *rest],
         [f"{n_done} {share}", failed, *rest],

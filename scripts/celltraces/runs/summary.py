@@ -53,7 +53,7 @@ def failure(log: str | Path, since: float) -> Failure | None:
     return Failure(place, KILLED, log)
 
 
-def findings(qualities: Iterable[str]) -> Iterator[str]:
+def findings_by_dataset(qualities: Iterable[str]) -> Iterator[str]:
     """A line for each dataset whose qc.csv is not empty: how often each check struck, and where."""
     for quality in qualities:
         places: dict[str, list[str]] = defaultdict(list)

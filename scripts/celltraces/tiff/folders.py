@@ -34,7 +34,7 @@ def pattern_map(path: Path) -> PlaneMap:
 
     Raises UserError for files of different kinds, and where pattern and files tell the same axis.
     """
-    found = name_pattern.find(path)
+    found = name_pattern.find_files(path)
     first = _own_map(path, found, next(iter(sorted(found.files))))
     # files of one plane each are looked at when they are inspected, and when they are read
     of_one_plane = first.fovs[0].where.shape[:3] == (1, 1, 1)

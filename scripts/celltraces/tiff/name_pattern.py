@@ -89,7 +89,7 @@ def _expression(part: str) -> tuple[re.Pattern[str], list[str]]:
     return re.compile(text), known
 
 
-def find(path: Path) -> FoundFiles:
+def find_files(path: Path) -> FoundFiles:
     """The files of a pattern, in order. Numbers of frames and z planes count from the least there is, so that one that
     is not there leaves a gap. Where all of 3 or more frames are numbered in steps, as by minutes (0, 10, 20), they
     follow each other. Raises UserError where there is no file, or two are the same."""

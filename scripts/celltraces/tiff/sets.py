@@ -34,7 +34,7 @@ def description(path: Path) -> str:
 
 
 def with_name(file: Path, find: Callable[[Path], PlaneMap]) -> PlaneMap:
-    """What `find` finds in one of several files; errors name the file."""
+    """What `find_files` finds in one of several files; errors name the file."""
     try:
         return find(file)
     except (ValueError, SyntaxError, struct.error) as error:
