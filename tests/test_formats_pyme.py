@@ -526,7 +526,7 @@ def test_traces_come_back(tmp_path_factory, rows):
         found = file["Traces"][:]
     for name in table.columns:
         np.testing.assert_array_equal(found[name].astype(float), table[name].to_numpy(float))
-    np.testing.assert_allclose(found["x"], 650 * table["position_x"].to_numpy(float))
+    np.testing.assert_allclose(found["x"], 650 * (table["position_x"].to_numpy(float) - 0.5))
     assert found["time_s"].tolist() == [60 * (10 * t + t % 2) for t in table["frame"]]
     assert found["t"].tolist() == table["frame"].tolist()
 
@@ -572,6 +572,19 @@ def spotted(folder, sigma=1.4):
     known = {**numbers, "pixel_size_um": 0.2, "times_min": [0.0, 1.0, 2.0]}
     channels = {name: frames[name] for name in ("pc_ch_0", "fl_ch_1")}
     return fov.Fov("f", channels, cells=folder / "cells.zarr", traces=folder / "traces.csv", settings=known), truth
+
+
+def test_cells_lie_where_their_pixels_do(tmp_path):
+    """In the coordinates of the spots, 0 in the middle of the first pixel, cells are symmetric about their middle."""
+    content, _ = spotted(tmp_path)
+    tables.export(content, [tmp_path / "f.hdf"])
+    with h5py.File(tmp_path / "f.hdf") as file:
+        found = file["Traces"][:]
+    rows, columns = np.mgrid[:60, :90]
+    for cell, y, x in ((3, slice(8, 40), slice(5, 40)), (7, slice(12, 50), slice(48, 84))):
+        of_cell = found[found["cell"] == cell]
+        assert of_cell["x"] == pytest.approx(200 * columns[y, x].mean())
+        assert of_cell["y"] == pytest.approx(200 * rows[y, x].mean())
 
 
 def test_spots_are_those_that_are_counted_where_they_are(tmp_path):

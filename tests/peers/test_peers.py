@@ -194,7 +194,7 @@ def test_pyme_traces_and_spots(tmp_path):
     traces = pd.read_csv(content.traces)
     for name in traces.columns:
         assert seen[name] == traces[name].astype(float).tolist()
-    assert seen["x"] == pytest.approx((200 * traces["position_x"]).tolist())
+    assert seen["x"] == pytest.approx((200 * (traces["position_x"] - 0.5)).tolist())
     tables.export(content, [tmp_path / "f.h5r"])
     seen = peer("pyme", "pyme_spots", tmp_path / "f.h5r")
     places = sorted(zip(seen["t"], seen["x"], seen["y"], strict=True))

@@ -23,6 +23,7 @@ from celltraces.config.user_paths import expand_all
 
 SCIENTIFIC = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)[eE][+-]?[0-9]+")  # 1e-5, which YAML takes for text
 NUMBERS = "tag:yaml.org,2002:int", "tag:yaml.org,2002:float"
+NO_TEXT = *NUMBERS, "tag:yaml.org,2002:bool", "tag:yaml.org,2002:null"
 ODD_NUMBER = re.compile(r"[+-]?0[0-9_]+$|.*:")  # 010, which is 8, and 1:30, which is 90
 MANY_VALUES = 1_000_000  # in one config; aliases of aliases (YAML's & and *) make any number from a few lines
 DEEP = 20  # levels; the deepest key of ours is on the sixth
@@ -80,7 +81,8 @@ def _with_types(value: Any, given: Any) -> Any:
 def refuse_misread_yaml(files: Iterable[str | Path]) -> None:
     """Raise UserError with a line for all that YAML reads otherwise than a person does, without a word: a key that
     stands twice, of which it takes the last one; whole numbers that begin with 0, which it takes for digits to the base
-    of 8; numbers with colons, which it takes for digits to the base of 60."""
+    of 8; numbers with colons, which it takes for digits to the base of 60; names of datasets and other keys that it
+    takes for numbers or for yes and no, and that become other names: 0.10 would be 0.1."""
     raise_mistakes(line for file in files for line in _misread(Path(file)))
 
 
@@ -109,6 +111,12 @@ def _misread(file: Path) -> list[str]:
                 line = key.start_mark.line + 1
                 if (first := lines.setdefault(key.value, line)) != line:
                     mistakes.append(f"{file}: the key {key.value!r} stands in line {first} and in line {line}")
+                if key.tag in NO_TEXT and not ODD_NUMBER.match(key.value):
+                    read = yaml.safe_load(key.value)
+                    if str(read) != key.value:
+                        mistakes.append(
+                            f"{file}: the key {key.value} in line {line} is {read} as YAML reads it; put it in quotes"
+                        )
             look(key)
             look(value)
 

@@ -51,12 +51,15 @@ def write_pyme_table(path: Path, name: str, table: np.ndarray, fov: Fov) -> None
 
 
 def traces_table(traces: pd.DataFrame, settings: dict) -> np.ndarray:
-    """Every column of the traces, with x, y (nm), t (frame) and time_s before them."""
+    """Every column of the traces, with x, y (nm), t (frame) and time_s before them.
+
+    Positions in the traces count from the corner of the first pixel, those of PYME from its middle.
+    """
     nm = 1000 * metadata_of(settings, 1)["voxelsize.x"]
     times_s = 60 * np.array(settings["times_min"], np.float64)
     columns = {
-        "x": nm * traces["position_x"].to_numpy(np.float64),
-        "y": nm * traces["position_y"].to_numpy(np.float64),
+        "x": nm * (traces["position_x"].to_numpy(np.float64) - 0.5),
+        "y": nm * (traces["position_y"].to_numpy(np.float64) - 0.5),
         "t": traces["frame"].to_numpy(np.int32),
         "time_s": times_s[traces["frame"].to_numpy(np.int64)],
     }
