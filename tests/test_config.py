@@ -18,10 +18,6 @@ from celltraces.errors import UserError
 ROOT = Path(__file__).parents[1]
 SHIPPED = yaml.safe_load((ROOT / "config/config.yaml").read_text())
 MINIMAL = {"datasets": {"a": "a.nd2"}, "channels": {"pc": {"channel": 0}}}
-WITH_TOTALS = {
-    "datasets": {"a": "a.nd2"},
-    "channels": {"pc": {"channel": 0}, "fl": [{"channel": 1, "features": ["intensity_total"]}]},
-}
 
 
 def leaves(tree, prefix=()):
@@ -134,11 +130,6 @@ def with_param(key, value):
             with_param("mask_margin", 6),
             "params.mask_margin: 6 px reach beyond the crops; allowed: at most crop_padding, 5",
         ),
-        (
-            {**WITH_TOTALS, "params": {"light_margin": 6}},
-            "params.light_margin: with mask_margin intensity_total is summed 6 px around a cell, beyond the crops, 5 px",
-        ),
-        ({**WITH_TOTALS, "params": {"mask_margin": 4}}, "params.light_margin: with mask_margin"),
         ({**MINIMAL, "params": {"min_size": 5, "max_size": 4}}, "params.min_size: larger than max_size"),
         ({**MINIMAL, "fovs": "0-"}, "fovs: '0-' is not allowed; allowed: fields of view"),
         ({**MINIMAL, "fovs": {"b": "all"}}, "fovs.b: there is no dataset of this name; datasets: a"),
@@ -153,20 +144,6 @@ def test_a_mistake_is_one_line_that_names_the_key(raw, line):
         read_config.complete(raw)
     assert str(caught.value).startswith(line)
     assert "\n" not in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    "config",
-    [
-        {**MINIMAL, "params": {"light_margin": 6}},
-        {**WITH_TOTALS, "params": {"light_margin": 6, "copy_only": True}},
-        {**WITH_TOTALS, "params": {"light_margin": 6, "crop_padding": 6}},
-        {**WITH_TOTALS, "params": {"light_margin": 6, "mask_margin": -1}},
-        {**WITH_TOTALS, "params": {"light_margin": 0, "mask_margin": 5}},
-    ],
-)
-def test_a_margin_that_the_crops_hold_or_that_nothing_uses_is_no_mistake(config):
-    read_config.complete(config)
 
 
 def test_several_mistakes_are_a_line_each():

@@ -177,6 +177,21 @@ def test_features_that_no_table_will_have(two):
     assert line.startswith("channels: no channel has features")
 
 
+def test_light_that_is_summed_beyond_the_crops(two):
+    for params in ({"light_margin": 6}, {"mask_margin": 4}, {"crop_padding": 1}):
+        (line,) = two(params, a={})
+        assert line.startswith("params.light_margin: intensity_total is to be summed")
+    of_means = {"channels": {"pc": {"channel": 0, "features": ["area"]}, "fl": [{"channel": 1, "features": []}]}}
+    assert all("summed" not in line for line in two({"light_margin": 6}, config=of_means, a={}))
+    for params in (
+        {"light_margin": 6, "copy_only": True},
+        {"light_margin": 6, "crop_padding": 6},
+        {"light_margin": 6, "mask_margin": -1},
+        {"light_margin": 0, "mask_margin": 5},
+    ):
+        assert all("summed" not in line for line in two(params, a={}))
+
+
 def test_how_another_format_is_read(two):
     assert two(a={"format": "pyme"}, pyme={"axes": "yx"}) == []
     (line,) = two(a={}, pyme={"axes": "yx"})

@@ -7,7 +7,7 @@ from typing import Any
 
 from celltraces.config.messages import did_you_mean
 from celltraces.config.stage_settings import is_model
-from celltraces.config.unused_keys import reasons, used_by
+from celltraces.config.unused_keys import used_by
 from celltraces.errors import UserError
 from celltraces.exports.registry import FORMATS, LABELS, TRACES, formats_of
 from celltraces.files import is_file
@@ -81,15 +81,6 @@ def _sizes(config: Mapping[str, Any]) -> Iterator[str]:
         yield (
             f"params.mask_margin: {params['mask_margin']} px reach beyond the crops; "
             f"allowed: at most crop_padding, {params['crop_padding']} px"
-        )
-    elif (
-        (reach := params["mask_margin"] + params["light_margin"]) > params["crop_padding"]
-        and not params["copy_only"]
-        and "light_margin" not in reasons(config)
-    ):
-        yield (
-            f"params.light_margin: with mask_margin intensity_total is summed {reach} px around a cell, beyond the crops, "
-            f"{params['crop_padding']} px: set crop_padding to {reach}, or lower light_margin"
         )
     if None not in (params["min_size"], params["max_size"]) and params["min_size"] > params["max_size"]:
         yield "params.min_size: larger than max_size, so that no cell is left"

@@ -82,8 +82,8 @@ def not_in_frames(field: Field, frames: Sequence[NDArray[np.float32]], fovs: Seq
     """How bright or dark, as a share, narrow things are that a picture's gain (H, W) shows and frames do not: cells
     or dust on what was taken. 0: none; None: no frame shows light.
 
-    frames, fovs: as for `add_rims_and_rings`. Where the picture is right, nothing of its pattern is left in frames divided by it;
-    where a thing is on the picture alone, its negative is. At least half of a thing has to be left, and so clearly that
+    frames, fovs: as for `add_rims_and_rings`. Where the picture is right, nothing of its pattern is left in frames
+    divided by it; where a thing is on the picture alone, its negative is. At least half of a thing has to be left, and so clearly that
     noise does not explain it.
     """
     by_fov = _corrected_by_fov(field, frames, fovs)

@@ -12,7 +12,7 @@ from typing import Any
 
 from celltraces.config.schema import load_schema
 from celltraces.config.selection import spell_fovs
-from celltraces.config.unused_keys import lines_on_unused_keys as lines_of_unused_keys
+from celltraces.config.unused_keys import lines_on_unused_keys, reasons
 from celltraces.paths import CURATION, DATASET, Layout, fov_text
 from celltraces.planning import channel_names, tried_segmentation
 from celltraces.planning.calibration import ESTIMATE
@@ -41,8 +41,9 @@ def lines_on_doubts(experiment: Experiment) -> Iterator[str]:
     """What a person should know of the datasets together, and of tables that look like decisions and are not read."""
     if experiment.tracing:
         yield from _unused_decisions(experiment.layout, experiment.datasets)
-    yield from lines_of_unused_keys(experiment.config)
+    yield from lines_on_unused_keys(experiment.config)
     yield from _unmeasured(experiment.config)
+    yield from _light_beyond_crops(experiment.config)
     yield from _unused_reading(experiment.config, experiment.datasets)
     yield from _unused_times(experiment.config["params"], experiment.datasets)
     yield from _onsets_after_the_end(experiment.config, experiment.datasets)
@@ -157,6 +158,19 @@ def _unmeasured(config: Mapping[str, Any]) -> Iterator[str]:
         )
     elif channels["pc"] and not named and not channels["pc"]["features"]:
         yield "channels: no channel has features, so that tables hold where cells are and nothing else: see `features`"
+
+
+def _light_beyond_crops(config: Mapping[str, Any]) -> Iterator[str]:
+    """Totals of light that end where the crops do, at a frame in which the cell comes near the edge of its crop."""
+    params = config["params"]
+    reach = params["mask_margin"] + params["light_margin"]
+    if params["copy_only"] or "light_margin" in reasons(config) or reach <= params["crop_padding"]:
+        return
+    yield (
+        f"params.light_margin: intensity_total is to be summed {reach} px around a cell (with mask_margin), and crops "
+        f"end {params['crop_padding']} px around it, so that in some frames light is missing: set crop_padding to "
+        f"{reach}, or lower light_margin"
+    )
 
 
 def _unused_reading(config: Mapping[str, Any], datasets: Mapping[str, Dataset]) -> Iterator[str]:
