@@ -83,8 +83,8 @@ def not_in_frames(field: Field, frames: Sequence[NDArray[np.float32]], fovs: Seq
     or dust on what was taken. 0: none; None: no frame shows light.
 
     frames, fovs: as for `add_rims_and_rings`. Where the picture is right, nothing of its pattern is left in frames
-    divided by it; where a thing is on the picture alone, its negative is. At least half of a thing has to be left, and so clearly that
-    noise does not explain it.
+    divided by it; where a thing is on the picture alone, its negative is. At least half of a thing has to be left, and
+    so clearly that noise does not explain it.
     """
     by_fov = _corrected_by_fov(field, frames, fovs)
     if not by_fov:
