@@ -94,6 +94,7 @@ container:
 	else echo "No image was built: no Docker that runs, no Podman and no Apptainer is here." >&2; fi
 
 test: demo/.done
+	@.ci/room 2 "$${TMPDIR:-/tmp}"
 	$(DEV)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --durations 40
 
 test-fast:

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from celltraces import paths
+from celltraces.errors import raise_what_passes
 from celltraces.runs import job
 from celltraces.storage import display_level
 from celltraces.storage.codecs import DISPLAY
@@ -41,6 +42,7 @@ def main(sources: Sequence[str], outputs: Sequence[str]) -> None:
             cache_level(source, output)
             job.log.info("%s: done", source.parent.name)
         except Exception as error:
+            raise_what_passes(error)
             job.log.exception("%s: no display level", source.parent.name)
             with writing(output, (1, 1, 1), np.uint8, DISPLAY, attributes={"failed": str(error)}) as append:
                 append(np.zeros((1, 1), np.uint8))

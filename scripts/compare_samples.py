@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from celltraces.errors import raise_what_passes
 from celltraces.files import write_text
 from celltraces.pictures import legend
 from celltraces.report import cell_numbers, comparison, comparison_tables
@@ -53,6 +54,7 @@ def main(
             numbers, samples, labels, quantities, found, missing=missing, size_mb=size_mb
         )
     except Exception as error:  # a page to look at never costs the run its data
+        raise_what_passes(error)
         job.log.exception("no page")
         text = (
             f"<!doctype html>\n<title>No comparison</title>\n<p>No page could be made ({type(error).__name__}).</p>\n"

@@ -8,6 +8,7 @@ strip. What cannot be read is named on the page, and costs nothing else.
 from pathlib import Path
 from typing import Any
 
+from celltraces.errors import raise_what_passes
 from celltraces.files import write_text
 from celltraces.report.build import build_report
 from celltraces.runs import job
@@ -17,6 +18,7 @@ def main(output: str, **wanted: Any) -> None:
     try:
         text = build_report(**wanted)
     except Exception as error:  # a page to look at never costs the run its data
+        raise_what_passes(error)
         job.log.exception("no report")
         text = f"<!doctype html>\n<title>No report</title>\n<p>No report could be made ({type(error).__name__}).</p>\n"
     write_text(Path(output), text)

@@ -1,5 +1,6 @@
 """Starting processes as a person does, from a shell that listens to Ctrl-C."""
 
+import os
 import signal
 import subprocess
 from contextlib import contextmanager
@@ -22,6 +23,13 @@ def hearing_ctrl_c():
         signal.signal(signal.SIGINT, before)
 
 
+def apart(folder):
+    """An environment in which a folder holds what a run that is killed leaves among temporary files and in caches."""
+    kept = folder / "temporary"
+    kept.mkdir(exist_ok=True)
+    return {**os.environ, "TMPDIR": str(kept), "XDG_CACHE_HOME": str(kept)}
+
+
 def start(checkout, config, *arguments):
     """Begin a run; with --verbose it prints a line for each job, for `wait_for`."""
     command = [PYTHON, "-m", "snakemake", "--cores", "2", *arguments, "--configfile", checkout.configure(config)]
@@ -29,6 +37,7 @@ def start(checkout, config, *arguments):
         return subprocess.Popen(
             command,
             cwd=checkout.folder,
+            env=apart(checkout.folder),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

@@ -16,4 +16,5 @@ def results_of(folder):
 def assert_same(results, expected):
     """Both have the same files, and no byte differs."""
     assert sorted(results) == sorted(expected)
-    assert [name for name in expected if results[name] != expected[name]] == []
+    different = [name for name in expected if results[name] != expected[name]]
+    assert not different, different  # pytest does not explain what fails here

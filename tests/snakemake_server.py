@@ -14,13 +14,13 @@ import runpy
 import subprocess
 import sys
 import tempfile
-from functools import cache, partial
-from pathlib import Path
+from functools import partial
 
 import copies  # first: see there
 import script_server
 
 PATIENCE_S = 900  # a run that takes longer hangs: it says where, and ends, before pytest ends the test's process
+_servers = {}  # by their Python
 READ_AT_START = ("PYTHON", "HOME", "XDG_", "LANG", "LC_", "TZ", "OMP_", "OPENBLAS_")
 
 
@@ -37,12 +37,20 @@ IMPORTED = (
 )
 
 
-@cache
 def _server(python):
     """The process that is copied. It ends with the one that started it, when its standard input is closed."""
-    process = subprocess.Popen([python, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    assert process.stdout.readline() == "ready\n"
-    return process
+    if python not in _servers:
+        process = subprocess.Popen([python, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        assert process.stdout.readline() == "ready\n"
+        _servers[python] = process
+    return _servers[python]
+
+
+def end_servers():
+    """Have the next run begin in a new process."""
+    while _servers:
+        with _servers.popitem()[1]:
+            pass  # its standard input is closed, for which it ends
 
 
 def run_snakemake(python, arguments, folder):
@@ -52,18 +60,22 @@ def run_snakemake(python, arguments, folder):
     umask = os.umask(0)
     os.umask(umask)
     server = _server(str(python))
-    with tempfile.TemporaryDirectory() as aside:
-        outputs = [Path(aside, name) for name in ("stdout", "stderr")]
+    # Files without names, of which a test that is killed leaves none.
+    with (
+        tempfile.TemporaryFile("w+", encoding="utf-8") as stdout,
+        tempfile.TemporaryFile("w+", encoding="utf-8") as stderr,
+    ):
         request = {"arguments": [*map(str, arguments)], "folder": str(folder), "umask": umask}
         request["environment"] = dict(os.environ)
+        request["outputs"] = [f"/proc/{os.getpid()}/fd/{file.fileno()}" for file in (stdout, stderr)]
         try:
-            print(json.dumps({**request, "outputs": [*map(str, outputs)]}), file=server.stdin, flush=True)
+            print(json.dumps(request), file=server.stdin, flush=True)
             code = int(server.stdout.readline())
         except BaseException:  # of a test that took too long: the next answer would be that of its run
-            _server.cache_clear()
+            del _servers[str(python)]
             server.kill()
             raise
-        return subprocess.CompletedProcess(arguments, code, *(path.read_text(encoding="utf-8") for path in outputs))
+        return subprocess.CompletedProcess(arguments, code, stdout.read(), stderr.read())
 
 
 def run_alone(python, arguments, folder):
@@ -76,8 +88,7 @@ def run_alone(python, arguments, folder):
 def _become_snakemake(arguments, folder, umask, environment, outputs):
     """Run Snakemake in this process, as `python -m snakemake` does, and end it."""
     script_server.let_go()
-    flags = os.O_WRONLY | os.O_CREAT
-    files = [os.open(os.devnull, os.O_RDONLY), *(os.open(path, flags, 0o600) for path in outputs)]
+    files = [os.open(os.devnull, os.O_RDONLY), *(os.open(path, os.O_WRONLY) for path in outputs)]
     faulthandler.dump_traceback_later(PATIENCE_S, exit=True)
     sys.path[0] = folder
     sys.argv = ["", *arguments]

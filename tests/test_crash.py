@@ -12,12 +12,14 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import psutil
 import pytest
 from conftest import PYTHON, Checkout, Outcome, small_config
-from process_tools import start, wait_for
+from process_tools import apart, start, wait_for
 from results_tools import assert_same, results_of
+from small_disk import small_disk
 from snakemake_server import run_alone, run_snakemake
 
 KILLS = int(os.environ.get("CELLTRACES_KILLS", "4"))
@@ -161,51 +163,65 @@ def fill(folder, keep):
 
 
 @pytest.fixture
-def small_disk(tmp_path):
+def disk(tmp_path):
     """A file system of 24 MB, where the tests may mount one."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", folder], capture_output=True, check=False
-    )
-    if mounted.returncode != 0:
-        pytest.skip("mounting a small file system needs root")
-    yield folder
-    subprocess.run(["umount", folder], check=True)
+    with small_disk(tmp_path / "disk", 24):
+        yield tmp_path / "disk"
 
 
 @pytest.mark.parametrize("keep", [60_000, 600_000, 2_500_000])
-def test_full_disk_then_room_again(undisturbed, tmp_path, small_disk, keep):
+def test_full_disk_then_room_again(undisturbed, tmp_path, disk, keep):
     expected, config = undisturbed
     checkout = Checkout(tmp_path / "run")
-    config = {**config, "output_dir": str(small_disk / "results")}
-    fill(small_disk, keep)
+    config = {**config, "output_dir": str(disk / "results")}
+    fill(disk, keep)
     outcome: Outcome = checkout.run(config)
     assert outcome.code != 0
-    (small_disk / "filler").unlink()
+    (disk / "filler").unlink()
     outcome = checkout.run(config)
     assert outcome.code == 0, outcome.text
-    assert_same(results_of(small_disk / "results"), expected)
+    assert_same(results_of(disk / "results"), expected)
 
 
-def test_a_disk_that_becomes_read_only(undisturbed, tmp_path, small_disk):
+def test_a_disk_that_becomes_read_only(undisturbed, tmp_path, disk):
     expected, config = undisturbed
     checkout = Checkout(tmp_path / "run")
-    config = {**config, "output_dir": str(small_disk / "results")}
+    config = {**config, "output_dir": str(disk / "results")}
     process = start(checkout, config, "--verbose")
     wait_for(process, "Segmenting small FOV 000")
-    remount = subprocess.run(["mount", "-o", "remount,ro", small_disk], check=False)
+    remount = subprocess.run(["mount", "-o", "remount,ro", disk], check=False)
     text = process.communicate()[0]
     if remount.returncode == 0:  # busy while a job has a file open for writing
         assert process.returncode != 0, text
         outcome = checkout.run(None)
         assert outcome.code != 0
-        assert f"output_dir: cannot write to '{small_disk}/results' (Read-only file system)" in outcome.text
+        assert f"output_dir: cannot write to '{disk}/results' (Read-only file system)" in outcome.text
         assert "Traceback" not in outcome.text
-        subprocess.run(["mount", "-o", "remount,rw", small_disk], check=True)
+        subprocess.run(["mount", "-o", "remount,rw", disk], check=True)
     outcome = checkout.run(None)
     assert outcome.code == 0, outcome.text
-    assert_same(results_of(small_disk / "results"), expected)
+    assert_same(results_of(disk / "results"), expected)
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="Windows")
+def test_tests_that_are_killed_leave_nothing_mounted(tmp_path):
+    code = f"""
+import sys, time
+sys.path.insert(0, {str(Path(__file__).parent)!r})
+from pathlib import Path
+from small_disk import small_disk
+with small_disk(Path("disk"), 1):
+    print(Path("/proc/self/mountinfo").read_text().count({str(tmp_path)!r}), flush=True)
+    time.sleep(60)
+"""
+    process = subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path, stdout=subprocess.PIPE, text=True)
+    mounted = process.stdout.readline()
+    process.kill()
+    process.wait()
+    if mounted == "":
+        pytest.skip("mounting a small file system needs root, and Linux")
+    assert mounted == "1\n"
+    assert str(tmp_path) not in Path("/proc/self/mountinfo").read_text()
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no such limits")
@@ -217,6 +233,7 @@ def test_too_little_memory_then_enough(undisturbed, tmp_path):
     starved = subprocess.Popen(
         ["sh", "-c", f'ulimit -v {limit}; exec "$@"', "sh", *command],
         cwd=checkout.folder,
+        env=apart(checkout.folder),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )

@@ -165,6 +165,26 @@ def test_a_machine_without_an_engine_for_images_is_told_so(tmp_path):
     assert re.fullmatch(r"No image was built: [^\n]+\n", done.stderr)
 
 
+def test_a_disk_with_too_little_room_is_told_in_one_line(tmp_path):
+    def room(gigabytes):
+        command = [ROOT / ".ci/room", str(gigabytes), tmp_path]
+        return subprocess.run(command, capture_output=True, text=True, check=False)
+
+    enough, too_little = room(0), room(10**9)
+    assert (enough.returncode, enough.stdout + enough.stderr) == (0, "")
+    assert (too_little.returncode, too_little.stdout) == (1, "")
+    (line,) = too_little.stderr.splitlines()
+    said = re.fullmatch(rf"{tmp_path}: the disk has (\d+) GB free, and 1000000000 GB are needed \(.*\)", line)
+    assert abs(int(said[1]) - shutil.disk_usage(tmp_path).free / 1e9) < 5  # to which others write
+
+
+def test_contributing_says_how_much_room_tests_need():
+    said = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    for path, command in (("Makefile", "`make test` needs"), (".ci/run", "`.ci/run`")):
+        needed = re.search(r"\.ci/room (\d+)", (ROOT / path).read_text(encoding="utf-8"))[1]
+        assert f"{command} {needed} GB" in said
+
+
 def our_version():
     return tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
 

@@ -8,6 +8,7 @@ from compileall import compile_dir
 import pytest
 import yaml
 from conftest import ROOT, Checkout, Outcome, small_config
+from small_disk import small_disk
 from test_lock import elsewhere
 
 from celltraces.planning import snakemake_internals
@@ -106,13 +107,7 @@ def test_a_dry_run_as_a_module_changes_nothing(movies, tmp_path):
 @pytest.mark.parametrize("done", [False, True], ids=["nothing done", "results there"])
 def test_a_dry_run_where_one_may_only_read(finished, movies, tmp_path, done):
     folder = tmp_path / "disk"
-    folder.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", folder], capture_output=True, check=False
-    )
-    if mounted.returncode != 0:
-        pytest.skip("mounting a file system needs root")
-    try:
+    with small_disk(folder, 64):
         if done:
             shutil.copytree(finished.folder, folder / "run", symlinks=True)
             checkout = object.__new__(Checkout)
@@ -126,8 +121,6 @@ def test_a_dry_run_where_one_may_only_read(finished, movies, tmp_path, done):
         assert outcome.code == 0, outcome.text
         assert (outcome.jobs == {}) == done
         assert tree(folder) == before
-    finally:
-        subprocess.run(["umount", folder], check=True)
 
 
 def test_every_rule_is_explained_in_a_line_and_targets_are_told_from_others(finished):

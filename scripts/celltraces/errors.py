@@ -1,4 +1,6 @@
-"""Define UserError, the exception for mistakes that the user can mend; its text is one line for the terminal."""
+"""Define UserError, the exception for mistakes that the user can mend, and tell errors that pass from others."""
+
+import errno
 
 
 class UserError(Exception):
@@ -7,3 +9,17 @@ class UserError(Exception):
     The message is one line that names the file, FOV or key and the remedy. It is shown as it is, without a
     traceback; every other exception is a defect of the workflow and keeps its traceback in the job's log.
     """
+
+
+# Of the system's errors, those that say that the machine could not do it now, not that a file is missing or damaged.
+_FOR_NOW = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ESTALE, errno.EMFILE, errno.ENFILE, errno.ENOMEM}
+
+
+def raise_what_passes(error: Exception) -> None:
+    """Raise an error again if the machine is its cause (no room on a disk, no memory), and the next run may do better.
+
+    For code that goes on without something optional that fails: what it leaves out counts as done, and no later run
+    would make it.
+    """
+    if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno in _FOR_NOW):
+        raise error

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import yaml
 
+from celltraces.errors import raise_what_passes
 from celltraces.features.cell_list import KINDS
 from celltraces.pictures import legend
 from celltraces.pictures.summaries import SPREAD
@@ -46,6 +47,7 @@ def tolerant(problems: list[str], what: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
+        raise_what_passes(error)
         job.log.exception("not in the report: %s", what)
         problems.append(f"{what} ({type(error).__name__})")
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from celltraces.errors import raise_what_passes
 from celltraces.runs import job
 from celltraces.storage import cells
 
@@ -43,6 +44,7 @@ def write_digest(output: Path, make: Callable[[], Mapping[str, bytes]]) -> None:
     try:
         files = make()
     except Exception as error:
+        raise_what_passes(error)
         job.log.exception("the report will not show this FOV")
         files = {DIGEST: json.dumps({"problem": type(error).__name__}).encode()}
     with cells.new_store(output) as put:
