@@ -136,7 +136,7 @@ def with_param(key, value):
         ),
         (
             {**WITH_TOTALS, "params": {"light_margin": 6}},
-            "params.light_margin: with mask_margin intensity_total is summed 6 px around a cell, beyond the crops, 5 px",
+            "params.light_margin: with mask_margin intensity_total is summed 6 px around a cell, beyond the crops, 5",
         ),
         ({**WITH_TOTALS, "params": {"mask_margin": 4}}, "params.light_margin: with mask_margin"),
         ({**MINIMAL, "params": {"min_size": 5, "max_size": 4}}, "params.min_size: larger than max_size"),

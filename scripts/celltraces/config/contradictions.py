@@ -88,8 +88,8 @@ def _sizes(config: Mapping[str, Any]) -> Iterator[str]:
         and "light_margin" not in reasons(config)
     ):
         yield (
-            f"params.light_margin: with mask_margin intensity_total is summed {reach} px around a cell, beyond the crops, "
-            f"{params['crop_padding']} px: set crop_padding to {reach}, or lower light_margin"
+            f"params.light_margin: with mask_margin intensity_total is summed {reach} px around a cell, beyond the "
+            f"crops, {params['crop_padding']} px: set crop_padding to {reach}, or lower light_margin"
         )
     if None not in (params["min_size"], params["max_size"]) and params["min_size"] > params["max_size"]:
         yield "params.min_size: larger than max_size, so that no cell is left"
