@@ -50,8 +50,8 @@ LEVELS = {
     """,
     "workflow": """
         bad_input commands crash fit_workflow formats_corrections inputs_workflow isolation leftovers module
-        peers pixel_size_scale provenance pyme_workflow reading register report_workflow reruns run_terminal scale
-        slurm times_workflow verify workflow
+        oracle_tables peers pixel_size_scale provenance pyme_workflow reading register report_workflow reruns
+        run_terminal scale slurm times_workflow verify workflow
     """,
     "torture": """
         fuzz

@@ -21,6 +21,7 @@ import crop_cells
 import extract_features
 from celltraces.errors import UserError
 from celltraces.exports import fov
+from celltraces.frames import coverage
 from celltraces.labels import lineage
 from celltraces.planning import datasets
 from celltraces.pyme import pzf, tables
@@ -531,8 +532,11 @@ def test_traces_come_back(tmp_path_factory, rows):
     assert found["t"].tolist() == table["frame"].tolist()
 
 
-def spotted(folder, sigma=1.4):
-    """cells.zarr and traces of two cells with spots at known places: [(frame, cell, y, x, amplitude)]."""
+def spotted(folder, sigma=1.4, uncovered=()):
+    """cells.zarr and traces of two cells with spots at known places: [(frame, cell, y, x, amplitude)].
+
+    uncovered: boxes of the light that hold no data, by frame.
+    """
     shape, rng = (3, 60, 90), np.random.default_rng(5)
     labels = np.zeros(shape, np.uint16)
     labels[:, 8:40, 5:40], labels[1:, 12:50, 48:84] = 3, 7
@@ -552,7 +556,8 @@ def spotted(folder, sigma=1.4):
     }
     frames = {}
     for name, (array, kind) in arrays.items():
-        with writing(folder / name / "0", shape, array.dtype, kind) as append:
+        attributes = {"uncovered": coverage.as_attribute(uncovered)} if uncovered and name == "fl_ch_1" else {}
+        with writing(folder / name / "0", shape, array.dtype, kind, attributes=attributes) as append:
             for image in array:
                 append(image)
         frames[name] = open_frames(folder / name / "0")
@@ -574,17 +579,17 @@ def spotted(folder, sigma=1.4):
     return fov.Fov("f", channels, cells=folder / "cells.zarr", traces=folder / "traces.csv", settings=known), truth
 
 
-def test_cells_lie_where_their_pixels_do(tmp_path):
-    """In the coordinates of the spots, 0 in the middle of the first pixel, cells are symmetric about their middle."""
-    content, _ = spotted(tmp_path)
-    tables.export(content, [tmp_path / "f.hdf"])
-    with h5py.File(tmp_path / "f.hdf") as file:
-        found = file["Traces"][:]
-    rows, columns = np.mgrid[:60, :90]
-    for cell, y, x in ((3, slice(8, 40), slice(5, 40)), (7, slice(12, 50), slice(48, 84))):
-        of_cell = found[found["cell"] == cell]
-        assert of_cell["x"] == pytest.approx(200 * columns[y, x].mean())
-        assert of_cell["y"] == pytest.approx(200 * rows[y, x].mean())
+def test_no_spots_where_pixels_of_a_cell_hold_no_data(tmp_path):
+    """As in the traces, where the number of its spots is not known."""
+    content, _ = spotted(tmp_path, uncovered=[[(0, 0, 60, 6)], [], []])  # cell 3 begins at column 5
+    tables.export(content, [tmp_path / "f.h5r"])
+    with h5py.File(tmp_path / "f.h5r") as file:
+        found = file["FitResults"][:]
+    traces = pd.read_csv(tmp_path / "traces.csv").set_index(["frame", "cell"]).particle_num_ch_1
+    assert np.isnan(traces[0, 3])
+    counted = {place: number for place, number in traces.items() if number > 0}
+    assert counted == Counter(zip(found["tIndex"].tolist(), found["cell"].tolist(), strict=True))
+    assert len(counted) == 3
 
 
 def test_spots_are_those_that_are_counted_where_they_are(tmp_path):

@@ -277,3 +277,27 @@ def test_tables_of_other_programs_follow_the_decisions_of_a_person(tmp_path):
     anndata.export(alone, [tmp_path / "b.h5ad"])
     with h5py.File(tmp_path / "b.h5ad") as file:
         assert len(file["X"]) == 9
+
+
+@pytest.mark.parametrize("parent", ["NaN", "3"])
+def test_columns_have_one_type_whatever_is_in_the_table(tmp_path, parent):
+    """A FOV without cells has a header alone, of which nobody can guess the types; one whose cells all have parents has
+    no NaN among these."""
+    columns = (
+        "fov,cell,frame,good,position_x,position_y,bbox_x0,bbox_y0,bbox_x1,bbox_y1,area_ch_0,parent,division_frame"
+    )
+    row = f"0,1,0,True,2.5,2.5,0,0,5,5,25.0,{parent},{parent}\n"
+    types = []
+    for name, text in (("none", f"{columns}\n"), ("one", f"{columns}\n{row}")):
+        (tmp_path / f"{name}_traces.csv").write_text(text)
+        settings = {"times_min": TIMES, "pixel_size_um": 0.5, "channels": {}, "name": "d", "times_from": ""}
+        given = export_fov.gather("d", settings, traces=str(tmp_path / f"{name}_traces.csv"))
+        anndata.export(given, [tmp_path / "a.h5ad"])
+        tables.export(given, [tmp_path / "a.hdf"])
+        with h5py.File(tmp_path / "a.h5ad") as file, h5py.File(tmp_path / "a.hdf") as other:
+            assert len(file["X"]) == len(other["Traces"]) == text.count("\n") - 1
+            named = {column: file["obs"][column].dtype for column in file["obs"] if column != "_index"}
+            types.append((named, other["Traces"].dtype))
+    assert types[0] == types[1]
+    assert named["cell"] == named["frame"] == np.int64
+    assert named["parent"] == np.float64

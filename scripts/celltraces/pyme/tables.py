@@ -15,6 +15,7 @@ from celltraces import paths
 from celltraces.exports.fov import Fov, traces_of_good_cells
 from celltraces.features import cell_features
 from celltraces.features.particles import find_particles
+from celltraces.features.trace_table import without_data
 from celltraces.files import whole
 from celltraces.pyme import metadata, spots
 from celltraces.pyme.shared import events_of, metadata_of, write_events
@@ -88,13 +89,14 @@ def spots_table(fov: Fov, name: str, traces: pd.DataFrame) -> np.ndarray:
         at = {int(cell): row for row, cell in enumerate(ids)}
         for cell, frames in traces.groupby("cell")["frame"]:
             image, attributes = cells.get_array(get, f"{name}/{cell}/0")
-            frames = frames[~frames.isin(attributes.get("missing_frames", []))].to_numpy()
+            frames = frames.to_numpy()
             background, scaled = cells.get_array(get, f"{paths.background(int(name.rpartition('_')[2]))}/{cell}/0")
             mask = cells.get_array(get, f"{paths.tracked(pc)}/{cell}/0")[0][frames] > 0
             counts = np.rint(image[frames] * float(attributes["scale"]))
             light = counts - settings["background_weight"] * (background[frames] * float(scaled["scale"]))
             grown = cell_features.grow_mask(mask, settings["mask_margin"])
             found = find_particles(light, grown, sigma, settings["particle_threshold"])
+            found[without_data(attributes, grown, frames)] = False
             for frame, y, x in np.argwhere(found).tolist():
                 values, errors = spots.fit_spot(light[frame], y, x, sigma)
                 y0, x0 = origins[at[cell], frames[frame]].tolist()

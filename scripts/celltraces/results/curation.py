@@ -159,6 +159,19 @@ def _contradictions(flags: Mapping[int, Flag]) -> Iterator[str]:
 # -------------------------------------------------------------------------------------------------------- what counts
 
 
+WHOLE = ("fov", "cell", "frame", "bbox_x0", "bbox_y0", "bbox_x1", "bbox_y1")
+
+
+def read_traces(path: Path) -> pd.DataFrame:
+    """The traces of a FOV: whole numbers int64, good bool, all others float64, also where the table has no row."""
+    import pandas as pd
+
+    with open(path, encoding="utf-8") as file:
+        names = file.readline().strip().split(",")
+    types = {**dict.fromkeys(names, "float64"), **dict.fromkeys(WHOLE, "int64"), "good": "bool"}
+    return pd.read_csv(path, dtype={name: types[name] for name in names})
+
+
 def good_traces(
     traces: Sequence[str], times_min: Sequence[Sequence[float]], decisions: Iterable[str]
 ) -> Iterator[pd.DataFrame]:
@@ -183,9 +196,9 @@ def judged_traces(
         for end in (DECISIONS, TAKEN_IN)
     )
     for path, times in zip(map(Path, traces), times_min, strict=True):
-        table = pd.read_csv(path)
+        table = read_traces(path)
         fov = path.name.removesuffix(TRACES)
-        by_hand = pd.read_csv(more[fov]).assign(good=False) if fov in more else None
+        by_hand = read_traces(more[fov]).assign(good=False) if fov in more else None
         if by_hand is not None and len(by_hand):
             table = pd.concat([table, by_hand]) if len(table) else by_hand
             table = table.sort_values(["cell", "frame"], kind="stable", ignore_index=True)
