@@ -159,23 +159,22 @@ def _with_narrow_cells(mask, less_opened, std, iterations, max_size):
 
 def _on_cells(mask, image, std, limit, radius, iterations, min_size, max_size):
     """The rules in the docstrings of `celltraces.segmentation.outline`, region by region."""
-    mask, lines, wholes = part_at_halos(mask, image, std, limit, radius, min_size, max_size)
+    mask, lines = part_at_halos(mask, image, std, limit, radius, min_size, max_size)
     mask, clumps = without_gaps(mask, std, radius, min_size, max_size)
     mask = mask & clumps | _come_apart(mask & ~clumps, image, std, limit, radius, iterations, min_size, max_size)
-    mask = _refine(mask, lines, wholes, image, std, limit, radius, iterations, min_size, max_size)
+    mask = _refine(mask, lines, image, std, limit, radius, iterations, min_size, max_size)
     return part_at_necks(mask, std, min_size, max_size)
 
 
 def part_at_halos(mask, image, std, limit, radius, min_size, max_size):
     """The rules in the docstring of `celltraces.segmentation.halo_gaps.part_at_halos`.
 
-    Returns the parts, the lines between them, and for each region that was parted its pixels, the level beside it, and
-    what is a halo beside one of its parts.
+    Returns the parts, and the lines between them.
     """
     layers = layers_of(mask, 6)
     smooth = np.rint(ndimage.uniform_filter(image, 3, mode="reflect") * 9) / 9
     disk = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1, 2 * radius + 1))
-    parts, lines, wholes = mask.copy(), np.zeros(mask.shape, bool), []
+    parts, lines = mask.copy(), np.zeros(mask.shape, bool)
     labels = measure.label(mask, connectivity=1)
     for found in measure.regionprops(labels):
         short, long = np.sqrt(np.linalg.eigvalsh(found.inertia_tensor))
@@ -224,8 +223,7 @@ def part_at_halos(mask, image, std, limit, radius, min_size, max_size):
         between = before_another(owner)
         lines[box] |= between
         parts[box] &= ~inside | near & ~between
-        wholes.append((region, level, level + 0.25 * height))
-    return parts, lines, wholes
+    return parts, lines
 
 
 def _some_variances(labels, chosen, std, every):
@@ -344,18 +342,17 @@ def _regrown(mask, filled, image, std, limit, radius, iterations, min_size):
     return result
 
 
-def _refine(mask, lines, wholes, image, std, limit, radius, iterations, min_size, max_size):
+def _refine(mask, lines, image, std, limit, radius, iterations, min_size, max_size):
     layers = layers_of(mask, 12)
     labels = measure.label(mask, connectivity=1)
     kept, granular, inside = np.zeros((3, *mask.shape), bool)
     for label in range(1, labels.max() + 1):
         region = labels == label
-        whole = next((known for of_whole, *known in wholes if (of_whole & region).any()), None)
-        found, above, edge_std, shell, dim = _edge(region, mask | lines, whole, layers[:7], image, std, limit)
+        found, above, edge_std, shell, dim = _edge(region, mask | lines, layers[:7], image, std, limit)
         within = layers[shell + 1] & region & dim
         granular |= region & (std >= (math.log(edge_std) if above or edge_std < math.inf else limit) - 1)
         if len(above) == 6 and above[5] > edge_std:
-            deeper, above, edge_std, shell, _ = _edge(region, mask | lines, whole, layers, image, std, limit)
+            deeper, above, edge_std, shell, _ = _edge(region, mask | lines, layers, image, std, limit)
             if min(above[6:], default=0) < -edge_std:
                 found = within = deeper | layers[shell + 1] & region
         kept |= found
@@ -411,7 +408,7 @@ def _may_be_joined(mask, min_size, max_size):
             yield region
 
 
-def _edge(region, no_background, whole, layers, image, std, limit):
+def _edge(region, no_background, layers, image, std, limit):
     """What is kept, by how much each shell outside of the core is above the level, the STD of the edge, its shell, and
     what is not as bright as the halo that the region has."""
     around, nine = (np.rint(ndimage.uniform_filter(image, n, mode="reflect") * n**2) / n**2 for n in (7, 3))
@@ -425,8 +422,6 @@ def _edge(region, no_background, whole, layers, image, std, limit):
     edge_std = math.exp(limit + edge)
     beside = counts_beside(shells[0], no_background, image)
     level = np.mean(beside) if beside else math.nan
-    if whole and (level > whole[1] or len(beside) < 10):
-        level = whole[0]
     known = not math.isnan(level)
     above = [image[shell].mean() - level if shell.any() else 0 for shell in shells] if known else []
     dim = region & False

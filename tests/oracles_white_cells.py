@@ -31,7 +31,7 @@ def with_white_cells(mask, regions, image, std, morph_size, min_size, max_size):
     areas = sorted(area for area in np.bincount(labels.ravel())[1:].tolist() if min_size <= area <= max_size)
     usual = next((area for area in areas if 2 * sum(other for other in areas if other <= area) >= sum(areas)), 0)
     white = _white_cells(image, level, dark, max(min_size, 50, usual / 8), max_size)
-    return _beside(labels, white, image, level + 0.25 * dark, usual, morph_size, min_size) if white else mask
+    return _beside(labels, white, usual, morph_size, min_size) if white else mask
 
 
 def _level_and_darkness(values, some, std):
@@ -67,13 +67,10 @@ def _white_cells(image, level, dark, least, most):
         brightness = np.percentile(counts[own].astype(float), 75)
         if brightness < 1.8 * dark:
             continue
-        parts = _parts(counts, own, brightness, least)
-        for number, part in enumerate(parts):
-            others = taken[box] | np.any([np.zeros_like(part), *parts[:number], *parts[number + 1 :]], axis=0)
+        for part in _parts(counts, own, brightness, least):
             if part.any() and not (part & taken[box]).any():
-                cell = _with_rim(part, others, counts, brightness)
-                taken[box] |= cell
-                found.append((box, cell))
+                taken[box] |= part
+                found.append((box, part))
     return found
 
 
@@ -142,28 +139,13 @@ def _looks_white(part, bright, least):
     return long <= 2.2**2 * short
 
 
-def _with_rim(part, others, counts, brightness):
-    away = _distance(~part)
-    layers = [part, *((away > k - 1) & (away <= k) for k in range(1, 13))]
-    means = [counts[layer & ~others].mean() if (layer & ~others).any() else 0.0 for layer in layers]
-    darkest = 1 + int(np.argmin(means[1:7]))
-    rise = max(means[darkest:]) - means[darkest]
-    if means[darkest] > 0 or rise < 0.1 * brightness:
-        return part
-    last = darkest
-    while means[last] <= means[darkest] + 0.25 * rise:
-        last += 1
-    return (away <= last - 1) & ~others
-
-
-def _beside(labels, cells, image, halo, usual, morph_size, min_size):
+def _beside(labels, cells, usual, morph_size, min_size):
     """Step 5: the objects less the white cells, and these."""
-    white, near = np.zeros((2, *image.shape), bool)
+    white = np.zeros(labels.shape, bool)
     least = {}
     for box, cell in cells:
         wider = ndimage.binary_dilation(cell)
         white[box] = (white[box] & ~wider) | cell
-        near[box] |= ndimage.binary_dilation(wider, np.ones((25, 25)))
         for touched in np.setdiff1d(labels[box][wider], 0).tolist():
             least[touched] = min(0.4 * cell.sum(), 0.4 * usual, least.get(touched, math.inf))
     beside = ndimage.binary_dilation(white)
@@ -171,9 +153,7 @@ def _beside(labels, cells, image, halo, usual, morph_size, min_size):
     for touched, area in least.items():
         box = ndimage.find_objects(labels)[touched - 1]
         inside = labels[box] == touched
-        rest = inside & ~beside[box] & (~near[box] | (_mean_of_nine(image[box]) <= halo))
-        filled = ndimage.binary_fill_holes(rest) & inside & ~beside[box]
-        pieces = measure.label(_opened(filled, morph_size / 2), connectivity=1)
+        pieces = measure.label(_opened(inside & ~beside[box], morph_size / 2), connectivity=1)
         sizes = np.bincount(pieces.ravel())
         kept = np.flatnonzero(sizes >= max(min_size, area))
         result[box][inside] = (np.isin(pieces, kept[kept > 0]))[inside]

@@ -18,7 +18,6 @@ AROUND = 7  # px: width of a pixel's surroundings
 BESIDE = 2  # px: how far outside of a region the level is measured
 BRIGHTER = 0.1  # STDs of the limit: a mean of 3 x 3 pixels so much above that is halo, where nothing else tells of one
 HALO = 0.25  # STDs of the edge: a layer so much above what is outside the region is halo
-FEWEST = 10  # pixels beside a part of what was parted that tell the level, at least
 NONE = -(1 << 20)  # counts: below those of all images
 HALO_PIXEL, BODY = 1.0, 0.5  # STDs of the edge, darkness of the body: one pixel is halo that is above their difference
 
@@ -41,7 +40,6 @@ class Frame(NamedTuple):
     spread: np.ndarray
     around: np.ndarray  # sums of AROUND x AROUND pixels
     ground: np.ndarray  # uint8 0/1, what may be background
-    whole: np.ndarray | None  # (n, 2): of what each region was parted from, see `halo_gaps.Parted`; None: of none
     window: int  # px
     limit: float  # log-STD above which a pixel was foreground
 
@@ -82,10 +80,7 @@ def find_edges(at: np.ndarray, of: np.ndarray, depth: np.ndarray, area: np.ndarr
     edge = texture.max(axis=1)
     edge_std = np.exp(limit + edge)
     rim = np.flatnonzero(depth == 0)
-    level, number = levels_beside(at.take(rim), of.take(rim), area.size, frame.ground, frame.image)
-    if frame.whole is not None:
-        level_of_whole, most = frame.whole.T
-        level = np.where((level > most) | (number < FEWEST) & ~np.isnan(most), level_of_whole, level)
+    level = levels_beside(at.take(rim), of.take(rim), area.size, frame.ground, frame.image)
     counted = (count > 0) & outside & ~np.isnan(level)[:, None]
     excess = np.where(counted, means(layer, counts, count) - level[:, None], 0)
     halo = excess.max(axis=1) > HALO * edge_std
@@ -104,12 +99,9 @@ def find_edges(at: np.ndarray, of: np.ndarray, depth: np.ndarray, area: np.ndarr
     return Edges(at, of, kept, excess[:, :layers], edge_std, depth > texture.argmax(axis=1).take(of), dim)
 
 
-def levels_beside(
-    at: np.ndarray, of: np.ndarray, n: int, ground: np.ndarray, image: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
+def levels_beside(at: np.ndarray, of: np.ndarray, n: int, ground: np.ndarray, image: np.ndarray) -> np.ndarray:
     """Mean counts beside `n` regions: of the pixels of `ground`, (H, W) uint8 0/1, that are 2 px left, right, above or
-    below one of the pixels `at` of region `of`, as often as they are; NaN where there are none. And how many these
-    are. (n,) float64 both."""
+    below one of the pixels `at` of region `of`, as often as they are; NaN where there are none. (n,) float64."""
     width = ground.shape[1]
     free = cv2.copyMakeBorder(ground, BESIDE, BESIDE, BESIDE, BESIDE, cv2.BORDER_CONSTANT, value=0).view(bool).ravel()
     wide = width + 2 * BESIDE
@@ -122,7 +114,7 @@ def levels_beside(
         number += np.bincount(whose, minlength=n)
         total += np.bincount(whose, counts.take(at.take(beside) + BESIDE * step), n)
     with np.errstate(invalid="ignore"):
-        return total / number, number
+        return total / number
 
 
 def box_sums(image: np.ndarray, width: int) -> np.ndarray:

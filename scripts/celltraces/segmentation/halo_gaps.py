@@ -26,16 +26,13 @@ SOLID = 0.88  # of its ellipse, that a piece fills which looks like a cell
 MOST = 0.75  # of what is not bright, that lies in such pieces, in a region that may be one cell
 ALIKE = 0.12  # of the usual piece of its region, that a piece has at least
 FAINT = 4.0  # STDs of the limit: the height of a halo, at least
-BESIDE = 0.25  # of the halo's height: what is measured beside a part and is more above the level is a halo
 
 
 class Parted(NamedTuple):
-    """mask: (H, W) uint8 0/1, the parts. lines: (H, W) bool, what was taken and is no background either. whole: (n, 2)
-    float64, of each region that was parted, the level outside, and that above which is a halo; NaN for the others."""
+    """mask: (H, W) uint8 0/1, the parts. lines: (H, W) bool, what lies between these and is no background either."""
 
     mask: np.ndarray
     lines: np.ndarray
-    whole: np.ndarray
 
 
 def part_at_halos(
@@ -78,7 +75,6 @@ def part_at_halos(
     variance = cut.of(spread)
     rough = variance > greatest_up_to(settings.limit, settings.window, int(variance.max()))
     lines, gone = np.zeros(cut.shape, bool), np.zeros(cut.shape, bool)
-    parted = np.zeros_like(candidate)
     numbers, bbox = bounds_of(cut.objects, cut.objects.area > 0, cut.shape[1])
     for one, of_whole, (y0, x0, y1, x1) in zip(
         numbers.tolist(), np.flatnonzero(candidate).tolist(), bbox.tolist(), strict=True
@@ -91,18 +87,16 @@ def part_at_halos(
         empty &= inside & ~rough[box]
         cell = _cells(dark & ~empty, empty, settings, one_cell=regions.area[of_whole] <= settings.max_size)
         if cell is not None:
-            parted[of_whole] = True
             away, nearest = _nearest(cell)
             near = inside & (away <= LAYER * (layer[of_whole] + 1) + 1)
             lines[box] |= between(np.where(near, nearest, 0)).view(bool)
             gone[box] |= inside & ~near
-    if not parted.any():
+    if not lines.any() and not gone.any():
         return None
     parts, all_lines = mask.copy(), np.zeros(mask.shape, bool)
     all_lines.ravel()[cut.outside(np.flatnonzero(lines))] = True
     parts.ravel()[cut.outside(np.flatnonzero(lines | gone))] = 0
-    known = np.stack([level, level + BESIDE * height], axis=1)
-    return Parted(parts, all_lines, np.where(parted[:, None], known, np.nan))
+    return Parted(parts, all_lines)
 
 
 def _halos(
@@ -121,7 +115,7 @@ def _halos(
     at, of, layer = at.take(near), of.take(near), layer.take(near)
     rim = np.flatnonzero(layer == 0)
     ground = mask ^ 1 if uncovered is None else (mask ^ 1) & ~uncovered
-    level, _ = levels_beside(at.take(rim), of.take(rim), chosen.size, ground, image)
+    level = levels_beside(at.take(rim), of.take(rim), chosen.size, ground, image)
     of_layer = of * LAYERS + layer
     count = np.bincount(of_layer, minlength=chosen.size * LAYERS).reshape(-1, LAYERS)
     excess = means(of_layer, image.ravel().take(at), count) - level[:, None]

@@ -95,7 +95,6 @@ def on_cells(
     mask = regrown(mask, regions, filled, image, spread, settings)
     if mask is not opened:
         regions = components(mask)
-    first = regions
     parted = part_at_halos(mask, regions, image, spread, settings, uncovered)
     if parted is not None:
         mask = parted.mask
@@ -109,9 +108,8 @@ def on_cells(
             mask = come_apart(mask, others, image, spread, settings)
     if mask is not before:
         regions = components(mask)
-    whole = None if parted is None else parted.whole.take(_holders(regions, first), axis=0)
     lines = None if parted is None else parted.lines
-    return refine(mask, regions, image, spread, settings, uncovered, whole, lines)
+    return refine(mask, regions, image, spread, settings, uncovered, lines)
 
 
 def regrown(
@@ -164,7 +162,6 @@ def refine(
     spread: np.ndarray,
     settings: Settings,
     uncovered: np.ndarray | None,
-    whole: np.ndarray | None = None,
     lines: np.ndarray | None = None,
 ) -> Components:
     """The regions of `mask` without what lies outside their cells' edges; see `on_cells`.
@@ -197,7 +194,7 @@ def refine(
     for no_background in (uncovered, lines):
         if no_background is not None:
             ground[no_background] = 0
-    frame = Frame(image, spread, box_sums(image, AROUND), ground, whole, settings.window, settings.limit)
+    frame = Frame(image, spread, box_sums(image, AROUND), ground, settings.window, settings.limit)
     at = np.flatnonzero(depth < LAYERS)
     of = np.repeat(regions.owner, np.diff(np.searchsorted(at, regions.start), append=at.size))
     edges = find_edges(at, of, depth.take(at), regions.area, LAYERS, frame)

@@ -3,7 +3,7 @@
 Cells round up when they divide. `outline.refine` takes what is bright for halo, so of a white cell it leaves a middle
 or a crescent, or one region that holds two sisters and the light between them. Halos are bright too, but narrow, or
 rings around something dark. A white cell is a compact body that is bright inside, far brighter than cells are dark. It
-ends where its brightness has fallen to a third or, if a dark rim separates it from a halo, outside this rim.
+ends where its brightness has fallen to a third.
 
 The whole frame is compared with one number; everything else is done in the boxes of what is bright.
 """
@@ -27,7 +27,7 @@ BRIGHT = 1.2  # darknesses: pixels so much above the level may be of a white cel
 WHITE = 1.8  # darknesses: a white cell's brightness, at least. That of two halos that overlap is up to 1.5
 INSIDE = 75  # per cent of its bright pixels are no brighter than its brightness
 MARGIN = 12  # px around the bright pixels that are looked at
-EDGE = 0.35  # of the brightness: where a white cell without a rim ends
+EDGE = 0.35  # of the brightness: where a white cell ends
 APART = 0.6  # of the brightness: a bridge between two cells is darker
 SEED = 0.65  # of the greatest depth in a bright region: what is deeper, in two places, is two cells
 FEWEST = 50  # px: what has fewer has no shape to tell
@@ -36,10 +36,6 @@ FILLED = 0.7  # of a white cell's pixels are bright, at least: what has fewer is
 SOLID = 0.85  # of its convex hull, at least
 LONG = 2.2  # length by width, at most
 THIN = 0.5  # of the area of an ellipse as deep and as long as may be: what has less is thin
-RIM = 6  # px: how far from the bright pixels the darkest of the rim lie, at most
-RISE = 0.1  # of the brightness: by so much the halo is brighter than the rim, at least
-RIM_EDGE = 0.25  # of the way from the rim's brightness to the halo's: where a white cell with a rim ends
-HALO = 0.25  # darknesses: near a white cell, what is brighter is halo
 REST = 0.4  # of the white cell's area, or the usual one if that is smaller: what is left beside it is a cell
 
 
@@ -71,10 +67,9 @@ def with_white_cells(
     2. Connected pixels that are above the level by 1.2 darknesses belong to a candidate, whose brightness, the 75th
        percentile, has to be 1.8 darknesses. It is grown to where it falls to 0.35 of that, and its holes are filled.
     3. It is parted where it has two deep places: as it is, or if that gives more cells, as far as it exceeds 0.6.
-    4. Parts are cells that are large enough beside the other objects, mostly bright, solid and not long. Those with a
-       dark rim are grown to its outer edge.
-    5. Objects that a white cell touches lose its pixels, and those near it that are bright. Of what is left, pieces are
-       kept that look like a cell by their size.
+    4. Parts are cells that are large enough beside the other objects, mostly bright, solid and not long.
+    5. Objects that a white cell touches lose its pixels. Of what is left, pieces are kept that look like a cell by
+       their size.
     """
     nothing = np.zeros(image.shape, np.uint8)
     values, within = image[::SAMPLE, ::SAMPLE], regions[::SAMPLE, ::SAMPLE].view(bool)
@@ -90,7 +85,7 @@ def with_white_cells(
     cells = _white_cells(image, level, dark, max(min_size, FEWEST, usual / USUAL), max_size, uncovered)
     if not cells:
         return objects, nothing
-    return _with_cells(objects, cells, image, level + HALO * dark, usual, morph_size, min_size)
+    return _with_cells(objects, cells, image.shape, usual, morph_size, min_size)
 
 
 def _levels(values: np.ndarray, within: np.ndarray, std: float) -> tuple[float, float]:
@@ -113,16 +108,11 @@ def _white_cells(
         brightness = percentile(counts[own > 0], INSIDE)
         if brightness < WHITE * dark:
             continue
-        parts = _parts(counts, own, brightness, min_size)
-        ends = np.zeros(own.shape, bool) if uncovered is None else uncovered[box]
-        for part in parts:
-            part[ends] = 0
-        for number, part in enumerate(parts):
-            others = taken[box] | ends
-            for other in parts[:number] + parts[number + 1 :]:
-                others |= other.view(bool)
-            if part.any() and not (part.view(bool) & taken[box]).any():
-                inside = _with_rim(part, others, counts, brightness)
+        for part in _parts(counts, own, brightness, min_size):
+            inside = part.view(bool)
+            if uncovered is not None:
+                inside &= ~uncovered[box]
+            if inside.any() and not (inside & taken[box]).any():
                 taken[box] |= inside
                 found.append(WhiteCell(box, inside))
     return found
@@ -151,7 +141,7 @@ def _boxes(bright: np.ndarray, min_size: float, max_size: int) -> list[tuple[tup
 
 
 def _parts(counts: np.ndarray, own: np.ndarray, brightness: float, min_size: float) -> list[np.ndarray]:
-    """The white cells that hold bright pixels `own` (h, w) uint8 0/1, without their rims; each as `own`.
+    """The white cells that hold bright pixels `own` (h, w) uint8 0/1, each as `own`.
 
     counts: (h, w) above the level.
     """
@@ -221,59 +211,34 @@ def _looks_like_white_cell(part: np.ndarray, bright: np.ndarray, min_size: float
     return bool(long <= LONG**2 * short)
 
 
-def _with_rim(part: np.ndarray, others: np.ndarray, counts: np.ndarray, brightness: float) -> np.ndarray:
-    """`part` with its dark rim, if it has one: layers of 1 px that become darker than the level, then bright again.
-
-    part: (h, w) uint8 0/1. others: bool, pixels of other cells, which are left alone. Returns bool.
-    """
-    away = cv2.distanceTransform(1 - part, cv2.DIST_L2, cv2.DIST_MASK_5)
-    layer = np.minimum(np.ceil(away), 2 * RIM + 1).astype(np.int64)
-    layer[others] = 2 * RIM + 1
-    number = np.bincount(layer.ravel(), minlength=2 * RIM + 2)
-    mean = (np.bincount(layer.ravel(), counts.ravel(), 2 * RIM + 2) / np.maximum(number, 1))[: 2 * RIM + 1]
-    darkest = 1 + int(mean[1 : RIM + 1].argmin())
-    rise = mean[darkest:].max() - mean[darkest]
-    if mean[darkest] > 0 or rise < RISE * brightness:
-        return part > 0
-    last = darkest + int((mean[darkest:] > mean[darkest] + RIM_EDGE * rise).argmax()) - 1
-    return (away <= last) & ~others
-
-
 def _with_cells(
     objects: Components,
     cells: list[WhiteCell],
-    image: np.ndarray,
-    halo: float,
+    shape: tuple[int, ...],
     usual: float,
     morph_size: int,
     min_size: int,
 ) -> tuple[Components, np.ndarray]:
-    """Step 5 of `with_white_cells`, and the white cells, (H, W) uint8 0/1, with lines of 1 px between them.
-
-    halo: counts; what is brighter, near a white cell, is halo.
-    """
-    white, near = np.zeros(image.shape, np.uint8), np.zeros(image.shape, np.uint8)
+    """Step 5 of `with_white_cells`, and the white cells, (H, W) uint8 0/1, with lines of 1 px between them."""
+    white = np.zeros(shape, np.uint8)
     there = objects.area > 0
-    number = painted(objects, np.where(there, np.arange(there.size), 0).astype(np.int32), image.shape)
+    number = painted(objects, np.where(there, np.arange(there.size), 0).astype(np.int32), shape)
     least: dict[int, float] = {}  # pixels of a piece, by the object that it is left of
     for box, inside in cells:
         cell = inside.view(np.uint8)
         wider = cv2.dilate(cell, _disk(1))
         white[box] = white[box] & ~wider | cell
-        near[box] |= cv2.dilate(wider, np.ones((2 * MARGIN + 1, 2 * MARGIN + 1), np.uint8))
         for touched in np.flatnonzero(np.bincount(number[box][wider > 0])).tolist():
             least[touched] = REST * min(int(cell.sum()), usual, least.get(touched, np.inf) / REST)
     beside = cv2.dilate(white, _disk(1))
     mask = (number > 0).view(np.uint8) & ~beside
     for touched in least.keys() - {0}:
         own, _ = pixels_of(objects, np.arange(there.size) == touched)
-        y, x = np.divmod(own, image.shape[1])
+        y, x = np.divmod(own, shape[1])
         box = np.s_[y[0] : y[-1] + 1, x.min() : x.max() + 1]
         inside = number[box] == touched
-        rest = inside & (beside[box] == 0)
-        rest &= (near[box] == 0) | (cv2.blur(image[box].astype(np.float32), (3, 3)) <= halo)
-        filled = fill_holes(rest.view(np.uint8)) & inside.view(np.uint8) & ~beside[box]
-        opened = cv2.morphologyEx(filled, cv2.MORPH_OPEN, _disk(morph_size / 2))
+        rest = (inside & (beside[box] == 0)).view(np.uint8)
+        opened = cv2.morphologyEx(rest, cv2.MORPH_OPEN, _disk(morph_size / 2))
         _, pieces, figures, _ = cv2.connectedComponentsWithStats(opened, connectivity=4)
         kept = figures[:, cv2.CC_STAT_AREA] >= max(min_size, least[touched])
         kept[0] = False
