@@ -38,7 +38,8 @@ LEVELS = {
         curation
         distances divisions divisions_workflow docs doubts edits edits_replay edits_results environment even_clumps
         evaluation exposure features fitting flat_field flows foreign_arrays formats_deepcell formats_playnano
-        formats_pyama formats_pyme formats_tracks future_dates halo_gaps house images interrupts kinetics left_out
+        formats_pyama formats_pyme formats_tracks future_dates halo_gaps hidden_daughters house images interrupts
+        kinetics left_out
         levels lif light_in_time likeness lock mask_objects merge messages methods missing mitosis movie_czi movie_file
         movie_nd2 nd2_internals ndtiff odd_parts ome_tiff ome_zarr outline phantoms phase_objects pictures plan preview
         preview_advice preview_workflow psf quality recipe repeats report report_digest segmentation shared_regions
