@@ -15,7 +15,7 @@ from celltraces.labels.shapes import RegionShapes, shapes
 from celltraces.runs import job
 from celltraces.storage.codecs import LABELS
 from celltraces.storage.frames import open_frames, writing
-from celltraces.tracking import shared_regions, stage_places
+from celltraces.tracking import region_window, shared_regions, stage_places
 from celltraces.tracking.divisions import find_divisions, numbered
 from celltraces.tracking.methods import Track, checked_tracks, tracker
 from celltraces.tracking.sightings import sightings_of
@@ -39,7 +39,7 @@ def track_movie(
     labeled = open_frames(source)
     n_frames = labeled.shape[0]
     found: list[RegionShapes] = []
-    parted: list[shared_regions.Parts] = []
+    parted: list[region_window.Parts] = []
 
     def frames() -> Iterator[np.ndarray]:
         for labels, parts in shared_regions.part_regions(map(labeled.read, range(n_frames)), max_touching, movement):
@@ -63,14 +63,14 @@ def track_movie(
             mappings,
             seen,
             find_divisions(seen, **dividing),
-            lambda frame: shared_regions.with_parts(labeled.read(frame), parted[frame]),
+            lambda frame: region_window.with_parts(labeled.read(frame), parted[frame]),
         )
     n_cells = max((int(tracks_of(mapping).max(initial=0)) for mapping in mappings), default=0)
     dtype = np.uint16 if n_cells <= np.iinfo(np.uint16).max else np.uint32
     attributes = {"display_limits": [0, n_cells], **places}
     with writing(output, labeled.shape, dtype, LABELS, attributes=attributes) as append:
         for frame, mapping in enumerate(mappings):
-            append(relabel(shared_regions.with_parts(labeled.read(frame), parted[frame]), mapping, dtype))
+            append(relabel(region_window.with_parts(labeled.read(frame), parted[frame]), mapping, dtype))
     counts = {frame: len(parts) for frame, parts in enumerate(parted) if parts}
     if counts:
         job.log.info("cells that share a region with others for a while and were parted, by frame: %s", counts)

@@ -34,16 +34,16 @@ PYTHON = ROOT / ".venv/bin/python"
 LEVELS = {
     "unit": """
         altered_frames background bad_corrections bit_morphology blank_areas byte_network cell_checks cell_list
-        child_process code_digest comparison config config_fuzz coverage crop curate curate_answers curate_decisions
-        curation
-        distances divisions divisions_workflow docs doubts edits edits_replay edits_results environment errors
-        even_clumps evaluation exposure features fitting flat_field flows foreign_arrays formats_deepcell
-        formats_playnano formats_pyama formats_pyme formats_tracks future_dates halo_gaps house images interrupts
-        kinetics left_out levels lif light_in_time likeness lock mask_objects merge messages methods missing mitosis
-        movie_czi movie_file movie_nd2 nd2_internals ndtiff odd_parts ome_tiff ome_zarr outline phantoms phase_objects
-        pictures plan preview preview_advice preview_workflow psf quality recipe repeats report report_digest
-        segmentation shared_regions shifts silent_faults simulate stage_movement stage_places store terminal tiff
-        tiff_folder torch_file touching tracking uncovered unused_keys userpaths versions white_cells zstacks
+        child_process code_digest comparison config config_fuzz coverage crop curate curate_answers
+        curate_decisions curation distances divisions divisions_workflow docs doubts edits edits_replay
+        edits_results environment errors evaluation even_clumps exposure features fitting flat_field flows
+        foreign_arrays formats_deepcell formats_playnano formats_pyama formats_pyme formats_tracks future_dates
+        halo_gaps hidden_daughters house images interrupts kinetics left_out levels lif light_in_time likeness
+        lock mask_objects merge messages methods missing mitosis movie_czi movie_file movie_nd2 nd2_internals
+        ndtiff odd_parts ome_tiff ome_zarr outline phantoms phase_objects pictures plan preview preview_advice
+        preview_workflow psf quality recipe repeats report report_digest segmentation shared_regions shifts
+        silent_faults simulate stage_movement stage_places store terminal tiff tiff_folder torch_file touching
+        tracking uncovered unused_keys userpaths versions white_cells zstacks
     """,
     "slow": """
         benchmarks curate_connections curation_page curation_page_decisions learned onnx_model report_page script_server

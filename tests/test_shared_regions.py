@@ -10,7 +10,8 @@ import track_cells
 from celltraces.labels.regions import FrameTracks, relabel
 from celltraces.storage.frames import open_frames
 from celltraces.tracking import overlap
-from celltraces.tracking.shared_regions import part_regions, with_parts
+from celltraces.tracking.region_window import with_parts
+from celltraces.tracking.shared_regions import part_regions
 
 
 def movie(gaps, radii=(10, 9), drift=0):

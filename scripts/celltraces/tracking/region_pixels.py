@@ -57,6 +57,14 @@ def shared_pixels(a: PixelRuns, b: PixelRuns, n_b: int) -> tuple[np.ndarray, np.
     return *np.divmod(pair, max(n_b, 1)), total
 
 
+def moved_pixels(pixels: np.ndarray, step: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """Positions in the flat frame moved by step (y, x), of those that stay within the frame."""
+    row, column = np.divmod(pixels, shape[1])
+    row, column = row + step[0], column + step[1]
+    inside = (row >= 0) & (row < shape[0]) & (column >= 0) & (column < shape[1])
+    return (row * shape[1] + column)[inside]
+
+
 def divide(region: np.ndarray, before: Sequence[np.ndarray], shape: tuple[int, ...]) -> list[np.ndarray]:
     """The pixels of a region, each given to the track whose pixels before were nearest; all as flat positions.
 

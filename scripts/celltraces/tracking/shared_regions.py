@@ -4,21 +4,31 @@ Segmentation knows one frame. Where cells touch it often finds one region for a 
 keep them apart while it goes (`split_touching`), but only cells that it has seen for a while, since it does not know
 what comes; daughters that run together with a neighbour soon after they begin are lost. Here both sides of the time are
 known: a region that comes apart is followed back to where it had come together. What was one region from the beginning
-on is left alone, since it may as well be a cell that divides.
+on is left alone, since it may as well be a cell that divides. So is a daughter who does not come apart from the
+neighbour in whose region she begins, unless her mother and her sister tell where she is (`hidden_daughters`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from celltraces.labels.regions import PixelRuns, find_sorted, pixel_runs, region_table, select_runs
-from celltraces.tracking.box_pairs import shared_window
-from celltraces.tracking.region_pixels import divide, moved_runs, pixels_of, shared_pixels, with_parts_of
-from celltraces.tracking.stage_places import PlaceOf, place_finder
+from celltraces.tracking.hidden_daughters import HALF, part_hidden, part_if_hidden
+from celltraces.tracking.region_pixels import divide, moved_pixels, pixels_of
+from celltraces.tracking.region_window import (
+    Frame,
+    Links,
+    Parts,
+    frame_of,
+    go_on,
+    image_of,
+    links_between,
+    source_of,
+    take_apart,
+)
+from celltraces.tracking.stage_places import place_finder
 
 APART = 3  # frames in which the cells lie apart, without a break, on one of the two sides
 MOMENT = 2  # the same before, at least, unless a cell begins in the region
@@ -28,32 +38,7 @@ SUM = 1.5  # times as large: what a region may be against the cells that it hold
 STEADY = 1.3  # times as large: what a region may become from one frame to the next while it holds the same cells
 TINY = 0.2  # of the largest cell in the region: what is smaller is debris
 LESS = 0.85  # of a cell's area: what is left of a cell that divides, outside of the region, at most
-HALF = 0.3, 0.7  # of a cell's area: what is left of it, outside of the region in which one of its daughters begins
 NEW = 0.5  # of a cell that begins in the region: by how much of its area, at least, the region is larger than before
-
-Parts = list[tuple[np.ndarray, int]]  # the pixels of a part, as positions in the flat frame, and its new label
-
-
-@dataclass
-class _Frame:
-    """A frame in which regions may still be parted; entries are positions in the columns label and area."""
-
-    whole: PixelRuns  # as segmentation found it, background too; values: labels
-    runs: PixelRuns  # values: entries
-    label: np.ndarray
-    area: np.ndarray
-    place: np.ndarray  # (y, x) of the first frame's contents in this frame, whole pixels
-    scene: int  # the same in frames that have anything in common
-    parts: Parts
-    refused: set[tuple[int, ...]]  # an entry and those that it came apart into, which are not to be tried again
-    tried: dict[tuple[int, ...], list[int]]  # the same, not again while the frames around have so many parts
-
-
-class _Links(NamedTuple):
-    """Two frames, one after the other: the entry in the other one that holds most of each entry's pixels; -1: none."""
-
-    after: np.ndarray  # of each entry of the first
-    before: np.ndarray  # of each entry of the second
 
 
 class _Together(NamedTuple):
@@ -91,64 +76,27 @@ def part_regions(
         for image in frames:
             yield image, []
         return
-    window: list[_Frame] = []
-    links: list[_Links] = []
+    window: list[Frame] = []
+    links: list[Links] = []
     place_of = place_finder(movement)
     shape = (0, 0)
     for image in frames:
         shape = image.shape
-        window.append(_frame(image, place_of))
+        window.append(frame_of(image, place_of))
         if len(window) > 1:
-            links.append(_links(*window[-2:], shape))
+            links.append(links_between(*window[-2:], shape))
         _part(window, links, len(links) - APART, max_touching, shape, newest=True)
+        part_hidden(window, links, len(links) - APART, shape)
         if len(window) > max_touching + 2 * APART:
             links.pop(0)
-            yield _image(window.pop(0), shape)
+            yield image_of(window.pop(0), shape)
     _part(window, links, len(links) - 1, max_touching, shape, newest=False)
     for frame in window:
-        yield _image(frame, shape)
-
-
-def with_parts(labels: np.ndarray, parts: Parts) -> np.ndarray:
-    """A label image (H, W) with the parts of its regions that `part_regions` found."""
-    highest = max((label for _, label in parts), default=0)
-    if not parts:
-        return labels
-    out = labels.astype(labels.dtype if highest <= np.iinfo(labels.dtype).max else np.uint32)
-    for pixels, label in parts:
-        out.ravel()[pixels] = label
-    return out
-
-
-def _frame(image: np.ndarray, place_of: PlaceOf) -> _Frame:
-    runs = pixel_runs(image)
-    label, area, bbox = region_table(runs, image.shape[1])
-    entry, known = find_sorted(label, runs.value)
-    of_regions = select_runs(runs._replace(value=entry), known)
-    return _Frame(runs, of_regions, label.astype(np.int64), area, *place_of(bbox, image.shape), [], set(), {})
-
-
-def _image(frame: _Frame, shape: tuple[int, ...]) -> tuple[np.ndarray, Parts]:
-    labels = np.repeat(frame.whole.value, frame.whole.length).reshape(shape)
-    return with_parts(labels, frame.parts), frame.parts
-
-
-def _links(one: _Frame, two: _Frame, shape: tuple[int, ...]) -> _Links:
-    step = two.place - one.place
-    runs = one.runs if not step.any() else moved_runs(one.runs, step, shared_window(step, shape), shape[1])
-    links = _Links(np.full(one.area.size, -1), np.full(two.area.size, -1))
-    if one.scene != two.scene:
-        return links
-    i, j, shared = shared_pixels(runs, two.runs, two.area.size)
-    most = 2 * shared > one.area[i]
-    links.after[i[most]] = j[most]
-    most = 2 * shared > two.area[j]
-    links.before[j[most]] = i[most]
-    return links
+        yield image_of(frame, shape)
 
 
 def _part(
-    window: list[_Frame], links: list[_Links], last: int, max_touching: int, shape: tuple[int, ...], newest: bool
+    window: list[Frame], links: list[Links], last: int, max_touching: int, shape: tuple[int, ...], newest: bool
 ) -> None:
     """Part regions of the window that come apart after frame `last` (if newest) or earlier; in place.
 
@@ -166,14 +114,14 @@ def _part(
         steps = range(last, -1, -1)
 
 
-def _coming_apart(links: _Links) -> list[int]:
+def _coming_apart(links: Links) -> list[int]:
     """The entries of the first frame that cover most of two or more of the second."""
     held = links.before[links.before >= 0]
     return np.flatnonzero(np.bincount(held, minlength=1) > 1).tolist()
 
 
 def _part_back(
-    window: list[_Frame], links: list[_Links], step: int, entry: int, max_touching: int, shape: tuple[int, ...]
+    window: list[Frame], links: list[Links], step: int, entry: int, max_touching: int, shape: tuple[int, ...]
 ) -> bool:
     """Part a region that comes apart after frame `step` of the window, back to where it came together; in place.
 
@@ -197,7 +145,7 @@ def _part_back(
         chain.append((entry, parts))
         if window[at - 1].scene != window[at].scene:
             break
-        sources = [_source(window[at - 1], pixels, window[at].place, shape, MOST) for pixels in parts]
+        sources = [source_of(window[at - 1], pixels, window[at].place, shape, MOST) for pixels in parts]
         others = _others(window, links, at, entry, sources)
         if others or _goes_back(window, links[at - 1], at, entry, sources):
             entry = sources[0]
@@ -205,9 +153,11 @@ def _part_back(
             continue
         came = _came_together(window, links, at, entry, parts, sources, shape)
         if came is None and -1 in sources:
-            sources = [_source(window[at - 1], pixels, window[at].place, shape, SOME) for pixels in parts]
+            sources = [source_of(window[at - 1], pixels, window[at].place, shape, SOME) for pixels in parts]
             came = _came_together(window, links, at, entry, parts, sources, shape)
         if came is None:
+            if part_if_hidden(window, links, at, step, sources, after.tolist(), shape):
+                return True
             break
         earlier = [source for source, _ in came.groups if source >= 0]
         begin = len(earlier) < len(came.groups)
@@ -219,15 +169,15 @@ def _part_back(
         if came.before is not None:
             chain = chain[:later] + _from_both_sides(window, at, came.before, chain[later:], shape)
         for frame, (region, pixels) in zip(range(step, at - 1, -1), chain, strict=True):
-            _take_apart(window[frame], region, pixels, shape[1])
+            take_apart(window[frame], region, pixels, shape[1])
         for changed in range(max(at - 1, 0), step + 1):
-            links[changed] = _links(window[changed], window[changed + 1], shape)
+            links[changed] = links_between(window[changed], window[changed + 1], shape)
         return True
     window[step].refused.add(key)
     return False
 
 
-def _others(window: list[_Frame], links: list[_Links], at: int, entry: int, sources: list[int]) -> list[int]:
+def _others(window: list[Frame], links: list[Links], at: int, entry: int, sources: list[int]) -> list[int]:
     """The regions of frame `at` that came apart from one region of the frame before, as this one did, and go on.
 
     So the clump of three cells comes apart in two steps, and is followed back from the second one.
@@ -241,7 +191,7 @@ def _others(window: list[_Frame], links: list[_Links], at: int, entry: int, sour
     if not _alike(areas[pieces].sum(), window[at - 1].area[whole], SUM):
         return []
     others = pieces[pieces != entry].tolist()
-    return others if _go_on(links, range(at, at + APART - 1), others, True) else []
+    return others if go_on(links, range(at, at + APART - 1), others, True) else []
 
 
 def _grouped(parts: list[np.ndarray], groups: list[tuple[int, list[int]]]) -> list[np.ndarray]:
@@ -250,7 +200,7 @@ def _grouped(parts: list[np.ndarray], groups: list[tuple[int, list[int]]]) -> li
     return [np.sort(np.concatenate(own)) for own in found if own]
 
 
-def _goes_back(window: list[_Frame], here: _Links, at: int, entry: int, sources: list[int]) -> bool:
+def _goes_back(window: list[Frame], here: Links, at: int, entry: int, sources: list[int]) -> bool:
     """Whether a region of frame `at` is one region of the frame before, with the same cells, and nothing else."""
     alone = sources[0]
     if len(set(sources)) > 1 or alone < 0 or here.after[alone] != entry:
@@ -263,28 +213,9 @@ def _alike(one: float, other: float, factor: float) -> bool:
     return bool(max(one, other) <= factor * min(one, other))
 
 
-def _moved(pixels: np.ndarray, step: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """Positions in the flat frame moved by step (y, x), of those that stay within the frame."""
-    row, column = np.divmod(pixels, shape[1])
-    row, column = row + step[0], column + step[1]
-    inside = (row >= 0) & (row < shape[0]) & (column >= 0) & (column < shape[1])
-    return (row * shape[1] + column)[inside]
-
-
-def _source(before: _Frame, pixels: np.ndarray, place: np.ndarray, shape: tuple[int, ...], share: float) -> int:
-    """The entry of the frame before that holds the most of these pixels of a frame at this place; -1 if that is not
-    more than this share of them."""
-    at = _moved(pixels, before.place - place, shape)
-    runs = before.runs
-    run = np.searchsorted(runs.start, at, "right") - 1
-    at, run = at[run >= 0], run[run >= 0]
-    count = np.bincount(runs.value[run[at < (runs.start + runs.length)[run]]], minlength=1)
-    return int(np.argmax(count)) if count.max() > share * pixels.size else -1
-
-
 def _came_together(
-    window: list[_Frame],
-    links: list[_Links],
+    window: list[Frame],
+    links: list[Links],
     at: int,
     entry: int,
     parts: list[np.ndarray],
@@ -334,39 +265,27 @@ def _came_together(
     return _Together(groups, known if all_known else None, bool(born and larger))
 
 
-def _left_of(window: list[_Frame], at: int, source: int, elsewhere: int, shape: tuple[int, ...]) -> np.ndarray:
+def _left_of(window: list[Frame], at: int, source: int, elsewhere: int, shape: tuple[int, ...]) -> np.ndarray:
     """The pixels of an entry of the frame before that no longer are its own, as a region of frame `at` is."""
     mine = pixels_of(window[at - 1].runs, source)
-    there = _moved(pixels_of(window[at].runs, elsewhere), window[at - 1].place - window[at].place, shape)
+    there = moved_pixels(pixels_of(window[at].runs, elsewhere), window[at - 1].place - window[at].place, shape)
     return np.setdiff1d(mine, there)
 
 
-def _lie_apart(links: list[_Links], step: int, after: list[int], at: int, earlier: list[int], begin: bool) -> bool:
+def _lie_apart(links: list[Links], step: int, after: list[int], at: int, earlier: list[int], begin: bool) -> bool:
     """Whether the cells lie apart for long enough after frame `step`, or before frame `at` unless some begin there.
 
     Before it, for a MOMENT at least: halves of a cell that is cut in two for one frame are no cells.
     """
     later, former = range(step + 1, step + APART), range(at - 2, at - 1 - APART, -1)
     if begin:
-        return _go_on(links, later, after, True)
-    moment = _go_on(links, former[: MOMENT - 1], earlier, False)
-    return moment and (_go_on(links, later, after, True) or _go_on(links, former, earlier, False))
-
-
-def _go_on(links: list[_Links], steps: Sequence[int], entries: list[int], forward: bool) -> bool:
-    """Whether each of these regions goes on as one other, and that as one more, through these steps."""
-    if not 0 <= steps[-1] < len(links):
-        return False
-    for step in steps:
-        there, back = (links[step].after, links[step].before)[:: 1 if forward else -1]
-        if any(there[entry] < 0 or back[there[entry]] != entry for entry in entries):
-            return False
-        entries = [int(there[entry]) for entry in entries]
-    return True
+        return go_on(links, later, after, True)
+    moment = go_on(links, former[: MOMENT - 1], earlier, False)
+    return moment and (go_on(links, later, after, True) or go_on(links, former, earlier, False))
 
 
 def _from_both_sides(
-    window: list[_Frame],
+    window: list[Frame],
     at: int,
     parts: list[np.ndarray],
     chain: list[tuple[int, list[np.ndarray]]],
@@ -379,15 +298,3 @@ def _from_both_sides(
         parts = divide(pixels_of(window[at + len(chain) - 1 - back].runs, entry), parts, shape)
         chain[back] = entry, parts
     return chain
-
-
-def _take_apart(frame: _Frame, entry: int, parts: Sequence[np.ndarray], width: int) -> None:
-    """Make the first part the region, and regions of the others, in place."""
-    first, *others = parts
-    labels = int(frame.label.max()) + np.arange(1, len(parts))
-    entries = range(frame.area.size, frame.area.size + len(others))
-    frame.runs = with_parts_of(frame.runs, entry, parts, [entry, *entries], width)
-    frame.parts += zip(others, labels.tolist(), strict=True)
-    frame.area = np.concatenate([frame.area, np.array([part.size for part in others])])
-    frame.area[entry] = first.size
-    frame.label = np.concatenate([frame.label, labels])
