@@ -26,7 +26,7 @@ def display_level(folder, fail, monkeypatch):
 
 
 def report(folder, fail, monkeypatch):
-    monkeypatch.setattr(write_report, "build", fail)
+    monkeypatch.setattr(write_report, "build_report", fail)
     write_report.main(str(folder / "report.html"))
 
 
@@ -42,7 +42,7 @@ def digest_of_a_fov(folder, fail, monkeypatch):
 def comparison(folder, fail, monkeypatch):
     for writer in ("write_cells", "write_fovs", "write_effects"):
         monkeypatch.setattr(compare_samples.comparison_tables, writer, lambda *_: None)
-    monkeypatch.setattr(compare_samples.comparison, "build", fail)
+    monkeypatch.setattr(compare_samples.comparison, "build_comparison", fail)
     names = [str(folder / name) for name in ("report.html", "cells.csv", "fovs.csv", "effects.csv")]
     compare_samples.main(
         [], [], names[0], names[1:], datasets=[], samples=[], columns=[], channels=[], fits=[], size_mb=1
