@@ -1,8 +1,11 @@
 """Networks of the user's own: what is read, what is refused, what becomes of their outputs."""
 
+import os
+import subprocess
+
 import numpy as np
 import pytest
-from conftest import small_config
+from conftest import PYTHON, ROOT, small_config
 from onnx_tools import FLOAT, disks, helper, model_bytes, number, onnx, overlap, settings_with
 
 from celltraces.errors import UserError
@@ -83,6 +86,20 @@ def test_a_model_of_the_users_own_labels_the_cells(tmp_path, monkeypatch, name, 
     half, _ = segmenter(str(tmp_path / "mine.onnx"), settings_with(segmentation_scale=0.5))(frame)
     assert half.max() == truth.max()
     assert ((half > 0) != (truth > 0)).mean() < 0.03
+
+
+def test_onnxruntime_tells_nobody_of_the_model(tmp_path):
+    """What it sends it keeps in the user's cache first, beside a number for the machine."""
+    code = "import sys; from celltraces.segmentation.onnx_model import _session; _session(sys.stdin.buffer.read(), 1, '')"
+    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT / "scripts")}
+    for name in ("HOME", "TMPDIR", "XDG_CACHE_HOME"):
+        (tmp_path / name).mkdir()
+        environment[name] = str(tmp_path / name)
+    done = subprocess.run(
+        [PYTHON, "-c", code], env=environment, input=MODELS["one channel"], capture_output=True, check=False
+    )
+    assert done.returncode == 0, done.stderr.decode()
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
 
 def external(tmp_path):

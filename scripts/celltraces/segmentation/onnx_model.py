@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import difflib
 import math
+import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
@@ -119,6 +120,9 @@ def _read(data: bytes, key: str) -> Any:
 
 def _session(data: bytes, threads: int, key: str) -> Any:
     """A session of onnxruntime for a model."""
+    os.environ["ORT_DISABLE_TELEMETRY"] = (
+        "1"  # since 1.29 it tells Microsoft of models and runs, from when it is imported
+    )
     try:
         import onnxruntime
     except ImportError:
