@@ -90,7 +90,7 @@ def test_a_model_of_the_users_own_labels_the_cells(tmp_path, monkeypatch, name, 
 
 def test_onnxruntime_tells_nobody_of_the_model(tmp_path):
     """What it sends it keeps in the user's cache first, beside a number for the machine."""
-    code = "import sys; from celltraces.segmentation.onnx_model import _session; _session(sys.stdin.buffer.read(), 1, '')"
+    code = "import sys; from celltraces.segmentation import onnx_model as m; m._session(sys.stdin.buffer.read(), 1, '')"
     environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT / "scripts")}
     for name in ("HOME", "TMPDIR", "XDG_CACHE_HOME"):
         (tmp_path / name).mkdir()
