@@ -74,6 +74,16 @@ def test_each_cell_has_a_row_with_its_frames_and_reason(found):
     assert table["parent"].isna().sum() == 4
 
 
+def test_a_fov_without_cells_changes_no_type_of_the_others(found):
+    """Lists of FOVs stand below each other: True is to stay True, which the report and the page read."""
+    traces = traces_of(found, (2,), lambda *_: True)
+    nothing = FoundCells(found.ids[:0], found.valid[:0], found.short[:0], found.border[:0], [])
+    lists = [cell_list(of_fov, traces, ["area_ch_0"], {}, "area_ch_0") for of_fov in (found, nothing)]
+    assert lists[1].dtypes.to_dict() == lists[0].dtypes.to_dict()
+    text = pd.concat(lists).to_csv(index=False, float_format="%.6g")
+    assert [line.split(",")[4] for line in text.splitlines()[1:]] == ["True", "False", "False", "False", "False"]
+
+
 def test_kinds_are_those_of_filters_or_a_person(found):
     assert found.kinds([2]) == {4: "short", 6: "border", 8: "both", 10: "refused"}
     assert found.kinds([2, 4, 6, 8, 10]) == {}

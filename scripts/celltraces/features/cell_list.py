@@ -110,6 +110,8 @@ def cell_list(
                 for cell in found.ids.tolist()
             ],
         }
+    ).astype(
+        {**dict.fromkeys(("first_frame", "last_frame", "frames"), "int64"), "in_tables": "bool", "left_out": "str"}
     )
     for column in columns:
         table[MEDIAN + column] = table["cell"].map(medians[column]).astype(float)
