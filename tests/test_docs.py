@@ -269,8 +269,7 @@ def test_figures_of_phase_objects_are_those_of_the_tables():
 
 def test_what_is_cited_is_among_the_references():
     pages = {page: page.read_text(encoding="utf-8") for page in [*ROOT.glob("docs/*.md"), *PACKAGE.rglob("*.py")]}
-    methods = ROOT / "docs/methods.md"
-    pages[methods], references = pages[methods].split("\n## References\n")
+    references = pages.pop(ROOT / "docs/references.md")
     listed = {
         (name, year)
         for entry in references.split("\n- ")

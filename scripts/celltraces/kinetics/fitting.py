@@ -12,7 +12,7 @@ All traces of a batch go through the same steps side by side, as arrays (N, T) o
    freedom of Bell & McCaffrey 2002) or correlated in time;
 4. a parameter is identifiable where its interval ends on both sides within its bounds (Raue et al. 2009).
 
-The references are in docs/methods.md.
+The references are in docs/references.md.
 """
 
 from __future__ import annotations
