@@ -14,7 +14,9 @@ from conftest import ROOT, syntax_tree
 from celltraces.config.read_config import complete
 from celltraces.config.schema import load_schema
 from celltraces.errors import UserError
+from celltraces.exports.registry import FORMATS, GROUPS, TITLES
 from celltraces.features.cell_features import FLUORESCENCE_FEATURES, PHASE_FEATURES
+from celltraces.pictures.legend import unit_of
 from celltraces.report.texts import CHECKS
 
 PACKAGE = ROOT / "scripts/celltraces"
@@ -155,7 +157,8 @@ def test_the_table_names_every_parameter():
     schema = load_schema()["properties"]
     parts = ("params", "pictures", "report")
     parameters = {name for name in schema if name not in parts}.union(*(schema[part]["properties"] for part in parts))
-    assert sorted(name for name in parameters if f"`{name}`" not in PARAMETERS) == []
+    unnamed = sorted(name for name in parameters if f"`{name}`" not in PARAMETERS)
+    assert unnamed == [], "name them in docs/parameters.md, in the row of their stage"
 
 
 def test_config_yaml_names_every_key():
@@ -166,7 +169,8 @@ def test_config_yaml_names_every_key():
 
     shipped = yaml.safe_load((ROOT / "config/config.yaml").read_text(encoding="utf-8"))
     # The parameters that a preview may vary are an example in a comment.
-    assert [k for k, there in keys(load_schema(), shipped) if not there and not k.startswith("preview.vary.")] == []
+    absent = [k for k, there in keys(load_schema(), shipped) if not there and not k.startswith("preview.vary.")]
+    assert absent == [], "give each a line in config/config.yaml: default, unit, range, what it does"
 
 
 def test_rules_in_the_table_of_parameters_are_rules():
@@ -224,9 +228,18 @@ def table(page, heading):
 def test_every_feature_is_defined():
     rows = table("methods.md", "Features")
     shape, light = ([f"`{name}`" for name in names] for names in (PHASE_FEATURES, FLUORESCENCE_FEATURES))
-    assert [row[0] for row in rows if row[1] == "shape"] == shape
-    assert [row[0] for row in rows if row[1] == "light"] == light
+    assert [row[0] for row in rows if row[1] == "shape"] == shape, "the table in docs/methods.md, in the same order"
+    assert [row[0] for row in rows if row[1] == "light"] == light, "the table in docs/methods.md, in the same order"
     assert all(row[3] for row in rows)
+    with_unit = [row[0].strip("`") for row in rows if "px" in row[2] or row[2] == "counts"]
+    unshown = [name for name in with_unit if not unit_of(f"{name}_ch_0")]
+    assert unshown == [], "their unit has to stand in pictures/legend.py too, for reports and plots"
+
+
+def test_every_export_has_a_title_and_a_row():
+    assert FORMATS.keys() == TITLES.keys(), "TITLES in exports/registry.py says what each format is"
+    page = (ROOT / "docs/formats.md").read_text(encoding="utf-8")
+    assert [name for name in (*FORMATS, *GROUPS) if f"`{name}`" not in page] == [], "give them a row in docs/formats.md"
 
 
 def test_figures_of_methods_are_those_of_the_evaluation():
