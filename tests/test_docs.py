@@ -11,12 +11,15 @@ import pytest
 import yaml
 from conftest import ROOT, syntax_tree
 
+from celltraces.config.contradictions import METHODS
 from celltraces.config.read_config import complete
 from celltraces.config.schema import load_schema
 from celltraces.errors import UserError
 from celltraces.exports.registry import FORMATS, GROUPS, TITLES
 from celltraces.features.cell_features import FLUORESCENCE_FEATURES, PHASE_FEATURES
 from celltraces.pictures.legend import unit_of
+from celltraces.readers.magic import KINDS, MAKER
+from celltraces.readers.movie_file import INSPECT, OPEN
 from celltraces.report.texts import CHECKS
 
 PACKAGE = ROOT / "scripts/celltraces"
@@ -234,6 +237,21 @@ def test_every_feature_is_defined():
     with_unit = [row[0].strip("`") for row in rows if "px" in row[2] or row[2] == "counts"]
     unshown = [name for name in with_unit if not unit_of(f"{name}_ch_0")]
     assert unshown == [], "their unit has to stand in pictures/legend.py too, for reports and plots"
+
+
+def test_every_method_has_a_row():
+    page = (ROOT / "docs/choosing.md").read_text(encoding="utf-8")
+    named = [method for methods in METHODS.values() for method in methods]
+    assert "btrack" in named
+    assert [method for method in named if f"`{method}`" not in page] == [], "give them a row in docs/choosing.md"
+
+
+def test_every_kind_of_input_is_opened_and_named():
+    kinds = {*KINDS.values()} - {"PYME"}  # movie_file.py opens a spool itself, since that takes settings
+    assert kinds <= INSPECT.keys() == OPEN.keys(), "INSPECT and OPEN in readers/movie_file.py"
+    assert MAKER.keys() == {*INSPECT, "PYME"}, "MAKER in readers/magic.py: a program that opens and saves such a file"
+    page = (ROOT / "docs/inputs.md").read_text(encoding="utf-8")
+    assert [ending for ending in KINDS if ending not in page] == [], "name the endings in docs/inputs.md"
 
 
 def test_every_export_has_a_title_and_a_row():
