@@ -17,7 +17,7 @@ from celltraces.curate.views import (
     Results,
     View,
     arranged,
-    image_of,
+    stored_image,
     label_array,
     old_verdicts,
     outcome_of_edits,
@@ -269,7 +269,7 @@ def save_decision(
         raise decide.RefusedDecision(shown.no_cells)
     with author.saving:
         before = outcome_of_edits(results, shown)
-        edit = make(request, author, shown.base.regions, before, image_of(results, shown))
+        edit = make(request, author, shown.base.regions, before, stored_image(results, shown))
         result = outcome_of_edits(results, shown, edit)
         author.save(edit)
     about, times = decide.subject(edit, author.of_fov(dataset, number))

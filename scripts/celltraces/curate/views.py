@@ -155,13 +155,13 @@ def outcome_of_edits(results: Results, shown: View, new: Edit | None = None) -> 
     ids = tuple(edit.id for edit in (*edits, *((new,) if new else ())))
     known = shown.replayed.get(ids)
     if known is None:
-        known = decide.outcome_of_all(shown.base.regions, edits, image_of(results, shown), shown.origins, new)
+        known = decide.outcome_of_all(shown.base.regions, edits, stored_image(results, shown), shown.origins, new)
         shown.replayed.clear()
         shown.replayed[ids] = known
     return known
 
 
-def image_of(results: Results, shown: View) -> decide.Image:
+def stored_image(results: Results, shown: View) -> decide.Image:
     """Base labels by frame."""
     path = functools.cache(label_array)
     return lambda frame: results.reader.read(path(shown.fov), frame)

@@ -40,7 +40,7 @@ def check_cut_cells(
         return
     of_frames = frames.attributes["frame_statistics"]["at_highest"]
     pieces = [piece for piece in pieces if of_frames[piece[0]] <= qc_saturation]
-    for frame, share in sorted(cut_cells.shares(get, pc, pieces, wanted).items()):
+    for frame, share in sorted(cut_cells.cut_shares(get, pc, pieces, wanted).items()):
         if share > qc_cell_saturation:
             yield Finding(fov, frame, f"saturated_cell_{frames.path.parent.name}", share, qc_cell_saturation)
 
