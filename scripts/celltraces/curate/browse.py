@@ -17,10 +17,10 @@ from celltraces.curate.views import (
     Results,
     View,
     arranged,
-    stored_image,
     label_array,
     old_verdicts,
     outcome_of_edits,
+    stored_image,
     view,
 )
 from celltraces.edits.records import UNDONE, Edit
