@@ -44,7 +44,7 @@ COHORTS = [
 ]
 
 
-def fit(model: models.Model, times: np.ndarray, values: np.ndarray) -> tuple[fitting.Fits, float]:
+def fit(model: models.KineticModel, times: np.ndarray, values: np.ndarray) -> tuple[fitting.Fits, float]:
     """Fits, and traces per CPU second."""
     started = time.process_time()
     fits = fitting.fit(model, np.broadcast_to(times, values.shape), values)

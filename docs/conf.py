@@ -21,7 +21,7 @@ pygments_style = "default"
 MENU = {
     "Use": "preview report comparison results checks curation decisions pictures terminal",
     "Configure": "parameters inputs formats plugins cluster from_pyama",
-    "Methods": "choosing methods segmentation tracking fitting evaluation cost glossary",
+    "Methods": "choosing methods segmentation tracking fluorescence fitting evaluation references cost glossary",
     "Develop": "code libraries",
 }
 ELSEWHERE = {"Configure": ["config/README"], "Develop": ["CONTRIBUTING", "CHANGELOG"]}

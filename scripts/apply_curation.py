@@ -219,7 +219,9 @@ def main(
     for path in map(Path, inspected):
         decisions += of_inspected(path.name, read_inspected(path, fov), table)
     rows = [Flag(*flag) for flag in flags]
-    places.remember(remembered, [flag.cell for flag in rows if flag.frame is None], [Path(cells)], pc, write=True)
+    places.remember_places(
+        remembered, [flag.cell for flag in rows if flag.frame is None], [Path(cells)], pc, write=True
+    )
     with open_store(Path(cells)) as get:
         decisions += of_curation(rows, places.read_places(remembered), get, pc)
     if base:

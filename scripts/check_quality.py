@@ -25,7 +25,7 @@ from celltraces.results.cell_checks import (
     look_at_light,
 )
 from celltraces.results.cell_pixels import Places, places_of
-from celltraces.results.light_by_cell import Traces, read_traces
+from celltraces.results.light_by_cell import LightByCell, light_of_traces
 from celltraces.results.light_of_fovs import FovLight
 from celltraces.results.light_on_cells import Channel
 from celltraces.results.quality import (
@@ -91,7 +91,7 @@ class Cells(NamedTuple):
     ids: np.ndarray
     areas: np.ndarray
     bboxes: np.ndarray
-    traces: Traces
+    traces: LightByCell
 
 
 def main(
@@ -135,7 +135,7 @@ def main(
         if fov in cells:
             with open_store(Path(cells[fov])) as get:
                 arrays = (get_array(get, f"metadata/{name}")[0] for name in ("cell_ids", "areas", "bboxes"))
-                of_fov = Cells(*arrays, read_traces(Path(traces[fov]).read_text("utf-8")))
+                of_fov = Cells(*arrays, light_of_traces(Path(traces[fov]).read_text("utf-8")))
                 found += _of_light_in_cells(fov, channels, get, of_fov, limits)
             parents = [parent for parent, _ in lineage.read_table(Path(lineages[fov])).values()]
             found += _of_cells(fov, of_fov, parents, limits)

@@ -138,28 +138,18 @@ def _copy_once(
         for frame in range(shape[0]):
             stacks = zip(*(read(fov, frame, channels, plane) for plane in planes), strict=True)
             for append, channel, images in zip(appends, copied, stacks, strict=True):
-                image, without_data = None, ()
                 if _is_whole(channel, frame, images, known):
                     present = [plane for plane, image in zip(planes, images, strict=True) if image is not None]
                     without_tile = [read.uncovered(fov, frame, channel.number, plane) for plane in present]
                     image, without_data, counts = _highest(images, without_tile)
+                    append(image)
                     _note(channel, frame, image, without_data, counts)
                     shares = repeated_shares(channel.number, image, counts)
                     if any(shares):
                         channel.repeated.append((frame, *(round(share, 6) for share in shares)))
                 else:
+                    append(nothing)
                     _note_missing(channel, frame)
-                append(nothing if image is None else image)
-                channel.uncovered.append(without_data)
-                picture = None if image is None else covered_picture(image, without_data)
-                small = None if picture is None else likeness.small_picture(picture)
-                if small is not None and not blank.is_blank(counts):
-                    channel.parts[0](frame, small)
-                if channel.liken is not None:
-                    channel.likeness.append(channel.liken(small))
-                if channel.follow is not None:
-                    for name, value in channel.follow(frame, picture).items():
-                        channel.movement[name].append(value)
         for channel in copied:
             channel.attributes.update(_attributes(channel, planes))
     return {channel.number: channel.attributes["missing_frames"] for channel in copied}
@@ -197,8 +187,9 @@ def _highest(
 
 
 def _note(channel: _Channel, frame: int, image: np.ndarray, without_data: Boxes, counts: np.ndarray) -> None:
-    """Note statistics of a frame (H, W), and its number of pixels by value (n,)."""
-    if blank.is_blank(counts):
+    """Note what a frame (H, W) tells, of itself and beside the frames before. counts: of its pixels by value, (n,)."""
+    is_blank = blank.is_blank(counts)
+    if is_blank:
         channel.of_one_value[frame] = len(counts) - 1, int(counts[-1])
     else:
         channel.counts[: len(counts)] += counts
@@ -208,12 +199,29 @@ def _note(channel: _Channel, frame: int, image: np.ndarray, without_data: Boxes,
             channel.cut_off += ((frame, *piece) for piece in cut_off.pieces(image, counts))
     for name, value in frame_statistics(image, counts, without_data).items():
         channel.statistics[name].append(value)
+    channel.uncovered.append(without_data)
+    picture = covered_picture(image, without_data)
+    small = likeness.small_picture(picture)
+    if not is_blank:
+        channel.parts[0](frame, small)
+    _compare(channel, frame, picture, small)
 
 
 def _note_missing(channel: _Channel, frame: int) -> None:
     channel.missing.append(frame)
     for name, value in NO_STATISTICS.items():
         channel.statistics[name].append(value)
+    channel.uncovered.append(())
+    _compare(channel, frame, None, None)
+
+
+def _compare(channel: _Channel, frame: int, picture: np.ndarray | None, small: np.ndarray | None) -> None:
+    """Note how like a frame is to the one before, and how the stage moved; None: the file does not hold the frame."""
+    if channel.liken is not None:
+        channel.likeness.append(channel.liken(small))
+    if channel.follow is not None:
+        for name, value in channel.follow(frame, picture).items():
+            channel.movement[name].append(value)
 
 
 def _attributes(channel: _Channel, planes: Sequence[int | None]) -> dict[str, Any]:

@@ -87,7 +87,7 @@ def main(
                     "it is taken as 0, so that too little may be corrected: set camera_offset",
                     channel,
                 )
-            details = flat_field.attributes_of("estimate", field, len(found))
+            details = flat_field.gain_attributes("estimate", field, len(found))
         else:
             field = flat_field.Field(read_reference(Path(source), camera_offset or 0.0), camera_offset)
             some = frames[:: -(-len(frames) // LOOKED_AT) or 1]
@@ -99,7 +99,7 @@ def main(
             field = field._replace(
                 foreign=flat_field.not_in_frames(field, [one for one, _ in whole_ones], [fov for _, fov in whole_ones])
             )
-            details = flat_field.attributes_of(Path(source).name, field, None)
+            details = flat_field.gain_attributes(Path(source).name, field, None)
         described[channel] = details
         with whole(Path(output)) as partial, open(partial, "wb") as file:
             np.save(file, field.gain)

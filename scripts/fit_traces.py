@@ -48,7 +48,7 @@ def traces_of(table: pd.DataFrame) -> tuple[pd.DataFrame, np.ndarray, np.ndarray
     return cells, times, values
 
 
-def fit_table(table: pd.DataFrame, model: models.Model) -> pd.DataFrame:
+def fit_table(table: pd.DataFrame, model: models.KineticModel) -> pd.DataFrame:
     """One row for each cell of a merged table with times in hours; the columns are those of docs/fitting.md."""
     cells, times, values = traces_of(table)
     fits = fitting.fit(model, times, values)
@@ -70,7 +70,7 @@ def fit_table(table: pd.DataFrame, model: models.Model) -> pd.DataFrame:
     return pd.DataFrame(columns)
 
 
-def counts(result: pd.DataFrame, model: models.Model) -> list[str]:
+def counts(result: pd.DataFrame, model: models.KineticModel) -> list[str]:
     """One line for the fits and one for each fitted parameter: how many are good, and what is wrong with the others."""
 
     def count(flags: pd.Series) -> str:

@@ -35,7 +35,7 @@ def flatten_movie(source: Path, output: Path, gain: np.ndarray, details: Mapping
             image = frames.read(frame)
             if frames.present(frame):
                 boxes = coverage.of_frame(frames.attributes, frame)
-                image = coverage.blanked(flat_field.flattened(image, gain, details["camera_offset"]), boxes)
+                image = coverage.blanked(flat_field.divide_by_gain(image, gain, details["camera_offset"]), boxes)
                 counts_of_frame = display_level.count_pixels(image, coverage.area_of(boxes))
                 counts[: len(counts_of_frame)] += counts_of_frame
             append(image)

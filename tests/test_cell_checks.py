@@ -7,7 +7,7 @@ from scipy import ndimage
 from celltraces.frames import cut_off, hot_pixels
 from celltraces.frames.statistics import NAMES, frame_statistics
 from celltraces.results import cell_checks, channel_shift, frame_order
-from celltraces.results.light_by_cell import read_traces
+from celltraces.results.light_by_cell import light_of_traces
 from celltraces.results.quality import check_exchanged_fovs
 from celltraces.storage.cells import new_store, open_store, put_array
 from celltraces.storage.codecs import LABELS, PIXELS
@@ -301,7 +301,7 @@ def test_hot_pixels_in_cells(tmp_path):
         with writing(tmp_path / "fl_ch_1/0", (1, 8, 8), np.uint16, PIXELS, attributes={"hot_pixels": hot}) as append:
             append(np.zeros((8, 8), np.uint16))
         array = open_frames(tmp_path / "fl_ch_1/0")
-        found = cell_checks.check_hot_pixels(4, array, boxes, read_traces(table), qc_hot_pixel=limit)
+        found = cell_checks.check_hot_pixels(4, array, boxes, light_of_traces(table), qc_hot_pixel=limit)
         return [(row.fov, row.frame, row.check, row.value) for row in found]
 
     inside, outside = [51, 53, 2000], [52, 53, 9000]

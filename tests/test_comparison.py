@@ -52,7 +52,7 @@ def of_samples(**fovs):
 )
 def test_fovs_of_a_sample_in_each_dataset(written, monday, tuesday):
     config = of_samples(a=written)
-    assert [*samples.mistakes(config, DATASETS)] == []
+    assert [*samples.sample_mistakes(config, DATASETS)] == []
     assert samples.sample_fovs(config, DATASETS["monday"], "a") == monday
     assert samples.sample_fovs(config, DATASETS["tuesday"], "a") == tuesday
     assert samples.samples_by_fov(config, DATASETS["monday"]) == {str(fov): "a" for fov in monday[0]}
@@ -74,7 +74,7 @@ def test_fovs_of_a_sample_in_each_dataset(written, monday, tuesday):
     ],
 )
 def test_a_wrong_sample_is_one_line(fovs, line):
-    lines = [*samples.mistakes(of_samples(**fovs), DATASETS)]
+    lines = [*samples.sample_mistakes(of_samples(**fovs), DATASETS)]
     assert len(lines) == 1
     assert lines[0].startswith(line)
 

@@ -28,9 +28,10 @@ def leaves(tree, prefix=()):
 def test_shipped_config_shows_every_key_with_its_default():
     schema = load_schema()
     assert set(SHIPPED) == set(schema["properties"])
-    assert set(SHIPPED["params"]) == set(schema["properties"]["params"]["properties"])
-    for key, declared in schema["properties"]["params"]["properties"].items():
-        assert SHIPPED["params"][key] == declared["default"], key
+    declared = schema["properties"]["params"]["properties"]
+    assert set(SHIPPED["params"]) == set(declared), "config/config.yaml and config/schema.yaml have to name the same"
+    for key, rule in declared.items():
+        assert SHIPPED["params"][key] == rule["default"], key
     completed = read_config.complete(MINIMAL)
     for key in schema["properties"]:
         if key not in ("datasets", "channels"):

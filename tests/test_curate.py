@@ -353,7 +353,7 @@ def test_traces_are_read_as_pandas_reads_them_without_it(tmp_path):
 import sys
 from pathlib import Path
 from celltraces.curate import cells
-found = cells.read_traces([Path({str(path)!r})])
+found = cells.read_traces_of_fov([Path({str(path)!r})])
 assert "pandas" not in sys.modules
 print(found.cell.tolist(), found.frame.tolist(), {{name: values.tolist() for name, values in found.features.items()}})
 """
@@ -369,7 +369,7 @@ def test_a_table_without_numbers_of_cells_is_one_line(tmp_path, cell):
     path = tmp_path / "traces.csv"
     path.write_text(TRACES.replace("0,7,1", f"0,{cell},1"))
     with pytest.raises(UserError, match="column cell is to hold whole numbers"):
-        cell_lists.read_traces([path])
+        cell_lists.read_traces_of_fov([path])
 
 
 def test_frames_are_kept_within_a_number_of_bytes(made):

@@ -18,7 +18,7 @@ from curation_tools import open_results
 from made_results import label_movie, write_dataset
 
 from celltraces.curate import browse
-from celltraces.curate.decide import Author, Refused
+from celltraces.curate.decide import Author, RefusedDecision
 from celltraces.curate.views import Results
 from celltraces.edits import records
 from celltraces.edits.records import read_edits
@@ -286,7 +286,7 @@ def test_what_another_person_saves_meanwhile_is_not_overlooked(results, monkeypa
 def test_a_second_server_of_an_author_saves_nothing(client, results):
     second = open_results(results.folder)
     assert "--author" in second.author.why_not
-    with pytest.raises(Refused, match="Another server of the author anna"):
+    with pytest.raises(RefusedDecision, match="Another server of the author anna"):
         browse.save_decision(second, {"dataset": "one", "fov": 0, "op": "bad", "cell": 5, "frame": 0})
     save(client, "bad", cell=5, frame=0)
     assert state_of(browse.cells_now(second, "one", 0))[5] == "bad"

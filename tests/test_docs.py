@@ -11,10 +11,15 @@ import pytest
 import yaml
 from conftest import ROOT, syntax_tree
 
+from celltraces.config.contradictions import METHODS
 from celltraces.config.read_config import complete
 from celltraces.config.schema import load_schema
 from celltraces.errors import UserError
+from celltraces.exports.registry import FORMATS, GROUPS, TITLES
 from celltraces.features.cell_features import FLUORESCENCE_FEATURES, PHASE_FEATURES
+from celltraces.pictures.legend import unit_of
+from celltraces.readers.magic import KINDS, MAKER
+from celltraces.readers.movie_file import INSPECT, OPEN
 from celltraces.report.texts import CHECKS
 
 PACKAGE = ROOT / "scripts/celltraces"
@@ -155,7 +160,8 @@ def test_the_table_names_every_parameter():
     schema = load_schema()["properties"]
     parts = ("params", "pictures", "report")
     parameters = {name for name in schema if name not in parts}.union(*(schema[part]["properties"] for part in parts))
-    assert sorted(name for name in parameters if f"`{name}`" not in PARAMETERS) == []
+    unnamed = sorted(name for name in parameters if f"`{name}`" not in PARAMETERS)
+    assert unnamed == [], "name them in docs/parameters.md, in the row of their stage"
 
 
 def test_config_yaml_names_every_key():
@@ -166,7 +172,8 @@ def test_config_yaml_names_every_key():
 
     shipped = yaml.safe_load((ROOT / "config/config.yaml").read_text(encoding="utf-8"))
     # The parameters that a preview may vary are an example in a comment.
-    assert [k for k, there in keys(load_schema(), shipped) if not there and not k.startswith("preview.vary.")] == []
+    absent = [k for k, there in keys(load_schema(), shipped) if not there and not k.startswith("preview.vary.")]
+    assert absent == [], "give each a line in config/config.yaml: default, unit, range, what it does"
 
 
 def test_rules_in_the_table_of_parameters_are_rules():
@@ -224,9 +231,33 @@ def table(page, heading):
 def test_every_feature_is_defined():
     rows = table("methods.md", "Features")
     shape, light = ([f"`{name}`" for name in names] for names in (PHASE_FEATURES, FLUORESCENCE_FEATURES))
-    assert [row[0] for row in rows if row[1] == "shape"] == shape
-    assert [row[0] for row in rows if row[1] == "light"] == light
+    assert [row[0] for row in rows if row[1] == "shape"] == shape, "the table in docs/methods.md, in the same order"
+    assert [row[0] for row in rows if row[1] == "light"] == light, "the table in docs/methods.md, in the same order"
     assert all(row[3] for row in rows)
+    with_unit = [row[0].strip("`") for row in rows if "px" in row[2] or row[2] == "counts"]
+    unshown = [name for name in with_unit if not unit_of(f"{name}_ch_0")]
+    assert unshown == [], "their unit has to stand in pictures/legend.py too, for reports and plots"
+
+
+def test_every_method_has_a_row():
+    page = (ROOT / "docs/choosing.md").read_text(encoding="utf-8")
+    named = [method for methods in METHODS.values() for method in methods]
+    assert "btrack" in named
+    assert [method for method in named if f"`{method}`" not in page] == [], "give them a row in docs/choosing.md"
+
+
+def test_every_kind_of_input_is_opened_and_named():
+    kinds = {*KINDS.values()} - {"PYME"}  # movie_file.py opens a spool itself, since that takes settings
+    assert kinds <= INSPECT.keys() == OPEN.keys(), "INSPECT and OPEN in readers/movie_file.py"
+    assert MAKER.keys() == {*INSPECT, "PYME"}, "MAKER in readers/magic.py: a program that opens and saves such a file"
+    page = (ROOT / "docs/inputs.md").read_text(encoding="utf-8")
+    assert [ending for ending in KINDS if ending not in page] == [], "name the endings in docs/inputs.md"
+
+
+def test_every_export_has_a_title_and_a_row():
+    assert FORMATS.keys() == TITLES.keys(), "TITLES in exports/registry.py says what each format is"
+    page = (ROOT / "docs/formats.md").read_text(encoding="utf-8")
+    assert [name for name in (*FORMATS, *GROUPS) if f"`{name}`" not in page] == [], "give them a row in docs/formats.md"
 
 
 def test_figures_of_methods_are_those_of_the_evaluation():
@@ -269,8 +300,7 @@ def test_figures_of_phase_objects_are_those_of_the_tables():
 
 def test_what_is_cited_is_among_the_references():
     pages = {page: page.read_text(encoding="utf-8") for page in [*ROOT.glob("docs/*.md"), *PACKAGE.rglob("*.py")]}
-    methods = ROOT / "docs/methods.md"
-    pages[methods], references = pages[methods].split("\n## References\n")
+    references = pages.pop(ROOT / "docs/references.md")
     listed = {
         (name, year)
         for entry in references.split("\n- ")

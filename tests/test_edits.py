@@ -28,7 +28,7 @@ LINE = {
 
 
 def test_the_line_of_the_reference_is_read():
-    edit = records.parse(json.dumps(LINE))
+    edit = records.parse_line(json.dumps(LINE))
     assert edit == Edit(
         *("01KB0000000000000000000000", "anna", "2026-11-26T10:04:13.123Z", "demo_nd2", 1, "split"),
         cell=ANCHOR,
@@ -40,7 +40,7 @@ def test_the_line_of_the_reference_is_read():
 def test_the_example_in_the_page_is_an_edit():
     page = (ROOT / "docs/curation.md").read_text(encoding="utf-8")
     line = page.split("```json\n")[1].split("\n```")[0]
-    assert records.to_json(records.parse(line)) == json.loads(line)
+    assert records.to_json(records.parse_line(line)) == json.loads(line)
 
 
 @pytest.mark.parametrize(
@@ -102,7 +102,7 @@ def test_no_line_of_json_is_a_traceback(data):
         edit = records.from_json(written)
     except ValueError:
         return
-    assert records.parse(records.line_of(edit)) == edit
+    assert records.parse_line(records.line_of(edit)) == edit
 
 
 def test_times_and_ids_only_grow_also_where_the_clock_goes_back():

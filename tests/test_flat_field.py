@@ -86,7 +86,7 @@ def test_a_cell_that_crosses_the_field_keeps_its_light_by_estimate(offset):
     field = estimated(seen.images, offset)
     np.testing.assert_allclose(field.offset, OFFSET, atol=15)
     np.testing.assert_allclose(field.gain, gain, atol=0.02)
-    images = [flat_field.flattened(image, field.gain, field.offset) for image in seen.images]
+    images = [flat_field.divide_by_gain(image, field.gain, field.offset) for image in seen.images]
     np.testing.assert_allclose(lights(images, seen.masks), LIGHT, rtol=0.02)
 
 
@@ -100,7 +100,7 @@ def test_a_cell_that_crosses_the_field_keeps_its_light_by_a_picture(tmp_path, in
     for name in ("flat.tif", "flat.npy"):
         found = read_reference(tmp_path / name, in_picture)
         np.testing.assert_allclose(found, gain, atol=0.006)
-        images = [flat_field.flattened(image, found, OFFSET) for image in seen.images]
+        images = [flat_field.divide_by_gain(image, found, OFFSET) for image in seen.images]
         np.testing.assert_allclose(lights(images, seen.masks), LIGHT, rtol=0.02)
 
 
@@ -403,5 +403,5 @@ def test_frames_that_cannot_be_had_are_passed_over(movies, experiment):
 
 def test_the_field_is_replaced_by_its_offset_only_where_known():
     field = flat_field.Field(np.ones((2, 2), np.float32), None)
-    assert flat_field.attributes_of("estimate", field, 3)["camera_offset"] == 0
-    assert flat_field.attributes_of("estimate", field._replace(offset=7.0), 3)["camera_offset"] == 7
+    assert flat_field.gain_attributes("estimate", field, 3)["camera_offset"] == 0
+    assert flat_field.gain_attributes("estimate", field._replace(offset=7.0), 3)["camera_offset"] == 7

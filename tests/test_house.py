@@ -187,6 +187,23 @@ def test_nothing_is_defined_twice():
     assert [f"{path.relative_to(ROOT)}: {name}" for path in files for name in defined_twice(syntax_tree(path))] == []
 
 
+# What several modules offer under one name on purpose, so that one can take the place of another; and names that are
+# always called with that of their module.
+SAME_EVERYWHERE = {"export", "contents", "segment_frame", "read", "write", "from_json", "to_json", "forget", "hold"}
+SAME_EVERYWHERE |= {"as_attribute", "in_raster_order", "pixels_of", "registered", "Movie", "Frame", "rounded_up"}
+
+
+def test_a_name_means_one_thing_in_all_rooms():
+    """Else neither a search nor a reader knows which is meant: say of what it is, as `find_files`, `effect_columns`."""
+    defined = {}
+    for module in MODULES:
+        for node in tree_of(module).body:
+            if isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_"):
+                defined.setdefault(node.name, []).append(str(module))
+    twice = {name: modules for name, modules in defined.items() if len(modules) > 1 and name not in SAME_EVERYWHERE}
+    assert twice == {}, "give each a name that says of what it is"
+
+
 def test_nothing_runs_in_a_copy_of_a_process_before_it_becomes_another():
     """With `preexec_fn`: where the process has threads, the copy may wait for ever for a lock that one of them held.
 

@@ -29,7 +29,7 @@ from celltraces.preview.comparison import (
 )
 from celltraces.preview.frame_choice import frames_to_try
 from celltraces.preview.picture import FATES, LOST_COLOUR, TILE, detail, draw_detail
-from celltraces.preview.sets import PARAMETERS, file_stem, mistakes, parameter_sets, set_named
+from celltraces.preview.sets import PARAMETERS, file_stem, parameter_sets, preview_mistakes, set_named
 from celltraces.readers.movie_file import read_frame
 
 # --------------------------------------------------------------------------------------------- parameters and frames
@@ -59,7 +59,7 @@ def test_each_set_is_allowed_and_changes_one_value(window, size, iterations, sma
     values = {key: [tried[key] for tried in others if tried[key] != first[key]] for key in changed}
     written = config(params=params, vary={**values, "segmentation_method": ["deepsea"]})
     assert parameter_sets(written) == [first, of_method, *others]
-    assert list(mistakes(written, {})) == []
+    assert list(preview_mistakes(written, {})) == []
 
 
 def test_values_of_ones_own():
@@ -87,7 +87,7 @@ def test_methods_are_tried_in_the_order_written_beside_other_parameters():
     for name, one in zip(names, tried, strict=True):
         assert re.fullmatch(r"[\w~,]{1,200}", name, re.ASCII)
         assert set_named(written, name) == one
-    assert list(mistakes(written, {})) == []
+    assert list(preview_mistakes(written, {})) == []
 
 
 def test_nothing_is_tried_beside_a_recipe_that_labels_the_cells(tmp_path):
@@ -170,18 +170,18 @@ def test_a_mistake_in_the_config_is_one_line(wanted, line):
     ],
 )
 def test_what_cannot_be_previewed_is_one_line(wanted, line):
-    (found,) = dict.fromkeys(mistakes(config(**wanted), {"a": DATASET}))
+    (found,) = dict.fromkeys(preview_mistakes(config(**wanted), {"a": DATASET}))
     assert found.startswith(line)
 
 
 def test_a_method_without_parameters_is_not_varied():
-    (line,) = mistakes(config("pyama", vary={"morph_size": [5]}), {"a": DATASET})
+    (line,) = preview_mistakes(config("pyama", vary={"morph_size": [5]}), {"a": DATASET})
     assert line == "preview.vary.morph_size: segmentation_method pyama does not use it; leave it out"
 
 
 def test_more_frames_than_fit_on_a_picture():
     long = replace(DATASET, movie=replace(MOVIE, n_frames=100))
-    (line,) = mistakes(config(n_frames=13), {"a": long})
+    (line,) = preview_mistakes(config(n_frames=13), {"a": long})
     assert line.startswith("preview: 26 frames are too many for a picture; allowed: at most 24")
 
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 import copy_frames
 from celltraces.results import time_checks
-from celltraces.results.light_by_cell import read_traces
+from celltraces.results.light_by_cell import light_of_traces
 from celltraces.results.quality import (
     Finding,
     as_csv,
@@ -325,7 +325,7 @@ def traces(values):
 
 def of_traces(values, n_cells=None):
     n_cells = len(values) if n_cells is None else n_cells
-    return found(check_traces(0, n_cells, read_traces(traces(values)), qc_negative=5.0, qc_exposure=1.25))
+    return found(check_traces(0, n_cells, light_of_traces(traces(values)), qc_negative=5.0, qc_exposure=1.25))
 
 
 def test_cells_without_fluorescence_are_not_below_the_background():

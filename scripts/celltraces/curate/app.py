@@ -63,11 +63,11 @@ def make_app(results: Results, token: str) -> security.App:
         "state": (lambda found, asked: as_json(browse.state(found, *asked.place())), place),
         "fov": (lambda found, asked: as_json(browse.fov_details(found, *asked.place())), place),
         "cells": (lambda found, asked: as_json(browse.cells_now(found, *asked.place())), place),
-        "boxes": (boxes, place),
+        "boxes": (answer_boxes, place),
         "traces": (traces, {*place, "column"}),
         "frame": (frames, {*place, "frame", "channel", "level", "deep", "labels", *CORNERS}),
-        "thumbnail": (thumbnail, place),
-        "film": (film, {*place, "cell"}),
+        "thumbnail": (answer_thumbnail, place),
+        "film": (answer_film, {*place, "cell"}),
     }
     at_once, budget = asyncio.Semaphore(AT_ONCE), Budget(BUDGET_BYTES)
     routes += [Route(f"/api/{name}", _answer(results, *answer, at_once, budget)) for name, answer in answers.items()]
@@ -154,12 +154,12 @@ def as_json(data: Any) -> Response:
     return JSONResponse(data)
 
 
-def thumbnail(results: Results, asked: Question) -> Response:
+def answer_thumbnail(results: Results, asked: Question) -> Response:
     """The picture of a FOV that the report has."""
     return Response(browse.thumbnail(results, *asked.place()), media_type="image/webp")
 
 
-def boxes(results: Results, asked: Question) -> Response:
+def answer_boxes(results: Results, asked: Question) -> Response:
     """(N, T, 4) int32: y0, x0, y1, x1 of each cell in each frame; zeros where it is absent."""
     return Response(browse.boxes(results, *asked.place()).astype("<i4").tobytes(), media_type=BYTES)
 
@@ -248,7 +248,7 @@ async def in_pieces(parts: list[memoryview]) -> AsyncIterator[bytes]:
             yield bytes(data[start : start + PIECE])
 
 
-def film(results: Results, asked: Question) -> Response:
+def answer_film(results: Results, asked: Question) -> Response:
     """A film strip as WebP; the header x-film says what is on it, as JSON."""
     picture, told = browse.film_strip(results, *asked.place(), asked.whole("cell"))
     return Response(picture, media_type="image/webp", headers={"x-film": json.dumps(told)})

@@ -17,10 +17,10 @@ from celltraces.curate.views import (
     Results,
     View,
     arranged,
-    image_of,
     label_array,
     old_verdicts,
     outcome_of_edits,
+    stored_image,
     view,
 )
 from celltraces.edits.records import UNDONE, Edit
@@ -260,16 +260,16 @@ def save_decision(
     a split."""
     dataset, number = request.get("dataset"), request.get("fov")
     if not isinstance(dataset, str) or not isinstance(number, int) or isinstance(number, bool):
-        raise decide.Refused("dataset and fov are to be named")
+        raise decide.RefusedDecision("dataset and fov are to be named")
     author = results.author
     if author.why_not:
-        raise decide.Refused(author.why_not)
+        raise decide.RefusedDecision(author.why_not)
     shown = view(results, dataset, number)
     if shown.no_cells:
-        raise decide.Refused(shown.no_cells)
+        raise decide.RefusedDecision(shown.no_cells)
     with author.saving:
         before = outcome_of_edits(results, shown)
-        edit = make(request, author, shown.base.regions, before, image_of(results, shown))
+        edit = make(request, author, shown.base.regions, before, stored_image(results, shown))
         result = outcome_of_edits(results, shown, edit)
         author.save(edit)
     about, times = decide.subject(edit, author.of_fov(dataset, number))
@@ -315,7 +315,7 @@ def film_strip(results: Results, dataset: str, number: int, cell: int) -> tuple[
         raise UserError(f"there is no film of cell {cell} in FOV {number} of {dataset} before the next run")
     frames = fov_digest.evenly_spaced(np.flatnonzero(stored), FILM_FRAMES)
     names = [name for name in scan.channels(shown.fov) if name in cell_lists.crops_in(shown.fov.cells)]
-    images, masks = cell_lists.film(
+    images, masks = cell_lists.film_of_cell(
         shown.fov.cells, stored[frames].tolist(), frames.tolist(), names, paths.tracked(shown.pc)
     )
     tiles = np.array([[fov_digest.tile(image, FILM_WIDTH) for image in of_channel] for of_channel in images])

@@ -192,7 +192,7 @@ def _ends(
 
 
 @dataclass(frozen=True)
-class Traces:
+class FovTraces:
     """The traces of a FOV. cell, frame: (R,) int64; features: (R,) float32 by name."""
 
     cell: np.ndarray
@@ -215,7 +215,7 @@ class Traces:
         return values
 
 
-def read_traces(paths: Sequence[Path]) -> Traces:
+def read_traces_of_fov(paths: Sequence[Path]) -> FovTraces:
     """The traces of a FOV, from the tables that are there; empty where there is none yet. Raises UserError for one
     that is damaged."""
     tables = [_read_table(path) for path in paths if path.exists()]
@@ -224,7 +224,7 @@ def read_traces(paths: Sequence[Path]) -> Traces:
     def joined(name: str, dtype: type) -> np.ndarray:
         return np.concatenate([np.zeros(0, dtype), *(table[name].astype(dtype) for table in tables)])
 
-    return Traces(
+    return FovTraces(
         joined("cell", np.int64), joined("frame", np.int64), {name: joined(name, np.float32) for name in names}
     )
 
@@ -273,7 +273,7 @@ def _is_feature(name: str, values: np.ndarray) -> bool:
     return name not in BASE and "_ch_" in name and (values.dtype.kind in "iuf" or not values.size)
 
 
-def film(
+def film_of_cell(
     path: Path, stored: Sequence[int], frames: Sequence[int], names: Sequence[str], masks: str
 ) -> tuple[list[list[np.ndarray]], list[np.ndarray]]:
     """The crops of a cell in some frames, by channel, each (h, w) float; and its masks, (h, w) uint8.

@@ -29,7 +29,7 @@ Image = Callable[[int], np.ndarray]
 """frame -> the base labels of it, (H, W)."""
 
 
-class Refused(UserError):
+class RefusedDecision(UserError):
     """A decision that is not saved, because it contradicts the cells as they are, or nothing can be saved."""
 
 
@@ -128,7 +128,7 @@ def edit_of(request: Mapping[str, Any], author: Author, regions: Regions, now: R
     frames = request.get("frames")
     if frames is not None:
         if not isinstance(frames, list) or len(frames) != 2:
-            raise Refused("frames is to be [first, last]")
+            raise RefusedDecision("frames is to be [first, last]")
         fields["frames"] = tuple(_whole(end, "frames") for end in frames)
     if request.get("cell") is not None:
         if op == "split":
@@ -142,7 +142,7 @@ def edit_of(request: Mapping[str, Any], author: Author, regions: Regions, now: R
     if op == "divide":
         daughters = request.get("daughters")
         if not isinstance(daughters, list) or len(daughters) > records.MOST_DAUGHTERS:
-            raise Refused("daughters is to be a list of cells")
+            raise RefusedDecision("daughters is to be a list of cells")
         fields["daughters"] = tuple(anchor(daughter, frame, first=frame) for daughter in daughters)
     if op in ("swap", "divide"):
         fields["frame"] = frame
@@ -155,12 +155,12 @@ def edit_of(request: Mapping[str, Any], author: Author, regions: Regions, now: R
         edit = Edit(edit_id, author.name, when, *place, op, note=note, **fields)  # type: ignore[arg-type]
         return records.from_json(records.to_json(edit))
     except (ValueError, TypeError, AttributeError) as error:
-        raise Refused(f"this is no decision: {error}") from None
+        raise RefusedDecision(f"this is no decision: {error}") from None
 
 
 def _whole(value: Any, name: str) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 2**31:
-        raise Refused(f"{name} is to be a whole number")
+        raise RefusedDecision(f"{name} is to be a whole number")
     return value
 
 
@@ -169,7 +169,7 @@ def _anchor(regions: Regions, now: Result, image: Image, cell: int, wanted: int,
     `last` that show the cell."""
     rows = np.flatnonzero(now.cell == cell) if cell else np.zeros(0, np.intp)
     if not rows.size:
-        raise Refused(f"there is no cell {cell}")
+        raise RefusedDecision(f"there is no cell {cell}")
     frames = regions.frame[rows]
     inside = rows[(frames >= first) & (frames < last)]
     for row in inside[np.argsort(np.abs(regions.frame[inside] - wanted), kind="stable")].tolist():
@@ -178,7 +178,7 @@ def _anchor(regions: Regions, now: Result, image: Image, cell: int, wanted: int,
         except ValueError:
             continue  # it lies under another cell there
     where = f" from frame {first} on" if first else f" before frame {last}" if last < regions.n_frames else ""
-    raise Refused(f"cell {cell} is in no frame{where}")
+    raise RefusedDecision(f"cell {cell} is in no frame{where}")
 
 
 def outcome_of_all(
@@ -189,15 +189,15 @@ def outcome_of_all(
     if new and new.op == "undo":
         target = next((edit for edit in edits if edit.id == new.of), None)
         if target is None:
-            raise Refused("there is no such decision on this FOV to take back")
+            raise RefusedDecision("there is no such decision on this FOV to take back")
         if any(edit.of == new.of and result.outcomes[edit.id].status == APPLIED for edit in edits if edit.op == "undo"):
-            raise Refused("it is taken back already")
+            raise RefusedDecision("it is taken back already")
     elif new and result.outcomes[new.id].status not in STANDING:
-        raise Refused(result.outcomes[new.id].reason)
+        raise RefusedDecision(result.outcomes[new.id].reason)
     elif new and (same := [edit for edit in edits if _says_the_same(edit, new, result)]):
         before = replay(regions, edits, labels_at(image), origins)
         if any(before.outcomes[edit.id].status in STANDING for edit in same):
-            raise Refused(f"you decided that already: {words(new, result, regions)}")
+            raise RefusedDecision(f"you decided that already: {words(new, result, regions)}")
     return result
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from celltraces import paths
 from celltraces.curate import cells as cell_lists
 from celltraces.curate import decide, scan
-from celltraces.curate.cells import Base, Cells, Traces
+from celltraces.curate.cells import Base, Cells, FovTraces
 from celltraces.curate.decide import Author
 from celltraces.curate.pixels import Reader
 from celltraces.curate.scan import FovFiles
@@ -41,7 +41,7 @@ class View:
     pc: int | None
     base: Base
     origins: Origins | None
-    traces: Traces
+    traces: FovTraces
     old_ways: list[tuple[int, int, set[int] | None, bool]]  # curation.csv and inspected tables, as `read_old_ways`
     limits: tuple[int, int]  # min_frames, border_margin
     too_large: list[int]  # frames in which the checks found a cell far above the usual size
@@ -115,9 +115,9 @@ def _view(results: Results, fov: FovFiles, version: str) -> View:
     limits = int(params.get("min_frames") or 0), int(params.get("border_margin") or 0)
     problems: tuple[str, ...] = ()
     try:
-        traces = cell_lists.read_traces([fov.traces, fov.file(paths.TAKEN_IN)])
+        traces = cell_lists.read_traces_of_fov([fov.traces, fov.file(paths.TAKEN_IN)])
     except UserError as error:
-        traces, problems = cell_lists.read_traces([]), (str(error),)
+        traces, problems = cell_lists.read_traces_of_fov([]), (str(error),)
     no_cells, base = _why_no_cells(fov, pc, copy_only=bool(params.get("copy_only"))), None
     try:
         if not no_cells:
@@ -155,13 +155,13 @@ def outcome_of_edits(results: Results, shown: View, new: Edit | None = None) -> 
     ids = tuple(edit.id for edit in (*edits, *((new,) if new else ())))
     known = shown.replayed.get(ids)
     if known is None:
-        known = decide.outcome_of_all(shown.base.regions, edits, image_of(results, shown), shown.origins, new)
+        known = decide.outcome_of_all(shown.base.regions, edits, stored_image(results, shown), shown.origins, new)
         shown.replayed.clear()
         shown.replayed[ids] = known
     return known
 
 
-def image_of(results: Results, shown: View) -> decide.Image:
+def stored_image(results: Results, shown: View) -> decide.Image:
     """Base labels by frame."""
     path = functools.cache(label_array)
     return lambda frame: results.reader.read(path(shown.fov), frame)

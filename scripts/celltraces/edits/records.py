@@ -93,7 +93,7 @@ MAY_HAVE: Mapping[str, tuple[str, ...]] = {"exclude": ("cell",), "delete": ("fra
 # ------------------------------------------------------------------------------------------------------ one line
 
 
-def parse(line: str) -> Edit:
+def parse_line(line: str) -> Edit:
     """The edit of a line. Raises ValueError that says in a few words what is wrong."""
     try:
         written = json.loads(line)
@@ -347,7 +347,7 @@ def read_file(path: Path) -> tuple[list[Edit], list[str]]:
         if not line.strip():
             continue
         try:
-            edits.append(parse(line.decode("utf-8-sig" if number == 1 else "utf-8")))
+            edits.append(parse_line(line.decode("utf-8-sig" if number == 1 else "utf-8")))
         except ValueError as error:
             why = "it is not UTF-8" if isinstance(error, UnicodeError) else str(error)
             torn = " (this last line was not written to its end)" if number == len(lines) else ""

@@ -66,7 +66,7 @@ def export(fov: Fov, outputs: Sequence[Path]) -> None:
     """Write one file for each raw channel, in the format that its ending names."""
     for path, (name, image) in zip(outputs, fov.channels.items(), strict=True):
         content = bundle(fov, name, image)
-        write = {".npz": write_npz, ".h5": write_h5, ".tif": write_tif}[path.suffix]
+        write = {".npz": write_npz, ".h5": write_h5, ".tif": write_raw_channel}[path.suffix]
         with whole(path) as partial:
             write(partial, content)
 
@@ -192,7 +192,7 @@ def write_h5(path: Path, content: Bundle) -> None:
         file.attrs["pixel_size_nm"], file.attrs["channel"] = content.pixel_size_nm, content.channel
 
 
-def write_tif(path: Path, content: Bundle) -> None:
+def write_raw_channel(path: Path, content: Bundle) -> None:
     """Write an OME-TIFF of the raw channel; the program reads no such file of one frame."""
     n_frames, height, width = content.shape
     if n_frames == 1:

@@ -27,7 +27,6 @@ def find_particles(image: Float, mask: Mask, sigma: float, threshold: float) -> 
     frames, height, width = mask.shape
     smooth, first, second = (_gaussian(sigma, order) for order in range(3))
     wide = _gaussian(2 * sigma, 0)
-    difference = np.array([1, -2, 1], np.float32)
     gain = np.sqrt(((np.outer(second, smooth) + np.outer(smooth, second)) ** 2).sum())
     angle = np.arange(12) * (np.pi / 6)
     ring_y, ring_x = (np.rint(max(2.5 * sigma, 2) * part(angle)).astype(int) for part in (np.sin, np.cos))
@@ -38,28 +37,15 @@ def find_particles(image: Float, mask: Mask, sigma: float, threshold: float) -> 
     spots = np.zeros(mask.shape, bool)
     at_once = max(1, 120_000 // (tall * broad))
     for start in range(0, frames, at_once):
-        inside, values = mask[start : start + at_once], image[start : start + at_once]
-        number = np.maximum(np.count_nonzero(inside, axis=(1, 2)), 1)
-        mean = np.where(inside, values, 0).sum(axis=(1, 2)) / number
-        level = np.where(inside, values - mean[:, None, None], 0)
-        weight, light = (
-            np.pad(a, ((0, 0), (margin, margin), (margin, margin))).reshape(-1, broad).astype(np.float32)
-            for a in (inside, level)
-        )
-        continued = _filter(light, wide, wide) / np.maximum(_filter(weight, wide, wide), 1e-6)
-        light = np.where(weight > 0, light, continued)
+        inside = mask[start : start + at_once]
+        light, weight = _continued(image[start : start + at_once], inside, margin, wide)
 
         yy, xx, xy = _filter(light, second, smooth), _filter(light, smooth, second), _filter(light, first, first)
         response = -(yy + xx)
         peak = (response == cv2.dilate(response, np.ones((3, 3), np.uint8))) & (weight > 0) & (response > 0)
         peak &= 3 * response**2 < 16 * (yy * xx - xy**2)  # (r + 1)^2 / r for r = 3
 
-        rough = np.abs(_filter(light, difference, difference)).reshape(-1, tall, broad)
-        rough = np.where(inside, rough[:, margin:-margin, margin:-margin], np.inf).reshape(len(inside), -1)
-        rough.sort(axis=1)
-        noise = rough[np.arange(len(inside)), number // 2] * (1.4826 / 6)
-        noise = np.maximum(noise, 1 / np.sqrt(12)) * gain
-
+        noise = _noise(light, inside, margin) * gain
         y, x = np.nonzero(peak)
         ring = response[y[:, None] + ring_y, x[:, None] + ring_x]
         upper, lower = np.quantile(ring, [0.75, 0.25], axis=1)
@@ -67,6 +53,38 @@ def find_particles(image: Float, mask: Mask, sigma: float, threshold: float) -> 
         frame, y = np.divmod(y[found], tall)
         spots[start + frame, y - margin, x[found] - margin] = True
     return spots
+
+
+def _continued(
+    image: Float, inside: Mask, margin: int, wide: NDArray[np.float32]
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """The light of frames (T, h, w) less each one's mean, one frame below the other with `margin` pixels around each,
+    continued smoothly beyond the mask by the filter `wide`; and 1 inside the mask, else 0."""
+    mean = np.where(inside, image, 0).sum(axis=(1, 2)) / _pixels(inside)
+    level = np.where(inside, image - mean[:, None, None], 0)
+    weight, light = (
+        np.pad(a, ((0, 0), (margin, margin), (margin, margin)))
+        .reshape(-1, inside.shape[2] + 2 * margin)
+        .astype(np.float32)
+        for a in (inside, level)
+    )
+    continued = _filter(light, wide, wide) / np.maximum(_filter(weight, wide, wide), 1e-6)
+    return np.where(weight > 0, light, continued), weight
+
+
+def _noise(light: NDArray[np.float32], inside: Mask, margin: int) -> Float:
+    """The standard deviation of the noise of each frame, (T,), from the second differences of its light in the mask."""
+    difference = np.array([1, -2, 1], np.float32)
+    rough = np.abs(_filter(light, difference, difference)).reshape(len(inside), -1, light.shape[1])
+    rough = np.where(inside, rough[:, margin:-margin, margin:-margin], np.inf).reshape(len(inside), -1)
+    rough.sort(axis=1)
+    noise = rough[np.arange(len(inside)), _pixels(inside) // 2] * (1.4826 / 6)
+    return np.maximum(noise, 1 / np.sqrt(12))
+
+
+def _pixels(inside: Mask) -> NDArray[np.int64]:
+    """Number of pixels in the mask of each frame, (T,), 1 where there is none."""
+    return np.maximum(np.count_nonzero(inside, axis=(1, 2)), 1)
 
 
 def _gaussian(sigma: float, order: int) -> NDArray[np.float32]:

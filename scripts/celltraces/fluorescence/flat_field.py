@@ -241,13 +241,13 @@ def from_reference(image: NDArray[np.float32], offset: float = 0.0) -> NDArray[n
     return gain
 
 
-def flattened(image: NDArray[np.uint16], gain: NDArray[np.float32], offset: float) -> NDArray[np.uint16]:
+def divide_by_gain(image: NDArray[np.uint16], gain: NDArray[np.float32], offset: float) -> NDArray[np.uint16]:
     """A frame (H, W) as if the field were lit everywhere as at its brightest place; the offset stays in it."""
     light = (image.astype(np.float32) - np.float32(offset)) / gain + np.float32(offset)
     return np.clip(np.rint(light), 0, 65535).astype(np.uint16)
 
 
-def attributes_of(source: str, field: Field, n_frames: int | None) -> dict[str, Any]:
+def gain_attributes(source: str, field: Field, n_frames: int | None) -> dict[str, Any]:
     """What the attributes of a corrected array say: where the gain is from, and how far it goes down."""
     return {
         "from": source,

@@ -12,7 +12,7 @@ All traces of a batch go through the same steps side by side, as arrays (N, T) o
    freedom of Bell & McCaffrey 2002) or correlated in time;
 4. a parameter is identifiable where its interval ends on both sides within its bounds (Raue et al. 2009).
 
-The references are in docs/methods.md.
+The references are in docs/references.md.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from celltraces.array_types import Bool, Float
 from celltraces.kinetics.first_values import STARTS, starts
 from celltraces.kinetics.intervals import intervals, statistics
 from celltraces.kinetics.least_squares import ROUGHLY, ROUNDING, Batch, Optimum, minimise
-from celltraces.kinetics.models import Model
+from celltraces.kinetics.models import KineticModel
 
 SCOUTING = 8  # iterations of all starts; the best goes on
 CLEAR_ORDER = 10.8  # variances of a residual: what swapping two parameters may cost (1 of 1,000 by chance)
@@ -95,7 +95,7 @@ class Fits:
         return np.isin(self.flag, ["ok", "unidentifiable"])
 
 
-def fit(model: Model, times: Float, values: Float) -> Fits:
+def fit(model: KineticModel, times: Float, values: Float) -> Fits:
     """Fit a model to traces: times (h) and values, (N, T) float64 each; values are NaN where there is none."""
     batches = [slice(first, first + BATCH) for first in range(0, len(values), BATCH)] or [slice(0, 0)]
     parts = [_fit_batch(model, times[rows], values[rows]) for rows in batches]
@@ -109,7 +109,7 @@ def fit(model: Model, times: Float, values: Float) -> Fits:
     return Fits(**{field.name: joined(field.name) for field in fields(Fits)})
 
 
-def _fit_batch(model: Model, times: Float, values: Float) -> Fits:
+def _fit_batch(model: KineticModel, times: Float, values: Float) -> Fits:
     valid = np.isfinite(values)
     batch = Batch(model, times, np.where(valid, values, 0.0), valid)
     n_traces, k = len(values), len(model.fitted)
@@ -174,14 +174,14 @@ def _better_than_constant(total: Float, squares: Float, count: NDArray[np.intp],
     return (squares <= 0) | (ratio > fdtri(max(k - 1, 1), freedom, 1 - SIGNAL))
 
 
-def _pair(model: Model) -> list[int]:
+def _pair(model: KineticModel) -> list[int]:
     """Where the two parameters are that may change places, if both are fitted."""
     fitted = model.fitted
     both = len(model.interchangeable) == 2 and set(model.interchangeable) <= set(fitted)
     return [fitted.index(name) for name in model.interchangeable] if both else []
 
 
-def _mixed(model: Model, u: Float, low: Float, high: Float) -> Bool:
+def _mixed(model: KineticModel, u: Float, low: Float, high: Float) -> Bool:
     """Of which traces the two cannot be told apart: the interval of one holds the value of the other (N,)."""
     if not _pair(model):
         return np.zeros(len(u), bool)

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from celltraces.array_types import Bool, Float
-from celltraces.kinetics.models import Model
+from celltraces.kinetics.models import KineticModel
 
 ITERATIONS = 200
 CLOSE = 1e-5  # standard errors: a fit ends before a step smaller than this ...
@@ -24,7 +24,7 @@ class Batch:
     Parameters are vectors u (P, k) of the fitted ones, positive ones as logarithms; low and high (k,) bound them.
     """
 
-    model: Model
+    model: KineticModel
     times: Float
     values: Float
     valid: Bool

@@ -45,7 +45,7 @@ class Parameter:
 
 
 @dataclass(frozen=True)
-class Model:
+class KineticModel:
     """A model: `curve(t, **parameters)` and `slopes(t, **parameters)`, the curve and its derivatives by name.
 
     interchangeable: two parameters that may change places with little or no change of the curve, so that data often
@@ -186,8 +186,8 @@ def _exponential_decay_slopes(
 _ONSET = Parameter("h", 0.0, (-1.0, 30.0))
 _OFFSET = Parameter("counts", 0.0, (-1e6, 1e6), linear=True)
 
-MODELS: dict[str, Model] = {
-    "maturation": Model(
+MODELS: dict[str, KineticModel] = {
+    "maturation": KineticModel(
         "maturation",
         {
             "t0": _ONSET,
@@ -202,7 +202,7 @@ MODELS: dict[str, Model] = {
         _maturation_slopes,
         interchangeable=("delta", "beta"),
     ),
-    "trivial": Model(
+    "trivial": KineticModel(
         "trivial",
         {
             "t0": _ONSET,
@@ -215,7 +215,7 @@ MODELS: dict[str, Model] = {
         _trivial_slopes,
         interchangeable=("delta", "beta"),
     ),
-    "exponential_decay": Model(
+    "exponential_decay": KineticModel(
         "exponential_decay",
         {
             "t0": Parameter("h", 0.0, (-1.0, 30.0), fixed=0.0),
@@ -237,7 +237,7 @@ def model_name(written: str) -> str:
     return written.rpartition(":")[2]
 
 
-def find_model(written: str, key: str = "model") -> Model:
+def find_model(written: str, key: str = "model") -> KineticModel:
     """A built-in model, or the user's: "path/to/file.py:function". `key` names the setting in errors.
 
     The user's function is called with the times and its parameters by name. Its attribute `parameters` declares them:
@@ -265,7 +265,7 @@ def find_model(written: str, key: str = "model") -> Model:
             return function(t, **values), _numeric_slopes(function, t, values, parameters)
         return function(t, **values), jacobian(t, **values)
 
-    return Model(model_name(written), parameters, function, slopes)
+    return KineticModel(model_name(written), parameters, function, slopes)
 
 
 def _declared(place: str, entry: Any) -> Parameter:
@@ -290,7 +290,9 @@ def _declared(place: str, entry: Any) -> Parameter:
     )
 
 
-def with_settings(model: Model, settings: Mapping[str, Mapping[str, Any]], key: str = "parameters") -> Model:
+def with_settings(
+    model: KineticModel, settings: Mapping[str, Mapping[str, Any]], key: str = "parameters"
+) -> KineticModel:
     """The model with what the config says of its parameters: `fixed`, or `initial` and `bounds`.
 
     Naming `initial` or `bounds` fits a parameter that is fixed by default. `key` names the setting in errors.
@@ -327,7 +329,7 @@ def with_settings(model: Model, settings: Mapping[str, Mapping[str, Any]], key: 
     return fitted
 
 
-def parameter_settings(model: Model) -> dict[str, dict[str, Any]]:
+def parameter_settings(model: KineticModel) -> dict[str, dict[str, Any]]:
     """What `with_settings` takes to give this model: every parameter with its value or initial value and bounds."""
     return {
         name: {"fixed": parameter.fixed}

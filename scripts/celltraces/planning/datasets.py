@@ -47,14 +47,14 @@ def plan_datasets(config: Mapping[str, Any], without: Mapping[str, Sequence[int]
         except UserError as error:
             mistakes.append(str(error))
     if not mistakes:
-        mistakes = [*_differences(datasets), *samples.mistakes(config, datasets), *_unknown_features(config)]
+        mistakes = [*_differences(datasets), *samples.sample_mistakes(config, datasets), *_unknown_features(config)]
     if not mistakes:
         try:
             fits_of(config, datasets)
         except UserError as error:
             mistakes.append(str(error))
     if not mistakes:
-        mistakes = [*sets.mistakes(config, datasets)]
+        mistakes = [*sets.preview_mistakes(config, datasets)]
     if mistakes:
         raise UserError("\n".join(dict.fromkeys(mistakes)))
     return {name: _without(dataset, set((without or {}).get(name, ()))) for name, dataset in datasets.items()}

@@ -168,7 +168,7 @@ def _remember_fov(experiment: Experiment, dataset: Dataset, fov: int, cells: Seq
     layout, names = experiment.layout, {"dataset": dataset.name, "fov": fov_text(fov)}
     store = layout.cells.format(**names).removesuffix(".zip")
     assert dataset.pc is not None
-    absent, there = places.remember(
+    absent, there = places.remember_places(
         Path(layout.places.format(**names)), cells, [Path(store), Path(store + ".zip")], dataset.pc, write=write
     )
     if fov not in dataset.fovs:

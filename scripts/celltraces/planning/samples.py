@@ -61,7 +61,7 @@ def fovs_by_sample(config: Mapping[str, Any], dataset: Dataset) -> Iterator[str]
             yield f"{sample['name']} (FOV {spell_fovs(present) or 'none'}{lacking})"
 
 
-def mistakes(config: Mapping[str, Any], datasets: Mapping[str, Dataset]) -> Iterator[str]:
+def sample_mistakes(config: Mapping[str, Any], datasets: Mapping[str, Dataset]) -> Iterator[str]:
     """A line for each sample with FOVs that are not there or not processed, and for FOVs that are in two samples."""
     wrong = [line for sample in config["samples"] for line in _absent(sample, datasets)]
     yield from wrong

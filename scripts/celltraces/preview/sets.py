@@ -91,7 +91,7 @@ def _around(key: str, present: Set) -> list[int]:
     return [below, above]
 
 
-def mistakes(config: Mapping[str, Any], datasets: Mapping[str, Any]) -> Iterator[str]:
+def preview_mistakes(config: Mapping[str, Any], datasets: Mapping[str, Any]) -> Iterator[str]:
     """What `preview:` asks for and cannot have, a line each."""
     params = config["params"]
     method = params[METHOD]

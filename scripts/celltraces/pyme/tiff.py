@@ -17,7 +17,7 @@ LARGEST = 1 << 30  # bytes of pixels
 OTHERS = "QIS"  # what tifffile calls an axis of which nothing is known
 
 
-class Image(NamedTuple):
+class TiffImage(NamedTuple):
     """Pixels, a letter for each axis (Y and X last), and the size of a voxel in um where the file says it."""
 
     pixels: np.ndarray
@@ -25,7 +25,7 @@ class Image(NamedTuple):
     voxel_um: dict[str, float]
 
 
-def read_tiff(path: Path) -> Image:
+def read_tiff(path: Path) -> TiffImage:
     """Read a TIFF; sizes are those of the metadata of PYME beside it, else of OME in it. Raises UserError."""
     import tifffile
 
@@ -44,7 +44,7 @@ def read_tiff(path: Path) -> Image:
     except Exception as error:  # damaged files make the library raise every kind of exception
         raise UserError(f"'{path}' is no readable TIFF: {' '.join(str(error).split())[:150]}; save it anew") from error
     sizes |= {axis: beside[f"voxelsize.{axis}"] for axis in "xyz" if f"voxelsize.{axis}" in beside}
-    return Image(pixels, axes, {axis: float(size) for axis, size in sizes.items() if isinstance(size, int | float)})
+    return TiffImage(pixels, axes, {axis: float(size) for axis, size in sizes.items() if isinstance(size, int | float)})
 
 
 def _ome_sizes(xml: str) -> dict[str, float]:

@@ -47,7 +47,7 @@ class Array(NamedTuple):
         return {**dict.fromkeys(AXES, 1), **dict(zip(self.axes, self.shape, strict=True))}
 
 
-class Image(NamedTuple):
+class ZarrImage(NamedTuple):
     """One image of several resolutions, of which the first is read."""
 
     name: str
@@ -138,7 +138,7 @@ def _block_shape(array: Any, own: Array) -> dict[str, int]:
     return together if math.prod(together.values()) * plane <= LARGEST_BLOCK else dict.fromkeys("tcz", 1)
 
 
-def _plane_map(path: Path, images: list[Image]) -> PlaneMap:
+def _plane_map(path: Path, images: list[ZarrImage]) -> PlaneMap:
     channels, places = plane_map.common_channels(path, [image.channels for image in images])
     described = _ome_xml(path, len(images))
     fovs = []
@@ -185,7 +185,7 @@ def _written(array: Array) -> np.ndarray:
 # ------------------------------------------------------------------------------------------------------- what is there
 
 
-def _images(path: Path) -> list[Image]:
+def _images(path: Path) -> list[ZarrImage]:
     """The images of a group, in order. Raises UserError for groups of another kind."""
     attributes = _attributes(path)
     if isinstance(plate := attributes.get("plate"), Mapping):
@@ -208,7 +208,7 @@ def _images(path: Path) -> list[Image]:
     return [_image(path, "")]
 
 
-def _image(folder: Path, name: str) -> Image:
+def _image(folder: Path, name: str) -> ZarrImage:
     attributes = _attributes(folder)
     multiscales = attributes.get("multiscales")
     if not multiscales:
@@ -238,7 +238,7 @@ def _image(folder: Path, name: str) -> Image:
     n_channels = array.sizes()["c"]
     labels = [str(entry.get("label") or "") for entry in attributes.get("omero", {}).get("channels", ())]
     labels = labels if len(labels) == n_channels else [""] * n_channels
-    return Image(
+    return ZarrImage(
         name or str(image.get("name") or ""),
         array,
         [label or f"C{at}" for at, label in enumerate(labels)],
@@ -302,11 +302,11 @@ def _below(folder: Path, name: str) -> Path:
     return folder.joinpath(*parts)
 
 
-def _ome_xml(path: Path, n_images: int) -> list[ome_xml.Image]:
+def _ome_xml(path: Path, n_images: int) -> list[ome_xml.OmeImage]:
     """The images as the OME-XML of a bioformats2raw layout describes them; none where it is not there or of others."""
     file = path / "OME" / "METADATA.ome.xml"
     if not file.is_file():
         return []
-    root = ome_xml.parse(file.read_text(encoding="utf-8"))
+    root = ome_xml.parse_ome_xml(file.read_text(encoding="utf-8"))
     images = ome_xml.every_image(root)
     return images if len(images) == n_images else []

@@ -33,7 +33,7 @@ class StageResults:
 
     digest_files: Mapping[int, Path]  # by FOV
     digests: dict[int, dict[str, Any]] = field(default_factory=dict)
-    traces: figures.Traces = field(default_factory=figures.no_traces)
+    traces: figures.TidyTable = field(default_factory=figures.no_traces)
     cell_list: list[str] = field(default_factory=list)  # the lines of the table, header first
     fits: list[figures.Fit] = field(default_factory=list)
     findings: list[dict[str, str]] = field(default_factory=list)
@@ -70,7 +70,7 @@ def gather(
         found.findings = texts.read_findings(quality)
     if tidy:
         with tolerant(found.problems, "traces"):
-            found.traces = figures.read_traces(tidy, n_frames)
+            found.traces = figures.read_tidy_table(tidy, n_frames)
     if cell_list:
         with tolerant(found.problems, "list of cells"):
             found.cell_list = cell_list.read_text(encoding="utf-8").splitlines()

@@ -103,7 +103,7 @@ def read_numbers(
     samples: names by FOV. scales: columns of features, and by what their values in the table are multiplied.
     fit_tables: for each of the fits the tables of the dataset's samples.
     """
-    table = figures.read_traces(tidy, n_frames)
+    table = figures.read_tidy_table(tidy, n_frames)
     fovs, which = np.unique(table.fov, return_inverse=True)
     of_cells: dict[str, np.ndarray] = {}
     traces: dict[str, np.ndarray] = {}

@@ -70,12 +70,7 @@ def comparison_data(
     """
     block = page.Block()
     which = {numbers.dataset: at for at, numbers in enumerate(datasets)}
-    places = [
-        (numbers, at, numbers.sample_of(fov))
-        for numbers in datasets
-        for at, fov in enumerate(numbers.fovs.tolist())
-        if numbers.sample_of(fov) in samples
-    ]
+    places = _places(datasets, samples)
     longest = max((numbers.times_min.shape[1] for numbers in datasets), default=0)
     times = _padded([numbers.times_min[at] for numbers, at, _ in places], longest)
     end = float(np.nanmax(times, initial=0.0))
@@ -118,6 +113,16 @@ def comparison_data(
             for row in rows.tolist()
         ],
     }, block
+
+
+def _places(datasets: Sequence[Numbers], samples: Sequence[str]) -> list[Place]:
+    """The FOVs of all datasets that are in one of these samples."""
+    return [
+        (numbers, at, numbers.sample_of(fov))
+        for numbers in datasets
+        for at, fov in enumerate(numbers.fovs.tolist())
+        if numbers.sample_of(fov) in samples
+    ]
 
 
 def _features(

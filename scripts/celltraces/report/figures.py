@@ -21,7 +21,7 @@ CELL_BITS = 32  # of a number that holds FOV and cell, those of the cell
 
 
 @dataclass(frozen=True)
-class Traces:
+class TidyTable:
     """The tidy table, of which one feature at a time is read. Cells are sorted by FOV and number."""
 
     path: Path
@@ -59,7 +59,7 @@ class Traces:
         return {place: at for at, place in enumerate(zip(self.fov.tolist(), self.cell.tolist(), strict=True))}
 
 
-def read_traces(path: Path, n_frames: int) -> Traces:
+def read_tidy_table(path: Path, n_frames: int) -> TidyTable:
     """All but the features of a tidy table of a movie of `n_frames`."""
     import pyarrow.parquet as pq
 
@@ -68,13 +68,13 @@ def read_traces(path: Path, n_frames: int) -> Traces:
     places, row = np.unique(fov << CELL_BITS | cell, return_inverse=True)
     of_cells = places >> CELL_BITS, places & ((1 << CELL_BITS) - 1)
     minutes = table["time_min"].to_numpy().astype(np.float32)
-    return Traces(path, *of_cells, row.astype(np.int32), frame.astype(np.int32), minutes, n_frames)
+    return TidyTable(path, *of_cells, row.astype(np.int32), frame.astype(np.int32), minutes, n_frames)
 
 
-def no_traces() -> Traces:
+def no_traces() -> TidyTable:
     """Traces without a row."""
     nothing = np.zeros(0, np.int64)
-    return Traces(Path(), *[nothing] * 5, 0)
+    return TidyTable(Path(), *[nothing] * 5, 0)
 
 
 def number(value: float) -> float | None:
@@ -120,7 +120,7 @@ class Fit:
     """A model fitted to one feature; tables: of each sample, column -> (cells,)."""
 
     column: str
-    model: models.Model
+    model: models.KineticModel
     tables: Sequence[Mapping[str, np.ndarray]]
 
     def counts(self) -> tuple[int, int]:
@@ -168,7 +168,7 @@ def fitted(
     return curve, quantities
 
 
-def _curve(model: models.Model, row: Mapping[str, Any] | None, start: float, end: float) -> np.ndarray:
+def _curve(model: models.KineticModel, row: Mapping[str, Any] | None, start: float, end: float) -> np.ndarray:
     """A fitted curve at CURVE_POINTS times from `start` to `end` (hours); NaN where there is no fit."""
     if row is None or not row["success"]:
         return np.full(CURVE_POINTS, np.nan)
@@ -179,7 +179,7 @@ def _curve(model: models.Model, row: Mapping[str, Any] | None, start: float, end
     return np.broadcast_to(model.curve(np.linspace(start, end, CURVE_POINTS)[None], **values), (1, CURVE_POINTS))[0]
 
 
-def _told(model: models.Model, row: Mapping[str, Any]) -> dict[str, Any]:
+def _told(model: models.KineticModel, row: Mapping[str, Any]) -> dict[str, Any]:
     """What a fit says of a cell: flag, R squared; of each fitted parameter name, unit, value, interval and flag."""
     return {
         "flag": row["flag"],

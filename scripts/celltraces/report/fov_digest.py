@@ -226,16 +226,16 @@ def make_digest(
             letters={cell: LETTERS[kind] for cell, kind in kinds.items()},
             pixel_size_um=pixel_size_um,
         )
+        seen = dict(zip(found.ids.tolist(), found.valid, strict=True))
         frames_of = {
-            int(cell): evenly_spaced(np.flatnonzero(of_cell), crop_frames)
-            for cell, of_cell in zip(found.ids, found.valid, strict=True)
+            cell: evenly_spaced(np.flatnonzero(seen[cell]), crop_frames)
+            for cell in by_preference(means)[:cells_per_fov]
         }
-        chosen = by_preference(means)[:cells_per_fov]
-        tiles = [tiles_of(get, cell, frames_of[cell], pc, fl, crop_width) for cell in chosen]
+        tiles = [tiles_of(get, cell, frames, pc, fl, crop_width) for cell, frames in frames_of.items()]
     levels = tile_levels([images for images, _, _ in tiles])
     bars = [draw.scale_bar(pixel_size_um and pixel_size_um * scale, TILES_OF_BAR * crop_width) for _, _, scale in tiles]
     strips = [as_webp(strip(*of_cell[:2], levels, bar)) for of_cell, bar in zip(tiles, bars, strict=True)]
-    pictures = {THUMBNAIL: as_webp(picture), **dict(zip(map(strip_file, chosen), strips, strict=True))}
+    pictures = {THUMBNAIL: as_webp(picture), **dict(zip(map(strip_file, frames_of), strips, strict=True))}
     known = {
         "tracked": len(found.ids),
         "kept": len(means),
@@ -251,12 +251,12 @@ def make_digest(
         "cells": [
             {
                 "cell": cell,
-                "frames": frames_of[cell].tolist(),
+                "frames": frames.tolist(),
                 "bytes": len(pictures[strip_file(cell)]),
                 "bar": bar and bar[1],
                 **family(cell, origins, divisions),
             }
-            for cell, bar in zip(chosen, bars, strict=True)
+            for (cell, frames), bar in zip(frames_of.items(), bars, strict=True)
         ],
     }
     return {DIGEST: json.dumps(known, sort_keys=True).encode(), **pictures}

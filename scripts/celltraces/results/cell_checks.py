@@ -8,7 +8,7 @@ import numpy as np
 
 from celltraces.frames import cut_off, hot_pixels
 from celltraces.results import channel_shift, cut_cells, frame_order, light_in_time, light_of_fovs, light_on_cells
-from celltraces.results.light_by_cell import Traces
+from celltraces.results.light_by_cell import LightByCell
 from celltraces.results.light_of_fovs import FovLight
 from celltraces.results.quality import Finding, Findings
 from celltraces.storage.cells import Get
@@ -40,12 +40,14 @@ def check_cut_cells(
         return
     of_frames = frames.attributes["frame_statistics"]["at_highest"]
     pieces = [piece for piece in pieces if of_frames[piece[0]] <= qc_saturation]
-    for frame, share in sorted(cut_cells.shares(get, pc, pieces, wanted).items()):
+    for frame, share in sorted(cut_cells.cut_shares(get, pc, pieces, wanted).items()):
         if share > qc_cell_saturation:
             yield Finding(fov, frame, f"saturated_cell_{frames.path.parent.name}", share, qc_cell_saturation)
 
 
-def check_hot_pixels(fov: int, frames: Frames, bboxes: np.ndarray, traces: Traces, *, qc_hot_pixel: float) -> Findings:
+def check_hot_pixels(
+    fov: int, frames: Frames, bboxes: np.ndarray, traces: LightByCell, *, qc_hot_pixel: float
+) -> Findings:
     """Hot pixels in cells; value: what the brightest of them adds to the usual light of a cell, as a share of that.
 
     bboxes: (N, T, 4) of the cells in the tables, 0 where absent. traces: with a total of the channel.

@@ -10,7 +10,9 @@ from celltraces import paths
 from celltraces.storage.cells import Get, get_array
 
 
-def shares(get: Get, pc: int, pieces: Iterable[tuple[int, int, int, int]], wanted: Collection[int]) -> dict[int, float]:
+def cut_shares(
+    get: Get, pc: int, pieces: Iterable[tuple[int, int, int, int]], wanted: Collection[int]
+) -> dict[int, float]:
     """By frame the largest share of a cell's pixels that are cut off, in frames where a cell has such pixels.
 
     get: reads cells.zarr. pc: the phase-contrast channel. pieces: see frames.cut_off. wanted: numbers of the cells that

@@ -13,7 +13,7 @@ KINDS = ("intensity_total", "intensity_mean")
 
 
 @dataclass
-class Traces:
+class LightByCell:
     """The cells in a table of traces, by their number as written, and their light by column, NaN left out."""
 
     cells: set[str] = field(default_factory=set)
@@ -28,10 +28,10 @@ class Traces:
         return list(dict.fromkeys(name.rsplit("_", 1)[1] for name in self.light))
 
 
-def read_traces(text: str) -> Traces:
+def light_of_traces(text: str) -> LightByCell:
     """text: traces as CSV."""
     rows = csv.DictReader(io.StringIO(text))
-    traces = Traces(light={name: {} for name in rows.fieldnames or () if name.startswith(KINDS)})
+    traces = LightByCell(light={name: {} for name in rows.fieldnames or () if name.startswith(KINDS)})
     for row in rows:
         traces.cells.add(row["cell"])
         for name, by_frame in traces.light.items():

@@ -108,7 +108,7 @@ def write_places(path: Path, places: Mapping[int, Place]) -> None:
     write_text(path, "\n".join(lines) + "\n")
 
 
-def remember(
+def remember_places(
     path: Path, cells: Iterable[int], stores: Iterable[Path], pc: int, *, write: bool
 ) -> tuple[list[int], range | None]:
     """Give places to cells that have none yet, from the results as they are before a run makes others.

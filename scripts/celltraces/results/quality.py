@@ -9,7 +9,7 @@ from celltraces import paths
 from celltraces.frames import camera_faults, coverage, exposure, likeness, odd_parts, repeats, stage_movement
 from celltraces.labels import left_out
 from celltraces.results import flicker, light_checks, time_checks, vignetting
-from celltraces.results.light_by_cell import Traces
+from celltraces.results.light_by_cell import LightByCell
 from celltraces.storage.frames import Frames
 
 COLUMNS = ("fov", "frame", "check", "value", "limit")
@@ -394,7 +394,7 @@ def check_left_out(fov: int, labeled: Frames, *, qc_dropped: float) -> Findings:
         yield Finding(fov, frame, "dropped_area", share, qc_dropped)
 
 
-def check_traces(fov: int, n_cells: int, traces: Traces, *, qc_negative: float, qc_exposure: float) -> Findings:
+def check_traces(fov: int, n_cells: int, traces: LightByCell, *, qc_negative: float, qc_exposure: float) -> Findings:
     """Everything left out by the filters; fluorescence below the background; frames in which all cells flicker.
 
     Intensities are less the background, and cells without fluorescence scatter around 0. Where a frame's cells are on

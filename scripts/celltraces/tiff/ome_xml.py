@@ -29,7 +29,7 @@ LEFT_OUT = re.compile(
 """Names of images that are no FOVs: what scanners of slides add to the one that was asked for."""
 
 
-class Image(NamedTuple):
+class OmeImage(NamedTuple):
     """One image: what planning needs to know of it, and its element, for the pages."""
 
     name: str
@@ -45,7 +45,7 @@ class Image(NamedTuple):
     pixels: Element
 
 
-def parse(xml: str) -> Element:
+def parse_ome_xml(xml: str) -> Element:
     """The root of an OME-XML. Raises ValueError or SyntaxError for what is none."""
     from xml.etree.ElementTree import fromstring
 
@@ -62,7 +62,7 @@ def parse(xml: str) -> Element:
     return root
 
 
-def images(root: Element) -> list[Image]:
+def images(root: Element) -> list[OmeImage]:
     """All images that may be FOVs: not those of colours, nor those whose name says that they are something else, unless
     there are no others."""
     found = every_image(root)
@@ -72,19 +72,19 @@ def images(root: Element) -> list[Image]:
     return found
 
 
-def every_image(root: Element) -> list[Image]:
+def every_image(root: Element) -> list[OmeImage]:
     """All images, in order."""
     return [_image(element) for element in root.iterfind("Image") if element.find("Pixels") is not None]
 
 
-def _is_coloured(image: Image) -> bool:
+def _is_coloured(image: OmeImage) -> bool:
     return any(
         whole_number(channel.get("SamplesPerPixel"), "SamplesPerPixel", 1) > 1
         for channel in image.pixels.iterfind("Channel")
     )
 
 
-def _image(element: Element) -> Image:
+def _image(element: Element) -> OmeImage:
     pixels = element.find("Pixels")
     sizes = {axis: whole_number(pixels.get(f"Size{axis}"), f"Size{axis}") for axis in AXES}
     order = pixels.get("DimensionOrder", "")
@@ -104,7 +104,7 @@ def _image(element: Element) -> Image:
     period = positive_number(pixels.get("TimeIncrement"))
     start = posix_seconds(element.findtext("AcquisitionDate"))
     per = seconds_per(pixels.get("TimeIncrementUnit", "s"))
-    return Image(
+    return OmeImage(
         name=element.get("Name") or (label.get("Name") if label is not None else None) or "",
         sizes=sizes,
         order=order[2:],
@@ -133,7 +133,7 @@ def _stamps_s(pixels: Element, n_frames: int) -> np.ndarray:
     return stamps
 
 
-def pages(image: Image, n_pages: Any) -> Iterator[tuple[int, int, int, str | None, str | None, int]]:
+def pages(image: OmeImage, n_pages: Any) -> Iterator[tuple[int, int, int, str | None, str | None, int]]:
     """(frame, channel, z, name of the file, UUID, page) of each plane; no name for the file that has the XML.
 
     n_pages(name, UUID): how many pages a file has, for elements that do not say how many are meant.

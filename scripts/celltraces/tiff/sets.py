@@ -92,7 +92,7 @@ def _joined(path: Path, parts: dict[int, PlaneMap]) -> PlaneMap:
 
 
 def _of_set(path: Path) -> PlaneMap:
-    holder, root = path, ome_xml.parse(description(path))
+    holder, root = path, ome_xml.parse_ome_xml(description(path))
     elsewhere = root.find("BinaryOnly")
     if elsewhere is not None:
         holder = path.with_name(_own_name(elsewhere.get("MetadataFile") or ""))
@@ -101,7 +101,7 @@ def _of_set(path: Path) -> PlaneMap:
                 f"'{path}' is one of a set of files, and says that '{holder.name}' describes the set: put that file "
                 "beside it"
             )
-        root = ome_xml.parse(description(holder))
+        root = ome_xml.parse_ome_xml(description(holder))
     images = ome_xml.images(root)
     if not images:
         raise ValueError("its OME-XML has no images")
