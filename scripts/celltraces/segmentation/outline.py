@@ -94,7 +94,8 @@ def on_cells(
     mask = regrown(mask, regions, filled, image, spread, settings)
     if mask is not opened:
         regions = components(mask)
-    parted = part_at_halos(mask, regions, image, spread, settings, uncovered)
+    depth = depths(mask, uncovered)
+    parted = part_at_halos(mask, regions, depth, image, spread, settings, uncovered)
     if parted is not None:
         mask = parted.mask
         regions = components(mask)
@@ -107,8 +108,10 @@ def on_cells(
             mask = come_apart(mask, others, image, spread, settings)
     if mask is not before:
         regions = components(mask)
+    if parted is not None or mask is not before:
+        depth = depths(mask, uncovered)
     lines = None if parted is None else parted.lines
-    return refine(mask, regions, image, spread, settings, uncovered, lines)
+    return refine(mask, regions, depth.ravel(), image, spread, settings, uncovered, lines)
 
 
 def regrown(
@@ -157,13 +160,14 @@ def regrown(
 def refine(
     mask: np.ndarray,
     regions: Components,
+    depth: np.ndarray,
     image: np.ndarray,
     spread: np.ndarray,
     settings: Settings,
     uncovered: np.ndarray | None,
     lines: np.ndarray | None = None,
 ) -> Components:
-    """The regions of `mask` without what lies outside their cells' edges; see `on_cells`.
+    """The regions of `mask` without what lies outside their cells' edges; see `on_cells`. depth: (H * W,), `depths`.
 
     1. Layers: those pixels of a region that are up to 2 px, 4 px, ... (city blocks) from its outside, up to six times.
        Its core are the layers (and what is within them) down from the innermost that still has a sixth of the region's
@@ -188,7 +192,6 @@ def refine(
     6. Where the pixels that are granular, dark and as textured as the edge lie in pieces that look like cells, it is
        parted between these (see joined_cells.py). An evenly granular one is parted at its necks (see necks.py).
     """
-    depth = depths(mask, uncovered).ravel()
     ground = mask ^ 1
     for no_background in (uncovered, lines):
         if no_background is not None:
