@@ -255,8 +255,6 @@ def without_gaps(mask, std, radius, min_size, max_size):
             rough |= (labels == label) & (np.exp(2 * std) >= np.median(variance) * math.exp(-2))
     dilate, erode = [ndimage.binary_dilation], [ndimage.binary_erosion]
     rough = continued(rough, dilate + erode, morphology.disk(1)) & inside
-    holes = measure.label(ndimage.binary_fill_holes(rough) & inside & ~rough, connectivity=1)
-    rough |= (holes > 0) & (20 * np.bincount(holes.ravel())[holes] < max_size)
     pieces = measure.label(continued(rough, erode + dilate, morphology.disk(radius)) & inside, connectivity=1)
     large = (pieces > 0) & (np.bincount(pieces.ravel())[pieces] >= min_size)
     result, clumps = mask.copy(), np.zeros(mask.shape, bool)
@@ -481,7 +479,7 @@ def _come_apart(mask, image, std, limit, radius, iterations, min_size, max_size)
     parts = found.repeat(n, axis=0).repeat(n, axis=1)[: mask.shape[0], : mask.shape[1]]
     apart = np.zeros(mask.shape, bool)
     for label in too_large:
-        least = 3 / 4 * size[label] if size[label] <= 2 * max_size else max(size[label] / 5, max_size)
+        least = max(size[label] / 5, max_size)
         if count[label] > 1 and n * n * found[half == label].sum() >= least:
             apart |= labels == label
     return mask & ~apart | parts & apart

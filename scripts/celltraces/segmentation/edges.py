@@ -10,8 +10,6 @@ from celltraces.labels.objects import means
 
 LAYER, LAYERS = 2, 6  # px, number: a region's edge is sought as deep as all layers together
 WIDE_LAYERS = 12  # number, of a region in a wide halo
-# Layers outside of a pixel's, by its distance from what is in no region.
-DEPTH = np.array([WIDE_LAYERS] + [min(layer // LAYER, WIDE_LAYERS) for layer in range(255)], np.uint8)
 CORE = 6  # one in so many pixels of a region, at least, is in its core
 BELOW_EDGE = 0.25  # log-STD, below the mean of the layer with the highest
 AROUND = 7  # px: width of a pixel's surroundings
@@ -130,7 +128,10 @@ def depths(mask: np.ndarray, uncovered: np.ndarray | None) -> np.ndarray:
     Objects go on where the image ends, or has no data.
     """
     with_more = mask if uncovered is None else mask | uncovered.view(np.uint8)
-    depth = cv2.LUT(cv2.distanceTransform(with_more, cv2.DIST_L1, 3, dstType=cv2.CV_8U), DEPTH)
+    depth = cv2.distanceTransform(with_more, cv2.DIST_L1, 3, dstType=cv2.CV_8U)
+    depth -= 1  # where no object is, that gives 255
+    depth //= LAYER
+    np.minimum(depth, WIDE_LAYERS, out=depth)
     if uncovered is not None:
         depth[uncovered] = WIDE_LAYERS
     return depth

@@ -11,7 +11,7 @@ import numpy as np
 
 from celltraces.labels import bit_morphology
 from celltraces.labels.objects import Components, components, cut_out, means, painted, some_pixels_of
-from celltraces.segmentation.mask_objects import fill_holes, morph
+from celltraces.segmentation.mask_objects import morph
 from celltraces.segmentation.percentiles import percentile
 
 EVEN = 0.25  # log-STD: by how much the median of a region is below the root mean square of its STD, at most
@@ -19,7 +19,6 @@ EVERY = 16  # one in so many pixels of large regions tells whether these are eve
 SMOOTH = 1.0  # log-STD below a clump's median: what is smoother lies between cells
 GAP = 3  # px: width of the disk of the closing of what is not
 APART = 3  # px between clumps in what is looked at, at least, so that the closing joins none
-HOLE = 20  # holes are filled that have less than one in so many pixels of `max_size`
 COVER = 2  # all pieces cover at least one in so many pixels of a clump
 
 
@@ -48,10 +47,9 @@ def without_gaps(
     """`mask` without what is smooth in clumps of evenly granular cells, and which regions these are.
 
     Clumps are regions of more than `max_size` pixels that are evenly granular. Smooth is what is more than 1.0 below
-    their median log-STD. The rest is closed with a disk of 3 px, holes in it are filled that have less than a twentieth
-    of `max_size`, and it is opened with a disk of `morph_size` px. Pieces are what then has `min_size` pixels. A region
-    with one piece alone, or of which they cover less than the half, stays as it is. Returns (H, W) uint8 0/1, and bool,
-    of each region.
+    their median log-STD. The rest is closed with a disk of 3 px, and opened with a disk of `morph_size` px. Pieces are
+    what then has `min_size` pixels. A region with one piece alone, or of which they cover less than the half, stays as
+    it is. Returns (H, W) uint8 0/1, and bool, of each region.
     """
     at, of = some_pixels_of(regions, regions.area > max_size, EVERY)
     variance = spread.ravel().take(at)
@@ -67,9 +65,6 @@ def without_gaps(
     least = np.array([0, *median]) * math.exp(-2 * SMOOTH)
     rough = (cut.of(spread) >= least.take(number)).view(np.uint8) & inside
     rough = morph(rough, bit_morphology.dilate, bit_morphology.erode, GAP, 1, uncovered) & inside
-    filled = fill_holes(rough, uncovered) & inside
-    holes = components(filled & ~rough)
-    rough |= painted(holes, (HOLE * holes.area < max_size).view(np.uint8), cut.shape) & filled
     rough = morph(rough, bit_morphology.erode, bit_morphology.dilate, morph_size, 1, uncovered) & inside
     pieces = components(rough)
     large = pieces.area >= min_size

@@ -14,7 +14,7 @@ import numpy as np
 
 from celltraces.labels.objects import Components, bounds_of, cut_out, means, painted, pixels_of
 from celltraces.labels.shapes import shapes, shapes_of_runs
-from celltraces.segmentation.edges import LAYER, LAYERS, Settings, box_sums, depths, levels_beside
+from celltraces.segmentation.edges import LAYER, LAYERS, Settings, box_sums, levels_beside
 from celltraces.segmentation.local_variance import greatest_up_to
 from celltraces.segmentation.mask_objects import between, fill_holes, usual_area
 
@@ -38,12 +38,15 @@ class Parted(NamedTuple):
 def part_at_halos(
     mask: np.ndarray,
     regions: Components,
+    depth: np.ndarray,
     image: np.ndarray,
     spread: np.ndarray,
     settings: Settings,
     uncovered: np.ndarray | None,
 ) -> Parted | None:
     """The regions of `mask` (H, W) uint8 0/1 parted where bright halos lie between their cells; None where none do.
+
+    depth: (H, W), its `edges.depths`.
 
     1. Only regions are looked at that are no round ellipse, or too large. The level is the mean of the background 2 px
        beside a region; the height of its halo is how much its brightest layer of 2 px is above that. It has to be 4
@@ -64,7 +67,6 @@ def part_at_halos(
     candidate[found.label] = other & (found.area >= 2 * settings.min_size)
     if not candidate.any():
         return None
-    depth = depths(mask, uncovered)
     level, height, layer = _halos(mask, regions, candidate, depth, image, uncovered)
     candidate &= height > FAINT * math.exp(settings.limit)
     if not candidate.any():

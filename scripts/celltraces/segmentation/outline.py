@@ -71,7 +71,6 @@ GROWTH = 12  # px: by how much parts grow
 RAISE, RAISES = 0.5, 6  # log-STD, number
 PART = 30  # what comes apart is a cell if it has at least this part of max_object_size
 COVER = 1 / 5  # all parts of a region cover at least so much of it
-FEW, COVER_FEW = 2, 3 / 4  # times max_object_size: of a region up to that, so much, or they are parts of one cell
 
 
 def on_cells(
@@ -95,7 +94,8 @@ def on_cells(
     mask = regrown(mask, regions, filled, image, spread, settings)
     if mask is not opened:
         regions = components(mask)
-    parted = part_at_halos(mask, regions, image, spread, settings, uncovered)
+    depth = depths(mask, uncovered)
+    parted = part_at_halos(mask, regions, depth, image, spread, settings, uncovered)
     if parted is not None:
         mask = parted.mask
         regions = components(mask)
@@ -108,8 +108,10 @@ def on_cells(
             mask = come_apart(mask, others, image, spread, settings)
     if mask is not before:
         regions = components(mask)
+    if parted is not None or mask is not before:
+        depth = depths(mask, uncovered)
     lines = None if parted is None else parted.lines
-    return refine(mask, regions, image, spread, settings, uncovered, lines)
+    return refine(mask, regions, depth.ravel(), image, spread, settings, uncovered, lines)
 
 
 def regrown(
@@ -158,13 +160,14 @@ def regrown(
 def refine(
     mask: np.ndarray,
     regions: Components,
+    depth: np.ndarray,
     image: np.ndarray,
     spread: np.ndarray,
     settings: Settings,
     uncovered: np.ndarray | None,
     lines: np.ndarray | None = None,
 ) -> Components:
-    """The regions of `mask` without what lies outside their cells' edges; see `on_cells`.
+    """The regions of `mask` without what lies outside their cells' edges; see `on_cells`. depth: (H * W,), `depths`.
 
     1. Layers: those pixels of a region that are up to 2 px, 4 px, ... (city blocks) from its outside, up to six times.
        Its core are the layers (and what is within them) down from the innermost that still has a sixth of the region's
@@ -189,7 +192,6 @@ def refine(
     6. Where the pixels that are granular, dark and as textured as the edge lie in pieces that look like cells, it is
        parted between these (see joined_cells.py). An evenly granular one is parted at its necks (see necks.py).
     """
-    depth = depths(mask, uncovered).ravel()
     ground = mask ^ 1
     for no_background in (uncovered, lines):
         if no_background is not None:
@@ -265,9 +267,8 @@ def come_apart(
     and what exceeds it is closed with a disk of 3 px, again without halos, freed of holes of up to 100 px, and opened.
     Parts are what then has a thirtieth of `max_size` to `max_size` pixels, and in the last step what is still larger.
     They grow (see `_grown`), and lines of one of these pixels are left between them.
-    A region comes apart if it gives two parts or more, which cover a fifth of it, and `max_size` pixels; of one of no
-    more than twice `max_size`, three quarters: that may be one or two large cells with their halos, of which nuclei and
-    pieces of the rims are rougher than the rest. One that does not is left as it is, and to the limit of sizes.
+    A region comes apart if it gives two parts or more, which cover a fifth of it, and `max_size` pixels. One that does
+    not is left as it is, and to the limit of sizes.
     """
     areas = regions.area
     window, limit, morph_size, morph_iterations, _, max_size = settings
@@ -294,8 +295,7 @@ def come_apart(
     parts[box] = parts_of_box
     parts = cv2.resize(parts, None, fx=step, fy=step, interpolation=cv2.INTER_NEAREST)
     parts = parts[: mask.shape[0], : mask.shape[1]]
-    least = np.where(areas <= FEW * max_size, COVER_FEW * areas, np.maximum(COVER * areas, max_size))
-    apart = (n_parts > 1) & (covered >= least)
+    apart = (n_parts > 1) & (covered >= np.maximum(COVER * areas, max_size))
     return mask ^ (mask ^ parts) & painted(regions, apart.view(np.uint8), mask.shape)
 
 
