@@ -58,6 +58,7 @@ BALLS_OFF = 0.2  # as OFF_CENTRE
 BALLS_APART = 0.6  # of her last diameter: from one daughter to the other, at least; halves of an oval have 0.5
 # Of a mother who rounded up.
 RETURN = 0.85, 1.5  # of her area when she was round, at least, and before, at most: daughters together when new
+HALVED_BEFORE = 3  # sightings before her last one, in which a daughter may have gone to a neighbour's region
 SPREAD = 1.3  # of her area when she was round: daughters together, if they have spread
 
 
@@ -240,6 +241,15 @@ def _areas_return(family: Family, mitosis: Mitosis) -> bool:
     )
 
 
+def _parts_here(family: Family, mitosis: Mitosis) -> bool:
+    """The mother became no smaller just before: else one daughter is in a neighbour's region since then."""
+    seen, mother = family.movie.seen, family.mother
+    last = seen.area[mother]
+    halved = last < LARGEST * seen.area[max(family.start, mother - HALVED_BEFORE) : mother + 1].max()
+    at_once = family.later <= seen.frame[mother] + 2  # but for one frame
+    return bool(at_once and (not halved or seen.area[[family.one, family.two]].max() <= LARGEST * last))
+
+
 def _was_one_cell(family: Family, mitosis: Mitosis) -> bool:
     """The mother was no larger than cells are before she rounded up."""
     movie, until = family.movie, int(family.movie.seen.frame[family.mother]) + 1
@@ -270,6 +280,7 @@ def _spread_since(family: Family, mitosis: Mitosis) -> bool:
 
 OF_ROUNDED_UP: tuple[Callable[[Family, Mitosis], bool], ...] = (
     _areas_return,
+    _parts_here,
     _was_one_cell,
     _around_her,
     _stay_apart_after_mitosis,
