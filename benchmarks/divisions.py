@@ -3,8 +3,8 @@
 Usage: python benchmarks/divisions.py [SEEDS] [--first SEED] [--kind TEXT] [--outlines FOLDER] [--method NAME]
 
 SEEDS movies of each kind (3 if not given), of kinds that have TEXT in their name, with the seeds from SEED on (1000).
-The kinds of labels were not looked at when the constants of celltraces.tracking.families were chosen, but "segmented,
-plain" was, with the seeds 1000 to 1005, and so were movies like the "phase objects".
+The kinds of labels were not looked at when the constants of celltraces.tracking.division_rules were chosen, but
+"segmented, plain" was, with the seeds 1000 to 1005, and so were movies like the "phase objects".
 
 - Kinds of labels start from what a segmentation would have found.
 - "real outlines" are those of a second simulator, with the outlines of cells in pictures NN_cells.png of FOLDER (with

@@ -3,7 +3,7 @@
 This is done after linking, whatever the method: linking gives the mother's number to one of the daughters, or to none.
 A wrong division cuts a trace in two, a missed one leaves it as it was. So all conditions of `find_divisions` have to be
 met, and more of them in the last frames of a movie, which cannot tell whether daughters stay apart. What is measured of
-a mother and two daughters, and each condition, is in `families`.
+a mother and two daughters is in `families`, each condition in `division_rules`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ import numpy as np
 from celltraces.labels.lineage import Division
 from celltraces.labels.regions import FrameTracks, tracks_of
 from celltraces.tracking import sisters
-from celltraces.tracking.families import NEAR, Limits, cost
+from celltraces.tracking.division_rules import NEAR, cost
+from celltraces.tracking.families import Limits
 from celltraces.tracking.mitosis import rounded_up
 from celltraces.tracking.sightings import Movie, Sightings, first_of, look_up
 
@@ -46,11 +47,11 @@ def find_divisions(
       was there until then (the mother), give or take `max_gap` frames in which one of them was missed;
     - the mother was seen in `division_min_age` frames since she began, and in one of the last RECENT of these was at
       least `division_roundness` round (LENIENCE less where she is no larger than cells are) and without a waist;
-    - she is not two cells that touch: neither much larger than cells of this movie are, or than she was before, nor has
-      swallowed another; and was clearly round if the daughters together have more area than she had, or if what is seen
-      of her last is long and has a waist, as both daughters in one region have;
-    - the daughters are of like size (less so where the picture's edge cuts the smaller one), make up her area together,
-      and lie on both sides of where she was: a larger one that stays in her place is a neighbour of a new cell;
+    - she is not two cells that touch: neither much larger than cells of this movie are, or than she was before; and
+      was clearly round if the daughters together have more area than she had, or if what is seen of her last is long
+      and has a waist, as both daughters in one region have;
+    - the daughters are of like size, make up her area together, and lie on both sides of where she was: a larger one
+      that stays in her place is a neighbour of a new cell;
     - the areas of all three change little from frame to frame;
     - they are seen apart in `division_frames` frames, and move apart, before they are one region again, if ever; where
       fewer frames are left, she rounded up before, and they are round, of her area together and of like size;
@@ -58,9 +59,8 @@ def find_divisions(
       before, the daughters spread again or are two halves of her: otherwise they are what is left of a dead cell;
     - most cells of the frame go on: it is not the stage that moved.
 
-    A mother who shrank at once, stayed so small and round, and left two round daughters that together are no smaller
-    (`families`) needs no more of what is said of areas and roundness, and daughters seen apart in MOMENT frames. One
-    who rounded up (`mitosis`) may be long and hold both daughters in her last sightings, and they may have spread.
+    A mother who rounded up (`mitosis`) may be long and hold both daughters in her last sightings, and they may have
+    spread.
     """
     if not seen.track.size:
         return []
