@@ -120,9 +120,7 @@ def _read(data: bytes, key: str) -> Any:
 
 def _session(data: bytes, threads: int, key: str) -> Any:
     """A session of onnxruntime for a model."""
-    os.environ["ORT_DISABLE_TELEMETRY"] = (
-        "1"  # since 1.29 it tells Microsoft of models and runs, from when it is imported
-    )
+    os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # otherwise 1.29 and later tell Microsoft of models and machine
     try:
         import onnxruntime
     except ImportError:

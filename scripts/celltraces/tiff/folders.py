@@ -83,7 +83,7 @@ def pattern_map(path: Path) -> PlaneMap:
     return PlaneMap("tiff files", files, fovs, channels, size, first.period_s)
 
 
-def _by_fov(found: name_pattern.Found) -> list[list[tuple[int, int, int, int]]]:
+def _by_fov(found: name_pattern.FoundFiles) -> list[list[tuple[int, int, int, int]]]:
     """The places of the files of each FOV."""
     return [[place for place in found.files if place[0] == fov] for fov in sorted({place[0] for place in found.files})]
 
