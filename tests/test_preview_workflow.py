@@ -1,7 +1,6 @@
 """Previews as a whole: rules, pictures, tables, the end of the run, real files."""
 
 import csv
-import os
 import re
 from pathlib import Path
 
@@ -250,9 +249,9 @@ def test_a_method_is_tried_again_when_its_package_or_file_has_come(tmp_path, mon
 @pytest.mark.parametrize(
     ("name", "z"), [("czi/CellDivision_T3_Z5_CH2_X240_Y170.czi", "max"), ("nd2/example-cerevisiae.nd2", None)]
 )
-def test_real_files(tmp_path, name, z):
+def test_real_files(tmp_path, monkeypatch, name, z):
     path = real_file(name)
-    os.chdir(tmp_path)
+    monkeypatch.chdir(tmp_path)
     params = {"min_frames": 1, "border_margin": 0}
     wanted = {"vary": {"morph_iterations": [1]}}
     written = {"datasets": {"a": str(path)}, "channels": {"pc": {"channel": 0}}, "z": z, "params": params}
