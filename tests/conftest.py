@@ -18,7 +18,7 @@ from snakemake_server import run_snakemake
 
 ROOT = Path(__file__).parents[1]
 REAL_FILES = Path(os.environ.get("CELLTRACES_TEST_DATA", ROOT.parent / "shared" / "data"))
-START = os.path.realpath(".")  # where the tests were started
+START = os.getcwd()  # where the tests were started
 PARTS = ("Snakefile", "pyproject.toml", "rules", "scripts", "config", "envs", "profiles")
 # Properties are tried with the same values in every run, so that a test fails for what was changed and for nothing
 # else; `make torture` tries new ones.
@@ -177,7 +177,10 @@ def pytest_runtest_setup(item):
 @pytest.hookimpl(trylast=True)
 def pytest_runtest_teardown():
     """Fail a test that leaves the process in a folder of its own, which is gone then: those after it would fail."""
-    left_in = os.path.realpath(".") if os.path.exists(".") else "a folder that is gone"
+    try:
+        left_in = os.getcwd()
+    except FileNotFoundError:
+        left_in = "a folder that is gone"
     os.chdir(START)
     assert left_in == START, f"the test leaves the process in {left_in}: monkeypatch.chdir goes back by itself"
 
