@@ -159,8 +159,7 @@ def _rounded_in_last(family: Family) -> bool:
 def _mother_is_one_cell(family: Family) -> bool:
     """The mother was round without a waist, and no larger than one cell is."""
     seen, recent, area = family.movie.seen, family.recent, family.area
-    until = int(seen.frame[family.mother]) + 1
-    grown = float(np.percentile(seen.area[family.movie.in_frames(0, until)], GROWN))
+    grown = _grown(family)
     needed = family.limits.roundness - (LENIENCE if area <= USUAL * grown else 0)
     both = min(family.both, sum(family.new_areas))
     if both > MORE[0] * family.usual or both > MORE[1] * area:
@@ -168,10 +167,16 @@ def _mother_is_one_cell(family: Family) -> bool:
     if seen.roundness[family.mother] < LONG and seen.filling[family.mother] < WAIST:
         needed = max(needed, ROUND_BEFORE)
     one_round_cell = (seen.roundness[recent] >= needed) & (seen.filling[recent] >= FILLED)
-    at_once = family.later == until  # both daughters
+    at_once = family.later == seen.frame[family.mother] + 1  # both daughters
     large = LARGE_ROUNDED if at_once and _rounded_up(family) else LARGE
     small = area <= min(large * grown, BIGGER * family.usual)
     return bool(small and (one_round_cell & (seen.area[recent] >= SAME * area)).any())
+
+
+def _grown(family: Family) -> float:
+    """The area of a cell that has grown, by all cells up to the mother's end."""
+    movie = family.movie
+    return float(np.percentile(movie.seen.area[movie.in_frames(0, int(movie.seen.frame[family.mother]) + 1)], GROWN))
 
 
 def _stay_apart(family: Family) -> bool:
@@ -252,8 +257,7 @@ def _parts_here(family: Family, mitosis: Mitosis) -> bool:
 
 def _was_one_cell(family: Family, mitosis: Mitosis) -> bool:
     """The mother was no larger than cells are before she rounded up."""
-    movie, until = family.movie, int(family.movie.seen.frame[family.mother]) + 1
-    return bool(mitosis.flat <= LARGE * np.percentile(movie.seen.area[movie.in_frames(0, until)], GROWN))
+    return bool(mitosis.flat <= LARGE * _grown(family))
 
 
 def _around_her(family: Family, mitosis: Mitosis) -> bool:

@@ -39,7 +39,7 @@ SAME = 1.2  # times as large: what the neighbour's own part is against his regio
 COVERED = 0.75  # of the neighbour's region before, moved along: what his own part covers, at least
 
 
-def rounded_up(areas: np.ndarray, roundness: np.ndarray, filling: np.ndarray) -> bool:
+def became_round(areas: np.ndarray, roundness: np.ndarray, filling: np.ndarray) -> bool:
     """Whether a cell is round in the last of these frames, (N,) in the order of time, and was larger or longer."""
     before = slice(0, max(0, areas.size - 1 - SMALL))
     if before.stop < FLAT or roundness[-1] < ROUND or filling[-1] < FILLED:
@@ -148,7 +148,7 @@ def _was_round(window: list[Frame], links: list[Links], last: int, entry: int, s
         entry = before
         pixels.insert(0, pixels_of(window[at].runs, entry))
     of = shapes_of_pixels(pixels, shape)
-    return rounded_up(of.area, of.roundness, of.filling)
+    return became_round(of.area, of.roundness, of.filling)
 
 
 def _part_ahead(
