@@ -24,8 +24,8 @@ import numpy as np
 
 from celltraces.errors import UserError
 from celltraces.pyme import spool
-from celltraces.readers import damage, pyama_folder, time_stamps
-from celltraces.readers.checks import as_uint16, believable_pixel_size_um, place_of_plane
+from celltraces.readers import damage, pyama_folder
+from celltraces.readers.checks import as_uint16, place_of_plane
 from celltraces.readers.czi_file import inspect_czi, open_czi
 from celltraces.readers.input_files import kind_of_folder
 from celltraces.readers.lif_file import inspect_lif, open_lif
@@ -35,8 +35,10 @@ from celltraces.readers.nd2_file import inspect_nd2, open_nd2
 from celltraces.readers.ndtiff_folder import inspect_ndtiff, open_ndtiff
 from celltraces.readers.ome_zarr import inspect_ome_zarr, open_ome_zarr
 from celltraces.readers.own_results import inspect_results, open_results
+from celltraces.readers.planes_movie import movie_of
 from celltraces.readers.tiff_file import inspect_pattern, inspect_tiff, open_pattern, open_tiff
 from celltraces.tiff import name_pattern
+from celltraces.tiff.plane_map import FovMap, PlaneMap
 
 INSPECT: Mapping[str, Callable[[Path], Movie]] = {
     "ND2": inspect_nd2,
@@ -150,25 +152,9 @@ def _reader_errors(path: Path, kind: str, place: str = "") -> Iterator[None]:
 def _inspect_spool(path: Path, settings: Mapping[str, Any]) -> Movie:
     """A spool of PYME as a movie of one FOV."""
     found = spool.inspect(path, settings)
-    stamps_s, taken = found.stamps_s[None], np.ones((1, found.sizes["T"]), bool)
-    place = {
-        "name": "FOV 0",
-        "height": found.shape[0],
-        "width": found.shape[1],
-        "times_min": time_stamps.minutes_since_first(stamps_s, time_stamps.trusted(stamps_s, taken), taken)[0],
-        "senseless_stamps": time_stamps.senseless(stamps_s, taken)[0],
-        "missing": [],
-    }
-    return Movie(
-        format="pyme",
-        dtype=found.dtype.name,
-        n_frames=found.sizes["T"],
-        n_z=found.sizes["Z"],
-        channels=found.channels,
-        pixel_size_um=believable_pixel_size_um(found.pixel_size_um),
-        period_min=None if found.period_s is None else found.period_s / 60.0,
-        fovs=[place],
-    )
+    where = np.zeros((*(found.sizes[letter] for letter in "TCZ"), 3), np.int32)
+    fov = FovMap("", where, found.stamps_s, found.shape)
+    return movie_of(PlaneMap("pyme", [], [fov], found.channels, found.pixel_size_um, found.period_s, found.dtype.name))
 
 
 def read_frame(
