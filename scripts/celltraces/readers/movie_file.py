@@ -40,28 +40,18 @@ from celltraces.readers.tiff_file import inspect_pattern, inspect_tiff, open_pat
 from celltraces.tiff import name_pattern
 from celltraces.tiff.plane_map import FovMap, PlaneMap
 
-INSPECT: Mapping[str, Callable[[Path], Movie]] = {
-    "ND2": inspect_nd2,
-    "CZI": inspect_czi,
-    "TIFF": inspect_tiff,
-    "LIF": inspect_lif,
-    "pattern": inspect_pattern,
-    "PyAMA": pyama_folder.inspect_stacks,
-    "NDTiff": inspect_ndtiff,
-    "OME-Zarr": inspect_ome_zarr,
-    "results": inspect_results,
+READERS: Mapping[str, tuple[Callable[[Path], Movie], Callable[[Path], OpenedMovie]]] = {
+    "ND2": (inspect_nd2, open_nd2),
+    "CZI": (inspect_czi, open_czi),
+    "TIFF": (inspect_tiff, open_tiff),
+    "LIF": (inspect_lif, open_lif),
+    "pattern": (inspect_pattern, open_pattern),
+    "PyAMA": (pyama_folder.inspect_stacks, pyama_folder.open_stacks),
+    "NDTiff": (inspect_ndtiff, open_ndtiff),
+    "OME-Zarr": (inspect_ome_zarr, open_ome_zarr),
+    "results": (inspect_results, open_results),
 }
-OPEN: Mapping[str, Callable[[Path], OpenedMovie]] = {
-    "ND2": open_nd2,
-    "CZI": open_czi,
-    "TIFF": open_tiff,
-    "LIF": open_lif,
-    "pattern": open_pattern,
-    "PyAMA": pyama_folder.open_stacks,
-    "NDTiff": open_ndtiff,
-    "OME-Zarr": open_ome_zarr,
-    "results": open_results,
-}
+"""By kind of input: what describes it, and what opens it."""
 
 # What messages call an input that is no file.
 FOLDERS_CALLED = {"pattern": "set of TIFF files", "PyAMA": "folder of PyAMA", "results": "folder of results"}
@@ -87,7 +77,7 @@ def inspect_movie(path: Path, pyme: Mapping[str, Any] = spool.DEFAULTS) -> Movie
     with _reader_errors(path, kind):
         if kind == "PYME":
             return _inspect_spool(path, pyme)
-        return INSPECT[kind](path)
+        return READERS[kind][0](path)
 
 
 @contextmanager
@@ -104,7 +94,7 @@ def open_movie(path: Path, pyme: Mapping[str, Any] = spool.DEFAULTS) -> Iterator
         if kind == "PYME":
             opened = OpenedMovie(*spool.opened(path, pyme))
         else:
-            opened = OPEN[kind](path)
+            opened = READERS[kind][1](path)
         read_raw, shape, close, uncovered = opened
     n_fovs, n_frames, n_channels, n_z = shape
 
