@@ -15,7 +15,7 @@ The kinds of labels were not looked at when the constants of celltraces.tracking
 
 Prints a line for each kind: true divisions, those of them in the last two frames, the share found, wrong ones, and the
 share of those found that is right; CPU seconds, all included. Divisions are looked for as the workflow does by default,
-and one is right whenever it is found, as long as mother and daughters are right (demo.dividing.score).
+and one is right whenever it is found, as long as mother and daughters are right (evaluation.label_movies.score).
 """
 
 import argparse
@@ -36,13 +36,13 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
 
 from evaluation import phase_objects, real_outlines
 from evaluation.dividing import KINDS, REAL_OUTLINES, TO_SEGMENT
+from evaluation.label_movies import Movie, Score, Settings, score, simulate
 from evaluation.linking import link, movement
 from evaluation.phase_contrast import LOOKS, Look, draw
 from evaluation.segmenting import segmented, segmenters
 
 from celltraces.errors import UserError
 from celltraces.segmentation.methods import Segment
-from demo.dividing import Movie, Score, Settings, score, simulate
 
 
 def of_labels(new_movie: Callable[[int], Movie], seed: int) -> Score:

@@ -230,7 +230,7 @@ def decisions_of(wildcards):
 
 def fitted_tables(wildcards):
     """The tables of all fits of the job's dataset."""
-    return planned.fits_of_dataset(EXPERIMENT, DATASETS[wildcards.dataset])
+    return joined.fits_of_dataset(EXPERIMENT, DATASETS[wildcards.dataset])
 
 
 def segmentations_to_compare(wildcards):

@@ -6,21 +6,12 @@ for name in FORMATS:
         name:
             f"export_{name}"
         input:
-            **exports.export_inputs(EXPERIMENT, name),
-            **(
-                {"labels": final_labels}
-                if exports.needs_labels(EXPERIMENT, name)
-                else {}
-            ),
-            **(
-                {"lineage_table": lineage_table}
-                if exports.needs_lineage(EXPERIMENT, name)
-                else {}
-            ),
-            **(
-                {"decisions": decisions_of}
-                if exports.needs_decisions(EXPERIMENT, name)
-                else {}
+            **exports.export_inputs(
+                EXPERIMENT,
+                name,
+                labels=final_labels,
+                lineage_table=lineage_table,
+                decisions=decisions_of,
             ),
         output:
             files=(

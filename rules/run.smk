@@ -33,7 +33,9 @@ def begin():
             )
             future_dates.bring_back(map(Path, planned.all_targets(EXPERIMENT)), BEGAN)
         write_notes(LAYOUT, DATASETS.values())
-        decisions.remember(EXPERIMENT)  # before anything of the results is removed
+        decisions.remember(
+            EXPERIMENT, write=True
+        )  # before anything of the results is removed
         decisions.forget(EXPERIMENT)
         corrections.forget(LAYOUT, DATASETS, EXPERIMENT.corrections)
         edits.forget(LAYOUT, DATASETS, EXPERIMENT.edits)
@@ -54,7 +56,7 @@ def rehearse():
         if OWNS_TERMINAL:
             TERMINAL.inputs()
             messages.show_on(workflow, TERMINAL)
-        decisions.refuse_absent(EXPERIMENT)
+        decisions.remember(EXPERIMENT, write=False)
     except UserError as error:
         sys.exit(str(error))
 

@@ -6,8 +6,6 @@ reported and not applied. The table has a row for each decision, those of the in
 last; of two about the same cell the later one counts.
 """
 
-import csv
-import io
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,7 +17,7 @@ from celltraces.edits import regions
 from celltraces.edits.records import from_json
 from celltraces.edits.replay import Result, replay
 from celltraces.errors import UserError
-from celltraces.files import write_text
+from celltraces.files import csv_text, write_text
 from celltraces.labels.regions import box_iou
 from celltraces.paths import CURATION, PLACES
 from celltraces.results import places
@@ -189,11 +187,7 @@ def of_edits(found: regions.Regions, result: Result) -> list[Decision]:
 
 def as_csv(fov: int, decisions: Iterable[Decision]) -> str:
     """The table's text: fov, then what a decision holds."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(("fov", *Decision._fields))
-    writer.writerows([fov, *("" if value is None else value for value in decision)] for decision in decisions)
-    return text.getvalue()
+    return csv_text([("fov", *Decision._fields), *((fov, *decision) for decision in decisions)])
 
 
 def main(

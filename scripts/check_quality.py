@@ -96,6 +96,7 @@ class Cells(NamedTuple):
 
 def main(
     output: str,
+    *,
     frames: Mapping[int, Sequence[str]],
     cells: Mapping[int, str],
     traces: Mapping[int, str],
@@ -106,7 +107,6 @@ def main(
     light: Mapping[str, Sequence[str]] | None = None,
     under_light: Mapping[str, Sequence[str]] | None = None,
     tracked: Mapping[int, str] | None = None,
-    *,
     times_min: Mapping[str, Sequence[float]],
     times_assumed: Mapping[str, Sequence[tuple[str, float, float | None]]],
     senseless_stamps: Mapping[str, Sequence[int]],
@@ -331,18 +331,16 @@ def _by_channel(arrays: Sequence[str]) -> dict[str, list[str]]:
 
 if __name__ == "__main__":
     with job.running(snakemake) as settings:
-        fovs = settings.pop("fovs")
+        fovs, given = settings.pop("fovs"), snakemake.input
+        by_fov = {
+            name: dict(zip(fovs, given.get(name, []), strict=False))
+            for name in ("cells", "traces", "labeled", "lineages", "tracked")
+        }
         main(
             snakemake.output.quality,
-            {fov: snakemake.input.frames[at :: len(fovs)] for at, fov in enumerate(fovs)},
-            dict(zip(fovs, snakemake.input.get("cells", []), strict=False)),
-            dict(zip(fovs, snakemake.input.get("traces", []), strict=False)),
-            dict(zip(fovs, snakemake.input.get("labeled", []), strict=False)),
-            dict(zip(fovs, snakemake.input.get("lineages", []), strict=False)),
-            _by_channel(snakemake.input.get("backgrounds", [])),
-            snakemake.input.get("flat_fields"),
-            _by_channel(snakemake.input.get("light", [])),
-            _by_channel(snakemake.input.get("under_light", [])),
-            dict(zip(fovs, snakemake.input.get("tracked", []), strict=False)),
+            frames={fov: given.frames[at :: len(fovs)] for at, fov in enumerate(fovs)},
+            flat_fields=given.get("flat_fields"),
+            **by_fov,
+            **{name: _by_channel(given.get(name, [])) for name in ("backgrounds", "light", "under_light")},
             **settings,
         )

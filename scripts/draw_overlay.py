@@ -10,23 +10,26 @@ from pathlib import Path
 from typing import Any
 
 from celltraces.features.cell_list import LETTERS, find_cells, legend_of
-from celltraces.labels import lineage
+from celltraces.labels.lineage import read_table
 from celltraces.pictures.overlay import write_cell_movie
 from celltraces.results.curation import good_traces
 from celltraces.runs import job
 from celltraces.storage.cells import open_store
 from celltraces.storage.frames import open_frames
 
+GIVEN = ("pc", "tracked", "fl", "traces", "decisions", "cells", "lineage")
+
 
 def main(
+    output: str,
+    *,
     pc: str,
     tracked: str,
     fl: Sequence[str],
     traces: str,
-    output: str,
     decisions: Sequence[str],
     cells: str,
-    lineage_table: str,
+    lineage: str,
     scales: Mapping[str, Any],
     channel: int,
     min_frames: int,
@@ -37,7 +40,7 @@ def main(
     (table,) = good_traces([traces], [scales["times_min"]], decisions)
     kept = sorted(set(table["cell"].tolist()))
     with open_store(Path(cells)) as get:
-        found = find_cells(get, channel, min_frames, border_margin, lineage.read_table(Path(lineage_table)))
+        found = find_cells(get, channel, min_frames, border_margin, read_table(Path(lineage)))
     kinds = found.kinds(kept)
     write_cell_movie(
         open_frames(Path(pc)),
@@ -58,14 +61,5 @@ def main(
 
 if __name__ == "__main__":
     with job.running(snakemake) as settings:
-        main(
-            snakemake.input.pc,
-            snakemake.input.tracked,
-            snakemake.input.fl,
-            snakemake.input.traces,
-            snakemake.output.movie,
-            snakemake.input.decisions,
-            snakemake.input.cells,
-            snakemake.input.lineage,
-            **settings,
-        )
+        given = {name: snakemake.input.get(name) for name in GIVEN}
+        main(snakemake.output.movie, **given, **settings)

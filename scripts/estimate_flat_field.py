@@ -1,7 +1,7 @@
 """Find how evenly the field of each channel is lit, from a reference image or from the movie itself."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,29 +12,12 @@ from celltraces.files import whole, write_text
 from celltraces.fluorescence import flat_field
 from celltraces.fluorescence.background import estimate_background
 from celltraces.frames import coverage
-from celltraces.preview.frames import read_covered
+from celltraces.preview.frames import readable_frames
 from celltraces.pyme import spool
-from celltraces.readers.movie_file import open_movie
 from celltraces.readers.reference_image import read_reference
 from celltraces.runs import job
 
 LOOKED_AT = 24  # frames, of those from which a flat field may be estimated, that a picture is compared with
-
-
-def frames_of(
-    raw: Path, channel: int, frames: Sequence[tuple[int, int]], planes: Sequence[int | None], pyme: Mapping[str, Any]
-) -> Iterator[tuple[int, np.ndarray, coverage.Boxes]]:
-    """Of some frames (FOV, frame) of a channel the FOV, the image, and where it holds no data; those that cannot be
-    read are left out."""
-    with open_movie(raw, pyme) as read:
-        for fov, frame in frames:
-            try:
-                covered = read_covered(read, fov, frame, channel, planes)
-            except UserError as error:
-                job.log.warning("channel %d: FOV %d frame %d is passed over: %s", channel, fov, frame, error)
-                continue
-            if covered is not None:
-                yield fov, *covered
 
 
 def backgrounds_of(
@@ -45,7 +28,7 @@ def backgrounds_of(
     The frame itself is left out where a part of it holds no data.
     """
     found, whole_frames, fovs = [], [], []
-    for fov, image, boxes in frames_of(raw, channel, frames, planes, pyme):
+    for fov, _, image, boxes in readable_frames(raw, frames, channel, planes, pyme):
         hidden = coverage.mask_of_boxes(boxes, image.shape) if boxes else None
         surface = estimate_background(image, hidden, background_dilation=0)
         if surface is not None:
@@ -93,7 +76,7 @@ def main(
             some = frames[:: -(-len(frames) // LOOKED_AT) or 1]
             whole_ones = [
                 (flat_field.on_fine_grid(image), fov)
-                for fov, image, boxes in frames_of(Path(raw), int(channel), some, planes, pyme)
+                for fov, _, image, boxes in readable_frames(Path(raw), some, int(channel), planes, pyme)
                 if not boxes
             ]
             field = field._replace(

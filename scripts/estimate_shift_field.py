@@ -56,6 +56,7 @@ def open_pictures(path: Path, pyme: Mapping[str, Any]) -> Pictures:
 def main(
     output: str,
     beads: str,
+    *,
     reference: shift_field.Channel,
     channels: Sequence[shift_field.Channel] | None,
     bead_sigma: float,

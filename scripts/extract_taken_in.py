@@ -19,15 +19,15 @@ from celltraces.storage.cells import open_store
 
 
 def main(
+    output: str,
+    *,
     cells: str,
     traces: str,
     decisions: str,
-    output: str,
+    lineage_table: str,
     fov: int,
     pc: int,
     chosen: Sequence[tuple[int, Sequence[str]]],
-    lineage_table: str,
-    *,
     lineage_columns: bool,
     plugins: Sequence[str],
     min_frames: int,
@@ -47,10 +47,10 @@ def main(
 if __name__ == "__main__":
     with job.running(snakemake) as settings:
         main(
-            snakemake.input.cells,
-            snakemake.input.traces,
-            snakemake.input.decisions,
             snakemake.output.taken_in,
+            cells=snakemake.input.cells,
+            traces=snakemake.input.traces,
+            decisions=snakemake.input.decisions,
             lineage_table=snakemake.input.lineage,
             **settings,
         )

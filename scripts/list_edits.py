@@ -1,7 +1,5 @@
 """List what became of a person's edits on a dataset: a row for each, in the order in which they count."""
 
-import csv
-import io
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,7 +7,7 @@ from typing import Any
 from celltraces.edits import regions
 from celltraces.edits.records import LOST, UNUSED, Edit, from_json
 from celltraces.edits.replay import replay
-from celltraces.files import write_text
+from celltraces.files import csv_text, write_text
 from celltraces.runs import job
 from celltraces.storage.frames import open_frames
 
@@ -50,11 +48,7 @@ def main(
             found[fov] = iter([without] * len(written))
         for edit, what in zip(written, found[fov], strict=True):
             rows.append((edit.id, edit.op, edit.by, edit.when, edit.fov, *what))
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    writer.writerows(sorted(rows, key=lambda row: (row[3], row[0])))
-    write_text(Path(output), text.getvalue())
+    write_text(Path(output), csv_text([COLUMNS, *sorted(rows, key=lambda row: (row[3], row[0]))]))
     job.log.info("%d edits", len(rows))
 
 

@@ -225,6 +225,9 @@ def test_fovs_are_expanded(fovs, expected):
     [
         ("5", "fovs: FOV 5 is not in the file, which has FOVs 0 to 4"),
         ("0-999999999", "fovs: FOV 5 is not in the file"),
+        ("7", "fovs: FOV 7 is not in the file"),
+        ("0, 8-9", "fovs: FOV 8 is not in the file"),
+        ("999999998-999999999", "fovs: FOV 999999998 is not in the file"),
         ([7], "fovs: FOV 7"),
         ("3-1", "fovs: '3-1' runs backwards"),
     ],

@@ -5,6 +5,7 @@ import itertools
 import numpy as np
 import pytest
 from division_tools import OTHERS, SHAPE, X, dividing, ellipse, found_in, frame_of, movie, pair, touching
+from evaluation.label_movies import Settings, score, simulate
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from skimage import measure
@@ -14,7 +15,6 @@ from celltraces.labels.regions import FrameTracks, relabel
 from celltraces.labels.shapes import shapes, shapes_of_pixels
 from celltraces.tracking import overlap
 from celltraces.tracking.shared_regions import part_regions
-from demo.dividing import Settings, score, simulate
 
 # ----------------------------------------------------------------------------------------------------------- the table
 

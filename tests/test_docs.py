@@ -19,7 +19,7 @@ from celltraces.exports.registry import FORMATS, GROUPS, TITLES
 from celltraces.features.cell_features import FLUORESCENCE_FEATURES, PHASE_FEATURES
 from celltraces.pictures.legend import unit_of
 from celltraces.readers.magic import KINDS, MAKER
-from celltraces.readers.movie_file import INSPECT, OPEN
+from celltraces.readers.movie_file import READERS
 from celltraces.report.texts import CHECKS
 
 PACKAGE = ROOT / "scripts/celltraces"
@@ -248,8 +248,8 @@ def test_every_method_has_a_row():
 
 def test_every_kind_of_input_is_opened_and_named():
     kinds = {*KINDS.values()} - {"PYME"}  # movie_file.py opens a spool itself, since that takes settings
-    assert kinds <= INSPECT.keys() == OPEN.keys(), "INSPECT and OPEN in readers/movie_file.py"
-    assert MAKER.keys() == {*INSPECT, "PYME"}, "MAKER in readers/magic.py: a program that opens and saves such a file"
+    assert kinds <= READERS.keys(), "READERS in readers/movie_file.py"
+    assert MAKER.keys() == {*READERS, "PYME"}, "MAKER in readers/magic.py: a program that opens and saves such a file"
     page = (ROOT / "docs/inputs.md").read_text(encoding="utf-8")
     assert [ending for ending in KINDS if ending not in page] == [], "name the endings in docs/inputs.md"
 

@@ -235,13 +235,13 @@ def test_decisions_by_number_before_there_are_cells(movies, tmp_path, monkeypatc
     (tmp_path / "results").mkdir()
     header = "dataset,fov,cell,good"
     (tmp_path / "results/curation.csv").write_text(f"{header}\n{rows}")
-    decisions.refuse_absent(plan_experiment(small_config(movies)))
+    decisions.remember(plan_experiment(small_config(movies)), write=False)
     (line,) = capsys.readouterr().err.splitlines()
     which = "FOVs 0-1" if "0,3" in rows else "FOV 1"
     assert line.startswith(f"results/curation.csv: rows name cells of {which} of small by number, and there are no ")
     placed = "".join(f"{row},2,50,60\n" for row in rows.splitlines())
     (tmp_path / "results/curation.csv").write_text(f"{header},frame,x,y\n{placed}")
-    decisions.refuse_absent(plan_experiment(small_config(movies)))
+    decisions.remember(plan_experiment(small_config(movies)), write=False)
     assert capsys.readouterr().err == ""
 
 

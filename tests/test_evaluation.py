@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 import tifffile
 from evaluation import flat_cells, movies, phase_contrast, phase_objects, real_outlines, trackers
+from evaluation.label_movies import Settings, TrueDivision
 from evaluation.movies import Movie
 from evaluation.overlaps import light, score
 from scipy.stats import norm
 
 from celltraces.errors import UserError
 from celltraces.labels.lineage import Division
-from demo.dividing import Settings, TrueDivision
 from demo.simulate import CAMERA_OFFSET, COUNTS_PER_ELECTRON, DARKER, GRANULES, HALO, PHASE_LEVEL, READ_NOISE
 
 SIDE = 20  # px, of the square cells
@@ -401,7 +401,7 @@ def test_a_set_is_drawn_when_it_is_asked_for(monkeypatch):
 
     for name in ("simulate", "draw", "disks"):
         monkeypatch.setattr(movies, name, refuse)
-    for module in (movies.dividing, movies.phase_objects):
+    for module in (movies.label_movies, movies.phase_objects):
         monkeypatch.setattr(module, "simulate", refuse)
     monkeypatch.setattr(movies.flat_cells, "picture", refuse)
     to_segment, to_track = evaluate.sets([Path("t98g_of_nobody")], None)

@@ -6,6 +6,7 @@ import oracles
 import pytest
 import tifffile
 from conftest import REAL_FILES
+from evaluation import label_movies
 from evaluation.phase_contrast import LOOKS, draw
 from scipy import ndimage
 from skimage import measure
@@ -14,7 +15,6 @@ from test_segmentation import assert_like_oracle, overlap
 from celltraces.labels.objects import components, painted
 from celltraces.segmentation import even_clumps, logstd, necks, outline
 from celltraces.segmentation.local_variance import n2_variance
-from demo import dividing
 
 T98G = REAL_FILES / "t98g"
 
@@ -43,8 +43,8 @@ def alone(found, truth):
 
 def dense_movie(seed):
     """Cells of a simulated movie in which they lie close, and the picture of its last frame."""
-    settings = dividing.Settings(n_cells=30, n_frames=12, size=420, radius=22, dividing=0.6)
-    movie = dividing.simulate(settings, seed)
+    settings = label_movies.Settings(n_cells=30, n_frames=12, size=420, radius=22, dividing=0.6)
+    movie = label_movies.simulate(settings, seed)
     return movie.cells[-1], draw(movie.cells, movie.divisions, LOOKS["plain"], seed)[-1]
 
 

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from evaluation.label_movies import Settings, simulate
 from onnx_tools import disks, helper, model_bytes, number, overlap, settings_with
 from scipy import ndimage
 
@@ -9,7 +10,6 @@ from celltraces.errors import UserError
 from celltraces.labels import left_out
 from celltraces.segmentation import flows, onnx_model
 from celltraces.segmentation.methods import segmenter
-from demo.dividing import Settings, simulate
 
 SIZES = {"threshold": 0.5, "diameter": 30, "min_area": 0, "debris": 0}
 Y, X = np.indices((90, 130))

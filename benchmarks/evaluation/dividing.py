@@ -2,8 +2,8 @@
 
 from dataclasses import replace
 
-from demo.dividing import Settings
 from evaluation import real_outlines
+from evaluation.label_movies import Settings
 
 PLAIN = Settings(n_cells=22, n_frames=45, size=420, radius=11, radius_spread=0.12, length=1.5, dividing=0.6)
 KINDS = {

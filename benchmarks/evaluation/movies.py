@@ -13,9 +13,8 @@ import numpy as np
 
 from celltraces.errors import UserError
 from celltraces.labels.lineage import Division
-from demo import dividing
 from demo.simulate import COUNTS_PER_ELECTRON, simulate
-from evaluation import flat_cells, phase_objects
+from evaluation import flat_cells, label_movies, phase_objects
 from evaluation.dividing import KINDS, TO_SEGMENT_SMALL
 from evaluation.linking import movement
 from evaluation.phase_contrast import LOOKS, draw
@@ -97,7 +96,7 @@ def _disks(name: str) -> Movie:
 
 
 def _dividing_cells(kind: str) -> Movie:
-    movie = dividing.simulate(TO_SEGMENT_SMALL[kind], 2000)
+    movie = label_movies.simulate(TO_SEGMENT_SMALL[kind], 2000)
     images = draw(movie.cells, movie.divisions, LOOKS["plain"], 2000)
     return Movie(list(movie.cells), images, _true_divisions(movie))
 
@@ -158,11 +157,11 @@ def _missed(share: float) -> Movie:
 
 
 def _dividing_outlines(kind: str) -> Movie:
-    movie = dividing.simulate(KINDS[kind], 2000)
+    movie = label_movies.simulate(KINDS[kind], 2000)
     return Movie(list(movie.cells), None, _true_divisions(movie), list(movie.labels))
 
 
-def _true_divisions(movie: dividing.Movie | phase_objects.Movie) -> list[Division]:
+def _true_divisions(movie: label_movies.Movie | phase_objects.Movie) -> list[Division]:
     return [Division(mother, daughters, frame) for mother, daughters, frame in movie.divisions]
 
 

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy import ndimage
 
-from demo.dividing import TrueDivision
+from evaluation.label_movies import TrueDivision
 from evaluation.phase_optics import Optics
 
 NEVER = 10**9  # a frame that does not come

@@ -7,8 +7,8 @@ import cv2
 import numpy as np
 from scipy import ndimage
 
-from demo.dividing import TrueDivision
 from demo.simulate import CAMERA_OFFSET, DARKER, PHASE_LEVEL, granules, halo, photographed
+from evaluation.label_movies import TrueDivision
 
 HALO_REACH = 12  # px, beyond which a halo is not seen
 ROUND_BEFORE, ROUND_AFTER = 3, 2  # frames before and after a division in which cells are round

@@ -3,8 +3,8 @@
 What a cell is, and how it is seen, were laid down without looking at the methods that are measured or at the other
 simulators. It shows what those do not: cells that round up, divide, meet, die and are left by the stage in pictures
 that optics made of them, so that thick mothers and daughters are white or black, and the halos of neighbours add up.
-(demo.dividing has labels, around which evaluation.phase_contrast paints halos; evaluation.flat_cells, which computes
-the optics more exactly, has single pictures of large cells.)
+(evaluation.label_movies has labels, around which evaluation.phase_contrast paints halos; evaluation.flat_cells, which
+computes the optics more exactly, has single pictures of large cells.)
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from demo.dividing import TrueDivision, in_sight
+from evaluation.label_movies import TrueDivision, in_sight
 from evaluation.phase_cells import Course, Settings, divide, first_cells, move
 from evaluation.phase_drawing import draw, scattered
 from evaluation.phase_optics import Optics, photographed

@@ -1,9 +1,9 @@
 """Simulate movies of labels of cells with the outlines of real ones, with known truth: a second simulator.
 
-It shares no shape, movement or course of a division with demo.dividing, so that what was tuned with that can be tested
-with this. Cells round up, divide by way of two lobes, spread again, die in pieces, meet and part, come in, and are cut
-by the image's edge. An outline is a radial function: the distance of the edge from the centre in ANGLES directions.
-Lengths are in pixels, times in frames, areas in pixels.
+It shares no shape, movement or course of a division with evaluation.label_movies, so that what was tuned with that can
+be tested with this. Cells round up, divide by way of two lobes, spread again, die in pieces, meet and part, come in,
+and are cut by the image's edge. An outline is a radial function: the distance of the edge from the centre in ANGLES
+directions. Lengths are in pixels, times in frames, areas in pixels.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from celltraces.errors import UserError
-from demo.dividing import Movie, TrueDivision, grouped, in_sight, renew_contacts, renumbered
+from evaluation.label_movies import Movie, TrueDivision, grouped, in_sight, renew_contacts, renumbered
 from evaluation.pictures import of_folder
 
 ANGLES = 72

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 
 @contextmanager
@@ -60,3 +63,10 @@ def write_text(path: Path, text: str) -> None:
     """Write a text file, whole or not at all, with "\\n" line ends on every system."""
     with whole(path) as partial:
         partial.write_bytes(text.encode())
+
+
+def csv_text(rows: Iterable[Iterable[Any]]) -> str:
+    """Rows, the header first, as the text of a CSV; None is an empty cell."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    return text.getvalue()

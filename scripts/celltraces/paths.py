@@ -157,3 +157,7 @@ class Layout:
     def checksums(self, stage: str, of: str = FOV) -> str:
         """Sizes and checksums of what a job wrote."""
         return f"{self.results}/{CHECKSUMS}/{of}{stage}.txt"
+
+    def of_job(self, stage: str, of: str = FOV) -> list[str]:
+        """All that a job leaves besides its results."""
+        return [self.log(stage, of), self.benchmark(stage, of), self.checksums(stage, of)]

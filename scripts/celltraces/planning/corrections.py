@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -57,14 +57,6 @@ def forget(layout: Layout, datasets: Mapping[str, Dataset], found: Corrections) 
     for dataset in datasets.values():
         for fov in map(fov_text, dataset.fovs):
             if dataset.pc is not None and (dataset.name, fov) not in found:
-                for path in _outputs(layout, dataset.pc):
+                made = [f"{layout.images}/{corrected(dataset.pc)}", layout.lineage_corrected]
+                for path in [*made, *(path for stage in STAGES for path in layout.of_job(stage))]:
                     remove(Path(path.format(dataset=dataset.name, fov=fov)))
-
-
-def _outputs(layout: Layout, pc: int) -> Iterator[str]:
-    yield f"{layout.images}/{corrected(pc)}"
-    yield layout.lineage_corrected
-    for stage in STAGES:
-        yield layout.log(stage)
-        yield layout.benchmark(stage)
-        yield layout.checksums(stage)

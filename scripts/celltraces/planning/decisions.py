@@ -103,23 +103,12 @@ def tables_for(experiment: Experiment, wildcards: Mapping[str, str]) -> list[str
 # -------------------------------------------------------------------------------- where the cells of a row's number lie
 
 
-def refuse_absent(experiment: Experiment) -> None:
-    """Raise UserError with a line for each row of curation.csv whose cell is not in the present results.
-
-    Changes nothing. A row that has a place is not asked for, nor one whose place is remembered.
-    """
-    _remember_all(experiment, write=False)
-
-
-def remember(experiment: Experiment) -> None:
+def remember(experiment: Experiment, *, write: bool) -> None:
     """Tie rows without a place to the cells that they name in the present results, before a run makes others.
 
-    Raises UserError as `refuse_absent` does.
+    Raises UserError with a line for each row of curation.csv whose cell is not in them. A row that has a place is not
+    asked for, nor one whose place is remembered. write: False changes nothing, and only says what is wrong.
     """
-    _remember_all(experiment, write=True)
-
-
-def _remember_all(experiment: Experiment, *, write: bool) -> None:
     mistakes = []
     for dataset in experiment.datasets.values() if experiment.tracing else ():
         too_early = []
@@ -196,6 +185,6 @@ def forget(experiment: Experiment) -> None:
             ):
                 table = Path(template.format(**names))
                 if not wanted and table.exists():
-                    for path in (layout.log, layout.benchmark, layout.checksums):
-                        remove(Path(path(stage).format(**names)))
+                    for path in layout.of_job(stage):
+                        remove(Path(path.format(**names)))
                     remove(table)

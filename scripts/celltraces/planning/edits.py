@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -111,19 +111,9 @@ def forget(layout: Layout, datasets: Mapping[str, Dataset], edits: Edits) -> Non
     for dataset in datasets.values():
         for fov in map(fov_text, dataset.fovs):
             if dataset.pc is not None and not edits.get((dataset.name, fov), NONE).tracks:
-                for path in _outputs(layout, dataset.pc):
+                made = [f"{layout.images}/{edited(dataset.pc)}", layout.lineage_edited, layout.base_regions]
+                for path in [*made, *(path for stage in STAGES for path in layout.of_job(stage))]:
                     remove(Path(path.format(dataset=dataset.name, fov=fov)))
         if not with_edits(edits, dataset.name):
-            for path in (layout.edits_outcomes, *_traces_of_job(layout, OF_DATASET, DATASET)):
+            for path in (layout.edits_outcomes, *layout.of_job(OF_DATASET, DATASET)):
                 remove(Path(path.format(dataset=dataset.name)))
-
-
-def _outputs(layout: Layout, pc: int) -> Iterator[str]:
-    yield f"{layout.images}/{edited(pc)}"
-    yield from (layout.lineage_edited, layout.base_regions)
-    for stage in STAGES:
-        yield from _traces_of_job(layout, stage)
-
-
-def _traces_of_job(layout: Layout, stage: str, *of: str) -> Iterator[str]:
-    yield from (path(stage, *of) for path in (layout.log, layout.benchmark, layout.checksums))

@@ -14,32 +14,28 @@ from celltraces.planning.experiment import Experiment
 STEPS = ("segment", "track", "background")  # whose settings a format may name
 
 
-def needs_labels(experiment: Experiment, name: str) -> bool:
-    """Whether the job gets labels. Where there are no cells it gets none, and says so."""
-    return experiment.tracing and bool({LABELS, LABELS_IF_ANY} & {*FORMATS[name].needs})
+def export_inputs(
+    experiment: Experiment, name: str, *, labels: Any, lineage_table: Any, decisions: Any
+) -> dict[str, Any]:
+    """Inputs of a format's job by their names, as templates.
 
-
-def needs_lineage(experiment: Experiment, name: str) -> bool:
-    """Whether the job gets the lineage table: where it gets labels or traces."""
-    return experiment.tracing and bool({LABELS, LABELS_IF_ANY, TRACES} & {*FORMATS[name].needs})
-
-
-def needs_decisions(experiment: Experiment, name: str) -> bool:
-    """Whether the job gets a person's decisions on cells: where it gets traces."""
-    return experiment.tracing and TRACES in FORMATS[name].needs
-
-
-def export_inputs(experiment: Experiment, name: str) -> dict[str, Any]:
-    """Inputs of a format's job by their names, as templates, but for labels, lineage, decisions: see above."""
-    layout, arrays, needs = experiment.layout, experiment.arrays, FORMATS[name].needs
+    labels, lineage_table, decisions: the functions that tell these of a job's FOV. Where there are no cells the job
+    gets none of them, and says so.
+    """
+    layout, arrays, needs = experiment.layout, experiment.arrays, {*FORMATS[name].needs}
     inputs: dict[str, Any] = {"channels": [layout.frames(array) for array in arrays.raw]}
     if EARLIER in needs:
         earlier = [array for array in arrays.images if array not in arrays.raw + arrays.tracked]
         inputs["earlier"] = [layout.frames(array) for array in earlier]
-    if experiment.tracing and CELLS in needs:
-        inputs["cells"] = layout.cells
-    if experiment.tracing and TRACES in needs:
-        inputs["traces"] = layout.traces
+    if experiment.tracing:
+        if CELLS in needs:
+            inputs["cells"] = layout.cells
+        if needs & {LABELS, LABELS_IF_ANY}:
+            inputs["labels"] = labels
+        if needs & {LABELS, LABELS_IF_ANY, TRACES}:
+            inputs["lineage_table"] = lineage_table
+        if TRACES in needs:
+            inputs |= {"traces": layout.traces, "decisions": decisions}
     return inputs
 
 

@@ -25,7 +25,6 @@ from celltraces.planning.identity import content_identity
 from celltraces.planning.processing_record import named_files, processing_record
 from celltraces.planning.samples import datasets_of, sample_fovs, samples_by_fov, samples_of
 from celltraces.preview import frame_choice
-from celltraces.pyme import shift_field
 from celltraces.results import time_checks
 
 Wildcards = Mapping[str, str]
@@ -108,7 +107,8 @@ def _extract(experiment: Experiment, wildcards: Wildcards) -> dict[str, Any]:
 
 
 def _register(experiment: Experiment, wildcards: Wildcards) -> dict[str, Any]:
-    return register_settings(experiment.config, _place(experiment, wildcards)[0], experiment.shifts)
+    dataset, _ = _place(experiment, wildcards)
+    return {"fields": dict(experiment.shifts), "pixel_size_um": pixel_size_um(experiment.config, dataset)}
 
 
 def _flat_field(experiment: Experiment, wildcards: Wildcards) -> dict[str, Any]:
@@ -129,8 +129,22 @@ def _flat_field(experiment: Experiment, wildcards: Wildcards) -> dict[str, Any]:
 
 
 def _qc(experiment: Experiment, wildcards: Wildcards) -> dict[str, Any]:
+    """What the checks of quality look at besides the results."""
     dataset, _ = _place(experiment, wildcards)
-    return {"fovs": dataset.fovs, **quality_settings(experiment.config, dataset)}
+    places, period = dataset.movie.fovs, dataset.movie.period_min
+    with_stamps = {fov for fov, place in enumerate(places) if place["times_min"] is not None}
+    times = {fov: frame_times(dataset, fov, experiment.config["params"]) for fov in dataset.fovs}
+    return {
+        "fovs": dataset.fovs,
+        "times_min": {str(fov): times[fov][0] for fov in dataset.fovs},
+        "times_assumed": {
+            str(fov): list(time_checks.assumed(*times[fov], places[fov], bool(with_stamps - {fov}), period))
+            for fov in dataset.fovs
+        },
+        "senseless_stamps": {str(fov): places[fov]["senseless_stamps"] for fov in dataset.fovs},
+        "failed": dataset.failed,
+        "pixel_size_um": known_pixel_size_um(experiment.config, dataset),
+    }
 
 
 def _record(experiment: Experiment, wildcards: Wildcards) -> dict[str, Any]:
@@ -180,8 +194,18 @@ def _write_report(experiment: Experiment, wildcards: Wildcards) -> dict[str, Any
     """A model from a file counts with the file's content."""
     dataset, _ = _place(experiment, wildcards)
     fits, files = _fits_in_settings(experiment)
-    settings = report_settings(experiment.config, dataset)
-    return {**settings, "columns": experiment.columns, "fits": fits, "files": files}
+    everything = sorted((*dataset.fovs, *dataset.failed))
+    return {
+        **plot_settings(experiment.config, dataset),
+        "name": dataset.name,
+        "failed": dataset.failed,
+        "fov_names": {str(fov): dataset.movie.fovs[fov]["name"] for fov in everything},
+        "used": [index for index in (dataset.pc, *dataset.fl) if index is not None],
+        "times_min": frame_times(dataset, everything[0], experiment.config["params"])[0],
+        "columns": experiment.columns,
+        "fits": fits,
+        "files": files,
+    }
 
 
 def _join_traces(experiment: Experiment, _: Wildcards) -> dict[str, Any]:
@@ -265,32 +289,6 @@ def merge_settings(
     }
 
 
-def quality_settings(config: Mapping[str, Any], dataset: Dataset) -> dict[str, Any]:
-    """What the checks of quality look at besides the results."""
-    places = dataset.movie.fovs
-    with_stamps = {fov for fov, place in enumerate(places) if place["times_min"] is not None}
-    times = {fov: frame_times(dataset, fov, config["params"]) for fov in dataset.fovs}
-    return {
-        "times_min": {str(fov): times[fov][0] for fov in dataset.fovs},
-        "times_assumed": {
-            str(fov): list(
-                time_checks.assumed(*times[fov], places[fov], bool(with_stamps - {fov}), dataset.movie.period_min)
-            )
-            for fov in dataset.fovs
-        },
-        "senseless_stamps": {str(fov): dataset.movie.fovs[fov]["senseless_stamps"] for fov in dataset.fovs},
-        "failed": dataset.failed,
-        "pixel_size_um": known_pixel_size_um(config, dataset),
-    }
-
-
-def register_settings(
-    config: Mapping[str, Any], dataset: Dataset, fields: Mapping[int, shift_field.Shift]
-) -> dict[str, Any]:
-    """What registration depends on besides the frames."""
-    return {"fields": dict(fields), "pixel_size_um": pixel_size_um(config, dataset)}
-
-
 def scales(config: Mapping[str, Any], dataset: Dataset, fov: int) -> dict[str, Any]:
     """What a viewer needs to place the frames of one FOV: names, pixel size (um) and times (minutes)."""
     times, source = frame_times(dataset, fov, config["params"])
@@ -312,19 +310,6 @@ def plot_settings(config: Mapping[str, Any], dataset: Dataset) -> dict[str, Any]
         "samples": {name: fovs for name, fovs in samples.items() if fovs} or {dataset.name: dataset.fovs},
         "fovs": dataset.fovs,
         "pixel_size_um": known_pixel_size_um(config, dataset),
-    }
-
-
-def report_settings(config: Mapping[str, Any], dataset: Dataset) -> dict[str, Any]:
-    """What the report of a dataset depends on besides the results."""
-    everything = sorted((*dataset.fovs, *dataset.failed))
-    return {
-        **plot_settings(config, dataset),
-        "name": dataset.name,
-        "failed": dataset.failed,
-        "fov_names": {str(fov): dataset.movie.fovs[fov]["name"] for fov in everything},
-        "used": [index for index in (dataset.pc, *dataset.fl) if index is not None],
-        "times_min": frame_times(dataset, everything[0], config["params"])[0],
     }
 
 

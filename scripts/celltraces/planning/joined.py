@@ -70,13 +70,13 @@ def fits_of_sample(experiment: Experiment, sample: str) -> list[str]:
 
 
 def fits_to_compare(experiment: Experiment) -> list[str]:
-    """The tables of all fits: for each dataset, for each fit, of each sample that the dataset has."""
-    return [
-        table
-        for dataset in with_fovs(experiment)
-        for column, model in experiment.fits
-        for table in tables_of_fit(experiment, dataset, column, model)
-    ]
+    """The tables of all fits of each dataset."""
+    return [table for dataset in with_fovs(experiment) for table in fits_of_dataset(experiment, dataset)]
+
+
+def fits_of_dataset(experiment: Experiment, dataset: Dataset) -> list[str]:
+    """For each fit the table of each sample of a dataset."""
+    return [table for column, model in experiment.fits for table in tables_of_fit(experiment, dataset, column, model)]
 
 
 def tables_of_fit(experiment: Experiment, dataset: Dataset, column: str, model: str) -> list[str]:

@@ -11,71 +11,54 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from celltraces.config.stage_settings import is_network
 from celltraces.readers.movie import Movie
 
 BASE_MB = 400  # Snakemake (200, and every cluster job has its own), interpreter and libraries of the script (75)
-FRAMES = {
-    "copy": 24,
-    "segment": 60,
-    "segment_learned": 190,  # 45, and 65 for each pixel of the network's picture; also where 1.4 is yet to be found
-    "segment_learned_large": 340,
-    "segment_cellpose": 400,
-    "track": 60,  # 20 of them for the runs of equal pixels of 17 frames that hold 2,000 cells on 2048 x 2048
-    "flat_field": 80,
-    "flatten": 60,
-    "register": 80,
-    "background": 60,
-    "crop": 40,
-    "extract": 20,
-    "cache": 24,
-    "draw_overlay": 24,
-    "digest": 40,
-    "digest_images": 40,
-    "preview_segment": 60,
-    "preview_compare": 120,
-    "apply_corrections": 80,
-    "apply_edits": 80,
-    "export": 80,
-}  # bytes per pixel
-# A batch of cells; a picture; pandas.
-FIXED_MB = {
-    "segment_learned": 400,  # the network and the largest tile in it
-    "segment_learned_large": 400,
-    "segment_cellpose": 2800,  # PyTorch, and the network of cellpose 4; 1200 for those of 3
-    "crop": 400,
-    "extract": 200,
-    "digest": 200,
-    "digest_images": 200,
-    "merge": 200,
-    "preview_compare": 400,
-    "apply_corrections": 400,
-    "export": 800,
-}
 CELLS_PER_MEGAPIXEL = 150  # in a well filled frame; what has more gets it at a second or third attempt
-ROW_BYTES = {"crop": 200, "extract": 400, "merge": 400}  # a row is one cell in one frame
-MINUTES_PER_MEGAPIXEL = {
-    "copy": 0.003,
-    "segment": 0.005,
-    # One thread takes 5 s at a scale of 1, and 28 s at 2, which may yet be found; without instructions for bytes more.
-    "segment_learned": 3.5,
-    "segment_learned_large": 7,
-    "segment_cellpose": 5,  # CPU, diameter 30 px, one thread: 50 s, cellpose 4 some 230 s; a fourth at 60
-    "track": 0.003,
-    "flatten": 0.007,
-    "register": 0.03,
-    "background": 0.007,
-    "crop": 0.013,
-    "extract": 0.02,
-    "cache": 0.005,
-    "draw_overlay": 0.01,
-    "digest": 0.005,
-    "digest_images": 0.005,
-    "apply_corrections": 0.05,
-    "apply_edits": 0.005,
-    "export": 0.05,
+
+
+class Cost(NamedTuple):
+    """Of a job of one stage."""
+
+    frames: int = 0  # bytes per pixel of a frame
+    fixed_mb: int = 0  # a batch of cells; a picture; pandas
+    row_bytes: int = 0  # a row is one cell in one frame
+    minutes: float | None = None  # per megapixel of a frame and channel; None: the rule names the time itself
+
+
+COSTS = {
+    "copy": Cost(24, minutes=0.003),
+    "segment": Cost(60, minutes=0.005),
+    # The network and the largest tile in it; 45 bytes, and 65 for each pixel of the network's picture, also where 1.4
+    # is yet to be found. One thread takes 5 s at a scale of 1, and 28 s at 2, which may yet be found; without
+    # instructions for bytes more.
+    "segment_learned": Cost(190, 400, minutes=3.5),
+    "segment_learned_large": Cost(340, 400, minutes=7),
+    # PyTorch, and the network of cellpose 4; 1200 MB for those of 3. CPU, diameter 30 px, one thread: 50 s, cellpose 4
+    # some 230 s; a fourth at 60.
+    "segment_cellpose": Cost(400, 2800, minutes=5),
+    "track": Cost(
+        60, minutes=0.003
+    ),  # 20 of them for runs of equal pixels of 17 frames with 2,000 cells on 2048 x 2048
+    "flat_field": Cost(80),
+    "flatten": Cost(60, minutes=0.007),
+    "register": Cost(80, minutes=0.03),
+    "background": Cost(60, minutes=0.007),
+    "crop": Cost(40, 400, 200, 0.013),
+    "extract": Cost(20, 200, 400, 0.02),
+    "merge": Cost(0, 200, 400),
+    "cache": Cost(24, minutes=0.005),
+    "draw_overlay": Cost(24, minutes=0.01),
+    "digest": Cost(40, 200, minutes=0.005),
+    "digest_images": Cost(40, 200, minutes=0.005),
+    "preview_segment": Cost(60),
+    "preview_compare": Cost(120, 400),
+    "apply_corrections": Cost(80, 400, minutes=0.05),
+    "apply_edits": Cost(80, minutes=0.005),
+    "export": Cost(80, 800, minutes=0.05),
 }
 SPOOL_MINUTES = 0.05  # copying from PYME, whose frames may be Huffman coded
 MINUTES_PER_MILLION_ROWS = 3  # merging
@@ -93,28 +76,28 @@ def segmenting(params: Mapping[str, Any]) -> str:
 
 def memory_mb(stage: str, movie: Movie, fov: int) -> int:
     """Megabytes for one job of `stage` on one FOV of a movie."""
-    frames = FRAMES[stage] * megapixels(movie, fov)
-    rows = ROW_BYTES.get(stage, 0) * _rows(movie, fov) / 1e6
-    return math.ceil(BASE_MB + FIXED_MB.get(stage, 0) + frames + rows)
+    cost = COSTS[stage]
+    rows = cost.row_bytes * _rows(movie, fov) / 1e6
+    return math.ceil(BASE_MB + cost.fixed_mb + cost.frames * megapixels(movie, fov) + rows)
 
 
 def runtime_min(stage: str, movie: Movie, fov: int) -> int:
     """Minutes for one job of `stage`."""
     of_spool = stage == "copy" and movie.format == "pyme"
-    minutes = SPOOL_MINUTES if of_spool else MINUTES_PER_MEGAPIXEL[stage]
+    minutes = SPOOL_MINUTES if of_spool else COSTS[stage].minutes
     return math.ceil(2 + minutes * megapixels(movie, fov) * movie.n_frames * len(movie.channels))
 
 
 def trying_min(stage: str, movie: Movie, fovs: Iterable[int]) -> int:
     """Minutes for a preview of `stage` on one frame of each of these FOVs, which may name one more than once."""
-    return math.ceil(10 + MINUTES_PER_MEGAPIXEL[stage] * sum(megapixels(movie, fov) for fov in fovs))
+    return math.ceil(10 + COSTS[stage].minutes * sum(megapixels(movie, fov) for fov in fovs))
 
 
 def merging(movie: Movie, fovs: Iterable[int]) -> Mapping[str, int]:
     """Megabytes and minutes to merge the traces of some FOVs: they are in memory together."""
-    rows = sum(_rows(movie, fov) for fov in fovs)
+    rows, cost = sum(_rows(movie, fov) for fov in fovs), COSTS["merge"]
     return {
-        "mem_mb": math.ceil(BASE_MB + FIXED_MB["merge"] + ROW_BYTES["merge"] * rows / 1e6),
+        "mem_mb": math.ceil(BASE_MB + cost.fixed_mb + cost.row_bytes * rows / 1e6),
         "runtime": math.ceil(5 + MINUTES_PER_MILLION_ROWS * rows / 1e6),
     }
 

@@ -20,6 +20,7 @@ def of_fovs(template: str, dataset: Dataset) -> list[str]:
 
 def all_targets(experiment: Experiment) -> list[str]:
     """Every result that the config asks for."""
+    layout = experiment.layout
     found: list[str] = []
     for dataset in experiment.datasets.values():
         found += _of_dataset(experiment, dataset)
@@ -28,10 +29,12 @@ def all_targets(experiment: Experiment) -> list[str]:
         found += decisions.decision_tables(experiment, dataset, dataset.fovs)
         found += decisions.tables_taken_in(experiment, dataset, dataset.fovs)
         for fov in map(fov_text, dataset.fovs):
+            templates: list[str] = []
             if (dataset.name, fov) in experiment.corrections:
-                found += [path.format(dataset=dataset.name, fov=fov) for path in _of_correction(experiment)]
+                templates += _of_labels(layout, corrected(experiment.pc), layout.lineage_corrected)
             if experiment.edits.get((dataset.name, fov), edits.NONE).tracks:
-                found += [path.format(dataset=dataset.name, fov=fov) for path in _of_edits(experiment)]
+                templates += _of_labels(layout, edited(experiment.pc), layout.lineage_edited, layout.base_regions)
+            found += [path.format(dataset=dataset.name, fov=fov) for path in templates]
     found += edits.outcome_tables(experiment.layout, experiment.edits, experiment.datasets)
     found += joined.targets(experiment)
     for name in experiment.config["exports"]:
@@ -49,22 +52,9 @@ def _per_fov(experiment: Experiment) -> Iterator[str]:
         yield from (layout.cells, layout.traces, layout.lineage)
 
 
-def _of_correction(experiment: Experiment) -> Iterator[str]:
-    """What a FOV with corrected labels has besides."""
-    layout = experiment.layout
-    assert experiment.pc is not None
-    name = corrected(experiment.pc)
-    yield from (layout.frames(name), layout.frames(name, level=1), layout.group(name))
-    yield layout.lineage_corrected
-
-
-def _of_edits(experiment: Experiment) -> Iterator[str]:
-    """What a FOV with edited tracks has besides."""
-    layout = experiment.layout
-    assert experiment.pc is not None
-    name = edited(experiment.pc)
-    yield from (layout.frames(name), layout.frames(name, level=1), layout.group(name))
-    yield from (layout.lineage_edited, layout.base_regions)
+def _of_labels(layout: Layout, name: str, *tables: str) -> list[str]:
+    """What a FOV has besides whose labels a person changed: the array `name`, and these tables."""
+    return [layout.frames(name), layout.frames(name, level=1), layout.group(name), *tables]
 
 
 def _of_dataset(experiment: Experiment, dataset: Dataset) -> list[str]:
@@ -81,14 +71,7 @@ def _of_dataset(experiment: Experiment, dataset: Dataset) -> list[str]:
                 layout.merged.format(dataset=dataset.name, sample=sample, column=column)
                 for column in experiment.columns
             ]
-    return found + fits_of_dataset(experiment, dataset)
-
-
-def fits_of_dataset(experiment: Experiment, dataset: Dataset) -> list[str]:
-    """For each fit the table of each sample of a dataset."""
-    return [
-        table for column, model in experiment.fits for table in joined.tables_of_fit(experiment, dataset, column, model)
-    ]
+    return found + joined.fits_of_dataset(experiment, dataset)
 
 
 def overlay(experiment: Experiment) -> str:

@@ -1,7 +1,5 @@
 """Compare the cells that two sets of segmentation parameters find in the same frame."""
 
-import csv
-import io
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from celltraces.files import csv_text
 from celltraces.labels import left_out
 
 # What became of a region, in comparison with the present parameters.
@@ -181,7 +180,4 @@ def rows_as_csv(rows: Sequence[Mapping[str, Any]]) -> str:
             return f"{value:.2f}".rstrip("0").rstrip(".") if math.isfinite(value) else "NaN"
         return str(value)
 
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerows([rows[0], *(map(cell, row.values()) for row in rows)] if rows else ())
-    return text.getvalue()
+    return csv_text([rows[0], *(map(cell, row.values()) for row in rows)] if rows else ())

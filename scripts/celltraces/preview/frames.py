@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,22 @@ def read_covered(
     return coverage.blanked(image, uncovered), uncovered
 
 
+def readable_frames(
+    raw: Path, frames: Sequence[tuple[int, int]], channel: int, planes: Sequence[int | None], pyme: Mapping[str, Any]
+) -> Iterator[tuple[int, int, np.ndarray, coverage.Boxes]]:
+    """Of some frames (FOV, frame) of a channel FOV, frame, image and its parts without data; those that the file does
+    not hold, or that cannot be read, are passed over."""
+    with open_movie(raw, pyme) as read:
+        for fov, frame in frames:
+            try:
+                found = read_covered(read, fov, frame, channel, planes)
+            except UserError as error:
+                log.warning("channel %d: FOV %d frame %d is passed over: %s", channel, fov, frame, error)
+                continue
+            if found is not None:
+                yield fov, frame, *found
+
+
 def find_scale(
     raw: Path,
     method: str,
@@ -52,13 +68,6 @@ def find_scale(
     read are passed over. Raises UserError where the network cannot be had.
     """
     look, scale = scale_searcher(method, recipe, pixel_size_um)
-    with open_movie(raw, pyme) as read:
-        for fov, frame in frames:
-            try:
-                found = read_covered(read, fov, frame, channel, planes)
-            except UserError as error:
-                log.warning("FOV %d frame %d is passed over: %s", fov, frame, error)
-                continue
-            if found is not None:
-                label_frame(look, *found, frame)
+    for _, frame, *found in readable_frames(raw, frames, channel, planes, pyme):
+        label_frame(look, *found, frame)
     return scale()

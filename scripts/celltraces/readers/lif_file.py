@@ -6,7 +6,6 @@ import itertools
 import os
 import re
 import struct
-from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, NamedTuple
 
@@ -16,7 +15,7 @@ from celltraces.errors import UserError
 from celltraces.metadata import length_um, positive_number, refuse_declarations, seconds_per
 from celltraces.readers.checks import bytes_left
 from celltraces.readers.movie import Movie, OpenedMovie
-from celltraces.readers.planes_movie import movie_of
+from celltraces.readers.planes_movie import movie_of, opened_movie
 from celltraces.tiff import plane_map
 from celltraces.tiff.plane_map import FovMap, PlaneMap
 
@@ -55,20 +54,14 @@ def open_lif(path: Path) -> OpenedMovie:
         raise
     images = list(file.images)
 
-    def read_plane(fov: int, frame: int, channel: int, z: int) -> np.ndarray | None:
-        if planes.fovs[fov].where[frame, channel, z, 0] < 0:
-            return None
+    def read_plane(fov: int, frame: int, channel: int, z: int) -> np.ndarray:
         place = places[fov]
         image = images[place.image]
         at = {"T": frame, "C": channels[place.image].index(channel), "Z": z, TILES: place.tile or 0}
         plane = image.frame(**{axis: index for axis, index in at.items() if axis in image.sizes})
         return np.asarray(plane if image.dims[-1] == "X" else plane.T)
 
-    def read(fov: int, frame: int, channels: Sequence[int], z: int) -> list[np.ndarray | None]:
-        return [read_plane(fov, frame, channel, z) for channel in channels]
-
-    n_frames, n_channels, n_z, _ = planes.fovs[0].where.shape
-    return OpenedMovie(read, (len(places), n_frames, n_channels, n_z), file.close)
+    return opened_movie(planes, read_plane, file.close)
 
 
 def _lif(path: Path) -> LifFile:

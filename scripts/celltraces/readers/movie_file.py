@@ -24,8 +24,8 @@ import numpy as np
 
 from celltraces.errors import UserError
 from celltraces.pyme import spool
-from celltraces.readers import damage, pyama_folder, time_stamps
-from celltraces.readers.checks import as_uint16, believable_pixel_size_um, place_of_plane
+from celltraces.readers import damage, pyama_folder
+from celltraces.readers.checks import as_uint16, place_of_plane
 from celltraces.readers.czi_file import inspect_czi, open_czi
 from celltraces.readers.input_files import kind_of_folder
 from celltraces.readers.lif_file import inspect_lif, open_lif
@@ -35,31 +35,23 @@ from celltraces.readers.nd2_file import inspect_nd2, open_nd2
 from celltraces.readers.ndtiff_folder import inspect_ndtiff, open_ndtiff
 from celltraces.readers.ome_zarr import inspect_ome_zarr, open_ome_zarr
 from celltraces.readers.own_results import inspect_results, open_results
+from celltraces.readers.planes_movie import movie_of
 from celltraces.readers.tiff_file import inspect_pattern, inspect_tiff, open_pattern, open_tiff
 from celltraces.tiff import name_pattern
+from celltraces.tiff.plane_map import FovMap, PlaneMap
 
-INSPECT: Mapping[str, Callable[[Path], Movie]] = {
-    "ND2": inspect_nd2,
-    "CZI": inspect_czi,
-    "TIFF": inspect_tiff,
-    "LIF": inspect_lif,
-    "pattern": inspect_pattern,
-    "PyAMA": pyama_folder.inspect_stacks,
-    "NDTiff": inspect_ndtiff,
-    "OME-Zarr": inspect_ome_zarr,
-    "results": inspect_results,
+READERS: Mapping[str, tuple[Callable[[Path], Movie], Callable[[Path], OpenedMovie]]] = {
+    "ND2": (inspect_nd2, open_nd2),
+    "CZI": (inspect_czi, open_czi),
+    "TIFF": (inspect_tiff, open_tiff),
+    "LIF": (inspect_lif, open_lif),
+    "pattern": (inspect_pattern, open_pattern),
+    "PyAMA": (pyama_folder.inspect_stacks, pyama_folder.open_stacks),
+    "NDTiff": (inspect_ndtiff, open_ndtiff),
+    "OME-Zarr": (inspect_ome_zarr, open_ome_zarr),
+    "results": (inspect_results, open_results),
 }
-OPEN: Mapping[str, Callable[[Path], OpenedMovie]] = {
-    "ND2": open_nd2,
-    "CZI": open_czi,
-    "TIFF": open_tiff,
-    "LIF": open_lif,
-    "pattern": open_pattern,
-    "PyAMA": pyama_folder.open_stacks,
-    "NDTiff": open_ndtiff,
-    "OME-Zarr": open_ome_zarr,
-    "results": open_results,
-}
+"""By kind of input: what describes it, and what opens it."""
 
 # What messages call an input that is no file.
 FOLDERS_CALLED = {"pattern": "set of TIFF files", "PyAMA": "folder of PyAMA", "results": "folder of results"}
@@ -85,7 +77,7 @@ def inspect_movie(path: Path, pyme: Mapping[str, Any] = spool.DEFAULTS) -> Movie
     with _reader_errors(path, kind):
         if kind == "PYME":
             return _inspect_spool(path, pyme)
-        return INSPECT[kind](path)
+        return READERS[kind][0](path)
 
 
 @contextmanager
@@ -102,7 +94,7 @@ def open_movie(path: Path, pyme: Mapping[str, Any] = spool.DEFAULTS) -> Iterator
         if kind == "PYME":
             opened = OpenedMovie(*spool.opened(path, pyme))
         else:
-            opened = OPEN[kind](path)
+            opened = READERS[kind][1](path)
         read_raw, shape, close, uncovered = opened
     n_fovs, n_frames, n_channels, n_z = shape
 
@@ -150,25 +142,9 @@ def _reader_errors(path: Path, kind: str, place: str = "") -> Iterator[None]:
 def _inspect_spool(path: Path, settings: Mapping[str, Any]) -> Movie:
     """A spool of PYME as a movie of one FOV."""
     found = spool.inspect(path, settings)
-    stamps_s, taken = found.stamps_s[None], np.ones((1, found.sizes["T"]), bool)
-    place = {
-        "name": "FOV 0",
-        "height": found.shape[0],
-        "width": found.shape[1],
-        "times_min": time_stamps.minutes_since_first(stamps_s, time_stamps.trusted(stamps_s, taken), taken)[0],
-        "senseless_stamps": time_stamps.senseless(stamps_s, taken)[0],
-        "missing": [],
-    }
-    return Movie(
-        format="pyme",
-        dtype=found.dtype.name,
-        n_frames=found.sizes["T"],
-        n_z=found.sizes["Z"],
-        channels=found.channels,
-        pixel_size_um=believable_pixel_size_um(found.pixel_size_um),
-        period_min=None if found.period_s is None else found.period_s / 60.0,
-        fovs=[place],
-    )
+    where = np.zeros((*(found.sizes[letter] for letter in "TCZ"), 3), np.int32)
+    fov = FovMap("", where, found.stamps_s, found.shape)
+    return movie_of(PlaneMap("pyme", [], [fov], found.channels, found.pixel_size_um, found.period_s, found.dtype.name))
 
 
 def read_frame(

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
@@ -15,7 +14,7 @@ import numpy as np
 
 from celltraces.errors import UserError
 from celltraces.readers.movie import Movie, OpenedMovie
-from celltraces.readers.planes_movie import movie_of
+from celltraces.readers.planes_movie import movie_of, opened_movie
 from celltraces.tiff import plane_map
 from celltraces.tiff.name_pattern import natural
 from celltraces.tiff.plane_map import FovMap, PlaneMap
@@ -85,10 +84,8 @@ def open_ndtiff(path: Path) -> OpenedMovie:
     planes, entries = _plane_map(path)
     opened: dict[int, IO[bytes]] = {}
 
-    def read_plane(fov: int, frame: int, channel: int, z: int) -> np.ndarray | None:
+    def read_plane(fov: int, frame: int, channel: int, z: int) -> np.ndarray:
         number, at, _ = planes.fovs[fov].where[frame, channel, z].tolist()
-        if number < 0:
-            return None
         entry = entries[at]
         _refuse(path, entry, planes.files[number].stat().st_size)
         if (entry.height, entry.width) != planes.fovs[fov].size:
@@ -100,15 +97,11 @@ def open_ndtiff(path: Path) -> OpenedMovie:
         stored = opened[number].read(entry.width * entry.height * dtype.itemsize)
         return np.frombuffer(stored, dtype).reshape(entry.height, entry.width)
 
-    def read(fov: int, frame: int, channels: Sequence[int], z: int) -> list[np.ndarray | None]:
-        return [read_plane(fov, frame, channel, z) for channel in channels]
-
     def close() -> None:
         while opened:
             opened.popitem()[1].close()
 
-    n_frames, n_channels, n_z, _ = planes.fovs[0].where.shape
-    return OpenedMovie(read, (len(planes.fovs), n_frames, n_channels, n_z), close)
+    return opened_movie(planes, read_plane, close)
 
 
 def _plane_map(path: Path) -> tuple[PlaneMap, list[Entry]]:

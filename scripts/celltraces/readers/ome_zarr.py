@@ -11,7 +11,7 @@ import json
 import math
 import os
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,7 +20,7 @@ import numpy as np
 from celltraces.errors import UserError
 from celltraces.metadata import length_um, positive_number, seconds_per
 from celltraces.readers.movie import Movie, OpenedMovie
-from celltraces.readers.planes_movie import movie_of
+from celltraces.readers.planes_movie import movie_of, opened_movie
 from celltraces.tiff import ome_xml, plane_map
 from celltraces.tiff.plane_map import FovMap, PlaneMap
 
@@ -98,8 +98,6 @@ def open_ome_zarr(path: Path) -> OpenedMovie:
     arrays: dict[int, Any] = {}
 
     def read_plane(fov: int, frame: int, channel: int, z: int) -> np.ndarray | None:
-        if planes.fovs[fov].where[frame, channel, z, 0] < 0:
-            return None
         own = images[fov].array
         if fov not in arrays:
             import zarr
@@ -123,11 +121,7 @@ def open_ome_zarr(path: Path) -> OpenedMovie:
         # what was never written inside a shard is read as the fill value; cameras do not give zeros throughout
         return plane if planes.n_z > 1 or plane.any() else None
 
-    def read(fov: int, frame: int, channels: Sequence[int], z: int) -> list[np.ndarray | None]:
-        return [read_plane(fov, frame, channel, z) for channel in channels]
-
-    n_frames, n_channels, n_z, _ = planes.fovs[0].where.shape
-    return OpenedMovie(read, (len(planes.fovs), n_frames, n_channels, n_z), blocks.clear)
+    return opened_movie(planes, read_plane, blocks.clear)
 
 
 def _block_shape(array: Any, own: Array) -> dict[str, int]:

@@ -1,12 +1,14 @@
-"""Make a Movie of a map of planes."""
+"""Make a Movie of a map of planes, and open it."""
 
 from __future__ import annotations
+
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from celltraces.readers import time_stamps
 from celltraces.readers.checks import believable_pixel_size_um
-from celltraces.readers.movie import Movie
+from celltraces.readers.movie import Movie, OpenedMovie
 from celltraces.tiff.plane_map import PlaneMap
 
 
@@ -43,3 +45,17 @@ def movie_of(planes: PlaneMap) -> Movie:
         fovs=fovs,
         files=[str(file) for file in [*planes.files, *planes.read_with]],
     )
+
+
+def opened_movie(
+    planes: PlaneMap, read_plane: Callable[[int, int, int, int], np.ndarray | None], close: Callable[[], None]
+) -> OpenedMovie:
+    """A movie of which one plane is read at a time; read_plane(fov, frame, channel, z) is asked for those that there
+    are."""
+
+    def read(fov: int, frame: int, channels: Sequence[int], z: int) -> list[np.ndarray | None]:
+        there = planes.fovs[fov].where[frame, :, z, 0] >= 0
+        return [read_plane(fov, frame, channel, z) if there[channel] else None for channel in channels]
+
+    n_frames, n_channels, n_z, _ = planes.fovs[0].where.shape
+    return OpenedMovie(read, (len(planes.fovs), n_frames, n_channels, n_z), close)

@@ -8,7 +8,6 @@ processing_config.yaml, where this workflow wrote it; times are not in the folde
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,6 +16,9 @@ import numpy as np
 from celltraces.errors import UserError
 from celltraces.readers import damage
 from celltraces.readers.movie import Movie, OpenedMovie
+from celltraces.readers.planes_movie import movie_of, opened_movie
+from celltraces.tiff import plane_map
+from celltraces.tiff.plane_map import FovMap, PlaneMap
 
 STACK = re.compile(r"_fov_(\d+)_(pc|fl)_ch_(\d+)\.npy$")
 
@@ -57,7 +59,24 @@ def stacks(path: Path) -> Stacks:
 
 def inspect_stacks(path: Path) -> Movie:
     """What planning needs to know, from the headers of the stacks."""
+    return movie_of(_plane_map(path, stacks(path)))
+
+
+def open_stacks(path: Path) -> OpenedMovie:
+    """Open the stacks, which are mapped into memory one by one as planes of them are asked for."""
     found = stacks(path)
+    arrays: dict[tuple[int, int], np.ndarray] = {}
+
+    def read_plane(fov: int, frame: int, channel: int, z: int) -> np.ndarray:
+        if (fov, channel) not in arrays:
+            arrays[fov, channel] = _open(found.files[fov, channel])
+        return np.array(arrays[fov, channel][frame])
+
+    return opened_movie(_plane_map(path, found), read_plane, arrays.clear)
+
+
+def _plane_map(path: Path, found: Stacks) -> PlaneMap:
+    """Which planes there are, and how large."""
     shapes: dict[tuple[int, int], tuple[int, int, int]] = {}
     dtype = ""
     for place, file in found.files.items():
@@ -67,47 +86,14 @@ def inspect_stacks(path: Path) -> Movie:
     fovs = []
     for fov in range(found.n_fovs):
         own = {channel: shape for (place, channel), shape in shapes.items() if place == fov}
-        sizes = {shape[1:] for shape in own.values()} or {next(iter(shapes.values()))[1:]}
+        sizes = {shape[1:] for shape in own.values()}
         if len(sizes) > 1:
             raise UserError(f"'{path}': the stacks of FOV {fov} have different sizes {sorted(sizes)}; export it again")
-        height, width = sizes.pop()
-        missing = [
-            [frame, channel]
-            for frame in range(n_frames)
-            for channel in range(len(found.channels))
-            if frame >= own.get(channel, (0,))[0]
-        ]
-        place = {"name": f"fov_{fov:03d}", "height": height, "width": width}
-        fovs.append({**place, "times_min": None, "senseless_stamps": [], "missing": missing})
-    return Movie(
-        format="PyAMA",
-        dtype=dtype,
-        n_frames=n_frames,
-        n_z=1,
-        channels=found.channels,
-        pixel_size_um=_pixel_size_um(path / "processing_config.yaml"),
-        period_min=None,
-        fovs=fovs,
-    )
-
-
-def open_stacks(path: Path) -> OpenedMovie:
-    """Open the stacks, which are mapped into memory one by one as planes of them are asked for."""
-    found = stacks(path)
-    arrays: dict[tuple[int, int], np.ndarray] = {}
-    n_frames = max(_open(file).shape[0] for file in found.files.values())
-
-    def read(fov: int, frame: int, channels: Sequence[int], z: int) -> list[np.ndarray | None]:
-        planes: list[np.ndarray | None] = []
-        for channel in channels:
-            file = found.files.get((fov, channel))
-            if file is not None and (fov, channel) not in arrays:
-                arrays[fov, channel] = _open(file)
-            stack = arrays.get((fov, channel))
-            planes.append(None if stack is None or frame >= len(stack) else np.array(stack[frame]))
-        return planes
-
-    return OpenedMovie(read, (found.n_fovs, n_frames, len(found.channels), 1), arrays.clear)
+        where = plane_map.empty(n_frames, len(found.channels), 1)
+        for channel, shape in own.items():
+            where[: shape[0], channel] = 0
+        fovs.append(FovMap(f"fov_{fov:03d}", where, np.full(n_frames, np.nan), next(iter(sizes), None)))
+    return PlaneMap("PyAMA", [], fovs, found.channels, _pixel_size_um(path / "processing_config.yaml"), dtype=dtype)
 
 
 def _open(file: Path) -> np.ndarray:
@@ -130,7 +116,7 @@ def _pixel_size_um(record: Path) -> float | None:
         size = yaml.safe_load(record.read_text(encoding="utf-8"))["provenance"]["pixel_size_um"]
     except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError):
         return None
-    return float(size) if isinstance(size, (int, float)) and 1e-3 <= size <= 1e3 else None
+    return float(size) if isinstance(size, (int, float)) else None
 
 
 def contents(path: Path) -> list[Path]:

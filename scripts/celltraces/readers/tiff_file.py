@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +10,7 @@ import numpy as np
 from celltraces.errors import UserError
 from celltraces.readers import damage
 from celltraces.readers.movie import Movie, OpenedMovie
-from celltraces.readers.planes_movie import movie_of
+from celltraces.readers.planes_movie import movie_of, opened_movie
 from celltraces.tiff import tags
 from celltraces.tiff.folders import pattern_map, tiff_map
 from celltraces.tiff.pages import Pages, refuse_page
@@ -115,19 +115,11 @@ def open_planes(planes: PlaneMap) -> OpenedMovie:
     pages = Pages(planes.files)
     sizes = {fov: place.size for fov, place in enumerate(planes.fovs)}
 
-    def read(fov: int, frame: int, channels: Sequence[int], z: int) -> list[np.ndarray | None]:
-        found: list[np.ndarray | None] = []
-        for channel in channels:
-            file, page, plane = planes.fovs[fov].where[frame, channel, z].tolist()
-            if file < 0:
-                found.append(None)
-                continue
-            if sizes[fov] is None:
-                first = planes.fovs[fov].where[planes.fovs[fov].where[..., 0] >= 0][0]
-                of_first = pages.page(*first[:2].tolist())
-                sizes[fov] = (of_first.imagelength, of_first.imagewidth)
-            found.append(pages.read(file, page, plane, sizes[fov]))
-        return found
+    def read_plane(fov: int, frame: int, channel: int, z: int) -> np.ndarray:
+        where = planes.fovs[fov].where
+        if sizes[fov] is None:
+            first = pages.page(*where[where[..., 0] >= 0][0, :2].tolist())
+            sizes[fov] = (first.imagelength, first.imagewidth)
+        return pages.read(*where[frame, channel, z].tolist(), sizes[fov])
 
-    n_frames, n_channels, n_z, _ = planes.fovs[0].where.shape
-    return OpenedMovie(read, (len(planes.fovs), n_frames, n_channels, n_z), pages.close)
+    return opened_movie(planes, read_plane, pages.close)

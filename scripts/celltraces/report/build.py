@@ -54,6 +54,7 @@ def tolerant(problems: list[str], what: str) -> Iterator[None]:
 
 def gather(
     digest_files: Mapping[int, Path],
+    *,
     tidy: Path | None,
     cell_list: Path | None,
     quality: Path,
@@ -213,6 +214,7 @@ def report_data(
     found: StageResults,
     chosen: Sequence[tuple[int, Mapping[str, Any]]],
     frames: np.ndarray,
+    *,
     groups: Mapping[str, Sequence[int]],
     labels: Mapping[str, str],
     channels: Sequence[str],
@@ -307,13 +309,13 @@ def _add_thumbnails(cards: Sequence[dict[str, Any]], found: StageResults, room: 
 
 
 def build_report(
+    *,
     digest_files: Mapping[int, Path],
     tidy: Path | None,
     cell_list: Path | None,
     quality: Path,
     record: Path,
     fit_tables: Sequence[Path],
-    *,
     name: str,
     fovs: Sequence[int],
     samples: Mapping[str, Sequence[int]],
@@ -331,7 +333,8 @@ def build_report(
     tidy, cell_list: the tables of all traces and of all cells; None without cells (no phase contrast, or copied only):
     images, background, checks. pixel_size_um: None where it is not known.
     """
-    found = gather(digest_files, tidy, cell_list, quality, record, fit_tables, fits, len(times_min))
+    tables = {"tidy": tidy, "cell_list": cell_list, "quality": quality, "record": record, "fit_tables": fit_tables}
+    found = gather(digest_files, **tables, fits=fits, n_frames=len(times_min))
     in_none = sorted({*fovs}.difference(*samples.values()))
     groups = {**samples, **({OTHERS: in_none} if in_none else {})}
     labels = {column: legend.label_of(column, channels, pixel_size_um) for column in columns}
@@ -360,7 +363,16 @@ def build_report(
     of_cell = of_frame * len(frames) + page.BASE64 * (CELL_BYTES + 2 * figures.CURVE_POINTS * len(found.fits))
     chosen, _ = within(cells_to_show(found.digests, found.traces.index(), of_cell), room)
     chosen.sort(key=lambda place: (place[0], place[1]["cell"]))
-    data, block = report_data(found, chosen, frames, groups, labels, text["channels"], times_min, pixel_size_um)
+    data, block = report_data(
+        found,
+        chosen,
+        frames,
+        groups=groups,
+        labels=labels,
+        channels=text["channels"],
+        times_min=times_min,
+        pixel_size_um=pixel_size_um,
+    )
     data["cards"] = [{key: card[key] for key in ("fov", "good", *KINDS)} for card in text["cards"]]
     data["cell_list"] = f"{name}_cells.csv"
     numbers = len(chosen), len(found.traces.cell), pictured, len(text["cards"])
