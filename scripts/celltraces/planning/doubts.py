@@ -14,7 +14,7 @@ from celltraces.config.schema import load_schema
 from celltraces.config.selection import spell_fovs
 from celltraces.config.unused_keys import lines_on_unused_keys, reasons
 from celltraces.paths import CURATION, DATASET, Layout, fov_text
-from celltraces.planning import channel_names, tried_segmentation
+from celltraces.planning import acquisition, channel_names, tried_segmentation
 from celltraces.planning.calibration import ESTIMATE
 from celltraces.planning.channels import known_pixel_size_um
 from celltraces.planning.dataset import Dataset
@@ -47,6 +47,7 @@ def lines_on_doubts(experiment: Experiment) -> Iterator[str]:
     yield from _unused_reading(experiment.config, experiment.datasets)
     yield from _unused_times(experiment.config["params"], experiment.datasets)
     yield from _onsets_after_the_end(experiment.config, experiment.datasets)
+    yield from acquisition.lines_on_acquisition(experiment.config, experiment.datasets, experiment.tracing)
     for dataset in experiment.datasets.values():
         yield from channel_names.lines_on_channel_names(experiment.config, dataset)
         yield from _of_all_fovs(experiment, dataset)

@@ -12,7 +12,7 @@ from typing import Any
 
 from celltraces.config.stage_settings import canonical_json, digests, stage_settings
 from celltraces.config.unused_keys import in_use
-from celltraces.planning import joined, tried_segmentation
+from celltraces.planning import acquisition, joined, tried_segmentation
 from celltraces.planning.calibration import ESTIMATE
 from celltraces.planning.channels import features_of, known_pixel_size_um, pixel_size_um, planes, reader_settings, shape
 from celltraces.planning.dataset import Dataset
@@ -281,6 +281,8 @@ def quality_settings(config: Mapping[str, Any], dataset: Dataset) -> dict[str, A
         "senseless_stamps": {str(fov): dataset.movie.fovs[fov]["senseless_stamps"] for fov in dataset.fovs},
         "failed": dataset.failed,
         "pixel_size_um": known_pixel_size_um(config, dataset),
+        "overlaps": acquisition.overlaps_of(config, dataset) if dataset.pc is not None else [],
+        "exposures": acquisition.other_exposures(dataset),
     }
 
 
@@ -301,6 +303,7 @@ def scales(config: Mapping[str, Any], dataset: Dataset, fov: int) -> dict[str, A
         "pixel_size_um": known_pixel_size_um(config, dataset),
         "times_min": times,
         "times_from": source,
+        "position_um": dataset.movie.fovs[fov]["position_um"],
     }
 
 

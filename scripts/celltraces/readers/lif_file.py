@@ -13,7 +13,7 @@ from typing import IO, TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from celltraces.errors import UserError
-from celltraces.metadata import length_um, positive_number, refuse_declarations, seconds_per
+from celltraces.metadata import length_um, position_um, positive_number, refuse_declarations, seconds_per
 from celltraces.readers.checks import bytes_left
 from celltraces.readers.movie import Movie, OpenedMovie
 from celltraces.readers.planes_movie import movie_of
@@ -129,11 +129,12 @@ def _plane_map(path: Path, file: LifFile) -> tuple[PlaneMap, list[ImagePlace], d
         sizes = {**dict.fromkeys(AXES, 1), **image.sizes}
         where = plane_map.empty(sizes["T"], len(channels), sizes["Z"])
         where[:, channels_of[at]] = at, 0, 0
-        stamps = _stamps_s(image)
+        stamps, positions = _stamps_s(image), _positions_um(image)
         for tile in range(sizes[TILES]):
             name = image.path + (f" {tile + 1}" if sizes[TILES] > 1 else "")
             size = sizes["Y"], sizes["X"]
-            fovs.append(FovMap(name, where, stamps[tile], size, period_s=_period_s(image)))
+            position = positions[tile] if len(positions) == sizes[TILES] else None
+            fovs.append(FovMap(name, where, stamps[tile], size, period_s=_period_s(image), position_um=position))
             places.append(ImagePlace(at, tile if TILES in image.sizes else None))
     dtypes = {image.dtype for image in grey.values()}
     widths = (_pixel_size_um(image) for image in grey.values())
@@ -204,6 +205,17 @@ def _stamps_s(image: LifImage) -> np.ndarray:
     if axes.index("T") > axes.index(TILES) if {"T", TILES} <= set(axes) else True:
         return earliest.reshape(shape)
     return earliest.T.reshape(shape)
+
+
+def _positions_um(image: LifImage) -> list[list[float] | None]:
+    """Where the stage stood for each tile, else for the image; empty where neither is told. Leica gives metres."""
+    for scan in image.xml_element.iterfind("./Data/Image/Attachment[@Name='TileScanInfo']"):
+        stays = [(tile.get("PosX"), tile.get("PosY")) for tile in scan.iterfind("Tile")]
+        turned = scan.get("SwapXY") == "1"
+        return [position_um(*(stay[::-1] if turned else stay), 1e6) for stay in stays]
+    for setting in image.xml_element.iterfind("./Data/Image/Attachment//*[@StagePosX]"):
+        return [position_um(setting.get("StagePosX"), setting.get("StagePosY"), 1e6)]
+    return []
 
 
 def _pixel_size_um(image: LifImage) -> float | None:

@@ -158,6 +158,8 @@ def _inspect_spool(path: Path, settings: Mapping[str, Any]) -> Movie:
         "times_min": time_stamps.minutes_since_first(stamps_s, time_stamps.trusted(stamps_s, taken), taken)[0],
         "senseless_stamps": time_stamps.senseless(stamps_s, taken)[0],
         "missing": [],
+        "position_um": None,
+        "exposures_ms": [[] for _ in found.channels],
     }
     return Movie(
         format="pyme",

@@ -29,6 +29,8 @@ def movie_of(planes: PlaneMap) -> Movie:
             "times_min": times[at],
             "senseless_stamps": senseless[at],
             "missing": np.argwhere(~present[at].all(axis=2)).tolist(),
+            "position_um": fov.position_um,
+            "exposures_ms": list(fov.exposures_ms) or [[] for _ in planes.channels],
         }
         for at, fov in enumerate(planes.fovs)
     ]

@@ -78,7 +78,8 @@ def inspect_stacks(path: Path) -> Movie:
             if frame >= own.get(channel, (0,))[0]
         ]
         place = {"name": f"fov_{fov:03d}", "height": height, "width": width}
-        fovs.append({**place, "times_min": None, "senseless_stamps": [], "missing": missing})
+        unknown = {"times_min": None, "position_um": None, "exposures_ms": [[] for _ in found.channels]}
+        fovs.append({**place, **unknown, "senseless_stamps": [], "missing": missing})
     return Movie(
         format="PyAMA",
         dtype=dtype,
