@@ -224,6 +224,9 @@ def test_fovs_are_expanded(fovs, expected):
     ("fovs", "line"),
     [
         ("5", "fovs: FOV 5 is not in the file, which has FOVs 0 to 4"),
+        ("9", "fovs: FOV 9 is not in the file"),
+        ("0, 77", "fovs: FOV 77 is not in the file"),
+        ("8-9", "fovs: FOV 8 is not in the file"),
         ("0-999999999", "fovs: FOV 5 is not in the file"),
         ([7], "fovs: FOV 7"),
         ("3-1", "fovs: '3-1' runs backwards"),

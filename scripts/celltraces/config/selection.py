@@ -31,7 +31,7 @@ def split_fovs(fovs: Any, n_fovs: int, key: str) -> tuple[list[int], list[int]]:
             first, _, last = part.partition("-")
             if last and int(last) < int(first):
                 raise UserError(f"{key}: {part.strip()!r} runs backwards; write {last.strip()}-{first.strip()}")
-            chosen.update(range(int(first), min(int(last or first), n_fovs) + 1))
+            chosen.update(range(int(first), max(int(first), min(int(last or first), n_fovs)) + 1))
     else:
         chosen = set(fovs)
     return sorted(fov for fov in chosen if fov < n_fovs), sorted(fov for fov in chosen if fov >= n_fovs)

@@ -12,7 +12,7 @@ from typing import Any
 
 from celltraces.config.messages import did_you_mean
 from celltraces.config.selection import expand_fovs, fovs_of
-from celltraces.errors import UserError
+from celltraces.errors import Mistakes, UserError
 from celltraces.files import write_text
 from celltraces.paths import Layout
 from celltraces.planning import samples
@@ -39,24 +39,17 @@ def plan_datasets(config: Mapping[str, Any], without: Mapping[str, Sequence[int]
 
     `without`: FOVs by dataset that failed, and that this run does without.
     """
-    datasets: dict[str, Dataset] = {}
-    mistakes: list[str] = []
-    for name, path in config["datasets"].items():
-        try:
-            datasets[name] = _plan_dataset(config, name, path)
-        except UserError as error:
-            mistakes.append(str(error))
-    if not mistakes:
-        mistakes = [*_differences(datasets), *samples.sample_mistakes(config, datasets), *_unknown_features(config)]
-    if not mistakes:
-        try:
-            fits_of(config, datasets)
-        except UserError as error:
-            mistakes.append(str(error))
-    if not mistakes:
-        mistakes = [*sets.preview_mistakes(config, datasets)]
-    if mistakes:
-        raise UserError("\n".join(dict.fromkeys(mistakes)))
+    mistakes = Mistakes()
+    planned = {name: mistakes.attempt(_plan_dataset, config, name, path) for name, path in config["datasets"].items()}
+    datasets = {name: dataset for name, dataset in planned.items() if dataset is not None}
+    unknown = mistakes.attempt(_unknown_features, config)
+    mistakes.lines += unknown or ()
+    if len(datasets) == len(planned):
+        of_samples = list(samples.sample_mistakes(config, datasets))
+        mistakes.lines += [*_differences(datasets), *of_samples, *sets.preview_mistakes(config, datasets)]
+        if unknown == [] and not of_samples:
+            mistakes.attempt(fits_of, config, datasets)
+    mistakes.refuse()
     return {name: _without(dataset, set((without or {}).get(name, ()))) for name, dataset in datasets.items()}
 
 
@@ -78,25 +71,35 @@ def _plan_dataset(config: Mapping[str, Any], name: str, path: str) -> Dataset:
         raise UserError(f"{key}: the file {path!r} cannot be read {reason}") from None
     except UserError as error:
         raise UserError(f"{key}: {error}") from None
+    mistakes = Mistakes()
     fovs_key = f"fovs.{name}" if isinstance(config["fovs"], Mapping) else "fovs"
-    fovs = tuple(expand_fovs(fovs_of(config, name), len(movie.fovs), fovs_key))
+    fovs = mistakes.attempt(expand_fovs, fovs_of(config, name), len(movie.fovs), fovs_key)
     pc = config["channels"]["pc"]
-    pc_index = None if pc is None else channel_index(pc["channel"], movie, "channels.pc", path)
-    fl_indices = tuple(
-        channel_index(channel["channel"], movie, f"channels.fl.{at}", path)
+    pc_index = None if pc is None else mistakes.attempt(channel_index, pc["channel"], movie, "channels.pc", path)
+    fl_indices = [
+        mistakes.attempt(channel_index, channel["channel"], movie, f"channels.fl.{at}", path)
         for at, channel in enumerate(config["channels"]["fl"])
-    )
+    ]
     indices = [index for index in (pc_index, *fl_indices) if index is not None]
-    for index in indices:
-        if indices.count(index) > 1:
-            raise UserError(f"channels: channel {index} is named twice; name every channel once")
-    if movie.n_z > 1 and config["z"] is None:
+    mistakes.lines += [
+        f"channels: channel {index} is named twice; name every channel once"
+        for index in dict.fromkeys(indices)
+        if indices.count(index) > 1
+    ]
+    mistakes.lines += _mistakes_of_z(config["z"], movie, key, path)
+    mistakes.refuse()
+    known = tuple(index for index in fl_indices if index is not None)  # all of them, without a mistake
+    return Dataset(name, path, movie, identity, tuple(fovs or ()), pc_index, known, note=note)
+
+
+def _mistakes_of_z(z: int | str | None, movie: Movie, key: str, path: str) -> Iterator[str]:
+    """A line where a z plane has to be chosen, or is not there."""
+    if movie.n_z > 1 and z is None:
         frames = "; if they are time points, set the axes right in Fiji and save anew" if movie.n_frames == 1 else ""
-        raise UserError(f"{key}: {path!r} has {movie.n_z} z planes; choose one with `z: 0` ... or `z: max`{frames}")
-    if isinstance(config["z"], int) and config["z"] >= movie.n_z:
+        yield f"{key}: {path!r} has {movie.n_z} z planes; choose one with `z: 0` ... or `z: max`{frames}"
+    if isinstance(z, int) and z >= movie.n_z:
         planes = f"planes 0 to {movie.n_z - 1}" if movie.n_z > 1 else "no z planes; leave z out"
-        raise UserError(f"z: plane {config['z']} is not in {path!r}, which has {planes}")
-    return Dataset(name, path, movie, identity, fovs, pc_index, fl_indices, note=note)
+        yield f"z: plane {z} is not in {path!r}, which has {planes}"
 
 
 def _why_no_input(path: str) -> str:

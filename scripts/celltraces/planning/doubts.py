@@ -10,12 +10,12 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from celltraces.config.contradictions import ESTIMATE
 from celltraces.config.schema import load_schema
 from celltraces.config.selection import spell_fovs
 from celltraces.config.unused_keys import lines_on_unused_keys, reasons
 from celltraces.paths import CURATION, DATASET, Layout, fov_text
 from celltraces.planning import acquisition, channel_names, tried_segmentation
-from celltraces.planning.calibration import ESTIMATE
 from celltraces.planning.channels import known_pixel_size_um
 from celltraces.planning.dataset import Dataset
 from celltraces.planning.experiment import Experiment

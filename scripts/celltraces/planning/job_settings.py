@@ -10,10 +10,10 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from typing import Any
 
+from celltraces.config.contradictions import ESTIMATE
 from celltraces.config.stage_settings import canonical_json, digests, stage_settings
 from celltraces.config.unused_keys import in_use
 from celltraces.planning import acquisition, joined, tried_segmentation
-from celltraces.planning.calibration import ESTIMATE
 from celltraces.planning.channels import features_of, known_pixel_size_um, pixel_size_um, planes, reader_settings, shape
 from celltraces.planning.dataset import Dataset
 from celltraces.planning.decisions import decisions_on

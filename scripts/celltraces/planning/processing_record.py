@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from celltraces.config.contradictions import ESTIMATE
 from celltraces.config.stage_settings import digests
-from celltraces.planning.calibration import ESTIMATE
 from celltraces.planning.channels import known_pixel_size_um
 from celltraces.planning.dataset import Dataset
 from celltraces.planning.fits import fits_of
