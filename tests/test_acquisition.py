@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -13,8 +14,10 @@ from movie_tools import HEIGHT, WIDTH, nd2_file, pixels
 from test_lif import element, write_lif
 from test_ome_zarr import write_image
 
+from celltraces.errors import UserError
 from celltraces.metadata import exposure_changes, position_um
-from celltraces.planning import acquisition, job_settings
+from celltraces.planning import acquisition, doubts, job_settings
+from celltraces.planning.datasets import write_notes
 from celltraces.planning.experiment import plan_experiment
 from celltraces.readers.movie_file import inspect_movie
 from celltraces.results.overlapping_fovs import most_overlapping, overlaps
@@ -137,6 +140,91 @@ def test_exposures_of_frames_that_are_not_known_are_those_before():
     assert exposure_changes([None, 100.0, 100.9, None, "200", 0.0, 100.0]) == [[1, 100.0], [4, 200.0], [6, 100.0]]
 
 
+def ome_tiff(path, *sizes):
+    """A FOV for each pair of width and height of a pixel, um."""
+    with tifffile.TiffWriter(path, ome=True) as writer:
+        for (width, height), images in zip(sizes, pixels(len(sizes), 2)[:, :, :, 0], strict=True):
+            metadata = {"axes": "TCYX", "PhysicalSizeX": width, "PhysicalSizeY": height * 1000}
+            metadata |= {"PhysicalSizeXUnit": "µm", "PhysicalSizeYUnit": "nm"}
+            writer.write(images, photometric="minisblack", metadata=metadata)
+    return path
+
+
+def imagej(path, width, height):
+    """A hyperstack, whose tags tell pixels per um."""
+    options = {"resolution": (1 / width, 1 / height), "metadata": {"axes": "TCYX", "unit": "um"}}
+    tifffile.imwrite(path, pixels(1, 2)[0, :, :, 0], imagej=True, **options)
+    return path
+
+
+def czi(path, width, height):
+    xml = movie_xml(["Phase"], {}, width, None).decode()
+    one, other = xml.split('<Distance Id="Y">')
+    assert repr(width * 1e-6) in other
+    xml = one + '<Distance Id="Y">' + other.replace(repr(width * 1e-6), repr(height * 1e-6), 1)
+    write_subblocks(path, [Subblock({"C": 0}, pixels(1, 1)[0, 0, 0, 0])], xml=xml.encode())
+    return path
+
+
+def zarr_image(path, width, height):
+    write_image(path, pixels(1, 1)[0], "0.5")
+    described = json.loads((path / "zarr.json").read_text())
+    (image,) = described["attributes"]["ome"]["multiscales"]
+    at = [axis["name"] for axis in image["axes"]]
+    for step in image["datasets"][0]["coordinateTransformations"]:
+        step["scale"][at.index("x")], step["scale"][at.index("y")] = width, height
+    (path / "zarr.json").write_text(json.dumps(described))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("write", "name"),
+    [
+        (lambda path, *size: ome_tiff(path, size), "a.ome.tif"),
+        (imagej, "a.tif"),
+        (czi, "a.czi"),
+        (zarr_image, "a.zarr"),
+    ],
+    ids=["ome-tiff", "imagej", "czi", "ome-zarr"],
+)
+def test_pixels_that_are_no_squares(tmp_path, write, name):
+    for height, told in ((1.3, 1.3), (0.652, None)):  # metadata round
+        (tmp_path / str(height)).mkdir()
+        movie = inspect_movie(write(tmp_path / str(height) / name, 0.65, height))
+        assert movie.pixel_size_um == pytest.approx(0.65, rel=1e-5)
+        assert movie.pixel_height_um == (told and pytest.approx(told, rel=1e-5))
+
+
+def test_fovs_of_two_objectives(tmp_path):
+    """Each FOV has its own pixels; FOVs that are processed have to have the same."""
+    movie = inspect_movie(ome_tiff(tmp_path / "a.ome.tif", (0.65, 0.65), (0.325, 0.325), (0.651, 0.651)))
+    assert movie.pixel_sizes_um == [0.65, 0.325, 0.651]
+    same = inspect_movie(ome_tiff(tmp_path / "b.ome.tif", (0.65, 0.65), (0.65, 0.65)))
+    assert (same.pixel_size_um, same.pixel_sizes_um) == (0.65, [])
+
+
+def test_images_of_a_lif_of_two_objectives(tmp_path):
+    images = pixels(1, 2)
+    one, data = element("a", 0, images, "TCYX")
+    other, its = element("b", 1, images, "TCYX")
+    length = f'Length="{0.65e-6 * (WIDTH - 1)}"'
+    assert other.count(length) == 1
+    path = write_lif(tmp_path / "a.lif", (one, data), (other.replace(length, f'Length="{0.13e-6 * (WIDTH - 1)}"'), its))
+    assert inspect_movie(path).pixel_sizes_um == pytest.approx([0.65, 0.13])
+
+
+@pytest.mark.parametrize(("fovs", "width"), [("0, 2", 0.65), ("1", 0.325), ("0-1", None), ("all", None)])
+def test_fovs_that_are_processed_have_pixels_of_one_size(tmp_path, monkeypatch, fovs, width):
+    monkeypatch.chdir(tmp_path)
+    ome_tiff(tmp_path / "a.ome.tif", (0.65, 0.65), (0.325, 0.325), (0.651, 0.651))
+    config = {"datasets": {"a": "a.ome.tif"}, "channels": {"fl": [{"channel": 0}]}, "fovs": fovs}
+    if width is None:
+        with pytest.raises(UserError, match=r"^fovs: pixels of 'a.ome.tif' are 0.325 um wide in FOV 1 and 0.65"):
+            plan_experiment(config)
+    else:
+        assert plan_experiment(config).datasets["a"].movie.pixel_size_um == width
+
+
 # ------------------------------------------------------------------------------------------------- what overlaps
 
 
@@ -241,6 +329,32 @@ def test_fovs_that_overlap(told):
     assert told(a=near, params={"qc_overlap": 0.5}) == []
     assert told(a=near, tracing=False) == []  # no cells are counted
     assert told(a=[{}, {}]) == []
+
+
+def test_no_squares(told, movies, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    dataset = plan_experiment(small_config(movies)).datasets["small"]
+    high = replace(dataset, movie=replace(dataset.movie, pixel_height_um=1.3))
+    config = {"params": {"qc_overlap": 0.02, "border_margin": 5}}
+    (line,) = acquisition.lines_on_acquisition(config, {"small": high}, False)
+    assert line.startswith("small: pixels are 0.65 um wide and 1.3 um high, says ")
+
+
+def test_an_input_that_changes_while_it_is_read(movies, tmp_path, monkeypatch):
+    """At the end of a run its files are compared with what they were when it was planned."""
+    monkeypatch.chdir(tmp_path)
+    path = shutil.copy(movies / "small.nd2", tmp_path / "own.nd2")
+    experiment = plan_experiment({**small_config(movies), "datasets": {"small": path.name}})
+    of_change = [line for line in doubts.lines_on_doubts(experiment) if "changed since" in line]
+    assert of_change == []
+    write_notes(experiment.layout, experiment.datasets.values())
+    again = plan_experiment({**small_config(movies), "datasets": {"small": path.name}})
+    assert again.datasets["small"].note == ""
+    with open(path, "ab") as file:
+        file.write(b"more")
+    for planned in (experiment, again):
+        (line,) = (line for line in doubts.lines_on_doubts(planned) if "changed since" in line)
+        assert line.startswith("small: own.nd2 changed since this run began (is it still being written or copied?): ")
 
 
 def test_exposures(told):

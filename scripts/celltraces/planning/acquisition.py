@@ -56,6 +56,7 @@ def lines_on_acquisition(config: Mapping[str, Any], datasets: Mapping[str, Datas
         if tracing:
             yield from _overlapping(config, dataset)
         yield from _exposed_otherwise(dataset)
+        yield from _no_squares(dataset)
     for one, other in combinations(datasets.values(), 2):
         yield from _exposures_differ(one, other)
 
@@ -73,6 +74,17 @@ def _overlapping(config: Mapping[str, Any], dataset: Dataset) -> Iterator[str]:
         f"{dataset.name}: FOVs {most.fov} and {most.other} overlap, by the places of the stage in the file: cells in "
         f"{100 * most.share:.2g} % of what counts of them{others} are counted twice; leave FOVs out by `fovs`{remedy}"
     )
+
+
+def _no_squares(dataset: Dataset) -> Iterator[str]:
+    """Pixels that are higher than wide, or the other way round."""
+    width, height = dataset.movie.pixel_size_um, dataset.movie.pixel_height_um
+    if width and height:
+        yield (
+            f"{dataset.name}: pixels are {width:.4g} um wide and {height:.4g} um high, says {dataset.path}; what is "
+            "told in um takes them for squares of their width, and shapes are those of squeezed cells: scale the images to "
+            "square pixels"
+        )
 
 
 def _exposed_otherwise(dataset: Dataset) -> Iterator[str]:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from celltraces.config.messages import did_you_mean
-from celltraces.config.selection import expand_fovs, fovs_of
+from celltraces.config.selection import expand_fovs, fovs_of, spell_fovs
 from celltraces.errors import Mistakes, UserError
 from celltraces.files import write_text
 from celltraces.paths import Layout
@@ -20,11 +20,12 @@ from celltraces.planning.channels import channel_index
 from celltraces.planning.code_digest import code_digest
 from celltraces.planning.dataset import Dataset
 from celltraces.planning.fits import fits_of
-from celltraces.planning.identity import content_identity, input_files, statuses
+from celltraces.planning.identity import content_identity, statuses_of_input
 from celltraces.preview import sets
 from celltraces.readers.child_process import call
 from celltraces.readers.input_files import is_input
 from celltraces.readers.movie import Movie
+from celltraces.tiff.plane_map import SAME_SIZE
 
 DRIVE = re.compile(r"([A-Za-z]):[\\/]")  # how a path of Windows begins
 
@@ -87,9 +88,28 @@ def _plan_dataset(config: Mapping[str, Any], name: str, path: str) -> Dataset:
         if indices.count(index) > 1
     ]
     mistakes.lines += _mistakes_of_z(config["z"], movie, key, path)
+    width = mistakes.attempt(_common_pixel_size, movie, fovs or (), fovs_key, path)
     mistakes.refuse()
+    movie = replace(movie, pixel_size_um=width)
     known = tuple(index for index in fl_indices if index is not None)  # all of them, without a mistake
     return Dataset(name, path, movie, identity, tuple(fovs or ()), pc_index, known, note=note)
+
+
+def _common_pixel_size(movie: Movie, fovs: Sequence[int], key: str, path: str) -> float | None:
+    """The width of a pixel, um, in the FOVs that are processed. Raises UserError where they differ: what was taken with
+    several objectives has no areas in common."""
+    known = {fov: size for fov in fovs if movie.pixel_sizes_um and (size := movie.pixel_sizes_um[fov])}
+    if not known:
+        return movie.pixel_size_um
+    least, most = min(known, key=known.__getitem__), max(known, key=known.__getitem__)
+    if known[most] > (1 + SAME_SIZE) * known[least]:
+        alike = [fov for fov, size in known.items() if size <= (1 + SAME_SIZE) * known[least]]
+        raise UserError(
+            f"{key}: pixels of {path!r} are {known[least]:.4g} um wide in FOV {least} and {known[most]:.4g} um in FOV "
+            f"{most}, of two objectives or binnings; name FOVs of one size ({spell_fovs(alike)}), and the others under "
+            "another dataset"
+        )
+    return known[min(known)]
 
 
 def _mistakes_of_z(z: int | str | None, movie: Movie, key: str, path: str) -> Iterator[str]:
@@ -123,11 +143,10 @@ def _look_at(name: str, path: str, layout: Layout, pyme: Mapping[str, Any]) -> t
 
     Taken from the note of an earlier run where file and reader are still the same. Writes nothing: see write_notes.
     """
-    by_name = input_files(path)
     code = code_digest("celltraces/readers/movie_file.py")
 
     def seen_as(files: Sequence[str]) -> list[Any]:
-        return [str(path), statuses([Path(file) for file in dict.fromkeys([*map(str, by_name), *files])]), code, pyme]
+        return [str(path), statuses_of_input(path, files), code, pyme]
 
     try:
         last = json.loads(Path(layout.movie.format(dataset=name)).read_text(encoding="utf-8"))
@@ -138,6 +157,15 @@ def _look_at(name: str, path: str, layout: Layout, pyme: Mapping[str, Any]) -> t
     movie = inspect_in_child_process(Path(path), pyme)
     note = {"seen_as": seen_as(movie.files), "identity": content_identity(path, movie), "movie": asdict(movie)}
     return movie, note["identity"], json.dumps(note, sort_keys=True)
+
+
+def changed_since_planned(layout: Layout, dataset: Dataset) -> bool:
+    """Whether files of an input are not as they were when it was looked at for this run."""
+    try:
+        note = json.loads(dataset.note or Path(layout.movie.format(dataset=dataset.name)).read_text(encoding="utf-8"))
+        return note["seen_as"][1] != statuses_of_input(dataset.path, dataset.movie.files)
+    except (OSError, ValueError, KeyError, TypeError):
+        return False  # nothing is known of it
 
 
 def write_notes(layout: Layout, datasets: Iterable[Dataset]) -> None:

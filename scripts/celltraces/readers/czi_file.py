@@ -12,7 +12,7 @@ import numpy as np
 from celltraces.errors import UserError
 from celltraces.frames.coverage import Boxes, outside_tiles
 from celltraces.metadata import exposure_changes, position_um, positive_number
-from celltraces.readers.checks import believable_pixel_size_um, place_of_plane
+from celltraces.readers.checks import another_height_um, believable_pixel_size_um, place_of_plane
 from celltraces.readers.czi_layout import CziLayout, czi_layout
 from celltraces.readers.czi_segments import CZI_MANY_SUBBLOCKS, CZI_PIXELS, czi_metadata, read_czi_plane, read_subblock
 from celltraces.readers.czi_times import czi_times
@@ -53,8 +53,12 @@ def inspect_czi(path: Path) -> Movie:
     n_fovs, n_frames, _, n_z = layout.row.shape
     names = {scene.get("Index"): scene.get("Name") for scene in root.iterfind(".//Dimensions/S/Scenes/Scene")}
     times_min, senseless = czi_times(path, layout, root)
-    metres = positive_number(root.findtext(".//Scaling/Items/Distance[@Id='X']/Value"))
-    pixel_um = None if metres is None else believable_pixel_size_um(metres * 1e6)
+    pixel_um, height_um = (
+        None if metres is None else believable_pixel_size_um(metres * 1e6)
+        for metres in (
+            positive_number(root.findtext(f".//Scaling/Items/Distance[@Id='{axis}']/Value")) for axis in "XY"
+        )
+    )
     exposures = _czi_exposures_ms(root, layout.channels)
     fovs = []
     for fov in range(n_fovs):
@@ -81,6 +85,7 @@ def inspect_czi(path: Path) -> Movie:
         pixel_size_um=pixel_um,
         period_min=None if seconds is None else seconds / 60.0,
         fovs=fovs,
+        pixel_height_um=another_height_um(pixel_um, height_um),
     )
 
 

@@ -134,7 +134,8 @@ def _plane_map(path: Path, file: LifFile) -> tuple[PlaneMap, list[ImagePlace], d
             name = image.path + (f" {tile + 1}" if sizes[TILES] > 1 else "")
             size = sizes["Y"], sizes["X"]
             position = positions[tile] if len(positions) == sizes[TILES] else None
-            fovs.append(FovMap(name, where, stamps[tile], size, period_s=_period_s(image), position_um=position))
+            told = {"period_s": _period_s(image), "position_um": position, "pixel_size_um": _pixel_size_um(image)}
+            fovs.append(FovMap(name, where, stamps[tile], size, **told))
             places.append(ImagePlace(at, tile if TILES in image.sizes else None))
     dtypes = {image.dtype for image in grey.values()}
     widths = (_pixel_size_um(image) for image in grey.values())
@@ -146,6 +147,7 @@ def _plane_map(path: Path, file: LifFile) -> tuple[PlaneMap, list[ImagePlace], d
         next((width for width in widths if width), None),
         next((period for period in map(_period_s, grey.values()) if period), None),
         max(dtypes, key=lambda dtype: dtype.itemsize).name,
+        pixel_height_um=_pixel_size_um(next(iter(grey.values())), "Y"),
     )
     return planes, places, channels_of
 
@@ -218,9 +220,9 @@ def _positions_um(image: LifImage) -> list[list[float] | None]:
     return []
 
 
-def _pixel_size_um(image: LifImage) -> float | None:
-    """Distance of the first and last column, over what lies between; Leica gives metres."""
-    columns = image.coords.get("X")
+def _pixel_size_um(image: LifImage, axis: str = "X") -> float | None:
+    """Distance of the first and last column (row, of Y), over what lies between; Leica gives metres."""
+    columns = image.coords.get(axis)
     if columns is None or len(columns) < 2:
         return None
     return length_um(abs(float(columns[-1] - columns[0])) / (len(columns) - 1), "m")

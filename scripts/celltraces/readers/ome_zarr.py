@@ -54,6 +54,7 @@ class ZarrImage(NamedTuple):
     array: Array
     channels: list[str]
     pixel_size_um: float | None
+    pixel_height_um: float | None
     period_s: float | None
     corner_um: list[float] | None  # where its first pixel lies
 
@@ -156,7 +157,9 @@ def _plane_map(path: Path, images: list[ZarrImage]) -> PlaneMap:
         if described:
             middle = described[at].position_um or middle
             exposures = plane_map.on_channels(described[at].exposures_ms, own, len(channels))
-        fovs.append(FovMap(name, where, stamps, (sizes["y"], sizes["x"]), start_s, image.period_s, middle, exposures))
+        size = sizes["y"], sizes["x"]
+        of_image = image.period_s, middle, exposures, image.pixel_size_um
+        fovs.append(FovMap(name, where, stamps, size, start_s, *of_image))
     dtypes = {image.array.dtype for image in images}
     return PlaneMap(
         "ome-zarr",
@@ -166,6 +169,7 @@ def _plane_map(path: Path, images: list[ZarrImage]) -> PlaneMap:
         images[0].pixel_size_um,
         images[0].period_s,
         max(dtypes, key=lambda dtype: dtype.itemsize).name,
+        pixel_height_um=images[0].pixel_height_um,
     )
 
 
@@ -254,6 +258,7 @@ def _image(folder: Path, name: str) -> ZarrImage:
         array,
         [label or f"C{at}" for at, label in enumerate(labels)],
         length_um(scale.get("x"), units.get("x")),
+        length_um(scale.get("y"), units.get("y")),
         step * per if step and per else None,
         _corner_um(steps, letters, units),
     )

@@ -43,6 +43,7 @@ class OmeImage(NamedTuple):
     dtype: str
     channels: list[str]
     pixel_size_um: float | None
+    pixel_height_um: float | None
     period_s: float | None
     stamps_s: np.ndarray  # (T,) s
     start_s: float  # when it was acquired, NaN where that is not said
@@ -118,6 +119,7 @@ def _image(element: Element) -> OmeImage:
         dtype=pixels.get("Type", ""),
         channels=[name or f"C{at}" for at, name in enumerate(names[: sizes["C"]])],
         pixel_size_um=length_um(pixels.get("PhysicalSizeX"), pixels.get("PhysicalSizeXUnit", "um")),
+        pixel_height_um=length_um(pixels.get("PhysicalSizeY"), pixels.get("PhysicalSizeYUnit", "um")),
         period_s=None if period is None or per is None else period * per,
         stamps_s=_stamps_s(pixels, sizes["T"]),
         start_s=math.nan if start is None else start,

@@ -31,6 +31,7 @@ class FovMap(NamedTuple):
     period_s: float | None = None
     position_um: list[float] | None = None
     exposures_ms: Sequence[list[list[float]]] = ()
+    pixel_size_um: float | None = None  # where it is told of each FOV
 
 
 @dataclass
@@ -45,6 +46,7 @@ class PlaneMap:
     period_s: float | None = None
     dtype: str = ""
     read_with: list[Path] = field(default_factory=list)  # further files, without planes
+    pixel_height_um: float | None = None  # where it is told
 
     @property
     def n_z(self) -> int:

@@ -121,7 +121,8 @@ def _of_set(path: Path) -> PlaneMap:
             where[frame, own[channel], z] = file, page, 0
         fov = FovMap(image.name, where, image.stamps_s, image.shape, image.start_s, image.period_s)
         exposures = plane_map.on_channels(image.exposures_ms, own, len(channels))
-        fovs.append(fov._replace(position_um=image.position_um, exposures_ms=exposures))
+        told = {"position_um": image.position_um, "exposures_ms": exposures, "pixel_size_um": image.pixel_size_um}
+        fovs.append(fov._replace(**told))
     plane_map.refuse_shared_planes(fovs)
     return PlaneMap(
         "ome-tiff",
@@ -131,6 +132,7 @@ def _of_set(path: Path) -> PlaneMap:
         images[0].pixel_size_um,
         images[0].period_s,
         read_with=[] if holder in names.files else [holder],
+        pixel_height_um=images[0].pixel_height_um,
     )
 
 
