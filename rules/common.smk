@@ -21,7 +21,7 @@ from celltraces.runs import interrupts
 if workflow.is_main_process:
     interrupts.end_in_one_line()
 
-from celltraces.config.read_config import as_in_a_file, refuse_misread_yaml
+from celltraces.config.read_config import as_in_a_file, misread_yaml
 from celltraces.errors import UserError
 from celltraces.exports.registry import FORMATS, GROUPS, TITLES, formats_of
 from celltraces.exports.registry import module_file
@@ -58,13 +58,13 @@ if shlex.quote(sys.executable) != sys.executable:
     sys.executable = os.path.basename(sys.executable)
 
 try:
-    refuse_misread_yaml(workflow.configfiles)
     # FOVs that failed, in the second run, which does without them
     WITHOUT = partial_run.without_fovs()
     EXPERIMENT = plan_experiment(
         as_in_a_file(config, internals.config_of_command(workflow)),
         WITHOUT,
         of_run=not internals.is_main_process(workflow),
+        misread=misread_yaml(workflow.configfiles),
     )
 except UserError as error:
     sys.exit(str(error))  # one line per mistake, before any job

@@ -32,6 +32,7 @@ from celltraces.results.quality import (
     Finding,
     Findings,
     as_csv,
+    check_acquisition,
     check_cells,
     check_exchanged_fovs,
     check_exposure,
@@ -83,6 +84,7 @@ class Limits:
     qc_blur: float
     qc_odd_part: float
     qc_noise: float
+    qc_overlap: float
 
 
 class Cells(NamedTuple):
@@ -113,15 +115,19 @@ def main(
     failed: Sequence[int],
     pixel_size_um: float | None,
     camera_offset: float | None,
+    overlaps: Sequence[Sequence[float]],
+    exposures: Sequence[Sequence[float | None]],
     **of_config: float,
 ) -> None:
     """light, under_light: by channel, as it is measured in cells and its background, where there are cells.
 
-    labeled, tracked: labels of each frame, and those that stay with a cell.
+    labeled, tracked: labels of each frame, and those that stay with a cell. overlaps, exposures: what the file says of
+    how it was taken (celltraces.planning.acquisition).
     """
     limits = Limits(**of_config)
     offset = camera_offset or 0.0
     found = [Finding(fov, None, "failed") for fov in failed]
+    found += check_acquisition(overlaps, exposures, qc_overlap=limits.qc_overlap)
     opened = {fov: [open_frames(Path(array)) for array in arrays] for fov, arrays in frames.items()}
     seen: dict[str, dict[bytes, int]] = {}
     covered: dict[int, float] = {}

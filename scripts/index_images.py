@@ -44,7 +44,8 @@ def main(root: str | None, groups: Sequence[str], scales: Mapping[str, Any]) -> 
     for group in map(Path, groups):
         write_group(group, multiscales(group.parent.name, scales))
     if root:
-        attributes = ("name", "channels", "pixel_size_um", "times_min", "times_from")
+        attributes = ["name", "channels", "pixel_size_um", "times_min", "times_from"]
+        attributes += ["position_um"] if scales["position_um"] else []
         write_group(Path(root), {key: scales[key] for key in attributes})
     job.log.info("%d channels, times from %s", len(groups), scales["times_from"])
 

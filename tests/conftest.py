@@ -34,9 +34,9 @@ PYTHON = ROOT / ".venv/bin/python"
 # The level of the tests in tests/test_NAME.py, unless a mark on one says otherwise; pyproject.toml says what each is.
 LEVELS = {
     "unit": """
-        altered_frames background bad_corrections bit_morphology blank_areas byte_network cell_checks cell_list
-        child_process code_digest comparison config config_fuzz coverage crop curate curate_answers
-        curate_decisions curation distances divisions divisions_workflow docs doubts edits edits_replay
+        acquisition all_mistakes altered_frames background bad_corrections bit_morphology blank_areas byte_network
+        cell_checks cell_list child_process code_digest comparison config config_fuzz coverage crop curate
+        curate_answers curate_decisions curation distances divisions divisions_workflow docs doubts edits edits_replay
         edits_results environment errors evaluation even_clumps exposure features fitting flat_field flows
         foreign_arrays formats_deepcell formats_playnano formats_pyama formats_pyme formats_tracks future_dates
         halo_gaps hidden_daughters house images interrupts kinetics left_out levels lif light_in_time likeness

@@ -62,7 +62,7 @@ def edited(done, target, change):
     labels, attributes, divisions = change(np.stack([tracked.read(t) for t in range(8)]))
     path = done.folder / target
     if path.suffix == ".trk":
-        deepcell_trk.write_trk(path, channels, Stack(labels, attributes), divisions)
+        deepcell_trk.write_trk(path, channels, Stack(labels, attributes), divisions, ())
     else:
         deepcell_label.write_project(path, channels, Stack(labels, attributes), divisions, pixel_size_um=None)
 

@@ -124,7 +124,7 @@ def test_a_trk_comes_back_as_it_was(tmp_path_factory, movie, data):
     divisions = data.draw(divisions_for(masks)) if masks else []
     images, labels = images_for(shape), stack_of(shape, masks)
     path = tmp_path_factory.mktemp("trk") / "p.trk"
-    deepcell_trk.write_trk(path, images, labels, divisions)
+    deepcell_trk.write_trk(path, images, labels, divisions, ())
     with deepcell_trk.reading_trk(path, shape, 2) as project:
         apply_corrections.check_images(project, images)
         assert project.divisions == divisions
@@ -167,14 +167,14 @@ def test_a_project_is_what_the_program_expects(tmp_path):
 def test_the_same_cells_are_the_same_bytes(tmp_path):
     for name in ("a", "b"):
         write(tmp_path / f"{name}/p.zip")
-        deepcell_trk.write_trk(tmp_path / f"{name}/p.trk", images_for(SHAPE), labels_of(MASKS), DIVISIONS)
+        deepcell_trk.write_trk(tmp_path / f"{name}/p.trk", images_for(SHAPE), labels_of(MASKS), DIVISIONS, {(7, 1)})
         assert {path.name for path in (tmp_path / name).iterdir()} == {"p.zip", "p.trk"}
     for name in ("p.zip", "p.trk"):
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
 
 
 def test_a_trk_is_what_the_program_expects(tmp_path):
-    deepcell_trk.write_trk(tmp_path / "p.trk", images_for(SHAPE), labels_of(MASKS), DIVISIONS)
+    deepcell_trk.write_trk(tmp_path / "p.trk", images_for(SHAPE), labels_of(MASKS), DIVISIONS, {(7, 1)})
     with tarfile.open(tmp_path / "p.trk", "r:gz") as archive:
         content = {member.name: archive.extractfile(member).read() for member in archive}
     tracked = np.load(io.BytesIO(content["tracked.npy"]))
@@ -185,8 +185,10 @@ def test_a_trk_is_what_the_program_expects(tmp_path):
     for key, entry in entries.items():
         assert entry["frames"] == np.flatnonzero((tracked == int(key)).any(axis=(1, 2, 3))).tolist()
     assert entries["7"] == {
-        **{"label": 7, "frames": [0, 1], "daughters": [9], "capped": True, "frame_div": 2, "parent": None}
+        **{"label": 7, "frames": [0, 1], "daughters": [9], "capped": True, "frame_div": 2, "parent": None},
+        **{"in_tables": True, "frames_in_tables": [1]},
     }
+    assert not any(entry["in_tables"] or entry["frames_in_tables"] for key, entry in entries.items() if key != "7")
     assert entries["9"]["parent"] == 7
 
 

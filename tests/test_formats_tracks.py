@@ -29,6 +29,7 @@ from celltraces.errors import UserError
 from celltraces.exports import anndata, ctc, fov, geff, ome, ome_tiff, registry, trackmate
 from celltraces.labels.lineage import Division
 from celltraces.pyme import tables
+from celltraces.results import curation
 
 TIMES = [0.0, 10.0, 20.5, 40.0]
 
@@ -48,6 +49,16 @@ def expected_links(masks, divisions):
     frames = {cell: np.flatnonzero(mask.any(axis=(1, 2))).tolist() for cell, mask in masks.items()}
     pairs = {((c, a), (c, b)) for c, at in frames.items() for a, b in itertools.pairwise(at)}
     return pairs | {((d.parent, frames[d.parent][-1]), (c, frames[c][0])) for d in divisions for c in d.daughters}
+
+
+def some_of(masks):
+    """Cells and frames as tables may have them: every other cell, without the first frame of each."""
+    return {
+        (cell, frame)
+        for cell, mask in masks.items()
+        if cell % 2
+        for frame in np.flatnonzero(mask.any(axis=(1, 2)))[1:].tolist()
+    }
 
 
 @st.composite
@@ -151,13 +162,16 @@ def test_geff_comes_back_and_is_zarr(tmp_path_factory, movie, pixel):
     shape, masks, divisions = movie
     path = tmp_path_factory.mktemp("geff") / "f.geff"
     found = list(fov.spots(stack_of(shape, masks)))
-    geff.write_graph(path, found, divisions, pixel_size_um=pixel, times_min=TIMES[: shape[0]])
+    counted = some_of(masks)
+    geff.write_graph(path, found, divisions, counted, pixel_size_um=pixel, times_min=TIMES[: shape[0]])
     properties, edges = read_geff(path)
     assert zarr.open_array(path / "nodes/ids", mode="r")[:].tolist() == list(range(len(found)))
     nodes = list(zip(properties["cell"].tolist(), properties["t"].tolist(), strict=True))
     values = zip(*(properties[name].tolist() for name in ("y", "x", "area")), strict=True)
     assert dict(zip(nodes, values, strict=True)) == {k: pytest.approx(v) for k, v in truth(masks).items()}
     assert {(nodes[a], nodes[b]) for a, b in edges.tolist()} == expected_links(masks, divisions)
+    assert properties["in_tables"].dtype == bool
+    assert {node for node, told in zip(nodes, properties["in_tables"], strict=True) if told} == counted
 
 
 @settings(max_examples=25, deadline=None)
@@ -166,7 +180,9 @@ def test_trackmate_comes_back_but_for_lonely_spots(tmp_path_factory, movie, pixe
     """Lost: tracks of a single spot, which the program does not know; outlines; uneven times."""
     shape, masks, divisions = movie
     found = list(fov.spots(stack_of(shape, masks)))
-    text = trackmate.document("f", found, divisions, shape, pixel_size_um=pixel, times_min=TIMES[: shape[0]])
+    counted = some_of(masks)
+    times = TIMES[: shape[0]]
+    text = trackmate.document("f", found, divisions, shape, counted, pixel_size_um=pixel, times_min=times)
     path = tmp_path_factory.mktemp("trackmate") / "t.xml"
     path.write_text(text, encoding="utf-8")
     spots, edges = read_trackmate(path)
@@ -178,7 +194,10 @@ def test_trackmate_comes_back_but_for_lonely_spots(tmp_path_factory, movie, pixe
     assert all(s["POSITION_T"] == pytest.approx(s["FRAME"] * step) for s in spots)
     nodes = [(int(s["CELL"]), int(s["FRAME"])) for s in spots]
     assert {(nodes[a], nodes[b]) for a, b in edges} == expected_links(masks, divisions)
+    assert {node for node, spot in zip(nodes, spots, strict=True) if spot["IN_TABLES"] == 1} == counted
     root = ElementTree.fromstring(text)
+    declared = {feature.get("feature") for feature in root.iterfind("Model/FeatureDeclarations/SpotFeatures/Feature")}
+    assert all({*spot.attrib} - {"ID", "name"} <= declared for spot in root.iter("Spot"))
     kept = {track.get("TRACK_ID") for track in root.iter("TrackID")}
     assert kept == {track.get("TRACK_ID") for track in root.iter("Track")}
 
@@ -194,7 +213,16 @@ def test_ctc_comes_back_but_for_gaps_and_overlaps(tmp_path_factory, movie):
     labels = stack_of(shape, masks)
     path = tmp_path_factory.mktemp("ctc") / "ctc"
     images = images_for(shape)["pc_ch_0"]
-    tracks = ctc.write_folder(path, images, labels, divisions)
+    counted = some_of(masks)
+    tracks = ctc.write_folder(path, images, labels, divisions, counted)
+    table = pd.read_csv(path / "01_in_tables.csv", dtype={"in_tables": bool, "frames_in_tables": str})
+    assert table["label"].tolist() == [track.label for track in tracks]
+    told = {
+        (row.cell, frame)
+        for row in table.itertuples()
+        for frame in (curation.frames_of_text(row.frames_in_tables) if row.in_tables else ())
+    }
+    assert told == counted
     found, lines = read_ctc(path)
     assert lines == [track[:4] for track in tracks]
     cell_of = np.zeros(max([track.label for track in tracks], default=0) + 1, np.uint16)
@@ -213,6 +241,7 @@ def test_ctc_tracks_of_a_division_and_a_gap(tmp_path):
     stack[0, 0, 0] = stack[2, 0, 0] = 1
     stack[3, 0, :2] = (5, 6)
     lines = ctc.write_folder(tmp_path / "ctc", Stack(stack), Stack(stack), [Division(1, (5, 6), 3)])
+    assert not (tmp_path / "ctc/01_in_tables.csv").exists()
     assert [line[:4] for line in lines] == [(1, 0, 0, 0), (5, 3, 3, 7), (6, 3, 3, 7), (7, 2, 2, 1)]
 
 
@@ -274,6 +303,7 @@ def test_tables_of_other_programs_follow_the_decisions_of_a_person(tmp_path):
         assert file["obs/good"][:].all()
     with h5py.File(tmp_path / "a.hdf") as file:
         assert file["Traces"]["area_ch_0"].tolist() == expected
+    assert fov.in_tables(given) == {(2, 0), (2, 2), *((cell, frame) for cell in (3, 4) for frame in range(3))}
     alone = export_fov.gather("d", settings, traces=str(traces))
     anndata.export(alone, [tmp_path / "b.h5ad"])
     with h5py.File(tmp_path / "b.h5ad") as file:

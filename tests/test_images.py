@@ -23,6 +23,7 @@ SCALES = {
     "pixel_size_um": 0.65,
     "times_min": [0.0, 10.0, 20.5],
     "times_from": "file time stamps",
+    "position_um": [1200.5, -3.0],
 }
 
 

@@ -30,10 +30,14 @@ from demo.nd2_writer import Channel, write_nd2
 def test_movie_says_what_was_written(tmp_path, write):
     path = write(tmp_path / name_for(write), pixels(2, 3))
     movie = inspect_movie(path)
-    place = {"height": HEIGHT, "width": WIDTH, "senseless_stamps": [], "missing": []}
+    place = {"height": HEIGHT, "width": WIDTH, "senseless_stamps": [], "missing": [], "exposures_ms": [[], []]}
     # the second FOV is imaged a second after the first
     times = [[0.0, 10.0, 20.0], [0.016667, 10.016667, 20.016667]]
     names = ["Pos000", "Pos001"] if write is nd2_file else ["P1", "P2"]
+    # the writers put points 1000 um, scenes 500 px apart
+    stays = [[0.0, 0.0], [1000.0, 0.0]]
+    if write is czi_file:
+        stays = [[round(0.65 * x, 6), round(0.65 * HEIGHT / 2, 6)] for x in (WIDTH / 2, WIDTH + 500 + WIDTH / 2)]
     assert movie == Movie(
         format=path.suffix[1:],
         dtype="uint16",
@@ -42,7 +46,10 @@ def test_movie_says_what_was_written(tmp_path, write):
         channels=["Phase", "GFP"],
         pixel_size_um=0.65,
         period_min=10.0,
-        fovs=[{"name": name, "times_min": of_fov, **place} for name, of_fov in zip(names, times, strict=True)],
+        fovs=[
+            {"name": name, "times_min": of_fov, "position_um": stay, **place}
+            for name, of_fov, stay in zip(names, times, stays, strict=True)
+        ],
     )
     assert Movie(**json.loads(json.dumps(asdict(movie)))) == movie
 

@@ -16,6 +16,7 @@ from celltraces.planning.frame_times import frame_times
 from celltraces.readers.movie import Movie
 
 FOV = {"name": "A1", "height": 100, "width": 120, "times_min": None, "senseless_stamps": [], "missing": []}
+FOV |= {"position_um": None, "exposures_ms": [[], [], [], []]}
 MOVIE = Movie(
     format="nd2",
     dtype="uint16",

@@ -1,6 +1,10 @@
 """Define UserError, the exception for mistakes that the user can mend, and tell errors that pass from others."""
 
 import errno
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+T = TypeVar("T")
 
 
 class UserError(Exception):
@@ -9,6 +13,26 @@ class UserError(Exception):
     The message is one line that names the file, FOV or key and the remedy. It is shown as it is, without a
     traceback; every other exception is a defect of the workflow and keeps its traceback in the job's log.
     """
+
+
+class Mistakes:
+    """Lines on mistakes of one kind after the other, of which none hides the others."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def attempt(self, find: Callable[..., T], *args: Any) -> T | None:
+        """What a function finds; None where it raises UserError, whose lines are kept."""
+        try:
+            return find(*args)
+        except UserError as error:
+            self.lines += str(error).split("\n")
+            return None
+
+    def refuse(self) -> None:
+        """Raise UserError with all lines, if there are any."""
+        if self.lines:
+            raise UserError("\n".join(dict.fromkeys(self.lines)))
 
 
 # Of the system's errors, those that say that the machine could not do it now, not that a file is missing or damaged.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
@@ -26,6 +27,7 @@ LENGTHS = {
     "nanometre": "nm",
 }
 ISO_MOMENT = re.compile(r"(\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d)(?:[.,](\d+))?\s*(Z|[+-]\d\d(?::?\d\d)?)?", re.ASCII)
+SAME_EXPOSURE = 0.02  # share by which exposure times of the same setting may differ
 SECONDS_PER = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9, "min": 60.0, "h": 3600.0, "d": 86400.0}
 TIMES = {
     "sec": "s",
@@ -46,8 +48,13 @@ TIMES = {
 
 def length_um(value: Any, unit: str | None) -> float | None:
     """A length in um; None where value or unit make no length (pixels, or a unit nobody knows)."""
-    number, factor = positive_number(value), UM_PER.get(_plain(unit or "", LENGTHS))
+    number, factor = positive_number(value), UM_PER.get(plain_length(unit or ""))
     return None if number is None or factor is None else number * factor
+
+
+def plain_length(unit: str) -> str:
+    """A unit of length by its short name in ASCII, whatever way it is written."""
+    return _plain(unit, LENGTHS)
 
 
 def seconds_per(unit: str | None) -> float | None:
@@ -108,3 +115,27 @@ def refuse_declarations(xml: str) -> None:
     """Raise ValueError for XML with declarations: entities may stand for gigabytes of text, or for other files."""
     if "<!DOCTYPE" in xml or "<!ENTITY" in xml:
         raise ValueError("its metadata declare a document type, which no microscope writes")
+
+
+def position_um(x: Any, y: Any, um: float = 1.0) -> list[float] | None:
+    """Return a place of the stage as [x, y] in um, `um` of which make one of its units; None where it is no place."""
+    try:
+        place = [float(x) * um, float(y) * um]
+    except (TypeError, ValueError):
+        return None
+    return [round(at, 6) for at in place] if all(map(math.isfinite, place)) else None
+
+
+def exposure_changes(ms: Iterable[Any]) -> list[list[float]]:
+    """Return from which frame on a channel is exposed how long, as [frame, ms], of the exposure of each frame; frames
+    of which it is not known are as those before."""
+    changes: list[list[float]] = []
+    for frame, exposure in enumerate(map(positive_number, ms)):
+        if exposure is not None and (not changes or not same_exposure(exposure, changes[-1][1])):
+            changes.append([frame, round(exposure, 6)])
+    return changes
+
+
+def same_exposure(one: float, other: float) -> bool:
+    """Whether two exposure times are those of one setting."""
+    return max(one, other) <= (1 + SAME_EXPOSURE) * min(one, other)

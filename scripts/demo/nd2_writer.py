@@ -70,6 +70,8 @@ def write_nd2(
     phases: Sequence[tuple[int, float]] | None = None,
     times_ms: Callable[[int, int], float] | None = None,
     compress: bool = False,
+    exposures_ms: Sequence[float] | None = None,
+    camera_turned: bool = False,
 ) -> None:
     """Write one ND2 file, asking for each plane once and keeping one frame (all channels) in memory.
 
@@ -79,6 +81,7 @@ def write_nd2(
     as it does for channels that skip time points. times_ms(fov, frame): the time stamps, None to store none.
     phases: (frames, period in ms) of an acquisition in several phases instead of one period. samples: 3 for
     colour, then a plane is (height, width, 3). dtype: uint8, uint16 or float32. compress: lossless.
+    exposures_ms: of each channel. camera_turned: by 90 degrees against the stage.
     """
     sizes = {"T": n_frames, "P": n_fovs, "Z": n_z}
     if any(size > 1 and axis not in loops for axis, size in sizes.items()):
@@ -108,7 +111,10 @@ def write_nd2(
         experiment = _experiment(loops, sizes, positions, period_ms, phases)
         if experiment:
             add(b"ImageMetadataLV!", _encode({"SLxExperiment": experiment}))
-        add(b"ImageMetadataSeqLV|0!", _encode(_picture_metadata(channels, samples, pixel_um)))
+        add(
+            b"ImageMetadataSeqLV|0!",
+            _encode(_picture_metadata(channels, samples, pixel_um, exposures_ms, camera_turned)),
+        )
         add(b"ImageCalibrationLV|0!", _encode(_calibration(pixel_um)))
 
         n_taken = 0
@@ -355,7 +361,18 @@ def _channel(channel: Channel, samples: int) -> dict:
     }
 
 
-def _picture_metadata(channels: Sequence[Channel], samples: int, pixel_um: float | None) -> dict:
+def _picture_metadata(
+    channels: Sequence[Channel],
+    samples: int,
+    pixel_um: float | None,
+    exposures_ms: Sequence[float] | None,
+    camera_turned: bool,
+) -> dict:
+    planes = {f"a{number}": _channel(channel, samples) for number, channel in enumerate(channels)}
+    settings = {f"a{number}": {"dExposureTime": float(ms)} for number, ms in enumerate(exposures_ms or [0.0])}
+    for number in range(len(exposures_ms or ())):
+        planes[f"a{number}"]["uiSampleIndex"] = _U32(number)
+    turned = {"dStgLgCT11": 0.0, "dStgLgCT12": -1.0, "dStgLgCT21": 1.0, "dStgLgCT22": 0.0} if camera_turned else {}
     return {
         "SLxPictureMetadata": {
             "dTimeMSec": 0.0,
@@ -367,10 +384,11 @@ def _picture_metadata(channels: Sequence[Channel], samples: int, pixel_um: float
             "sPicturePlanes": {
                 "uiCount": _U32(len(channels)),
                 "uiCompCount": _U32(len(channels) * samples),
-                "sPlaneNew": {f"a{number}": _channel(channel, samples) for number, channel in enumerate(channels)},
-                "uiSampleCount": _U32(1),
-                "sSampleSetting": {"a0": {"dExposureTime": 0.0}},
+                "sPlaneNew": planes,
+                "uiSampleCount": _U32(len(settings)),
+                "sSampleSetting": settings,
             },
+            **turned,
             "bCalibrated": pixel_um is not None,
             "dCalibration": 1.0 if pixel_um is None else float(pixel_um),
             "dAspect": 1.0,

@@ -23,6 +23,7 @@ def geff(path):
         "nodes": list(nodes.values()),
         "edges": [[nodes[a][:2], nodes[b][:2]] for a, b in graph.edges],
         "axes": axes,
+        "in_tables": [[data["cell"], data["t"]] for _, data in graph.nodes(data=True) if data["in_tables"]],
     }
 
 
@@ -31,12 +32,13 @@ def trackmate(path):
     import pycellin
 
     model = pycellin.load_TrackMate_XML(path)
-    nodes, edges = [], []
+    nodes, edges, in_tables = [], [], []
     for lineage in model.data.cell_data.values():
+        in_tables += [[data["CELL"], data["timepoint"]] for _, data in lineage.nodes(data=True) if data["IN_TABLES"]]
         found = {node: [data["CELL"], data["timepoint"]] for node, data in lineage.nodes(data=True)}
         nodes += found.values()
         edges += [[found[a], found[b]] for a, b in lineage.edges]
-    return {"nodes": nodes, "edges": edges}
+    return {"nodes": nodes, "edges": edges, "in_tables": in_tables}
 
 
 def ctc(path):

@@ -62,8 +62,9 @@ LINKS |= {((9, 0), (9, 1)), ((9, 1), (9, 3)), ((9, 3), (9, 4))}
 
 def test_geff(movie, tmp_path):
     found = list(fov.spots(movie))
-    geff.write_graph(tmp_path / "f.geff", found, DIVISIONS, pixel_size_um=0.65, times_min=TIMES)
+    geff.write_graph(tmp_path / "f.geff", found, DIVISIONS, {(1, 0), (4, 3)}, pixel_size_um=0.65, times_min=TIMES)
     seen = peer("tracks", "geff", tmp_path / "f.geff")
+    assert {tuple(node) for node in seen["in_tables"]} == {(1, 0), (4, 3)}
     assert {tuple(node) for node in seen["nodes"]} == {(s.cell, s.frame, s.y, s.x, s.area) for s in found}
     assert edges(seen["edges"]) == LINKS
     assert seen["axes"] == [["t", "frame", 10.0, "minute"], *([axis, "pixel", 0.65, "micrometer"] for axis in "yx")]
@@ -71,15 +72,16 @@ def test_geff(movie, tmp_path):
 
 def test_trackmate(movie, tmp_path):
     found = list(fov.spots(movie))
-    text = trackmate.document("f", found, DIVISIONS, SHAPE, pixel_size_um=0.65, times_min=TIMES)
+    text = trackmate.document("f", found, DIVISIONS, SHAPE, {(1, 0), (4, 3)}, pixel_size_um=0.65, times_min=TIMES)
     (tmp_path / "f.xml").write_text(text, encoding="utf-8")
     seen = peer("tracks", "trackmate", tmp_path / "f.xml")
+    assert {tuple(node) for node in seen["in_tables"]} == {(1, 0), (4, 3)}
     assert {tuple(node) for node in seen["nodes"]} == {(s.cell, s.frame) for s in found}
     assert edges(seen["edges"]) == LINKS
 
 
 def test_ctc(movie, tmp_path):
-    ctc.write_folder(tmp_path / "ctc", images_for(SHAPE)["pc_ch_0"], movie, DIVISIONS)
+    ctc.write_folder(tmp_path / "ctc", images_for(SHAPE)["pc_ch_0"], movie, DIVISIONS, {(1, 0)})
     seen = peer("tracks", "ctc", tmp_path / "ctc")
     assert seen["valid"] == 1
     assert seen["lineages"] == [[4, 3], [7, 6]]
@@ -108,8 +110,8 @@ LATE_LINKS |= {((10, 6), (10, 7))}
 
 def test_daughters_who_come_late(late, tmp_path):
     found, times = list(fov.spots(late)), [10.0 * frame for frame in range(8)]
-    geff.write_graph(tmp_path / "f.geff", found, LATE_DIVISIONS, pixel_size_um=0.65, times_min=times)
-    text = trackmate.document("f", found, LATE_DIVISIONS, late.shape, pixel_size_um=0.65, times_min=times)
+    geff.write_graph(tmp_path / "f.geff", found, LATE_DIVISIONS, (), pixel_size_um=0.65, times_min=times)
+    text = trackmate.document("f", found, LATE_DIVISIONS, late.shape, (), pixel_size_um=0.65, times_min=times)
     (tmp_path / "f.xml").write_text(text, encoding="utf-8")
     ctc.write_folder(tmp_path / "ctc", images_for(late.shape)["pc_ch_0"], late, LATE_DIVISIONS)
     assert edges(peer("tracks", "geff", tmp_path / "f.geff")["edges"]) == LATE_LINKS

@@ -21,6 +21,7 @@ METHODS = {
     "segmentation_method": ("logstd", "pyama", "deepsea", "cellpose"),
     "tracking_method": ("iou", "btrack"),
 }  # built in
+ESTIMATE = "estimate"  # in the place of a picture: a flat field is found in the movie
 DEVICES = ("con", "prn", "aux", "nul", *(f"{port}{number}" for port in ("com", "lpt") for number in range(10)))
 
 
@@ -121,6 +122,15 @@ def _files(config: Mapping[str, Any]) -> Iterator[str]:
     beads = config["shift_field"]["beads"]
     if beads is not None and not is_file(beads):
         yield f"shift_field.beads: the file {beads!r} does not exist"
+    for channel, path in config["chroma"].items():
+        if not is_file(path):
+            yield (
+                f"chroma.{channel}: the file {path!r} does not exist; `snakemake --cores 1 shift_field` makes one from "
+                "beads"
+            )
+    for channel, path in config["flat_field"].items():
+        if path != ESTIMATE and not is_file(path):
+            yield f"flat_field.{channel}: the file {path!r} does not exist; name a TIFF or .npy, or write {ESTIMATE}"
     for plugin in config["plugins"]:
         if not is_file(plugin):
             yield f"plugins: the file {plugin!r} does not exist"

@@ -10,14 +10,15 @@ import copy
 import itertools
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import yaml
 
 from celltraces.config.contradictions import find_contradictions
 from celltraces.config.messages import allowed_at, describe_violations, raise_mistakes, shortened
+from celltraces.config.mistaken_keys import Place, independent, keys_of_lines, leave_out, without_violations
 from celltraces.config.schema import load_schema, resolve_reference
 from celltraces.config.user_paths import expand_all
 
@@ -30,6 +31,22 @@ DEEP = 20  # levels; the deepest key of ours is on the sixth
 LARGE = 2**53  # whole numbers beyond are not the same as floating-point numbers
 
 
+class Misread(NamedTuple):
+    """A line on something that YAML reads otherwise than a person does, and the key or number that it becomes."""
+
+    line: str
+    word: str
+
+
+class Examined(NamedTuple):
+    """A config as far as it is right: complete, with defaults for what is `wrong` in it (places), None where nothing
+    remains that can be judged; a line for each of its mistakes."""
+
+    config: dict[str, Any] | None
+    mistakes: list[str]
+    wrong: list[Place]
+
+
 def complete(raw: Mapping[str, Any]) -> dict[str, Any]:
     """Check a configuration as Snakemake read it and fill in every default.
 
@@ -37,17 +54,35 @@ def complete(raw: Mapping[str, Any]) -> dict[str, Any]:
     way changes nothing; ~ and $HOME in paths are replaced, and {files: pattern} by the pattern. Raises UserError with
     one line per mistake, each naming the key and what is allowed.
     """
+    examined = examine(raw)
+    raise_mistakes(examined.mistakes)
+    assert examined.config is not None
+    return examined.config
+
+
+def examine(raw: Mapping[str, Any], misread: Sequence[Misread] = ()) -> Examined:
+    """As `complete`, without an error: what is right of a config with mistakes, and these.
+
+    Mistakes between keys are told of those that are right. Raises UserError for what is no config at all.
+    """
     schema = load_schema()
     mistakes: list[str] = []
-    config = expand_all(_plain(raw, schema), schema, schema, mistakes)
-    raise_mistakes(mistakes)
-    raise_mistakes(describe_violations(config, schema))
+    expanded = expand_all(_plain(raw, schema, mistakes), schema, schema, mistakes)
+    wrong = keys_of_lines(mistakes) + [(each.word,) for each in misread]
+    mistakes = [each.line for each in misread] + mistakes
+    mistakes += independent(describe_violations(expanded, schema), wrong, mistakes)
+    for place in wrong:
+        leave_out(expanded, place)
+    config, violating = without_violations(expanded, schema)
+    wrong += violating
+    if config is None:
+        return Examined(None, mistakes, wrong)
     _fill(config, schema, schema)
     config["datasets"] = {
         name: path["files"] if isinstance(path, Mapping) else path for name, path in config["datasets"].items()
     }
-    raise_mistakes(find_contradictions(config))
-    return config
+    contradictions = independent(find_contradictions(config), wrong, mistakes)
+    return Examined(config, mistakes + contradictions, wrong + keys_of_lines(contradictions))
 
 
 def as_in_a_file(config: Mapping[str, Any], of_command: Mapping[str, Any]) -> dict[str, Any]:
@@ -78,16 +113,16 @@ def _with_types(value: Any, given: Any) -> Any:
     return value if isinstance(read, (Mapping, list)) else read
 
 
-def refuse_misread_yaml(files: Iterable[str | Path]) -> None:
-    """Raise UserError with a line for all that YAML reads otherwise than a person does, without a word: a key that
+def misread_yaml(files: Iterable[str | Path]) -> list[Misread]:
+    """A line for all that YAML reads otherwise than a person does, without a word: a key that
     stands twice, of which it takes the last one; whole numbers that begin with 0, which it takes for digits to the base
     of 8; numbers with colons, which it takes for digits to the base of 60; names of datasets and other keys that it
     takes for numbers or for yes and no, and that become other names: 0.10 would be 0.1."""
-    raise_mistakes(line for file in files for line in _misread(Path(file)))
+    return [each for file in files for each in _misread(Path(file))]
 
 
-def _misread(file: Path) -> list[str]:
-    mistakes = []
+def _misread(file: Path) -> list[Misread]:
+    mistakes: list[Misread] = []
     seen: set[int] = set()
 
     def look(node: yaml.Node | None) -> None:
@@ -96,10 +131,12 @@ def _misread(file: Path) -> list[str]:
         seen.add(id(node))
         if isinstance(node, yaml.ScalarNode):
             if node.tag in NUMBERS and ODD_NUMBER.match(node.value):
-                mistakes.append(
-                    f"{file}: {node.value} in line {node.start_mark.line + 1} is {yaml.safe_load(node.value)} as YAML "
-                    "reads it; write the number without leading zeros and colons, or text in quotes"
+                read = yaml.safe_load(node.value)
+                line = (
+                    f"{file}: {node.value} in line {node.start_mark.line + 1} is {read} as YAML reads it; write the "
+                    "number without leading zeros and colons, or text in quotes"
                 )
+                mistakes.append(Misread(line, str(read)))
             return
         if isinstance(node, yaml.SequenceNode):
             for item in node.value:
@@ -110,13 +147,15 @@ def _misread(file: Path) -> list[str]:
             if isinstance(key, yaml.ScalarNode):
                 line = key.start_mark.line + 1
                 if (first := lines.setdefault(key.value, line)) != line:
-                    mistakes.append(f"{file}: the key {key.value!r} stands in line {first} and in line {line}")
+                    told = f"{file}: the key {key.value!r} stands in line {first} and in line {line}"
+                    mistakes.append(Misread(told, key.value))
                 if key.tag in NO_TEXT and not ODD_NUMBER.match(key.value):
                     read = yaml.safe_load(key.value)
                     if str(read) != key.value:
-                        mistakes.append(
+                        told = (
                             f"{file}: the key {key.value} in line {line} is {read} as YAML reads it; put it in quotes"
                         )
+                        mistakes.append(Misread(told, str(read)))
             look(key)
             look(value)
 
@@ -127,12 +166,16 @@ def _misread(file: Path) -> list[str]:
     return mistakes
 
 
-def _plain(raw: Any, schema: Mapping[str, Any]) -> Any:
-    """Plain dictionaries with text keys, lists and scalars (YAML reads the keys of time_mapping as numbers)."""
+def _plain(raw: Any, schema: Mapping[str, Any], mistakes: list[str]) -> Any:
+    """Plain dictionaries with text keys, lists and scalars (YAML reads the keys of time_mapping as numbers).
+
+    Values that no key may have are added to the mistakes, and replaced by text.
+    """
     count = itertools.count()
 
-    def refuse(key: str, why: str) -> None:
-        raise_mistakes([f"{shortened(key)}: {why}{allowed_at(key.split('.'), schema)}"])
+    def refuse(key: str, why: str) -> str:
+        mistakes.append(f"{shortened(key)}: {why}{allowed_at(key.split('.'), schema)}")
+        return "?"
 
     def plain(value: Any, key: str, depth: int) -> Any:
         if next(count) > MANY_VALUES or depth > DEEP:
@@ -146,12 +189,12 @@ def _plain(raw: Any, schema: Mapping[str, Any]) -> Any:
         if isinstance(value, str) and key.startswith("fits.") and SCIENTIFIC.fullmatch(value):
             value = float(value)
         if isinstance(value, float) and not math.isfinite(value):
-            refuse(key, f"{value} is not allowed; give a finite number")
+            return refuse(key, f"{value} is not allowed; give a finite number")
         if isinstance(value, (int, float)) and abs(value) > LARGE:
             shown = hex(value) if isinstance(value, int) else str(value)  # Python refuses to print large ones otherwise
-            refuse(key, f"{shortened(shown)} is too large a number; numbers are at most {LARGE}")
+            return refuse(key, f"{shortened(shown)} is too large a number; numbers are at most {LARGE}")
         if not isinstance(value, (str, int, float, type(None))):  # YAML knows dates, bytes and complex numbers
-            refuse(key, f"{shortened(str(value))} is a {type(value).__name__}; put text in quotes")
+            return refuse(key, f"{shortened(str(value))} is a {type(value).__name__}; put text in quotes")
         return value
 
     return plain(raw, "", 0)

@@ -12,7 +12,7 @@ import io
 import json
 import tarfile
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ import numpy as np
 
 from celltraces.errors import UserError
 from celltraces.exports.deepcell_label import SLACK, Project
-from celltraces.exports.fov import Fov
+from celltraces.exports.fov import Fov, in_tables
 from celltraces.files import scratch, whole
 from celltraces.labels import shared_pixels
 from celltraces.labels.lineage import Division
@@ -32,7 +32,7 @@ from celltraces.storage import archives
 def export(fov: Fov, outputs: Sequence[Path]) -> None:
     """Write raw channels, labels and divisions as one .trk."""
     assert fov.labels is not None
-    write_trk(outputs[0], fov.channels, fov.labels, fov.divisions)
+    write_trk(outputs[0], fov.channels, fov.labels, fov.divisions, in_tables(fov))
 
 
 def write_trk(
@@ -40,8 +40,13 @@ def write_trk(
     channels: Mapping[str, shared_pixels.FrameStack],
     labels: shared_pixels.FrameStack,
     divisions: Iterable[Division],
+    counted: Collection[tuple[int, int]],
 ) -> None:
-    """Write images (T, H, W) by name and labels of one FOV. Where cells lie over each other one of them is kept."""
+    """Write images (T, H, W) by name and labels of one FOV. Where cells lie over each other one of them is kept.
+
+    counted: the cells and frames that tables have, which `in_tables` (in any frame) and `frames_in_tables` of each cell
+    tell; programs read over both.
+    """
     frames_of: dict[int, list[int]] = {}
     with whole(path) as partial, scratch(path) as folder:
         raw, tracked = folder / "raw.npy", folder / "tracked.npy"
@@ -55,7 +60,7 @@ def write_trk(
             for cell in regions(values[frame, ..., 0])[0].tolist():
                 frames_of.setdefault(cell, []).append(frame)
         del images, values
-        lineage = json.dumps(_lineage(frames_of, divisions)).encode()
+        lineage = json.dumps(_lineage(frames_of, divisions, counted)).encode()
         # No name and no time in the header of gzip, fixed times in the tar: the same cells are the same bytes.
         with (
             open(partial, "wb") as file,
@@ -74,7 +79,9 @@ def _add(archive: tarfile.TarFile, name: str, source: Any, size: int) -> None:
     archive.addfile(member, source)
 
 
-def _lineage(frames_of: Mapping[int, Sequence[int]], divisions: Iterable[Division]) -> dict[str, dict[str, Any]]:
+def _lineage(
+    frames_of: Mapping[int, Sequence[int]], divisions: Iterable[Division], counted: Collection[tuple[int, int]]
+) -> dict[str, dict[str, Any]]:
     # A cell that others hide in all its frames has no label, and so no part in the lineage.
     shown = [
         division._replace(daughters=tuple(daughter for daughter in division.daughters if daughter in frames_of))
@@ -83,6 +90,7 @@ def _lineage(frames_of: Mapping[int, Sequence[int]], divisions: Iterable[Divisio
     ]
     by_parent = {division.parent: division for division in shown if division.daughters}
     parent_of = {daughter: parent for parent, division in by_parent.items() for daughter in division.daughters}
+    in_frames = {cell: [frame for frame in frames if (cell, frame) in counted] for cell, frames in frames_of.items()}
     return {
         str(cell): {
             "label": cell,
@@ -91,6 +99,8 @@ def _lineage(frames_of: Mapping[int, Sequence[int]], divisions: Iterable[Divisio
             "capped": cell in by_parent,
             "frame_div": by_parent[cell].frame if cell in by_parent else None,
             "parent": parent_of.get(cell),
+            "in_tables": bool(in_frames[cell]),
+            "frames_in_tables": in_frames[cell],
         }
         for cell in sorted(frames_of)
     }

@@ -48,6 +48,13 @@ def traces_of_good_cells(fov: Fov) -> pd.DataFrame:
     return table.drop(columns="time_min").reset_index(drop=True)
 
 
+def in_tables(fov: Fov) -> set[tuple[int, int]]:
+    """Cells and frames, in pairs, that the tables of the dataset have; all others were tracked and are left out there,
+    by a filter or a person. The settings have `times_min`."""
+    good = traces_of_good_cells(fov)
+    return set(zip(good["cell"].tolist(), good["frame"].tolist(), strict=True))
+
+
 class Spot(NamedTuple):
     """A cell in a frame. Centroid in pixels (the middle of the first pixel is 0), area in pixels."""
 

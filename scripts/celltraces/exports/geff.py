@@ -6,13 +6,13 @@ A Zarr group, written with our own store: `nodes/ids`, `nodes/props/{name}/value
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from celltraces.exports.fov import Fov, Spot, families, links, mean_step_min, spots
+from celltraces.exports.fov import Fov, Spot, families, in_tables, links, mean_step_min, spots
 from celltraces.files import whole
 from celltraces.labels.lineage import Division
 from celltraces.storage.cells import new_store, put_array, put_group
@@ -25,18 +25,23 @@ def export(fov: Fov, outputs: Sequence[Path]) -> None:
     """Write cells and divisions as one graph, into the folder `outputs[0]`."""
     assert fov.labels is not None
     with whole(outputs[0]) as partial:
-        write_graph(partial / f"{fov.base}.geff", list(spots(fov.labels)), fov.divisions, **fov.settings)
+        found = list(spots(fov.labels))
+        write_graph(partial / f"{fov.base}.geff", found, fov.divisions, in_tables(fov), **fov.settings)
 
 
 def write_graph(
     path: Path,
     found: list[Spot],
     divisions: list[Division],
+    counted: Collection[tuple[int, int]],
     *,
     pixel_size_um: float | None,
     times_min: Sequence[float],
 ) -> None:
-    """Write the graph of cells and divisions; nodes are numbered in the order of `found`."""
+    """Write the graph of cells and divisions; nodes are numbered in the order of `found`.
+
+    counted: the cells and frames that tables have, which the property `in_tables` tells of each node.
+    """
     edges = links(found, divisions)
     family = families(divisions)
     single = {division.daughters[0]: division.parent for division in divisions if len(division.daughters) == 1}
@@ -49,6 +54,7 @@ def write_graph(
         "area": ([spot.area for spot in found], np.int64),
         "time_min": ([times_min[spot.frame] for spot in found], np.float64),
         "tracklet": ([_tracklet(cell, single) for cell in cells], np.int64),
+        "in_tables": ([(spot.cell, spot.frame) in counted for spot in found], np.bool_),
         "lineage": ([family.get(cell, cell) for cell in cells], np.int64),
     }
     step = mean_step_min(times_min)

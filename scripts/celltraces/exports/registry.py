@@ -39,12 +39,14 @@ FORMATS = {
         needs=(CHANNELS, LABELS),
         settings=("pixel_size_um", "source"),
     ),
-    "deepcell_trk": Format(("exports/{base}.trk",), needs=(CHANNELS, LABELS)),
+    "deepcell_trk": Format(("exports/{base}.trk",), needs=(CHANNELS, LABELS, TRACES), settings=("times_min",)),
     "ome_tiff": Format(("exports/{base}.ome.tif",), needs=(CHANNELS,), settings=SCALES),
     # Folders stand one level below the rule's output: Snakemake puts a file of its own into a folder that is an output.
-    "ctc": Format(("exports/ctc",), needs=(CHANNELS, LABELS), folder=True),
-    "geff": Format(("exports/geff",), needs=(LABELS,), settings=("pixel_size_um", "times_min"), folder=True),
-    "trackmate": Format(("exports/{base}_trackmate.xml",), needs=(LABELS,), settings=("pixel_size_um", "times_min")),
+    "ctc": Format(("exports/ctc",), needs=(CHANNELS, LABELS, TRACES), settings=("times_min",), folder=True),
+    "geff": Format(("exports/geff",), needs=(LABELS, TRACES), settings=("pixel_size_um", "times_min"), folder=True),
+    "trackmate": Format(
+        ("exports/{base}_trackmate.xml",), needs=(LABELS, TRACES), settings=("pixel_size_um", "times_min")
+    ),
     **{
         f"playnano_{kind}": Format(
             (f"exports/{{base}}_{{raw}}_playnano.{suffix}",),

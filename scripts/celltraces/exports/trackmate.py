@@ -7,12 +7,12 @@ readers refuse others.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element, SubElement
 
-from celltraces.exports.fov import Fov, Spot, families, links, mean_step_min, spots
+from celltraces.exports.fov import Fov, Spot, families, in_tables, links, mean_step_min, spots
 from celltraces.files import write_text
 from celltraces.labels.lineage import Division
 
@@ -28,6 +28,7 @@ SPOT_FEATURES = (
     ("VISIBILITY", "Visibility", "Visibility", "NONE", True),
     ("AREA", "Area", "Area", "AREA", False),
     ("CELL", "Cell", "Cell", "NONE", True),
+    ("IN_TABLES", "In the tables", "In tables", "NONE", True),
 )
 EDGE_FEATURES = (
     ("SPOT_SOURCE_ID", "Source spot ID", "Source ID", "NONE", True),
@@ -43,7 +44,8 @@ TRACK_FEATURES = (
 def export(fov: Fov, outputs: Sequence[Path]) -> None:
     """Write the cells as spots and tracks of TrackMate."""
     assert fov.labels is not None
-    text = document(fov.base, list(spots(fov.labels)), fov.divisions, fov.labels.shape, **fov.settings)
+    found, shape = list(spots(fov.labels)), fov.labels.shape
+    text = document(fov.base, found, fov.divisions, shape, in_tables(fov), **fov.settings)
     write_text(outputs[0], text)
 
 
@@ -52,13 +54,15 @@ def document(
     found: list[Spot],
     divisions: list[Division],
     shape: tuple[int, int, int],
+    counted: Collection[tuple[int, int]],
     *,
     pixel_size_um: float | None,
     times_min: Sequence[float],
 ) -> str:
     """The XML. Positions in um (pixels where the pixel size is unknown), times in minutes.
 
-    A track is a family of cells: links over divisions are in it.
+    A track is a family of cells: links over divisions are in it. counted: the cells and frames that tables have, which
+    the feature IN_TABLES tells of each spot (1 or 0).
     """
     pixel = pixel_size_um or 1.0
     root = Element("TrackMate", version=VERSION)
@@ -75,7 +79,7 @@ def document(
             SubElement(parent, "Feature", names, isint=str(is_int).lower())
     step = mean_step_min(times_min)
     step = 1.0 if step is None else step
-    _add_spots(model, found, shape[0], pixel, step)
+    _add_spots(model, found, counted, shape[0], pixel, step)
     _add_tracks(model, found, divisions)
     settings = SubElement(root, "Settings")
     image = {"filename": f"{name}.ome.tif", "folder": "", "nframes": shape[0], "height": shape[1], "width": shape[2]}
@@ -85,7 +89,9 @@ def document(
     return '<?xml version="1.0" encoding="UTF-8"?>\n' + ElementTree.tostring(root, encoding="unicode") + "\n"
 
 
-def _add_spots(model: Element, found: list[Spot], n_frames: int, pixel: float, step: float) -> None:
+def _add_spots(
+    model: Element, found: list[Spot], counted: Collection[tuple[int, int]], n_frames: int, pixel: float, step: float
+) -> None:
     every = SubElement(model, "AllSpots", nspots=str(len(found)))
     frames = [SubElement(every, "SpotsInFrame", frame=str(frame)) for frame in range(n_frames)]
     for at, spot in enumerate(found):
@@ -93,7 +99,7 @@ def _add_spots(model: Element, found: list[Spot], n_frames: int, pixel: float, s
         values = {"ID": at, "name": f"cell {spot.cell}", "QUALITY": 1.0, "VISIBILITY": 1, "FRAME": spot.frame}
         values |= {"POSITION_X": spot.x * pixel, "POSITION_Y": spot.y * pixel, "POSITION_Z": 0.0}
         values |= {"POSITION_T": spot.frame * step, "RADIUS": math.sqrt(area / math.pi), "AREA": area}
-        values |= {"CELL": spot.cell}
+        values |= {"CELL": spot.cell, "IN_TABLES": int((spot.cell, spot.frame) in counted)}
         SubElement(frames[spot.frame], "Spot", {key: str(value) for key, value in values.items()})
 
 

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from celltraces.config.contradictions import ESTIMATE
 from celltraces.errors import UserError
-from celltraces.files import is_file
 from celltraces.planning.channels import channel_index, channels_of, pixel_size_um, shape
 from celltraces.planning.dataset import Dataset
 from celltraces.pyme import shift_field
@@ -18,7 +18,6 @@ NEEDS_FL = {
     "chroma": "which are moved onto the phase contrast",
     "flat_field": "whose light is corrected",
 }
-ESTIMATE = "estimate"  # in the place of a file: a flat field is found in the movie
 PIXEL_TOLERANCE = 0.01  # by which the pixels of a PSF may differ from the movie's
 
 
@@ -45,10 +44,6 @@ def shifts_of(config: Mapping[str, Any], datasets: Mapping[str, Dataset]) -> dic
     """The shift field of each fluorescence channel that has one. Raises UserError for the first mistake."""
     found: dict[int, shift_field.Shift] = {}
     for channel, path, key in _by_channel(config, "chroma", datasets):
-        if not is_file(path):
-            raise UserError(
-                f"{key}: the file {path!r} does not exist; `snakemake --cores 1 shift_field` makes one from beads"
-            )
         try:
             found[channel] = shift_field.of_channel(_fields(path, config["allow_pickle_sf"]), channel, repr(path))
             for dataset in datasets.values():
@@ -67,8 +62,6 @@ def flat_fields_of(config: Mapping[str, Any], datasets: Mapping[str, Dataset]) -
         found[channel] = source
         sizes = {(*shape(dataset, fov)[1:], dataset.path) for dataset in datasets.values() for fov in dataset.fovs}
         if source != ESTIMATE:
-            if not is_file(source):
-                raise UserError(f"{key}: the file {source!r} does not exist; name a TIFF or .npy, or write {ESTIMATE}")
             try:
                 size = call(
                     "celltraces.readers.reference_image:inspect_reference",

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from celltraces.config.messages import did_you_mean
-from celltraces.config.selection import expand_fovs, fovs_of
-from celltraces.errors import UserError
+from celltraces.config.selection import expand_fovs, fovs_of, spell_fovs
+from celltraces.errors import Mistakes, UserError
 from celltraces.files import write_text
 from celltraces.paths import Layout
 from celltraces.planning import samples
@@ -20,11 +20,12 @@ from celltraces.planning.channels import channel_index
 from celltraces.planning.code_digest import code_digest
 from celltraces.planning.dataset import Dataset
 from celltraces.planning.fits import fits_of
-from celltraces.planning.identity import content_identity, input_files, statuses
+from celltraces.planning.identity import content_identity, statuses_of_input
 from celltraces.preview import sets
 from celltraces.readers.child_process import call
 from celltraces.readers.input_files import is_input
 from celltraces.readers.movie import Movie
+from celltraces.tiff.plane_map import SAME_SIZE
 
 DRIVE = re.compile(r"([A-Za-z]):[\\/]")  # how a path of Windows begins
 
@@ -39,24 +40,17 @@ def plan_datasets(config: Mapping[str, Any], without: Mapping[str, Sequence[int]
 
     `without`: FOVs by dataset that failed, and that this run does without.
     """
-    datasets: dict[str, Dataset] = {}
-    mistakes: list[str] = []
-    for name, path in config["datasets"].items():
-        try:
-            datasets[name] = _plan_dataset(config, name, path)
-        except UserError as error:
-            mistakes.append(str(error))
-    if not mistakes:
-        mistakes = [*_differences(datasets), *samples.sample_mistakes(config, datasets), *_unknown_features(config)]
-    if not mistakes:
-        try:
-            fits_of(config, datasets)
-        except UserError as error:
-            mistakes.append(str(error))
-    if not mistakes:
-        mistakes = [*sets.preview_mistakes(config, datasets)]
-    if mistakes:
-        raise UserError("\n".join(dict.fromkeys(mistakes)))
+    mistakes = Mistakes()
+    planned = {name: mistakes.attempt(_plan_dataset, config, name, path) for name, path in config["datasets"].items()}
+    datasets = {name: dataset for name, dataset in planned.items() if dataset is not None}
+    unknown = mistakes.attempt(_unknown_features, config)
+    mistakes.lines += unknown or ()
+    if len(datasets) == len(planned):
+        of_samples = list(samples.sample_mistakes(config, datasets))
+        mistakes.lines += [*_differences(datasets), *of_samples, *sets.preview_mistakes(config, datasets)]
+        if unknown == [] and not of_samples:
+            mistakes.attempt(fits_of, config, datasets)
+    mistakes.refuse()
     return {name: _without(dataset, set((without or {}).get(name, ()))) for name, dataset in datasets.items()}
 
 
@@ -78,25 +72,54 @@ def _plan_dataset(config: Mapping[str, Any], name: str, path: str) -> Dataset:
         raise UserError(f"{key}: the file {path!r} cannot be read {reason}") from None
     except UserError as error:
         raise UserError(f"{key}: {error}") from None
+    mistakes = Mistakes()
     fovs_key = f"fovs.{name}" if isinstance(config["fovs"], Mapping) else "fovs"
-    fovs = tuple(expand_fovs(fovs_of(config, name), len(movie.fovs), fovs_key))
+    fovs = mistakes.attempt(expand_fovs, fovs_of(config, name), len(movie.fovs), fovs_key)
     pc = config["channels"]["pc"]
-    pc_index = None if pc is None else channel_index(pc["channel"], movie, "channels.pc", path)
-    fl_indices = tuple(
-        channel_index(channel["channel"], movie, f"channels.fl.{at}", path)
+    pc_index = None if pc is None else mistakes.attempt(channel_index, pc["channel"], movie, "channels.pc", path)
+    fl_indices = [
+        mistakes.attempt(channel_index, channel["channel"], movie, f"channels.fl.{at}", path)
         for at, channel in enumerate(config["channels"]["fl"])
-    )
+    ]
     indices = [index for index in (pc_index, *fl_indices) if index is not None]
-    for index in indices:
-        if indices.count(index) > 1:
-            raise UserError(f"channels: channel {index} is named twice; name every channel once")
-    if movie.n_z > 1 and config["z"] is None:
+    mistakes.lines += [
+        f"channels: channel {index} is named twice; name every channel once"
+        for index in dict.fromkeys(indices)
+        if indices.count(index) > 1
+    ]
+    mistakes.lines += _mistakes_of_z(config["z"], movie, key, path)
+    width = mistakes.attempt(_common_pixel_size, movie, fovs or (), fovs_key, path)
+    mistakes.refuse()
+    movie = replace(movie, pixel_size_um=width)
+    known = tuple(index for index in fl_indices if index is not None)  # all of them, without a mistake
+    return Dataset(name, path, movie, identity, tuple(fovs or ()), pc_index, known, note=note)
+
+
+def _common_pixel_size(movie: Movie, fovs: Sequence[int], key: str, path: str) -> float | None:
+    """The width of a pixel, um, in the FOVs that are processed. Raises UserError where they differ: what was taken with
+    several objectives has no areas in common."""
+    known = {fov: size for fov in fovs if movie.pixel_sizes_um and (size := movie.pixel_sizes_um[fov])}
+    if not known:
+        return movie.pixel_size_um
+    least, most = min(known, key=known.__getitem__), max(known, key=known.__getitem__)
+    if known[most] > (1 + SAME_SIZE) * known[least]:
+        alike = [fov for fov, size in known.items() if size <= (1 + SAME_SIZE) * known[least]]
+        raise UserError(
+            f"{key}: pixels of {path!r} are {known[least]:.4g} um wide in FOV {least} and {known[most]:.4g} um in FOV "
+            f"{most}, of two objectives or binnings; name FOVs of one size ({spell_fovs(alike)}), and the others under "
+            "another dataset"
+        )
+    return known[min(known)]
+
+
+def _mistakes_of_z(z: int | str | None, movie: Movie, key: str, path: str) -> Iterator[str]:
+    """A line where a z plane has to be chosen, or is not there."""
+    if movie.n_z > 1 and z is None:
         frames = "; if they are time points, set the axes right in Fiji and save anew" if movie.n_frames == 1 else ""
-        raise UserError(f"{key}: {path!r} has {movie.n_z} z planes; choose one with `z: 0` ... or `z: max`{frames}")
-    if isinstance(config["z"], int) and config["z"] >= movie.n_z:
+        yield f"{key}: {path!r} has {movie.n_z} z planes; choose one with `z: 0` ... or `z: max`{frames}"
+    if isinstance(z, int) and z >= movie.n_z:
         planes = f"planes 0 to {movie.n_z - 1}" if movie.n_z > 1 else "no z planes; leave z out"
-        raise UserError(f"z: plane {config['z']} is not in {path!r}, which has {planes}")
-    return Dataset(name, path, movie, identity, fovs, pc_index, fl_indices, note=note)
+        yield f"z: plane {z} is not in {path!r}, which has {planes}"
 
 
 def _why_no_input(path: str) -> str:
@@ -120,11 +143,10 @@ def _look_at(name: str, path: str, layout: Layout, pyme: Mapping[str, Any]) -> t
 
     Taken from the note of an earlier run where file and reader are still the same. Writes nothing: see write_notes.
     """
-    by_name = input_files(path)
     code = code_digest("celltraces/readers/movie_file.py")
 
     def seen_as(files: Sequence[str]) -> list[Any]:
-        return [str(path), statuses([Path(file) for file in dict.fromkeys([*map(str, by_name), *files])]), code, pyme]
+        return [str(path), statuses_of_input(path, files), code, pyme]
 
     try:
         last = json.loads(Path(layout.movie.format(dataset=name)).read_text(encoding="utf-8"))
@@ -135,6 +157,15 @@ def _look_at(name: str, path: str, layout: Layout, pyme: Mapping[str, Any]) -> t
     movie = inspect_in_child_process(Path(path), pyme)
     note = {"seen_as": seen_as(movie.files), "identity": content_identity(path, movie), "movie": asdict(movie)}
     return movie, note["identity"], json.dumps(note, sort_keys=True)
+
+
+def changed_since_planned(layout: Layout, dataset: Dataset) -> bool:
+    """Whether files of an input are not as they were when it was looked at for this run."""
+    try:
+        note = json.loads(dataset.note or Path(layout.movie.format(dataset=dataset.name)).read_text(encoding="utf-8"))
+        return note["seen_as"][1] != statuses_of_input(dataset.path, dataset.movie.files)
+    except (OSError, ValueError, KeyError, TypeError):
+        return False  # nothing is known of it
 
 
 def write_notes(layout: Layout, datasets: Iterable[Dataset]) -> None:

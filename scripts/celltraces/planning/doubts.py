@@ -10,14 +10,15 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from celltraces.config.contradictions import ESTIMATE
 from celltraces.config.schema import load_schema
 from celltraces.config.selection import spell_fovs
 from celltraces.config.unused_keys import lines_on_unused_keys, reasons
 from celltraces.paths import CURATION, DATASET, Layout, fov_text
-from celltraces.planning import channel_names, tried_segmentation
-from celltraces.planning.calibration import ESTIMATE
+from celltraces.planning import acquisition, channel_names, tried_segmentation
 from celltraces.planning.channels import known_pixel_size_um
 from celltraces.planning.dataset import Dataset
+from celltraces.planning.datasets import changed_since_planned
 from celltraces.planning.experiment import Experiment
 from celltraces.planning.frame_times import frame_times
 from celltraces.planning.samples import samples_by_fov
@@ -47,7 +48,9 @@ def lines_on_doubts(experiment: Experiment) -> Iterator[str]:
     yield from _unused_reading(experiment.config, experiment.datasets)
     yield from _unused_times(experiment.config["params"], experiment.datasets)
     yield from _onsets_after_the_end(experiment.config, experiment.datasets)
+    yield from acquisition.lines_on_acquisition(experiment.config, experiment.datasets, experiment.tracing)
     for dataset in experiment.datasets.values():
+        yield from _changing_input(experiment.layout, dataset)
         yield from channel_names.lines_on_channel_names(experiment.config, dataset)
         yield from _of_all_fovs(experiment, dataset)
         yield from _unused_scales(experiment.config["params"], dataset)
@@ -80,6 +83,15 @@ def _unused_decisions(layout: Layout, datasets: Mapping[str, Dataset]) -> Iterat
             if path.as_posix() not in expected:
                 like = layout.inspected.format(dataset=dataset.name, fov="000")
                 yield f"{path} is not read: decisions on cells are those of {layout.curation} and of tables like {like}"
+
+
+def _changing_input(layout: Layout, dataset: Dataset) -> Iterator[str]:
+    """A file that changed while the run read it: parts of the results may be of what it was before, others not."""
+    if changed_since_planned(layout, dataset):
+        yield (
+            f"{dataset.name}: {dataset.path} changed since this run began (is it still being written or copied?): "
+            "results may be of parts of both; when it is complete, run the same command again"
+        )
 
 
 def _tables(folder: Path) -> Iterator[Path]:

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from celltraces.config.read_config import complete
-from celltraces.errors import UserError
+from celltraces.config.messages import raise_mistakes
+from celltraces.config.mistaken_keys import independent
+from celltraces.config.read_config import Misread, examine
+from celltraces.errors import Mistakes, UserError
 from celltraces.paths import Layout
 from celltraces.planning.calibration import flat_fields_of, shifts_of, spot_size
 from celltraces.planning.channels import Arrays, arrays_of, channels_of, dataset_shapes, features_of
@@ -67,21 +69,55 @@ class Experiment:
 
 
 def plan_experiment(
-    written: Mapping[str, Any], without: Mapping[str, Sequence[int]] | None = None, of_run: bool = False
+    written: Mapping[str, Any],
+    without: Mapping[str, Sequence[int]] | None = None,
+    of_run: bool = False,
+    misread: Sequence[Misread] = (),
 ) -> Experiment:
     """Check a config as Snakemake read it, look at its files, and resolve everything. Changes no file.
 
     without: FOVs by dataset that failed, and that this run does without. of_run: whether this is the process of a job,
-    which goes by the edits that its run was planned with. Raises UserError, a line per mistake.
+    which goes by the edits that its run was planned with. misread: what of the file YAML reads otherwise than a person.
+    Raises UserError, a line per mistake; of those between keys and with files all that do not depend on another one.
     """
-    config = complete(written)
-    _refuse_no_folder(Path(config["output_dir"]))
-    layout = Layout(config["output_dir"], config["params"]["cells_store"])
+    examined = examine(written, misread)
+    if not examined.mistakes:
+        assert examined.config is not None
+        return _planned(examined.config, without, of_run)
+    mistakes = Mistakes()
+    if examined.config is not None and examined.config["datasets"]:
+        mistakes.attempt(_of_files, examined.config, without)
+    raise_mistakes([*examined.mistakes, *independent(mistakes.lines, examined.wrong, examined.mistakes)])
+    raise AssertionError("mistakes are raised")
+
+
+def _of_files(
+    config: Mapping[str, Any], without: Mapping[str, Sequence[int]] | None
+) -> tuple[Mapping[str, Dataset], dict[str, float], dict[int, Shift], dict[int, str]]:
+    """What the files say that a config names: datasets, size of spots, shift fields and flat fields."""
+    mistakes = Mistakes()
     datasets = plan_datasets(config, without)
-    config["params"] |= spot_size(config, datasets)
+    spots = mistakes.attempt(spot_size, config, datasets)
+    shifts = mistakes.attempt(shifts_of, config, datasets)
+    flat = mistakes.attempt(flat_fields_of, config, datasets)
+    mistakes.refuse()
+    return datasets, spots or {}, shifts or {}, flat or {}
+
+
+def _planned(config: dict[str, Any], without: Mapping[str, Sequence[int]] | None, of_run: bool) -> Experiment:
+    """All that is planned with a complete config."""
+    mistakes = Mistakes()
+    mistakes.attempt(_refuse_no_folder, Path(config["output_dir"]))
+    of_files = mistakes.attempt(_of_files, config, without)
+    mistakes.refuse()
+    assert of_files is not None
+    datasets, spots, shifts, flat = of_files
+    layout = Layout(config["output_dir"], config["params"]["cells_store"])
+    config["params"] |= spots
     pc, fl = channels_of(datasets)
-    shifts = shifts_of(config, datasets)
-    flat = flat_fields_of(config, datasets)
+    flags = mistakes.attempt(read_curation, Path(layout.curation), dataset_shapes(datasets))
+    found = mistakes.attempt(find_corrections, config, datasets)
+    mistakes.refuse()
     return Experiment(
         config=config,
         layout=layout,
@@ -91,8 +127,8 @@ def plan_experiment(
         arrays=arrays_of(config, pc, fl, shifts, flat),
         shifts=shifts,
         flat=flat,
-        flags=read_curation(Path(layout.curation), dataset_shapes(datasets)),
-        corrections=find_corrections(config, datasets),
+        flags=flags or {},
+        corrections=found or {},
         edits=find_edits(config, layout, datasets, of_run),
         columns=tuple(
             f"{feature}_ch_{channel}" for channel, features in features_of(config, pc, fl) for feature in features

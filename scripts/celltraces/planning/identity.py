@@ -58,6 +58,11 @@ def input_files(path: str, movie: Movie | None = None) -> list[Path]:
     return [Path(file) for file in movie.files] if movie and movie.files else listed(Path(path))
 
 
+def statuses_of_input(path: str, files: Sequence[str]) -> list[list[int] | None]:
+    """The statuses of all files that an input consists of by their names, and of those that it names (Movie.files)."""
+    return statuses([Path(file) for file in dict.fromkeys([*map(str, input_files(path)), *files])])
+
+
 def statuses(files: Sequence[Path]) -> list[list[int] | None]:
     """Size and dates of each file, None for one that is not there: what changes when a file is written anew.
 

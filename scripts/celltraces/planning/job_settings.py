@@ -10,10 +10,10 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from typing import Any
 
+from celltraces.config.contradictions import ESTIMATE
 from celltraces.config.stage_settings import canonical_json, digests, stage_settings
 from celltraces.config.unused_keys import in_use
-from celltraces.planning import joined, tried_segmentation
-from celltraces.planning.calibration import ESTIMATE
+from celltraces.planning import acquisition, joined, tried_segmentation
 from celltraces.planning.channels import features_of, known_pixel_size_um, pixel_size_um, planes, reader_settings, shape
 from celltraces.planning.dataset import Dataset
 from celltraces.planning.decisions import decisions_on
@@ -144,6 +144,8 @@ def _qc(experiment: Experiment, wildcards: Wildcards) -> dict[str, Any]:
         "senseless_stamps": {str(fov): places[fov]["senseless_stamps"] for fov in dataset.fovs},
         "failed": dataset.failed,
         "pixel_size_um": known_pixel_size_um(experiment.config, dataset),
+        "overlaps": acquisition.overlaps_of(experiment.config, dataset) if dataset.pc is not None else [],
+        "exposures": acquisition.other_exposures(dataset),
     }
 
 
@@ -299,6 +301,7 @@ def scales(config: Mapping[str, Any], dataset: Dataset, fov: int) -> dict[str, A
         "pixel_size_um": known_pixel_size_um(config, dataset),
         "times_min": times,
         "times_from": source,
+        "position_um": dataset.movie.fovs[fov]["position_um"],
     }
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from celltraces.config.contradictions import ESTIMATE
 from celltraces.config.stage_settings import digests
-from celltraces.planning.calibration import ESTIMATE
 from celltraces.planning.channels import known_pixel_size_um
 from celltraces.planning.dataset import Dataset
 from celltraces.planning.fits import fits_of
@@ -60,9 +60,20 @@ def processing_record(config: Mapping[str, Any], dataset: Dataset) -> dict[str, 
             "fovs_processed": fovs,
             "pixel_size_um": known_pixel_size_um(config, dataset),
             "time": {"from": source, "unit": "min", "first_fov": times},
+            **_of_stage(dataset, fovs),
             "missing_planes": {str(fov): movie.fovs[fov]["missing"] for fov in fovs if movie.fovs[fov]["missing"]},
         },
     }
+
+
+def _of_stage(dataset: Dataset, fovs: Sequence[int]) -> dict[str, Any]:
+    """Where the stage stood and how long channels were exposed, of those FOVs of which the file says it."""
+    places = {str(fov): dataset.movie.fovs[fov] for fov in fovs}
+    of_kind = {
+        "positions_um": {fov: place["position_um"] for fov, place in places.items() if place["position_um"]},
+        "exposures_ms": {fov: place["exposures_ms"] for fov, place in places.items() if any(place["exposures_ms"])},
+    }
+    return {kind: of_fovs for kind, of_fovs in of_kind.items() if of_fovs}
 
 
 def named_files(config: Mapping[str, Any], dataset: Dataset) -> dict[str, str]:

@@ -25,6 +25,9 @@ WORDS = {
     "times_min": "the times of the frames changed",
     "times_assumed": "the times of the frames changed",
     "senseless_stamps": "the times of the frames changed",
+    "overlaps": "the overlap of FOVs changed",
+    "exposures": "the exposure times that the file states changed",
+    "position_um": "where the stage stood, as the file states it, changed",
     "failed": "other FOVs failed than before",
     "no record of what it was made from": "made by a release that did not record what from",
 }

@@ -10,6 +10,7 @@ import numpy as np
 
 from celltraces.errors import UserError
 from celltraces.metadata import positive_number
+from celltraces.tiff.plane_map import SAME_SIZE
 
 
 def bytes_left(file: IO[bytes]) -> int:
@@ -46,3 +47,11 @@ def believable_pixel_size_um(value_um: Any) -> float | None:
     """Return a believable pixel size in um, else None."""
     size = positive_number(value_um)
     return round(size, 9) if size is not None and 1e-3 <= size <= 1e3 else None
+
+
+def another_height_um(width_um: float | None, height_um: Any) -> float | None:
+    """Return the height of pixels in um where it is another than their width, beyond what metadata round; else None."""
+    height = believable_pixel_size_um(height_um)
+    if width_um is None or height is None or max(width_um, height) <= (1 + SAME_SIZE) * min(width_um, height):
+        return None
+    return height

@@ -5,14 +5,14 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from celltraces.errors import UserError
 from celltraces.frames.coverage import Boxes, outside_tiles
-from celltraces.metadata import positive_number
-from celltraces.readers.checks import believable_pixel_size_um, place_of_plane
+from celltraces.metadata import exposure_changes, position_um, positive_number
+from celltraces.readers.checks import another_height_um, believable_pixel_size_um, place_of_plane
 from celltraces.readers.czi_layout import CziLayout, czi_layout
 from celltraces.readers.czi_segments import CZI_MANY_SUBBLOCKS, CZI_PIXELS, czi_metadata, read_czi_plane, read_subblock
 from celltraces.readers.czi_times import czi_times
@@ -21,6 +21,7 @@ from celltraces.readers.movie import Movie, OpenedMovie
 if TYPE_CHECKING:
     from xml.etree.ElementTree import Element
 
+CHANNELS = "Information/Image/Dimensions/Channels/Channel"
 CZI_UNUSABLE_PIXELS = {  # pixel type -> its name
     2: "float32",
     3: "colour (BGR)",
@@ -52,6 +53,13 @@ def inspect_czi(path: Path) -> Movie:
     n_fovs, n_frames, _, n_z = layout.row.shape
     names = {scene.get("Index"): scene.get("Name") for scene in root.iterfind(".//Dimensions/S/Scenes/Scene")}
     times_min, senseless = czi_times(path, layout, root)
+    pixel_um, height_um = (
+        None if metres is None else believable_pixel_size_um(metres * 1e6)
+        for metres in (
+            positive_number(root.findtext(f".//Scaling/Items/Distance[@Id='{axis}']/Value")) for axis in "XY"
+        )
+    )
+    exposures = _czi_exposures_ms(root, layout.channels)
     fovs = []
     for fov in range(n_fovs):
         gone = (layout.row[fov] < 0).any(axis=2)
@@ -63,9 +71,10 @@ def inspect_czi(path: Path) -> Movie:
                 "times_min": times_min[fov],
                 "senseless_stamps": senseless[fov],
                 "missing": np.argwhere(gone).tolist(),
+                "position_um": _middle_um(layout, fov, pixel_um),
+                "exposures_ms": exposures,
             }
         )
-    metres = positive_number(root.findtext(".//Scaling/Items/Distance[@Id='X']/Value"))
     seconds = positive_number(root.findtext(".//Dimensions/T/Positions/Interval/Increment"))
     return Movie(
         format="czi",
@@ -73,22 +82,40 @@ def inspect_czi(path: Path) -> Movie:
         n_frames=n_frames,
         n_z=n_z,
         channels=channels,
-        pixel_size_um=None if metres is None else believable_pixel_size_um(metres * 1e6),
+        pixel_size_um=pixel_um,
         period_min=None if seconds is None else seconds / 60.0,
         fovs=fovs,
+        pixel_height_um=another_height_um(pixel_um, height_um),
     )
 
 
 def _czi_channel_names(root: Element, ids: list[int]) -> list[str]:
     """Return one name per channel id; unnamed channels are C0, C1, ... by their place."""
     lists = (
-        [channel.get("Name") or "" for channel in root.iterfind(f".//{where}/Channels/Channel")]
-        for where in ("Information/Image/Dimensions", "DisplaySetting")
+        [channel.get("Name") or "" for channel in root.iterfind(f".//{where}")]
+        for where in (CHANNELS, "DisplaySetting/Channels/Channel")
     )
     by_place = [first or second for first, second in itertools.zip_longest(*lists, fillvalue="")]
-    # a file may hold a part of the channels that its metadata lists
+    return [name or f"C{i}" for i, name in enumerate(_of_channels(by_place, ids, ""))]
+
+
+def _of_channels(by_place: Sequence[Any], ids: list[int], absent: Any) -> list[Any]:
+    """What the metadata list of their channels, for those of the file, which may hold a part of them."""
     places = range(len(ids)) if len(by_place) == len(ids) else ids
-    return [by_place[place] if place < len(by_place) and by_place[place] else f"C{i}" for i, place in enumerate(places)]
+    return [by_place[place] if place < len(by_place) else absent for place in places]
+
+
+def _czi_exposures_ms(root: Element, ids: list[int]) -> list[list[list[float]]]:
+    """How long each channel was exposed, the same in all frames; the metadata give nanoseconds."""
+    ns = [positive_number(each.findtext("ExposureTime")) for each in root.iterfind(f".//{CHANNELS}")]
+    return [exposure_changes([None if one is None else one / 1e6]) for one in _of_channels(ns, ids, None)]
+
+
+def _middle_um(layout: CziLayout, fov: int, pixel_um: float | None) -> list[float] | None:
+    """The middle of a FOV on the canvas, where ZEN puts each scene at its place on the stage."""
+    planes = layout.row[fov]
+    box = layout.boxes[fov] or layout.tiles.box(int(planes[planes >= 0][0]))
+    return None if pixel_um is None else position_um(box[0] + box[2] / 2, box[1] + box[3] / 2, pixel_um)
 
 
 def czi_library(layout: CziLayout) -> str:

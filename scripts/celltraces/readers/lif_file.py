@@ -12,7 +12,7 @@ from typing import IO, TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from celltraces.errors import UserError
-from celltraces.metadata import length_um, positive_number, refuse_declarations, seconds_per
+from celltraces.metadata import length_um, position_um, positive_number, refuse_declarations, seconds_per
 from celltraces.readers.checks import bytes_left
 from celltraces.readers.movie import Movie, OpenedMovie
 from celltraces.readers.planes_movie import movie_of, opened_movie
@@ -122,11 +122,13 @@ def _plane_map(path: Path, file: LifFile) -> tuple[PlaneMap, list[ImagePlace], d
         sizes = {**dict.fromkeys(AXES, 1), **image.sizes}
         where = plane_map.empty(sizes["T"], len(channels), sizes["Z"])
         where[:, channels_of[at]] = at, 0, 0
-        stamps = _stamps_s(image)
+        stamps, positions = _stamps_s(image), _positions_um(image)
         for tile in range(sizes[TILES]):
             name = image.path + (f" {tile + 1}" if sizes[TILES] > 1 else "")
             size = sizes["Y"], sizes["X"]
-            fovs.append(FovMap(name, where, stamps[tile], size, period_s=_period_s(image)))
+            position = positions[tile] if len(positions) == sizes[TILES] else None
+            told = {"period_s": _period_s(image), "position_um": position, "pixel_size_um": _pixel_size_um(image)}
+            fovs.append(FovMap(name, where, stamps[tile], size, **told))
             places.append(ImagePlace(at, tile if TILES in image.sizes else None))
     dtypes = {image.dtype for image in grey.values()}
     widths = (_pixel_size_um(image) for image in grey.values())
@@ -138,6 +140,7 @@ def _plane_map(path: Path, file: LifFile) -> tuple[PlaneMap, list[ImagePlace], d
         next((width for width in widths if width), None),
         next((period for period in map(_period_s, grey.values()) if period), None),
         max(dtypes, key=lambda dtype: dtype.itemsize).name,
+        pixel_height_um=_pixel_size_um(next(iter(grey.values())), "Y"),
     )
     return planes, places, channels_of
 
@@ -199,9 +202,20 @@ def _stamps_s(image: LifImage) -> np.ndarray:
     return earliest.T.reshape(shape)
 
 
-def _pixel_size_um(image: LifImage) -> float | None:
-    """Distance of the first and last column, over what lies between; Leica gives metres."""
-    columns = image.coords.get("X")
+def _positions_um(image: LifImage) -> list[list[float] | None]:
+    """Where the stage stood for each tile, else for the image; empty where neither is told. Leica gives metres."""
+    for scan in image.xml_element.iterfind("./Data/Image/Attachment[@Name='TileScanInfo']"):
+        stays = [(tile.get("PosX"), tile.get("PosY")) for tile in scan.iterfind("Tile")]
+        turned = scan.get("SwapXY") == "1"
+        return [position_um(*(stay[::-1] if turned else stay), 1e6) for stay in stays]
+    for setting in image.xml_element.iterfind("./Data/Image/Attachment//*[@StagePosX]"):
+        return [position_um(setting.get("StagePosX"), setting.get("StagePosY"), 1e6)]
+    return []
+
+
+def _pixel_size_um(image: LifImage, axis: str = "X") -> float | None:
+    """Distance of the first and last column (row, of Y), over what lies between; Leica gives metres."""
+    columns = image.coords.get(axis)
     if columns is None or len(columns) < 2:
         return None
     return length_um(abs(float(columns[-1] - columns[0])) / (len(columns) - 1), "m")

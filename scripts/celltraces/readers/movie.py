@@ -30,9 +30,13 @@ class Movie:
     `fovs` has one dict per FOV in file order: `name`; `height`, `width` in pixels; `times_min`, one time per frame
     in minutes since the first frame of the file, whatever FOV that is of, or None; `senseless_stamps`, the frames whose
     time stamps are missing or make no sense (then `times_min` is not from these); `missing`, the [frame, channel] pairs
-    that lack at least one Z plane.
+    that lack at least one Z plane; `position_um`, where the stage stood (its first stay), the middle of the FOV along
+    its columns and rows, with any origin and signs, or None; `exposures_ms`, for each channel the frames from which on
+    it is exposed so long, as [frame, ms], none where that is unknown.
     ND2 gap images (a channel that NIS-Elements was told to skip at a time point is stored as zeros) are seen only
     when read: they are not in `missing`, but read as None (in files with one Z plane).
+    `pixel_size_um`: their width; `pixel_height_um`: their height where that is another. `pixel_sizes_um`: the width in
+    each FOV, where FOVs differ, as those of several objectives.
     `files`: all that the input consists of, in a fixed order, those that should be there and are not among them; empty
     where planning finds these by their names (celltraces.readers.input_files).
     """
@@ -46,6 +50,8 @@ class Movie:
     period_min: float | None
     fovs: list[dict[str, Any]]
     files: list[str] = field(default_factory=list)
+    pixel_height_um: float | None = None
+    pixel_sizes_um: list[float | None] = field(default_factory=list)
 
 
 class Contradiction(ValueError):

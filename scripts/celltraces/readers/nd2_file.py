@@ -6,7 +6,7 @@ import math
 import os
 import struct
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any, NamedTuple
@@ -14,9 +14,13 @@ from typing import IO, Any, NamedTuple
 import numpy as np
 
 from celltraces.errors import UserError
-from celltraces.metadata import positive_number, refuse_declarations
+from celltraces.metadata import exposure_changes, position_um, positive_number, refuse_declarations
 from celltraces.readers import time_stamps
-from celltraces.readers.checks import believable_pixel_size_um, bytes_left, refuse_other_length
+from celltraces.readers.checks import (
+    believable_pixel_size_um,
+    bytes_left,
+    refuse_other_length,
+)
 from celltraces.readers.movie import Contradiction, Movie, OpenedMovie
 from celltraces.readers.nd2_internals import chunk_map, load_chunk
 
@@ -292,6 +296,8 @@ def inspect_nd2(path: Path) -> Movie:
         times_min = time_stamps.minutes_since_first(stamps_s, trusted, taken)
         senseless = time_stamps.senseless(stamps_s, taken)
         points = [loop.parameters.points for loop in file.experiment if loop.type == "XYPosLoop"]
+        positions = _nd2_positions_um(points[0], picture) if points else [None] * n_fovs
+        exposures = _nd2_exposures_ms(planes, len(channels))
         fovs = []
         for fov in range(n_fovs):
             gone = np.flatnonzero(~layout.present[fov].all(axis=1)).tolist()
@@ -303,6 +309,8 @@ def inspect_nd2(path: Path) -> Movie:
                     "times_min": times_min[fov],
                     "senseless_stamps": senseless[fov],
                     "missing": [[frame, channel] for frame in gone for channel in range(len(channels))],
+                    "position_um": positions[fov],
+                    "exposures_ms": exposures,
                 }
             )
         return Movie(
@@ -353,6 +361,24 @@ def _nd2_picture(file: Any) -> dict[str, Any]:
     key = "ImageMetadataSeqLV|0" if file.version >= (3, 0) else "ImageMetadataSeq|0"
     raw = file.unstructured_metadata(strip_prefix=False, include={key})[key]
     return raw.get("SLxPictureMetadata", raw)
+
+
+def _nd2_positions_um(points: Sequence[Any], picture: Mapping[str, Any]) -> list[list[float] | None]:
+    """Where the stage stood in each of the points of a loop, along the columns and rows of the camera.
+
+    The first row of the matrix that turns the stage's axes into the camera's says which of them the columns lie along.
+    """
+    along_x, along_y = (abs(picture.get(key) or 0.0) for key in ("dStgLgCT11", "dStgLgCT12"))
+    stays = (point.stagePositionUm for point in points)
+    return [position_um(stay.y, stay.x) if along_y > along_x else position_um(stay.x, stay.y) for stay in stays]
+
+
+def _nd2_exposures_ms(planes: Mapping[str, Any], n_channels: int) -> list[list[list[float]]]:
+    """How long each channel was exposed: the same in all frames, as the metadata of the first one tell."""
+    samples = planes.get("sSampleSetting") or {}
+    described = list((planes.get("sPlaneNew") or planes.get("sPlane") or {}).values()) or [{}] * n_channels
+    settings = [samples.get(f"a{plane.get('uiSampleIndex', 0)}") or {} for plane in described]
+    return [exposure_changes([setting.get("dExposureTime")]) for setting in settings]
 
 
 def _nd2_period_min(experiment: Sequence[Any]) -> float | None:

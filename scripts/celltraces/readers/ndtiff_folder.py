@@ -62,7 +62,7 @@ def inspect_ndtiff(path: Path) -> Movie:
     sizes = [file.stat().st_size if file.is_file() else 0 for file in planes.files]
     fovs = []
     for fov in planes.fovs:
-        stamps, name = fov.stamps_s.copy(), fov.name
+        stamps, name, place = fov.stamps_s.copy(), fov.name, None
         for frame in range(len(stamps)):
             there = fov.where[frame][fov.where[frame, ..., 0] >= 0]
             for file, number, _ in there.tolist():
@@ -72,8 +72,8 @@ def inspect_ndtiff(path: Path) -> Movie:
                 facts = micro_manager_facts(_metadata(planes.files[file], entries[number]))
                 stamps[frame] = np.nan if facts.stamp_s is None else facts.stamp_s
                 planes.pixel_size_um = planes.pixel_size_um or facts.pixel_size_um
-                name = name or facts.position or ""
-        fovs.append(fov._replace(stamps_s=stamps, name=name))
+                name, place = name or facts.position or "", place or facts.position_um
+        fovs.append(fov._replace(stamps_s=stamps, name=name, position_um=place))
     planes.fovs = fovs
     planes.files = []  # found by their names
     return movie_of(planes)

@@ -11,14 +11,14 @@ import json
 import math
 import os
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from celltraces.errors import UserError
-from celltraces.metadata import length_um, positive_number, seconds_per
+from celltraces.metadata import UM_PER, length_um, plain_length, position_um, positive_number, seconds_per
 from celltraces.readers.movie import Movie, OpenedMovie
 from celltraces.readers.planes_movie import movie_of, opened_movie
 from celltraces.tiff import ome_xml, plane_map
@@ -54,7 +54,9 @@ class ZarrImage(NamedTuple):
     array: Array
     channels: list[str]
     pixel_size_um: float | None
+    pixel_height_um: float | None
     period_s: float | None
+    corner_um: list[float] | None  # where its first pixel lies
 
 
 def is_ome_zarr(path: Path) -> bool:
@@ -144,7 +146,14 @@ def _plane_map(path: Path, images: list[ZarrImage]) -> PlaneMap:
         stamps = stamps if len(stamps) == sizes["t"] else np.full(sizes["t"], np.nan)
         name = (described[at].name if described else "") or image.name
         start_s = described[at].start_s if described else np.nan
-        fovs.append(FovMap(name, where, stamps, (sizes["y"], sizes["x"]), start_s, image.period_s))
+        middle = _middle_um(image)
+        exposures: list[list[list[float]]] = []
+        if described:
+            middle = described[at].position_um or middle
+            exposures = plane_map.on_channels(described[at].exposures_ms, own, len(channels))
+        size = sizes["y"], sizes["x"]
+        of_image = image.period_s, middle, exposures, image.pixel_size_um
+        fovs.append(FovMap(name, where, stamps, size, start_s, *of_image))
     dtypes = {image.array.dtype for image in images}
     return PlaneMap(
         "ome-zarr",
@@ -154,7 +163,16 @@ def _plane_map(path: Path, images: list[ZarrImage]) -> PlaneMap:
         images[0].pixel_size_um,
         images[0].period_s,
         max(dtypes, key=lambda dtype: dtype.itemsize).name,
+        pixel_height_um=images[0].pixel_height_um,
     )
+
+
+def _middle_um(image: ZarrImage) -> list[float] | None:
+    """Where the middle of an image lies; None where transformations do not say where its corner does."""
+    if image.corner_um is None or image.pixel_size_um is None:
+        return None
+    sizes = image.array.sizes()
+    return [at + sizes[axis] * image.pixel_size_um / 2 for at, axis in zip(image.corner_um, "xy", strict=True)]
 
 
 def _written(array: Array) -> np.ndarray:
@@ -218,11 +236,8 @@ def _image(folder: Path, name: str) -> ZarrImage:
     letters = "".join(KINDS.get(axis.get("type", ""), str(axis["name"]).lower()) for axis in axes)
     first = image["datasets"][0]
     array = _array(_below(folder, first["path"]), letters)
-    scales = [
-        step["scale"]
-        for step in [*first.get("coordinateTransformations", ()), *image.get("coordinateTransformations", ())]
-        if step.get("type") == "scale"
-    ]
+    steps = [*first.get("coordinateTransformations", ()), *image.get("coordinateTransformations", ())]
+    scales = [step["scale"] for step in steps if step.get("type") == "scale"]
     scale = {
         axis: math.prod(float(scale[at]) for scale in scales) if scales else None for at, axis in enumerate(letters)
     }
@@ -237,8 +252,25 @@ def _image(folder: Path, name: str) -> ZarrImage:
         array,
         [label or f"C{at}" for at, label in enumerate(labels)],
         length_um(scale.get("x"), units.get("x")),
+        length_um(scale.get("y"), units.get("y")),
         step * per if step and per else None,
+        _corner_um(steps, letters, units),
     )
+
+
+def _corner_um(steps: Sequence[Mapping[str, Any]], axes: str, units: Mapping[str, str | None]) -> list[float] | None:
+    """Where transformations put the corner of an image; None where none moves it, or in a unit that is no length."""
+    per = [UM_PER.get(plain_length(units.get(axis) or "")) for axis in "xy"]
+    if None in per or not any(step.get("type") == "translation" for step in steps):
+        return None
+    place = dict.fromkeys("xy", 0.0)
+    for step in steps:
+        for axis in "xy":
+            if step.get("type") == "translation":
+                place[axis] += float(step["translation"][axes.index(axis)])
+            elif step.get("type") == "scale" and any(place.values()):
+                place[axis] *= float(step["scale"][axes.index(axis)])
+    return position_um(place["x"] * per[0], place["y"] * per[1])
 
 
 def _array(folder: Path, axes: str) -> Array:

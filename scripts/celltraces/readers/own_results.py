@@ -107,7 +107,8 @@ def _fov(fov: int, n_channels: int, stacks: dict[tuple[int, int], Frames], known
             where[frame, channel, 0, 0] = fov if stack.present(frame) else -1
     times = known.get("times_min") if str(known.get("times_from", "")).startswith("file") else None
     stamps = np.array(times, float) * 60.0 if times and len(times) == n_frames else np.full(n_frames, np.nan)
-    return FovMap(str(known.get("name") or ""), where, stamps, (height, width))
+    place = known.get("position_um")
+    return FovMap(str(known.get("name") or ""), where, stamps, (height, width), position_um=place)
 
 
 def _known(store: Path) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from celltraces.readers import time_stamps
-from celltraces.readers.checks import believable_pixel_size_um
+from celltraces.readers.checks import another_height_um, believable_pixel_size_um
 from celltraces.readers.movie import Movie, OpenedMovie
 from celltraces.tiff.plane_map import PlaneMap
 
@@ -31,18 +31,24 @@ def movie_of(planes: PlaneMap) -> Movie:
             "times_min": times[at],
             "senseless_stamps": senseless[at],
             "missing": np.argwhere(~present[at].all(axis=2)).tolist(),
+            "position_um": fov.position_um,
+            "exposures_ms": list(fov.exposures_ms) or [[] for _ in planes.channels],
         }
         for at, fov in enumerate(planes.fovs)
     ]
+    widths = [believable_pixel_size_um(fov.pixel_size_um) for fov in planes.fovs]
+    width = believable_pixel_size_um(planes.pixel_size_um)
     return Movie(
         format=planes.format,
         dtype=planes.dtype,
         n_frames=present.shape[1],
         n_z=present.shape[3],
         channels=planes.channels,
-        pixel_size_um=believable_pixel_size_um(planes.pixel_size_um),
+        pixel_size_um=width,
         period_min=None if planes.period_s is None else planes.period_s / 60.0,
         fovs=fovs,
+        pixel_height_um=another_height_um(width, planes.pixel_height_um),
+        pixel_sizes_um=widths if len(set(filter(None, widths))) > 1 else [],
         files=[str(file) for file in [*planes.files, *planes.read_with]],
     )
 

@@ -87,7 +87,7 @@ def _refuse_several_depths(planes: PlaneMap, dtypes: Mapping[int, set[str]]) -> 
 
 def _looked_at(fov: FovMap, planes: PlaneMap, pages: Pages, known: bool) -> FovMap:
     """The FOV with its size as its first page has it and, unless times are known, those that its pages tell."""
-    stamps, size, name = fov.stamps_s.copy(), None, fov.name
+    stamps, size, name, place = fov.stamps_s.copy(), None, fov.name, fov.position_um
     for frame in range(len(stamps)):
         there = fov.where[frame][fov.where[frame, ..., 0] >= 0]
         if not len(there):
@@ -102,12 +102,12 @@ def _looked_at(fov: FovMap, planes: PlaneMap, pages: Pages, known: bool) -> FovM
         if known:
             break
         facts = tags.facts_of(page)
-        name = name or facts.position or ""
+        name, place = name or facts.position or "", place or facts.position_um
         planes.pixel_size_um = planes.pixel_size_um or facts.pixel_size_um
         if facts.stamp_s is None:
             break  # a program that tells no time of one frame tells none at all
         stamps[frame] = facts.stamp_s
-    return fov._replace(size=size or fov.size, stamps_s=stamps, name=name)
+    return fov._replace(size=size or fov.size, stamps_s=stamps, name=name, position_um=place)
 
 
 def open_planes(planes: PlaneMap) -> OpenedMovie:

@@ -65,6 +65,10 @@ CHECKS = {
     "debris, or a part of another image. Cells there have wrong light and outlines",
     "noise": "this FOV has more or less noise than the others, by this factor (value): gain or mode of the camera",
     "cell_speed": "cells are as slow or as fast (value: um/min) as no cell is: is the unit of time or of pixels right?",
+    "exposure_time": "the file says that this channel is exposed so long (value: ms) in this FOV, or from here on, and "
+    "otherwise in the first FOV, or before (limit: ms): intensities cannot be compared as they are",
+    "fov_overlap": "this FOV shows a part of another one (value: which), by the places of the stage in the file: cells "
+    "there are counted twice. Leave one of them out (fovs), or set border_margin to half of what they share",
     "exposure_step": "all pixels brighter or darker by one factor (value) from here on: exposure, lamp",
     "flicker": "nearly all cells brighter or darker by a factor (value) in this frame, or out: lamp, shutter, focus",
     "other_place": "the channel shows another place from here on, or in this frame, or nothing: FOVs, filter, lamp",

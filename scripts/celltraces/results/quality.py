@@ -8,7 +8,7 @@ import numpy as np
 from celltraces import paths
 from celltraces.frames import camera_faults, coverage, exposure, likeness, odd_parts, repeats, stage_movement
 from celltraces.labels import left_out
-from celltraces.results import flicker, light_checks, time_checks, vignetting
+from celltraces.results import flicker, light_checks, overlapping_fovs, time_checks, vignetting
 from celltraces.results.light_by_cell import LightByCell
 from celltraces.storage.frames import Frames
 
@@ -270,6 +270,17 @@ def check_flat_field(
         if share is not None and share > limit:
             yield Finding(fov, None, f"flat_field_{name}", share, limit)
             return
+
+
+def check_acquisition(
+    pairs: Sequence[Sequence[float]], exposures: Sequence[Sequence[float | None]], *, qc_overlap: float
+) -> Findings:
+    """FOVs that show the place of another one (value: which), by the stage; channels exposed otherwise (value, limit:
+    ms here, and in the first FOV or before). pairs: see overlapping_fovs; exposures: FOV, frame, channel, ms, ms."""
+    for fov, other in overlapping_fovs.most_overlapping(pairs, qc_overlap).items():
+        yield Finding(fov, None, "fov_overlap", other)
+    for fov, frame, channel, ms, usual in exposures:
+        yield Finding(fov, frame, f"exposure_time_{paths.fl(channel)}", ms, usual)
 
 
 def check_stacks(arrays: Mapping[int, Frames]) -> Findings:

@@ -60,7 +60,7 @@ def pattern_map(path: Path) -> PlaneMap:
     fovs, files = [], []
     for fov, name in enumerate(found.fovs):
         where = plane_map.empty(*shape)
-        stamps, start_s, period_s = np.full(shape[0], np.nan), np.nan, None
+        stamps, start_s, period_s, position = np.full(shape[0], np.nan), np.nan, None, None
         ranges = (range(len(found.channels)), range(found.n_frames), range(found.n_z))
         for channel, frame, z in itertools.product(*ranges):
             place = (fov, channel, frame, z)
@@ -75,8 +75,9 @@ def pattern_map(path: Path) -> PlaneMap:
                     stamps[:n_frames] = np.fmin(stamps[:n_frames], part.stamps_s)
                     start_s = float(np.fmin(start_s, part.start_s))
                     period_s = period_s or own[place].period_s
+                position = position or part.position_um
             files.append(found.files.get(place, _nominal(path, found, place)))
-        fovs.append(FovMap(name, where, stamps, None, start_s, period_s))
+        fovs.append(FovMap(name, where, stamps, None, start_s, period_s, position))
     of_fovs = {min(places) for places in _by_fov(found)}  # a file of each FOV, also where others are not looked at
     parts = [_own_map(path, found, place) if own[place] is first else own[place] for place in sorted(of_fovs)]
     size = plane_map.common_pixel_size(path, {part.files[0].name: part.pixel_size_um for part in (first, *parts)})

@@ -10,7 +10,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from celltraces.metadata import (
+    UM_PER,
+    exposure_changes,
     length_um,
+    plain_length,
+    position_um,
     positive_number,
     posix_seconds,
     refuse_declarations,
@@ -39,9 +43,12 @@ class OmeImage(NamedTuple):
     dtype: str
     channels: list[str]
     pixel_size_um: float | None
+    pixel_height_um: float | None
     period_s: float | None
     stamps_s: np.ndarray  # (T,) s
     start_s: float  # when it was acquired, NaN where that is not said
+    position_um: list[float] | None
+    exposures_ms: list[list[list[float]]]  # by channel; see readers.movie.Movie
     pixels: Element
 
 
@@ -112,9 +119,12 @@ def _image(element: Element) -> OmeImage:
         dtype=pixels.get("Type", ""),
         channels=[name or f"C{at}" for at, name in enumerate(names[: sizes["C"]])],
         pixel_size_um=length_um(pixels.get("PhysicalSizeX"), pixels.get("PhysicalSizeXUnit", "um")),
+        pixel_height_um=length_um(pixels.get("PhysicalSizeY"), pixels.get("PhysicalSizeYUnit", "um")),
         period_s=None if period is None or per is None else period * per,
         stamps_s=_stamps_s(pixels, sizes["T"]),
         start_s=math.nan if start is None else start,
+        position_um=_position_um(pixels),
+        exposures_ms=_exposures_ms(pixels, sizes),
         pixels=pixels,
     )
 
@@ -131,6 +141,29 @@ def _stamps_s(pixels: Element, n_frames: int) -> np.ndarray:
         if 0 <= frame < n_frames and np.isfinite(seconds):
             stamps[frame] = np.fmin(stamps[frame], seconds)
     return stamps
+
+
+def _position_um(pixels: Element) -> list[float] | None:
+    """Where the stage stood for the first plane that says it in a unit of length; OME's own unit has none."""
+    for plane in pixels.iterfind("Plane"):
+        per = [UM_PER.get(plain_length(plane.get(f"Position{axis}Unit", ""))) for axis in "XY"]
+        if None not in per and per[0] == per[1]:
+            return position_um(plane.get("PositionX"), plane.get("PositionY"), per[0])
+    return None
+
+
+def _exposures_ms(pixels: Element, sizes: dict[str, int]) -> list[list[list[float]]]:
+    """How long each channel was exposed, by frame; the longest of the z planes."""
+    found = np.full((sizes["C"], sizes["T"]), np.nan)
+    for plane in pixels.iterfind("Plane"):
+        per, exposure = seconds_per(plane.get("ExposureTimeUnit", "s")), positive_number(plane.get("ExposureTime"))
+        try:
+            at = int(plane.get("TheC", "")), int(plane.get("TheT", ""))
+        except ValueError:
+            continue
+        if per and exposure and 0 <= at[0] < sizes["C"] and 0 <= at[1] < sizes["T"]:
+            found[at] = np.fmax(found[at], 1000 * exposure * per)
+    return [exposure_changes(of_channel) for of_channel in found.tolist()]
 
 
 def pages(image: OmeImage, n_pages: Any) -> Iterator[tuple[int, int, int, str | None, str | None, int]]:

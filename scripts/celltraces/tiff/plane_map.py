@@ -20,7 +20,8 @@ class FovMap(NamedTuple):
     """One FOV. `where` (T, C, Z, 3) int32: file, page in it, plane behind the page; -1 where there is no such plane.
     `stamps_s` (T,) float64: seconds since any moment that all FOVs share, NaN where unknown. `start_s`: POSIX
     seconds of the start of its acquisition, where that is told; its stamps may count from there. `period_s`: from
-    frame to frame, if it is told of each FOV."""
+    frame to frame, if it is told of each FOV. `position_um`, `exposures_ms`: see `readers.movie.Movie`; of the latter
+    as many as the FOV has channels, or none."""
 
     name: str
     where: np.ndarray
@@ -28,6 +29,9 @@ class FovMap(NamedTuple):
     size: tuple[int, int] | None  # height and width, None where only the pixels tell
     start_s: float = np.nan
     period_s: float | None = None
+    position_um: list[float] | None = None
+    exposures_ms: Sequence[list[list[float]]] = ()
+    pixel_size_um: float | None = None  # where it is told of each FOV
 
 
 @dataclass
@@ -42,6 +46,7 @@ class PlaneMap:
     period_s: float | None = None
     dtype: str = ""
     read_with: list[Path] = field(default_factory=list)  # further files, without planes
+    pixel_height_um: float | None = None  # where it is told
 
     @property
     def n_z(self) -> int:
@@ -115,6 +120,16 @@ def common_channels(path: Path, names: Sequence[Sequence[str]]) -> tuple[list[st
                 "that belong together into a file of their own"
             )
     return longest, places
+
+
+def on_channels(
+    exposures_ms: Sequence[list[list[float]]], places: Sequence[int], n_channels: int
+) -> list[list[list[float]]]:
+    """The exposures of a FOV's own channels, whose `places` are those among all channels of the file."""
+    found: list[list[list[float]]] = [[] for _ in range(n_channels)]
+    for place, of_channel in zip(places, exposures_ms, strict=False):
+        found[place] = of_channel
+    return found
 
 
 def common_pixel_size(path: Path, sizes: Mapping[str, float | None]) -> float | None:

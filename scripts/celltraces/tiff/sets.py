@@ -78,7 +78,8 @@ def _joined(path: Path, parts: dict[int, PlaneMap]) -> PlaneMap:
         where[:, places[at[number]], : fov.where.shape[2]] = fov.where
         where[..., 0][where[..., 0] == 0] = len(files)
         files += parts[number].files
-        fovs.append(fov._replace(where=where, name=fov.name or f"scene {number}"))
+        exposures = plane_map.on_channels(fov.exposures_ms, places[at[number]], len(channels))
+        fovs.append(fov._replace(where=where, name=fov.name or f"scene {number}", exposures_ms=exposures))
     known = [part for _, part in sorted(parts.items())]
     fovs = plane_map.without_frames_never_taken(plane_map.same_sizes(fovs))
     return PlaneMap(
@@ -118,7 +119,10 @@ def _of_set(path: Path) -> PlaneMap:
             if where[frame, own[channel], z, 0] >= 0 and tuple(where[frame, own[channel], z]) != (file, page, 0):
                 raise ValueError("its OME-XML gives two pages to the same plane")
             where[frame, own[channel], z] = file, page, 0
-        fovs.append(FovMap(image.name, where, image.stamps_s, image.shape, image.start_s, image.period_s))
+        fov = FovMap(image.name, where, image.stamps_s, image.shape, image.start_s, image.period_s)
+        exposures = plane_map.on_channels(image.exposures_ms, own, len(channels))
+        told = {"position_um": image.position_um, "exposures_ms": exposures, "pixel_size_um": image.pixel_size_um}
+        fovs.append(fov._replace(**told))
     plane_map.refuse_shared_planes(fovs)
     return PlaneMap(
         "ome-tiff",
@@ -128,6 +132,7 @@ def _of_set(path: Path) -> PlaneMap:
         images[0].pixel_size_um,
         images[0].period_s,
         read_with=[] if holder in names.files else [holder],
+        pixel_height_um=images[0].pixel_height_um,
     )
 
 

@@ -18,7 +18,7 @@ from celltraces.tiff.plane_map import FovMap, PlaneMap
 if TYPE_CHECKING:
     from tifffile import TiffPage
 
-RESOLUTION = 282  # pixels per unit along a row
+RESOLUTIONS = 282, 283  # pixels per unit along a row, and along a column
 
 
 def stack_map(path: Path) -> PlaneMap:
@@ -79,17 +79,23 @@ def _imagej(path: Path, pages: Pages, first: TiffPage, count: int) -> PlaneMap:
             )
         raise ValueError(f"its {n_images} images are not those of its channels, slices and frames")
     interval, per = positive_number(known.get("finterval")), seconds_per(known.get("tunit", "s"))
-    resolution = tag(first, RESOLUTION)
-    per_unit = resolution[0] / resolution[1] if resolution and resolution[1] else 0.0
+    width, height = (_pixel_um(tag(first, name), known.get("unit")) for name in RESOLUTIONS)
     labels = _labels(first, n_images)
     return PlaneMap(
         "imagej",
         [path],
         [FovMap("", _placed(path, pages, "CZT", sizes, count), np.full(sizes["T"], np.nan), None)],
         labels[: sizes["C"]] if _are_channels(labels, sizes["C"]) else [f"C{at}" for at in range(sizes["C"])],
-        length_um(1.0 / per_unit, known.get("unit")) if per_unit > 0 else None,
+        width,
         interval * per if interval and per else None,
+        pixel_height_um=height,
     )
+
+
+def _pixel_um(resolution: Any, unit: str | None) -> float | None:
+    """The length of a pixel from how many of them there are in a unit, which a tag gives as a fraction."""
+    per_unit = resolution[0] / resolution[1] if resolution and resolution[1] else 0.0
+    return length_um(1.0 / per_unit, unit) if per_unit > 0 else None
 
 
 def _labels(first: TiffPage, n_images: int) -> list[str]:

@@ -6,7 +6,7 @@ import datetime
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from celltraces.metadata import length_um, positive_number, refuse_declarations
+from celltraces.metadata import length_um, position_um, positive_number, refuse_declarations
 from celltraces.tiff.pages import tag
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ class Facts(NamedTuple):
     stamp_s: float | None = None
     pixel_size_um: float | None = None
     position: str | None = None
+    position_um: list[float] | None = None
 
 
 def facts_of(page: TiffPage) -> Facts:
@@ -43,7 +44,9 @@ def micro_manager_facts(written: Mapping[str, Any]) -> Facts:
     stamp = elapsed / 1000.0 if isinstance(elapsed, int | float) and not isinstance(elapsed, bool) else None
     size = positive_number(written.get("PixelSizeUm") or written.get("PixelSize_um"))
     name = written.get("PositionName")
-    return Facts(stamp, size, name if isinstance(name, str) and name else None)
+    places = ([written.get(f"{axis}{end}") for axis in "XY"] for end in ("PositionUm", "Position_um_Intended"))
+    place = next(filter(None, (position_um(*stay) for stay in places)), None)
+    return Facts(stamp, size, name if isinstance(name, str) and name else None, place)
 
 
 def stack_planes(page: TiffPage) -> tuple[int, bool | None]:
