@@ -82,8 +82,8 @@ def _no_squares(dataset: Dataset) -> Iterator[str]:
     if width and height:
         yield (
             f"{dataset.name}: pixels are {width:.4g} um wide and {height:.4g} um high, says {dataset.path}; what is "
-            "told in um takes them for squares of their width, and shapes are those of squeezed cells: scale the images "
-            "to square pixels"
+            "told in um takes them for squares of their width, and shapes are those of squeezed cells: scale the "
+            "images to square pixels"
         )
 
 
