@@ -82,16 +82,6 @@ def family_of(movie: Movie, start: int, mother: int, one: int, two: int, limits:
     )
 
 
-def as_seen(family: Family) -> Family:
-    """The family with the area in the mother's last sighting, and in the first ones of her daughters: white ones soon
-    become flat."""
-    movie, mother, one, two = family.movie, family.mother, family.one, family.two
-    area = movie.seen.area
-    last, areas = float(area[mother]), (float(area[one]), float(area[two]))
-    off, distance, left = _distances(movie, mother, one, two, areas, last)
-    return family._replace(area=last, areas=areas, new_areas=areas, off=off, distance=distance, left=left)
-
-
 def _distances(
     movie: Movie, mother: int, one: int, two: int, areas: tuple[float, float], area: float
 ) -> tuple[float, float, float]:

@@ -11,6 +11,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from celltraces.tracking.daughters import TYPICAL
+from celltraces.tracking.families import RECENT
 from celltraces.tracking.sightings import Movie
 
 LOOK = 30  # sightings before the daughters are apart, in which she was flat and rounded up
@@ -32,6 +34,18 @@ class Mitosis(NamedTuple):
     flat: float  # her area before
     small: float  # her area when she was round
     last: int  # position of her last sighting as one cell: in those after it, her region holds both daughters
+
+
+def became_round(area: np.ndarray, roundness: np.ndarray) -> bool:
+    """Whether a cell is round in one of her last TYPICAL sightings, and was larger or longer before.
+
+    (N,) each, in the order of time; RECENT sightings before the last are looked at. What always was round did not.
+    """
+    area, roundness = area[-RECENT - 1 :], roundness[-RECENT - 1 :]
+    if area.size < 2 * TYPICAL or roundness[-TYPICAL:].max() < ROUND:
+        return False
+    rounder = roundness[-TYPICAL:].max() - np.median(roundness[:-TYPICAL])
+    return bool(rounder >= ROUNDER or area[-TYPICAL:].min() <= SHRUNK * np.median(area[:-TYPICAL]))
 
 
 def rounded_up(movie: Movie, start: int, mother: int) -> Mitosis | None:

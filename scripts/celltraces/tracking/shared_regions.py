@@ -15,7 +15,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from celltraces.tracking.hidden_daughters import HALF, part_hidden, part_if_hidden
+from celltraces.tracking.halves import LARGEST
+from celltraces.tracking.hidden_daughters import part_hidden, part_if_hidden
 from celltraces.tracking.region_pixels import divide, moved_pixels, pixels_of
 from celltraces.tracking.region_window import (
     Frame,
@@ -37,7 +38,6 @@ LIKE = 1.6  # times as large: what a cell may become while it shares a region
 SUM = 1.5  # times as large: what a region may be against the cells that it holds
 STEADY = 1.3  # times as large: what a region may become from one frame to the next while it holds the same cells
 TINY = 0.2  # of the largest cell in the region: what is smaller is debris
-LESS = 0.85  # of a cell's area: what is left of a cell that divides, outside of the region, at most
 NEW = 0.5  # of a cell that begins in the region: by how much of its area, at least, the region is larger than before
 
 
@@ -238,10 +238,9 @@ def _came_together(
         if goes_on == entry and not elsewhere:
             groups.append((source, group))
             pixels.append(pixels_of(before.runs, source))
-        elif elsewhere or (goes_on != entry and (goes_on < 0 or areas[goes_on] <= LESS * before.area[source])):
+        elif elsewhere or (goes_on != entry and (goes_on < 0 or areas[goes_on] <= LARGEST * before.area[source])):
             groups += [(-1, [part]) for part in group]
-            half = HALF[0] <= areas[elsewhere].sum() / before.area[source] <= HALF[1]
-            one = len(group) == len(elsewhere) == 1 and half
+            one = len(group) == len(elsewhere) == 1 and areas[elsewhere[0]] <= LARGEST * before.area[source]
             pixels += [_left_of(window, at, source, elsewhere[0], shape)] if one else [None] * len(group)
         else:
             return None
