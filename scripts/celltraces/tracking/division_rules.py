@@ -24,7 +24,7 @@ from celltraces.tracking.daughters import (
 from celltraces.tracking.families import Family, Limits, family_of
 from celltraces.tracking.halves import FILLED, LARGEST, are_round_halves
 from celltraces.tracking.mitosis import Mitosis, became_round, rounded_up
-from celltraces.tracking.sightings import Movie
+from celltraces.tracking.sightings import TrackedMovie
 
 SUM = 0.55, 1.6  # of the mother's area: what both daughters together may have
 EQUAL = 0.4  # the smaller daughter's area by the larger one's, at least
@@ -51,7 +51,7 @@ HALVED_BEFORE = 3  # sightings before her last one, in which a daughter may have
 SPREAD = 1.3  # of her area when she was round: daughters together, if they have spread
 
 
-def cost(movie: Movie, start: int, mother: int, one: int, two: int, limits: Limits) -> float:
+def cost(movie: TrackedMovie, start: int, mother: int, one: int, two: int, limits: Limits) -> float:
     """How unlike a division this is: infinite where a condition of `find_divisions` is not met.
 
     start, mother: the first and last position of the mother. one, two: the first positions of the daughters.
@@ -149,7 +149,7 @@ def _mother_is_one_cell(family: Family) -> bool:
         needed = max(needed, ROUND_BEFORE)
     one_round_cell = (seen.roundness[recent] >= needed) & (seen.filling[recent] >= FILLED)
     at_once = family.later == seen.frame[family.mother] + 1  # both daughters
-    large = LARGE_ROUNDED if at_once and _rounded_up(family) else LARGE
+    large = LARGE_ROUNDED if at_once and _became_round(family) else LARGE
     small = area <= min(large * grown, BIGGER * family.usual)
     return bool(small and (one_round_cell & (seen.area[recent] >= SAME * area)).any())
 
@@ -163,14 +163,14 @@ def _grown(family: Family) -> float:
 def _stay_apart(family: Family) -> bool:
     """The daughters stay apart; where too few frames are left to see this, the mother rounded up."""
     left = family.movie.n_frames - family.later
-    sure = _rounded_up(family) and _are_round_halves(family)
+    sure = _became_round(family) and _are_round_halves(family)
     if left < family.limits.frames and not sure:
         return False
     least, far = min(family.limits.frames, left), APART_SURE if sure else APART
     return stay_apart(family.movie, family.one, family.two, family.areas, least, far)
 
 
-def _rounded_up(family: Family) -> bool:
+def _became_round(family: Family) -> bool:
     """Whether the mother became round before her end."""
     seen, own = family.movie.seen, slice(family.start, family.mother + 1)
     return became_round(seen.area[own], seen.roundness[own])

@@ -18,8 +18,8 @@ from celltraces.tracking.families import RECENT
 from celltraces.tracking.halves import LARGEST, SUM, are_round_halves
 from celltraces.tracking.mitosis import became_round
 from celltraces.tracking.overlap import SETTLED
-from celltraces.tracking.region_pixels import divide, moved_pixels, pixels_of
-from celltraces.tracking.region_window import Frame, Links, go_on, links_between, shares, take_apart
+from celltraces.tracking.region_pixels import divide, moved_pixels, pixels_of_entry
+from celltraces.tracking.region_window import Links, WindowFrame, go_on, links_between, shares, take_apart
 
 HELD = 0.1  # of her pixels, at least: what either region holds of them
 COVERED = 0.75  # of the neighbour's region before, moved along: what his own part covers, at least
@@ -43,7 +43,7 @@ def part_of_neighbour(
     return [own, piece] if covered >= COVERED * neighbour.size and are_round_halves(*family) else None
 
 
-def part_hidden(window: list[Frame], links: list[Links], step: int, shape: tuple[int, ...]) -> None:
+def part_hidden(window: list[WindowFrame], links: list[Links], step: int, shape: tuple[int, ...]) -> None:
     """Part regions of the frame after `step` in which a daughter lies with a neighbour; in place.
 
     Her mother, in frame `step`, is half as large at once, and what she has lost is in the neighbour's region.
@@ -55,7 +55,7 @@ def part_hidden(window: list[Frame], links: list[Links], step: int, shape: tuple
     half = ~goes_on
     half[goes_on] = areas[here.after[goes_on]] <= LARGEST * before.area[goes_on]
     for mother in np.flatnonzero(half).tolist():
-        count = shares(window[step + 1], pixels_of(before.runs, mother), before.place, shape)
+        count = shares(window[step + 1], pixels_of_entry(before.runs, mother), before.place, shape)
         after = np.argsort(-count, kind="stable")[:2]
         if after.size < 2 or count[after].min() <= HELD * before.area[mother]:
             continue
@@ -67,7 +67,7 @@ def part_hidden(window: list[Frame], links: list[Links], step: int, shape: tuple
 
 
 def part_if_hidden(
-    window: list[Frame],
+    window: list[WindowFrame],
     links: list[Links],
     at: int,
     step: int,
@@ -91,31 +91,31 @@ def part_if_hidden(
         if window[step + 2].area[links[step + 1].after[daughter]] > LARGEST * earlier.area[mother]:
             continue  # she lost a part for a moment
         before = [
-            moved_pixels(pixels_of(earlier.runs, entry), now.place - earlier.place, shape)
+            moved_pixels(pixels_of_entry(earlier.runs, entry), now.place - earlier.place, shape)
             for entry in (mother, neighbour)
         ]
-        parts = part_of_neighbour(*before, *(pixels_of(now.runs, entry) for entry in (daughter, region)), shape)
+        parts = part_of_neighbour(*before, *(pixels_of_entry(now.runs, entry) for entry in (daughter, region)), shape)
         if parts is not None:
             _part_ahead(window, links, step + 1, region, parts, shape)
             return True
     return False
 
 
-def _was_round(window: list[Frame], links: list[Links], last: int, entry: int, shape: tuple[int, ...]) -> bool:
+def _was_round(window: list[WindowFrame], links: list[Links], last: int, entry: int, shape: tuple[int, ...]) -> bool:
     """Whether a cell rounded up until frame `last`."""
-    pixels = [pixels_of(window[last].runs, entry)]
+    pixels = [pixels_of_entry(window[last].runs, entry)]
     for at in range(last - 1, max(-1, last - 1 - RECENT), -1):
         before = int(links[at].before[entry])
         if before < 0 or links[at].after[before] != entry:
             break
         entry = before
-        pixels.insert(0, pixels_of(window[at].runs, entry))
+        pixels.insert(0, pixels_of_entry(window[at].runs, entry))
     of = shapes_of_pixels(pixels, shape)
     return became_round(of.area, of.roundness)
 
 
 def _part_ahead(
-    window: list[Frame], links: list[Links], at: int, region: int, parts: list[np.ndarray], shape: tuple[int, ...]
+    window: list[WindowFrame], links: list[Links], at: int, region: int, parts: list[np.ndarray], shape: tuple[int, ...]
 ) -> None:
     """Part a region of frame `at`, and what it becomes while its two parts are one region; in place.
 
@@ -129,8 +129,8 @@ def _part_ahead(
             if entry < 0 or after[pair[1]] != entry:
                 break
             members = np.flatnonzero(after == entry).tolist()
-            before = [pixels_of(window[frame - 1].runs, member) for member in members]
-            parts = divide(pixels_of(window[frame].runs, entry), before, shape)
+            before = [pixels_of_entry(window[frame - 1].runs, member) for member in members]
+            parts = divide(pixels_of_entry(window[frame].runs, entry), before, shape)
         entries = [entry, *range(window[frame].area.size, window[frame].area.size + len(parts) - 1)]
         take_apart(window[frame], entry, parts, shape[1])
         pair = [entries[members.index(one)] for one in pair]

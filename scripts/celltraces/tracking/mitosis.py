@@ -13,7 +13,7 @@ import numpy as np
 
 from celltraces.tracking.daughters import TYPICAL
 from celltraces.tracking.families import RECENT
-from celltraces.tracking.sightings import Movie
+from celltraces.tracking.sightings import TrackedMovie
 
 LOOK = 30  # sightings before the daughters are apart, in which she was flat and rounded up
 FLAT = 8, 3  # sightings before she rounded up: how many are looked at, and how many there are at least
@@ -48,7 +48,7 @@ def became_round(area: np.ndarray, roundness: np.ndarray) -> bool:
     return bool(rounder >= ROUNDER or area[-TYPICAL:].min() <= SHRUNK * np.median(area[:-TYPICAL]))
 
 
-def rounded_up(movie: Movie, start: int, mother: int) -> Mitosis | None:
+def rounded_up(movie: TrackedMovie, start: int, mother: int) -> Mitosis | None:
     """What is told of a cell that rounded up before her region parted; None of one that did not.
 
     start, mother: her first position and that of her region's last sighting.
