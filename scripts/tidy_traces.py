@@ -76,7 +76,7 @@ def main(
             origins = lineage.read_table(Path(table))
             part = tidy(good.reindex(columns=[*columns, "time_min"]), dataset, samples, origins)
             if movement is not None:
-                part = stage_table.registered(part, movement)
+                part = stage_table.with_registered_positions(part, movement)
             part.to_csv(csv_partial, mode="a", header=not writer, index=False, na_rep="NaN", lineterminator="\n")
             schema = _schema(list(part.columns))
             if writer is None:

@@ -54,7 +54,7 @@ def track_movie(
         pass
     if len(mappings) != n_frames:
         raise UserError(f"tracking_method: {n_frames} frames were given and {len(mappings)} came back")
-    places = stage_places.as_attribute([mapping.place for mapping in mappings], movement, labeled.shape[1:])
+    places = stage_places.places_attribute([mapping.place for mapping in mappings], movement, labeled.shape[1:])
     divisions: list[lineage.Division] = []
     if dividing is not None:
         moved = np.array([mapping.place or (0, 0) for mapping in mappings])

@@ -190,7 +190,6 @@ def test_nothing_is_defined_twice():
 # What several modules offer under one name on purpose, so that one can take the place of another; and names that are
 # always called with that of their module.
 SAME_EVERYWHERE = {"export", "contents", "segment_frame", "read", "write", "from_json", "to_json", "forget", "hold"}
-SAME_EVERYWHERE |= {"as_attribute", "in_raster_order", "pixels_of", "registered", "Movie", "Frame"}
 
 
 def test_a_name_means_one_thing_in_all_rooms():

@@ -5,7 +5,10 @@ import pytest
 from division_tools import X, Y, ellipse, found_in, movie
 
 from celltraces.labels.regions import FrameTracks
+from celltraces.labels.shapes import shapes_of_pixels
 from celltraces.tracking import sisters
+from celltraces.tracking.halves import are_round_halves
+from celltraces.tracking.mitosis import became_round
 
 
 def halves(radius, away):
@@ -112,3 +115,49 @@ def test_the_cut_follows_the_region_from_where_the_daughters_are_apart():
         assert (np.divmod(parts[9], whole.shape[1])[1] <= 80).all()
         assert (np.divmod(parts[7], whole.shape[1])[1] >= 80).all()
         np.testing.assert_array_equal(np.sort(np.concatenate([*parts.values()])), np.flatnonzero(whole))
+
+
+def are_halves(mother, one, other):
+    of = shapes_of_pixels([np.flatnonzero(mask) for mask in (mother, one, other)], mother.shape)
+    return are_round_halves(*of.columns()[:5])
+
+
+@pytest.mark.parametrize(
+    ("expected", "one", "other"),
+    [
+        (True, ellipse(60, 69, 8.5), ellipse(60, 91, 8.5)),
+        (True, ellipse(60, 70, 9, 1.4, np.pi / 2), ellipse(60, 90, 9, 1.4, np.pi / 2)),
+        (True, ellipse(60, 72, 10), ellipse(60, 94, 7.8)),  # of unlike size, the larger one nearer to her centre
+        (False, ellipse(60, 68, 6.5), ellipse(60, 92, 6.5)),  # 0.63 of her area
+        (False, ellipse(60, 67, 11), ellipse(60, 93, 11)),  # 1.71 of it
+        (False, ellipse(60, 73, 10), ellipse(60, 93, 6.5)),  # one has 0.45 of the other
+        (False, ellipse(60, 76, 8.5), ellipse(60, 98, 8.5)),  # off her centre by 0.3 of her diameter
+        (False, ellipse(60, 74, 8.5) & (X < 80), ellipse(60, 86, 8.5) & (X > 80)),  # 0.59 of it from each other
+        (False, ellipse(60, 69, 8.5, 1.7, np.pi / 2), ellipse(60, 91, 8.5, 1.7, np.pi / 2)),  # long
+        (False, ellipse(60, 69, 8.5) & ~(ellipse(60, 74, 4)), ellipse(60, 91, 8.5)),  # a bay in one
+        (False, ellipse(60, 80, 12) & (X < 80), ellipse(60, 80, 12) & (X > 80)),  # a disk that is cut
+    ],
+)
+def test_round_halves_of_a_mother(expected, one, other):
+    """Of a disk of 12 px; each of those that are none lacks one of the conditions."""
+    assert are_halves(ellipse(60, 80, 12), one, other) == expected
+
+
+@pytest.mark.parametrize(
+    ("expected", "before", "last"),
+    [
+        (True, (600, 0.6), (480, 0.9)),
+        (True, (600, 0.85), (480, 0.9)),  # smaller
+        (True, (500, 0.6), (500, 0.9)),  # rounder
+        (False, (500, 0.85), (500, 0.9)),  # always was round
+        (False, (600, 0.5), (480, 0.7)),  # is not round
+    ],
+)
+def test_a_cell_that_became_round(expected, before, last):
+    for n_before in (3, 6, 20):
+        area, roundness = np.array([before] * n_before + [last] * 3).T
+        assert became_round(area, roundness) == expected
+    area, roundness = np.array([before] * 2 + [last] * 3).T
+    assert not became_round(area, roundness)  # nothing is known of her before
+    area, roundness = np.array([(600, 0.5)] * 20 + [last] * 9).T
+    assert not became_round(area, roundness)  # long ago

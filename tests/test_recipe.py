@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from celltraces.config.read_config import complete
 from celltraces.errors import UserError
 from celltraces.pyme.recipe import LABELS, MODULES, read_recipe
-from celltraces.segmentation.methods import in_raster_order, segmenter
+from celltraces.segmentation.methods import numbered_in_raster_order, segmenter
 
 FULL = """
 - processing.Label: {inputName: mask, outputName: out_cells, minRegionPixels: 4}
@@ -50,7 +50,7 @@ def test_modules_in_any_order_by_their_names(recipe):
     found = recipe(FULL)
     assert [step.name for step in found.steps] == ["GaussianFilter", "SimpleThreshold", "Label"]
     assert (found.source, found.target, found.makes) == ("input", "out_cells", LABELS)
-    labels = in_raster_order(found.run(scene()))
+    labels = numbered_in_raster_order(found.run(scene()))
     assert set(np.unique(labels)) == {0, 1, 2}
     assert labels[5, 6] == 1
     assert labels[16, 41] == 2
@@ -139,7 +139,7 @@ def test_it_prepares_what_is_segmented(recipe, tmp_path):
 
 @given(st.lists(st.lists(st.integers(0, 5), min_size=4, max_size=4), min_size=1, max_size=5).map(np.array))
 def test_numbers_follow_the_first_pixels(labels):
-    found = in_raster_order(labels)
+    found = numbered_in_raster_order(labels)
     seen = list(dict.fromkeys(labels[labels > 0].tolist()))
     np.testing.assert_array_equal(found, np.vectorize(lambda value: seen.index(value) + 1 if value else 0)(labels))
 

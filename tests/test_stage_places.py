@@ -382,7 +382,7 @@ def test_the_table_tells_what_was_measured_and_where_linking_took_each_frame_to_
     traces = pd.DataFrame(
         {"fov": 7, "frame": [3, 4, 7], "position_x": [100.0, 80.5, 81.0], "position_y": [50.0, 79.5, 80.0]}
     )
-    found = stage_table.registered(traces, table)
+    found = stage_table.with_registered_positions(traces, table)
     np.testing.assert_allclose(found[["registered_x", "registered_y"]], [(100, 50), (100.5, 49.5), (101, 50)], atol=4)
     assert list(found)[:4] == list(traces)
 
@@ -393,7 +393,10 @@ def test_a_fov_without_a_measurement_has_no_rows_and_its_positions_are_as_they_a
     stage_table.write(table, tmp_path / "m.csv")
     assert (tmp_path / "m.csv").read_text() == ",".join(stage_table.COLUMNS) + "\n"
     traces = pd.DataFrame({"fov": [0], "frame": [3], "position_x": [100.0], "position_y": [50.0]})
-    assert stage_table.registered(traces, table).iloc[0][["registered_x", "registered_y"]].tolist() == [100, 50]
+    assert stage_table.with_registered_positions(traces, table).iloc[0][["registered_x", "registered_y"]].tolist() == [
+        100,
+        50,
+    ]
 
 
 def test_a_function_of_the_users_is_told_where_the_frames_lie_if_it_asks(tmp_path, monkeypatch):

@@ -26,7 +26,7 @@ def segmenter(method: str, settings: Mapping[str, Any], recipe: str | None = Non
     if recipe:
         prepare = read_recipe(recipe)
         if prepare.makes == LABELS:
-            return _covered_part(lambda image: in_raster_order(prepare.run(image)))
+            return _covered_part(lambda image: numbered_in_raster_order(prepare.run(image)))
         return _prepared(prepare, segmenter(method, settings))
     if method == "deepsea" or method.endswith(".onnx"):
         from celltraces.segmentation.learned import LearnedSegmenter, load_network
@@ -104,7 +104,7 @@ def without_uncovered(labels: np.ndarray, uncovered: np.ndarray) -> np.ndarray:
         n, pieces = cv2.connectedComponents((kept == cut).view(np.uint8), connectivity=4, ltype=cv2.CV_32S)
         kept[pieces > 1] = highest + pieces[pieces > 1]
         highest += n
-    return in_raster_order(kept)
+    return numbered_in_raster_order(kept)
 
 
 def label_frame(
@@ -141,7 +141,7 @@ def _by_log_std(
     return logstd.segment_frame(image, uncovered, rejected=rejected, **settings), rejected
 
 
-def in_raster_order(labels: np.ndarray) -> np.ndarray:
+def numbered_in_raster_order(labels: np.ndarray) -> np.ndarray:
     """The same regions, numbered 1..N by their first pixel."""
     found, first, where = np.unique(labels, return_index=True, return_inverse=True)
     order = np.argsort(np.where(found == 0, -1, first))

@@ -8,7 +8,7 @@ from statistics import median
 
 import numpy as np
 
-from celltraces.tracking.sightings import FLICKER, Movie
+from celltraces.tracking.sightings import FLICKER, TrackedMovie
 
 AHEAD = 10  # frames after a division in which daughters are looked at, at least
 TYPICAL = 3  # sightings of which the median counts as a cell's area
@@ -24,7 +24,7 @@ AGE = 4  # sightings in which growth is told, at least
 PIECES = 1.3  # of the mother's area: three pieces that are no larger are what is left of a dead cell
 
 
-def first_areas(movie: Movie, one: int, two: int) -> tuple[tuple[float, float], tuple[float, float]]:
+def first_areas(movie: TrackedMovie, one: int, two: int) -> tuple[tuple[float, float], tuple[float, float]]:
     """Areas of two daughters when they are new: medians of a few frames, and those of the first of these.
 
     Of frames in which both are seen, if there are any.
@@ -46,7 +46,7 @@ def change(areas: np.ndarray) -> float:
     return float(np.median(np.abs(np.diff(np.log(areas))))) if areas.size > 1 else 0.0
 
 
-def stay_apart(movie: Movie, one: int, two: int, areas: Sequence[float], least: int, far: float = APART) -> bool:
+def stay_apart(movie: TrackedMovie, one: int, two: int, areas: Sequence[float], least: int, far: float = APART) -> bool:
     """Whether two daughters are seen apart in `least` frames, and by `far`, before they are one region again.
 
     They may be one region again for a MOMENT in between: they touch at first. A daughter that has left the picture, or
@@ -78,7 +78,7 @@ def stay_apart(movie: Movie, one: int, two: int, areas: Sequence[float], least: 
     return stayed and farthest >= far * radii
 
 
-def vanish(movie: Movie, one: int, two: int, max_gap: int) -> bool:
+def vanish(movie: TrackedMovie, one: int, two: int, max_gap: int) -> bool:
     """Whether one of two daughters is nowhere soon: pieces of a dead cell dissolve, cells do not.
 
     One that grew until then is no piece: segmentation missed her from then on.
@@ -105,7 +105,7 @@ def growth(areas: np.ndarray) -> float:
     return float(np.median(areas[-few:]) / np.median(areas[:few])) if areas.size >= AGE else math.nan
 
 
-def spread(movie: Movie, one: int, two: int) -> bool:
+def spread(movie: TrackedMovie, one: int, two: int) -> bool:
     """Whether one of two daughters spreads, so grows, after a mother who rounded up; pieces of a dead cell do not.
 
     One is enough: the other may run together with a neighbour, or leave the picture. True where neither is seen for
@@ -116,7 +116,7 @@ def spread(movie: Movie, one: int, two: int) -> bool:
     return not grown or max(grown) >= GROWTH
 
 
-def has_third(movie: Movie, mother: int, one: int, two: int, areas: Sequence[float], area: float) -> bool:
+def has_third(movie: TrackedMovie, mother: int, one: int, two: int, areas: Sequence[float], area: float) -> bool:
     """Whether another piece as well appears where a mother of this area was, when her daughters do: she died."""
     seen = movie.seen
     later = int(seen.frame[[one, two]].max())
@@ -127,7 +127,7 @@ def has_third(movie: Movie, mother: int, one: int, two: int, areas: Sequence[flo
     return bool((near & (seen.area[new] + sum(areas) <= PIECES * area)).any())
 
 
-def _gone_elsewhere(movie: Movie, first: int, sister: int) -> float:
+def _gone_elsewhere(movie: TrackedMovie, first: int, sister: int) -> float:
     """The last frame of a daughter who then leaves the picture, or by whom a neighbour then grows; inf of others."""
     seen = movie.seen
     last = int(movie.ends[first]) - 1

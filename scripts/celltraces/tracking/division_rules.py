@@ -21,15 +21,14 @@ from celltraces.tracking.daughters import (
     stay_apart,
     vanish,
 )
-from celltraces.tracking.families import RECENT, Family, Limits, as_seen, family_of
-from celltraces.tracking.mitosis import Mitosis, rounded_up
-from celltraces.tracking.sightings import Movie
+from celltraces.tracking.families import Family, Limits, family_of
+from celltraces.tracking.halves import FILLED, LARGEST, are_round_halves
+from celltraces.tracking.mitosis import Mitosis, became_round, rounded_up
+from celltraces.tracking.sightings import TrackedMovie
 
 SUM = 0.55, 1.6  # of the mother's area: what both daughters together may have
 EQUAL = 0.4  # the smaller daughter's area by the larger one's, at least
-LARGEST = 0.85  # of the mother's area: a daughter, at most
 SAME = 0.7  # of the mother's area: her last one, and that when she was round, at least
-FILLED = 0.92  # of the ellipse with the same second moments: a single cell, at least
 OFF_CENTRE = 0.25  # of the mother's diameter: from her centre to that of both daughters, at most
 LEFT = 0.1  # of the mother's diameter: from her centre to that of the larger daughter, at least; a neighbour stays
 NEAR = 1.9  # of the mother's diameter: from one daughter to the other in the beginning, at most
@@ -46,23 +45,13 @@ SHRINKING = 1.02  # of her area before her end: a mother whose median area is la
 HALVES = 0.95, 0.75, 0.1  # of her area, together, and the smaller by the larger, at least; off centre, at most
 LONG, WAIST = 0.7, 0.97  # roundness and filling of her last sighting: one with less of both may be both daughters
 ROUND_BEFORE = 0.85  # how round she was before that
-# In the last frames, where too few are left to see whether daughters stay apart.
-ROUND = 0.85  # short axis by long axis of the mother in her last TYPICAL sightings, at least
-ROUNDER, SHRUNK = 0.1, 0.9  # by how much she became rounder, at least, or what was left of her area, at most
-ROUND_DAUGHTER = 0.7  # short axis by long axis of a daughter, at least; half a disk has 0.5
-LATE_SUM, LATE_EQUAL = (0.75, 1.25), 0.6  # as SUM and EQUAL
-# Of a mother who was small and round in her last sighting alone.
-BALL_DAUGHTER = 0.65  # short axis by long axis of her daughters, at least
-AFTER_ONE, BALLS_EQUAL = (0.9, 1.45), 0.55  # as SUM and EQUAL, of her last area
-BALLS_OFF = 0.2  # as OFF_CENTRE
-BALLS_APART = 0.6  # of her last diameter: from one daughter to the other, at least; halves of an oval have 0.5
 # Of a mother who rounded up.
 RETURN = 0.85, 1.5  # of her area when she was round, at least, and before, at most: daughters together when new
 HALVED_BEFORE = 3  # sightings before her last one, in which a daughter may have gone to a neighbour's region
 SPREAD = 1.3  # of her area when she was round: daughters together, if they have spread
 
 
-def cost(movie: Movie, start: int, mother: int, one: int, two: int, limits: Limits) -> float:
+def cost(movie: TrackedMovie, start: int, mother: int, one: int, two: int, limits: Limits) -> float:
     """How unlike a division this is: infinite where a condition of `find_divisions` is not met.
 
     start, mother: the first and last position of the mother. one, two: the first positions of the daughters.
@@ -144,16 +133,8 @@ def _rounded_in_last(family: Family) -> bool:
     seen, mother, new = family.movie.seen, family.mother, [family.one, family.two]
     if (seen.frame[new] != seen.frame[mother] + 1).any() or seen.part[new].any() or seen.edge[[mother, *new]].any():
         return False
-    at_last = as_seen(family)
-    return bool(
-        seen.roundness[mother] >= ROUND
-        and seen.roundness[new].min() >= BALL_DAUGHTER
-        and seen.filling[[mother, *new]].min() >= FILLED
-        and AFTER_ONE[0] <= at_last.both / at_last.area <= AFTER_ONE[1]
-        and at_last.ratio >= BALLS_EQUAL
-        and at_last.off <= BALLS_OFF
-        and at_last.distance >= BALLS_APART
-    )
+    round_cell = seen.roundness[mother] >= ROUND_BEFORE and seen.filling[mother] >= FILLED
+    return bool(round_cell and _are_round_halves(family, float(seen.area[mother])))
 
 
 def _mother_is_one_cell(family: Family) -> bool:
@@ -168,7 +149,7 @@ def _mother_is_one_cell(family: Family) -> bool:
         needed = max(needed, ROUND_BEFORE)
     one_round_cell = (seen.roundness[recent] >= needed) & (seen.filling[recent] >= FILLED)
     at_once = family.later == seen.frame[family.mother] + 1  # both daughters
-    large = LARGE_ROUNDED if at_once and _rounded_up(family) else LARGE
+    large = LARGE_ROUNDED if at_once and _became_round(family) else LARGE
     small = area <= min(large * grown, BIGGER * family.usual)
     return bool(small and (one_round_cell & (seen.area[recent] >= SAME * area)).any())
 
@@ -182,40 +163,28 @@ def _grown(family: Family) -> float:
 def _stay_apart(family: Family) -> bool:
     """The daughters stay apart; where too few frames are left to see this, the mother rounded up."""
     left = family.movie.n_frames - family.later
-    sure = _rounded_up(family) and _are_round_halves(family)
+    sure = _became_round(family) and _are_round_halves(family)
     if left < family.limits.frames and not sure:
         return False
     least, far = min(family.limits.frames, left), APART_SURE if sure else APART
     return stay_apart(family.movie, family.one, family.two, family.areas, least, far)
 
 
-def _rounded_up(family: Family) -> bool:
-    """Whether the mother became round before her end: rounder or smaller than before. What always was round did not."""
-    seen, (before, last) = family.movie.seen, _before_and_last(family)
-    if before.stop - before.start < TYPICAL:
-        return False
-    rounder = float(seen.roundness[last].max() - np.median(seen.roundness[before]))
-    shrunk = float(seen.area[last].min() / np.median(seen.area[before]))
-    return bool(seen.roundness[last].max() >= ROUND and (rounder >= ROUNDER or shrunk <= SHRUNK))
+def _became_round(family: Family) -> bool:
+    """Whether the mother became round before her end."""
+    seen, own = family.movie.seen, slice(family.start, family.mother + 1)
+    return became_round(seen.area[own], seen.roundness[own])
 
 
-def _are_round_halves(family: Family) -> bool:
-    """Whether the daughters are round, of the mother's area together; halves of a cell that is cut are not round."""
-    seen, new = family.movie.seen, [family.one, family.two]
-    both = float(seen.area[new].sum() / seen.area[_before_and_last(family)[1]].min())
-    return bool(
-        (seen.roundness[new] >= ROUND_DAUGHTER).all()
-        and (seen.filling[new] >= FILLED).all()
-        and LATE_SUM[0] <= both <= LATE_SUM[1]
-        and seen.area[new].min() >= LATE_EQUAL * seen.area[new].max()
-    )
+def _are_round_halves(family: Family, area: float | None = None) -> bool:
+    """Whether the daughters, when they are seen first, are round halves of the mother.
 
-
-def _before_and_last(family: Family) -> tuple[slice, slice]:
-    """The mother's last TYPICAL sightings, and RECENT ones before them."""
-    start, mother = family.start, family.mother
-    end = mother + 1 - TYPICAL
-    return slice(max(start, mother - RECENT), end), slice(max(start, end), mother + 1)
+    area: hers; the least of her last TYPICAL ones if not given.
+    """
+    seen, mother = family.movie.seen, family.mother
+    of = [column[[mother, family.one, family.two]] for column in seen.columns()[:5]]
+    of[0][0] = seen.area[max(family.start, mother + 1 - TYPICAL) : mother + 1].min() if area is None else area
+    return are_round_halves(*of)
 
 
 OF_OTHERS: tuple[Callable[[Family], bool], ...] = (

@@ -20,7 +20,7 @@ from celltraces.tracking import sisters
 from celltraces.tracking.division_rules import NEAR, cost
 from celltraces.tracking.families import Limits
 from celltraces.tracking.mitosis import rounded_up
-from celltraces.tracking.sightings import Movie, Sightings, first_of, look_up
+from celltraces.tracking.sightings import Sightings, TrackedMovie, first_of, look_up
 
 
 class Split(NamedTuple):
@@ -155,7 +155,7 @@ def _both_seen(seen: Sightings, one: int, two: int) -> int:
     return int(np.intersect1d(*frames)[0])
 
 
-def _families(movie: Movie, daughter: int, max_gap: int) -> Iterator[tuple[int, int]]:
+def _families(movie: TrackedMovie, daughter: int, max_gap: int) -> Iterator[tuple[int, int]]:
     """Pairs of positions: a possible mother of the track that begins at `daughter`, and the other daughter."""
     seen = movie.seen
     frame = int(seen.frame[daughter])

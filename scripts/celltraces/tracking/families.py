@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from celltraces.tracking.daughters import TYPICAL, first_areas
-from celltraces.tracking.sightings import Movie
+from celltraces.tracking.sightings import TrackedMovie
 
 RECENT = 8  # sightings of the mother before she divides, in which her area and shape are looked at
 
@@ -25,7 +25,7 @@ class Limits(NamedTuple):
 class Family(NamedTuple):
     """A mother and two daughters, as positions in the sightings, and what is measured of them; lengths in pixels."""
 
-    movie: Movie
+    movie: TrackedMovie
     limits: Limits
     start: int  # the mother's first sighting, or the first since she came from a division herself
     mother: int  # her last
@@ -53,7 +53,7 @@ class Family(NamedTuple):
         return min(self.areas) / max(self.areas)
 
 
-def family_of(movie: Movie, start: int, mother: int, one: int, two: int, limits: Limits) -> Family:
+def family_of(movie: TrackedMovie, start: int, mother: int, one: int, two: int, limits: Limits) -> Family:
     """What is measured, of positions: the first and last of the mother, and the first of each daughter."""
     seen = movie.seen
     recent = slice(max(start, mother + 1 - RECENT), mother + 1)
@@ -82,18 +82,8 @@ def family_of(movie: Movie, start: int, mother: int, one: int, two: int, limits:
     )
 
 
-def as_seen(family: Family) -> Family:
-    """The family with the area in the mother's last sighting, and in the first ones of her daughters: white ones soon
-    become flat."""
-    movie, mother, one, two = family.movie, family.mother, family.one, family.two
-    area = movie.seen.area
-    last, areas = float(area[mother]), (float(area[one]), float(area[two]))
-    off, distance, left = _distances(movie, mother, one, two, areas, last)
-    return family._replace(area=last, areas=areas, new_areas=areas, off=off, distance=distance, left=left)
-
-
 def _distances(
-    movie: Movie, mother: int, one: int, two: int, areas: tuple[float, float], area: float
+    movie: TrackedMovie, mother: int, one: int, two: int, areas: tuple[float, float], area: float
 ) -> tuple[float, float, float]:
     """`off`, `distance`, `left` of a family whose daughters have these areas, by the diameter of a disk of `area`."""
     y, x = ([float(axis[at]) for at in (one, two, mother)] for axis in (movie.seen.y, movie.seen.x))

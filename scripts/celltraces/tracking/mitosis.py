@@ -11,7 +11,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from celltraces.tracking.sightings import Movie
+from celltraces.tracking.daughters import TYPICAL
+from celltraces.tracking.families import RECENT
+from celltraces.tracking.sightings import TrackedMovie
 
 LOOK = 30  # sightings before the daughters are apart, in which she was flat and rounded up
 FLAT = 8, 3  # sightings before she rounded up: how many are looked at, and how many there are at least
@@ -34,7 +36,19 @@ class Mitosis(NamedTuple):
     last: int  # position of her last sighting as one cell: in those after it, her region holds both daughters
 
 
-def rounded_up(movie: Movie, start: int, mother: int) -> Mitosis | None:
+def became_round(area: np.ndarray, roundness: np.ndarray) -> bool:
+    """Whether a cell is round in one of her last TYPICAL sightings, and was larger or longer before.
+
+    (N,) each, in the order of time; RECENT sightings before the last are looked at. What always was round did not.
+    """
+    area, roundness = area[-RECENT - 1 :], roundness[-RECENT - 1 :]
+    if area.size < 2 * TYPICAL or roundness[-TYPICAL:].max() < ROUND:
+        return False
+    rounder = roundness[-TYPICAL:].max() - np.median(roundness[:-TYPICAL])
+    return bool(rounder >= ROUNDER or area[-TYPICAL:].min() <= SHRUNK * np.median(area[:-TYPICAL]))
+
+
+def rounded_up(movie: TrackedMovie, start: int, mother: int) -> Mitosis | None:
     """What is told of a cell that rounded up before her region parted; None of one that did not.
 
     start, mother: her first position and that of her region's last sighting.

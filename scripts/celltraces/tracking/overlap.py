@@ -22,7 +22,7 @@ from celltraces.labels.regions import (
 from celltraces.tracking import phantoms
 from celltraces.tracking.box_pairs import box_sizes, in_window, shared_boxes, shared_window
 from celltraces.tracking.nearest import nearest_pairs
-from celltraces.tracking.region_pixels import divide, moved_runs, pixels_of, shared_pixels, with_parts_of
+from celltraces.tracking.region_pixels import divide, moved_runs, pixels_of_entry, shared_pixels, with_parts_of
 from celltraces.tracking.stage_places import PlaceOf, place_finder
 
 SETTLED = 3  # frames
@@ -156,8 +156,8 @@ def _kept_apart(
     past, _ = _in_common(previous, frame, shape)
     past = past._replace(area=previous.area)  # a cell that is mostly out of the picture is not covered
     for region, members in _merged(past, frame):
-        before = [pixels_of(past.runs, member) for member in members]
-        own = divide(pixels_of(frame.runs, region), before, shape)
+        before = [pixels_of_entry(past.runs, member) for member in members]
+        own = divide(pixels_of_entry(frame.runs, region), before, shape)
         tracks = previous.ids[members].tolist()
         parts += zip(own, tracks, strict=True)
         divided.append(phantoms.SplitRegion(number, int(label[region]), tracks, [part.size for part in own]))

@@ -9,7 +9,7 @@ from celltraces.labels.regions import PixelRuns, positions_in_runs, select_runs
 from celltraces.tracking.box_pairs import expand
 
 
-def pixels_of(runs: PixelRuns, entry: int) -> np.ndarray:
+def pixels_of_entry(runs: PixelRuns, entry: int) -> np.ndarray:
     """Positions of an entry's pixels in the flat frame, ascending."""
     mine = runs.value == entry
     return positions_in_runs(runs.start[mine], runs.length[mine])

@@ -17,7 +17,7 @@ Parts = list[tuple[np.ndarray, int]]  # the pixels of a part, as positions in th
 
 
 @dataclass
-class Frame:
+class WindowFrame:
     """A frame in which regions may still be parted; entries are positions in the columns label and area."""
 
     whole: PixelRuns  # as segmentation found it, background too; values: labels
@@ -49,20 +49,20 @@ def with_parts(labels: np.ndarray, parts: Parts) -> np.ndarray:
     return out
 
 
-def frame_of(image: np.ndarray, place_of: PlaceOf) -> Frame:
+def frame_of(image: np.ndarray, place_of: PlaceOf) -> WindowFrame:
     runs = pixel_runs(image)
     label, area, bbox = region_table(runs, image.shape[1])
     entry, known = find_sorted(label, runs.value)
     of_regions = select_runs(runs._replace(value=entry), known)
-    return Frame(runs, of_regions, label.astype(np.int64), area, *place_of(bbox, image.shape), [], set(), {})
+    return WindowFrame(runs, of_regions, label.astype(np.int64), area, *place_of(bbox, image.shape), [], set(), {})
 
 
-def image_of(frame: Frame, shape: tuple[int, ...]) -> tuple[np.ndarray, Parts]:
+def image_of(frame: WindowFrame, shape: tuple[int, ...]) -> tuple[np.ndarray, Parts]:
     labels = np.repeat(frame.whole.value, frame.whole.length).reshape(shape)
     return with_parts(labels, frame.parts), frame.parts
 
 
-def links_between(one: Frame, two: Frame, shape: tuple[int, ...]) -> Links:
+def links_between(one: WindowFrame, two: WindowFrame, shape: tuple[int, ...]) -> Links:
     step = two.place - one.place
     runs = one.runs if not step.any() else moved_runs(one.runs, step, shared_window(step, shape), shape[1])
     links = Links(np.full(one.area.size, -1), np.full(two.area.size, -1))
@@ -76,14 +76,14 @@ def links_between(one: Frame, two: Frame, shape: tuple[int, ...]) -> Links:
     return links
 
 
-def source_of(before: Frame, pixels: np.ndarray, place: np.ndarray, shape: tuple[int, ...], share: float) -> int:
+def source_of(before: WindowFrame, pixels: np.ndarray, place: np.ndarray, shape: tuple[int, ...], share: float) -> int:
     """The entry of the frame before that holds the most of these pixels of a frame at this place; -1 if that is not
     more than this share of them."""
     count = shares(before, pixels, place, shape)
     return int(np.argmax(count)) if count.max() > share * pixels.size else -1
 
 
-def shares(frame: Frame, pixels: np.ndarray, place: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+def shares(frame: WindowFrame, pixels: np.ndarray, place: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     """How many of these pixels of a frame at this place each entry of another frame holds; (N,), N may be fewer."""
     at = moved_pixels(pixels, frame.place - place, shape)
     runs = frame.runs
@@ -104,7 +104,7 @@ def go_on(links: list[Links], steps: Sequence[int], entries: list[int], forward:
     return True
 
 
-def take_apart(frame: Frame, entry: int, parts: Sequence[np.ndarray], width: int) -> None:
+def take_apart(frame: WindowFrame, entry: int, parts: Sequence[np.ndarray], width: int) -> None:
     """Make the first part the region, and regions of the others, in place."""
     first, *others = parts
     labels = int(frame.label.max()) + np.arange(1, len(parts))

@@ -15,12 +15,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from celltraces.tracking.hidden_daughters import HALF, part_hidden, part_if_hidden
-from celltraces.tracking.region_pixels import divide, moved_pixels, pixels_of
+from celltraces.tracking.halves import LARGEST
+from celltraces.tracking.hidden_daughters import part_hidden, part_if_hidden
+from celltraces.tracking.region_pixels import divide, moved_pixels, pixels_of_entry
 from celltraces.tracking.region_window import (
-    Frame,
     Links,
     Parts,
+    WindowFrame,
     frame_of,
     go_on,
     image_of,
@@ -37,7 +38,6 @@ LIKE = 1.6  # times as large: what a cell may become while it shares a region
 SUM = 1.5  # times as large: what a region may be against the cells that it holds
 STEADY = 1.3  # times as large: what a region may become from one frame to the next while it holds the same cells
 TINY = 0.2  # of the largest cell in the region: what is smaller is debris
-LESS = 0.85  # of a cell's area: what is left of a cell that divides, outside of the region, at most
 NEW = 0.5  # of a cell that begins in the region: by how much of its area, at least, the region is larger than before
 
 
@@ -76,7 +76,7 @@ def part_regions(
         for image in frames:
             yield image, []
         return
-    window: list[Frame] = []
+    window: list[WindowFrame] = []
     links: list[Links] = []
     place_of = place_finder(movement)
     shape = (0, 0)
@@ -96,7 +96,7 @@ def part_regions(
 
 
 def _part(
-    window: list[Frame], links: list[Links], last: int, max_touching: int, shape: tuple[int, ...], newest: bool
+    window: list[WindowFrame], links: list[Links], last: int, max_touching: int, shape: tuple[int, ...], newest: bool
 ) -> None:
     """Part regions of the window that come apart after frame `last` (if newest) or earlier; in place.
 
@@ -121,7 +121,7 @@ def _coming_apart(links: Links) -> list[int]:
 
 
 def _part_back(
-    window: list[Frame], links: list[Links], step: int, entry: int, max_touching: int, shape: tuple[int, ...]
+    window: list[WindowFrame], links: list[Links], step: int, entry: int, max_touching: int, shape: tuple[int, ...]
 ) -> bool:
     """Part a region that comes apart after frame `step` of the window, back to where it came together; in place.
 
@@ -138,10 +138,10 @@ def _part_back(
     if areas.min() < TINY * areas.max() or not _alike(areas.sum(), window[step].area[entry], SUM):
         window[step].refused.add(key)
         return False
-    parts = [pixels_of(window[step + 1].runs, part) for part in after.tolist()]
+    parts = [pixels_of_entry(window[step + 1].runs, part) for part in after.tolist()]
     chain: list[tuple[int, list[np.ndarray]]] = []  # entry and parts, backwards in time from frame `step` on
     for at in range(step, max(0, step - max_touching), -1):
-        parts = divide(pixels_of(window[at].runs, entry), parts, shape)
+        parts = divide(pixels_of_entry(window[at].runs, entry), parts, shape)
         chain.append((entry, parts))
         if window[at - 1].scene != window[at].scene:
             break
@@ -149,7 +149,7 @@ def _part_back(
         others = _others(window, links, at, entry, sources)
         if others or _goes_back(window, links[at - 1], at, entry, sources):
             entry = sources[0]
-            parts = parts + [pixels_of(window[at].runs, other) for other in others]
+            parts = parts + [pixels_of_entry(window[at].runs, other) for other in others]
             continue
         came = _came_together(window, links, at, entry, parts, sources, shape)
         if came is None and -1 in sources:
@@ -177,7 +177,7 @@ def _part_back(
     return False
 
 
-def _others(window: list[Frame], links: list[Links], at: int, entry: int, sources: list[int]) -> list[int]:
+def _others(window: list[WindowFrame], links: list[Links], at: int, entry: int, sources: list[int]) -> list[int]:
     """The regions of frame `at` that came apart from one region of the frame before, as this one did, and go on.
 
     So the clump of three cells comes apart in two steps, and is followed back from the second one.
@@ -200,7 +200,7 @@ def _grouped(parts: list[np.ndarray], groups: list[tuple[int, list[int]]]) -> li
     return [np.sort(np.concatenate(own)) for own in found if own]
 
 
-def _goes_back(window: list[Frame], here: Links, at: int, entry: int, sources: list[int]) -> bool:
+def _goes_back(window: list[WindowFrame], here: Links, at: int, entry: int, sources: list[int]) -> bool:
     """Whether a region of frame `at` is one region of the frame before, with the same cells, and nothing else."""
     alone = sources[0]
     if len(set(sources)) > 1 or alone < 0 or here.after[alone] != entry:
@@ -214,7 +214,7 @@ def _alike(one: float, other: float, factor: float) -> bool:
 
 
 def _came_together(
-    window: list[Frame],
+    window: list[WindowFrame],
     links: list[Links],
     at: int,
     entry: int,
@@ -237,11 +237,10 @@ def _came_together(
         elsewhere = [other for other in np.flatnonzero(here.before == source).tolist() if other != entry]
         if goes_on == entry and not elsewhere:
             groups.append((source, group))
-            pixels.append(pixels_of(before.runs, source))
-        elif elsewhere or (goes_on != entry and (goes_on < 0 or areas[goes_on] <= LESS * before.area[source])):
+            pixels.append(pixels_of_entry(before.runs, source))
+        elif elsewhere or (goes_on != entry and (goes_on < 0 or areas[goes_on] <= LARGEST * before.area[source])):
             groups += [(-1, [part]) for part in group]
-            half = HALF[0] <= areas[elsewhere].sum() / before.area[source] <= HALF[1]
-            one = len(group) == len(elsewhere) == 1 and half
+            one = len(group) == len(elsewhere) == 1 and areas[elsewhere[0]] <= LARGEST * before.area[source]
             pixels += [_left_of(window, at, source, elsewhere[0], shape)] if one else [None] * len(group)
         else:
             return None
@@ -253,7 +252,7 @@ def _came_together(
     known = [own for own in pixels if own is not None and own.size]
     begin = np.array([source < 0 for source, _ in groups])
     all_known, born = len(known) == len(groups), len(known) == len(groups) and begin.any()
-    own = divide(pixels_of(window[at].runs, entry), known, shape) if born else _grouped(parts, groups)
+    own = divide(pixels_of_entry(window[at].runs, entry), known, shape) if born else _grouped(parts, groups)
     sizes = np.array([part.size for part in own])
     earlier = np.array([before.area[source] for source, _ in groups if source >= 0])
     if not all(map(_alike, sizes[~begin], earlier, [LIKE] * earlier.size)):
@@ -265,10 +264,10 @@ def _came_together(
     return _Together(groups, known if all_known else None, bool(born and larger))
 
 
-def _left_of(window: list[Frame], at: int, source: int, elsewhere: int, shape: tuple[int, ...]) -> np.ndarray:
+def _left_of(window: list[WindowFrame], at: int, source: int, elsewhere: int, shape: tuple[int, ...]) -> np.ndarray:
     """The pixels of an entry of the frame before that no longer are its own, as a region of frame `at` is."""
-    mine = pixels_of(window[at - 1].runs, source)
-    there = moved_pixels(pixels_of(window[at].runs, elsewhere), window[at - 1].place - window[at].place, shape)
+    mine = pixels_of_entry(window[at - 1].runs, source)
+    there = moved_pixels(pixels_of_entry(window[at].runs, elsewhere), window[at - 1].place - window[at].place, shape)
     return np.setdiff1d(mine, there)
 
 
@@ -285,7 +284,7 @@ def _lie_apart(links: list[Links], step: int, after: list[int], at: int, earlier
 
 
 def _from_both_sides(
-    window: list[Frame],
+    window: list[WindowFrame],
     at: int,
     parts: list[np.ndarray],
     chain: list[tuple[int, list[np.ndarray]]],
@@ -295,6 +294,6 @@ def _from_both_sides(
     chain = list(chain)
     for back in range(len(chain) - 1, len(chain) - 1 - len(chain) // 2, -1):
         entry = chain[back][0]
-        parts = divide(pixels_of(window[at + len(chain) - 1 - back].runs, entry), parts, shape)
+        parts = divide(pixels_of_entry(window[at + len(chain) - 1 - back].runs, entry), parts, shape)
         chain[back] = entry, parts
     return chain

@@ -27,7 +27,7 @@ class Sightings(Shapes):
     part: np.ndarray
 
 
-class Movie(NamedTuple):
+class TrackedMovie(NamedTuple):
     """Sightings and what is looked up in them."""
 
     seen: Sightings
@@ -77,7 +77,7 @@ def sightings_of(
     return seen
 
 
-def look_up(seen: Sightings) -> Movie:
+def look_up(seen: Sightings) -> TrackedMovie:
     """The tables of a movie's sightings."""
     n_frames = int(seen.frame.max(initial=-1)) + 1
     last = np.flatnonzero(np.diff(seen.track, append=-1))
@@ -88,7 +88,7 @@ def look_up(seen: Sightings) -> Movie:
     before = np.concatenate([[0], count[:-1]])
     moved = (ended >= 3) & (ended > STAGE * before)
     starts = np.concatenate([[0], np.cumsum(count)])
-    return Movie(seen, ends, by_frame, starts, _newcomers(seen), moved)
+    return TrackedMovie(seen, ends, by_frame, starts, _newcomers(seen), moved)
 
 
 def _newcomers(seen: Sightings) -> dict[int, list[int]]:
@@ -103,6 +103,6 @@ def _newcomers(seen: Sightings) -> dict[int, list[int]]:
     return {int(frame): positions[groups == at].tolist() for at, frame in enumerate(frames)}
 
 
-def first_of(movie: Movie, position: int) -> int:
+def first_of(movie: TrackedMovie, position: int) -> int:
     """The first position of a sighting's track."""
     return int(np.searchsorted(movie.seen.track, movie.seen.track[position]))

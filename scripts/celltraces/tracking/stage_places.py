@@ -95,7 +95,7 @@ def followed(
     return places
 
 
-def as_attribute(
+def places_attribute(
     places: Sequence[tuple[int, int] | None], movement: Mapping[str, Sequence[Any]] | None, shape: Sequence[int]
 ) -> dict[str, list[tuple[int, int]]]:
     """ATTRIBUTE with the places (y, x) of a movie's frames (H, W) that linking used.

@@ -55,7 +55,7 @@ def write(table: pd.DataFrame, path: str) -> None:
         table.to_csv(partial, index=False, na_rep="NaN", lineterminator="\n")
 
 
-def registered(traces: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame:
+def with_registered_positions(traces: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame:
     """Traces with two columns more, their positions in the first frame: registered_x and registered_y, in pixels.
 
     table: how the stage moved; positions of a FOV that is not in it are as they are.
