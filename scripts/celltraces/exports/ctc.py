@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from celltraces.errors import UserError
-from celltraces.exports.fov import Fov, in_tables
+from celltraces.exports.fov import Fov, frames_by_cell, in_tables
 from celltraces.files import whole
 from celltraces.labels import shared_pixels
 from celltraces.labels.lineage import Division
@@ -99,10 +99,7 @@ def _in_tables(tracks: Iterable[Track], counted: Collection[tuple[int, int]]) ->
 
 def tracks_in(labels: shared_pixels.FrameStack, divisions: Iterable[Division]) -> list[Track]:
     """Tracks without gaps, sorted by label. The first part of a cell keeps its number, further ones get new ones."""
-    frames_of: dict[int, list[int]] = {}
-    for frame in range(labels.shape[0]):
-        for cell in regions(labels.read(frame))[0].tolist():
-            frames_of.setdefault(cell, []).append(frame)
+    frames_of = frames_by_cell(regions(labels.read(frame))[0].tolist() for frame in range(labels.shape[0]))
     parent_of = {daughter: division.parent for division in divisions for daughter in division.daughters}
     last_part = dict.fromkeys(frames_of, 0)
     unused = max(frames_of, default=0)

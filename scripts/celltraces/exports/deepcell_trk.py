@@ -21,7 +21,7 @@ import numpy as np
 
 from celltraces.errors import UserError
 from celltraces.exports.deepcell_label import SLACK, Project
-from celltraces.exports.fov import Fov, in_tables
+from celltraces.exports.fov import Fov, frames_by_cell, in_tables
 from celltraces.files import scratch, whole
 from celltraces.labels import shared_pixels
 from celltraces.labels.lineage import Division
@@ -47,7 +47,7 @@ def write_trk(
     counted: the cells and frames that tables have, which `in_tables` (in any frame) and `frames_in_tables` of each cell
     tell; programs read over both.
     """
-    frames_of: dict[int, list[int]] = {}
+    present: list[list[int]] = []
     with whole(path) as partial, scratch(path) as folder:
         raw, tracked = folder / "raw.npy", folder / "tracked.npy"
         n_frames = labels.shape[0]
@@ -57,10 +57,9 @@ def write_trk(
             for at, channel in enumerate(channels.values()):
                 images[frame, ..., at] = channel.read(frame)
             values[frame, ..., 0] = labels.read(frame)
-            for cell in regions(values[frame, ..., 0])[0].tolist():
-                frames_of.setdefault(cell, []).append(frame)
+            present.append(regions(values[frame, ..., 0])[0].tolist())
         del images, values
-        lineage = json.dumps(_lineage(frames_of, divisions, counted)).encode()
+        lineage = json.dumps(_lineage(frames_by_cell(present), divisions, counted)).encode()
         # No name and no time in the header of gzip, fixed times in the tar: the same cells are the same bytes.
         with (
             open(partial, "wb") as file,
@@ -180,10 +179,7 @@ def _is_lineage(entry: Mapping[str, Any]) -> bool:
 
 def _compare(lineage: Mapping[int, Mapping[str, Any]], present: Sequence[Sequence[int]], where: str) -> None:
     """The frames of every cell are those in which its label occurs."""
-    frames_of: dict[int, list[int]] = {}
-    for frame, cells in enumerate(present):
-        for cell in cells:
-            frames_of.setdefault(cell, []).append(frame)
+    frames_of = frames_by_cell(present)
     for cell in sorted({*frames_of, *lineage}):
         if cell not in lineage:
             raise UserError(f"{where}: lineage.json lacks cell {cell}, which is in tracked.npy; add it")

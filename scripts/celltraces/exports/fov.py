@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -97,6 +97,15 @@ def links(found: list[Spot], divisions: list[Division]) -> list[tuple[int, int]]
         (places[division.parent][-1], places[daughter][0]) for division in divisions for daughter in division.daughters
     ]
     return sorted(pairs)
+
+
+def frames_by_cell(labels: Iterable[Iterable[int]]) -> dict[int, list[int]]:
+    """The frames in which each cell is; labels: the cells of each frame."""
+    found: dict[int, list[int]] = {}
+    for frame, cells in enumerate(labels):
+        for cell in cells:
+            found.setdefault(cell, []).append(frame)
+    return found
 
 
 def families(divisions: list[Division]) -> dict[int, int]:

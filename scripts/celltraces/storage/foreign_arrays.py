@@ -77,31 +77,32 @@ def fingerprint(image: np.ndarray) -> bytes:
 
 def read_array(store: Path, key: str) -> tuple[np.ndarray, dict[str, Any]]:
     """Read a whole array of a store, which is a folder or one zip file, and its attributes."""
-    import zarr
-
-    with _zarr_errors(f"{store}/{key}"):
-        place = zarr.storage.ZipStore(store, mode="r") if store.suffix == ".zip" else zarr.storage.LocalStore(store)
-        try:
-            array = zarr.open_array(place, path=key, mode="r", zarr_format=3)
-            return np.asarray(array[...]), array.attrs.asdict()
-        finally:
-            place.close()
+    with _zarr_errors(f"{store}/{key}"), _opened(store) as open_array:
+        array = open_array(key)
+        return np.asarray(array[...]), array.attrs.asdict()
 
 
 def unreadable(store: Path) -> Iterator[tuple[str, str]]:
     """Read every chunk of every array of a store, a folder or one zip file: name and reason of those that fail."""
-    import zarr
-
-    place = zarr.storage.ZipStore(store, mode="r") if store.suffix == ".zip" else zarr.storage.LocalStore(store)
-    try:
+    with _opened(store) as open_array:
         for key in _array_keys(store):
             try:
-                array = zarr.open_array(place, path=key, mode="r", zarr_format=3)
+                array = open_array(key)
                 step = array.chunks[0] if array.shape else 1
                 for begin in range(0, array.shape[0] if array.shape else 1, step):
                     array[begin : begin + step] if array.shape else array[...]
             except Exception as error:
                 yield key, " ".join(str(error).split())[:200] or type(error).__name__
+
+
+@contextmanager
+def _opened(store: Path) -> Iterator[Callable[[str], Any]]:
+    """A function that opens an array of a store, a folder or one zip file, by its key."""
+    import zarr
+
+    place = zarr.storage.ZipStore(store, mode="r") if store.suffix == ".zip" else zarr.storage.LocalStore(store)
+    try:
+        yield lambda key: zarr.open_array(place, path=key, mode="r", zarr_format=3)
     finally:
         place.close()
 
