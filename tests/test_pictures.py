@@ -276,13 +276,13 @@ def test_missing_frames_and_unknown_pixel_size(tmp_path, caplog):
     (tmp_path / "a_traces.csv").write_text("fov,cell,frame,good\n")
     crop_cells.write_cells(open_frames(tmp_path / "seg"), [], tmp_path / "cells.zarr", crop_padding=1)
     lineage.write_lineage(tmp_path / "lineage.csv", 0, {}, [])
-    names = [str(tmp_path / name) for name in ("pc", "seg")]
     scales = {"times_min": [0, 5, 10], "pixel_size_um": None}
     output = tmp_path / "a.gif"
     wanted = {"decisions": [], "scales": scales, "movie_width": 200, "movie_speed": 5, "channel": 0}
-    wanted |= {"cells": str(tmp_path / "cells.zarr"), "lineage_table": str(tmp_path / "lineage.csv")}
-    wanted |= {"min_frames": 1, "border_margin": 0}
-    draw_overlay.main(*names, [], str(tmp_path / "a_traces.csv"), str(output), **wanted)
+    wanted |= {"cells": str(tmp_path / "cells.zarr"), "lineage": str(tmp_path / "lineage.csv")}
+    wanted |= {"pc": str(tmp_path / "pc"), "tracked": str(tmp_path / "seg"), "fl": []}
+    wanted |= {"traces": str(tmp_path / "a_traces.csv"), "min_frames": 1, "border_margin": 0}
+    draw_overlay.main(str(output), **wanted)
     shown = decoded(output)
     assert [(frame == 255).all(axis=-1).any() for frame in shown] == [True] * 3  # time, and "not in the file"
     assert (shown[1] == 0).all(axis=-1).mean() > 0.8
