@@ -328,6 +328,16 @@ def test_fovs_that_overlap(told):
     assert told(a=[{}, {}]) == []
 
 
+def test_files_of_other_depth(movies, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    dataset = plan_experiment(small_config(movies)).datasets["small"]
+    eight = replace(dataset, name="b", movie=replace(dataset.movie, dtype="uint8"))
+    config = {"params": {"qc_overlap": 0.02, "border_margin": 5}}
+    (line,) = acquisition.lines_on_acquisition(config, {"small": dataset, "b": eight}, False)
+    assert line.startswith("pixels are uint16 in small and uint8 in b: ")
+    assert list(acquisition.lines_on_acquisition(config, {"a": eight, "b": eight}, False)) == []
+
+
 def test_no_squares(told, movies, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     dataset = plan_experiment(small_config(movies)).datasets["small"]

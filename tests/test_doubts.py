@@ -111,6 +111,28 @@ def test_tables_of_decisions_that_are_not_read(two, tmp_path, name):
     assert line.startswith(f"{name} is not read: decisions on cells are those of results/curation.csv")
 
 
+@pytest.mark.parametrize(
+    ("name", "other", "told"),
+    [
+        ("GFP", "mCherry", True),
+        ("FITC", "TRITC", True),
+        ("AF488", "Cy5", True),
+        ("eGFP", "mCherry_emission", True),
+        ("YFP", "CFP", True),
+        ("GFP", "FITC", False),  # one filter under two names
+        ("mCherry", "Texas Red", False),
+        ("GFP", "channel 2", False),
+        ("Ch1", "Ch2", False),
+        ("LED470", "GFP", False),
+    ],
+)
+def test_files_with_another_dye_in_a_channel(two, name, other, told):
+    lines = two(a={"channels": ["PC", name, "x"]}, b={"channels": ["PC", other, "x"]})
+    assert [line.partition(",")[0] for line in lines] == (
+        [f"channel 1 is {name!r} in a and {other!r} in b"] if told else []
+    )
+
+
 def test_files_with_their_channels_in_another_order(two):
     names = ["Phase contrast", "GFP", "mCherry", "DAPI"]
     assert two(a={"channels": names}, b={"channels": names}) == []

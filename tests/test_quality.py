@@ -101,6 +101,31 @@ def test_values_cut_off(tmp_path, top):
     assert of_frames(tmp_path, frames) == set()
 
 
+@pytest.mark.parametrize("top", [255, 4095, 65535])
+def test_contrast_enhanced_frame_by_frame(tmp_path, top):
+    """By least and greatest value, or with a share cut off at both ends, as Fiji does; the light of all cells doubles
+    from the first frame to the last, and no value tells of it any more."""
+
+    def of_light(frames):
+        of_fov = {"qc_saturation": 1.0, "qc_brightness": 1e9, "qc_odd_part": 1.0, "qc_contrast": None}
+        rows = check_frames(2, written(tmp_path, frames.astype(np.uint16), [0], "fl_ch_1"), **of_fov)
+        return [(row.check, row.value) for row in rows if row.check.startswith("stretched")]
+
+    light = movie(n_frames=6) * np.linspace(1, 2, 6)[:, None, None]
+    for share in (0, 0.004):
+        low, high = (np.quantile(light, at, axis=(1, 2), keepdims=True) for at in (share, 1 - share))
+        stretched = np.round(np.clip((light - low) / (high - low), 0, 1) * top)
+        assert of_light(stretched) == [("stretched_fl_ch_1", top)]
+        assert of_light(stretched[:3]) == []  # the first one is missing: two tell nothing
+        assert of_frames(tmp_path, stretched.astype(np.uint16)) & {(None, "stretched_pc_ch_0")} == set()
+    as_one = np.round((light - light.min()) / np.ptp(light) * top)
+    assert of_light(as_one) == []
+    assert of_light(np.minimum(light, 600)) == []  # cut off above: 0 is in no frame
+    photons = np.random.default_rng(3).poisson(0.3, light.shape)
+    photons[:, 0, 0] = 9
+    assert of_light(photons) == []
+
+
 def test_a_lamp_that_fails(tmp_path):
     frames = movie()
     frames[0] //= 3

@@ -59,6 +59,7 @@ def lines_on_acquisition(config: Mapping[str, Any], datasets: Mapping[str, Datas
         yield from _no_squares(dataset)
     for one, other in combinations(datasets.values(), 2):
         yield from _exposures_differ(one, other)
+        yield from _depths_differ(one, other)
 
 
 def _overlapping(config: Mapping[str, Any], dataset: Dataset) -> Iterator[str]:
@@ -109,6 +110,15 @@ def _exposures_differ(one: Dataset, other: Dataset) -> Iterator[str]:
                 f"channel {channel} is exposed {ms[0]:g} ms in {one.name} and {ms[1]:g} ms in {other.name}, say the "
                 "files: intensities of these datasets cannot be compared as they are; divide them by the exposures"
             )
+
+
+def _depths_differ(one: Dataset, other: Dataset) -> Iterator[str]:
+    """Files of 8 and of 16 bits, as where one was exported: a count is not the same light in both."""
+    if one.fl and one.movie.dtype != other.movie.dtype:
+        yield (
+            f"pixels are {one.movie.dtype} in {one.name} and {other.movie.dtype} in {other.name}: a count is "
+            "hardly the same light in both, so that intensities cannot be compared; export both with the same depth"
+        )
 
 
 def _exposures(dataset: Dataset) -> Iterator[list[list[list[float]]]]:

@@ -21,6 +21,22 @@ FLUORESCENCE = re.compile(
 )
 
 
+COLOURS = {  # of the light of dyes and proteins, by what is in their names; the first that fits counts
+    "far red": r"\bcy ?5|647|irfp|\bsir\b|draq",
+    "red": r"cherry|tomato|\brfp|mruby|scarlet|tritc|texas|\bcy ?3|rhodamin|\b5[4-9]\d\b|mko",
+    "blue": r"dapi|hoechst|\bbfp|405",
+    "cyan": r"cfp|cerulean|turquoise",
+    "yellow": r"yfp|venus|citrine",
+    "green": r"gfp|fitc|neon ?green|clover|488",
+}
+
+
+def colour_of_dye(name: str) -> str | None:
+    """The colour of the light that a channel's name tells of; None where it tells none."""
+    plain = name.replace("_", " ")
+    return next((colour for colour, words in COLOURS.items() if re.search(words, plain, re.IGNORECASE)), None)
+
+
 def is_transmitted(name: str) -> bool:
     """Whether a channel's name is that of phase contrast, DIC or bright field."""
     return bool(TRANSMITTED.search(name.replace("_", " ")))

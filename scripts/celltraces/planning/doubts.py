@@ -315,7 +315,8 @@ def _in_no_sample(config: Mapping[str, Any], dataset: Dataset) -> Iterator[str]:
 
 
 def _channel_names(datasets: Mapping[str, Dataset]) -> Iterator[str]:
-    """Channels that are taken by number, and have in one file the name that another number has in the other."""
+    """Channels that are taken by number, and have in one file the name that another number has in the other, or that of
+    a dye of another colour."""
     for one, other in combinations(datasets.values(), 2):
         names, others = one.movie.channels, other.movie.channels
         for channel in (one.pc, *one.fl):
@@ -327,6 +328,13 @@ def _channel_names(datasets: Mapping[str, Dataset]) -> Iterator[str]:
                     f"channel {channel} is {name!r} in {one.name} and {its!r} in {other.name}: the files have their "
                     f"channels in another order; name them in `channels` ({name!r}) in the place of numbers, or give "
                     "the files a config each"
+                )
+                continue
+            colours = [channel_names.colour_of_dye(each) for each in (name, its)]
+            if channel in one.fl and None not in colours and colours[0] != colours[1]:
+                yield (
+                    f"channel {channel} is {name!r} in {one.name} and {its!r} in {other.name}, of another dye by its "
+                    "name: they stand in the same columns of tables; give the files a config each"
                 )
 
 

@@ -25,6 +25,8 @@ CHECKS = {
     "uncovered": "share of the pixels that hold no data (value): no tile of a mosaic, blank borders",
     "saturated_cell": "this share of a cell's pixels (value) is cut off at the highest value: its light is too low",
     "saturated": "values cut off at the highest: intensities are too low",
+    "stretched": "each frame has 0 and the same highest value (value): contrast was enhanced frame by frame when the "
+    "images were saved, so that intensities mean nothing. Export the images as the camera gave them",
     "brightness": "a frame unlike its neighbours, or a FOV unlike the others: lamp, shutter",
     "low_contrast": "frames less sharp than their neighbours: focus",
     "exposure_fov": "the background of this FOV is brighter or darker than in the others, by this factor (value): "

@@ -19,6 +19,8 @@ SHARP = 0.7  # of the usual contrast and brightness: a frame with less is out of
 PIXELS_UM = (0.01, 50.0)  # um: pixels of light microscopes
 LONGEST_MIN = 3 * 24 * 60.0  # minutes from frame to frame: nobody films slower
 SHORTEST_MIN = 5e-3 / 60  # minutes from frame to frame: no camera gives whole frames of cells faster
+MIN_FRAMES = 3  # fewer frames than this may have the same darkest and brightest value by chance
+FULL_RANGE = 255  # the highest number of 8 bits: values up to less are counts of light, the lowest of which may be 0
 MIN_SAMPLE = 5  # fewer cells than this say nothing on average
 
 
@@ -62,6 +64,8 @@ def check_frames(
     for frame in np.flatnonzero(blank).tolist():
         yield Finding(fov, frame, f"blank_{name}", statistics["highest"][frame])
     yield from check_duplicates(fov, frames, np.flatnonzero(present & ~blank).tolist(), other_fovs)
+    if qc_contrast is None:
+        yield from check_stretched(fov, name, statistics, present & ~blank)
     for frame in np.flatnonzero(~blank & (statistics["at_highest"] > qc_saturation)).tolist():
         yield Finding(fov, frame, f"saturated_{name}", statistics["at_highest"][frame], qc_saturation)
     for frame in np.flatnonzero(statistics.get("wrapped", np.zeros(0)) > 0).tolist():
@@ -76,6 +80,14 @@ def check_frames(
     if qc_contrast is not None:
         contrast = np.where(blank, np.nan, statistics["contrast"])
         yield from _far_from_neighbours(fov, f"low_contrast_{name}", contrast, qc_contrast, only_low=True)
+
+
+def check_stretched(fov: int, name: str, statistics: Mapping[str, np.ndarray], shown: np.ndarray) -> Findings:
+    """A channel of which each frame has both 0 and one and the same highest value (value): contrast was enhanced frame
+    by frame. shown (T,) bool: the frames that have an image."""
+    lowest, highest = (statistics[key][shown] for key in ("lowest", "highest"))
+    if len(highest) >= MIN_FRAMES and not lowest.any() and highest.min() == highest.max() >= FULL_RANGE:
+        yield Finding(fov, None, f"stretched_{name}", highest[0])
 
 
 def check_duplicates(
