@@ -6,7 +6,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from celltraces.labels.objects import means
+from celltraces.labels.objects import Components, means
 
 LAYER, LAYERS = 2, 6  # px, number: a region's edge is sought as deep as all layers together
 WIDE_LAYERS = 12  # number, of a region in a wide halo
@@ -37,9 +37,17 @@ class Frame(NamedTuple):
     image: np.ndarray
     spread: np.ndarray
     around: np.ndarray  # sums of AROUND x AROUND pixels
-    ground: np.ndarray  # uint8 0/1, what may be background
     window: int  # px
     limit: float  # log-STD above which a pixel was foreground
+
+
+class Outer(NamedTuple):
+    """The pixels in the outer layers of n regions."""
+
+    at: np.ndarray  # positions, in raster order
+    of: np.ndarray  # the region of each
+    depth: np.ndarray  # how many layers lie outside of it, uint8
+    level: np.ndarray  # (n,): what `levels_beside` gave
 
 
 class Edges(NamedTuple):
@@ -54,13 +62,23 @@ class Edges(NamedTuple):
     dim: np.ndarray  # bool, of each of the pixels: it is not as bright as the halo that its region has
 
 
-def find_edges(at: np.ndarray, of: np.ndarray, depth: np.ndarray, area: np.ndarray, layers: int, frame: Frame) -> Edges:
+def outer_pixels(regions: Components, depth: np.ndarray, ground: np.ndarray, image: np.ndarray) -> Outer:
+    """Those of all regions in LAYERS layers. depth: (H, W), `depths`; ground: (H, W) uint8 0/1, what is background."""
+    depth = depth.ravel()
+    at = (depth < LAYERS).nonzero()[0]
+    of = regions.owner.repeat(np.diff(at.searchsorted(regions.start), append=at.size))
+    depth = depth.take(at)
+    rim = (depth == 0).nonzero()[0]
+    return Outer(at, of, depth, levels_beside(at.take(rim), of.take(rim), regions.area.size, ground, image))
+
+
+def find_edges(outer: Outer, area: np.ndarray, layers: int, frame: Frame) -> Edges:
     """Steps 1 to 3 of `outline.refine`.
 
-    at: positions of the pixels in the outer `layers` layers of some regions, in raster order. of: the region of each.
-    depth: how many layers lie outside of it, uint8. area: of each region. Regions of which no pixel is given have no
-    edge.
+    outer: the pixels in the outer `layers` layers of some regions; those of which it has none have no edge. area: of
+    each region.
     """
+    at, of, depth, level = outer
     window, limit = frame.window, frame.limit
     layer = of * (layers + 1) + depth
     count = np.bincount(layer, minlength=area.size * (layers + 1)).reshape(area.size, -1)
@@ -77,8 +95,6 @@ def find_edges(at: np.ndarray, of: np.ndarray, depth: np.ndarray, area: np.ndarr
     texture = np.where(outside, means(layer, np.maximum(texture, 0, out=texture), count), 0)
     edge = texture.max(axis=1)
     edge_std = np.exp(limit + edge)
-    rim = np.flatnonzero(depth == 0)
-    level = levels_beside(at.take(rim), of.take(rim), area.size, frame.ground, frame.image)
     counted = (count > 0) & outside & ~np.isnan(level)[:, None]
     excess = np.where(counted, means(layer, counts, count) - level[:, None], 0)
     halo = excess.max(axis=1) > HALO * edge_std
@@ -104,13 +120,11 @@ def levels_beside(at: np.ndarray, of: np.ndarray, n: int, ground: np.ndarray, im
     free = cv2.copyMakeBorder(ground, BESIDE, BESIDE, BESIDE, BESIDE, cv2.BORDER_CONSTANT, value=0).view(bool).ravel()
     wide = width + 2 * BESIDE
     place = at + at // width * (2 * BESIDE) + BESIDE * wide + BESIDE
-    counts = image.ravel()
-    number, total = np.zeros(n), np.zeros(n)
-    for step, step_in_free in ((width, wide), (-width, -wide), (1, 1), (-1, -1)):
-        beside = np.flatnonzero(free.take(place + BESIDE * step_in_free))
-        whose = of.take(beside)
-        number += np.bincount(whose, minlength=n)
-        total += np.bincount(whose, counts.take(at.take(beside) + BESIDE * step), n)
+    around = np.concatenate([place + BESIDE * step for step in (wide, -wide, 1, -1)])
+    beside = free.take(around).nonzero()[0]
+    pixels = np.concatenate([at + BESIDE * step for step in (width, -width, 1, -1)]).take(beside)
+    whose = np.concatenate([of] * 4).take(beside)
+    number, total = np.bincount(whose, minlength=n), np.bincount(whose, image.ravel().take(pixels), n)
     with np.errstate(invalid="ignore"):
         return total / number
 

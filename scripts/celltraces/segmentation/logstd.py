@@ -42,7 +42,7 @@ VALLEY_SIGMAS = 8
 TRIAL = 0.6  # px: STD of the Gaussian with which it is tried whether smoothing finds more
 HIDDEN = 1.7  # times the foreground: what noise hid, at least, where a frame is smoothed
 PRESENT = 0.02  # of the pixels tried: less foreground may be that of noise alone
-DIGITS = 14  # binary ones of a float32 that are left out of a coarse logarithm
+DIGITS = 13  # binary ones of a float32 that are left out of a coarse logarithm
 ONE = int(np.float32(1).view(np.uint32)) >> DIGITS
 
 
@@ -276,7 +276,7 @@ def _valley(
 
 
 def _coarse_logarithms(spread: np.ndarray) -> np.ndarray:
-    """(H, W) uint16 that rise with `spread`, 0 where that is 0: a float's sign, exponent and first nine digits as one
+    """(H, W) uint16 that rise with `spread`, 0 where that is 0: a float's sign, exponent and first ten digits as one
     number are a logarithm, a coarse one."""
     key = np.empty(spread.shape, np.uint16)
     for rows in strips(spread):
