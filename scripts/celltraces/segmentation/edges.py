@@ -10,6 +10,7 @@ from celltraces.labels.objects import Components, means
 
 LAYER, LAYERS = 2, 6  # px, number: a region's edge is sought as deep as all layers together
 WIDE_LAYERS = 12  # number, of a region in a wide halo
+DEEPEST = 255 // LAYER  # layers that are told apart
 CORE = 6  # one in so many pixels of a region, at least, is in its core
 BELOW_EDGE = 0.25  # log-STD, below the mean of the layer with the highest
 AROUND = 7  # px: width of a pixel's surroundings
@@ -46,8 +47,11 @@ class Outer(NamedTuple):
 
     at: np.ndarray  # positions, in raster order
     of: np.ndarray  # the region of each
-    depth: np.ndarray  # how many layers lie outside of it, uint8
+    counts: np.ndarray  # of the image
+    layer: np.ndarray  # position of its layer in the flat `number`
+    number: np.ndarray  # (n, layers): pixels in each layer
     level: np.ndarray  # (n,): what `levels_beside` gave
+    excess: np.ndarray  # (n, layers): how much brighter each layer is than the level; 0 where there is none
 
 
 class Edges(NamedTuple):
@@ -69,34 +73,43 @@ def outer_pixels(regions: Components, depth: np.ndarray, ground: np.ndarray, ima
     of = regions.owner.repeat(np.diff(at.searchsorted(regions.start), append=at.size))
     depth = depth.take(at)
     rim = (depth == 0).nonzero()[0]
-    return Outer(at, of, depth, levels_beside(at.take(rim), of.take(rim), regions.area.size, ground, image))
+    level = levels_beside(at.take(rim), of.take(rim), regions.area.size, ground, image)
+    return in_layers(at, of, depth, level, LAYERS, image)
 
 
-def find_edges(outer: Outer, area: np.ndarray, layers: int, frame: Frame) -> Edges:
+def in_layers(
+    at: np.ndarray, of: np.ndarray, depth: np.ndarray, level: np.ndarray, layers: int, image: np.ndarray
+) -> Outer:
+    """These pixels `at` of regions `of`, with the figures of their layers. depth: of each, less than `layers`."""
+    counts = image.ravel().take(at)
+    layer = of * layers + depth
+    number = np.bincount(layer, minlength=level.size * layers).reshape(-1, layers)
+    excess = means(layer, counts, number) - level[:, None]
+    excess[(number == 0) | np.isnan(excess)] = 0
+    return Outer(at, of, counts, layer, number, level, excess)
+
+
+def find_edges(outer: Outer, area: np.ndarray, frame: Frame) -> Edges:
     """Steps 1 to 3 of `outline.refine`.
 
-    outer: the pixels in the outer `layers` layers of some regions; those of which it has none have no edge. area: of
-    each region.
+    outer: the pixels in the outer layers of some regions; those of which it has none have no edge. area: of each
+    region.
     """
-    at, of, depth, level = outer
+    at, of, counts, layer, number, level, excess = outer
     window, limit = frame.window, frame.limit
-    layer = of * (layers + 1) + depth
-    count = np.bincount(layer, minlength=area.size * (layers + 1)).reshape(area.size, -1)
-    count[:, layers] = area - count.sum(axis=1)
-    deeper = np.cumsum(count[:, ::-1], axis=1)[:, ::-1]
-    core = (CORE * deeper >= area[:, None]).sum(axis=1) - 1
-    outside = np.arange(layers + 1) < core[:, None]  # of the core
+    within = area[:, None] - number.cumsum(axis=1)  # pixels within each layer
+    core = (CORE * within >= area[:, None]).sum(axis=1)
+    outside = np.arange(number.shape[1]) < core[:, None]  # of the core
 
-    values, counts = frame.spread.ravel().take(at), frame.image.ravel().take(at)
+    values = frame.spread.ravel().take(at)
     offset = 2 * math.log(window) + limit  # of a log-STD above the limit, from half the logarithm of `spread`
     texture = cv2.log(values.astype(np.float32)).ravel()  # to a millionth, in a tenth of numpy.log's time
     texture *= 0.5
     texture -= offset
-    texture = np.where(outside, means(layer, np.maximum(texture, 0, out=texture), count), 0)
+    texture = np.where(outside, means(layer, np.maximum(texture, 0, out=texture), number), 0)
     edge = texture.max(axis=1)
     edge_std = np.exp(limit + edge)
-    counted = (count > 0) & outside & ~np.isnan(level)[:, None]
-    excess = np.where(counted, means(layer, counts, count) - level[:, None], 0)
+    excess = np.where(outside, excess, 0)
     halo = excess.max(axis=1) > HALO * edge_std
 
     least = np.where(edge > BELOW_EDGE, np.exp(2 * (edge - BELOW_EDGE + offset)), 0)
@@ -105,12 +118,13 @@ def find_edges(outer: Outer, area: np.ndarray, layers: int, frame: Frame) -> Edg
     dim = counts <= np.floor(np.where(halo, most, NONE)).astype(np.int32).take(of)
     kept = (values >= np.ceil(least).astype(values.dtype).take(of)) & dim
     kept &= np.multiply(counts, AROUND**2, dtype=np.float32) <= around
-    unclear = np.flatnonzero((~halo).take(of))
+    unclear = (~halo).take(of).nonzero()[0]
     if unclear.size:
         smooth = box_sums(frame.image, 3).ravel().take(at.take(unclear)) / 9
         kept[unclear] = smooth - around.take(unclear) / AROUND**2 <= BRIGHTER * math.exp(limit)
-    kept |= depth >= core.astype(np.uint8).take(of)
-    return Edges(at, of, kept, excess[:, :layers], edge_std, depth > texture.argmax(axis=1).take(of), dim)
+    kept |= ~outside.take(layer)
+    inside = np.arange(number.shape[1]) > texture.argmax(axis=1)[:, None]
+    return Edges(at, of, kept, excess, edge_std, inside.take(layer), dim)
 
 
 def levels_beside(at: np.ndarray, of: np.ndarray, n: int, ground: np.ndarray, image: np.ndarray) -> np.ndarray:
@@ -137,7 +151,7 @@ def box_sums(image: np.ndarray, width: int) -> np.ndarray:
 
 
 def depths(mask: np.ndarray, uncovered: np.ndarray | None) -> np.ndarray:
-    """How many layers lie outside of a pixel's, up to WIDE_LAYERS, (H, W) uint8; WIDE_LAYERS where no object is.
+    """How many layers lie outside of a pixel's, (H, W) uint8; DEEPEST, which is the most, where no object is.
 
     Objects go on where the image ends, or has no data.
     """
@@ -145,7 +159,6 @@ def depths(mask: np.ndarray, uncovered: np.ndarray | None) -> np.ndarray:
     depth = cv2.distanceTransform(with_more, cv2.DIST_L1, 3, dstType=cv2.CV_8U)
     depth -= 1  # where no object is, that gives 255
     depth //= LAYER
-    np.minimum(depth, WIDE_LAYERS, out=depth)
     if uncovered is not None:
-        depth[uncovered] = WIDE_LAYERS
+        depth[uncovered] = DEEPEST
     return depth

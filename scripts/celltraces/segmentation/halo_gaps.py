@@ -12,9 +12,9 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from celltraces.labels.objects import Components, bounds_of, cut_out, means, painted
+from celltraces.labels.objects import Components, bounds_of, cut_out, painted
 from celltraces.labels.shapes import shapes, shapes_of_runs
-from celltraces.segmentation.edges import LAYER, LAYERS, Outer, Settings, box_sums
+from celltraces.segmentation.edges import LAYER, Outer, Settings, box_sums
 from celltraces.segmentation.local_variance import greatest_up_to
 from celltraces.segmentation.mask_objects import between, fill_holes, usual_area
 
@@ -67,8 +67,7 @@ def part_at_halos(
     candidate[found.label] = other & (found.area >= 2 * settings.min_size)
     if not candidate.any():
         return None
-    level = outer.level
-    height, layer = _halos(outer, image)
+    level, height, layer = outer.level, outer.excess.max(axis=1), outer.excess.argmax(axis=1)
     candidate &= height > FAINT * math.exp(settings.limit)
     if not candidate.any():
         return None
@@ -100,16 +99,6 @@ def part_at_halos(
     all_lines.ravel()[cut.outside(np.flatnonzero(lines))] = True
     parts.ravel()[cut.outside(np.flatnonzero(lines | gone))] = 0
     return Parted(parts, all_lines)
-
-
-def _halos(outer: Outer, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Of each region, (n,): the height of its halo, and its brightest layer."""
-    level = outer.level
-    of_layer = outer.of * LAYERS + outer.depth
-    count = np.bincount(of_layer, minlength=level.size * LAYERS).reshape(-1, LAYERS)
-    excess = means(of_layer, image.ravel().take(outer.at), count) - level[:, None]
-    excess[(count == 0) | np.isnan(excess)] = 0
-    return excess.max(axis=1), excess.argmax(axis=1)
 
 
 def _cells(dark: np.ndarray, empty: np.ndarray, settings: Settings, one_cell: bool) -> np.ndarray | None:

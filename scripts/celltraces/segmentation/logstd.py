@@ -173,9 +173,7 @@ def _opened(
         return mask, components(mask)
     # Narrow cells are in what one opening less leaves: the last erosion goes on from there.
     less, opened = openings(filled, settings.morph_size, (times - 1, times), uncovered)
-    regions = components(opened)
-    mask = with_narrow_cells(opened, regions, less, spread, settings.max_size, uncovered)
-    return mask, regions if mask is opened else components(mask)
+    return with_narrow_cells(opened, components(opened), less, spread, settings.max_size, uncovered)
 
 
 def threshold(spread: np.ndarray, window: int, min_pixels: int) -> float:

@@ -41,6 +41,7 @@ from celltraces.segmentation.edges import (
     box_sums,
     depths,
     find_edges,
+    in_layers,
     outer_pixels,
 )
 from celltraces.segmentation.even_clumps import without_gaps
@@ -207,7 +208,7 @@ def refine(
        parted between these (see joined_cells.py). An evenly granular one is parted at its necks (see necks.py).
     """
     frame = Frame(image, spread, box_sums(image, AROUND), settings.window, settings.limit)
-    edges = find_edges(outer, regions.area, LAYERS, frame)
+    edges = find_edges(outer, regions.area, frame)
     cleared = ~edges.kept
     kept = mask.copy()
     wide = edges.excess[:, -1] > WIDE * edges.std
@@ -215,7 +216,7 @@ def refine(
         at, of = pixels_of(regions, wide)
         near = np.flatnonzero(depth.take(at) < WIDE_LAYERS)
         at, of = at.take(near), of.take(near)
-        deeper = find_edges(Outer(at, of, depth.take(at), outer.level), regions.area, WIDE_LAYERS, frame)
+        deeper = find_edges(in_layers(at, of, depth.take(at), outer.level, WIDE_LAYERS, image), regions.area, frame)
         wide &= deeper.excess[:, LAYERS:].min(axis=1) < -WIDE * deeper.std
         cleared &= ~wide.take(edges.of)
         kept.ravel()[deeper.at[~deeper.kept & ~deeper.inside & wide.take(deeper.of)]] = 0
