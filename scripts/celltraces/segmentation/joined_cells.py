@@ -157,4 +157,4 @@ def _divided(
         own.ravel()[free] = nearest
         lines[box] |= between(own)
     parts = components(inside & ~lines)
-    return cut.outside(np.flatnonzero(lines)), parts._replace(start=cut.outside(parts.start))
+    return cut.outside(np.flatnonzero(lines.view(bool))), parts._replace(start=cut.outside(parts.start))

@@ -64,7 +64,7 @@ def part_at_necks(
     if not lines.any():
         return regions
     parted = painted(regions, (regions.area > 0).view(np.uint8), shape)
-    parted.ravel()[cut.outside(np.flatnonzero(lines))] = 0
+    parted.ravel()[cut.outside(np.flatnonzero(lines.view(bool)))] = 0
     return components(parted)
 
 
