@@ -29,7 +29,7 @@ def components(mask: np.ndarray) -> Components:
     """
     width = mask.shape[1]
     bounds = _bounds(mask)
-    start = bounds[::2]
+    start = bounds[::2].copy()
     length = bounds[1::2] - start
     # The runs that touch a run from above are some that follow each other: from the first that ends after its start to
     # the last that begins before its end.
@@ -65,7 +65,8 @@ def _first_of_all(lesser: np.ndarray) -> np.ndarray:
     """Where one gets, (n,), from each number by going on to a lesser one until there is none."""
     nearer = lesser.take(lesser)
     while (nearer != lesser).any():
-        lesser, nearer = nearer, nearer.take(nearer)
+        lesser = nearer.take(nearer)
+        nearer = lesser.take(lesser)
     return lesser
 
 

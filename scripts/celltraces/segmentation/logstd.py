@@ -234,9 +234,9 @@ def _background(
     counts, smooth: of each bin, before and after step 1, in which a pixel reaches over `reach` bins; centres: log-STD
     of each. noise: sigma of white noise.
     """
-    peak = _background_peak(smooth.tolist(), reach)
-    first = peak
-    while first > 0 and 100 * smooth[first - 1] >= smooth[peak]:
+    heights = smooth.tolist()
+    first = peak = _background_peak(heights, reach)
+    while first > 0 and 100 * heights[first - 1] >= heights[peak]:
         first -= 1
     left = counts[first : peak + 1]
     root = np.exp((centres[first : peak + 1] - centres[peak]) * (2 / 3))

@@ -46,7 +46,7 @@ def with_narrow_cells(
     if not (large & lost).any():
         return opened, regions
     variance = means(owner, spread.ravel().take(pixels), objects.area)
-    of_all = np.dot(spread.ravel().astype(np.float64, copy=False), opened.ravel()) / areas.sum()
+    of_all = spread[opened.view(bool)].sum(dtype=np.float64) / areas.sum()
     added = (variance >= FAINT**2 * of_all) & large & lost
     if not added.any():
         return opened, regions
