@@ -126,7 +126,7 @@ def test_the_unevenness_of_a_background_is_that_which_was_added(of_y, of_x):
     background = np.ones((60, 80), bool)
     background[20:50, 20:60] = False
     values = np.where(background, 5000 + added, 60000)
-    found = unevenness(np.rint(values).astype(np.uint16), background)
+    found = unevenness(np.rint(values).astype(np.uint16), background, -1)
     inside = background[:-4, :-4]  # of the last rows and columns not all are looked at
     assert np.abs(np.diff((found - added)[:-4, :-4][inside])).max() <= 1.01
     assert abs(int(np.median(found[background]))) <= 40  # a median of some of the pixels
@@ -136,9 +136,10 @@ def test_the_surface_of_a_background_does_not_run_away_where_none_is_seen():
     x = np.broadcast_to(np.linspace(-1, 1, 80), (60, 80))
     background = x < -0.5
     values = np.rint(5000 + 4000 * (x + 1) ** 2).astype(np.uint16)
-    found = unevenness(values, background)
+    found = unevenness(values, background, -1)
     assert np.ptp(found) <= 1001
-    assert unevenness(values, x < -0.9) is None
+    assert unevenness(values, background, 1001) is None
+    assert unevenness(values, x < -0.9, -1) is None
 
 
 @pytest.mark.skipif(not T98G.exists(), reason="needs the T98G images")

@@ -70,10 +70,9 @@ def unpack(bands: Bands, margin: int, shape: tuple[int, ...]) -> NDArray[np.uint
     """(H, W) uint8, 0 or 1; shape: (H, W)."""
     height, width = shape
     step = -(-height // BANDS)
-    inside = np.ascontiguousarray(bands[margin : margin + step, margin : margin + width])
-    mask = np.empty((BANDS, step, width), np.uint8)
-    for band, of_band in enumerate(mask):
-        np.not_equal(inside & np.uint8(1 << band), 0, out=of_band.view(bool))
+    bits = np.uint8(1) << np.arange(BANDS, dtype=np.uint8)[:, None, None]
+    mask = bands[margin : margin + step, margin : margin + width] & bits
+    np.not_equal(mask, 0, out=mask.view(bool))
     return mask.reshape(-1, width)[:height]
 
 

@@ -28,39 +28,45 @@ def components(mask: np.ndarray) -> Components:
     the first runs of two gets the lesser one for its own, until no two that touch differ.
     """
     width = mask.shape[1]
-    start, length = _runs(mask)
-    end = start + length
-    # The runs that touch a run from above are some that follow each other.
-    first = _below(end, start - width + 1)
-    touching = _below(start, end - width) - first
-    root = np.arange(start.size)
-    root = _first_of_all(np.where(touching > 0, first, root))
-    several = np.flatnonzero(touching > 1)
+    bounds = _bounds(mask)
+    start = bounds[::2].copy()
+    length = bounds[1::2] - start
+    # The runs that touch a run from above are some that follow each other: from the first that ends after its start to
+    # the last that begins before its end.
+    above = bounds - width
+    above[::2] += 1
+    before = _below(bounds, above)
+    first = before[::2] >> 1
+    touching = ((before[1::2] + 1) >> 1) - first
+    number = np.arange(start.size)
+    root = _first_of_all(np.where(touching > 0, first, number))
+    several = (touching > 1).nonzero()[0]
     others = touching.take(several) - 1
     above = positions_in_runs(first.take(several) + 1, others)
-    below = np.repeat(several, others)
+    below = several.repeat(others)
     while above.size:
         one, other = root.take(above), root.take(below)
         np.minimum.at(root, np.maximum(one, other), np.minimum(one, other))
         root = _first_of_all(root)
         apart = root.take(above) != root.take(below)
         above, below = above[apart], below[apart]
-    owner = np.cumsum(root == np.arange(start.size)).take(root)
+    owner = (root == number).cumsum().take(root)
     return Components(start, length, owner, _areas(owner, length))
 
 
 def _below(values: np.ndarray, limits: np.ndarray) -> np.ndarray:
     """How many of the values, (n,) rising, are below each limit, (m,) rising. Two rising sequences are merged in half
     the time that `numpy.searchsorted` takes."""
-    order = np.argsort(np.concatenate([limits, values]), kind="stable")
-    return np.flatnonzero(order < limits.size) - np.arange(limits.size)
+    order = np.concatenate([limits, values]).argsort(kind="stable")
+    return (order < limits.size).nonzero()[0] - np.arange(limits.size)
 
 
 def _first_of_all(lesser: np.ndarray) -> np.ndarray:
     """Where one gets, (n,), from each number by going on to a lesser one until there is none."""
     nearer = lesser.take(lesser)
     while (nearer != lesser).any():
-        lesser, nearer = nearer, nearer.take(nearer)
+        lesser = nearer.take(nearer)
+        nearer = lesser.take(lesser)
     return lesser
 
 
@@ -69,14 +75,13 @@ def _areas(owner: np.ndarray, length: np.ndarray) -> np.ndarray:
     return np.bincount(owner, length, owner.max(initial=0) + 1).astype(np.int64)
 
 
-def _runs(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Start and length of the runs of 1 in the rows of a mask (H, W) uint8 0/1."""
+def _bounds(mask: np.ndarray) -> np.ndarray:
+    """Start and end of each run of 1 in the rows of a mask (H, W) uint8 0/1, one after the other, (2 n,) rising."""
     width = mask.shape[1] + 1
     # With a 0 before the first row and after each, a run begins and ends with a change.
     flat = cv2.copyMakeBorder(mask, 1, 0, 0, 1, cv2.BORDER_CONSTANT, value=0).ravel()[width - 1 :]
-    changes = np.flatnonzero(flat[1:] != flat[:-1])
-    start, end = changes[::2], changes[1::2]
-    return start - start // width, end - start
+    changes = (flat[1:] != flat[:-1]).nonzero()[0]
+    return changes - changes // width
 
 
 def means(group: np.ndarray, values: np.ndarray, count: np.ndarray) -> np.ndarray:
@@ -102,9 +107,9 @@ def pixels_of(objects: Components, chosen: np.ndarray) -> tuple[np.ndarray, np.n
 
     chosen: (n,) bool, of each object.
     """
-    runs = np.flatnonzero(chosen.take(objects.owner))
+    runs = chosen.take(objects.owner).nonzero()[0]
     length = objects.length.take(runs)
-    return positions_in_runs(objects.start.take(runs), length), np.repeat(objects.owner.take(runs), length)
+    return positions_in_runs(objects.start.take(runs), length), objects.owner.take(runs).repeat(length)
 
 
 def some_pixels_of(objects: Components, chosen: np.ndarray, every: int) -> tuple[np.ndarray, np.ndarray]:
@@ -122,8 +127,11 @@ def painted(objects: Components, values: np.ndarray, shape: tuple[int, ...]) -> 
     """An image of this shape in which the pixels of each object have its value, (n,), and all others 0."""
     value = np.zeros(2 * objects.start.size + 1, values.dtype)
     value[1::2] = values.take(objects.owner)
-    bounds = np.stack([objects.start, objects.start + objects.length], axis=1).ravel()
-    return np.repeat(value, np.diff(bounds, prepend=0, append=math.prod(shape))).reshape(shape)
+    bounds = np.empty(2 * objects.start.size + 2, np.int64)
+    bounds[0], bounds[-1] = 0, math.prod(shape)
+    bounds[1:-1:2] = objects.start
+    np.add(objects.start, objects.length, out=bounds[2:-1:2])
+    return value.repeat(bounds[1:] - bounds[:-1]).reshape(shape)
 
 
 def every_nth(objects: Components, n: int, shape: tuple[int, ...]) -> tuple[Components, tuple[int, int]]:

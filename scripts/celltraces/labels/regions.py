@@ -69,8 +69,9 @@ def region_table(runs: PixelRuns, width: int) -> tuple[np.ndarray, np.ndarray, n
 
 def positions_in_runs(start: np.ndarray, length: np.ndarray) -> np.ndarray:
     """All positions in runs, one run after the other."""
-    before = np.cumsum(length) - length
-    return np.arange(length.sum()) + np.repeat(start - before, length)
+    positions = (start - length.cumsum() + length).repeat(length)
+    positions += np.arange(positions.size)
+    return positions
 
 
 def tracks_of(mapping: FrameTracks) -> np.ndarray:

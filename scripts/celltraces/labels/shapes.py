@@ -62,14 +62,15 @@ def _shapes(start: np.ndarray, length: np.ndarray, value: np.ndarray, shape: Seq
     """From runs sorted by value. A pixel counts as a square, so that its second moment is 1/12 along each axis."""
     if not value.size:
         return RegionShapes(np.zeros(0, np.int64), *np.zeros((4, 0)), np.zeros(0, bool), value)
-    first = np.flatnonzero(np.concatenate([[True], value[1:] != value[:-1]]))
+    new = np.ones(value.size, bool)
+    np.not_equal(value[1:], value[:-1], out=new[1:])
+    first, region = new.nonzero()[0], new.cumsum() - 1
     row, column = np.divmod(start, shape[1])
     cut = (row == 0) | (row == shape[0] - 1) | (column == 0) | (column + length == shape[1])
     middle = column + (length - 1) / 2
     area = np.add.reduceat(length, first)
     y = np.add.reduceat(length * row, first) / area
     x = np.add.reduceat(length * middle, first) / area
-    region = np.repeat(np.arange(first.size), np.diff(first, append=value.size))
     row, middle = row - y[region], middle - x[region]
     yy = np.add.reduceat(length * row**2, first) / area + 1 / 12
     xx = np.add.reduceat(length * (middle**2 + length**2 / 12), first) / area  # of a run: length squared / 12

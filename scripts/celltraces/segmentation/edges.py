@@ -6,10 +6,11 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from celltraces.labels.objects import means
+from celltraces.labels.objects import Components, means
 
 LAYER, LAYERS = 2, 6  # px, number: a region's edge is sought as deep as all layers together
 WIDE_LAYERS = 12  # number, of a region in a wide halo
+DEEPEST = 255 // LAYER  # layers that are told apart
 CORE = 6  # one in so many pixels of a region, at least, is in its core
 BELOW_EDGE = 0.25  # log-STD, below the mean of the layer with the highest
 AROUND = 7  # px: width of a pixel's surroundings
@@ -37,9 +38,20 @@ class Frame(NamedTuple):
     image: np.ndarray
     spread: np.ndarray
     around: np.ndarray  # sums of AROUND x AROUND pixels
-    ground: np.ndarray  # uint8 0/1, what may be background
     window: int  # px
     limit: float  # log-STD above which a pixel was foreground
+
+
+class Outer(NamedTuple):
+    """The pixels in the outer layers of n regions."""
+
+    at: np.ndarray  # positions, in raster order
+    of: np.ndarray  # the region of each
+    counts: np.ndarray  # of the image
+    layer: np.ndarray  # position of its layer in the flat `number`
+    number: np.ndarray  # (n, layers): pixels in each layer
+    level: np.ndarray  # (n,): what `levels_beside` gave
+    excess: np.ndarray  # (n, layers): how much brighter each layer is than the level; 0 where there is none
 
 
 class Edges(NamedTuple):
@@ -54,33 +66,50 @@ class Edges(NamedTuple):
     dim: np.ndarray  # bool, of each of the pixels: it is not as bright as the halo that its region has
 
 
-def find_edges(at: np.ndarray, of: np.ndarray, depth: np.ndarray, area: np.ndarray, layers: int, frame: Frame) -> Edges:
+def outer_pixels(regions: Components, depth: np.ndarray, ground: np.ndarray, image: np.ndarray) -> Outer:
+    """Those of all regions in LAYERS layers. depth: (H, W), `depths`; ground: (H, W) uint8 0/1, what is background."""
+    depth = depth.ravel()
+    at = (depth < LAYERS).nonzero()[0]
+    of = regions.owner.repeat(np.diff(at.searchsorted(regions.start), append=at.size))
+    depth = depth.take(at)
+    rim = (depth == 0).nonzero()[0]
+    level = levels_beside(at.take(rim), of.take(rim), regions.area.size, ground, image)
+    return in_layers(at, of, depth, level, LAYERS, image)
+
+
+def in_layers(
+    at: np.ndarray, of: np.ndarray, depth: np.ndarray, level: np.ndarray, layers: int, image: np.ndarray
+) -> Outer:
+    """These pixels `at` of regions `of`, with the figures of their layers. depth: of each, less than `layers`."""
+    counts = image.ravel().take(at)
+    layer = of * layers + depth
+    number = np.bincount(layer, minlength=level.size * layers).reshape(-1, layers)
+    excess = means(layer, counts, number) - level[:, None]
+    excess[(number == 0) | np.isnan(excess)] = 0
+    return Outer(at, of, counts, layer, number, level, excess)
+
+
+def find_edges(outer: Outer, area: np.ndarray, frame: Frame) -> Edges:
     """Steps 1 to 3 of `outline.refine`.
 
-    at: positions of the pixels in the outer `layers` layers of some regions, in raster order. of: the region of each.
-    depth: how many layers lie outside of it, uint8. area: of each region. Regions of which no pixel is given have no
-    edge.
+    outer: the pixels in the outer layers of some regions; those of which it has none have no edge. area: of each
+    region.
     """
+    at, of, counts, layer, number, level, excess = outer
     window, limit = frame.window, frame.limit
-    layer = of * (layers + 1) + depth
-    count = np.bincount(layer, minlength=area.size * (layers + 1)).reshape(area.size, -1)
-    count[:, layers] = area - count.sum(axis=1)
-    deeper = np.cumsum(count[:, ::-1], axis=1)[:, ::-1]
-    core = (CORE * deeper >= area[:, None]).sum(axis=1) - 1
-    outside = np.arange(layers + 1) < core[:, None]  # of the core
+    within = area[:, None] - number.cumsum(axis=1)  # pixels within each layer
+    core = (CORE * within >= area[:, None]).sum(axis=1)
+    outside = np.arange(number.shape[1]) < core[:, None]  # of the core
 
-    values, counts = frame.spread.ravel().take(at), frame.image.ravel().take(at)
+    values = frame.spread.ravel().take(at)
     offset = 2 * math.log(window) + limit  # of a log-STD above the limit, from half the logarithm of `spread`
     texture = cv2.log(values.astype(np.float32)).ravel()  # to a millionth, in a tenth of numpy.log's time
     texture *= 0.5
     texture -= offset
-    texture = np.where(outside, means(layer, np.maximum(texture, 0, out=texture), count), 0)
+    texture = np.where(outside, means(layer, np.maximum(texture, 0, out=texture), number), 0)
     edge = texture.max(axis=1)
     edge_std = np.exp(limit + edge)
-    rim = np.flatnonzero(depth == 0)
-    level = levels_beside(at.take(rim), of.take(rim), area.size, frame.ground, frame.image)
-    counted = (count > 0) & outside & ~np.isnan(level)[:, None]
-    excess = np.where(counted, means(layer, counts, count) - level[:, None], 0)
+    excess = np.where(outside, excess, 0)
     halo = excess.max(axis=1) > HALO * edge_std
 
     least = np.where(edge > BELOW_EDGE, np.exp(2 * (edge - BELOW_EDGE + offset)), 0)
@@ -89,12 +118,13 @@ def find_edges(at: np.ndarray, of: np.ndarray, depth: np.ndarray, area: np.ndarr
     dim = counts <= np.floor(np.where(halo, most, NONE)).astype(np.int32).take(of)
     kept = (values >= np.ceil(least).astype(values.dtype).take(of)) & dim
     kept &= np.multiply(counts, AROUND**2, dtype=np.float32) <= around
-    unclear = np.flatnonzero((~halo).take(of))
+    unclear = (~halo).take(of).nonzero()[0]
     if unclear.size:
         smooth = box_sums(frame.image, 3).ravel().take(at.take(unclear)) / 9
         kept[unclear] = smooth - around.take(unclear) / AROUND**2 <= BRIGHTER * math.exp(limit)
-    kept |= depth >= core.astype(np.uint8).take(of)
-    return Edges(at, of, kept, excess[:, :layers], edge_std, depth > texture.argmax(axis=1).take(of), dim)
+    kept |= ~outside.take(layer)
+    inside = np.arange(number.shape[1]) > texture.argmax(axis=1)[:, None]
+    return Edges(at, of, kept, excess, edge_std, inside.take(layer), dim)
 
 
 def levels_beside(at: np.ndarray, of: np.ndarray, n: int, ground: np.ndarray, image: np.ndarray) -> np.ndarray:
@@ -104,13 +134,11 @@ def levels_beside(at: np.ndarray, of: np.ndarray, n: int, ground: np.ndarray, im
     free = cv2.copyMakeBorder(ground, BESIDE, BESIDE, BESIDE, BESIDE, cv2.BORDER_CONSTANT, value=0).view(bool).ravel()
     wide = width + 2 * BESIDE
     place = at + at // width * (2 * BESIDE) + BESIDE * wide + BESIDE
-    counts = image.ravel()
-    number, total = np.zeros(n), np.zeros(n)
-    for step, step_in_free in ((width, wide), (-width, -wide), (1, 1), (-1, -1)):
-        beside = np.flatnonzero(free.take(place + BESIDE * step_in_free))
-        whose = of.take(beside)
-        number += np.bincount(whose, minlength=n)
-        total += np.bincount(whose, counts.take(at.take(beside) + BESIDE * step), n)
+    around = np.concatenate([place + BESIDE * step for step in (wide, -wide, 1, -1)])
+    beside = free.take(around).nonzero()[0]
+    pixels = np.concatenate([at + BESIDE * step for step in (width, -width, 1, -1)]).take(beside)
+    whose = np.concatenate([of] * 4).take(beside)
+    number, total = np.bincount(whose, minlength=n), np.bincount(whose, image.ravel().take(pixels), n)
     with np.errstate(invalid="ignore"):
         return total / number
 
@@ -123,7 +151,7 @@ def box_sums(image: np.ndarray, width: int) -> np.ndarray:
 
 
 def depths(mask: np.ndarray, uncovered: np.ndarray | None) -> np.ndarray:
-    """How many layers lie outside of a pixel's, up to WIDE_LAYERS, (H, W) uint8; WIDE_LAYERS where no object is.
+    """How many layers lie outside of a pixel's, (H, W) uint8; DEEPEST, which is the most, where no object is.
 
     Objects go on where the image ends, or has no data.
     """
@@ -131,7 +159,6 @@ def depths(mask: np.ndarray, uncovered: np.ndarray | None) -> np.ndarray:
     depth = cv2.distanceTransform(with_more, cv2.DIST_L1, 3, dstType=cv2.CV_8U)
     depth -= 1  # where no object is, that gives 255
     depth //= LAYER
-    np.minimum(depth, WIDE_LAYERS, out=depth)
     if uncovered is not None:
-        depth[uncovered] = WIDE_LAYERS
+        depth[uncovered] = DEEPEST
     return depth

@@ -12,9 +12,9 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from celltraces.labels.objects import Components, bounds_of, cut_out, means, painted, pixels_of
+from celltraces.labels.objects import Components, bounds_of, cut_out, painted
 from celltraces.labels.shapes import shapes, shapes_of_runs
-from celltraces.segmentation.edges import LAYER, LAYERS, Settings, box_sums, levels_beside
+from celltraces.segmentation.edges import LAYER, Outer, Settings, box_sums
 from celltraces.segmentation.local_variance import greatest_up_to
 from celltraces.segmentation.mask_objects import between, fill_holes, usual_area
 
@@ -39,14 +39,14 @@ def part_at_halos(
     mask: np.ndarray,
     regions: Components,
     depth: np.ndarray,
+    outer: Outer,
     image: np.ndarray,
     spread: np.ndarray,
     settings: Settings,
-    uncovered: np.ndarray | None,
 ) -> Parted | None:
     """The regions of `mask` (H, W) uint8 0/1 parted where bright halos lie between their cells; None where none do.
 
-    depth: (H, W), its `edges.depths`.
+    depth: (H, W), its `edges.depths`. outer: the `edges.outer_pixels` of the regions.
 
     1. Only regions are looked at that are no round ellipse, or too large. The level is the mean of the background 2 px
        beside a region; the height of its halo is how much its brightest layer of 2 px is above that. It has to be 4
@@ -67,7 +67,7 @@ def part_at_halos(
     candidate[found.label] = other & (found.area >= 2 * settings.min_size)
     if not candidate.any():
         return None
-    level, height, layer = _halos(mask, regions, candidate, depth, image, uncovered)
+    level, height, layer = outer.level, outer.excess.max(axis=1), outer.excess.argmax(axis=1)
     candidate &= height > FAINT * math.exp(settings.limit)
     if not candidate.any():
         return None
@@ -99,30 +99,6 @@ def part_at_halos(
     all_lines.ravel()[cut.outside(np.flatnonzero(lines))] = True
     parts.ravel()[cut.outside(np.flatnonzero(lines | gone))] = 0
     return Parted(parts, all_lines)
-
-
-def _halos(
-    mask: np.ndarray,
-    regions: Components,
-    chosen: np.ndarray,
-    depth: np.ndarray,
-    image: np.ndarray,
-    uncovered: np.ndarray | None,
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Of each region, (n,): the level beside it, the height of its halo, 0 for those not chosen, and its brightest
-    layer."""
-    at, of = pixels_of(regions, chosen)
-    layer = depth.ravel().take(at)
-    near = np.flatnonzero(layer < LAYERS)
-    at, of, layer = at.take(near), of.take(near), layer.take(near)
-    rim = np.flatnonzero(layer == 0)
-    ground = mask ^ 1 if uncovered is None else (mask ^ 1) & ~uncovered
-    level = levels_beside(at.take(rim), of.take(rim), chosen.size, ground, image)
-    of_layer = of * LAYERS + layer
-    count = np.bincount(of_layer, minlength=chosen.size * LAYERS).reshape(-1, LAYERS)
-    excess = means(of_layer, image.ravel().take(at), count) - level[:, None]
-    excess[(count == 0) | np.isnan(excess)] = 0
-    return level, excess.max(axis=1), excess.argmax(axis=1)
 
 
 def _cells(dark: np.ndarray, empty: np.ndarray, settings: Settings, one_cell: bool) -> np.ndarray | None:

@@ -22,6 +22,7 @@ from celltraces.labels.objects import (
 )
 from celltraces.labels.shapes import shapes_of_runs
 from celltraces.segmentation.mask_objects import between, fill_holes, morph, openings
+from celltraces.segmentation.percentiles import percentile
 
 GAP = 3  # px: width of the disk of the closing that joins what belongs together; it bridges gaps of 2 px
 APART = 3  # px between regions in what is looked at, at least, so that the closing joins none
@@ -112,7 +113,8 @@ def _cells(
         return np.zeros_like(of)
     largest = np.zeros(candidate.size, np.int64)
     np.maximum.at(largest, of[cell], pieces.area[cell])
-    usual = np.minimum(largest, np.median(np.concatenate([alone[alone >= max(min_size, 1)], pieces.area[cell]])))
+    counted = np.concatenate([alone[alone >= max(min_size, 1)], pieces.area[cell]])
+    usual = np.minimum(largest, percentile(counted, 50))
     cell &= pieces.area >= ALIKE * usual.take(of)
     number, covered = (np.bincount(of[cell], weights, candidate.size) for weights in (None, pieces.area[cell]))
     parted = number > 1
@@ -155,4 +157,4 @@ def _divided(
         own.ravel()[free] = nearest
         lines[box] |= between(own)
     parts = components(inside & ~lines)
-    return cut.outside(np.flatnonzero(lines)), parts._replace(start=cut.outside(parts.start))
+    return cut.outside(np.flatnonzero(lines.view(bool))), parts._replace(start=cut.outside(parts.start))

@@ -42,7 +42,7 @@ VALLEY_SIGMAS = 8
 TRIAL = 0.6  # px: STD of the Gaussian with which it is tried whether smoothing finds more
 HIDDEN = 1.7  # times the foreground: what noise hid, at least, where a frame is smoothed
 PRESENT = 0.02  # of the pixels tried: less foreground may be that of noise alone
-DIGITS = 14  # binary ones of a float32 that are left out of a coarse logarithm
+DIGITS = 13  # binary ones of a float32 that are left out of a coarse logarithm
 ONE = int(np.float32(1).view(np.uint32)) >> DIGITS
 
 
@@ -173,9 +173,7 @@ def _opened(
         return mask, components(mask)
     # Narrow cells are in what one opening less leaves: the last erosion goes on from there.
     less, opened = openings(filled, settings.morph_size, (times - 1, times), uncovered)
-    regions = components(opened)
-    mask = with_narrow_cells(opened, regions, less, spread, settings.max_size, uncovered)
-    return mask, regions if mask is opened else components(mask)
+    return with_narrow_cells(opened, components(opened), less, spread, settings.max_size, uncovered)
 
 
 def threshold(spread: np.ndarray, window: int, min_pixels: int) -> float:
@@ -236,9 +234,9 @@ def _background(
     counts, smooth: of each bin, before and after step 1, in which a pixel reaches over `reach` bins; centres: log-STD
     of each. noise: sigma of white noise.
     """
-    peak = _background_peak(smooth.tolist(), reach)
-    first = peak
-    while first > 0 and 100 * smooth[first - 1] >= smooth[peak]:
+    heights = smooth.tolist()
+    first = peak = _background_peak(heights, reach)
+    while first > 0 and 100 * heights[first - 1] >= heights[peak]:
         first -= 1
     left = counts[first : peak + 1]
     root = np.exp((centres[first : peak + 1] - centres[peak]) * (2 / 3))
@@ -276,7 +274,7 @@ def _valley(
 
 
 def _coarse_logarithms(spread: np.ndarray) -> np.ndarray:
-    """(H, W) uint16 that rise with `spread`, 0 where that is 0: a float's sign, exponent and first nine digits as one
+    """(H, W) uint16 that rise with `spread`, 0 where that is 0: a float's sign, exponent and first ten digits as one
     number are a logarithm, a coarse one."""
     key = np.empty(spread.shape, np.uint16)
     for rows in strips(spread):

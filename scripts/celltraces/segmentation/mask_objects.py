@@ -121,11 +121,13 @@ def vanished(objects: Components, left: Components) -> np.ndarray:
 
 def at_edge(pixels: np.ndarray, shape: tuple[int, ...], uncovered: np.ndarray | None) -> np.ndarray:
     """Which of these positions lie at the edge of the image, or beside pixels without data; bool."""
-    ends = np.zeros(shape, np.uint8)
-    ends[[0, -1]] = ends[:, [0, -1]] = 1
+    height, width = shape
+    row, column = np.divmod(pixels, width)
+    ends = (row == 0) | (row == height - 1) | (column == 0) | (column == width - 1)
     if uncovered is not None:
-        ends |= cv2.dilate(uncovered.view(np.uint8), cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3)))
-    return ends.ravel().take(pixels).view(bool)
+        beside = cv2.dilate(uncovered.view(np.uint8), cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3)))
+        ends |= beside.ravel().take(pixels).view(bool)
+    return ends
 
 
 def label_objects(

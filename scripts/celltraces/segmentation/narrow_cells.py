@@ -8,7 +8,7 @@ And where cells are large, what is small is dust.
 
 import numpy as np
 
-from celltraces.labels.objects import Components, components, means, pixels_of
+from celltraces.labels.objects import Components, components, in_raster_order, means, pixels_of
 from celltraces.segmentation.mask_objects import at_edge, usual_area, vanished
 
 FAINT = 0.75  # times the STD of what the opening left: what is fainter is debris
@@ -22,34 +22,34 @@ def with_narrow_cells(
     spread: np.ndarray,
     max_size: int,
     uncovered: np.ndarray | None = None,
-) -> np.ndarray:
+) -> tuple[np.ndarray, Components]:
     """`opened` with the objects of which it has no pixel, but one opening less has, where they look like its own.
 
     opened: (H, W) uint8 0/1, after two openings or more, with objects `regions`. less: the same after one opening less.
     spread: (H, W), what `local_variance.n2_variance` gave. An object is added if its STD (root mean square) is at least
     0.75 of that of all pixels of `opened`, and it has a fourth of the pixels of a usual object, unless the edge of the
     image (or pixels without data, `uncovered` (H, W) bool) cuts it. Half of the pixels are in objects of the usual size
-    or smaller ones; those above `max_size` do not count, unless there are no others. Returns `opened` itself where
-    nothing is added: where it is empty nothing tells cells from debris.
+    or smaller ones; those above `max_size` do not count, unless there are no others. Where `opened` is empty nothing
+    tells cells from debris, and nothing is added. Returns the mask and its objects.
     """
     if not regions.start.size:
-        return opened
+        return opened, regions
     objects = components(less)
     lost = vanished(objects, regions)
     if not lost.any():
-        return opened
+        return opened, regions
     areas = regions.area[1:]
     within = areas[areas <= max_size]
     large = SMALL * objects.area >= usual_area(within if within.size else areas)
     pixels, owner = pixels_of(objects, lost)
     large[owner[at_edge(pixels, opened.shape, uncovered)]] = True
     if not (large & lost).any():
-        return opened
+        return opened, regions
     variance = means(owner, spread.ravel().take(pixels), objects.area)
-    of_all = np.dot(spread.ravel().astype(np.float64, copy=False), opened.ravel()) / areas.sum()
-    like = variance >= FAINT**2 * of_all
-    if not (like & large & lost).any():
-        return opened
+    of_all = spread[opened.view(bool)].sum(dtype=np.float64) / areas.sum()
+    added = (variance >= FAINT**2 * of_all) & large & lost
+    if not added.any():
+        return opened, regions
     result = opened.copy()
-    result.ravel()[pixels[(like & large).take(owner)]] = 1
-    return result
+    result.ravel()[pixels[added.take(owner)]] = 1
+    return result, in_raster_order(regions, objects._replace(area=np.where(added, objects.area, 0)))

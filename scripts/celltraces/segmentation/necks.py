@@ -13,6 +13,7 @@ from celltraces.labels.objects import Components, bounds_of, components, cut_out
 from celltraces.labels.shapes import shapes_of_runs
 from celltraces.segmentation.even_clumps import evenly_granular
 from celltraces.segmentation.mask_objects import between
+from celltraces.segmentation.percentiles import percentile
 
 NECK = 0.9  # of the depth of the shallower of two cells: a neck is less deep
 WHOLE = 0.97  # of the ellipse with the same second moments: a region that fills more of it is one cell
@@ -41,7 +42,7 @@ def part_at_necks(
     found = shapes_of_runs(*regions[:3], shape)
     there = regions.area.take(found.label) > 0
     counted = found.area[there & (found.area >= min_size) & (found.area <= max_size)]
-    usual = float(np.median(counted)) if counted.size else float(min_size)
+    usual = percentile(counted, 50) if counted.size else float(min_size)
     candidate = np.zeros(regions.area.size, bool)
     least = max(min_size, ALIKE * usual)
     candidate[found.label] = there & (found.filling < WHOLE) & (found.area >= 2 * least)
@@ -63,7 +64,7 @@ def part_at_necks(
     if not lines.any():
         return regions
     parted = painted(regions, (regions.area > 0).view(np.uint8), shape)
-    parted.ravel()[cut.outside(np.flatnonzero(lines))] = 0
+    parted.ravel()[cut.outside(np.flatnonzero(lines.view(bool)))] = 0
     return components(parted)
 
 

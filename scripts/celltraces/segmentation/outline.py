@@ -36,10 +36,13 @@ from celltraces.segmentation.edges import (
     LAYERS,
     WIDE_LAYERS,
     Frame,
+    Outer,
     Settings,
     box_sums,
     depths,
     find_edges,
+    in_layers,
+    outer_pixels,
 )
 from celltraces.segmentation.even_clumps import without_gaps
 from celltraces.segmentation.halo_gaps import part_at_halos
@@ -95,7 +98,8 @@ def on_cells(
     if mask is not opened:
         regions = components(mask)
     depth = depths(mask, uncovered)
-    parted = part_at_halos(mask, regions, depth, image, spread, settings, uncovered)
+    outer = outer_pixels(regions, depth, _ground(mask, uncovered), image)
+    parted = part_at_halos(mask, regions, depth, outer, image, spread, settings)
     if parted is not None:
         mask = parted.mask
         regions = components(mask)
@@ -110,8 +114,18 @@ def on_cells(
         regions = components(mask)
     if parted is not None or mask is not before:
         depth = depths(mask, uncovered)
-    lines = None if parted is None else parted.lines
-    return refine(mask, regions, depth.ravel(), image, spread, settings, uncovered, lines)
+        ground = _ground(mask, uncovered, None if parted is None else parted.lines)
+        outer = outer_pixels(regions, depth, ground, image)
+    return refine(mask, regions, depth.ravel(), outer, image, spread, settings, uncovered)
+
+
+def _ground(mask: np.ndarray, *others: np.ndarray | None) -> np.ndarray:
+    """What is background, (H, W) uint8 0/1: neither in the mask nor in others, (H, W) bool, where there are any."""
+    ground = mask ^ 1
+    for no_background in others:
+        if no_background is not None:
+            ground[no_background] = 0
+    return ground
 
 
 def regrown(
@@ -161,13 +175,14 @@ def refine(
     mask: np.ndarray,
     regions: Components,
     depth: np.ndarray,
+    outer: Outer,
     image: np.ndarray,
     spread: np.ndarray,
     settings: Settings,
     uncovered: np.ndarray | None,
-    lines: np.ndarray | None = None,
 ) -> Components:
     """The regions of `mask` without what lies outside their cells' edges; see `on_cells`. depth: (H * W,), `depths`.
+    outer: their `outer_pixels`.
 
     1. Layers: those pixels of a region that are up to 2 px, 4 px, ... (city blocks) from its outside, up to six times.
        Its core are the layers (and what is within them) down from the innermost that still has a sixth of the region's
@@ -192,14 +207,8 @@ def refine(
     6. Where the pixels that are granular, dark and as textured as the edge lie in pieces that look like cells, it is
        parted between these (see joined_cells.py). An evenly granular one is parted at its necks (see necks.py).
     """
-    ground = mask ^ 1
-    for no_background in (uncovered, lines):
-        if no_background is not None:
-            ground[no_background] = 0
-    frame = Frame(image, spread, box_sums(image, AROUND), ground, settings.window, settings.limit)
-    at = np.flatnonzero(depth < LAYERS)
-    of = np.repeat(regions.owner, np.diff(np.searchsorted(at, regions.start), append=at.size))
-    edges = find_edges(at, of, depth.take(at), regions.area, LAYERS, frame)
+    frame = Frame(image, spread, box_sums(image, AROUND), settings.window, settings.limit)
+    edges = find_edges(outer, regions.area, frame)
     cleared = ~edges.kept
     kept = mask.copy()
     wide = edges.excess[:, -1] > WIDE * edges.std
@@ -207,11 +216,11 @@ def refine(
         at, of = pixels_of(regions, wide)
         near = np.flatnonzero(depth.take(at) < WIDE_LAYERS)
         at, of = at.take(near), of.take(near)
-        deeper = find_edges(at, of, depth.take(at), regions.area, WIDE_LAYERS, frame)
+        deeper = find_edges(in_layers(at, of, depth.take(at), outer.level, WIDE_LAYERS, image), regions.area, frame)
         wide &= deeper.excess[:, LAYERS:].min(axis=1) < -WIDE * deeper.std
         cleared &= ~wide.take(edges.of)
         kept.ravel()[deeper.at[~deeper.kept & ~deeper.inside & wide.take(deeper.of)]] = 0
-    kept.ravel()[edges.at[cleared]] = 0
+    kept.ravel()[edges.at] &= ~cleared
     refined = kept.copy()
     refined.ravel()[edges.at[cleared & edges.inside & edges.dim]] = 1
 

@@ -73,14 +73,17 @@ def with_white_cells(
     """
     nothing = np.zeros(image.shape, np.uint8)
     values, within = image[::SAMPLE, ::SAMPLE], regions[::SAMPLE, ::SAMPLE].view(bool)
-    covered = np.ones(values.shape, bool) if uncovered is None else ~uncovered[::SAMPLE, ::SAMPLE]
-    if not within[covered].any():
+    background = ~within
+    if uncovered is not None:
+        covered = ~uncovered[::SAMPLE, ::SAMPLE]
+        within, background = within & covered, background & covered
+    if not within.any():
         return objects, nothing
-    level, dark = _levels(values[covered], within[covered], std)
-    uneven = unevenness(values, covered & ~within)
-    if uneven is not None and np.ptp(uneven) > UNEVEN * dark:
+    level, dark = _levels(values, within, background, std)
+    uneven = unevenness(values, background, UNEVEN * dark)
+    if uneven is not None:
         image = evened(image, uneven)
-        level, dark = _levels((values - uneven)[covered], within[covered], std)
+        level, dark = _levels(values - uneven, within, background, std)
     usual = usual_area(objects.area[(objects.area >= min_size) & (objects.area <= max_size)])
     cells = _white_cells(image, level, dark, max(min_size, FEWEST, usual / USUAL), max_size, uncovered)
     if not cells:
@@ -88,10 +91,11 @@ def with_white_cells(
     return _with_cells(objects, cells, image.shape, usual, morph_size, min_size)
 
 
-def _levels(values: np.ndarray, within: np.ndarray, std: float) -> tuple[float, float]:
-    """The level and the darkness, by pixels (n,) of which those `within` lie in regions."""
-    level = percentile(values if within.all() else values[~within], 50)
-    return level, max(level - percentile(values[within], DARK), NOISE * std)
+def _levels(values: np.ndarray, within: np.ndarray, background: np.ndarray, std: float) -> tuple[float, float]:
+    """The level and the darkness, by values (h, w), of which those `within` (h, w) bool lie in regions."""
+    inside, outside = values[within], values[background]
+    level = percentile(outside if outside.size else inside, 50)
+    return level, max(level - percentile(inside, DARK), NOISE * std)
 
 
 def _white_cells(
