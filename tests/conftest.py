@@ -70,39 +70,59 @@ SLOW = {
     "comparison": "intervals_by_fovs_cover_what_is_true_and_those_by_cells_do_not",
     "config": "any_parameter_value_is_accepted_or_one_line_each",
     "config_fuzz": "every_value_at_every_parameter",
-    "curate_decisions": "mistakes_are_one_line the_command_prints_its_address_and_the_way_there_over_ssh",
+    "curate": "what_is_no_decision_is_refused without_the_token_nothing_is_told_or_saved",
+    "curate_decisions": """
+        mistakes_are_one_line the_command_prints_its_address_and_the_way_there_over_ssh
+        a_decision_without_effect_is_refused_with_a_reason_and_not_saved frames_are_left_out
+        old_ways_count_and_edits_over_them a_line_that_a_crash_cut_off_is_told_of_and_does_no_harm
+        what_another_person_saves_meanwhile_is_not_overlooked
+    """,
     "curation": "the_cell_at_a_place_is_the_nearest_within_three_pixels",
     "divisions": "simulated_movies what_is_no_division",
+    "docs": "rooms_stand_in_the_order_in_which_they_import",
+    "doubts": """
+        tables_of_decisions_that_are_not_read an_onset_after_the_last_frame channels_by_their_names
+        datasets_with_times_in_other_units
+    """,
     "edits": "no_line_of_json_is_a_traceback",
     "edits_replay": """
         replay_does_what_a_dictionary_does the_order_of_the_lines_does_not_matter_and_undo_gives_the_state_before
+        edits_of_several_people_mean_the_same_cells_after_a_new_segmentation
     """,
     "environment": "whatever_a_script_imports_is_there_for_the_user",
-    "evaluation": "simulated_sets_hold_their_truth",
+    "evaluation": "simulated_sets_hold_their_truth flat_cells_hold_their_truth",
+    "even_clumps": "cells_of_a_clump_do_not_vanish_with_it necks_part_regions_as_the_plain_way_parts_them",
     "exposure": "an_exposure_that_changes_and_stays what_is_no_changed_exposure",
     "fitting": "published_kinetics_come_back the_faster_of_two_rates_is_delta",
     "flat_field": """
         a_cell_that_crosses_the_field_keeps_its_light_by_a_picture
         a_cell_that_crosses_the_field_keeps_its_light_by_estimate frames_of_one_brightness_do_not_tell_the_offset
         vignetting_is_a_finding_above_a_tenth without_an_offset_the_estimate_needs_no_changing_background
+        a_picture_with_cells_in_it_is_told nothing_is_added_to_a_smooth_field
+        steep_rims_and_rings_are_found_where_fovs_agree
     """,
-    "flows": "flows_of_cells_of_any_shape_give_them_back_in_noise",
+    "flows": """
+        flows_of_cells_of_any_shape_give_them_back_in_noise a_model_that_gives_flows_labels_the_cells_whatever_its_tiles
+    """,
     "formats_deepcell": "a_project_comes_back_as_it_was a_trk_comes_back_as_it_was",
     "formats_playnano": "memory_does_not_grow_with_the_movie bundles_come_back",
     "formats_pyme": "bad_spools_end_in_one_line other_files_of_this_ending",
     "formats_tracks": "ome_tiff_comes_back geff_comes_back_and_is_zarr",
-    "house": "late_imports_are_late",
+    "house": "late_imports_are_late nothing_is_defined_twice",
     "images": "metadata_is_valid_ome_ngff",
     "kinetics": "the_kernel_keeps_ten_digits_whatever_the_rates",
     "left_out": "dense_real_cells_are_told",
+    "light_in_time": "light_on_its_own_cells light_of_another_fov a_channel_that_is_mirrored_or_turned",
+    "likeness": "what_happens_in_one_place",
     "movie_czi": "czi_pixels_come_from_aicspylibczi_and_what_it_cannot_from_pylibczirw",
     "movie_file": "pixels_come_back",
-    "outline": "crowded_cells_outlined_by_hand_are_found",
-    "pictures": "tables_without_rows_are_drawn traces_with_mean_and_spread distributions_are_of_means_over_time",
+    "odd_parts": "cells_that_go_on a_part_of_another_image",
+    "outline": "crowded_cells_outlined_by_hand_are_found flat_cells_in_a_clump_come_apart_at_their_halos",
     "phase_objects": """
         daughters_share_what_their_mother_had divisions_are_looked_for_in_what_a_method_finds
         light_is_that_of_the_cells_and_lasts
     """,
+    "pictures": "tables_without_rows_are_drawn traces_with_mean_and_spread distributions_are_of_means_over_time",
     "preview": "cells_in_common_do_not_depend_on_which_is_compared_with_which",
     "preview_workflow": "real_files a_frame_that_turns_out_to_be_missing_is_left_out",
     "report": """
@@ -116,6 +136,7 @@ SLOW = {
         parameters_mean_what_they_mean_in_the_plain_way logstd_gives_the_labels_of_the_plain_way_on_tiny_images
     """,
     "shifts": "a_field_is_recovered_from_beads pickles_only_on_request what_a_config_may_say_wrong the_json_kind",
+    "silent_faults": "a_lamp_that_fades a_fov_that_is_exposed_otherwise",
     "simulate": "the_demo_scripts_find_our_modules_when_started_by_their_path truth_is_what_the_images_hold",
     "stage_movement": """
         a_jump_by_the_distance_of_the_cells_is_found a_jump_is_found_whatever_its_size_and_direction
@@ -127,13 +148,14 @@ SLOW = {
         all_cells_keep_their_numbers_through_a_jump no_cell_of_a_grid_goes_on_as_its_neighbour
         without_a_measurement_the_regions_tell_where_they_went cells_that_drift_together_over_dust_that_stays
         of_cells_that_have_nothing_in_common_no_displacement_is_found
+        no_cell_of_another_place_gets_a_number_of_those_before
     """,
     "terminal": "a_file_that_is_no_config",
     "tracking": """
-        each_cell_is_one_track_between_gaps_longer_than_allowed tracks_are_those_of_the_double_loop
-        what_always_holds
+        each_cell_is_one_track_between_gaps_longer_than_allowed tracks_are_those_of_the_double_loop what_always_holds
     """,
     "uncovered": "which_cells_lack_light_and_which_are_near_the_edge",
+    "unused_keys": "every_parameter_is_in_the_settings_of_a_job_or_said_to_change_nothing",
     "versions": "the_record_names_the_packages_of_every_run requirements_list_what_run_time_imports_and_nothing_else",
     "white_cells": "white_cells_of_real_frames_are_those_of_the_plain_rule",
     "zstacks": "a_plane_that_is_missing",
