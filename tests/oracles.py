@@ -446,11 +446,9 @@ def _come_apart(mask, image, std, limit, radius, iterations, min_size, max_size)
         if (std[half == label] > limit).sum() > 0.97 * (half == label).sum():
             dark |= half == label
     dilate, erode = [ndimage.binary_dilation], [ndimage.binary_erosion]
-    small, disk = morphology.disk(1), morphology.disk(radius * min(2, iterations) // 2)
+    small, disk = morphology.disk(1), morphology.disk(radius * min(2, iterations) // 3)
     ground = continued((std > limit) & inside, dilate + erode, small) & inside
-    part_of = np.zeros(half.shape, int)
-    count = dict.fromkeys(too_large, 0)
-    rest = inside
+    parts, rest = [], inside
     for step in range(7):
         strict = continued(rest & dark & (std > limit + 0.5 * step), dilate + erode, small) & rest & dark
         strict = continued(_without_small_holes(strict) & rest, erode + dilate, disk) & rest
@@ -459,10 +457,16 @@ def _come_apart(mask, image, std, limit, radius, iterations, min_size, max_size)
             at = tuple(part.coords.T)
             if n * n * part.num_pixels > max_size and step < 6:
                 rest[at] = True
-            elif n * n * part.num_pixels >= max(min_size, max_size / 30):
-                # a part may reach into two regions that touch at every second pixel only: it counts for its last one
-                count[half[at][-1]] += 1
-                part_of[at] = part_of.max() + 1
+            elif n * n * part.num_pixels >= min_size:
+                parts.append(at)
+    part_of = np.zeros(half.shape, int)
+    count = dict.fromkeys(too_large, 0)
+    pixels = sorted(at[0].size for at in parts for _ in at[0])  # of each pixel, how many its part has
+    for at in parts:
+        if at[0].size >= 0.14 * pixels[(len(pixels) - 1) // 2]:
+            # a part may reach into two regions that touch at every second pixel only: it counts for its last one
+            count[half[at][-1]] += 1
+            part_of[at] = part_of.max() + 1
     seeds = part_of
     for step in range(12):
         shape = ndimage.generate_binary_structure(2, 2 if step % 2 == 0 else 1)

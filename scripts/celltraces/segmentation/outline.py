@@ -55,6 +55,7 @@ from celltraces.segmentation.mask_objects import (
     fill_holes,
     fill_small_holes,
     morph,
+    usual_area,
 )
 from celltraces.segmentation.necks import part_at_necks
 
@@ -72,7 +73,7 @@ GAP = 3  # px: width of the disk of the closing, which heals what is left
 HOLE = 100  # px: holes up to that are filled
 GROWTH = 12  # px: by how much parts grow
 RAISE, RAISES = 0.5, 6  # log-STD, number
-PART = 30  # what comes apart is a cell if it has at least this part of max_object_size
+ALIKE = 0.14  # of the usual part's pixels, that one has at least
 COVER = 1 / 5  # all parts of a region cover at least so much of it
 
 
@@ -274,8 +275,9 @@ def come_apart(
     but not in a region of which less than 3 % is below `limit`: without gaps, what is bright is texture. In steps of
     0.5 the threshold on log-STD is raised from `limit`, in each step only within what is still larger than `max_size`,
     and what exceeds it is closed with a disk of 3 px, again without halos, freed of holes of up to 100 px, and opened.
-    Parts are what then has a thirtieth of `max_size` to `max_size` pixels, and in the last step what is still larger.
-    They grow (see `_grown`), and lines of one of these pixels are left between them.
+    Parts are what then has `min_size` to `max_size` pixels, and in the last step what is still larger, unless it has
+    less than 0.14 of the pixels of the usual part: half of the pixels of all are in parts of the usual size or smaller
+    ones. They grow (see `_grown`), and lines of one of these pixels are left between them.
     A region comes apart if it gives two parts or more, which cover a fifth of it, and `max_size` pixels. One that does
     not is left as it is, and to the limit of sizes.
     """
@@ -285,7 +287,7 @@ def come_apart(
     few = np.s_[::step, ::step]
     some, shape = every_nth(regions, step, mask.shape)
     numbers = painted(some, np.where(areas > max_size, np.arange(areas.size, dtype=np.int32), 0), shape)
-    reach = morph_size // 2 * min(CLOSE, morph_iterations) // 2
+    reach = morph_size // 2 * min(CLOSE, morph_iterations) // 3
     box = box_of(numbers > 0, 2 * reach + 1)
     region, within = (np.ascontiguousarray(of_all[box]) for of_all in (numbers, spread[few]))
     above = _above_surroundings(np.ascontiguousarray(image[few]))[box]
@@ -327,7 +329,7 @@ def _parts(
     highest = int(spread.max(initial=0))
     inside = rest = (region > 0).view(np.uint8)
     all_parts = part_of = np.zeros(region.shape, np.float32)
-    n_parts = np.zeros(n, np.int64)
+    areas, regions = [np.zeros(1, np.int64)], [np.zeros(1, np.int64)]  # of the parts; number 0 is none
     number = np.zeros(1, np.int64)
     for step in range(RAISES + 1):
         rough = (spread > greatest_up_to(limit + step * RAISE, window, highest)).view(np.uint8) & rest
@@ -338,21 +340,25 @@ def _parts(
         objects = components(strict)
         area = objects.area
         large = area > max_size
-        part = (area >= min_size) & (PART * area >= max_size) & (~large | (step == RAISES))
+        part = (area >= min_size) & (~large | (step == RAISES))
         number = np.cumsum(part) + number[-1]
         if part.any():
             part_of += painted(objects, np.where(part, number, 0).astype(np.float32), strict.shape)
         origin = np.zeros(area.size, np.int64)
         origin[objects.owner] = region.ravel().take(objects.start + objects.length - 1)  # that of the last pixel
-        n_parts += np.bincount(origin[part], minlength=n)
+        areas.append(area[part])
+        regions.append(origin[part])
         if step == RAISES or not large.any():
             break
         rest = painted(objects, large.view(np.uint8), strict.shape)
         box = box_of(rest, 2 * reach + 1)
         rest, region, spread, dark, part_of = (of_all[box] for of_all in (rest, region, spread, dark, part_of))
-    most = number[-1]
+    area_of, region_of = np.concatenate(areas), np.concatenate(regions)
+    cell = area_of >= max(ALIKE * usual_area(area_of), 1)
+    most = np.count_nonzero(cell)
     dtype = np.uint8 if most < 1 << 8 else np.uint16 if most < 1 << 16 else np.float32  # small ones grow faster
-    return _grown(all_parts.astype(dtype), ground, max_size), n_parts
+    cells = np.where(cell, np.cumsum(cell), 0).astype(dtype).take(all_parts.astype(np.int32))
+    return _grown(cells, ground, max_size), np.bincount(region_of[cell], minlength=n)
 
 
 def _closed(mask: np.ndarray) -> np.ndarray:
