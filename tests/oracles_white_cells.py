@@ -93,10 +93,7 @@ def _parts(counts, own, brightness, least):
     whole = ndimage.binary_fill_holes(bright)
     if _is_thin(_depth(whole), least):
         return []
-    parts = _parted(_depth(whole), whole, bright, least)
-    inner = ndimage.binary_fill_holes((counts > 0.6 * brightness) & whole)
-    more = _parted(_depth(inner), whole, bright, least)
-    return more if len(more) > max(len(parts), 1) else parts
+    return _parted(_depth(whole), whole, bright, least)
 
 
 def _is_thin(depth, least):
@@ -104,8 +101,6 @@ def _is_thin(depth, least):
 
 
 def _parted(depth, whole, bright, least):
-    if _is_thin(depth, least):
-        return []
     seeds = measure.label(depth > 0.65 * float(depth.max()), connectivity=2)
     seeds = [seeds == number for number in range(1, seeds.max() + 1)]
     away = np.array([_distance(~seed) for seed in seeds])

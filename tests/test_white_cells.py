@@ -57,10 +57,10 @@ def test_a_white_disk_is_one_object_with_its_own_edge(radius):
 
 
 @pytest.mark.parametrize("apart", [24, 28])
-def test_two_white_sisters_joined_by_a_dimmer_bridge_are_two_objects(apart):
+def test_two_white_sisters_joined_by_a_dimmer_and_narrower_bridge_are_two_objects(apart):
     one, other = disk(SHAPE, 150, 100, 11), disk(SHAPE, 150, 100 + apart, 11)
     bridge = np.zeros(SHAPE, bool)
-    bridge[141:160, 100 : 100 + apart] = True
+    bridge[145:156, 100 : 100 + apart] = True
     labels = logstd.segment_frame(drawn(one | other, bridge=bridge & ~one & ~other))
     best = [max(objects_at(labels, cell).items(), key=lambda item: item[1]) for cell in (one, other)]
     assert best[0][0] != best[1][0]

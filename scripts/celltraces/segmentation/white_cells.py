@@ -28,7 +28,6 @@ WHITE = 1.8  # darknesses: a white cell's brightness, at least. That of two halo
 INSIDE = 75  # per cent of its bright pixels are no brighter than its brightness
 MARGIN = 12  # px around the bright pixels that are looked at
 EDGE = 0.35  # of the brightness: where a white cell ends
-APART = 0.6  # of the brightness: a bridge between two cells is darker
 SEED = 0.65  # of the greatest depth in a bright region: what is deeper, in two places, is two cells
 FEWEST = 50  # px: what has fewer has no shape to tell
 USUAL = 8  # an eighth of the pixels of a usual object, at least: what is smaller is debris
@@ -66,7 +65,7 @@ def with_white_cells(
        differs by more than 0.3 darknesses over the frame (see uneven_light.py), this is subtracted first.
     2. Connected pixels that are above the level by 1.2 darknesses belong to a candidate, whose brightness, the 75th
        percentile, has to be 1.8 darknesses. It is grown to where it falls to 0.35 of that, and its holes are filled.
-    3. It is parted where it has two deep places: as it is, or if that gives more cells, as far as it exceeds 0.6.
+    3. It is parted where it has two deep places.
     4. Parts are cells that are large enough beside the other objects, mostly bright, solid and not long.
     5. Objects that a white cell touches lose its pixels. Of what is left, pieces are kept that look like a cell by
        their size.
@@ -161,10 +160,7 @@ def _parts(counts: np.ndarray, own: np.ndarray, brightness: float, min_size: flo
     depth = _depths(whole)
     if _is_thin(depth, min_size):
         return []  # and what lies within `whole` is no deeper
-    parts = _parted(depth, whole, bright, min_size)
-    brighter = fill_holes((counts > APART * brightness).view(np.uint8) & whole)
-    apart = _parted(_depths(brighter), whole, bright, min_size, fewest=max(len(parts), 1) + 1)
-    return apart or parts
+    return _parted(depth, whole, bright, min_size)
 
 
 def _depths(inside: np.ndarray) -> np.ndarray:
@@ -177,17 +173,10 @@ def _is_thin(depth: np.ndarray, min_size: float) -> bool:
     return math.pi * LONG * float(depth.max(initial=0)) ** 2 < THIN * min_size
 
 
-def _parted(
-    depth: np.ndarray, whole: np.ndarray, bright: np.ndarray, min_size: float, fewest: int = 1
-) -> list[np.ndarray]:
-    """The parts of `whole` nearest to each of the places of greatest `depth`, where they look like white cells; none
-    if there are fewer than `fewest` of them."""
-    if _is_thin(depth, min_size):
-        return []
+def _parted(depth: np.ndarray, whole: np.ndarray, bright: np.ndarray, min_size: float) -> list[np.ndarray]:
+    """The parts of `whole` nearest to each of the places of greatest `depth`, where they look like white cells."""
     deepest = float(depth.max())
     n, number = cv2.connectedComponents((depth > SEED * deepest).view(np.uint8))
-    if n - 1 < fewest:
-        return []
     seeds = [number == seed for seed in range(1, n)]
     away = [cv2.distanceTransform((~seed).view(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_5) for seed in seeds]
     nearest = np.argmin(away, axis=0) if len(seeds) > 1 else 0
@@ -198,7 +187,7 @@ def _parted(
         part = cv2.morphologyEx(part, cv2.MORPH_OPEN, _disk(max(deepest / 3, 1)))
         if _looks_like_white_cell(part, bright, min_size):
             parts.append(part)
-    return parts if len(parts) >= fewest else []
+    return parts
 
 
 def _looks_like_white_cell(part: np.ndarray, bright: np.ndarray, min_size: float) -> bool:
