@@ -20,7 +20,6 @@ WHOLE = 0.75  # of both daughters' area: where one is missing, a region as large
 MOMENT = 2  # frames, at most, in which daughters are one region again before they are apart for good
 GREW = 0.5  # of a daughter's area: by how much a neighbour grows, at least, that she runs together with
 GROWTH = 1.1  # of a daughter's first areas: what her last ones have, at least, if she spreads
-AGE = 4  # sightings in which growth is told, at least
 PIECES = 1.3  # of the mother's area: three pieces that are no larger are what is left of a dead cell
 
 
@@ -100,9 +99,9 @@ def vanish(movie: TrackedMovie, one: int, two: int, max_gap: int) -> bool:
 
 
 def growth(areas: np.ndarray) -> float:
-    """Areas of a cell (N,) in the end by those in the beginning, NaN where AGE sightings are not there."""
+    """Areas of a cell (N,) in the end by those in the beginning, NaN of a single one."""
     few = min(TYPICAL, areas.size // 2)
-    return float(np.median(areas[-few:]) / np.median(areas[:few])) if areas.size >= AGE else math.nan
+    return float(np.median(areas[-few:]) / np.median(areas[:few])) if few else math.nan
 
 
 def spread(movie: TrackedMovie, one: int, two: int) -> bool:
@@ -112,7 +111,7 @@ def spread(movie: TrackedMovie, one: int, two: int) -> bool:
     long enough to tell.
     """
     parts = [movie.seen.area[first : min(first + AHEAD, int(movie.ends[first]))] for first in (one, two)]
-    grown = [growth(areas) for areas in parts if areas.size >= AGE + TYPICAL]
+    grown = [growth(areas) for areas in parts if areas.size >= 2 * TYPICAL]
     return not grown or max(grown) >= GROWTH
 
 

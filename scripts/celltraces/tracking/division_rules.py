@@ -26,12 +26,11 @@ from celltraces.tracking.halves import FILLED, LARGEST, are_round_halves
 from celltraces.tracking.mitosis import Mitosis, became_round, rounded_up
 from celltraces.tracking.sightings import TrackedMovie
 
-SUM = 0.55, 1.6  # of the mother's area: what both daughters together may have
+SUM = 0.55  # of the mother's area: what both daughters together have, at least
 EQUAL = 0.4  # the smaller daughter's area by the larger one's, at least
 SAME = 0.7  # of the mother's area: her last one, and that when she was round, at least
 OFF_CENTRE = 0.25  # of the mother's diameter: from her centre to that of both daughters, at most
 LEFT = 0.1  # of the mother's diameter: from her centre to that of the larger daughter, at least; a neighbour stays
-NEAR = 1.9  # of the mother's diameter: from one daughter to the other in the beginning, at most
 BEFORE = 1.3  # of a daughter's area: what it may have been before the other daughter was seen; more is still the mother
 GROWN = 75  # percentile of the areas of all cells up to now: many are daughters, who are smaller
 LARGE = 1.5  # of that area: a larger mother is two cells that touch
@@ -42,7 +41,7 @@ MORE = 1.3, 1.55  # of her median area and of her last sightings': daughters tog
 ROUNDED = 0.91  # short axis by long axis
 SHRINKING = 1.02  # of her area before her end: a mother whose median area is larger has rounded up, or dies
 # Daughters that do not spread again after that are taken for what a dead cell leaves, unless they are like this.
-HALVES = 0.95, 0.75, 0.1  # of her area, together, and the smaller by the larger, at least; off centre, at most
+HALVES = 0.95, 0.75  # of her area, together, and the smaller by the larger, at least
 LONG, WAIST = 0.7, 0.97  # roundness and filling of her last sighting: one with less of both may be both daughters
 ROUND_BEFORE = 0.85  # how round she was before that
 # Of a mother who rounded up.
@@ -73,6 +72,11 @@ def _unlike(family: Family) -> float:
     return abs(math.log(family.both / family.area)) - math.log(family.ratio) + family.off
 
 
+def _are_alike(family: Family) -> bool:
+    """The daughters are of like size."""
+    return family.ratio >= EQUAL
+
+
 def _new_at_once(family: Family) -> bool:
     """What is seen of one daughter before the other is no larger than she is: it is no longer the mother."""
     movie, seen = family.movie, family.movie.seen
@@ -85,7 +89,7 @@ def _new_at_once(family: Family) -> bool:
 
 def _on_both_sides(family: Family) -> bool:
     """The daughters lie on both sides of where the mother was."""
-    return family.off <= OFF_CENTRE and family.distance <= NEAR and family.left >= LEFT
+    return family.off <= OFF_CENTRE and family.left >= LEFT
 
 
 def _are_steady(family: Family) -> bool:
@@ -106,14 +110,19 @@ def _are_all(family: Family) -> bool:
     return not has_third(family.movie, family.mother, family.one, family.two, family.areas, family.area)
 
 
-OF_ALL: tuple[Callable[[Family], bool], ...] = _on_both_sides, _new_at_once, _are_steady, _go_on, _are_all
+OF_ALL: tuple[Callable[[Family], bool], ...] = (
+    _are_alike,
+    _on_both_sides,
+    _new_at_once,
+    _are_steady,
+    _go_on,
+    _are_all,
+)
 
 
 def _areas_add_up(family: Family) -> bool:
-    """The daughters are of like size, and have the mother's area together."""
-    at_first = min(family.both, sum(family.new_areas))  # they may spread soon
-    adds_up = SUM[0] * family.area <= family.both and at_first <= SUM[1] * family.largest
-    return adds_up and family.ratio >= EQUAL
+    """The daughters have the mother's area together, or what is left of it when they are round."""
+    return family.both >= SUM * family.area
 
 
 def _change_here(family: Family) -> bool:
@@ -197,7 +206,7 @@ OF_OTHERS: tuple[Callable[[Family], bool], ...] = (
 
 def _spread_or_halves(family: Family, mitosis: Mitosis | None) -> bool:
     """Where the mother became smaller before, the daughters spread again, or are two halves of her."""
-    halves = family.both >= HALVES[0] * family.area and family.ratio >= HALVES[1] and family.off <= HALVES[2]
+    halves = family.both >= HALVES[0] * family.area and family.ratio >= HALVES[1]
     steady = family.usual <= SHRINKING * family.area and mitosis is None
     return steady or halves or spread(family.movie, family.one, family.two)
 
@@ -211,7 +220,6 @@ def _areas_return(family: Family, mitosis: Mitosis) -> bool:
         RETURN[0] * small <= at_first
         and min(family.both, at_first) <= RETURN[1] * flat
         and max(family.new_areas) <= LARGEST * flat
-        and family.ratio >= EQUAL
     )
 
 

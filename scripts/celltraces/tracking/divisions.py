@@ -17,10 +17,12 @@ import numpy as np
 from celltraces.labels.lineage import Division
 from celltraces.labels.regions import FrameTracks, tracks_of
 from celltraces.tracking import sisters
-from celltraces.tracking.division_rules import NEAR, cost
+from celltraces.tracking.division_rules import cost
 from celltraces.tracking.families import Limits
 from celltraces.tracking.mitosis import rounded_up
 from celltraces.tracking.sightings import Sightings, TrackedMovie, first_of, look_up
+
+NEAR = 1.9  # of the mother's diameter: from a daughter to her, and to the other one, at most
 
 
 class Split(NamedTuple):

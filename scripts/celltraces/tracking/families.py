@@ -39,7 +39,6 @@ class Family(NamedTuple):
     areas: tuple[float, float]  # of the daughters
     new_areas: tuple[float, float]  # of the daughters where both are seen first: they may spread from then on
     off: float  # from her centre to that of both daughters, by her diameter
-    distance: float  # from one daughter to the other, by her diameter
     left: float  # from her centre to that of the larger daughter, by her diameter
 
     @property
@@ -61,7 +60,7 @@ def family_of(movie: TrackedMovie, start: int, mother: int, one: int, two: int, 
     area = float(median(own[-TYPICAL:]))
     largest = max(area, float(sorted(own)[-2:][0]))
     areas, new_areas = first_areas(movie, one, two)
-    off, distance, left = _distances(movie, mother, one, two, areas, largest)
+    off, left = _distances(movie, mother, one, two, areas, largest)
     return Family(
         movie,
         limits,
@@ -77,21 +76,19 @@ def family_of(movie: TrackedMovie, start: int, mother: int, one: int, two: int, 
         areas=areas,
         new_areas=new_areas,
         off=off,
-        distance=distance,
         left=left,
     )
 
 
 def _distances(
     movie: TrackedMovie, mother: int, one: int, two: int, areas: tuple[float, float], area: float
-) -> tuple[float, float, float]:
-    """`off`, `distance`, `left` of a family whose daughters have these areas, by the diameter of a disk of `area`."""
+) -> tuple[float, float]:
+    """`off` and `left` of a family whose daughters have these areas, by the diameter of a disk of `area`."""
     y, x = ([float(axis[at]) for at in (one, two, mother)] for axis in (movie.seen.y, movie.seen.x))
     diameter = 2 * math.sqrt(area / math.pi)
     (a, b), larger = areas, int(np.argmax(areas))
     centre = [(a * axis[0] + b * axis[1]) / (a + b) for axis in (y, x)]
     return (
         math.hypot(centre[0] - y[2], centre[1] - x[2]) / diameter,
-        math.hypot(y[0] - y[1], x[0] - x[1]) / diameter,
         math.hypot(y[larger] - y[2], x[larger] - x[2]) / diameter,
     )

@@ -19,10 +19,8 @@ LOOK = 30  # sightings before the daughters are apart, in which she was flat and
 FLAT = 8, 3  # sightings before she rounded up: how many are looked at, and how many there are at least
 USUALLY = 75  # percentile of her areas in LOOK sightings: what she has when she is flat
 SHRUNK = 0.9  # of her flat area: what is left when she is round, at most
-HALVED = 0.75  # the same where she does not become rounder
 ROUND = 0.8  # short axis by long axis when she is roundest, at least
 ROUNDER = 0.1  # by how much more than before
-FILLED = 0.95  # of the ellipse with the same second moments: at her roundest, at least
 TOGETHER = 6  # sightings in which a region holds both daughters, at most
 LONG, WAIST = 0.65, 0.96  # roundness and filling of such a region, at most
 SWELLS = 1.3  # of her area when she was round: what the first such region has, at most; else a neighbour is in it
@@ -66,8 +64,8 @@ def rounded_up(movie: TrackedMovie, start: int, mother: int) -> Mitosis | None:
         return None
     flat, least = float(np.median(area[before])), float(np.median(area[small]))
     roundest = first + int(np.argmax(roundness[small]))
-    shrunk = SHRUNK if roundness[roundest] >= np.median(roundness[before]) + ROUNDER else HALVED
-    if least > shrunk * flat or roundness[roundest] < ROUND or filling[roundest] < FILLED:
+    rounder = roundness[roundest] - float(np.median(roundness[before]))
+    if least > SHRUNK * flat or roundness[roundest] < ROUND or rounder < ROUNDER:
         return None
     while last < mother and (roundness[last + 1] > LONG or filling[last + 1] > WAIST):
         last += 1
