@@ -373,6 +373,11 @@ def halves_of_an_oval(frame):
     return [cell & (X < 80), cell & (X >= 80)] if frame in (10, 11) else [cell]
 
 
+def test_round_halves_of_a_ball_are_apart_for_two_frames_at_least():
+    """Then segmentation takes them for one cell again: they spread and touch."""
+    assert [(parent, frame) for parent, _, frame in found_in(movie(white))[1]] == [(1, 10)]
+
+
 @pytest.mark.parametrize(
     "cells",
     [

@@ -132,7 +132,7 @@ def are_halves(mother, one, other):
         (False, ellipse(60, 67, 11), ellipse(60, 93, 11)),  # 1.71 of it
         (False, ellipse(60, 73, 10), ellipse(60, 93, 6.5)),  # one has 0.45 of the other
         (False, ellipse(60, 76, 8.5), ellipse(60, 98, 8.5)),  # off her centre by 0.3 of her diameter
-        (False, ellipse(60, 74, 8.5) & (X < 80), ellipse(60, 86, 8.5) & (X > 80)),  # 0.59 of it from each other
+        (False, ellipse(60, 75, 8.5) & (X < 80), ellipse(60, 85, 8.5) & (X > 80)),  # 0.53 of it from each other
         (False, ellipse(60, 69, 8.5, 1.7, np.pi / 2), ellipse(60, 91, 8.5, 1.7, np.pi / 2)),  # long
         (False, ellipse(60, 69, 8.5) & ~(ellipse(60, 74, 4)), ellipse(60, 91, 8.5)),  # a bay in one
         (False, ellipse(60, 80, 12) & (X < 80), ellipse(60, 80, 12) & (X > 80)),  # a disk that is cut

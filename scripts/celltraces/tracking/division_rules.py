@@ -22,14 +22,13 @@ from celltraces.tracking.daughters import (
     vanish,
 )
 from celltraces.tracking.families import Family, Limits, family_of
-from celltraces.tracking.halves import FILLED, LARGEST, are_round_halves
+from celltraces.tracking.halves import FILLED, LARGEST, OFF_CENTRE, are_round_halves
 from celltraces.tracking.mitosis import Mitosis, became_round, rounded_up
 from celltraces.tracking.sightings import TrackedMovie
 
 SUM = 0.55  # of the mother's area: what both daughters together have, at least
 EQUAL = 0.4  # the smaller daughter's area by the larger one's, at least
 SAME = 0.7  # of the mother's area: her last one, and that when she was round, at least
-OFF_CENTRE = 0.25  # of the mother's diameter: from her centre to that of both daughters, at most
 LEFT = 0.1  # of the mother's diameter: from her centre to that of the larger daughter, at least; a neighbour stays
 BEFORE = 1.3  # of a daughter's area: what it may have been before the other daughter was seen; more is still the mother
 GROWN = 75  # percentile of the areas of all cells up to now: many are daughters, who are smaller
@@ -244,11 +243,16 @@ def _around_her(family: Family, mitosis: Mitosis) -> bool:
 
 
 def _stay_apart_after_mitosis(family: Family, mitosis: Mitosis) -> bool:
-    """The daughters stay apart; in the last frames, they were seen in one region with a waist, or are round halves."""
-    left = family.movie.n_frames - family.later
-    if left < family.limits.frames and mitosis.last == family.mother and not _are_round_halves(family):
+    """The daughters stay apart; in the last frames, they were seen in one region with a waist, or are round halves.
+
+    Round halves of a ball, which was much smaller than she was for some frames, are apart in one frame less.
+    """
+    left, halves = family.movie.n_frames - family.later, _are_round_halves(family)
+    if left < family.limits.frames and mitosis.last == family.mother and not halves:
         return False
-    least = min(family.limits.frames, left)
+    ball = family.movie.seen.area[max(family.start, mitosis.last + 1 - TYPICAL) : mitosis.last + 1]
+    sure = halves and mitosis.small < SAME * mitosis.flat and change(ball) <= STEADY
+    least = min(family.limits.frames - sure, left)
     return stay_apart(family.movie, family.one, family.two, family.areas, least, APART_SURE)
 
 

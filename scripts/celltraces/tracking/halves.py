@@ -13,10 +13,10 @@ import numpy as np
 SUM = 0.75, 1.45  # of the mother's area: both daughters; they may spread at once
 EQUAL = 0.55  # area of the smaller daughter by that of the larger one, at least
 LARGEST = 0.85  # of the mother's area: a daughter, at most
-OFF_CENTRE = 0.2  # of the mother's diameter: from her centre to that of both daughters, at most
-APART = 0.6  # of her diameter: from one daughter to the other, at least; halves of a disk are 0.42 apart, of ovals 0.5
+OFF_CENTRE = 0.25  # of the mother's diameter: from her centre to that of both daughters, at most
+APART = 0.55  # of her diameter: from one daughter to the other, at least; halves of a disk are 0.42 apart, of ovals 0.5
 ROUND = 0.65  # short axis by long axis of a daughter, at least; half a disk has 0.5
-FILLED = 0.92  # of the ellipse with the same second moments: a single cell, at least
+FILLED = 0.9  # of the ellipse with the same second moments: a single cell, at least
 
 
 def are_round_halves(
