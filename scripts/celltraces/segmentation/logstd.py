@@ -209,7 +209,7 @@ def threshold(spread: np.ndarray, window: int, min_pixels: int) -> float:
     pixels[0] = 0  # variance 0; the least other one is 1
     if 2 * pixels.sum() < spread.size:
         return math.log(ROUNDING_STD) + _log_distance(BACKGROUND_SIGMAS * noise)
-    least = spread.ravel().take(np.flatnonzero(key == (pixels > 0).argmax())).min()
+    least = spread.min() or spread[key == (pixels > 0).argmax()].min()
     lowest, highest = log_std(np.array([least, most.item()]), window).tolist()
     if lowest == highest:
         return highest
