@@ -125,7 +125,7 @@ def logstd_labels(
     kept = (area >= min_object_size) & (area <= max_object_size)
     kept[0] = False
     if logstd_outline == "cell" and kept.any():
-        variance = np.array([np.exp(2 * std[labels == label]).mean() for label in range(area.size)])
+        variance = np.array([0.0, *(np.exp(2 * std[labels == label]).mean() for label in range(1, area.size))])
         usual, usual_variance = (
             next(one for one in np.sort(of[kept]) if 2 * area[kept & (of <= one)].sum() >= area[kept].sum())
             for of in (area, variance)

@@ -173,6 +173,22 @@ def test_logstd_gives_the_labels_of_the_plain_way_on_tiny_images(image):
     assert_like_oracle(image, morph_size=3, morph_iterations=1, min_object_size=2)
 
 
+def test_joined_cells_at_the_edge_of_a_tiny_image_are_parted():
+    """There a piece may be a part of a disk, so that the next opening may leave two pieces of a smaller region."""
+    image = np.array([[0, 0, 0, 224, 88], [0, 0, 0, 0, 0], [240, 0, 72, 0, 0]], np.uint8)
+    found = assert_like_oracle(image, morph_size=3, morph_iterations=1, min_object_size=2)
+    assert found.max() == 2
+
+
+@pytest.mark.parametrize("max_object_size", [10000, 100000])
+def test_a_region_that_fills_the_frame_has_no_edge(max_object_size):
+    rough, smooth = (np.random.default_rng(1).normal(30000, sd, (120, 120)) for sd in (3000, 30))
+    background = (np.arange(120) - 4) % 20 < 12  # rows that the closing fills
+    image = np.where(background[:, None], smooth, rough).astype(np.uint16)
+    found = assert_like_oracle(image, max_object_size=max_object_size)
+    assert (found > 0).all() == (max_object_size > image.size)
+
+
 @pytest.mark.parametrize("window", [3, 37, 101])
 def test_variance_is_exact_in_the_brightest_image(window):
     image = np.random.default_rng(0).integers(65533, 65535, (110, 110), np.uint16, endpoint=True)

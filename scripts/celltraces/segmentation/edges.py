@@ -103,7 +103,8 @@ def find_edges(outer: Outer, area: np.ndarray, frame: Frame) -> Edges:
 
     values = frame.spread.ravel().take(at)
     offset = 2 * math.log(window) + limit  # of a log-STD above the limit, from half the logarithm of `spread`
-    texture = cv2.log(values.astype(np.float32)).ravel()  # to a millionth, in a tenth of numpy.log's time
+    # To a millionth, in a tenth of numpy.log's time; of no values OpenCV gives None (a region that fills the frame)
+    texture = cv2.log(values.astype(np.float32)).ravel() if at.size else np.zeros(0, np.float32)
     texture *= 0.5
     texture -= offset
     texture = np.where(outside, means(layer, np.maximum(texture, 0, out=texture), number), 0)

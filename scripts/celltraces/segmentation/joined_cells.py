@@ -69,6 +69,7 @@ def part_joined(
     rough = fill_holes(rough, uncovered)
     alone = regions.area[~looked_at] // LEFT
     candidate = np.append(False, np.ones(joined.area.size - 1, bool))
+    at_edge = uncovered is not None or any(side.any() for side in (mask[0], mask[-1], mask[:, 0], mask[:, -1]))
     for times, opened in enumerate(openings(rough, morph_size, range(1, OPEN + 1), uncovered), 1):
         pieces = components(opened & mask)
         if not pieces.start.size:
@@ -82,8 +83,9 @@ def part_joined(
             mask.ravel()[lines] = 0
             joined = replaced(joined, parted, parts)
             candidate = np.append(candidate & ~parted, _may_be_joined(parts, mask.shape, min_size, max_size)[1:])
-        if 2 * bit_morphology.disk_area(morph_size // 2, times + 1) > joined.area[candidate].max(initial=0):
-            break  # the next opening leaves two pieces of larger ones only
+        largest = joined.area[candidate].max(initial=0)
+        if not at_edge and 2 * bit_morphology.disk_area(morph_size // 2, times + 1) > largest:
+            break  # the next opening leaves two pieces of larger ones only; at an edge a piece may be part of a disk
     if joined is cut.objects:
         return regions
     rest = regions._replace(area=np.where(looked_at, 0, regions.area))
