@@ -160,6 +160,8 @@ def test_files_with_their_channels_in_another_order(two):
         (["FITC BP", "mCherry", "Cy5"], ["pc"]),
         (["Brightfield_10x", "GFP", "BF"], ["fl"]),
         (["LED555", "LED470", "AF488"], []),
+        (["Ph3 100ms", "5-FAM/pH 9.0", "BCECF pH 7"], []),  # the second of a real file
+        (["PhL", "FITC", "Ph 1"], ["fl"]),
     ],
 )
 def test_channels_by_their_names(two, names, told):

@@ -10,17 +10,17 @@ from celltraces.config.stage_settings import is_model
 from celltraces.planning.dataset import Dataset
 from celltraces.pyme.recipe import labels_cells
 
-# What microscopes' software calls light that passes through cells, and light that they give off.
+# What microscopes' software calls light that passes through cells, and light that they give off. Rings for phase
+# contrast are Ph1 to Ph3 and PhL; other numbers behind these letters are the acidity for a dye, as in 5-FAM/pH 9.0.
 TRANSMITTED = re.compile(
-    r"phase|\bph ?\d?\b|\bpc\b|\bdic\b|\bbright ?(field)?\b|\bbf\b|\btrans\b|transmi|\btl\b|\bdia\b|\bhmc\b",
+    r"phase|\bph ?[1-3]\b(?!\.\d)|\bphl?\b(?! ?\d)|\bpc\b|\bdic\b|\bbright ?(field)?\b|\bbf\b|\btrans\b|transmi|\btl\b"
+    r"|\bdia\b|\bhmc\b",
     re.IGNORECASE,
 )
 FLUORESCENCE = re.compile(
     r"[gryc]fp\b|venus|cherry|tomato|dapi|hoechst|fitc|tritc|fluo|texas|alexa|\baf ?\d{3}|\bcy ?[357]|rhodamin|sytox",
     re.IGNORECASE,
 )
-
-
 COLOURS = {  # of the light of dyes and proteins, by what is in their names; the first that fits counts
     "far red": r"\bcy ?5|647|irfp|\bsir\b|draq",
     "red": r"cherry|tomato|\brfp|mruby|scarlet|tritc|texas|\bcy ?3|rhodamin|\b5[4-9]\d\b|mko",
