@@ -77,21 +77,16 @@ def test_a_line_for_each_mistake_and_nothing_outside(movies, tmp_path):
     before = files()
     outcome = checkout.run(config)
     assert outcome.code != 0
-    assert lines_of(outcome) == [
-        f"params.morph_size: {hex(10**30)} is too large a number; numbers are at most {2**53}; allowed: a "
-        "whole number, at least 1, at most 101, odd px; for example morph_size: 7"
-    ]
-    config["params"].pop("morph_size")
-    outcome = checkout.run(config)
-    assert outcome.code != 0
     lines = lines_of(outcome)
     for start in (
+        f"params.morph_size: {hex(10**30)} is too large a number; numbers are at most {2**53}; allowed: a "
+        "whole number, at least 1, at most 101, odd px; for example morph_size: 7",
         *("datasets: the name '../../escaped'", "datasets: the name 'aaa", "datasets: the name 'b\\n'"),
         *("samples.0.name: '../escaped'", "samples.1.name: '{fov}'", "params.min_iou: 7"),
-        "params.\\u202eevil\\x1b[31m: unknown key",
+        *("params.\\u202eevil\\x1b[31m: unknown key", "datasets.con: Windows has a device of this name"),
     ):
         assert sum(line.startswith(start) for line in lines) == 1, start
-    assert len(lines) == 7
+    assert len(lines) == 9
     assert files() - before == {checkout.folder / "my.yaml"}
 
 

@@ -39,7 +39,7 @@ THEN = {
     ".venv/bin/snakemake --cores 4 pictures --configfile my.yaml": "fov_000/small_fov_000_overlay.gif",
     "snakemake --cores 4 pictures --configfile my.yaml": "fov_000/small_fov_000_overlay.gif",
     "snakemake --cores 4 pictures": "fov_000/small_fov_000_overlay.gif",
-    "snakemake --cores 4 ome_tiff --configfile my.yaml": "fov_000/exports/small_fov_000.ome.tif",
+    ".venv/bin/snakemake --cores 4 ome_tiff --configfile my.yaml": "fov_000/exports/small_fov_000.ome.tif",
     "snakemake --cores 4 ome_tiff": "fov_000/exports/small_fov_000.ome.tif",
     "snakemake --cores 4 deepcell_label --configfile my.yaml": "fov_000/exports/small_fov_000.zip",
     "snakemake --cores 1 shift_field": "../shift_field.sf",

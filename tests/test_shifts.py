@@ -229,10 +229,9 @@ def test_what_a_config_may_say_wrong(movies, tmp_path, monkeypatch, chroma, cont
     monkeypatch.chdir(tmp_path)
     both = {"shiftModel": "a.lin2Model", "Chan02.X": content, "Chan02.Y": content}
     (tmp_path / "a.sf").write_bytes(content if isinstance(content, bytes) else json.dumps(both).encode())
-    config = complete(small_config(movies, chroma=chroma))
-    datasets = plan_datasets(config)
     with pytest.raises(UserError) as raised:
-        shifts_of(config, datasets)
+        config = complete(small_config(movies, chroma=chroma))
+        shifts_of(config, plan_datasets(config))
     assert str(raised.value).startswith(said)
     assert "\n" not in str(raised.value)
 
