@@ -33,9 +33,8 @@ def begin():
             )
             future_dates.bring_back(map(Path, planned.all_targets(EXPERIMENT)), BEGAN)
         write_notes(LAYOUT, DATASETS.values())
-        decisions.remember(
-            EXPERIMENT, write=True
-        )  # before anything of the results is removed
+        # Before anything of the results is removed.
+        decisions.remember(EXPERIMENT, write=True)
         decisions.forget(EXPERIMENT)
         corrections.forget(LAYOUT, DATASETS, EXPERIMENT.corrections)
         edits.forget(LAYOUT, DATASETS, EXPERIMENT.edits)

@@ -10,6 +10,7 @@ from celltraces.config.selection import spell_fovs
 from celltraces.metadata import same_exposure
 from celltraces.planning.channels import known_pixel_size_um
 from celltraces.planning.dataset import Dataset
+from celltraces.planning.input_summary import many
 from celltraces.results.overlapping_fovs import Overlap, overlaps
 
 WIDEST_MARGIN = 0.25  # of a side of the FOV: a larger border_margin leaves too little to be advised
@@ -67,7 +68,7 @@ def _overlapping(config: Mapping[str, Any], dataset: Dataset) -> Iterator[str]:
     if not found:
         return
     most = max(found, key=lambda pair: pair.share)
-    others = f" ({_many(len(found) - 1, 'other pair')} less)" if len(found) > 1 else ""
+    others = f" ({many(len(found) - 1, 'other pair')} less)" if len(found) > 1 else ""
     margin = max(pair.margin_px for pair in found)
     side = min(min(dataset.movie.fovs[fov][key] for key in ("height", "width")) for fov in dataset.fovs)
     remedy = f", or set border_margin to {margin} px" if margin <= WIDEST_MARGIN * side else ""
@@ -123,7 +124,3 @@ def _depths_differ(one: Dataset, other: Dataset) -> Iterator[str]:
 
 def _exposures(dataset: Dataset) -> Iterator[list[list[list[float]]]]:
     yield from (dataset.movie.fovs[fov]["exposures_ms"] for fov in dataset.fovs)
-
-
-def _many(number: int, what: str) -> str:
-    return f"{number} {what}" + ("" if number == 1 else "s")

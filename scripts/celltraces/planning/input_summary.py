@@ -40,7 +40,7 @@ def input_lines(config: Mapping[str, Any], datasets: Mapping[str, Dataset]) -> I
         everything = sorted((*dataset.fovs, *dataset.failed))
         processed = "" if len(everything) == len(movie.fovs) else f" (processed: {spell_fovs(everything)})"
         planes = f", {movie.n_z} z planes" if movie.n_z > 1 else ""
-        yield f"  {_many(len(movie.fovs), 'FOV')}{processed} of {_sides(movie.fovs)} px, {movie.dtype}{planes}"
+        yield f"  {many(len(movie.fovs), 'FOV')}{processed} of {_sides(movie.fovs)} px, {movie.dtype}{planes}"
         yield f"  {_interval(*frame_times(dataset, (everything or [0])[0], config['params']))}"
         yield from _missing(dataset, everything)
         if movie.pixel_size_um:
@@ -64,7 +64,7 @@ def _missing(dataset: Dataset, fovs: list[int]) -> Iterator[str]:
         if frames
     ]
     if told:
-        more = f" and of {_many(len(told) - MOST_TOLD, 'other FOV')}" if len(told) > MOST_TOLD else ""
+        more = f" and of {many(len(told) - MOST_TOLD, 'other FOV')}" if len(told) > MOST_TOLD else ""
         yield f"  frames not in the file, in a channel that is used: {', '.join(told[:MOST_TOLD])}{more}"
 
 
@@ -76,14 +76,14 @@ def _channels(dataset: Dataset) -> Iterator[str]:
 
 def _interval(times_min: list[float], source: str) -> str:
     if len(times_min) < 2:
-        return _many(len(times_min), "frame")
+        return many(len(times_min), "frame")
     steps = [later - earlier for earlier, later in pairwise(times_min)]
     usual, shortest, longest = median(steps), min(steps), max(steps)
     even = longest - shortest <= 0.1 * usual
     spread = "" if even else f" ({_minutes(shortest)} to {_minutes(longest)})"
     every = f"every {_minutes(usual)}{spread}"
     total = _minutes(times_min[-1] - times_min[0])
-    return f"{_many(len(times_min), 'frame')}, {every}, {total} in all; times from {TIMES_FROM[source]}"
+    return f"{many(len(times_min), 'frame')}, {every}, {total} in all; times from {TIMES_FROM[source]}"
 
 
 def _minutes(time: float) -> str:
@@ -108,5 +108,6 @@ def _sides(fovs: list[dict[str, Any]]) -> str:
     return " to ".join(f"{width} x {height}" for width, height in dict.fromkeys((sides[0], sides[-1])))
 
 
-def _many(number: int, what: str) -> str:
+def many(number: int, what: str) -> str:
+    """A number of things: "1 frame", "1,440 frames"."""
     return f"{number:,} {what}" + ("" if number == 1 else "s")

@@ -16,11 +16,7 @@ import numpy as np
 from celltraces.errors import UserError
 from celltraces.metadata import exposure_changes, position_um, positive_number, refuse_declarations
 from celltraces.readers import time_stamps
-from celltraces.readers.checks import (
-    believable_pixel_size_um,
-    bytes_left,
-    refuse_other_length,
-)
+from celltraces.readers.checks import believable_pixel_size_um, bytes_left, refuse_other_length
 from celltraces.readers.movie import Contradiction, Movie, OpenedMovie
 from celltraces.readers.nd2_internals import chunk_map, load_chunk
 
